@@ -1,0 +1,335 @@
+"""The one schema of a run's configuration: strict, frozen, and the same keys on a laptop and on a cluster."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from agent_rl.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are refused, values are not coerced."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class EnvironmentEntry(Section):
+    """One environment of the mix, named as package.module:Class, path/to/file.py:Class, or a registered short name."""
+
+    environment: str
+    name: str = ""
+    """The name in metrics; by default the short name, or the class's."""
+    weight: float = Field(1.0, gt=0)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Validated by the environment's own `config_class`."""
+
+
+class ScratchModel(Section):
+    """A new small model of a standard architecture, with a tokenizer trained on the environment's demonstrations."""
+
+    architecture: Literal["llama", "qwen3"] = "llama"
+    vocabulary: Positive = 512
+    width: Positive = 128
+    layers: Positive = 2
+    heads: Positive = 4
+    kv_heads: Positive = 4
+    ffn_width: Positive = 384
+    context: Positive = 512
+
+
+class WarmStart(Section):
+    """Supervised learning on the environments' demonstrations before reinforcement learning; cached by content."""
+
+    steps: Positive = 1000
+    batch_size: Positive = 64
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    seed: int = 0
+
+
+class Model(Section):
+    """Where the policy's first weights come from: `path` (a folder or a hub name), or `scratch`."""
+
+    path: str | None = None
+    scratch: ScratchModel | None = None
+    warm_start: WarmStart | None = None
+    chat_template: str | None = None
+    """A Jinja file that replaces the tokenizer's own template."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        if (self.path is None) == (self.scratch is None):
+            raise ValueError("give either path or [model.scratch]")
+        return self
+
+
+class Sampling(Section):
+    """How training rollouts are sampled. top_p and top_k bias the importance ratios and are refused in training."""
+
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    max_tokens: Positive = 256
+    """Per turn."""
+    rollout_deadline: float = Field(600.0, gt=0)
+    """Seconds from the start of a rollout; then it ends as `deadline` and is judged as it stands."""
+
+
+class ObjectiveConfig(Section):
+    """Which objective, and its knobs: see `agent_rl.objectives`."""
+
+    name: Literal["maxrl", "reinforce", "rloo", "grpo"] = "maxrl"
+    truncation_order: Positive | None = None
+    """T of MaxRL; None is the paper's form (order N - 1)."""
+    baseline_at_zero: bool = False
+    """Keep the baseline also where no rollout passes (exact for T = N); needs truncation_order."""
+    denominator: Literal["constant", "token_mean"] = "constant"
+    """token_mean is not unbiased: a random token count correlates with K."""
+    ratio_cap: float = Field(2.0, gt=0)
+    """Truncation of the per-token importance ratio against the sampler."""
+    permute_verdicts: bool = False
+    """A control: the verdicts of a group are shuffled among its members."""
+
+
+class Optimizer(Section):
+    """AdamW with a constant rate after a linear warm-up; gradient norms are clipped."""
+
+    learning_rate: float = Field(5e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    epsilon: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    warmup_steps: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _betas_from_toml(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("betas"), list):  # pyright: ignore
+            return {**data, "betas": tuple(data["betas"])}  # pyright: ignore
+        return data  # pyright: ignore
+
+
+class Loop(Section):
+    """The asynchronous loop. All counts are in groups; synchronous training is max_staleness = 0."""
+
+    steps: Positive = 100
+    groups_per_batch: Positive = 16
+    group_size: Positive = 16
+    """N, the rollouts of one task."""
+    max_staleness: int = Field(1, ge=0)
+    straggler_timeout: float = Field(30.0, ge=0)
+    on_stale: Literal["drop", "mask"] = "drop"
+    stuck_timeout: float = Field(300.0, gt=0)
+    """Seconds without progress after which the watchdog names the stage and dumps the stacks."""
+    max_failed_share: float = Field(0.5, gt=0, le=1)
+    """Of the rollouts of the last groups left out for infrastructure reasons: above it the run stops (exit 3)."""
+
+
+class PolicyConfig(Section):
+    """The engine that generates."""
+
+    engine: Literal["transformers"] = "transformers"
+    threads: Positive = 1
+    precision: Precision = "float32"
+    device: str = "auto"
+    max_batch: Positive = 512
+    max_restarts: int = Field(3, ge=0)
+
+
+class LearnerConfig(Section):
+    """The process that trains."""
+
+    threads: Positive = 1
+    precision: Precision = "float32"
+    device: str = "auto"
+    micro_batch_tokens: Positive = 16384
+    max_restarts: int = Field(3, ge=0)
+
+
+class SandboxConfig(Section):
+    """Where programs run: a registered provider, or `auto` (Docker where a daemon answers, else local)."""
+
+    provider: str = "auto"
+    image: str | None = None
+    slots: Positive = 2
+    minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
+    minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
+    retries: int = Field(2, ge=0)
+
+
+class Evaluation(Section):
+    """Held-out evaluation before and after training, and every `every` steps (0: only those two)."""
+
+    split: str = "test"
+    tasks: Positive = 200
+    samples: Positive = 8
+    k: tuple[int, ...] = (1, 8)
+    greedy: bool = True
+    every: int = Field(0, ge=0)
+    enabled: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _k_from_toml(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("k"), list):  # pyright: ignore
+            return {**data, "k": tuple(data["k"])}  # pyright: ignore
+        return data  # pyright: ignore
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Evaluation:
+        if max(self.k) > self.samples:
+            raise ValueError(f"pass@{max(self.k)} needs at least as many samples, got samples={self.samples}")
+        return self
+
+
+class Checkpoints(Section):
+    """When checkpoints are written and how many are kept."""
+
+    every: Positive = 1
+    keep: Positive = 2
+
+
+class RunConfig(Section):
+    """A whole run. `agent-rl train CONFIG --dry-run` prints it resolved."""
+
+    seed: int = 0
+    deterministic: bool = False
+    """Synchronous, requests admitted in a fixed order: two runs are equal bit for bit."""
+    environments: tuple[EnvironmentEntry, ...] = Field(min_length=1)
+    model: Model
+    sampling: Sampling = Sampling()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: Optimizer = Optimizer()
+    loop: Loop = Loop()
+    policy: PolicyConfig = PolicyConfig()
+    learner: LearnerConfig = LearnerConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    evaluation: Evaluation = Evaluation()
+    checkpoints: Checkpoints = Checkpoints()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _environments_from_toml(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("environments"), list):  # pyright: ignore
+            return {**data, "environments": tuple(data["environments"])}  # pyright: ignore
+        return data  # pyright: ignore
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if self.objective.name in ("maxrl", "rloo", "grpo") and self.loop.group_size < 2:
+            raise ValueError(
+                f"loop.group_size = 1 with objective.name = {self.objective.name!r}: a baseline needs at least two "
+                "rollouts of a task, and MaxRL with N = 1 has no gradient"
+            )
+        if self.sampling.top_p < 1 or self.sampling.top_k > 0:
+            raise ValueError(
+                "sampling.top_p < 1 and sampling.top_k > 0 bias the importance ratios: refused in training"
+            )
+        if self.objective.baseline_at_zero and self.objective.truncation_order is None:
+            raise ValueError("objective.baseline_at_zero needs objective.truncation_order")
+        if self.deterministic and self.loop.max_staleness != 0:
+            raise ValueError("deterministic = true is synchronous: set loop.max_staleness = 0")
+        return self
+
+    def to_toml(self) -> str:
+        """The whole configuration as TOML, defaults included."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration in `path` with `overrides` (`key.sub=value`, value in TOML, or a bare string).
+
+    Raises ConfigError that names the file, the key, and the nearest valid key.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}", key="CONFIG") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is no readable TOML file: {error}", key="CONFIG") from None
+    for override in overrides:
+        _apply(data, override)
+    return parse_config(data, source=str(path))
+
+
+def parse_config(data: Mapping[str, Any], source: str = "config") -> RunConfig:
+    """`data` validated. Raises ConfigError for the first mistake."""
+    try:
+        return RunConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise config_error(error, RunConfig, source) from None
+
+
+def config_error(error: ValidationError, schema: type[BaseModel], source: str) -> ConfigError:
+    """The first mistake of `error` as a ConfigError, with the nearest valid key where a key is unknown."""
+    first = error.errors()[0]
+    location = first["loc"]
+    key = ".".join(str(part) for part in location) or source
+    if first["type"] == "extra_forbidden":
+        valid = _fields_at(schema, location[:-1])
+        return ConfigError(f"unknown key in {source}", key=key, value=location[-1], valid=valid)
+    if first["type"] == "value_error":
+        return ConfigError(f"{first['msg'].removeprefix('Value error, ')} ({source})", key=key)
+    if first["type"] == "missing":
+        return ConfigError(f"missing in {source}", key=key)
+    value = first.get("input")
+    choices = [str(c) for c in first.get("ctx", {}).get("expected", "").replace("'", "").split(" or ")]
+    message = f"{first['msg']}, got {value!r} ({source})"
+    return ConfigError(message, key=key, value=value, valid=choices if isinstance(value, str) else ())
+
+
+def _fields_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The valid keys of the table at `location`."""
+    model: Any = schema
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        model = next(
+            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None
+        )
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Set one `key.sub=value` in `data`, in place; a part that is a number indexes a list."""
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError("expected key=value", key="--set", value=override)
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    at: Any = data
+    *parents, last = key.strip().split(".")
+    for part in parents:
+        if isinstance(at, list):
+            at = _item(at, part, override)  # pyright: ignore
+        else:
+            at = at.setdefault(part, {})
+        if not isinstance(at, (dict, list)):
+            raise ConfigError(f"{part!r} is no table", key="--set", value=override)
+    if isinstance(at, list):
+        _item(at, last, override)  # pyright: ignore
+        at[int(last)] = value
+    else:
+        at[last] = value
+
+
+def _item(items: list[Any], part: str, override: str) -> Any:
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigError(f"{part!r} is no index into a list of {len(items)}", key="--set", value=override)
+    return items[int(part)]

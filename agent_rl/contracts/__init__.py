@@ -1,0 +1,44 @@
+"""The contracts between the parts; each has a conformance suite in `tests/contract/` for any implementation."""
+
+from agent_rl.contracts.agent import Agent, Prompt, RolloutEnded, Tool
+from agent_rl.contracts.environment import Environment, EnvironmentConfig
+from agent_rl.contracts.learner import Batch, Learner, PackedGroup, Row, StepReport
+from agent_rl.contracts.objective import Objective
+from agent_rl.contracts.policy import (
+    GenerateRequest,
+    Generation,
+    Policy,
+    PolicyStatus,
+    RandomKey,
+    SamplingParams,
+    TensorSpec,
+    WeightManifest,
+)
+from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
+from agent_rl.contracts.verifier import Verifier
+
+__all__ = [
+    "Agent",
+    "Batch",
+    "Environment",
+    "EnvironmentConfig",
+    "GenerateRequest",
+    "Generation",
+    "Learner",
+    "Objective",
+    "PackedGroup",
+    "Policy",
+    "PolicyStatus",
+    "Prompt",
+    "RandomKey",
+    "RolloutEnded",
+    "Row",
+    "Sandbox",
+    "SandboxProvider",
+    "SamplingParams",
+    "StepReport",
+    "TensorSpec",
+    "Tool",
+    "Verifier",
+    "WeightManifest",
+]

@@ -1,0 +1,107 @@
+"""`Sandbox`: an isolated machine-like place. `SandboxProvider`: a host that makes them, and runs programs in slots."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent_rl.vocabulary import ExecResult, Isolation, RunRequest, RunResult, SandboxSpec
+
+
+class Sandbox(ABC):
+    """A place of its own for one episode. Nothing starts before the first use."""
+
+    @abstractmethod
+    async def exec(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> ExecResult:
+        """The outcome of `command` (no shell). At `timeout` seconds its whole process tree is ended.
+
+        Raises SandboxError where the sandbox itself died.
+        """
+
+    @abstractmethod
+    async def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Files are in place, paths relative to the working directory; a path that leaves it is a ValueError."""
+
+    @abstractmethod
+    async def read_file(self, path: str, *, max_bytes: int = 1 << 20) -> bytes:
+        """At most `max_bytes` of a regular file in the working directory; FileNotFoundError where there is none."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """The sandbox and all its processes are gone. Idempotent."""
+
+    async def bash(self, command: str) -> str:
+        """Run a shell command in the sandbox and return its output.
+
+        Args:
+            command: The command line, for /bin/sh.
+        """
+        result = await self.exec(["/bin/sh", "-c", command])
+        return _for_agent(result)
+
+    async def python(self, code: str) -> str:
+        """Run a Python program in the sandbox and return what it prints.
+
+        Args:
+            code: The program's source.
+        """
+        result = await self.exec(["python3", "-c", code], timeout=20.0)
+        return _for_agent(result)
+
+
+def _for_agent(result: ExecResult) -> str:
+    """What a tool call's outcome says to the agent: output, then errors, then how it ended where not well."""
+    text = (result.stdout + result.stderr).decode("utf-8", "replace")
+    if result.status != "completed":
+        return f"{text}\n[{result.status}]"
+    return text if result.exit_code == 0 else f"{text}\n[exit code {result.exit_code}]"
+
+
+class SandboxProvider(ABC):
+    """A host's sandboxes and warm slots. Used as an async context manager: `async with provider:`."""
+
+    name: str
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Ready; what provably dead owners left behind is gone. Raises SandboxError with what to do about it."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Nothing of this provider's is left running or on disk. Idempotent."""
+
+    @property
+    @abstractmethod
+    def isolation(self) -> Isolation:
+        """The isolation level between two runs, as probed at `start`."""
+
+    @abstractmethod
+    def sandbox(self, spec: SandboxSpec) -> Sandbox:
+        """A sandbox of this spec, not yet started."""
+
+    @abstractmethod
+    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
+        """One run in a warm slot, or with `fresh` in a slot made for it alone and ended after it.
+
+        Raises SandboxError where the slot died under the run (the caller decides who is to blame).
+        Cancellation ends the run and gives the slot back.
+        """
+
+    @abstractmethod
+    def describe(self) -> Mapping[str, Any]:
+        """What a person wants to know: name, version, image, isolation level and why not the next."""
+
+    async def __aenter__(self) -> SandboxProvider:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()

@@ -1,0 +1,32 @@
+"""`Verifier`: runs tests against a submission in a place that the agent never touched."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from agent_rl.contracts.sandbox import Sandbox
+from agent_rl.vocabulary import Submission, Task, Verdict
+
+
+class Verifier(ABC):
+    """Judges submissions. What the candidate does is a verdict; what the machinery does is raised."""
+
+    @abstractmethod
+    async def judge(self, task: Task, submission: Submission) -> Verdict:
+        """The verdict of the task's hidden tests, at the task's tier.
+
+        Raises InfrastructureError where the machinery failed, after who is to blame has been tested.
+        """
+
+    @abstractmethod
+    async def run_visible(
+        self, task: Task, submission: Submission, sandbox: Sandbox | None = None
+    ) -> Verdict:
+        """The verdict of the task's visible tests, with `feedback` that the agent may read."""
+
+    @abstractmethod
+    async def prepare(self, task: Task) -> Task:
+        """The task with its tests recorded as cases (`AssertTests` become `CallTests`), in a sandbox, with the reference.
+
+        Raises ConfigError (naming the task) where the reference does not pass its own tests.
+        """

@@ -1,0 +1,87 @@
+"""Every error that this project raises, as one tree.
+
+    AgentRLError
+    ├── ConfigError             the user's mistake: names the key and the value (exit 2)
+    ├── CheckFailed             a check that the user asked for did not hold (exit 1)
+    └── InfrastructureError     the machinery failed, with the boundary it crossed (exit 3)
+        ├── SandboxError            a sandbox, slot, container or daemon died or misbehaved
+        ├── PolicyError             the process that generates died, hung or answered nonsense
+        ├── LearnerError            the process that trains died or hung
+        └── EnvironmentFailure      the environment's own code raised
+
+What a program under test does is never an error: it is a `Verdict`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Literal
+
+Boundary = Literal["sandbox", "policy", "learner", "environment"]
+
+
+class AgentRLError(Exception):
+    """Base of the tree; `exit_code` is what the command line returns."""
+
+    exit_code = 3
+
+
+class ConfigError(AgentRLError):
+    """A mistake of the user's, found while loading: key, value, reason, and the nearest valid choice."""
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        key: str | None = None,
+        value: object = None,
+        valid: Iterable[str] = (),
+    ) -> None:
+        self.key = key
+        self.value = value
+        near = difflib.get_close_matches(str(value), list(valid), n=1, cutoff=0.5)
+        self.suggestion = near[0] if near else None
+        text = message if key is None else f"{key}: {message}"
+        if self.suggestion is not None:
+            text += f" (did you mean {self.suggestion!r}?)"
+        super().__init__(text)
+
+
+class CheckFailed(AgentRLError):
+    """A check that the user asked for did not hold."""
+
+    exit_code = 1
+
+
+class InfrastructureError(AgentRLError):
+    """The machinery failed; never a reward of 0. `boundary` says where."""
+
+    exit_code = 3
+    boundary: Boundary = "environment"
+
+
+class SandboxError(InfrastructureError):
+    """A sandbox, slot, container or daemon died or misbehaved."""
+
+    boundary: Boundary = "sandbox"
+
+
+class PolicyError(InfrastructureError):
+    """The process that generates died, hung or answered nonsense."""
+
+    boundary: Boundary = "policy"
+
+
+class LearnerError(InfrastructureError):
+    """The process that trains died or hung."""
+
+    boundary: Boundary = "learner"
+
+
+class EnvironmentFailure(InfrastructureError):
+    """The environment's own code raised."""
+
+    boundary: Boundary = "environment"

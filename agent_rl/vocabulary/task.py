@@ -1,0 +1,151 @@
+"""A `Task`: one problem, how it is prompted and how it is judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agent_rl.vocabulary.sandbox import Limits, SandboxSpec
+
+Role = Literal["system", "user", "assistant", "tool"]
+Tier = Literal["values", "proxied", "in_process"]
+Split = str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool as the model wrote it: `arguments` is the decoded JSON object."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation, in the terms that chat templates use."""
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @staticmethod
+    def system(content: str) -> Message:
+        return Message("system", content)
+
+    @staticmethod
+    def user(content: str) -> Message:
+        return Message("user", content)
+
+    @staticmethod
+    def assistant(content: str) -> Message:
+        return Message("assistant", content)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One recorded call: `args` and `kwargs` go in, `expected` is what the judge compares with.
+
+    Values are plain Python values that the canonical form holds (`agent_rl.verify.canonical`).
+    """
+
+    args: tuple[Any, ...]
+    expected: Any = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+Comparison = Literal["python", "exact", "float", "tokens", "any_order", "checker"]
+"""How returned and expected values are compared, always outside the candidate's process.
+
+python: Python's == on plain values (1 == 1.0 == True, a list is no tuple) | exact: also the same types |
+float: numbers within `tolerance`, absolute or relative | tokens: strings split at whitespace | any_order: equal
+as multisets | checker: a program, itself untrusted and run in a sandbox of its own, sees inputs and outputs.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTests:
+    """Tests by function calls: the submission defines `entry_point`, each case calls it once (tier 1)."""
+
+    entry_point: str
+    cases: tuple[Case, ...]
+    comparison: Comparison = "python"
+    tolerance: float = 1e-6
+    checker: str = ""
+    """For `comparison = "checker"`: source of a module whose `check(candidate)` raises unless it is satisfied;
+    `candidate` replays the recorded outputs for the recorded arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssertTests:
+    """Tests as code, in the HumanEval form: `source` defines `check(candidate)`.
+
+    They are turned into `CallTests` once, at load, by running them with the reference in a sandbox
+    (`agent_rl.verify.recording.record_tests`). A task that still carries them cannot be judged.
+    """
+
+    entry_point: str
+    source: str
+    reference: str
+    """A complete program that defines `entry_point`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTests:
+    """Tests of a final answer's text, without a sandbox: the environment's own comparison is used."""
+
+    answer: str
+
+
+Tests = CallTests | AssertTests | AnswerTests
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One problem; immutable, with a content hash. Its tier is fixed by its tests, never by a submission."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    tests: Tests
+    visible: Tests | None = None
+    """Tests whose outcome the agent may see (`Verifier.run_visible`)."""
+    reference: str | None = None
+    """A reply that solves the task, as the model would write it; never sent where an agent can read."""
+    files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """Files that the agent starts with: path relative to the sandbox's working directory -> content."""
+    limits: Limits = Limits()
+    """Limits of one judging run."""
+    split: Split = "train"
+    sandbox: SandboxSpec | None = None
+    """Where the agent works; None where its episodes need no place of their own."""
+    tier: Tier = "values"
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def hash(self) -> str:
+        """Content hash, 16 hex digits: equal for equal tasks in every process and on every machine."""
+        return hashlib.blake2b(
+            json.dumps(_plain(self), sort_keys=True).encode(), digest_size=8
+        ).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """`value` as something that JSON writes in one way only (types kept apart)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return [[_plain(k), _plain(v)] for k, v in sorted(value.items(), key=lambda kv: repr(kv[0]))]  # pyright: ignore
+    if isinstance(value, (set, frozenset)):
+        return ["set", sorted(repr(v) for v in value)]  # pyright: ignore
+    if isinstance(value, (list, tuple)):
+        return [type(value).__name__, *(_plain(v) for v in value)]  # pyright: ignore
+    if isinstance(value, (bytes, float, complex)):
+        return [type(value).__name__, repr(value)]
+    return value

@@ -1,0 +1,71 @@
+"""`Submission`: what is judged. `Verdict`: what a verifier says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agent_rl.vocabulary.sandbox import Isolation
+from agent_rl.vocabulary.task import Tier
+
+VerdictStatus = Literal[
+    "passed",
+    "failed",
+    "timeout",
+    "out_of_memory",
+    "output_limit",
+    "crashed",
+    "tampered",
+    "invalid_submission",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is judged: a text, or files declared by the task and taken from a sandbox, or a patch."""
+
+    kind: Literal["code", "answer", "files", "patch"]
+    text: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+    @staticmethod
+    def code(text: str) -> Submission:
+        """A program's source, exactly as it is to run."""
+        return Submission("code", text)
+
+    @staticmethod
+    def answer(text: str) -> Submission:
+        """A final answer's text."""
+        return Submission("answer", text)
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """The outcome of one test. `detail` is written for a person and is never parsed; safe to print."""
+
+    __test__ = False
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verifier says of a submission. Only `passed` feeds binary objectives."""
+
+    passed: bool
+    status: VerdictStatus
+    tier: Tier
+    isolation: Isolation | None
+    """None where nothing had to be run (an answer compared outside any sandbox)."""
+    seconds: float = 0.0
+    tests: tuple[TestResult, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    feedback: str = ""
+    """What the agent may be told; only `run_visible` fills it."""
+
+    def __post_init__(self) -> None:
+        if self.passed != (self.status == "passed"):
+            raise ValueError(f"passed={self.passed} contradicts status={self.status!r}")

@@ -1,0 +1,1 @@
+"""Docker and local sandboxes, their slots, and the programs that run inside."""
