@@ -160,6 +160,8 @@ class SandboxConfig(Section):
 
     provider: str = "auto"
     image: str | None = None
+    apparmor_profile: str | None = None
+    """For the containers of warm slots; Docker's own denies the mounts that isolation between runs needs."""
     slots: Positive = 2
     minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"

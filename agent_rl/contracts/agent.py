@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 
 from agent_rl.vocabulary import Message
+from agent_rl.vocabulary.trajectory import Ended
 
 Prompt = str | Message | Sequence[Message]
 Tool = Callable[..., Awaitable[str]]
@@ -31,8 +32,8 @@ class Agent(ABC):
 
 
 class RolloutEnded(Exception):
-    """Ends a rollout early: `ended` is how. Environments let it pass; what was said so far is judged as it stands."""
+    """Ends a rollout early: `ended` is how. Environments let it pass: see `Environment.judge_partial`."""
 
-    def __init__(self, ended: str) -> None:
-        self.ended = ended
+    def __init__(self, ended: Ended) -> None:
+        self.ended: Ended = ended
         super().__init__(ended)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from agent_rl.contracts.agent import Agent
 from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.contracts.verifier import Verifier
-from agent_rl.vocabulary import Message, Task, Verdict
+from agent_rl.vocabulary import AnswerTests, Message, Submission, Task, Verdict
 
 
 class EnvironmentConfig(BaseModel):
@@ -41,6 +41,18 @@ class Environment(ABC):
     @abstractmethod
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
         """The verdict of one episode. Ordinary control flow is the multi-turn protocol."""
+
+    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
+        """The verdict of an episode that RolloutEnded cut short: what was said so far, judged as it stands.
+
+        By default the last reply is the submission, as it is; without any the submission is invalid. An environment
+        that takes its submission from a reply or from the sandbox in another way overrides this.
+        """
+        if not replies:
+            return Verdict(False, "invalid_submission", task.tier, None)
+        answer = isinstance(task.tests, AnswerTests)
+        submission = Submission.answer(replies[-1]) if answer else Submission.code(replies[-1])
+        return await self.verifier.judge(task, submission)
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Endless conversations for supervised warm starts, drawn from `seed`; assistant messages are learned."""

@@ -1,0 +1,35 @@
+# Two commands do all the set-up themselves: `make quickstart` and `make test`. Neither calls sudo; both can be called again.
+SHELL := /bin/bash
+VENV ?= .venv
+CONFIG ?= configs/quickstart.toml
+export VENV
+
+.PHONY: help setup sandbox quickstart test full lint clean
+
+help:  ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+
+setup:  ## create the virtual environment and install the project
+	@scripts/setup.sh
+
+sandbox: setup  ## prepare the sandbox: the Docker image where a daemon answers, else the local one is checked
+	@scripts/sandbox.sh
+
+quickstart: sandbox  ## train a small coding agent, evaluate it before and after, and write a report (ARGS='--set loop.steps=20')
+	@$(VENV)/bin/agent-rl train $(CONFIG) $(ARGS)
+
+test: setup  ## all tests but the long measurements (ARGS='tests/verify -x')
+	@scripts/sandbox.sh || echo "==> no sandbox: the tests that need one are skipped, and said"
+	@AGENT_RL_TESTS=all $(VENV)/bin/python -m pytest $(ARGS)
+
+full: sandbox  ## everything: all tests and every bar, and one table at the end (hours)
+	@$(VENV)/bin/python scripts/full.py $(ARGS)
+
+lint: setup  ## ruff and pyright
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+clean:  ## remove the virtual environment, caches and build output; runs/ is kept
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

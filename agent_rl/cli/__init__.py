@@ -1,0 +1,5 @@
+"""The command line `agent-rl`. Exit codes: 0 done, 1 the check failed, 2 the user's mistake, 3 the machinery failed."""
+
+from agent_rl.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,147 @@
+"""The commands, gathered; and every error that leaves one, as one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import typer
+import typer.core
+
+from agent_rl.cli.doctor import doctor
+from agent_rl.cli.envs import envs
+from agent_rl.cli.eval import eval_command
+from agent_rl.cli.report import report
+from agent_rl.cli.train import train
+from agent_rl.cli.verify import verify
+from agent_rl.errors import AgentRLError, ConfigError
+from agent_rl.registry import registered
+
+PLUGINS = "agent_rl.commands"
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+
+# Some versions of typer bring a click of their own: the base of its errors is found, not imported.
+_UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+_HELP = """Train coding agents with reinforcement learning, on verdicts that cannot be forged.
+
+\b
+A first run, on two cores, in minutes:
+  agent-rl train configs/quickstart.toml
+
+Exit codes: 0 done, 1 the check failed, 2 your mistake, 3 the machinery failed."""
+
+
+class Plugin(typer.core.TyperCommand):
+    """A command of another package's, imported when it is used: no `--help` waits for it, no error of it is ours."""
+
+    def __init__(self, name: str, point: EntryPoint) -> None:
+        super().__init__(name, help=f"Commands of {point.value.partition('.')[0]}: see `agent-rl {name} --help`.")
+        self._point = point
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        try:
+            app = self._point.load()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"the command {self.name} ({self._point.value}) cannot be loaded: {reason}") from error
+        command = typer.main.get_group(app) if isinstance(app, typer.Typer) else app
+        return command.make_context(info_name, args, parent, **extra)
+
+
+class WithPlugins(typer.core.TyperGroup):
+    """Our commands, and those that installed packages register under `agent_rl.commands`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *sorted(registered(PLUGINS))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        point = registered(PLUGINS).get(cmd_name)
+        return own if own is not None or point is None else Plugin(cmd_name, point)
+
+
+def make_app() -> typer.Typer:
+    """The whole command line: our commands, and those that installed packages add under `agent_rl.commands`."""
+    app = typer.Typer(
+        name="agent-rl",
+        cls=WithPlugins,
+        help=_HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_version)
+    app.command("train")(train)
+    app.command("eval")(eval_command)
+    app.command("verify")(verify)
+    app.add_typer(envs, name="envs")
+    app.command("doctor")(doctor)
+    app.command("report")(report)
+    return app
+
+
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        from agent_rl import __version__
+
+        print(f"agent-rl {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the command in `arguments` (by default, the process's). Errors are printed, never raised."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = typer.main.get_command(make_app()).main(list(arguments), "agent-rl", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.Exit as stop:
+        return stop.exit_code
+    except _UsageError as mistake:
+        mistake.show()  # pyright: ignore[reportAttributeAccessIssue]
+        return ConfigError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted")
+        return INTERRUPTED
+    except AgentRLError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except BaseExceptionGroup as group:
+        return _exit_code_of_group(group)
+    except Exception:
+        # Not an error that we know: a bug of ours or of a user's environment, to be seen in full.
+        traceback.print_exc()
+        return AgentRLError.exit_code
+
+
+def _exit_code_of_group(group: BaseExceptionGroup[BaseException]) -> int:
+    """Prints and weighs the errors of tasks that failed together; the user's mistake comes before its consequences."""
+    leaves = list(_leaves(group))
+    known = [e for e in leaves if isinstance(e, AgentRLError)]
+    if len(known) < len(leaves):
+        traceback.print_exception(group)
+        return AgentRLError.exit_code
+    mistakes = [e for e in known if isinstance(e, ConfigError)]
+    for error in mistakes or known:
+        _say(f"error: {error}")
+    return (mistakes or known)[0].exit_code
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,147 @@
+"""`agent-rl eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent_rl.cli.options import (
+    EnvironmentOptions,
+    JsonOption,
+    SandboxOption,
+    SetOptions,
+    parse_options,
+    parse_sizes,
+    write_json,
+)
+from agent_rl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agent_rl.config import RunConfig
+    from agent_rl.evaluation.session import EvaluationPlan
+
+
+def eval_command(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="A run's TOML file: its environments are evaluated.")
+    ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="A run's folder (its latest checkpoint), a checkpoint, a model's folder, a model on the hub, `gold` "
+            "(says the reference solutions) or `empty` (says nothing).",
+        ),
+    ] = "",
+    env: Annotated[
+        str | None,
+        typer.Option(
+            "--env",
+            metavar="ENV",
+            help="One environment in the place of CONFIG: a registered name (see `agent-rl envs list`), "
+            "package.module:Class or path/to/file.py:Class.",
+        ),
+    ] = None,
+    option: EnvironmentOptions = None,
+    split: Annotated[str | None, typer.Option(help="Which tasks; by default CONFIG's held-out split, or test.")] = None,
+    tasks: Annotated[
+        int | None, typer.Option(min=1, help="Only so many tasks, the first ones; by default CONFIG's number, or all.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Rollouts per task; by default CONFIG's, or 8; 1 for gold and empty.")
+    ] = None,
+    k: Annotated[str | None, typer.Option("--k", metavar="K,K", help="Which pass@k, such as 1,8.")] = None,
+    greedy: Annotated[
+        bool | None, typer.Option("--greedy/--no-greedy", help="One greedily decoded rollout per task besides.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.01, help="Of the sampled rollouts.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The most that a turn may be long.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the sampling and of the bootstrap.")] = None,
+    sandbox: SandboxOption = None,
+    settings: SetOptions = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Measure pass@k of a policy on a held-out suite, with 95 % intervals over tasks.
+
+    A rollout is a whole episode, over all its turns, judged on hidden tests. Rollouts that the machinery failed are
+    excluded and counted, never scored 0. --json gets a list with one row per environment, in the form of a run's
+    eval.json.
+
+    \b
+    Examples:
+      agent-rl eval configs/quickstart.toml --policy runs/quickstart-20250101-120000 --samples 64 --k 1,8,64
+      agent-rl eval --env code --option dataset=HumanEval.jsonl.gz --policy gold
+    """
+    from rich.console import Console
+
+    from agent_rl.cli.running import run
+    from agent_rl.cli.tables import evaluation_table
+    from agent_rl.evaluation.session import run_plan
+
+    resolved = _configuration(config, env, option, sandbox, settings)
+    plan = _plan(resolved, config is not None, policy, split, tasks, samples, k, greedy, temperature, max_tokens, seed)
+    rows = run(run_plan(resolved, plan))
+    Console(highlight=False).print(evaluation_table(rows))
+    write_json(json_file, [row.to_json() for row in rows])
+
+
+def _configuration(
+    config: Path | None, env: str | None, option: list[str] | None, sandbox: str | None, settings: list[str] | None
+) -> RunConfig:
+    """The run's configuration, or one with only the environment `env` in it."""
+    from agent_rl.config import load_config, parse_config
+
+    if (config is None) == (env is None):
+        raise ConfigError("give either CONFIG or --env ENV", key="eval")
+    if config is not None:
+        if option:
+            raise ConfigError("goes with --env; with CONFIG use --set environments.0.options.KEY=VALUE", key="--option")
+        overrides = [*(settings or ()), *([f'sandbox.provider="{sandbox}"'] if sandbox else ())]
+        return load_config(config, overrides)
+    if settings:
+        raise ConfigError("goes with CONFIG; with --env use --option KEY=VALUE", key="--set")
+    entry = {"environment": env, "options": parse_options(option)}
+    return parse_config(
+        {"environments": [entry], "model": {"path": "given by --policy"}, "sandbox": {"provider": sandbox or "auto"}},
+        source="the command line",
+    )
+
+
+def _plan(
+    config: RunConfig,
+    from_file: bool,
+    policy: str,
+    split: str | None,
+    tasks: int | None,
+    samples: int | None,
+    k: str | None,
+    greedy: bool | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    seed: int | None,
+) -> EvaluationPlan:
+    """What is to be measured: the options given, else the configuration's, else what suits the policy."""
+    from agent_rl.evaluation.policy_spec import resolve_policy
+    from agent_rl.evaluation.session import EvaluationPlan
+
+    if not policy:
+        raise ConfigError("say what is to be evaluated: a run, a checkpoint, a model, gold or empty", key="--policy")
+    source = resolve_policy(policy)
+    fixed = isinstance(source, str)
+    number = samples or (1 if fixed else config.evaluation.samples)
+    sizes = parse_sizes(k) or tuple(size for size in config.evaluation.k if size <= number) or (1,)
+    if max(sizes) > number:
+        raise ConfigError(f"pass@{max(sizes)} needs at least as many samples: --samples {number}", key="--k")
+    return EvaluationPlan(
+        policy=source,
+        split=split or config.evaluation.split,
+        tasks=tasks or (config.evaluation.tasks if from_file and not fixed else None),
+        samples=number,
+        k=sizes,
+        greedy=greedy if greedy is not None else (config.evaluation.greedy and not fixed),
+        temperature=temperature or config.sampling.temperature,
+        max_tokens=max_tokens or config.sampling.max_tokens,
+        seed=config.seed if seed is None else seed,
+    )

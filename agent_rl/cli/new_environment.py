@@ -1,0 +1,119 @@
+"""What `agent-rl envs new` writes: an environment that works, and its test."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_rl.errors import ConfigError
+
+_ENVIRONMENT = '''"""`{class_name}`: an environment to begin with; change tasks, prompt and rollout into your own."""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
+from agent_rl.errors import ConfigError
+from agent_rl.vocabulary import CallTests, Case, Message, Submission, Task, Verdict
+
+SPLITS = {{"train": range(1, 81), "test": range(81, 101)}}
+
+
+class {class_name}Config(EnvironmentConfig):
+    """Options, as they stand in a config under [environments.options]; unknown ones are refused."""
+
+    max_turns: int = Field(2, ge=1)
+
+
+class {class_name}(Environment):
+    """Functions that add a number: the agent sees how its first answer does on one example, and may answer again."""
+
+    config_class = {class_name}Config
+
+    async def load(self, split: str) -> Sequence[Task]:
+        """The same tasks in the same order each time; splits share none of them."""
+        if split not in SPLITS:
+            raise ConfigError("the splits are train and test", key="split", value=split, valid=SPLITS)
+        return [self.task(split, number) for number in SPLITS[split]]
+
+    def task(self, split: str, number: int) -> Task:
+        """One problem. The agent never sees `tests` nor `reference`; `visible` is what it is told about."""
+        prompt = f"Write a Python function add(x) that returns x + {{number}}. Answer with the code alone."
+        hidden = tuple(Case((x,), x + number) for x in (0, 1, -7, 1000, 2.5))
+        return Task(
+            id=f"{name}/{{split}}/{{number}}",
+            prompt=(Message.user(prompt),),
+            tests=CallTests("add", hidden),
+            visible=CallTests("add", (Case((3,), 3 + number),)),
+            reference=f"def add(x):\\n    return x + {{number}}\\n",
+            split=split,
+        )
+
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+        """One episode: ordinary control flow is the multi-turn protocol."""
+        reply = await agent.say(task.prompt)
+        for _ in range(self.config.max_turns - 1):
+            report = await self.verifier.run_visible(task, Submission.code(reply), sandbox)
+            if report.passed:
+                break
+            reply = await agent.say(report.feedback)
+        return await self.verifier.judge(task, Submission.code(reply))
+'''
+
+_TEST = '''"""The reference of every task passes, and a reply that solves nothing fails."""
+
+import asyncio
+from pathlib import Path
+
+from agent_rl.registry import resolve
+from agent_rl.rollouts.agent import empty_agent, reference_agent
+from agent_rl.rollouts.run import run_rollout
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
+from agent_rl.verify.judge import CaseVerifier
+
+{class_name} = resolve(f"{{Path(__file__).with_name('{name}.py')}}:{class_name}", "agent_rl.environments", key="ENV")
+
+
+def test_references_pass_and_other_replies_fail():
+    # The in-memory sandbox runs code in this process: for tests with your own references only.
+    asyncio.run(check())
+
+
+async def check():
+    async with InMemoryProvider() as provider:
+        verifier = CaseVerifier(provider, minimum_isolation="memory")
+        environment = {class_name}({class_name}.config_class(), verifier)
+        for task in await environment.load("test"):
+            solved = await run_rollout(environment, "{name}", task, reference_agent, provider)
+            assert solved.verdict is not None and solved.verdict.passed
+            unsolved = await run_rollout(environment, "{name}", task, empty_agent, provider)
+            assert unsolved.verdict is not None and not unsolved.verdict.passed
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The file of a new environment, and the name of its class."""
+
+    path: Path
+    class_name: str
+
+
+def write_environment(name: str, folder: Path) -> tuple[Written, Path]:
+    """The new environment, and its test's file. Raises ConfigError for a name that is none, or a file that exists."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise ConfigError(
+            "a name is made of small letters, digits and underscores, and begins with a letter", key="NAME", value=name
+        )
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    environment, test = folder / f"{name}.py", folder / f"test_{name}.py"
+    for path in (environment, test):
+        if path.exists():
+            raise ConfigError(f"{path} exists already", key="NAME")
+    folder.mkdir(parents=True, exist_ok=True)
+    environment.write_text(_ENVIRONMENT.format(name=name, class_name=class_name), encoding="utf-8")
+    test.write_text(_TEST.format(name=name, class_name=class_name), encoding="utf-8")
+    return Written(environment, class_name), test

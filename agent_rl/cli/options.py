@@ -1,0 +1,79 @@
+"""Options that several commands share, with what they mean."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent_rl.errors import ConfigError
+
+SetOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one key of the configuration, as often as needed: --set loop.steps=20 "
+        "--set environments.0.weight=2.0. Values are TOML; what is no TOML is a text.",
+    ),
+]
+JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the outcome there as JSON too.")]
+EnvironmentOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="An option of the environment, as often as needed, such as --option dataset=rows.jsonl. Values are TOML; "
+        "what is no TOML is a text.",
+    ),
+]
+SandboxOption = Annotated[
+    str | None,
+    typer.Option("--sandbox", metavar="NAME", help="auto (Docker where a daemon answers, else local), docker, local."),
+]
+
+
+def parse_options(given: Sequence[str] | None) -> dict[str, Any]:
+    """The table that `KEY=VALUE` texts make. Raises ConfigError where there is no `=` or a key stands twice."""
+    options: dict[str, Any] = {}
+    for text in given or ():
+        key, separator, value = text.partition("=")
+        key = key.strip()
+        if not separator or not key:
+            raise ConfigError("expected KEY=VALUE", key="--option", value=text)
+        if key in options:
+            raise ConfigError(f"{key} is given twice", key="--option", value=text)
+        try:
+            options[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[key] = value
+    return options
+
+
+def parse_sizes(text: str | None) -> tuple[int, ...] | None:
+    """The numbers of `1,8`; None for None. Raises ConfigError for anything else."""
+    if text is None:
+        return None
+    try:
+        sizes = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise ConfigError(f"expected numbers with commas between them, got {text!r}", key="--k") from None
+    if sizes[0] < 1:
+        raise ConfigError(f"pass@{sizes[0]} means nothing", key="--k")
+    return sizes
+
+
+def write_json(path: Path | None, data: Any) -> None:
+    """`data` stands in `path`, where one was asked for. Raises ConfigError where it cannot be written."""
+    if path is None:
+        return
+    import json
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", key="--json") from None

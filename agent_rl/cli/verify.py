@@ -1,0 +1,85 @@
+"""`agent-rl verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent_rl.cli.options import JsonOption, SandboxOption
+from agent_rl.errors import CheckFailed, SandboxError
+
+if TYPE_CHECKING:
+    from agent_rl.config import SandboxConfig
+    from agent_rl.verify.command import VerifyReport
+
+
+def verify(
+    tasks: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TASKS",
+            help="Rows in the HumanEval schema: task_id, prompt, entry_point, "
+            "canonical_solution, test. JSONL, gzipped or not.",
+        ),
+    ],
+    solutions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOLUTIONS", help='Lines {"task_id": ..., "completion": ...}, several per task allowed.'
+        ),
+    ],
+    json_file: JsonOption = None,
+    require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 where a solution failed.")] = False,
+    sandbox: SandboxOption = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Programs run at a time; by default one per core.")] = None,
+) -> None:
+    """Judge given solutions against hidden tests, in a sandbox, with no model and no training.
+
+    Tests are recorded as cases once, by running them with the reference in the sandbox; the expected values never
+    enter the memory of a solution. Exit 0 when all were judged, 1 with --require-all and a failure, 3 when some could
+    not be judged: those are counted as excluded, never as failed.
+
+    \b
+    Example:
+      agent-rl verify HumanEval.jsonl.gz samples.jsonl --json verdicts.json
+    """
+    import os
+
+    from agent_rl.cli.running import run
+    from agent_rl.config import SandboxConfig
+
+    config = SandboxConfig.model_validate({"provider": sandbox or "auto", "slots": slots or os.cpu_count() or 2})
+    report = run(_verify(tasks, solutions, config))
+    if json_file is not None:
+        report.write(json_file)
+    print(f"passed {report.num_passed}, failed {report.num_failed}, excluded {report.num_excluded}")
+    code = report.exit_code(require_all=require_all)
+    if code == SandboxError.exit_code:
+        reason = next((r.detail for r in report.results if r.passed is None), "")
+        raise SandboxError(f"{report.num_excluded} solutions could not be judged: {reason}")
+    if code:
+        raise CheckFailed(f"{report.num_failed} solutions failed, and --require-all was given")
+
+
+async def _verify(tasks: Path, solutions: Path, config: SandboxConfig) -> VerifyReport:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from agent_rl.sandbox_choice import choose_provider
+    from agent_rl.verify.command import verify_files
+
+    console = Console(stderr=True)
+    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn())
+    async with await choose_provider(config) as provider:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("judging", total=None)
+            return await verify_files(
+                tasks,
+                solutions,
+                provider,
+                retries=config.retries,
+                minimum_isolation=config.minimum_isolation,
+                on_result=lambda done, total, result: progress.update(bar, completed=done, total=total),
+            )

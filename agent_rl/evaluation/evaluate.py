@@ -1,0 +1,136 @@
+"""`evaluate`: rollouts of held-out tasks become one row of `eval.json`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent_rl.errors import PolicyError
+from agent_rl.evaluation.pass_at_k import bootstrap_mean, pass_at_k
+from agent_rl.evaluation.row import Estimate, EvalRow
+from agent_rl.vocabulary import Group, Task, Trajectory
+
+
+class GroupRunner(Protocol):
+    """Runs `samples` rollouts of `task`, greedily decoded ones where asked; failures of the machinery are left out."""
+
+    async def __call__(self, task: Task, *, index: int, samples: int, greedy: bool) -> Group: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Of one task: surviving samples, how many of them passed, greedy outcome, and rollouts left out."""
+
+    survived: int
+    passed: int
+    greedy: bool | None
+    excluded: int
+
+
+async def evaluate(
+    *,
+    environment: str,
+    split: str,
+    tasks: Sequence[Task],
+    run_group: GroupRunner,
+    num_samples: int,
+    k: Sequence[int],
+    greedy: bool,
+    policy_version: int | None,
+    concurrency: int = 64,
+    seed: int = 0,
+    on_task: Callable[[int, int], None] | None = None,
+) -> EvalRow:
+    """The row of `tasks`, with `num_samples` rollouts each and one greedy rollout more where `greedy` holds.
+
+    At most `concurrency` groups run at a time, started in the order of the tasks. `on_task(done, of)` is called after
+    each. Rollouts that the machinery failed are excluded from every mean and counted.
+
+    Raises ValueError for no tasks or a k above `num_samples`, PolicyError where a sample's tokens come from another
+    version than `policy_version` or where nothing survived.
+    """
+    if not tasks:
+        raise ValueError(f"{environment}: no tasks in split {split!r}")
+    if not k or min(k) < 1 or max(k) > num_samples:
+        raise ValueError(f"pass@k for k in {list(k)} cannot be estimated from {num_samples} samples a task")
+    slots = asyncio.Semaphore(concurrency)
+    done = 0
+
+    async def one(index: int, task: Task) -> _Counts:
+        nonlocal done
+        async with slots:
+            sampled = await run_group(task, index=index, samples=num_samples, greedy=False)
+            _check_versions(sampled, policy_version)
+            greedily = await run_group(task, index=index, samples=1, greedy=True) if greedy else None
+            if greedily is not None:
+                _check_versions(greedily, policy_version)
+        done += 1
+        if on_task is not None:
+            on_task(done, len(tasks))
+        return _count(sampled, greedily)
+
+    try:
+        async with asyncio.TaskGroup() as running:
+            futures = [running.create_task(one(index, task)) for index, task in enumerate(tasks)]
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from errors
+    counts = [future.result() for future in futures]
+    return EvalRow(
+        policy_version=policy_version,
+        split=split,
+        environment=environment,
+        num_tasks=len(tasks),
+        num_samples=num_samples,
+        num_excluded=sum(c.excluded for c in counts),
+        greedy=_mean([float(c.greedy) for c in counts if c.greedy is not None], seed) if greedy else None,
+        pass_at_k={
+            size: _mean([pass_at_k(c.survived, c.passed, size) for c in counts if c.survived >= size], seed)
+            for size in sorted(set(k))
+        },
+    )
+
+
+def _count(sampled: Group, greedily: Group | None) -> _Counts:
+    """What the rollouts of one task add up to."""
+    survivors = [t for t in sampled.trajectories if not _failed(t)]
+    greedy = [t for t in greedily.trajectories if not _failed(t)] if greedily is not None else []
+    asked = sampled.asked + (greedily.asked if greedily is not None else 0)
+    return _Counts(
+        survived=len(survivors),
+        passed=sum(_passed(t) for t in survivors),
+        greedy=_passed(greedy[0]) if greedy else None,
+        excluded=asked - len(survivors) - len(greedy),
+    )
+
+
+def _passed(trajectory: Trajectory) -> bool:
+    return trajectory.verdict is not None and trajectory.verdict.passed
+
+
+def _failed(trajectory: Trajectory) -> bool:
+    return trajectory.ended == "infrastructure" or trajectory.verdict is None
+
+
+def _check_versions(group: Group, expected: int | None) -> None:
+    """Raises PolicyError unless every sampled token of `group` is of version `expected`."""
+    versions = {v for t in group.trajectories for s in t.segments for v in s.versions}
+    if versions - {expected}:
+        listed = ", ".join(str(v) for v in sorted(versions))
+        raise PolicyError(
+            f"the evaluation of policy version {expected} got samples from version {listed} (task {group.task.id}): "
+            "an evaluation is pinned to one version"
+        )
+
+
+def _mean(values: Sequence[float], seed: int) -> Estimate:
+    if not values:
+        raise PolicyError("no rollout of the evaluation survived: every one was left out for infrastructure reasons")
+    return bootstrap_mean(values, seed=seed)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first plain exception in a group of them."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,82 @@
+"""What `--policy SPEC` means: a run, a checkpoint, a model, or a fixed reply."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agent_rl.errors import ConfigError
+
+FixedReply = Literal["gold", "empty"]
+FIXED: tuple[FixedReply, ...] = ("gold", "empty")
+_STEP = re.compile(r"step_(\d+)$")
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model folder in the Hugging Face format, and which version of a run's policy it is (0 where of no run)."""
+
+    folder: Path
+    version: int
+
+
+def resolve_policy(spec: str) -> FixedReply | ModelSource:
+    """What `spec` names: `gold`, `empty`, a run's folder (its latest checkpoint), a checkpoint, a model, a hub name.
+
+    Raises ConfigError for a URL, for a folder that holds none of these, and for a name that cannot be downloaded.
+    """
+    for reply in FIXED:
+        if spec == reply:
+            return reply
+    if re.match(r"https?://", spec):
+        raise ConfigError("a policy behind a URL cannot be evaluated by this version", key="--policy", value=spec)
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        return _from_folder(folder)
+    if folder.exists() or not _HUB_NAME.fullmatch(spec):
+        raise ConfigError(f"{spec} is no folder, and no name of a model on the hub either", key="--policy")
+    return ModelSource(_download(spec), 0)
+
+
+def _from_folder(folder: Path) -> ModelSource:
+    if (folder / "config.json").is_file():
+        return ModelSource(folder, _version(folder))
+    checkpoints = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    numbered = sorted(
+        (int(match[1]), path)
+        for path in checkpoints.iterdir()
+        if (match := _STEP.search(path.name)) and (path / "config.json").is_file() and (path / "trainer.json").is_file()
+    )
+    if numbered:
+        _, latest = numbered[-1]
+        return ModelSource(latest, _version(latest))
+    raise ConfigError(
+        f"{folder} holds neither a model (config.json) nor a run's checkpoints (checkpoints/step_*)", key="--policy"
+    )
+
+
+def _version(folder: Path) -> int:
+    """The policy version that a checkpoint's own record states; 0 for a model that is no checkpoint."""
+    try:
+        return int(json.loads((folder / "trainer.json").read_text())["version"])
+    except FileNotFoundError:
+        return 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / 'trainer.json'} is damaged: {error}", key="--policy") from None
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.h5", "*.msgpack", "*.gguf"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"{name!r} is no folder, and the hub has no model of that name for us: {reason}", key="--policy"
+        ) from None

@@ -1,0 +1,330 @@
+"""Attention of one forward pass over the tokens of many sequences, laid side by side without padding.
+
+A token sees its sequence's own tokens before it (rows of an arena) and, where its sequence has one, a prefix that is
+shared with other sequences. The prefix's part is computed for all its sequences together: softmax over the prefix
+alone, which gives an output o_p and the logarithm of its normaliser, lse_p. In the own part, slot 0 of every row
+stands for the whole prefix, with score lse_p and value o_p; then one softmax over the row is that over everything:
+
+    softmax([s_prefix, s_own]) [V_prefix; V_own] = softmax([lse_p, s_own]) [o_p; V_own].
+
+Sequences without a prefix have lse_p = -inf.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from agent_rl.inference.kv_cache import Arena
+
+_MAX_SCORES = 1 << 25
+"""Scores held at once while a prompt is read: longer ones are taken in slices of queries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Rows [0, count) of an arena, one new token each: tokens [start, start + count) of the pass."""
+
+    arena: Arena
+    start: int
+    lengths: np.ndarray
+    """int64 [count]: tokens of each row before the new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """The last rows of an arena, with `new[i]` new tokens after `cached[i]`: tokens from `start` on, row after row."""
+
+    arena: Arena
+    start: int
+    first_row: int
+    cached: np.ndarray
+    new: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixUse:
+    """A prefix, which is row `row` of `arena`, and the tokens of the pass that see it."""
+
+    arena: Arena
+    row: int
+    length: int
+    tokens: np.ndarray
+
+
+class Attention:
+    """The plan of one pass, made once and used by every layer through `attend`.
+
+    An arena's new tokens lie side by side: decoded ones before read ones.
+    """
+
+    def __init__(
+        self,
+        tokens: int,
+        decodes: Sequence[Decode],
+        prefills: Sequence[Prefill],
+        prefixes: Sequence[PrefixUse] = (),
+        *,
+        groups: int = 1,
+    ) -> None:
+        """`groups`: query heads per key-value head."""
+        arenas = [*(d.arena for d in decodes), *(p.arena for p in prefills)]
+        self._groups = groups
+        self._kv_heads = arenas[0].shape.kv_heads
+        self._tokens = tokens
+        self._device = arenas[0].shape.device
+        self._prefix = _PrefixPart(self, prefixes, tokens) if prefixes else None
+        self._writes = self._plan_writes(decodes, prefills)
+        self._decodes = [_DecodePart(self, d) for d in decodes]
+        self._prefills = [_PrefillPart(self, p) for p in prefills]
+
+    def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scaling: float) -> torch.Tensor:
+        """What the queries gather in `layer`; the new keys and values are stored.
+
+        q: [tokens, heads, head_dim]; k, v: [tokens, kv_heads, head_dim]; returns [tokens, heads, head_dim].
+        """
+        shape = q.shape
+        for arena, start, stop, index in self._writes:
+            keys, values = arena.data[layer].flatten(1, 3)
+            keys.index_copy_(0, index, k[start:stop].reshape(-1, k.shape[-1]).to(keys.dtype))
+            values.index_copy_(0, index, v[start:stop].reshape(-1, v.shape[-1]).to(keys.dtype))
+        q = q.reshape(self._tokens * self._kv_heads, self._groups, shape[-1])
+        out = torch.empty_like(q)
+        outer, logsum = self._prefix.attend(layer, q, scaling) if self._prefix is not None else (None, None)
+        for decode in self._decodes:
+            decode.attend(layer, q, outer, logsum, scaling, out)
+        for prefill in self._prefills:
+            prefill.attend(layer, q, outer, logsum, scaling, out)
+        return out.view(shape)
+
+    def index(self, array: np.ndarray) -> torch.Tensor:
+        """`array` as a tensor on the device."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    @property
+    def kv_heads(self) -> int:
+        return self._kv_heads
+
+    @property
+    def groups(self) -> int:
+        return self._groups
+
+    def by_head(self, tokens: np.ndarray) -> np.ndarray:
+        """Rows of [tokens * kv_heads, ...] for token numbers: appends an axis of kv_heads."""
+        return tokens[..., None] * self._kv_heads + np.arange(self._kv_heads)
+
+    def _plan_writes(
+        self, decodes: Sequence[Decode], prefills: Sequence[Prefill]
+    ) -> list[tuple[Arena, int, int, torch.Tensor]]:
+        """For each stretch of tokens: its arena, where it begins and ends, and the slots that take its keys."""
+        writes: list[tuple[Arena, int, int, torch.Tensor]] = []
+        for decode in decodes:
+            rows = np.arange(len(decode.lengths))
+            writes.append(self._write(decode.arena, decode.start, rows, decode.lengths))
+        for prefill in prefills:
+            rows = np.repeat(np.arange(len(prefill.new)), prefill.new)
+            within = np.arange(len(rows)) - np.repeat(np.cumsum(prefill.new) - prefill.new, prefill.new)
+            rows_of = prefill.first_row + rows
+            writes.append(self._write(prefill.arena, prefill.start, rows_of, prefill.cached[rows] + within))
+        return writes
+
+    def _write(
+        self, arena: Arena, start: int, rows: np.ndarray, positions: np.ndarray
+    ) -> tuple[Arena, int, int, torch.Tensor]:
+        slots = self.by_head(rows) * arena.capacity + positions[:, None] + 1
+        return arena, start, start + len(rows), self.index(slots.ravel())
+
+
+class _DecodePart:
+    """One new token of each of an arena's first rows."""
+
+    def __init__(self, plan: Attention, decode: Decode) -> None:
+        self._arena = decode.arena
+        heads, groups = plan.kv_heads, plan.groups
+        count = len(decode.lengths)
+        self._rows = slice(decode.start * heads, (decode.start + count) * heads)
+        self._slots = int(decode.lengths.max()) + 2
+        lengths = plan.index(decode.lengths)
+        hidden = torch.arange(self._slots, device=lengths.device) > lengths[:, None] + 1
+        hidden[:, 0] = True
+        mask = torch.zeros(hidden.shape, device=lengths.device).masked_fill_(hidden, -math.inf)
+        mask = mask[:, None].expand(count, heads * groups, self._slots).clone(memory_format=torch.contiguous_format)
+        self._mask = mask.view(count * heads, groups, self._slots)
+
+    def attend(
+        self,
+        layer: int,
+        q: torch.Tensor,
+        outer: torch.Tensor | None,
+        logsum: torch.Tensor | None,
+        scaling: float,
+        out: torch.Tensor,
+    ) -> None:
+        """Fills this part's rows of `out` [tokens * kv_heads, groups, head_dim]."""
+        rows = self._rows
+        keys, values = self._arena.data[layer].flatten(1, 2)[:, : rows.stop - rows.start, : self._slots]
+        queries, mask = q[rows], self._mask
+        if logsum is not None:
+            mask[:, :, 0] = logsum[rows]
+        if queries.dtype == torch.float32:
+            scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=scaling)
+            weights = torch.softmax(scores, dim=-1)
+        else:
+            scores = torch.bmm(queries, keys.transpose(1, 2)).float().mul_(scaling).add_(mask)
+            weights = torch.softmax(scores, dim=-1).to(queries.dtype)
+        target = out[rows]
+        torch.bmm(weights, values, out=target)
+        if outer is not None:
+            target.addcmul_(weights[:, :, :1], outer[rows])
+
+
+class _PrefillPart:
+    """Several new tokens of each of an arena's last rows."""
+
+    def __init__(self, plan: Attention, prefill: Prefill) -> None:
+        self._arena = prefill.arena
+        self._heads, self._groups = plan.kv_heads, plan.groups
+        count, most = len(prefill.new), int(prefill.new.max())
+        self._first = prefill.first_row * self._heads
+        self._count, self._most = count, most
+        self._slots = int((prefill.cached + prefill.new).max()) + 1
+        within = np.arange(most)
+        begins = prefill.start + np.cumsum(prefill.new) - prefill.new
+        valid = within < prefill.new[:, None]
+        tokens = np.where(valid, begins[:, None] + within, prefill.start)
+        self._gather = plan.index(plan.by_head(tokens).transpose(0, 2, 1).ravel())
+        """[count, kv_heads, most], flat: rows of q."""
+        valid = np.broadcast_to(valid[:, None], (count, self._heads, most)).ravel()
+        self._valid = plan.index(np.flatnonzero(valid))
+        last = plan.index(prefill.cached[:, None] + 1 + within)
+        self._hidden = torch.arange(self._slots, device=last.device) > last[:, :, None]
+        """[count, most, slots]"""
+        self._hidden[:, :, 0] = True
+
+    def attend(
+        self,
+        layer: int,
+        q: torch.Tensor,
+        outer: torch.Tensor | None,
+        logsum: torch.Tensor | None,
+        scaling: float,
+        out: torch.Tensor,
+    ) -> None:
+        """Fills this part's rows of `out` [tokens * kv_heads, groups, head_dim]."""
+        count, heads, most, groups = self._count, self._heads, self._most, self._groups
+        rows = slice(self._first, self._first + count * heads)
+        keys, values = self._arena.data[layer].flatten(1, 2)[:, rows, : self._slots]
+        queries = q[self._gather].view(count * heads, most, groups, -1)
+        result = torch.empty_like(queries)
+        step = max(1, _MAX_SCORES // (count * heads * groups * self._slots))
+        for start in range(0, most, step):
+            part = slice(start, min(start + step, most))
+            size = part.stop - part.start
+            scores = torch.bmm(queries[:, part].flatten(1, 2), keys.transpose(1, 2)).float().mul_(scaling)
+            hidden = self._hidden[:, None, part, None]
+            scores.view(count, heads, size, groups, -1).masked_fill_(hidden, -math.inf)
+            index = self._gather.view(count * heads, most)[:, part].flatten()
+            if logsum is not None:
+                scores[:, :, 0] = logsum[index].view(count * heads, size * groups)
+            weights = torch.softmax(scores, dim=-1).to(queries.dtype)
+            gathered = torch.bmm(weights, values)
+            if outer is not None:
+                gathered.addcmul_(weights[:, :, :1], outer[index].view(count * heads, size * groups, -1))
+            result[:, part] = gathered.view(count * heads, size, groups, -1)
+        flat = result.view(count * heads * most, groups, -1)
+        out[self._gather[self._valid]] = flat[self._valid]
+
+
+class _PrefixPart:
+    """What all tokens with a shared prefix gather from it, prefix by prefix, as o_p and lse_p."""
+
+    def __init__(self, plan: Attention, prefixes: Sequence[PrefixUse], tokens: int) -> None:
+        self._heads, self._groups = plan.kv_heads, plan.groups
+        self._rows = tokens * plan.kv_heads
+        self._blocks: list[_PrefixBlocks] = []
+        covered = np.concatenate([use.tokens for use in prefixes])
+        sources = np.full((tokens, self._heads), -1)
+        offset = 0
+        for arena in dict.fromkeys(use.arena for use in prefixes):
+            blocks = _PrefixBlocks(plan, [use for use in prefixes if use.arena is arena])
+            self._blocks.append(blocks)
+            sources[blocks.tokens] = offset + blocks.places
+            offset += blocks.size
+        self._all = len(covered) == tokens
+        sources[sources < 0] = offset  # one more row, for tokens without a prefix
+        self._sources = plan.index(sources.ravel())
+
+    def attend(self, layer: int, q: torch.Tensor, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """o_p [tokens * kv_heads, groups, head_dim] and lse_p [tokens * kv_heads, groups], float32."""
+        parts = [blocks.attend(layer, q, scaling) for blocks in self._blocks]
+        if not self._all:
+            nothing = q.new_zeros(1, self._groups, q.shape[-1])
+            parts.append((nothing, torch.full((1, self._groups), -math.inf, device=q.device)))
+        outer, logsum = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+        return outer.index_select(0, self._sources), logsum.index_select(0, self._sources)
+
+
+class _PrefixBlocks:
+    """The prefixes of one arena: each in blocks of equally many tokens, so that one batched product does them all."""
+
+    def __init__(self, plan: Attention, uses: Sequence[PrefixUse]) -> None:
+        self._arena = uses[0].arena
+        self._heads, self._groups = plan.kv_heads, plan.groups
+        counts = [len(use.tokens) for use in uses]
+        self._width = width = _block_width(counts)
+        chunks: list[np.ndarray] = []
+        rows: list[int] = []
+        lengths: list[int] = []
+        for use in uses:
+            for start in range(0, len(use.tokens), width):
+                chunks.append(use.tokens[start : start + width])
+                rows.append(use.row)
+                lengths.append(use.length)
+        tokens = np.zeros((len(chunks), width), np.int64)
+        valid = np.zeros((len(chunks), width), bool)
+        for i, chunk in enumerate(chunks):
+            tokens[i, : len(chunk)] = chunk
+            valid[i, : len(chunk)] = True
+        self.tokens = tokens[valid]
+        """The tokens' numbers, and `places` [.., kv_heads]: their rows in what `attend` returns."""
+        block, at = np.nonzero(valid)
+        self.places = (block[:, None] * self._heads + np.arange(self._heads)) * width + at[:, None]
+        self.size = len(chunks) * self._heads * width
+        self._gather = plan.index(plan.by_head(tokens).transpose(0, 2, 1).ravel())
+        consecutive = rows == list(range(rows[0], rows[0] + len(rows)))
+        self._slice = slice(rows[0], rows[0] + len(rows)) if consecutive else None
+        self._index = None if consecutive else plan.index(np.array(rows))
+        self._slots = max(lengths) + 1
+        self._mask = None
+        if min(lengths) < max(lengths):
+            ends = plan.index(np.array(lengths))
+            hidden = torch.arange(1, self._slots, device=ends.device) > ends[:, None]
+            mask = torch.zeros(hidden.shape, device=ends.device).masked_fill_(hidden, -math.inf)
+            self._mask = mask[:, None].expand(-1, self._heads, -1).reshape(len(rows) * self._heads, 1, -1)
+
+    def attend(self, layer: int, q: torch.Tensor, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """o_p [size, groups, head_dim] and lse_p [size, groups], by block, head and place."""
+        data = self._arena.data[layer]
+        chosen = data[:, self._slice] if self._index is None else data.index_select(1, self._index)
+        keys, values = chosen[:, :, :, 1 : self._slots].flatten(1, 2)
+        queries = q.index_select(0, self._gather).view(len(keys), -1, q.shape[-1])
+        scores = torch.bmm(queries, keys.transpose(1, 2)).float().mul_(scaling)
+        if self._mask is not None:
+            scores.add_(self._mask)
+        weights = torch.softmax(scores, dim=-1)
+        # with m the largest score, the largest weight is exp(m - lse)
+        logsum = scores.amax(-1) - weights.amax(-1).log()
+        outer = torch.bmm(weights.to(values.dtype), values)
+        return outer.view(self.size, self._groups, -1), logsum.view(self.size, self._groups)
+
+
+def _block_width(counts: Sequence[int]) -> int:
+    """How many tokens a block takes, such that not much more than half of the places are empty."""
+    total, width = sum(counts), max(counts)
+    while width > 4 and sum(-(-count // width) * width for count in counts) > 2 * total + 16:
+        width = max(4, width // 2)
+    return width

@@ -1,0 +1,158 @@
+"""Keys and values of running sequences, in arenas by length; those of idle ones are parked as tensors of their own.
+
+An arena holds sequences of at most `capacity - 1` tokens as rows of one tensor per layer, without gaps, so that
+attention over all of them is one batched product on a view. Slot 0 of a row is all zeros: attention puts the summary
+of a shared prefix there (see `attention`); token t of a sequence lies in slot t + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+SMALLEST_CAPACITY = 32
+
+
+@dataclass(frozen=True, slots=True)
+class KVShape:
+    """What one token's keys and values look like."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token's keys and values in all layers."""
+        return self.layers * 2 * self.kv_heads * self.head_dim * self.dtype.itemsize
+
+
+@dataclass(eq=False, slots=True)
+class Stretch:
+    """Keys and values of consecutive tokens: in an arena's row, or parked, or (length 0) nowhere."""
+
+    length: int = 0
+    arena: Arena | None = None
+    row: int = -1
+    parked: torch.Tensor | None = None
+    """[layers, 2, kv_heads, length, head_dim]"""
+
+    def park(self) -> None:
+        """The tokens' keys and values are copied out of the arena, which the caller then removes the row from."""
+        assert self.arena is not None
+        self.parked = self.arena.data[:, :, self.row, :, 1 : 1 + self.length].clone()
+        self.arena, self.row = None, -1
+
+    def truncate(self, length: int) -> None:
+        """Only the first `length` tokens are kept (of a parked stretch)."""
+        self.length = length
+        if self.parked is not None:
+            self.parked = self.parked[:, :, :, :length]
+
+    def drop(self) -> None:
+        """Nothing is kept."""
+        self.length, self.parked, self.arena, self.row = 0, None, None, -1
+
+
+@dataclass(eq=False, slots=True)
+class Arena:
+    """Rows of one capacity. Rows [0, len) are in use; `owners[row]` is a caller's number for the row."""
+
+    shape: KVShape
+    capacity: int
+    rows: list[Stretch] = field(default_factory=list[Stretch])
+    owners: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    data: torch.Tensor = field(init=False)
+    """[layers, 2, rows, kv_heads, capacity, head_dim]"""
+
+    def __post_init__(self) -> None:
+        self.data = self._zeros(0)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def allocated_bytes(self) -> int:
+        return self.data.numel() * self.data.element_size()
+
+    def add(self, stretch: Stretch, owner: int) -> None:
+        """`stretch` is the last row; what it had parked is in it."""
+        row = len(self.rows)
+        if row == len(self.owners):
+            self._grow(max(16, row + row // 2))
+        stretch.arena, stretch.row = self, row
+        self.rows.append(stretch)
+        self.owners[row] = owner
+        if stretch.parked is not None:
+            self.data[:, :, row, :, 1 : 1 + stretch.length] = stretch.parked
+            stretch.parked = None
+
+    def remove(self, rows: Ordered[int]) -> None:
+        """The rows are free; rows from the end have taken their places. The stretches are the caller's to update."""
+        gone = set(rows)
+        left = len(self.rows) - len(gone)
+        holes = [row for row in gone if row < left]
+        movers = [row for row in range(left, len(self.rows)) if row not in gone]
+        if holes:
+            self.data[:, :, holes] = self.data[:, :, movers]
+            for hole, mover in zip(holes, movers, strict=True):
+                self.rows[hole] = self.rows[mover]
+                self.rows[hole].row = hole
+                self.owners[hole] = self.owners[mover]
+        del self.rows[left:]
+
+    def move(self, rows: Ordered[int], target: Arena) -> None:
+        """The rows have become the last ones of `target`, which is the larger."""
+        stretches = [self.rows[row] for row in rows]
+        owners = [int(self.owners[row]) for row in rows]
+        first = len(target)
+        for stretch, owner in zip(stretches, owners, strict=True):
+            target.add(stretch, owner)
+        target.data[:, :, first : first + len(rows), :, : self.capacity] = self.data[:, :, list(rows)]
+        self.remove(rows)
+
+    def _grow(self, rows: int) -> None:
+        data = self._zeros(rows)
+        data[:, :, : self.data.shape[2]] = self.data
+        self.data = data
+        self.owners = np.concatenate([self.owners, np.empty(rows - len(self.owners), np.int64)])
+
+    def _zeros(self, rows: int) -> torch.Tensor:
+        s = self.shape
+        return torch.zeros(s.layers, 2, rows, s.kv_heads, self.capacity, s.head_dim, dtype=s.dtype, device=s.device)
+
+
+class Arenas:
+    """Arenas of capacities 32, 64, 128 ..., made as they are needed."""
+
+    def __init__(self, shape: KVShape) -> None:
+        self.shape = shape
+        self._by_capacity: dict[int, Arena] = {}
+
+    def fitting(self, tokens: int) -> Arena:
+        """The arena whose rows hold `tokens` tokens with the least room to spare."""
+        capacity = SMALLEST_CAPACITY
+        while capacity < tokens + 1:
+            capacity *= 2
+        arena = self._by_capacity.get(capacity)
+        if arena is None:
+            arena = self._by_capacity[capacity] = Arena(self.shape, capacity)
+            self._by_capacity = dict(sorted(self._by_capacity.items()))
+        return arena
+
+    def used(self) -> list[Arena]:
+        """The arenas that hold rows, by capacity."""
+        return [arena for arena in self._by_capacity.values() if arena.rows]
+
+    @property
+    def allocated_bytes(self) -> int:
+        return sum(arena.allocated_bytes for arena in self._by_capacity.values())
+
+    def release(self) -> None:
+        """The memory of arenas without rows is given back."""
+        self._by_capacity = {c: a for c, a in self._by_capacity.items() if a.rows}

@@ -1,0 +1,102 @@
+"""A decoder-only model of transformers' that computes shared prefixes once: loading, checking, log-probabilities."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from agent_rl.contracts import PackedGroup, Row
+from agent_rl.errors import ConfigError
+from agent_rl.learner.layout import use_shared_prefix_attention
+from agent_rl.learner.micro_batches import MicroBatch, micro_batches
+from agent_rl.learner.tokens import token_logprobs
+
+transformers.utils.logging.disable_progress_bar()
+
+LOGIT_BYTES = 2 * 2**30
+"""Upper bound of a micro-batch's logits in float32."""
+CPU_TOKENS = 4096
+"""Above it a micro-batch's activations leave the processor's caches and everything gets slower."""
+
+
+def load_model(path: str | Path, device: torch.device, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The causal language model in `path` (a folder or hub name), without dropout, with shared-prefix attention.
+
+    Raises ConfigError where it cannot be loaded, or where it does not compute the same with that attention.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the model {str(path)!r} cannot be loaded: {error}", key="model.path") from None
+    model.to(device).eval()  # pyright: ignore[reportArgumentType]
+    with_shared_prefix(model)
+    return model
+
+
+def with_shared_prefix(model: PreTrainedModel) -> None:
+    """`model` uses the shared-prefix attention from now on. Raises ConfigError where that changes what it computes.
+
+    The check is a computation, since a model may have layers that mix tokens without asking the attention interface.
+    """
+    name = type(model).__name__
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        raise ConfigError(f"{name} cannot compute logits at chosen positions (no logits_to_keep)", key="model.path")
+    size = _vocabulary(model)
+    prefix, rows = [3 % size, 1, 4 % size], [[1, 5 % size], [9 % size, 2 % size, 6 % size]]
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        expected = [_plain_logprobs(model, prefix, row) for row in rows]
+        use_shared_prefix_attention(model)
+        group = PackedGroup(prefix, [Row(r, [True] * len(r), [0.0] * len(r), [0] * len(r), 0.0, 0.0) for r in rows])
+        device, dtype = model.device, model.dtype
+        (batch,) = micro_batches([group], max_tokens=64, wanted="all", device=device, dtype=dtype)
+        try:
+            found = model_logprobs(model, batch, 1.0)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{name} cannot be trained with a shared prefix: {error}", key="model.path") from None
+    model.train(was_training)
+    tolerance = 1e-3 if dtype in (torch.float32, torch.float64) else 5e-2
+    difference = (torch.cat(expected) - found).abs().max().item()
+    if not difference <= tolerance:
+        raise ConfigError(
+            f"{name} cannot be trained with a shared prefix: its log-probabilities differ by {difference:.3g}",
+            key="model.path",
+        )
+
+
+def _plain_logprobs(model: PreTrainedModel, prefix: list[int], row: list[int]) -> Tensor:
+    """log p of every token of `row` after `prefix`, by the model's own attention."""
+    ids = torch.tensor([prefix + row], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, len(prefix) - 1 : -1]
+    return token_logprobs(logits, ids[0, len(prefix) :])
+
+
+def model_logprobs(model: PreTrainedModel, batch: MicroBatch, temperature: float) -> Tensor:
+    """log p of the predicted tokens of `batch` [n], at `temperature`, with gradient where that is on."""
+    output = model(
+        input_ids=batch.ids,
+        position_ids=batch.positions,
+        use_cache=False,
+        logits_to_keep=batch.select,
+        layout=batch.layout,
+    )
+    return token_logprobs(output.logits[0], batch.targets, temperature)
+
+
+def micro_batch_limit(model: PreTrainedModel, asked: int) -> int:
+    """Tokens of a micro-batch: `asked`, or fewer where the logits would grow too large or caches too small."""
+    limit = min(asked, max(1, LOGIT_BYTES // (4 * _vocabulary(model))))
+    return min(limit, CPU_TOKENS) if model.device.type == "cpu" else limit
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    """The number of embeddings."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight.shape[0]

@@ -1,0 +1,208 @@
+"""Supervised learning on demonstrations, on all cores: one process a rank, gradients summed once a step.
+
+The loss of a step is the mean of -log p over all learned tokens of all ranks' batches. Two processes of one thread
+learn faster than one process of two: with models this small most operations are too short to be shared among threads.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+from agent_rl.config import Optimizer, Precision, WarmStart
+from agent_rl.contracts import PackedGroup
+from agent_rl.errors import LearnerError
+from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_logprobs
+from agent_rl.learner.demonstrations import BatchesAhead, Source
+from agent_rl.learner.folder import copy_tokenizer
+from agent_rl.learner.micro_batches import micro_batches
+from agent_rl.learner.torch_learner import make_accelerator, make_optimizer
+from agent_rl.runtime.role import die_with_parent
+
+MOST_RANKS = 8
+LEAST_PER_RANK = 4
+"""Conversations of a step below which a rank is not worth its process."""
+CLIP_NORM = 1.0
+BETAS = (0.9, 0.95)
+LAST_RATE = 0.05
+"""The learning rate at the end, as a share of the full one; in between it falls like a cosine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the training stands: `loss` in nats per learned token, `tokens` and `seconds` since its start."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens: int
+    seconds: float
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rank:
+    """One process among `world`, which meet at the file `rendezvous`."""
+
+    index: int
+    world: int
+    threads: int
+    rendezvous: Path
+
+
+def imitate(source: Source, settings: WarmStart, out: Path, report: Report) -> None:
+    """`out` holds the model of `source` after `settings.steps` steps on its demonstrations, with its tokenizer."""
+    world = _world(settings.batch_size)
+    threads = max(1, (os.cpu_count() or 1) // world)
+    with tempfile.TemporaryDirectory(prefix="agent-rl-ranks-") as folder:
+        ranks = [_Rank(i, world, threads, Path(folder) / "rendezvous") for i in range(world)]
+        with _other_ranks(source, settings, ranks[1:]):
+            _train(source, settings, ranks[0], out, report)
+
+
+def _world(batch_size: int) -> int:
+    """How many ranks: one a core, as far as the batch can be shared out evenly; one where there is a GPU."""
+    if torch.cuda.is_available():
+        return 1
+    most = min(os.cpu_count() or 1, MOST_RANKS, max(1, batch_size // LEAST_PER_RANK))
+    return next(n for n in range(most, 0, -1) if batch_size % n == 0)
+
+
+@contextmanager
+def _other_ranks(source: Source, settings: WarmStart, ranks: list[_Rank]) -> Iterator[None]:
+    """The other ranks' processes run; afterwards they are gone."""
+    context = multiprocessing.get_context("spawn")
+    processes: list[SpawnProcess] = [
+        context.Process(target=_other_rank, args=(source, settings, rank, os.getpid())) for rank in ranks
+    ]
+    try:
+        for process in processes:
+            process.start()
+        yield
+    except RuntimeError as error:
+        for process in processes:
+            process.join(1.0)
+        codes = [p.exitcode for p in processes if p.exitcode]
+        if codes:
+            raise LearnerError(f"a process of the warm start ended with code {codes[0]}") from error
+        raise
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def _other_rank(source: Source, settings: WarmStart, rank: _Rank, parent: int) -> None:
+    die_with_parent(parent)
+    _train(source, settings, rank, None, lambda progress: None)
+
+
+def _train(source: Source, settings: WarmStart, rank: _Rank, out: Path | None, report: Report) -> None:
+    """One rank's part. Every rank holds the same weights at every step; the first one writes them to `out`."""
+    torch.set_num_threads(rank.threads)
+    _meet(rank)
+    accelerator = make_accelerator("auto", _best_precision())
+    model = load_model(source.model_folder, accelerator.device)
+    optimizer = make_optimizer(model, _optimizer_settings(settings))
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    own = replace(source, seed=source.seed * MOST_RANKS + rank.index)
+    limit = micro_batch_limit(model, 16384)
+    started, seen = time.monotonic(), 0
+    with BatchesAhead(own, settings.batch_size // rank.world) as ahead:
+        for step in range(settings.steps):
+            groups = ahead.next()
+            loss = 0.0
+            for batch in micro_batches(
+                groups, max_tokens=limit, wanted="trained", device=model.device, dtype=model.dtype
+            ):
+                with accelerator.autocast():
+                    part = -model_logprobs(model, batch, 1.0).sum()
+                accelerator.backward(part)
+                loss += part.item()
+            learned = sum(sum(row.loss_mask) for group in groups for row in group.rows)
+            tokens = _share_gradients(parameters, [loss, learned, _tokens(groups)])
+            mean = tokens[0] / tokens[1]
+            if not math.isfinite(mean):
+                raise LearnerError(f"the loss of warm-start step {step} is {mean}: try a lower learning_rate")
+            torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * _rate(step, settings.steps)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            seen += int(tokens[2])
+            report(Progress(step + 1, settings.steps, mean, seen, time.monotonic() - started))
+    if out is not None:
+        model.save_pretrained(out)
+        copy_tokenizer(source.model_folder, out)
+
+
+def _meet(rank: _Rank) -> None:
+    """The ranks can sum tensors from now on."""
+    if rank.world == 1:
+        return
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    distributed.init_process_group(
+        "gloo",
+        init_method=rank.rendezvous.as_uri(),
+        rank=rank.index,
+        world_size=rank.world,
+        timeout=timedelta(seconds=300),
+    )
+
+
+def _optimizer_settings(settings: WarmStart) -> Optimizer:
+    """The optimizer's settings; the rate is set anew at every step."""
+    chosen = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay, "betas": BETAS}
+    return Optimizer.model_validate(chosen)
+
+
+def _share_gradients(parameters: Sequence[Tensor], sums: list[float]) -> list[float]:
+    """The sums over all ranks of `sums`; gradients are summed too, and divided by the second of the sums."""
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor(sums, device=gradients[0].device)])
+    if distributed.is_initialized():
+        distributed.all_reduce(flat)
+    totals = flat[-len(sums) :].tolist()
+    flat.div_(totals[1])
+    pieces = flat[: -len(sums)].split([p.numel() for p in parameters])
+    for parameter, piece in zip(parameters, pieces, strict=True):
+        parameter.grad = piece.view_as(parameter)
+    return totals
+
+
+def _tokens(groups: tuple[PackedGroup, ...]) -> int:
+    """Tokens of the batch, shared prefixes counted once."""
+    return sum(len(g.prefix_ids) + sum(len(r.token_ids) for r in g.rows) for g in groups)
+
+
+def _rate(step: int, steps: int) -> float:
+    """The share of the full learning rate at `step`: a linear rise over the first steps, then half a cosine."""
+    rise = max(1, min(50, steps // 10))
+    if step < rise:
+        return (step + 1) / rise
+    done = (step - rise) / max(1, steps - rise)
+    return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _best_precision() -> Precision:
+    """bfloat16 where the processor multiplies it in hardware, else float32."""
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return "bfloat16" if any(getattr(torch.cpu, n, bool)() for n in names) else "float32"

@@ -1,0 +1,218 @@
+"""A flat, unpadded stream of tokens in which a group's prefix stands once, and the attention that knows so.
+
+    stream:   [ prefix of group 0 | row | row | ... | prefix of group 1 | row | ... ]        T tokens, no padding
+    attends:    itself, causally    its group's prefix, and itself, causally
+
+Everything but attention works token by token, so that one forward pass over [1, T] with explicit positions computes
+each group's prefix once. Only inside attention rows are padded, within buckets of like length. The attention function
+is registered with transformers under `ATTENTION` and serves every decoder that takes its attention from there and hands
+keyword arguments on to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+
+from agent_rl.errors import ConfigError
+
+IntArray = npt.NDArray[np.int64]
+
+ATTENTION = "agent_rl_shared_prefix"
+MAX_PADDING = 1.15
+"""Padded over real tokens of a bucket of rows: above it another bucket is opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """`rows` rows padded to `length`, after a prefix of `prefix` tokens; queries x keys `mask` (None: plain causal)."""
+
+    rows: int
+    length: int
+    prefix: int
+    mask: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the tokens of a micro-batch stand. Index tensors are int64 on the model's device.
+
+    pad: position in the stream of each place of the padded stream (padding repeats the row's last token) [T_padded]
+    unpad: place in the padded stream of each token of the stream [T]
+    groups: per group its prefix as a bucket (None where it has no tokens) and the buckets of its rows
+    """
+
+    pad: Tensor
+    unpad: Tensor
+    groups: tuple[tuple[Bucket | None, tuple[Bucket, ...]], ...]
+    sizes: tuple[int, ...]
+    """Padded tokens of every bucket in order: prefix, rows, prefix, rows, ..."""
+
+    @property
+    def longest(self) -> int:
+        """The most keys that any query attends to."""
+        return max(b.prefix + b.length for p, rows in self.groups for b in ((p, *rows) if p else rows))
+
+
+def make_layout(groups: Sequence[tuple[int, Sequence[int]]], device: torch.device, dtype: torch.dtype) -> Layout:
+    """The layout of groups given as (prefix length, row lengths); rows of a group in ascending length, none empty.
+
+    `dtype` is that of the additive masks: the one in which attention is computed.
+    """
+    pad: list[IntArray] = []
+    unpad: list[IntArray] = []
+    sizes: list[int] = []
+    described: list[tuple[Bucket | None, tuple[Bucket, ...]]] = []
+    at = padded_at = 0
+    for prefix_length, row_lengths in groups:
+        prefix = None
+        if prefix_length:
+            prefix = Bucket(1, prefix_length, 0, None)
+            pad.append(np.arange(at, at + prefix_length))
+            unpad.append(np.arange(padded_at, padded_at + prefix_length))
+            sizes.append(prefix_length)
+            at += prefix_length
+            padded_at += prefix_length
+        buckets: list[Bucket] = []
+        for lengths in _buckets(row_lengths):
+            longest = lengths[-1]
+            buckets.append(Bucket(len(lengths), longest, prefix_length, _mask(prefix_length, longest, device, dtype)))
+            sizes.append(len(lengths) * longest)
+            for length in lengths:
+                pad.append(np.minimum(np.arange(at, at + longest), at + length - 1))
+                unpad.append(np.arange(padded_at, padded_at + length))
+                at += length
+                padded_at += longest
+        described.append((prefix, tuple(buckets)))
+    return Layout(_index(pad, device), _index(unpad, device), tuple(described), tuple(sizes))
+
+
+def _index(pieces: Sequence[IntArray], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.concatenate(pieces)).to(device)
+
+
+def _buckets(lengths: Sequence[int]) -> list[list[int]]:
+    """`lengths` (ascending) cut into runs whose padding stays within MAX_PADDING."""
+    buckets: list[list[int]] = []
+    real = 0
+    for length in lengths:
+        if buckets and (len(buckets[-1]) + 1) * length <= MAX_PADDING * (real + length):
+            buckets[-1].append(length)
+            real += length
+        else:
+            buckets.append([length])
+            real = length
+    return buckets
+
+
+def _mask(prefix: int, length: int, device: torch.device, dtype: torch.dtype) -> Tensor | None:
+    """[length, prefix + length]: 0 where query i sees key j <= prefix + i, -inf elsewhere; None without a prefix."""
+    if not prefix:
+        return None
+    mask = torch.full((length, prefix + length), float("-inf"), device=device, dtype=dtype)
+    return mask.triu_(prefix + 1)
+
+
+class _Rearrange(torch.autograd.Function):
+    """x[index] along dimension 0, whose gradient is taken back by `inverse`: exact where what `inverse` leaves out
+    (padding) has no gradient, and far quicker than adding up into an index."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return grads[0].index_select(0, inverse), None, None
+
+
+def shared_prefix_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention over a flat stream: query [1, H, T, d], key and value [1, H_kv, T, d]; gives ([1, T, H, d], None)."""
+    if layout is None:
+        raise ValueError("the shared-prefix attention needs the keyword argument `layout`")
+    if (sliding_window is not None and sliding_window < layout.longest) or softcap is not None:
+        raise ConfigError("models with a sliding window shorter than a row, or capped logits, are not supported")
+    repeat = query.shape[1] // key.shape[1]
+    with torch.autocast(query.device.type, enabled=False):
+        parts = [_to_parts(x, layout, r) for x, r in ((query, 1), (key, repeat), (value, repeat))]
+        padded = torch.cat(_attend_all(layout, zip(*parts, strict=True), scaling))
+        flat = _Rearrange.apply(padded, layout.unpad, layout.pad)
+    return flat.to(query.dtype)[None], None
+
+
+def _attend_all(layout: Layout, parts: Iterator[tuple[Tensor, ...]], scaling: float | None) -> list[Tensor]:
+    """The attention of every bucket in order, from its (query, key, value)."""
+    outputs: list[Tensor] = []
+    for prefix, buckets in layout.groups:
+        prefix_keys = prefix_values = None
+        if prefix is not None:
+            q, prefix_keys, prefix_values = next(parts)
+            outputs.append(_attend(q, prefix_keys, prefix_values, prefix, scaling))
+        for bucket in buckets:
+            q, k, v = next(parts)
+            outputs.append(
+                _attend(q, _after(prefix_keys, k, bucket), _after(prefix_values, v, bucket), bucket, scaling)
+            )
+    return outputs
+
+
+def _to_parts(x: Tensor, layout: Layout, repeat: int) -> tuple[Tensor, ...]:
+    """x [1, H, T, d] padded and cut into buckets [rows * length, H * repeat, d].
+
+    On the CPU in float32: the half-precision backward of its attention kernel is several times slower.
+    """
+    flat = x[0].transpose(0, 1)
+    if flat.device.type == "cpu" and flat.dtype == torch.bfloat16:
+        flat = flat.float()
+    padded = _Rearrange.apply(flat, layout.pad, layout.unpad)
+    if repeat > 1:
+        padded = padded.repeat_interleave(repeat, dim=1)
+    return padded.split(layout.sizes)
+
+
+def _after(prefix: Tensor | None, x: Tensor, bucket: Bucket) -> Tensor:
+    """The prefix [P, H, d] before every row of x [rows * length, H, d], as [rows * (P + length), H, d]."""
+    if prefix is None:
+        return x
+    rows = x.unflatten(0, (bucket.rows, bucket.length))
+    return torch.cat([prefix.expand(bucket.rows, *prefix.shape), rows], dim=1).flatten(0, 1)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bucket: Bucket, scaling: float | None) -> Tensor:
+    """Attention within a bucket, from and to [rows * length, H, d]."""
+    q, k, v = (x.unflatten(0, (bucket.rows, -1)).transpose(1, 2) for x in (q, k, v))
+    out = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=bucket.mask, is_causal=bucket.mask is None, scale=scaling
+    )
+    return out.transpose(1, 2).flatten(0, 1)
+
+
+def use_shared_prefix_attention(model: PreTrainedModel) -> None:
+    """`model` computes its attention by `shared_prefix_attention`. Raises ConfigError where it cannot."""
+    AttentionInterface.register(ATTENTION, shared_prefix_attention)
+    try:
+        model.set_attn_implementation(ATTENTION)
+    except ValueError as error:
+        raise ConfigError(
+            f"{type(model).__name__} does not take its attention from transformers' interface: {error}"
+        ) from None

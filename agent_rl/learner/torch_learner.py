@@ -1,0 +1,214 @@
+"""`TorchLearner`: policy gradients (`agent_rl.learner.policy_loss`) for any decoder of transformers'."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from agent_rl.config import Optimizer, Precision
+from agent_rl.contracts import Batch, Learner, StepReport, WeightManifest
+from agent_rl.errors import ConfigError, LearnerError
+from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_logprobs
+from agent_rl.learner.folder import copy_tokenizer, model_folder, written_atomically
+from agent_rl.learner.micro_batches import MicroBatch, Wanted, micro_batches
+from agent_rl.learner.policy_loss import StepFigures, policy_loss
+from agent_rl.runtime.weights import SharedMemorySender
+
+SCHEMA_VERSION = 1
+
+
+class TorchLearner(Learner):
+    """A learner on one device. Its methods block the process that it runs in, which is its own.
+
+    The weights are kept in float32; `precision = "bfloat16"` is that of the matrix products (automatic mixed
+    precision). There is no dropout, so that the ratio of an on-policy token is 1.
+    """
+
+    def __init__(
+        self,
+        model_path: str,
+        *,
+        optimizer: Optimizer,
+        ratio_cap: float = 2.0,
+        temperature: float = 1.0,
+        precision: Precision = "float32",
+        device: str = "auto",
+        micro_batch_tokens: int = 16384,
+        blob_prefix: str = "weights",
+        version: int = 0,
+        seed: int = 0,
+        deterministic: bool = False,
+    ) -> None:
+        torch.manual_seed(seed)
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+        self._accelerator = make_accelerator(device, precision)
+        self._tokenizer_source = model_folder(model_path)
+        self._model = load_model(self._tokenizer_source, self._accelerator.device)
+        self._settings = optimizer
+        self._optimizer = make_optimizer(self._model, optimizer)
+        self._ratio_cap = ratio_cap
+        self._temperature = temperature
+        self._micro_batch_tokens = micro_batch_limit(self._model, micro_batch_tokens)
+        self._sender = SharedMemorySender(blob_prefix)
+        self._version = version
+        self._updates = 0
+        """Optimizer steps taken: empty batches are none."""
+
+    @property
+    def version(self) -> int:
+        """Of the weights as they are now."""
+        return self._version
+
+    async def step(self, batch: Batch) -> StepReport:
+        """One optimizer step. A batch without any gradient leaves weights and optimizer as they are (no momentum, no
+        decay), but counts as a version. The report's figures are over the tokens with a part in the loss.
+
+        Raises LearnerError where the gradient is not finite; nothing has changed then.
+        """
+        started = time.monotonic()
+        figures = StepFigures()
+        self._optimizer.zero_grad(set_to_none=True)
+        for micro_batch in self._micro_batches(batch, "trained"):
+            self._accelerator.backward(self._loss(micro_batch, figures))
+        norm, rate = self._update() if figures.tokens else (0.0, 0.0)
+        self._version += 1
+        return StepReport(
+            step=batch.step,
+            version=self._version,
+            loss=figures.loss,
+            gradient_norm=norm,
+            learning_rate=rate,
+            trained_tokens=batch.trained_tokens,
+            seconds=time.monotonic() - started,
+            mean_ratio=figures.mean(figures.ratios, otherwise=1.0),
+            max_ratio=figures.largest_ratio if figures.tokens else 1.0,
+            truncated_share=figures.mean(figures.truncated),
+            mismatch=figures.mean(figures.differences),
+            entropy=figures.mean(figures.surprise),
+        )
+
+    def _loss(self, batch: MicroBatch, figures: StepFigures) -> Tensor:
+        """The micro-batch's part of the loss, a sum over its tokens."""
+        with self._accelerator.autocast():
+            logprobs = model_logprobs(self._model, batch, self._temperature)
+        return policy_loss(logprobs, batch.sampler_logprobs, batch.weights, self._ratio_cap, figures)
+
+    def _update(self) -> tuple[float, float]:
+        """The weights have been moved; the norm of the gradient before clipping, and the learning rate."""
+        total = self._accelerator.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
+        norm = float(total) if total is not None else 0.0
+        if not math.isfinite(norm):
+            self._optimizer.zero_grad(set_to_none=True)
+            raise LearnerError(f"the gradient's norm is {norm}: no step is taken")
+        rate = learning_rate(self._settings, self._updates)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._updates += 1
+        return norm, rate
+
+    def _micro_batches(self, batch: Batch, wanted: Wanted) -> Iterator[MicroBatch]:
+        return micro_batches(
+            batch.groups,
+            max_tokens=self._micro_batch_tokens,
+            wanted=wanted,
+            device=self._model.device,
+            dtype=self._model.dtype,
+        )
+
+    async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
+        """log p of every token of every row, trained or not, at the sampling temperature; [group][row][T]."""
+        result = [[[0.0] * len(row.token_ids) for row in group.rows] for group in batch.groups]
+        with torch.no_grad():
+            for micro_batch in self._micro_batches(batch, "all"):
+                with self._accelerator.autocast():
+                    values = model_logprobs(self._model, micro_batch, self._temperature).tolist()
+                for group, row, token, value in zip(*micro_batch.places, values, strict=True):
+                    result[group][row][token] = value
+        return result
+
+    async def publish(self, version: int) -> WeightManifest:
+        """The current weights in shared memory, in float32, tied ones once. Raises LearnerError for another version."""
+        if version != self._version:
+            raise LearnerError(f"version {version} was to be published, but the weights are of version {self._version}")
+        return self._sender.send(dict(self._model.named_parameters()), version)
+
+    async def save(self, path: str) -> None:
+        """`path` is a folder that transformers loads, with optimizer.pt and learner.json beside; written atomically."""
+        with written_atomically(Path(path)) as folder:
+            self._model.save_pretrained(folder)
+            copy_tokenizer(self._tokenizer_source, folder)
+            torch.save({"optimizer": self._optimizer.state_dict(), "random": _random_state()}, folder / "optimizer.pt")
+            counters = {"schema_version": SCHEMA_VERSION, "version": self._version, "updates": self._updates}
+            (folder / "learner.json").write_text(json.dumps(counters))
+
+    async def load(self, path: str) -> None:
+        """The state that `save` wrote, bit for bit. Raises ConfigError where `path` holds no such state."""
+        folder = Path(path)
+        try:
+            counters = json.loads((folder / "learner.json").read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} is no checkpoint of a learner: {error}", key="--resume") from None
+        if counters.get("schema_version") != SCHEMA_VERSION:
+            raise ConfigError(f"{path} was written by another version of agent-rl", key="--resume")
+        self._model = load_model(folder, self._accelerator.device)
+        self._optimizer = make_optimizer(self._model, self._settings)
+        state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+        self._optimizer.load_state_dict(state["optimizer"])
+        _set_random_state(state["random"])
+        self._tokenizer_source = folder
+        self._version, self._updates = counters["version"], counters["updates"]
+
+    async def close(self) -> None:
+        """Published weights can no longer be taken. Idempotent."""
+        self._sender.close()
+
+
+def make_accelerator(device: str, precision: Precision) -> Accelerator:
+    """Places tensors on `device` (auto, cpu, cuda, cuda:1, ...) and computes products in `precision`."""
+    if device not in ("auto", "cpu"):
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"the device {device!r} cannot be used: {error}", key="learner.device") from None
+        os.environ["ACCELERATE_TORCH_DEVICE"] = device
+    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no")
+
+
+def make_optimizer(model: torch.nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+    """AdamW, fused, with weight decay on matrices only."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True)
+
+
+def learning_rate(settings: Optimizer, updates: int) -> float:
+    """The rate of the step after `updates` steps: linear over `warmup_steps`, then constant."""
+    return settings.learning_rate * min(1.0, (updates + 1) / max(settings.warmup_steps, 1))
+
+
+def _random_state() -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _set_random_state(state: dict[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

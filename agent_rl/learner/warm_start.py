@@ -1,0 +1,187 @@
+"""`prepare_model`: the folder of the model that a run starts from, made once for every configuration and then cached.
+
+What has to be made (a new model, a warm start) is made in a child process, `python -m agent_rl.learner.warm_start`,
+since it needs torch and all cores, and the process that asks for it has neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+
+from agent_rl.config import RunConfig
+from agent_rl.errors import ConfigError, LearnerError
+from agent_rl.learner.demonstrations import Source, conversations
+from agent_rl.learner.folder import copy_tokenizer, model_folder, written_atomically
+from agent_rl.registry import resolve
+
+RECIPE = 1
+"""Part of every cache key: raised where the same configuration would no longer make the same model."""
+TOKENIZER_CONVERSATIONS = 2000
+"""Demonstrations that a new tokenizer is trained on."""
+CONFIG_ERROR = 2
+Say = Callable[[str], None]
+
+
+def prepare_model(config: RunConfig, cache: Path, say: Say = print) -> Path:
+    """The folder of the starting model: `model.path` itself, or one below `cache`, made if it is not there yet.
+
+    Progress of the making goes to standard output. Raises ConfigError for the user's mistakes, LearnerError where the
+    making failed. What is below `cache` is always whole, whenever a process is killed.
+    """
+    if config.model.path is not None and config.model.warm_start is None:
+        return model_folder(config.model.path)
+    folder = cache / f"model-{cache_key(config)}"
+    if folder.is_dir():
+        say(f"starting model: {folder} (made before)")
+        return folder
+    say(f"starting model: making {folder}")
+    cache.mkdir(parents=True, exist_ok=True)
+    _in_child(config, folder)
+    return folder
+
+
+def cache_key(config: RunConfig) -> str:
+    """16 hex digits of all that decides the starting model: its configuration and the environments' source code."""
+    model = config.model.model_dump(mode="json")
+    if config.model.path is not None:
+        model["files"] = _files(model_folder(config.model.path))
+    if config.model.chat_template is not None:
+        model["chat_template"] = _read(Path(config.model.chat_template), "model.chat_template")
+    environments = [
+        {**entry.model_dump(mode="json"), "source": environment_source(entry.environment, f"environments.{index}")}
+        for index, entry in enumerate(config.environments)
+    ]
+    content = json.dumps({"recipe": RECIPE, "model": model, "environments": environments}, sort_keys=True)
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
+def environment_source(name: str, key: str) -> str:
+    """A hash of the environment's code: the package that its class is defined in, or the one file."""
+    module = sys.modules[resolve(name, "agent_rl.environments", key=f"{key}.environment").__module__]
+    digest = hashlib.blake2b(digest_size=8)
+    for file in _source_files(module):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _source_files(module: ModuleType) -> list[Path]:
+    if module.__file__ is None:
+        return []
+    file = Path(module.__file__)
+    return sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
+
+
+def _files(folder: Path) -> list[list[str | int]]:
+    """Name, size and time of change of every file of a model."""
+    found = sorted(f for f in folder.iterdir() if f.is_file())
+    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in found]
+
+
+def _read(path: Path, key: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", key=key) from None
+
+
+def _in_child(config: RunConfig, folder: Path) -> None:
+    """`folder` has been made by a child process, which ends with this one."""
+    with tempfile.TemporaryDirectory(prefix="agent-rl-warm-start-") as scratch:
+        request, failure = Path(scratch) / "request.json", Path(scratch) / "failure.txt"
+        request.write_text(json.dumps({"config": config.model_dump(mode="json"), "folder": str(folder)}))
+        command = [sys.executable, "-m", "agent_rl.learner.warm_start", str(request), str(failure), str(os.getpid())]
+        # Ranks share the cores out among themselves; a limit meant for another process must not reach them.
+        environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        environment["TOKENIZERS_PARALLELISM"] = "false"
+        child = subprocess.Popen(command, env=environment)
+        try:
+            code = child.wait()
+        except BaseException:
+            child.send_signal(signal.SIGTERM)
+            child.wait()
+            raise
+        message = failure.read_text() if failure.exists() else f"it ended with code {code}"
+    if code == CONFIG_ERROR:
+        raise ConfigError(message)
+    if code:
+        raise LearnerError(f"the starting model could not be made: {message}")
+
+
+def make_model_folder(config: RunConfig, folder: Path) -> None:
+    """`folder` holds the starting model of `config`. Needs torch."""
+    from agent_rl.learner.display import showing
+
+    with written_atomically(folder) as temporary:
+        if config.model.warm_start is None:
+            _write_start(config, temporary)
+            return
+        with tempfile.TemporaryDirectory(prefix="agent-rl-start-") as start:
+            from agent_rl.learner.imitation import imitate
+
+            context = _write_start(config, Path(start))
+            settings = config.model.warm_start
+            template = config.model.chat_template
+            source = Source(config.environments, Path(start), template, settings.seed, context)
+            with showing(settings.steps) as report:
+                imitate(source, settings, temporary, report)
+
+
+def _write_start(config: RunConfig, folder: Path) -> int:
+    """`folder` holds the model before its warm start; the tokens that fit its context."""
+    from transformers import AutoConfig
+
+    if config.model.path is not None:
+        source = model_folder(config.model.path)
+        for file in source.iterdir():
+            if file.suffix in (".json", ".safetensors"):
+                (folder / file.name).symlink_to(file.resolve())
+        copy_tokenizer(source, folder)
+    else:
+        from agent_rl.learner.scratch import write_scratch_model
+
+        assert config.model.scratch is not None
+        seed = config.model.warm_start.seed if config.model.warm_start else config.seed
+        write_scratch_model(config.model.scratch, _texts(config, seed), folder, seed)
+    return int(getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", None) or 2**31)
+
+
+def _texts(config: RunConfig, seed: int) -> Iterator[str]:
+    """What a new tokenizer is trained on: the messages of demonstrations, of a seed that no training uses."""
+    for messages in islice(conversations(config.environments, -1 - seed), TOKENIZER_CONVERSATIONS):
+        for message in messages:
+            yield message.content
+
+
+def main(arguments: list[str]) -> int:
+    """The child: makes what the request file asks for; the exit code says whose fault a failure is."""
+    from agent_rl.errors import AgentRLError
+    from agent_rl.runtime.role import die_with_parent
+
+    request, failure, parent = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+    die_with_parent(parent)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    asked = json.loads(request.read_text())
+    try:
+        config = RunConfig.model_validate_json(json.dumps(asked["config"]))
+        make_model_folder(config, Path(asked["folder"]))
+    except AgentRLError as error:
+        failure.write_text(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,45 @@
+"""Accepted groups that wait for the learner, oldest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agent_rl.vocabulary import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A group and the policy's version at its start (at most the lowest version of its tokens)."""
+
+    group: Group
+    started_version: int
+
+
+@dataclass(slots=True)
+class Buffer:
+    """Groups in the order in which they are to be trained on: by starting version, then by index."""
+
+    waiting: list[Accepted] = field(default_factory=list[Accepted])
+
+    def add(self, group: Group, started_version: int) -> None:
+        """`group` waits for the learner."""
+        self.waiting.append(Accepted(group, started_version))
+
+    def take(self, count: int) -> list[Group]:
+        """The `count` oldest groups, no longer in the buffer."""
+        self.waiting.sort(key=lambda a: (a.started_version, a.group.index))
+        taken, self.waiting = self.waiting[:count], self.waiting[count:]
+        return [a.group for a in taken]
+
+    def indices(self) -> list[int]:
+        """The indices of the groups that wait."""
+        return sorted(a.group.index for a in self.waiting)
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+
+def staleness(group: Group, version: int) -> int:
+    """`version` minus the lowest version of any trained token of the group; 0 where nothing is trained."""
+    lowest = group.lowest_version
+    return 0 if lowest is None else version - lowest

@@ -1,0 +1,136 @@
+"""The files of a run, and cutting them back to a checkpoint so that no step stands twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent_rl.errors import ConfigError
+
+SCHEMA_VERSION = 1
+_CHECKPOINT = re.compile(r"step_(\d{6})$")
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """config.toml, metrics.jsonl, timeline.jsonl, rollouts/, checkpoints/step_*/, eval.json, report.html, logs/."""
+
+    path: Path
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timeline(self) -> Path:
+        return self.path / "timeline.jsonl"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.path / "rollouts"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "eval.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def create(self, config_toml: str, *, resume: bool) -> None:
+        """The folders stand. Raises ConfigError where a run would be overwritten, or there is none to resume."""
+        if resume and not (self.path / "config.toml").is_file():
+            raise ConfigError(f"there is no run to resume in {self.path}", key="--resume")
+        if not resume and self.metrics.exists() and self.metrics.stat().st_size:
+            raise ConfigError(
+                f"{self.path} already holds a run: give --resume to go on with it, or another folder", key="--run-dir"
+            )
+        for folder in (self.path, self.rollouts, self.checkpoints, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / "config.toml", config_toml)
+
+    def append(self, file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        """`rows` stand at the end of the JSONL `file`."""
+        with file.open("a", encoding="utf-8") as f:
+            f.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+
+    def write_rollouts(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """The trajectories that step `step` was trained on, a line each."""
+        text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+        (self.rollouts / f"step_{step:06d}.jsonl").write_text(text, encoding="utf-8")
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of the checkpoint after `step` steps."""
+        return self.checkpoints / f"step_{step:06d}"
+
+    def complete_checkpoints(self) -> list[tuple[int, Path]]:
+        """(steps, folder) of every checkpoint that was written to its end, oldest first."""
+        if not self.checkpoints.is_dir():
+            return []
+        found = [(int(m[1]), p) for p in self.checkpoints.iterdir() if (m := _CHECKPOINT.search(p.name))]
+        return sorted((step, path) for step, path in found if (path / "trainer.json").is_file())
+
+    def prune(self, keep: int) -> None:
+        """Only the `keep` newest checkpoints, and nothing half-written, is left."""
+        complete = self.complete_checkpoints()
+        for _, path in complete[: max(0, len(complete) - keep)]:
+            shutil.rmtree(path, ignore_errors=True)
+        newest = complete[-1][0] if complete else -1
+        for path in self.checkpoints.iterdir():
+            match = _CHECKPOINT.search(path.name)
+            if match is None or ((not (path / "trainer.json").is_file()) and int(match[1]) < newest):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def cut_back(self, steps: int) -> None:
+        """Nothing after `steps` steps is left in any file, nor a half-written line."""
+        for file, key in ((self.metrics, "step"), (self.timeline, "step")):
+            _keep_lines(file, lambda row, key=key: int(row.get(key, 0)) <= steps)
+        for file in self.rollouts.glob("step_*.jsonl"):
+            if int(file.stem.removeprefix("step_")) > steps:
+                file.unlink()
+        if self.evaluations.is_file():
+            try:
+                rows = json.loads(self.evaluations.read_text())
+            except ValueError:
+                rows = []
+            write_atomically(self.evaluations, json.dumps([r for r in rows if r["policy_version"] <= steps], indent=1))
+        for path in self.checkpoints.iterdir():
+            match = _CHECKPOINT.search(path.name)
+            if match is None or int(match[1]) > steps:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _keep_lines(file: Path, keep: Any) -> None:
+    if not file.is_file():
+        return
+    kept: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # The line that was being written when the run was killed.
+        if keep(row):
+            kept.append(line + "\n")
+    write_atomically(file, "".join(kept))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """`path` holds `text`, or what it held before; never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)

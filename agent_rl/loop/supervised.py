@@ -1,0 +1,214 @@
+"""Roles that die are started again, brought to the current version, and their requests are issued again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from agent_rl.contracts import (
+    Batch,
+    GenerateRequest,
+    Generation,
+    Learner,
+    Policy,
+    PolicyStatus,
+    StepReport,
+    WeightManifest,
+)
+from agent_rl.errors import LearnerError, PolicyError
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+
+
+class Process(Protocol):
+    """What a supervisor needs to know of a role's process."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    async def stop(self) -> None: ...
+
+
+StartPolicy = Callable[[str, int], Awaitable[tuple[Process, Policy]]]
+"""(model folder, its version) -> a running policy."""
+StartLearner = Callable[[], Awaitable[tuple[Process, Learner]]]
+
+
+class SupervisedPolicy(Policy):
+    """A policy whose process is replaced when it dies. Since draws are keyed, a repeated request samples the same."""
+
+    def __init__(self, start: StartPolicy, model: str, version: int, *, max_restarts: int, say: Say) -> None:
+        self._start = start
+        self._model = (model, version)
+        self._manifest: WeightManifest | None = None
+        self._restarts_left = max_restarts
+        self._say = say
+        self._lock = asyncio.Lock()
+        self._generation = 0
+        self._process: Process | None = None
+        self._policy: Policy | None = None
+        self.restarts = 0
+
+    async def open(self) -> None:
+        """The policy serves."""
+        self._process, self._policy = await self._start(*self._model)
+
+    def base(self, model: str, version: int) -> None:
+        """From now on a restart begins with the weights in `model`, which are those of `version`."""
+        self._model = (model, version)
+
+    async def close(self) -> None:
+        """The process is gone."""
+        if self._process is not None:
+            await self._process.stop()
+
+    async def _call(self, call: Callable[[Policy], Awaitable[T]]) -> T:
+        while True:
+            generation, policy = self._generation, self._policy
+            assert policy is not None, "open() comes first"
+            try:
+                return await call(policy)
+            except PolicyError as error:
+                await self._healed(generation, error)
+
+    async def _healed(self, generation: int, error: PolicyError) -> None:
+        """A policy serves again. Raises `error` where the process lives (then it is no death), or dies too often."""
+        async with self._lock:
+            if generation != self._generation:
+                return  # Somebody else has restarted it meanwhile.
+            assert self._process is not None
+            if self._process.alive:
+                raise error
+            if self._restarts_left <= 0:
+                raise PolicyError(f"the policy died more often than policy.max_restarts allows; the last: {error}")
+            self._restarts_left -= 1
+            self.restarts += 1
+            self._say(f"the policy died and is started again ({error})")
+            await self._process.stop()
+            self._process, self._policy = await self._start(*self._model)
+            if self._manifest is not None and self._manifest.version > self._model[1]:
+                await self._policy.prepare_update(self._manifest)
+                await self._policy.finish_update(self._manifest.version)
+            self._generation += 1
+
+    async def generate(self, request: GenerateRequest) -> Generation:
+        return await self._call(lambda policy: policy.generate(request))
+
+    async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
+        return await self._call(lambda policy: policy.generate_batch(requests))
+
+    async def score(self, ids: Sequence[int]) -> list[float]:
+        return await self._call(lambda policy: policy.score(ids))
+
+    async def end_session(self, session: str) -> None:
+        await self._call(lambda policy: policy.end_session(session))
+
+    async def prepare_update(self, manifest: WeightManifest) -> None:
+        await self._call(lambda policy: policy.prepare_update(manifest))
+        self._manifest = manifest
+
+    async def finish_update(self, version: int) -> None:
+        manifest = self._manifest
+        assert manifest is not None and manifest.version == version, "prepare_update comes first"
+
+        async def finish(policy: Policy) -> None:
+            # A policy restarted since `prepare_update` has taken the weights on its own already.
+            if (await policy.status()).version != version:
+                await policy.finish_update(version)
+
+        await self._call(finish)
+
+    async def sleep(self) -> None:
+        await self._call(lambda policy: policy.sleep())
+
+    async def wake(self) -> None:
+        await self._call(lambda policy: policy.wake())
+
+    async def status(self) -> PolicyStatus:
+        return await self._call(lambda policy: policy.status())
+
+
+class SupervisedLearner(Learner):
+    """A learner whose process is replaced when it dies: from the last checkpoint, and the steps since taken again."""
+
+    _MAX_REPLAY = 8
+
+    def __init__(self, start: StartLearner, *, max_restarts: int, say: Say) -> None:
+        self._start = start
+        self._restarts_left = max_restarts
+        self._say = say
+        self._process: Process | None = None
+        self._learner: Learner | None = None
+        self._version = 0
+        self._checkpoint: Path | None = None
+        self._since: list[Batch] = []
+        """The batches of the steps since the checkpoint."""
+        self.restarts = 0
+
+    async def open(self, checkpoint: Path | None, version: int) -> None:
+        """The learner is ready, with the state of `checkpoint` (None: the starting model)."""
+        self._checkpoint, self._version = checkpoint, version
+        await self._begin()
+
+    async def _begin(self) -> None:
+        self._process, self._learner = await self._start()
+        if self._checkpoint is not None:
+            await self._learner.load(str(self._checkpoint))
+        for batch in self._since:
+            await self._learner.step(batch)
+
+    async def close(self) -> None:
+        """The process is gone."""
+        if self._process is not None:
+            await self._process.stop()
+
+    async def _call(self, call: Callable[[Learner], Awaitable[T]]) -> T:
+        while True:
+            assert self._learner is not None and self._process is not None, "open() comes first"
+            try:
+                return await call(self._learner)
+            except LearnerError as error:
+                if self._process.alive:
+                    raise
+                await self._heal(error)
+
+    async def _heal(self, error: LearnerError) -> None:
+        """A learner with the state that was lost. Raises LearnerError where it cannot be had again."""
+        if len(self._since) > self._MAX_REPLAY:
+            raise LearnerError(
+                f"the learner died {len(self._since)} steps after the last checkpoint, too many to take again: "
+                f"go on from there with --resume ({error})"
+            )
+        if self._restarts_left <= 0:
+            raise LearnerError(f"the learner died more often than learner.max_restarts allows; the last: {error}")
+        self._restarts_left -= 1
+        self.restarts += 1
+        self._say(f"the learner died and is started again from {self._checkpoint or 'the starting model'} ({error})")
+        assert self._process is not None
+        await self._process.stop()
+        await self._begin()
+
+    async def step(self, batch: Batch) -> StepReport:
+        report = await self._call(lambda learner: learner.step(batch))
+        self._version = report.version
+        self._since.append(batch)
+        if len(self._since) > self._MAX_REPLAY:
+            # Only their number is still of interest.
+            self._since[-1] = Batch(batch.step, ())
+        return report
+
+    async def publish(self, version: int) -> WeightManifest:
+        return await self._call(lambda learner: learner.publish(version))
+
+    async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
+        return await self._call(lambda learner: learner.logprobs(batch))
+
+    async def save(self, path: str) -> None:
+        await self._call(lambda learner: learner.save(path))
+        self._checkpoint, self._since = Path(path), []
+
+    async def load(self, path: str) -> None:
+        await self._call(lambda learner: learner.load(path))

@@ -1,0 +1,209 @@
+"""The training loop: the table of contents of the project.
+
+    Sampler.next ──> run_group ──> Environment.rollout <──> Policy.generate        messages <-> tokens in one place
+                        │               └──────────> Sandbox / Verifier ──> Verdict
+                        v
+                   Group ──> Objective.advantages ──> Buffer ──> pack ──> Learner.step ──> publish weights
+                                                        ^                                      │
+                                                        └── capacity and staleness ── Policy(version + 1)
+
+`run_loop` is that diagram. There is no second loop: synchronous training is `max_staleness = 0`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from agent_rl.config import RunConfig
+from agent_rl.contracts import StepReport
+from agent_rl.loop.advantages import group_advantages
+from agent_rl.loop.checkpoint import LoopState, save_checkpoint
+from agent_rl.loop.flight import Flight
+from agent_rl.loop.live import Display
+from agent_rl.loop.metrics import StepTimings, left_out_rows, step_row, trajectory_row
+from agent_rl.loop.run import Run, open_run
+from agent_rl.rollouts.pack import pack
+from agent_rl.vocabulary import Group
+
+
+async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, display: Display | None = None) -> Path:
+    """The folder of the finished run, which holds `report.html`.
+
+    Raises ConfigError for the user's mistakes and InfrastructureError where the machinery failed for good.
+    """
+    display = display or Display()
+    async with open_run(config, run_dir, resume=resume, display=display) as run:
+        watching = asyncio.create_task(run.watchdog.watch())
+        working = asyncio.create_task(_train(run))
+        try:
+            await asyncio.wait({watching, working}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
+                watching.result()
+            await working
+        finally:
+            for task in (watching, working):
+                task.cancel()
+            await asyncio.gather(watching, working, return_exceptions=True)
+    return run_dir
+
+
+async def _train(run: Run) -> None:
+    """Evaluate, train, evaluate."""
+    await run.evaluate_if_due()
+    async with Flight(
+        run.capacity,
+        run.sampler,
+        run.run_group,
+        straggler_timeout=run.config.loop.straggler_timeout,
+        on_stale=run.config.loop.on_stale,
+        max_failed_share=run.config.loop.max_failed_share,
+        smallest_group=run.objective.smallest_group,
+    ) as flight:
+        run.display.start(run.capacity.version, run.config.loop.steps)
+        try:
+            await run_loop(run, flight)
+        finally:
+            run.display.stop()
+    await run.evaluate_if_due()
+
+
+async def run_loop(run: Run, flight: Flight) -> None:
+    """`loop.steps` optimizer steps have been taken, each recorded and in a checkpoint."""
+    config = run.config
+    while run.capacity.version < config.loop.steps:
+        clock = StepClock(run)
+        await clock.start()
+        flight.fill()
+        with run.watchdog.stage("waiting for rollouts"):
+            groups = await flight.next_batch()
+        clock.batch_ready()
+        advantages = [group_advantages(run.objective, config, group) for group in groups]
+        stale_before = run.capacity.version - config.loop.max_staleness
+        batch = pack(
+            groups,
+            advantages,
+            step=run.capacity.version + 1,
+            denominator=config.objective.denominator,
+            stale_before=stale_before if config.loop.on_stale == "mask" else None,
+        )
+        await clock.learner_starts()
+        with run.watchdog.stage("learner step"):
+            report = await run.learner.step(batch)
+        await clock.learner_ended()
+        with run.watchdog.stage("publishing weights"):
+            await publish(run, report.version)
+        flight.fill()
+        row = step_row(groups, report, flight.take_losses(), run.objective, await clock.stop(), len(flight.buffer))
+        await record(run, groups, advantages, row, clock)
+        if report.version % config.checkpoints.every == 0 or report.version == config.loop.steps:
+            with run.watchdog.stage("writing a checkpoint"):
+                await checkpoint(run, flight, report)
+        run.display.step(row)
+        await run.evaluate_if_due()
+
+
+async def publish(run: Run, version: int) -> None:
+    """The policy serves `version`, and the capacity has grown by one batch."""
+    manifest = await run.learner.publish(version)
+    await run.policy.prepare_update(manifest)
+    await run.policy.finish_update(version)
+    run.capacity.version = version
+
+
+async def record(
+    run: Run, groups: list[Group], advantages: list[list[float]], row: dict[str, Any], clock: StepClock
+) -> None:
+    """The step stands in metrics.jsonl, its rollouts and the timeline in their files."""
+    step = row["step"]
+
+    def write() -> None:
+        rollouts = [
+            trajectory_row(group, trajectory, advantage)
+            for group, advantages_N in zip(groups, advantages, strict=True)
+            for trajectory, advantage in zip(group.trajectories, advantages_N, strict=True)
+        ]
+        rollouts += [r for group in groups for r in left_out_rows(group)]
+        run.directory.write_rollouts(step, rollouts)
+        run.directory.append(run.directory.timeline, clock.timeline(step, groups))
+        run.directory.append(run.directory.metrics, [row])
+
+    await asyncio.to_thread(write)
+
+
+async def checkpoint(run: Run, flight: Flight, report: StepReport) -> None:
+    """The state after this step is on disk, and a policy that has to be restarted begins with it."""
+    state = LoopState(report.version, run.sampler.next_index, tuple(flight.pending()))
+    path = await save_checkpoint(run.directory, run.learner, state, keep=run.config.checkpoints.keep)
+    run.policy.base(str(path), report.version)
+
+
+class StepClock:
+    """Measures one step: where the time went, and what the policy did meanwhile."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._marks: dict[str, float] = {}
+        self._busy: dict[str, tuple[int, float]] = {}
+
+    async def _mark(self, name: str) -> None:
+        self._marks[name] = time.monotonic()
+        status = await self._run.policy.status()
+        self._busy[name] = (status.sampled_tokens, status.busy_seconds)
+
+    async def start(self) -> None:
+        self._verdicts = self._run.verdicts()
+        await self._mark("start")
+
+    def batch_ready(self) -> None:
+        self._marks["batch"] = time.monotonic()
+
+    async def learner_starts(self) -> None:
+        await self._mark("learner")
+
+    async def learner_ended(self) -> None:
+        await self._mark("learned")
+
+    async def stop(self) -> StepTimings:
+        """The timings from `start` until now."""
+        await self._mark("stop")
+        marks, busy = self._marks, self._busy
+        # A policy that was restarted within the step counts from zero again.
+        return StepTimings(
+            total=marks["stop"] - marks["start"],
+            waiting=marks["batch"] - marks["start"],
+            learner=marks["learned"] - marks["learner"],
+            publishing=marks["stop"] - marks["learned"],
+            event_loop_lag=self._run.watchdog.take_lag(),
+            sampled_tokens=max(0, busy["stop"][0] - busy["start"][0]),
+            policy_busy=max(0.0, busy["stop"][1] - busy["start"][1]),
+            policy_busy_while_learning=max(0.0, busy["learned"][1] - busy["learner"][1]),
+            verdicts=self._run.verdicts() - self._verdicts,
+        )
+
+    def timeline(self, step: int, groups: list[Group]) -> list[dict[str, Any]]:
+        """Spans in seconds since the run began: the learner's, the publishing, and each group's rollouts."""
+        epoch, marks = self._run.epoch, self._marks
+
+        def span(role: str, what: str, start: float, end: float) -> dict[str, Any]:
+            return {
+                "step": step,
+                "role": role,
+                "what": what,
+                "start": round(start - epoch, 4),
+                "end": round(end - epoch, 4),
+            }
+
+        rows = [
+            span("learner", f"step {step}", marks["learner"], marks["learned"]),
+            span("publish", f"version {step}", marks["learned"], marks["stop"]),
+        ]
+        for group in groups:
+            starts = [t.timings.started for t in group.trajectories]
+            ends = [t.timings.started + t.timings.total for t in group.trajectories]
+            rows.append(span("rollouts", f"group {group.index}", min(starts), max(ends)))
+        return rows

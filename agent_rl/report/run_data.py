@@ -1,0 +1,100 @@
+"""What a report shows, read from a run's folder; files that are missing or cut off leave their part empty."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent_rl.errors import ConfigError
+from agent_rl.evaluation import EvalRow, read_rows
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What one role did from `start` to `end`, in seconds since the run began."""
+
+    role: str
+    what: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """A run as it stands on disk. `rollouts` holds (step, rows) of the first, a middle and the last step."""
+
+    name: str
+    config: Row
+    config_text: str
+    metrics: Sequence[Row]
+    evaluations: Sequence[EvalRow]
+    timeline: Sequence[Span]
+    rollouts: Sequence[tuple[int, Sequence[Row]]]
+
+
+def read_run(run_dir: Path) -> RunData:
+    """The run in `run_dir`. Raises ConfigError where that is no run's folder."""
+    if not run_dir.is_dir():
+        raise ConfigError(f"there is no folder {run_dir}", key="RUN")
+    parts = ("config.toml", "metrics.jsonl", "eval.json")
+    if not any((run_dir / part).is_file() for part in parts):
+        raise ConfigError(f"{run_dir} is no run: it holds none of {', '.join(parts)}", key="RUN")
+    text = _text(run_dir / "config.toml")
+    try:
+        config = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        config = {}
+    spans = read_lines(run_dir / "timeline.jsonl")
+    return RunData(
+        name=run_dir.resolve().name,
+        config=config,
+        config_text=text,
+        metrics=[row for row in read_lines(run_dir / "metrics.jsonl") if "step" in row],
+        evaluations=read_rows(run_dir / "eval.json"),
+        timeline=[
+            Span(str(s["role"]), str(s.get("what", "")), float(s["start"]), float(s["end"]))
+            for s in spans
+            if {"role", "start", "end"} <= s.keys()
+        ],
+        rollouts=_rollouts(run_dir / "rollouts"),
+    )
+
+
+def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
+    """The objects of a JSONL file, at most `most`; none where there is no file; a half-written line is left out."""
+    rows: list[dict[str, Any]] = []
+    if not path.is_file():
+        return rows
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+            if most is not None and len(rows) >= most:
+                break
+    return rows
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _rollouts(folder: Path) -> list[tuple[int, Sequence[Row]]]:
+    files = sorted(folder.glob("step_*.jsonl")) if folder.is_dir() else []
+    chosen = sorted({0, len(files) // 2, len(files) - 1}) if files else []
+    found: list[tuple[int, Sequence[Row]]] = []
+    for index in chosen:
+        number = files[index].stem.removeprefix("step_")
+        rows = read_lines(files[index], most=2000)
+        if number.isdigit() and rows:
+            found.append((int(number), rows))
+    return found

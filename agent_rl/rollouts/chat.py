@@ -1,0 +1,317 @@
+"""`ChatTokenizer`: messages to token ids and back, with `tokenizers` and `jinja2` alone (no torch, no transformers).
+
+What messages contain is never encoded as a special token: see `agent_rl.rollouts.guard`. Everything is encoded
+without the tokenizer's own additions (such as a leading BOS): a chat template writes what it wants there.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, cast
+
+from tokenizers import Tokenizer
+
+from agent_rl.errors import ConfigError
+from agent_rl.rollouts.guard import Guard, GuardedMessage, Rendering
+from agent_rl.rollouts.template import ChatTemplate
+from agent_rl.vocabulary import Message
+from agent_rl.vocabulary.task import Role
+from agent_rl.vocabulary.trajectory import Source
+
+ToolSchemas = Sequence[Mapping[str, Any]]
+_PROBE = "Qx7"
+_CACHED_PROMPTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of newly encoded ids of one source; `end` is where, in the rendered text, the next piece begins."""
+
+    source: Source
+    token_ids: tuple[int, ...]
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A conversation's first prompt. `digest` is equal exactly for equal ids (in all likelihood)."""
+
+    text: str
+    pieces: tuple[Piece, ...]
+    token_ids: tuple[int, ...]
+    digest: str
+
+
+class ChatTokenizer:
+    """A tokenizer with its chat template. All methods may be called from several threads."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: str,
+        *,
+        variables: Mapping[str, str] | None = None,
+        stop_token_ids: Sequence[int] = (),
+    ) -> None:
+        """`variables` are the special tokens that the template may name, such as `bos_token`.
+
+        Besides `stop_token_ids`, the token stops with which the template itself ends the model's turns, if it does.
+        """
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.post_processor = None  # pyright: ignore[reportAttributeAccessIssue]  (it would trim offsets)
+        self._tokenizer = tokenizer
+        self._literal: Tokenizer | None = None
+        self._template = ChatTemplate(template, variables or {})
+        self._special: dict[str, int] = {}
+        markup: list[str] = []
+        for token_id, added in tokenizer.get_added_tokens_decoder().items():
+            if added.special:
+                self._special[added.content] = token_id
+            elif added.content in template:
+                markup.append(added.content)
+        self._guard = Guard(self._special, markup)
+        self._guarded_ids = {*self._special.values(), *(tokenizer.token_to_id(m) for m in markup)}
+        self._prompts: OrderedDict[Any, EncodedPrompt] = OrderedDict()
+        self.stop_token_ids = self._stops(stop_token_ids)
+        self._stop_texts = tuple(t for i in self.stop_token_ids if (t := tokenizer.id_to_token(i)))
+
+    @classmethod
+    def load(cls, model_folder: str | Path, chat_template: str | Path | None = None) -> ChatTokenizer:
+        """The tokenizer in `model_folder`, with its own template or the one in the file `chat_template`.
+
+        Raises ConfigError where files are missing or damaged, or where there is no chat template.
+        """
+        folder = Path(model_folder)
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the bindings raise Exception itself
+            raise ConfigError(f"{folder / 'tokenizer.json'} cannot be read: {error}", key="model.path") from None
+        config = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
+        variables = {name: text for name, value in config.items() if name.endswith("_token") and (text := _text(value))}
+        stops: list[int] = []
+        eos = _read_json(folder / "generation_config.json").get("eos_token_id")
+        stops += [eos] if isinstance(eos, int) else cast("list[int]", eos or [])
+        if "eos_token" in variables and (own := tokenizer.token_to_id(variables["eos_token"])) is not None:
+            stops.append(own)
+        template = _find_template(folder, config, chat_template)
+        return cls(tokenizer, template, variables=variables, stop_token_ids=stops)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the largest id that the tokenizer knows."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def renders_tools(self) -> bool:
+        """Whether the template itself tells the model which tools there are."""
+        return self._template.renders_tools
+
+    @property
+    def template(self) -> str:
+        """The template's source."""
+        return self._template.source
+
+    def accepts(self, role: Role) -> bool:
+        """Whether messages of `role` show in what the template writes."""
+        probes = {
+            "system": (Message.system(_PROBE), Message.user("a")),
+            "user": (Message.user(_PROBE),),
+            "assistant": (Message.user("a"), Message.assistant(_PROBE), Message.user("b")),
+            "tool": (Message.user("a"), Message.assistant("b"), Message("tool", _PROBE, tool_call_id="call00001")),
+        }
+        try:
+            return _PROBE in self.render(probes[role], add_generation_prompt=role != "assistant")
+        except ConfigError:
+            return False
+
+    def guarded(self, message: Message) -> GuardedMessage:
+        """`message` as the template gets it, to be given to `rendering`."""
+        return self._guard.message(message)
+
+    def guarded_reply(self, text: str) -> str:
+        """The model's own words as they stand in a rendering's text."""
+        return self._guard.reply(text)
+
+    def rendering(
+        self, messages: Sequence[GuardedMessage], tools: ToolSchemas, add_generation_prompt: bool
+    ) -> Rendering:
+        """The conversation's text and where content stands in it. Raises ConfigError where the template refuses it."""
+        return self._guard.rendering(self._template.render(messages, tools, add_generation_prompt))
+
+    def render(self, messages: Sequence[Message], tools: ToolSchemas = (), add_generation_prompt: bool = True) -> str:
+        """The conversation's text, for `encode`; special tokens that stood in content are marked (see `plain`)."""
+        return self.rendering([self.guarded(m) for m in messages], tools, add_generation_prompt).text
+
+    def plain(self, rendered: str) -> str:
+        """A rendered text for a person to read."""
+        return self._guard.plain(rendered)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of `text`: special tokens in it are encoded as such, except where `render` marked them."""
+        return self._encode(text)[0]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of `token_ids` without special tokens. Bytes that are no UTF-8 come out as U+FFFD."""
+        return self._tokenizer.decode(token_ids, skip_special_tokens=True)
+
+    def decode_all(self, token_ids: Sequence[int]) -> str:
+        """The text of `token_ids`, special tokens too: for a person to read."""
+        return self._tokenizer.decode(token_ids, skip_special_tokens=False)
+
+    def first_prompt(self, messages: tuple[Message, ...], tools: ToolSchemas = ()) -> EncodedPrompt:
+        """The prompt that a conversation begins with, computed once for all rollouts that begin so."""
+        key: Any = (messages, json.dumps(tools, sort_keys=True) if tools else "")
+        try:
+            cached = self._prompts.get(key)
+        except TypeError:  # arguments of a tool call in the prompt cannot be hashed
+            cached, key = None, None
+        if cached is not None:
+            return cached
+        rendering = self.rendering([self.guarded(m) for m in messages], tools, True)
+        pieces = tuple(self.encode_pieces(rendering, 0))
+        ids = tuple(i for piece in pieces for i in piece.token_ids)
+        if not ids:
+            raise ConfigError("the template writes nothing before the model's first turn", key="model.chat_template")
+        digest = blake2b(",".join(map(str, ids)).encode(), digest_size=8).hexdigest()
+        prompt = EncodedPrompt(rendering.text, pieces, ids, digest)
+        if key is not None:
+            self._prompts[key] = prompt
+            while len(self._prompts) > _CACHED_PROMPTS:
+                self._prompts.popitem(last=False)
+        return prompt
+
+    def stop_at(self, text: str, start: int) -> tuple[int, int]:
+        """Where the stop token stands that follows `start` in `text`, after white space at most; empty if none does."""
+        at = start
+        while at < len(text) and text[at].isspace():
+            at += 1
+        for stop in self._stop_texts:
+            if text.startswith(stop, at):
+                return at, at + len(stop)
+        return start, start
+
+    def encode_pieces(self, rendering: Rendering, start: int, skip: int = 0) -> list[Piece]:
+        """The ids of the rendered text from `start + skip` on, by source.
+
+        The text is encoded as one run, and cut where content begins and ends; a token across such a place belongs to
+        what it begins in. The `skip` characters at `start` are a stop token that the model has sampled: it is encoded
+        too, as the tokenizer looks at what stands before a text, and its id dropped.
+        """
+        text = rendering.text
+        ids, starts = self._encode(text[start:])
+        if skip:
+            ids, starts = ids[1:], starts[1:]
+        cuts: list[tuple[int, Source]] = []
+        done = 0
+        for from_, to, source in rendering.spans:
+            if to <= start:
+                continue
+            first = bisect_left(starts, from_ - start)
+            last = bisect_left(starts, to - start)
+            if first > done:
+                cuts.append((first, "template"))
+            if last > first:
+                cuts.append((last, source))
+            done = max(done, last)
+        if len(ids) > done:
+            cuts.append((len(ids), "template"))
+        pieces: list[Piece] = []
+        done = 0
+        for cut, source in cuts:
+            end = start + starts[cut] if cut < len(ids) else len(text)
+            pieces.append(Piece(source, tuple(ids[done:cut]), end))
+            done = cut
+        return pieces
+
+    def _encode(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids of `text`, and for each the character at which it starts."""
+        pieces = self._guard.pieces(text)
+        if len(pieces) == 1 and not pieces[0][1]:
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+            return encoding.ids, [start for start, _ in encoding.offsets]
+        ids: list[int] = []
+        starts: list[int] = []
+        at = 0
+        for piece, literal, length in pieces:
+            if literal:
+                found = self._encode_literal(piece)
+                ids += found
+                starts += [at] * len(found)
+            else:
+                encoding = self._tokenizer.encode(piece, add_special_tokens=False)
+                ids += encoding.ids
+                starts += [at + start for start, _ in encoding.offsets]
+            at += length
+        return ids, starts
+
+    def _encode_literal(self, text: str) -> list[int]:
+        """Ids of `text` as ordinary characters: none is a special token's, whatever the text."""
+        if self._literal is None:
+            source = json.loads(self._tokenizer.to_str())
+            source["added_tokens"] = []
+            self._literal = Tokenizer.from_str(json.dumps(source))
+        ids = self._literal.encode(text, add_special_tokens=False).ids
+        if self._guarded_ids.isdisjoint(ids):
+            return ids
+        by_character = [i for c in text for i in self._literal.encode(c, add_special_tokens=False).ids]
+        return [i for i in by_character if i not in self._guarded_ids]
+
+    def _stops(self, given: Sequence[int]) -> tuple[int, ...]:
+        """The special token, if any, with which the template ends the model's turns, and those `given`."""
+        try:
+            text = self.render((Message.user("a"), Message.assistant(_PROBE)), add_generation_prompt=False)
+        except ConfigError:
+            return tuple(dict.fromkeys(given))
+        rest = text[text.rfind(_PROBE) + len(_PROBE) :].lstrip() if _PROBE in text else ""
+        for special in sorted(self._special, key=len, reverse=True):
+            if rest.startswith(special):
+                return tuple(dict.fromkeys((self._special[special], *given)))
+        return tuple(dict.fromkeys(given))
+
+
+def _find_template(folder: Path, config: Mapping[str, Any], chosen: str | Path | None) -> str:
+    """The template's source. Raises ConfigError where there is none."""
+    if chosen is not None:
+        try:
+            return Path(chosen).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{chosen} cannot be read: {error}", key="model.chat_template") from None
+    own = folder / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    template = config.get("chat_template")
+    if isinstance(template, list):  # several, by name
+        named = {t["name"]: t["template"] for t in cast("list[dict[str, str]]", template)}
+        template = named.get("default") or next(iter(named.values()), None)
+    if not isinstance(template, str) or not template:
+        raise ConfigError(
+            f"the model in {folder} has no chat template (neither chat_template.jinja nor chat_template in "
+            "tokenizer_config.json): it was not made for conversations; give one with model.chat_template",
+            key="model.path",
+        )
+    return template
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in the file `path`; empty where there is no such file. Raises ConfigError where it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", key="model.path") from None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """A special token as configuration files write it: its text, or an object with it."""
+    if isinstance(value, dict):
+        value = cast("dict[str, Any]", value).get("content")
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,196 @@
+"""`Conversation`: the token tree of one rollout. What was sampled is kept as ids and never tokenized again.
+
+Every request is rendered anew as text, and compared with the text so far (the last prompt's rendering and the model's
+words after it). Where it goes on from there, only what is new is encoded, and appended to the recorded ids. Where the
+template has rewritten something (thinking taken out of earlier turns, white space trimmed, a system message moved into
+the last user message), the tree forks: the unchanged ids are kept up to the last boundary between two segments before
+the first changed character, and what follows is encoded as new segments, which are not the model's and never trained
+on. The old branch stays, with what the model sampled in it, and is trained there.
+
+The end of a turn. A stop token that the model sampled stands for the one that the template writes after the turn, even
+if the template writes another stop token, none, or white space before it. It is never doubled, and none of this is a
+rewrite. A turn that was cut (at the length limit, or at its deadline) has no stop token: the template's is appended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent_rl.contracts import Generation
+from agent_rl.rollouts.chat import ChatTokenizer, Piece, ToolSchemas
+from agent_rl.rollouts.guard import GuardedMessage
+from agent_rl.rollouts.tools import as_text, syntax_of
+from agent_rl.vocabulary import Message, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The next request, of which nothing is recorded before `Conversation.send`.
+
+    kept: how many nodes of the active path it goes on from.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    messages: tuple[GuardedMessage, ...]
+    pieces: tuple[Piece, ...]
+    kept: int
+    forks: bool
+    kept_end: int
+    """Where, in `text`, the kept part ends."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """A segment on the active path: where it ends in the rendered text, and in ids."""
+
+    segment: int
+    text_end: int
+    ids_end: int
+
+
+class Conversation:
+    """Grows by turns: `plan` what to send, `send` it, `receive` the completion."""
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.segments: list[Segment] = []
+        self.forks = 0
+        """How often the template rewrote what had been sent or sampled."""
+        self.first_prompt_digest = ""
+        self.first_prompt_ids: tuple[int, ...] = ()
+        self._messages: list[GuardedMessage] = []
+        self._path: list[_Node] = []
+        self._ids: tuple[int, ...] = ()
+        self._text = ""
+        self._stopped = False
+
+    def plan(self, messages: Sequence[Message], tools: ToolSchemas = ()) -> Request:
+        """The request after `messages` have been added; it becomes part of the record only by `send`.
+
+        Raises ConfigError where the template refuses the conversation.
+        """
+        if not self._path:
+            return self._plan_first(tuple(messages), tools)
+        added = tuple(self.tokenizer.guarded(m) for m in messages)
+        rendering = self.tokenizer.rendering([*self._messages, *added], tools, True)
+        start = kept_end = len(self._text)
+        skip, kept = 0, len(self._path)
+        forks = not rendering.text.startswith(self._text)
+        if not forks and self._stopped:
+            start, kept_end = self.tokenizer.stop_at(rendering.text, start)
+            skip = kept_end - start
+        if forks:
+            unchanged = _common_prefix(self._text, rendering.text)
+            while kept and self._path[kept - 1].text_end > unchanged:
+                kept -= 1
+            start = kept_end = self._path[kept - 1].text_end if kept else 0
+        pieces = tuple(self.tokenizer.encode_pieces(rendering, start, skip))
+        ids = self._ids[: self._path[kept - 1].ids_end] if kept else ()
+        for piece in pieces:
+            ids += piece.token_ids
+        return Request(ids, rendering.text, added, pieces, kept, forks, kept_end)
+
+    def _plan_first(self, messages: tuple[Message, ...], tools: ToolSchemas) -> Request:
+        prompt = self.tokenizer.first_prompt(messages, tools)
+        self.first_prompt_digest, self.first_prompt_ids = prompt.digest, prompt.token_ids
+        added = tuple(self.tokenizer.guarded(m) for m in messages)
+        return Request(prompt.token_ids, prompt.text, added, prompt.pieces, 0, False, 0)
+
+    def send(self, request: Request) -> None:
+        """`request` is part of the record: its new segments hang below the last one that it keeps."""
+        del self._path[request.kept :]
+        if self._path and not request.forks:
+            self._path[-1].text_end = request.kept_end
+        self.forks += request.forks
+        for piece in request.pieces:
+            self._append(Segment(self._tip, piece.source, piece.token_ids), piece.end)
+        self._ids, self._text = request.token_ids, request.text
+        self._messages += request.messages
+
+    def receive(self, generation: Generation) -> tuple[int, str]:
+        """The index of the completion's segment and its text. Ids are recorded as they came; every one is trained."""
+        ids = generation.token_ids
+        self._stopped = bool(ids) and ids[-1] in self.tokenizer.stop_token_ids
+        text = self.tokenizer.decode(ids[:-1] if self._stopped else ids)
+        guarded = self.tokenizer.guarded_reply(text)
+        self._text += guarded
+        self._ids += ids
+        self._messages.append({"role": "assistant", "content": guarded})
+        trained = (True,) * len(ids)
+        segment = Segment(self._tip, "model", ids, generation.logprobs, generation.versions, trained)
+        self._append(segment, len(self._text))
+        return len(self.segments) - 1, text
+
+    @property
+    def leaves(self) -> tuple[int, ...]:
+        """The segments without children, in order."""
+        parents = {s.parent for s in self.segments}
+        return tuple(i for i in range(len(self.segments)) if i not in parents)
+
+    @property
+    def _tip(self) -> int | None:
+        return self._path[-1].segment if self._path else None
+
+    def _append(self, segment: Segment, text_end: int) -> None:
+        ids_end = (self._path[-1].ids_end if self._path else 0) + len(segment.token_ids)
+        self._path.append(_Node(len(self.segments), text_end, ids_end))
+        self.segments.append(segment)
+
+
+def demonstration_rows(
+    tokenizer: ChatTokenizer, messages: Sequence[Message], tools: ToolSchemas = ()
+) -> list[tuple[tuple[int, ...], tuple[bool, ...]]]:
+    """Rows of (ids, learned) in which every assistant message is learned once, as the model would have sampled it.
+
+    Requests are tokenized exactly as in a rollout; the model's words are encoded on their own and end with the
+    tokenizer's first stop token. Tool calls follow the content, in the syntax that the template teaches. Several rows
+    come out only where the template rewrites history.
+    """
+    conversation = Conversation(tokenizer)
+    waiting: list[Message] = []
+    stop, syntax = tokenizer.stop_token_ids[:1], syntax_of(tokenizer.template)
+    for message in messages:
+        if message.role != "assistant":
+            waiting.append(message)
+            continue
+        conversation.send(conversation.plan(waiting, tools))
+        waiting.clear()
+        text = "\n".join(filter(None, (message.content, as_text(message.tool_calls, syntax))))
+        ids = (*tokenizer.encode(tokenizer.guarded_reply(text)), *stop)
+        conversation.receive(Generation(ids, (0.0,) * len(ids), (0,) * len(ids), "stop"))
+    rows: list[tuple[tuple[int, ...], tuple[bool, ...]]] = []
+    learned_before: set[int] = set()
+    for leaf in conversation.leaves:
+        path = _path(conversation.segments, leaf)
+        ids = tuple(i for index in path for i in conversation.segments[index].token_ids)
+        learned: list[bool] = []
+        for index in path:
+            new = conversation.segments[index].source == "model" and index not in learned_before
+            learned += [new] * len(conversation.segments[index].token_ids)
+            learned_before.add(index)
+        if any(learned):
+            rows.append((ids, tuple(learned)))
+    return rows
+
+
+def _path(segments: Sequence[Segment], leaf: int) -> list[int]:
+    path: list[int] = []
+    at: int | None = leaf
+    while at is not None:
+        path.append(at)
+        at = segments[at].parent
+    return path[::-1]
+
+
+def _common_prefix(a: str, b: str) -> int:
+    """How many characters `a` and `b` have in common at their beginning."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,84 @@
+"""Chat templates: Jinja in a sandbox, with the helpers that templates on the hub expect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.ext
+import jinja2.meta
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+
+from agent_rl.errors import ConfigError
+
+_DATE = datetime(2025, 1, 1)
+"""What templates are told is today: prompts of a run must not change at midnight, nor from one run to the next."""
+
+
+class _GenerationBlock(jinja2.ext.Extension):
+    """`{% generation %}…{% endgeneration %}` renders its body: masks come from what was sampled, not from it."""
+
+    tags = {"generation"}  # noqa: RUF012  (jinja2 declares it as an instance's set)
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class ChatTemplate:
+    """A compiled chat template. Raises ConfigError where its source is not valid Jinja."""
+
+    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
+        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, "jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = _tojson  # pyright: ignore[reportUnknownMemberType]
+        environment.globals.update(raise_exception=_raise_exception, strftime_now=_DATE.strftime)  # pyright: ignore
+        self.source = source
+        try:
+            self._template = environment.from_string(source)
+            free = jinja2.meta.find_undeclared_variables(environment.parse(source))
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(f"line {error.lineno}: {error.message}", key="model.chat_template") from None
+        self._variables = dict(variables)
+        self.renders_tools = "tools" in free
+        """Whether the template itself tells the model which tools there are."""
+
+    def render(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], add_generation_prompt: bool
+    ) -> str:
+        """The conversation's text. Raises ConfigError where the template refuses it or fails."""
+        try:
+            return self._template.render(
+                messages=messages,
+                tools=tools or None,
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+                **self._variables,
+            )
+        except jinja2.TemplateError as error:
+            raise ConfigError(f"the template refuses this conversation: {error}", key="model.chat_template") from None
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            raise ConfigError(
+                f"the template fails on this conversation: {type(error).__name__}: {error}", key="model.chat_template"
+            ) from None
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    # Not Jinja's own filter: that one escapes for HTML.
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)

@@ -1,0 +1,180 @@
+"""Messages between a role process and the one that started it: pickled frames over a socket pair.
+
+Both ends are our own processes of the same user, so pickle is safe here; nothing that comes from a sandbox, a user's
+data or a network may ever be read by this module.
+
+What is sent in one tick of the event loop goes out as one frame: an 8-byte length and the pickled list of messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import struct
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+_LENGTH = struct.Struct("<Q")
+_CARRIED = ("agent_rl.", "builtins", "asyncio.")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first message to a role process: which class to make, and how."""
+
+    target: str
+    kwargs: dict[str, Any]
+    error: type[Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The object exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """The object could not be made."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A method call; answered by a `Result`, `Failure` or `Cancelled` of the same id."""
+
+    id: int
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The caller no longer waits for call `id`."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    id: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    id: int
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Close the object and exit."""
+
+
+Message = Start | Started | StartFailed | Call | Cancel | Result | Failure | Cancelled | Stop
+
+
+def carried(error: BaseException, otherwise: type[Exception]) -> BaseException:
+    """`error` as it can cross to a process that has not loaded the modules of this one.
+
+    Our own errors and Python's cross as they are, with the remote traceback as a note; others (such as torch's)
+    become `otherwise`, which names them.
+    """
+    trace = "".join(traceback.format_exception(error))
+    module = type(error).__module__
+    if module.startswith(_CARRIED):
+        error.add_note(f"in the role process:\n{trace}")
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        try:
+            pickle.loads(pickle.dumps(error))
+            return error
+        except Exception as unpicklable:
+            trace += f"\n(not carried as it is: {unpicklable})"
+    wrapped = otherwise(f"{type(error).__qualname__}: {error}")
+    wrapped.add_note(f"in the role process:\n{trace}")
+    return wrapped
+
+
+class Wire(asyncio.Protocol):
+    """One end of the socket. `received` is called with every message, `lost` once when the other end is gone."""
+
+    def __init__(self, received: Callable[[Message], None], lost: Callable[[], None]) -> None:
+        self._received = received
+        self._lost = lost
+        self._buffer = bytearray()
+        self._out: list[Message] = []
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def send(self, message: Message) -> None:
+        """`message` goes out at the end of this tick, in order."""
+        if not self._out:
+            self._loop.call_soon(self.flush)
+        self._out.append(message)
+
+    def flush(self) -> None:
+        """What is pending is handed to the transport now."""
+        messages, self._out = self._out, []
+        if not messages or self._transport is None or self._transport.is_closing():
+            return
+        try:
+            body = pickle.dumps(messages, protocol=5)
+        except Exception:
+            body = pickle.dumps(self._picklable(messages), protocol=5)
+        self._transport.writelines((_LENGTH.pack(len(body)), body))
+
+    def _picklable(self, messages: list[Message]) -> list[Message]:
+        """Those of `messages` that can be pickled; of the others each fails its own call, here or at the other end."""
+        good: list[Message] = []
+        for message in messages:
+            try:
+                pickle.dumps(message, protocol=5)
+                good.append(message)
+            except Exception as error:
+                failure = TypeError(f"{type(message).__name__} cannot be sent between processes: {error}")
+                if isinstance(message, Result):
+                    good.append(Failure(message.id, failure))
+                elif isinstance(message, Call):
+                    self._loop.call_soon(self._received, Failure(message.id, failure))
+                else:
+                    raise
+        return good
+
+    def close(self) -> None:
+        """What is pending is sent, then the socket is closed. Idempotent."""
+        self.flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        while len(buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            end = start + _LENGTH.size + length
+            if len(buffer) < end:
+                break
+            with memoryview(buffer) as view:
+                messages = pickle.loads(view[start + _LENGTH.size : end])
+            start = end
+            for message in messages:
+                self._received(message)
+        if start:
+            del buffer[:start]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost()

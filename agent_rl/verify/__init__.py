@@ -1,0 +1,1 @@
+"""Verdicts: canonical values, comparison, judging, recording of a data set's tests."""

@@ -1,0 +1,165 @@
+"""`agent-rl verify TASKS SOLUTIONS`: verdicts for given solutions, with no model and no training."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.errors import ConfigError, InfrastructureError
+from agent_rl.verify.humaneval import assemble, read_json_lines, read_rows, tasks_from_rows
+from agent_rl.verify.judge import CaseVerifier
+from agent_rl.vocabulary import Isolation, Submission, Task
+from agent_rl.vocabulary.task import Tier
+
+SCHEMA_VERSION = 1
+_AT_ONCE = 64
+"""Judgings under way; the provider's slots are the real bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """One line of SOLUTIONS, as the original harness takes it."""
+
+    task_id: str
+    completion: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class SolutionResult:
+    """What became of one solution. `passed` None, status "excluded": the machinery failed, so there is no verdict."""
+
+    task_id: str
+    passed: bool | None
+    status: str
+    tier: Tier | None
+    seconds: float
+    detail: str = ""
+    """For a person: the first failing case, or the machinery's error. Not part of the JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """All results, in the order of SOLUTIONS."""
+
+    results: tuple[SolutionResult, ...]
+
+    @property
+    def num_passed(self) -> int:
+        return sum(r.passed is True for r in self.results)
+
+    @property
+    def num_failed(self) -> int:
+        return sum(r.passed is False for r in self.results)
+
+    @property
+    def num_excluded(self) -> int:
+        return sum(r.passed is None for r in self.results)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `--json FILE`."""
+        results = [asdict(r) for r in self.results]
+        for result in results:
+            del result["detail"]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "num_passed": self.num_passed,
+            "num_failed": self.num_failed,
+            "num_excluded": self.num_excluded,
+            "results": results,
+        }
+
+    def write(self, path: str | Path) -> None:
+        """`path` holds the report as JSON. Raises ConfigError where it cannot be written."""
+        try:
+            Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error}", key="--json") from None
+
+    def exit_code(self, *, require_all: bool = False) -> int:
+        """0: all were judged | 3: some could not be | 1: `require_all` and one failed."""
+        if self.num_excluded:
+            return 3
+        return 1 if require_all and self.num_failed else 0
+
+
+def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
+    """The lines of `path`. Raises ConfigError (file and line) for a malformed one or an unknown task."""
+    solutions: list[Solution] = []
+    for where, content in read_json_lines(path):
+        for name in ("task_id", "completion"):
+            if name not in content:
+                raise ConfigError(f"{where}: {name!r} is missing", value=name, valid=content)
+            if not isinstance(content[name], str):
+                raise ConfigError(f"{where}: {name!r} should be a string, got {type(content[name]).__name__}")
+        task_id = content["task_id"]
+        if task_id not in tasks:
+            raise ConfigError(f"{where}: there is no task {task_id!r}", value=task_id, valid=tasks)
+        solutions.append(Solution(task_id, content["completion"], where))
+    if not solutions:
+        raise ConfigError(f"{path} holds no solutions")
+    return solutions
+
+
+async def verify_files(
+    tasks_path: str | Path,
+    solutions_path: str | Path,
+    provider: SandboxProvider,
+    *,
+    retries: int = 2,
+    minimum_isolation: Isolation = "container",
+    on_result: Callable[[int, int, SolutionResult], None] | None = None,
+) -> VerifyReport:
+    """A verdict for each line of `solutions_path`, in a started `provider`.
+
+    `on_result(done, total, result)` is called as they come. Only tasks that have a solution are recorded and judged.
+    Raises ConfigError for malformed files and for a task whose reference fails its own tests.
+    """
+    tasks = {t.id: t for t in tasks_from_rows(read_rows(tasks_path))}
+    solutions = read_solutions(solutions_path, tasks)
+    verifier = CaseVerifier(provider, retries=retries, minimum_isolation=minimum_isolation)
+    gate = asyncio.Semaphore(_AT_ONCE)
+    needed = {s.task_id for s in solutions}
+    preparing = {task_id: asyncio.create_task(_gated(gate, verifier, tasks[task_id])) for task_id in needed}
+    done = 0
+
+    async def one(solution: Solution) -> SolutionResult:
+        nonlocal done
+        try:
+            task = await asyncio.shield(preparing[solution.task_id])
+            async with gate:
+                result = await _judge(verifier, task, solution)
+        except InfrastructureError as error:
+            result = SolutionResult(solution.task_id, None, "excluded", None, 0.0, str(error))
+        done += 1
+        if on_result is not None:
+            on_result(done, len(solutions), result)
+        return result
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(one(s)) for s in solutions]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        for preparation in preparing.values():
+            preparation.cancel()
+        await asyncio.gather(*preparing.values(), return_exceptions=True)
+    return VerifyReport(tuple(r.result() for r in running))
+
+
+async def _gated(gate: asyncio.Semaphore, verifier: CaseVerifier, task: Task) -> Task:
+    async with gate:
+        return await verifier.prepare(task)
+
+
+async def _judge(verifier: CaseVerifier, task: Task, solution: Solution) -> SolutionResult:
+    program = assemble(str(task.metadata["prompt"]), str(task.metadata["entry_point"]), solution.completion)
+    verdict = await verifier.judge(task, Submission.code(program))
+    detail = next((t.detail for t in verdict.tests if not t.passed), "")
+    return SolutionResult(task.id, verdict.passed, verdict.status, verdict.tier, round(verdict.seconds, 6), detail)

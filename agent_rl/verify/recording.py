@@ -1,0 +1,273 @@
+"""Tests written as code become cases, once, at load: the test body runs against a recorder around the reference.
+
+All code of a data set runs in a sandbox; here its test source is only parsed. What is recorded is kept on disk by the
+task's hash, under `~/.cache/agent-rl/recorded` (`AGENT_RL_CACHE` names another place than `~/.cache/agent-rl`).
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import dataclasses
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.contracts.verifier import Verifier
+from agent_rl.errors import ConfigError
+from agent_rl.verify import wording
+from agent_rl.verify.blame import Blamed, run_or_blame
+from agent_rl.verify.canonical import NotCanonical, decode, encode
+from agent_rl.verify.checker import SEED, Recorded
+from agent_rl.verify.frames import Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.verify.judge import CaseVerifier
+from agent_rl.vocabulary import (
+    AssertTests,
+    CallTests,
+    Case,
+    Isolation,
+    Limits,
+    RunCall,
+    RunRequest,
+    RunResult,
+    Submission,
+    Task,
+)
+
+VERSION = 1
+"""Of what is recorded and how; part of a recording's key on disk."""
+RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
+MAX_SOURCE_CHARS = 1 << 20
+_APPROXIMATE = frozenset({"approx", "isclose", "allclose", "ANY", "assertAlmostEqual"})
+_ENTRY_POINT = "__agent_rl_record__"
+_RECORDER = """
+
+def __agent_rl_record__():
+    import copy
+    import random
+
+    reference = {entry_point}
+    calls = []
+
+    def candidate(*args, **kwargs):
+        kept = copy.deepcopy((args, kwargs))
+        state = random.getstate()  # the replay draws the test's random inputs again, without the reference's draws
+        try:
+            value = reference(*args, **kwargs)
+        except Exception as error:
+            calls.append((*kept, f"{{type(error).__name__}}: {{error}}"[:2000], None))
+            raise
+        finally:
+            random.setstate(state)
+        calls.append((*kept, None, copy.deepcopy(value)))
+        return value
+
+    check(candidate)
+    return calls
+"""
+
+
+async def record_tests(
+    task: Task, provider: SandboxProvider, *, minimum_isolation: Isolation = "container", cache: bool = True
+) -> Task:
+    """`task` with its `AssertTests` as `CallTests`, and its visible cases without those the reference does not pass.
+
+    Where every use of the tested function is one side of an asserted `==`, the recorded values are expected (python);
+    otherwise the data set's own check, with the reference's definitions, becomes the checker. Raises ConfigError that
+    names the task where the reference fails its tests or nothing was recorded.
+    """
+    tests = task.tests
+    if not isinstance(tests, AssertTests):
+        return task
+    file = cache_folder() / "recorded" / f"{task.hash}-{VERSION}.json"
+    if cache:
+        kept = _read(file, task, tests)
+        if kept is not None:
+            return kept
+    calls = await _record(task.id, tests, provider)
+    recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls))
+    recorded = await _checked(
+        recorded, tests.reference, CaseVerifier(provider, minimum_isolation=minimum_isolation, cache_size=0)
+    )
+    if cache:
+        _write(file, task, recorded)
+    return recorded
+
+
+async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
+    """`verifier.prepare` of each task, side by side. Raises the first error itself, never a group; nothing is left."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            preparing = [group.create_task(verifier.prepare(t)) for t in tasks]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [p.result() for p in preparing]
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept."""
+    return Path(os.environ.get("AGENT_RL_CACHE") or Path.home() / ".cache" / "agent-rl")
+
+
+async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -> list[Recorded]:
+    """Every call that the test body makes, with the reference's outcome."""
+    if not tests.entry_point.isidentifier():
+        raise ConfigError(f"task {task_id}: {tests.entry_point!r} is no function's name", key="entry_point")
+    program = f"{tests.reference}\n\n{tests.source}\n{_RECORDER.format(entry_point=tests.entry_point)}"
+    call_id = secrets.token_hex(8)
+    call = RunCall(call_id, encode([(), {}]))
+    request = RunRequest(program, _ENTRY_POINT, (call,), limits=RECORDING_LIMITS, seed=SEED)
+    result = await run_or_blame(provider, request, retries=2)
+    failed = f"task {task_id}: the tests could not be recorded with the reference:"
+    if isinstance(result, Blamed):
+        raise ConfigError(f"{failed} {result.detail}")
+    try:
+        answers = read_frames(result.frames, [call_id])
+        answer = answers.by_id.get(call_id)
+        value = value_of(answer) if isinstance(answer, Returned) else None
+    except Tampered as error:
+        raise ConfigError(f"{failed} {error}") from None
+    if value is None or result.status != "completed":
+        raise ConfigError(f"{failed} {_why(result, answers.load_error, answer)}")
+    if not value:
+        raise ConfigError(f"task {task_id}: its tests never call {tests.entry_point}, so that every program would pass")
+    return value
+
+
+def _why(result: RunResult, load_error: str | None, answer: Any) -> str:
+    if load_error is not None:
+        return wording.last_line(load_error)
+    if isinstance(answer, Raised):
+        return wording.last_line(answer.error)
+    return result.status.replace("_", " ") if result.status != "completed" else "the program ended early"
+
+
+def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded]) -> CallTests:
+    """The calls as cases, each once where their values are expected, and all of them for a checker."""
+    plain = asserts_equality_only(tests.source) and all(error is None for _, _, error, _ in calls)
+    if not plain:
+        cases = tuple(Case(args, value, kwargs) for args, kwargs, _, value in calls)
+        checker = f"{tests.reference}\n\n{tests.source}"
+        return CallTests(tests.entry_point, cases, "checker", checker=checker)
+    distinct = {encode([args, kwargs, value]): Case(args, value, kwargs) for args, kwargs, _, value in calls}
+    return CallTests(tests.entry_point, tuple(distinct.values()), "python")
+
+
+async def _checked(task: Task, reference: str, verifier: CaseVerifier) -> Task:
+    """`task`, whose reference passes, and has room in its time limit; visible cases that it fails are left out."""
+    verdict = await verifier.judge(task, Submission.code(reference))
+    if not verdict.passed:
+        reasons = "; ".join(t.detail for t in verdict.tests if not t.passed)
+        raise ConfigError(f"task {task.id}: the reference does not pass its own tests ({verdict.status}): {reasons}")
+    if verdict.seconds > task.limits.wall_seconds / 2:
+        raise ConfigError(
+            f"task {task.id}: the reference takes {verdict.seconds:.1f} s, more than half of the limit "
+            f"({task.limits.wall_seconds} s)"
+        )
+    if not isinstance(task.visible, CallTests):
+        return task
+    shown = await verifier.run_visible(task, Submission.code(reference))
+    right = tuple(c for c, t in zip(task.visible.cases, shown.tests, strict=False) if t.passed)
+    if len(right) == len(task.visible.cases):
+        return task
+    return dataclasses.replace(task, visible=dataclasses.replace(task.visible, cases=right) if right else None)
+
+
+def asserts_equality_only(source: str) -> bool:
+    """Whether `check(candidate)` uses `candidate` in `assert candidate(...) == expression` only (either side).
+
+    Then what the reference returned is what is expected. Loops, helpers and messages are allowed; classes (which may
+    define their own ==), handled exceptions and approximate comparisons are not.
+    """
+    if len(source) > MAX_SOURCE_CHARS:
+        return False
+    try:
+        module = ast.parse(source)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    functions = [n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "check"]
+    if len(functions) != 1 or len(functions[0].args.args) != 1:
+        return False
+    name = functions[0].args.args[0].arg
+    allowed: set[ast.AST] = set()
+    uses: list[ast.AST] = []
+    for node in ast.walk(module):
+        if isinstance(node, (ast.ClassDef, ast.Try, ast.With, ast.Global)):
+            return False
+        if isinstance(node, (ast.Name, ast.Attribute, ast.alias)) and _named(node) in _APPROXIMATE:
+            return False
+        if isinstance(node, ast.Name) and node.id == name:
+            uses.append(node)
+        if isinstance(node, ast.Assert):
+            allowed.update(_plain_uses(node, name))
+    return all(use in allowed for use in uses)
+
+
+def _named(node: ast.Name | ast.Attribute | ast.alias) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    return node.attr if isinstance(node, ast.Attribute) else node.name
+
+
+def _plain_uses(statement: ast.Assert, name: str) -> set[ast.AST]:
+    """The uses of `name` in the assertion that are plain: one side of ==, with none on the other, or in the message."""
+    plain: set[ast.AST] = set() if statement.msg is None else set(_uses(statement.msg, name))
+    test = statement.test
+    for part in test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]:
+        if not (isinstance(part, ast.Compare) and len(part.ops) == 1 and isinstance(part.ops[0], ast.Eq)):
+            continue
+        sides = part.left, part.comparators[0]
+        for side, other in (sides, sides[::-1]):
+            if isinstance(side, ast.Call) and len(_uses(side, name)) == 1 and not _uses(other, name):
+                plain.update(use for use in _uses(side, name) if use is side.func)
+    return plain
+
+
+def _uses(node: ast.AST, name: str) -> list[ast.AST]:
+    return [n for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == name]
+
+
+def _read(file: Path, task: Task, tests: AssertTests) -> Task | None:
+    """The task as it was recorded, or None where there is no such file or it is not whole."""
+    try:
+        kept = json.loads(file.read_text())
+        cases = tuple(Case(args, value, kwargs) for args, kwargs, value in decode(kept["cases"]))
+        visible = task.visible
+        if isinstance(visible, CallTests):
+            indices = set(kept["visible"])
+            right = tuple(c for i, c in enumerate(visible.cases) if i in indices)
+            visible = dataclasses.replace(visible, cases=right) if right else None
+        plain = kept["comparison"] == "python"
+    except (OSError, ValueError, KeyError, TypeError, NotCanonical):
+        return None
+    if not cases:
+        return None
+    checker = "" if plain else f"{tests.reference}\n\n{tests.source}"
+    recorded = CallTests(tests.entry_point, cases, "python" if plain else "checker", checker=checker)
+    return dataclasses.replace(task, tests=recorded, visible=visible)
+
+
+def _write(file: Path, original: Task, recorded: Task) -> None:
+    """The recording is on disk, whole or not at all; a cache that cannot be written is no error."""
+    tests, visible = recorded.tests, original.visible
+    assert isinstance(tests, CallTests)
+    shown = recorded.visible.cases if isinstance(recorded.visible, CallTests) else ()
+    indices = [i for i, c in enumerate(visible.cases) if c in shown] if isinstance(visible, CallTests) else []
+    try:
+        content = {
+            "schema_version": VERSION,
+            "task": original.id,
+            "comparison": tests.comparison,
+            "cases": encode([(c.args, dict(c.kwargs), c.expected) for c in tests.cases]),
+            "visible": indices,
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{secrets.token_hex(4)}.part")
+        part.write_text(json.dumps(content))
+        part.replace(file)
+    except (OSError, NotCanonical):
+        return

@@ -1,0 +1,71 @@
+"""Outcomes in words: short, and safe to print whatever the candidate wrote into them."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+from agent_rl.vocabulary import Case
+
+MAX_VALUE = 100
+"""Characters of one value."""
+MAX_LINE = 300
+
+
+class _Short(reprlib.Repr):
+    """repr of plain values with bounds on what is looked at, not only on what is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 6
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 24
+        self.maxstring = self.maxother = self.maxlong = MAX_VALUE
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write ints of more than 4300 digits in decimal.
+        return repr(x) if x.bit_length() < 4096 else f"<int of {x.bit_length()} bits>"
+
+
+_SHORT = _Short()
+
+
+def show(value: Any) -> str:
+    """`value` as Python would write it, at most MAX_VALUE characters and "..."."""
+    return printable(_SHORT.repr(value), MAX_VALUE)
+
+
+def show_call(entry_point: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The call as one would write it: `f(3, x=1)`."""
+    parts = [*map(show, args), *(f"{name}={show(value)}" for name, value in kwargs.items())]
+    return printable(f"{entry_point}({', '.join(parts)})", 2 * MAX_VALUE)
+
+
+def printable(text: str, limit: int = MAX_LINE) -> str:
+    """`text` in one line of at most `limit` characters and "...": what a terminal would obey is escaped."""
+    cut = text[:limit]
+    if not cut.isprintable():
+        cut = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+    return cut if len(text) <= limit else f"{cut}..."
+
+
+def last_line(error: str) -> str:
+    """The last line of an error's text that says anything."""
+    lines = error.strip().splitlines()
+    return printable(lines[-1].strip()) if lines else "an error without a message"
+
+
+def gave(entry_point: str, case: Case, value: Any) -> str:
+    """What came out and what was expected: `f(3) gave 4, expected 9`."""
+    return f"{show_call(entry_point, case.args, case.kwargs)} gave {show(value)}, expected {show(case.expected)}"
+
+
+def raised(entry_point: str, case: Case, error: str) -> str:
+    """Which error came out: `f(3) raised ValueError: no, expected 9`."""
+    call = show_call(entry_point, case.args, case.kwargs)
+    return f"{call} raised {last_line(error)}, expected {show(case.expected)}"
+
+
+def unanswered(entry_point: str, case: Case, why: str) -> str:
+    """That no answer came: `f(3) gave no answer (timeout), expected 9`."""
+    return f"{show_call(entry_point, case.args, case.kwargs)} gave no answer ({why}), expected {show(case.expected)}"

@@ -1,0 +1,103 @@
+"""Generated arithmetic: small enough to learn in minutes, and hard enough in the head that a tool pays."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent_rl.errors import ConfigError
+from agent_rl.vocabulary import Message, ToolCall
+
+_TEST_ONE_IN = 5
+"""Every fifth expression, by hash, belongs to the split `test`, and to no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An expression such as `37*4-12`, the question that asks for it, and its value."""
+
+    expression: str
+    answer: int
+
+    @property
+    def question(self) -> str:
+        return f"Compute {self.expression}."
+
+
+def problems(split: str, counts: Mapping[str, int], operands: int, largest: int, seed: int) -> list[Problem]:
+    """`counts[split]` different problems, equal for equal arguments; the splits share no expression.
+
+    Raises ConfigError for another split, or where there are not so many different expressions.
+    """
+    if split not in counts:
+        raise ConfigError("generated arithmetic has the splits train and test", key="split", value=split, valid=counts)
+    generator = random.Random(f"{seed}/{split}")
+    found: dict[str, Problem] = {}
+    draws = 0
+    while len(found) < counts[split]:
+        problem = draw(generator, operands, largest)
+        if split_of(problem.expression) == split:
+            found.setdefault(problem.expression, problem)
+        draws += 1
+        if draws > 100 * counts[split] + 10_000:
+            raise ConfigError(
+                f"there are too few different expressions of {operands} numbers up to {largest} for "
+                f"{counts[split]} tasks: raise `largest` or `operands`",
+                key=f"{split}_tasks",
+            )
+    return list(found.values())
+
+
+def draw(generator: random.Random, operands: int, largest: int) -> Problem:
+    """A problem of two to `operands` numbers."""
+    parts: list[str] = [str(generator.randint(2, largest))]
+    for _ in range(generator.randint(2, operands) - 1):
+        parts += [generator.choice("+-*"), str(generator.randint(2, largest))]
+    return Problem("".join(parts), value_of(parts))
+
+
+def value_of(parts: Sequence[str]) -> int:
+    """The value of numbers and signs in turn, multiplication first."""
+    terms = [int(parts[0])]
+    for sign, text in zip(parts[1::2], parts[2::2], strict=True):
+        if sign == "*":
+            terms[-1] *= int(text)
+        else:
+            terms.append(int(text) if sign == "+" else -int(text))
+    return sum(terms)
+
+
+def split_of(expression: str) -> str:
+    """Which split an expression belongs to, by its hash: no seed and no count moves it to the other."""
+    digest = hashlib.blake2b(expression.encode(), digest_size=8).digest()
+    return "test" if int.from_bytes(digest, "big") % _TEST_ONE_IN == 0 else "train"
+
+
+def demonstrations(
+    seed: int, operands: int, largest: int, instruction: str, direct_share: float
+) -> Iterator[Sequence[Message]]:
+    """Endless conversations on expressions of the split `train`, drawn from `seed`.
+
+    A `direct_share` of them answers at once, nine times of ten with a wrong number; the others run the expression
+    with the tool and repeat what it printed. Nothing in the question tells the two apart.
+    """
+    generator = random.Random(f"demonstrations/{seed}")
+    for number in itertools.count():
+        problem = draw(generator, operands, largest)
+        if split_of(problem.expression) != "train":
+            continue
+        question = Message.user(problem.question + instruction)
+        if generator.random() < direct_share:
+            wrong = generator.choice((-10, -2, -1, 1, 2, 10)) * (generator.random() < 0.9)
+            yield (question, Message.assistant(f"#### {problem.answer + wrong}"))
+        else:
+            call = ToolCall("python", {"code": f"print({problem.expression})"}, id=f"call{number}")
+            yield (
+                question,
+                Message("assistant", "", tool_calls=(call,)),
+                Message("tool", f"{problem.answer}\n", tool_call_id=call.id, name="python"),
+                Message.assistant(f"#### {problem.answer}"),
+            )

@@ -1,0 +1,79 @@
+"""`Code`: any data set in the HumanEval schema as an environment, with no code from its user.
+
+[[environments]]
+environment = "code"
+options = { dataset = "HumanEval.jsonl.gz", max_turns = 2 }
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
+from agent_rl.errors import ConfigError
+from agent_rl.verify.humaneval import PromptStyle, Row, program_of, read_rows, tasks_from_rows
+from agent_rl.verify.recording import prepare_all
+from agent_rl.vocabulary import Submission, Task, Verdict
+
+_SPLIT = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?")
+
+
+class CodeConfig(EnvironmentConfig):
+    """`dataset`: a file (.jsonl, gzipped or not, .parquet) or a hub's name.
+
+    `splits` says where each split is found: a hub's split name or another file, and rows in brackets, both optional
+    ("test", "train.jsonl", "[:100]", "test[100:]").
+    """
+
+    dataset: str
+    splits: dict[str, str] = Field(default_factory=lambda: {"test": ""})
+    prompt: PromptStyle = "instruct"
+
+
+class Code(Environment):
+    """Function-writing tasks; between turns the agent sees which of the prompt's examples failed, and what came out."""
+
+    config_class = CodeConfig
+
+    def __init__(self, config: CodeConfig, verifier: Verifier) -> None:
+        super().__init__(config, verifier)
+        self.config: CodeConfig = config
+
+    async def load(self, split: str) -> Sequence[Task]:
+        rows = await asyncio.to_thread(self._rows, split)
+        return await prepare_all(self.verifier, tasks_from_rows(rows, split=split, style=self.config.prompt))
+
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+        program = program_of(task, await agent.say(task.prompt))
+        for _ in range(self.config.max_turns - 1):
+            report = await self.verifier.run_visible(task, Submission.code(program), sandbox)
+            if report.passed:
+                break
+            feedback = f"Some examples fail:\n{report.feedback}\nWrite the whole function again."
+            program = program_of(task, await agent.say(feedback))
+        return await self.verifier.judge(task, Submission.code(program))
+
+    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
+        programs = [program_of(task, replies[-1])] if replies else []
+        return await super().judge_partial(task, programs, sandbox)
+
+    def _rows(self, split: str) -> list[Row]:
+        """The rows of `split`. Raises ConfigError for an unknown split, a malformed row, or a range with no rows."""
+        known = self.config.splits
+        if split not in known:
+            message = f"the data set's splits are {', '.join(sorted(known))}; options.splits names more"
+            raise ConfigError(message, key="split", value=split, valid=known)
+        match = _SPLIT.fullmatch(known[split])
+        if match is None:
+            raise ConfigError("expected name[start:stop], each part optional", key=f"splits.{split}", value=split)
+        name = match["name"]
+        is_file = name.endswith((".jsonl", ".gz", ".json", ".parquet"))
+        rows = read_rows(name) if is_file else read_rows(self.config.dataset, name or split)
+        start, stop = (int(match[part]) if match[part] else None for part in ("start", "stop"))
+        if not rows[start:stop]:
+            raise ConfigError(f"{known[split]!r} holds none of the {len(rows)} rows", key=f"splits.{split}")
+        return rows[start:stop]

@@ -1,0 +1,123 @@
+"""`Math`: questions with a final answer, compared numerically and symbolically, with or without a Python tool."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
+from agent_rl.vocabulary import AnswerTests, Message, SandboxSpec, Task, Verdict
+from agent_rl_envs import arithmetic
+from agent_rl_envs.answers import AnswerComparison, final_answer
+from agent_rl_envs.question_rows import read_questions
+
+_INSTRUCTION = "\nThink step by step. Give the final answer after ####."
+_TOOL_INSTRUCTION = "\nYou can run Python programs with the tool. Give the final answer after ####."
+
+
+class MathConfig(EnvironmentConfig):
+    """Options of `Math`."""
+
+    dataset: str = "generated"
+    """`generated` (arithmetic, seeded), a file (.jsonl, .jsonl.gz, .parquet; `{split}` in it stands for the split), or
+    the name of a data set on the hub. Rows have `question` and `answer`, as GSM8K's."""
+    subset: str = "main"
+    """Which subset of a hub's data set."""
+    tool: Literal["none", "python"] = "none"
+    """With `python`, the agent may run programs in a sandbox of its own."""
+    max_turns: int = Field(4, ge=1)
+    """Turns of an episode with the tool."""
+    instruction: str | None = None
+    """What follows each question; None is a sentence that asks for `####`."""
+    train_tasks: int = Field(2000, ge=1)
+    """How many tasks are generated for the split `train`."""
+    test_tasks: int = Field(200, ge=1)
+    """How many tasks are generated for the split `test`."""
+    operands: int = Field(3, ge=2, le=8)
+    """At most so many numbers stand in a generated expression."""
+    largest: int = Field(99, ge=9)
+    """The largest number in a generated expression."""
+    seed: int = 0
+    """Of the generated tasks."""
+    direct_share: float = Field(0.5, ge=0, le=1)
+    """Of the demonstrations with the tool: how many guess, mostly wrongly, without using it."""
+
+
+class Math(Environment):
+    """Question in, final answer out; judged by comparison with the known answer, never by running the reply."""
+
+    config_class = MathConfig
+    config: MathConfig
+
+    def __init__(self, config: MathConfig, verifier: Verifier) -> None:
+        super().__init__(config, verifier)
+        self._comparison = AnswerComparison()
+
+    async def load(self, split: str) -> Sequence[Task]:
+        """The questions of `split`. Raises ConfigError for an unknown split or a malformed row (file and line)."""
+        config = self.config
+        if config.dataset == "generated":
+            counts = {"train": config.train_tasks, "test": config.test_tasks}
+            problems = arithmetic.problems(split, counts, config.operands, config.largest, config.seed)
+            rows = [(p.question, f"#### {p.answer}") for p in problems]
+        else:
+            rows = await asyncio.to_thread(read_questions, config.dataset, config.subset, split)
+        return [self._task(split, number, question, answer) for number, (question, answer) in enumerate(rows)]
+
+    def _task(self, split: str, number: int, question: str, answer: str) -> Task:
+        gold = final_answer(answer)
+        reference = answer if gold is not None else f"#### {answer}"
+        return Task(
+            id=f"math/{split}/{number}",
+            prompt=(Message.user(question + self._instruction),),
+            tests=AnswerTests(gold if gold is not None else answer.strip()),
+            reference=reference,
+            split=split,
+            sandbox=SandboxSpec() if self.config.tool == "python" else None,
+        )
+
+    @property
+    def _instruction(self) -> str:
+        if self.config.instruction is not None:
+            return self.config.instruction
+        return _TOOL_INSTRUCTION if self.config.tool == "python" else _INSTRUCTION
+
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+        """One reply, or with the tool a conversation that ends with one; then the comparison."""
+        if self.config.tool == "python":
+            reply = await agent.run(task.prompt, tools=[sandbox.python], max_turns=self.config.max_turns)
+        else:
+            reply = await agent.say(task.prompt)
+        return await self.compare(task, reply)
+
+    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
+        """The comparison of the last reply, where the episode was cut short."""
+        return await self.compare(task, replies[-1] if replies else "")
+
+    async def compare(self, task: Task, reply: str) -> Verdict:
+        """The verdict on the final answer in `reply`."""
+        assert isinstance(task.tests, AnswerTests)
+        started = time.monotonic()
+        answer = final_answer(reply)
+        if answer is None:
+            return Verdict(False, "invalid_submission", task.tier, None)
+        outcome = self._comparison.plain(task.tests.answer, answer)
+        if outcome is None:
+            outcome = await asyncio.to_thread(self._comparison.compare, task.tests.answer, answer)
+        seconds = time.monotonic() - started
+        if outcome == "timeout":
+            return Verdict(False, "timeout", task.tier, None, seconds)
+        passed = outcome == "equal"
+        return Verdict(passed, "passed" if passed else "failed", task.tier, None, seconds)
+
+    def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
+        """Conversations on generated arithmetic, of mixed quality. Raises NotImplementedError for other sources."""
+        config = self.config
+        if config.dataset != "generated":
+            return super().demonstrations(seed)
+        share = config.direct_share if config.tool == "python" else 1.0
+        return arithmetic.demonstrations(seed, config.operands, config.largest, self._instruction, share)

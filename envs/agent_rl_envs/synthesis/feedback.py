@@ -1,0 +1,25 @@
+"""What an agent is told about its program on the visible examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agent_rl.verify import wording
+from agent_rl.vocabulary import Case
+from agent_rl_envs.synthesis.problems import ENTRY_POINT, outcome
+
+
+def visible_feedback(variant: Callable[..., Any], cases: Sequence[Case]) -> str:
+    """The text that `Verifier.run_visible` answers to one of our own variants; empty where all cases pass.
+
+    The judge's own wording is used, so that demonstrations show exactly what a rollout does.
+    """
+    lines: list[str] = []
+    for case in cases:
+        value, error = outcome(variant, case.args)
+        if error:
+            lines.append(wording.raised(ENTRY_POINT, case, error))
+        elif value != case.expected:
+            lines.append(wording.gave(ENTRY_POINT, case, value))
+    return "\n".join(lines)

@@ -1,0 +1,134 @@
+"""`Problem`: a program of the pool with its examples and tests, and what its wrong variants do on the examples."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agent_rl.vocabulary import CallTests, Case, Limits, Message, Task
+from agent_rl_envs.synthesis.inputs import arguments
+from agent_rl_envs.synthesis.pool import Entry
+from agent_rl_envs.synthesis.sites import Program
+
+ENTRY_POINT = "f"
+LIMITS = Limits(wall_seconds=2.0, cpu_seconds=2.0, memory_bytes=256 * 2**20, processes=16)
+VISIBLE, HIDDEN = 2, 10
+_CANDIDATES = 24
+_LONGEST_EXAMPLE = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem, its expected values computed from its own reference (which is ours, not a data set's)."""
+
+    entry: Entry
+    visible: tuple[Case, ...]
+    hidden: tuple[Case, ...]
+    sharp: bool
+    """Whether the hidden tests fail every program with a single mistake, and the one with all. Others (conditions
+    that exclude each other, mistakes that make up for each other) are neither given as tasks nor demonstrated."""
+
+    @property
+    def prompt(self) -> str:
+        """The request with its visible examples, the same whatever variant of the program is shown beside it."""
+        family = self.entry.program.family
+        examples = "".join(f"\n>>> {call_text(case)}\n{case.expected!r}" for case in self.visible)
+        return f"Write {family.signature} that returns {self.entry.program.request}.{examples}"
+
+    def task(self) -> Task:
+        """The problem as a task of its split."""
+        program = self.entry.program
+        return Task(
+            id=f"{program.family.name}/{self.entry.key}",
+            prompt=(Message.user(self.prompt),),
+            tests=CallTests(ENTRY_POINT, self.hidden),
+            visible=CallTests(ENTRY_POINT, self.visible),
+            reference=program.reference,
+            limits=LIMITS,
+            split=self.entry.split,
+            metadata={
+                "family": program.family.name,
+                "area": program.family.area,
+                "difficulty": program.family.difficulty,
+            },
+        )
+
+
+def call_text(case: Case) -> str:
+    """The call as one would write it: `f([1, 2])`."""
+    return f"{ENTRY_POINT}({', '.join(map(repr, case.args))})"
+
+
+def function(source: str) -> Callable[..., Any]:
+    """The function `f` that one of *our own* programs defines. Never for text from a model or a data set."""
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<generated>", "exec"), namespace)
+    return namespace[ENTRY_POINT]
+
+
+def make_problem(entry: Entry, seed: int) -> Problem:
+    """The problem of `entry` with examples and tests drawn from `seed`; equal in every process.
+
+    From some candidates those are taken at which a wrong variant shows, each variant in turn, so that few wrong
+    programs pass. Examples and tests are drawn independently and may have calls in common.
+    """
+    program = entry.program
+    draw = random.Random(f"{entry.key} {seed}")
+    right = function(program.reference)
+    sites = len(program.sites)
+    wrong = [function(program.source(flaws)) for flaws in (*(1 << site for site in range(sites)), (1 << sites) - 1)]
+    shows = _candidates(program, draw, right, wrong, size=3)
+    short = [pair for pair in shows if len(repr(pair[0].args)) + len(repr(pair[0].expected)) <= _LONGEST_EXAMPLE]
+    visible = _covering(short if len(short) >= VISIBLE else shows, VISIBLE, len(wrong))
+    hidden = _covering(_candidates(program, draw, right, wrong, size=6), HIDDEN, len(wrong))
+    revealed = frozenset[int]().union(*(reveals for _, reveals in hidden))
+    return Problem(
+        entry, tuple(case for case, _ in visible), tuple(case for case, _ in hidden), len(revealed) == len(wrong)
+    )
+
+
+_Shown = tuple[Case, frozenset[int]]
+"""A case, and which of the wrong variants it reveals."""
+
+
+def _candidates(
+    program: Program,
+    draw: random.Random,
+    right: Callable[..., Any],
+    wrong: list[Callable[..., Any]],
+    size: int,
+) -> list[_Shown]:
+    seen: dict[str, _Shown] = {}
+    for _ in range(_CANDIDATES):
+        args = arguments(program.family.kind, program.salt, draw, size)
+        text = repr(args)
+        if text in seen:
+            continue
+        expected = right(*args)
+        shows = frozenset(i for i, variant in enumerate(wrong) if outcome(variant, args) != (expected, ""))
+        seen[text] = Case(args, expected), shows
+    return list(seen.values())
+
+
+def outcome(variant: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, str]:
+    """What one of our own variants returns and "", or None and the exception that it raises, as `ValueError: no`."""
+    try:
+        return variant(*args), ""
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _covering(shown: list[_Shown], count: int, variants: int) -> list[_Shown]:
+    """`count` cases (or all): greedily those that reveal most of what is not yet revealed, round after round."""
+    left = list(shown)
+    chosen: list[_Shown] = []
+    missing = set(range(variants))
+    while left and len(chosen) < count:
+        best = max(range(len(left)), key=lambda i: (len(left[i][1] & missing), -i))
+        chosen.append(left.pop(best))
+        missing -= chosen[-1][1]
+        if not missing:
+            missing = set(range(variants))
+    return chosen

@@ -1,0 +1,143 @@
+"""`Site` and `Family`: a program is a text with holes, and each hole has a right filling and a wrong one.
+
+The wrong filling of a site is always the same local edit, wherever the site occurs. Demonstrations draw each site on
+its own (`agent_rl_envs.synthesis.demonstrations`), so the mistakes are systematic and independent of each other, and
+what a policy learns about a site in one program carries over to every other program that has it.
+
+No wrong filling ever makes a program that is some task's reference: where a site has a constant, right and wrong
+constants come from disjoint sets (a test goes through all programs). So demonstrations of the training split cannot
+show a held-out program, not even by mistake.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Flaw = Literal["operator", "bound", "constant", "order", "omission"]
+Area = Literal["arithmetic", "conditions", "strings", "lists", "dictionaries", "recursion", "composition"]
+Kind = Literal["number", "numbers", "list", "string", "words", "dictionary"]
+"""What a function takes: one number, two, a list of numbers, a string, a string of words, a dictionary."""
+
+_ENTRY = {"number": "n", "numbers": "a, b", "list": "x", "string": "s", "words": "s", "dictionary": "d"}
+
+PROGRAMS_PER_FAMILY = 160
+"""Families with more combinations keep a fixed sample of this size, so that none outweighs the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One place of a program: how the request names it, its right text, and its wrong one."""
+
+    phrase: str
+    clean: str
+    flawed: str
+    flaw: Flaw
+    salt: tuple[int | str, ...] = ()
+    """Values at which right and wrong differ where random ones seldom would; mixed into the inputs."""
+
+    def on(self, variable: str) -> Site:
+        """The same site about `variable` instead of `v`, in phrase and texts."""
+
+        def renamed(text: str) -> str:
+            return re.sub(r"\bv\b", variable, text)
+
+        return Site(renamed(self.phrase), renamed(self.clean), renamed(self.flawed), self.flaw, self.salt)
+
+
+def over(
+    constants: Iterable[int | str],
+    phrase: str,
+    clean: str,
+    flawed: str,
+    flaw: Flaw,
+    *,
+    salted: bool = False,
+) -> tuple[Site, ...]:
+    """One site per constant: `@` in the texts is the constant, `#` the constant plus one."""
+    sites: list[Site] = []
+    for constant in constants:
+        after = str(constant + 1) if isinstance(constant, int) else "#"
+        texts = [text.replace("@", str(constant)).replace("#", after) for text in (phrase, clean, flawed)]
+        sites.append(Site(texts[0], texts[1], texts[2], flaw, (constant,) if salted else ()))
+    return tuple(sites)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One function-writing problem: the request in words, and its program with right and wrong fillings."""
+
+    family: Family
+    sites: tuple[Site, ...]
+
+    @property
+    def request(self) -> str:
+        """What the function is to return, in words."""
+        return _filled(self.family.request, [site.phrase for site in self.sites])
+
+    @property
+    def reference(self) -> str:
+        """The program with every site right."""
+        return self.source(0)
+
+    def source(self, flaws: int) -> str:
+        """The program in which site i is wrong where bit i of `flaws` is set."""
+        texts = [site.flawed if flaws >> i & 1 else site.clean for i, site in enumerate(self.sites)]
+        return _filled(self.family.code, texts)
+
+    @property
+    def salt(self) -> tuple[int | str, ...]:
+        """The values that the inputs should contain."""
+        return tuple(value for site in self.sites for value in site.salt)
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """A kind of program: `request` and `code` with holes `<0>`, `<1>`, …, and the sites that may fill each.
+
+    A site's text may itself contain holes of higher number. The difficulty is the number of sites less one.
+    """
+
+    name: str
+    area: Area
+    kind: Kind
+    request: str
+    code: str
+    slots: tuple[tuple[Site, ...], ...]
+
+    @property
+    def difficulty(self) -> int:
+        return len(self.slots) - 1
+
+    @property
+    def signature(self) -> str:
+        """Such as `f(a, b)`."""
+        return f"f({_ENTRY[self.kind]})"
+
+    @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """Every combination of sites, or a fixed sample of PROGRAMS_PER_FAMILY; always the same, in the same order."""
+        size = 1
+        for slot in self.slots:
+            size *= len(slot)
+        if size <= PROGRAMS_PER_FAMILY:
+            return tuple(Program(self, sites) for sites in itertools.product(*self.slots))
+        chosen = random.Random(self.name).sample(range(size), PROGRAMS_PER_FAMILY)
+        return tuple(Program(self, tuple(self._sites(number))) for number in sorted(chosen))
+
+    def _sites(self, number: int) -> Iterator[Site]:
+        """The sites of the combination of this number, read as digits of mixed base."""
+        for slot in self.slots:
+            number, digit = divmod(number, len(slot))
+            yield slot[digit]
+
+
+def _filled(template: str, texts: list[str]) -> str:
+    for i, text in enumerate(texts):
+        template = template.replace(f"<{i}>", text)
+    return template

@@ -1,0 +1,70 @@
+"""`agent-rl sandbox build | doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agent_rl.config import SandboxConfig
+from agent_rl.errors import CheckFailed
+from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_image
+from agent_rl_sandboxes.doctor import Check, examine, usable
+
+SCHEMA_VERSION = 1
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
+
+sandbox_app = typer.Typer(no_args_is_help=True, help="Images, and whether this machine can hold programs in.")
+
+
+@sandbox_app.command()
+def build(
+    bootstrap: Annotated[
+        bool,
+        typer.Option("--bootstrap", help="From Debian packages alone (mmdebstrap), where no image registry answers."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also where the image is there and up to date.")] = False,
+    tag: Annotated[str, typer.Option(help="The image's name.")] = DEFAULT_IMAGE,
+) -> None:
+    """Build the image that programs and agents run in. Does nothing where it is up to date."""
+    console = Console(stderr=True)
+    build_image(bootstrap, tag, lambda line: console.print(escape(line), highlight=False), force=force)
+
+
+@sandbox_app.command()
+def doctor(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the checks to this file.")] = None,
+    image: Annotated[str | None, typer.Option(help="Check this image instead of the default one.")] = None,
+) -> None:
+    """Check each thing that the Docker and the local sandbox need, and say how to mend it.
+
+    Exit 0 where at least one of the two can run a program, else 1.
+    """
+    checks = asyncio.run(examine(SandboxConfig(image=image)))
+    providers = usable(checks)
+    if json_file is not None:
+        rows = [dataclasses.asdict(check) for check in checks]
+        document = {"schema_version": SCHEMA_VERSION, "usable": providers, "checks": rows}
+        json_file.write_text(json.dumps(document, indent=2) + "\n")
+    _show(checks, Console())
+    if not providers:
+        raise CheckFailed("neither Docker nor the local sandbox can run a program here: see the remedies above")
+    typer.echo(f"usable: {', '.join(providers)}")
+
+
+def _show(checks: list[Check], console: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("check", "status", "found"):
+        table.add_column(column, overflow="fold")
+    for check in checks:
+        colour = _COLOURS[check.status]
+        remedy = f"\n[bold]mend:[/bold] {escape(check.remedy)}" if check.remedy and check.status != "ok" else ""
+        table.add_row(check.name, f"[{colour}]{check.status}[/{colour}]", escape(check.detail) + remedy)
+    console.print(table)

@@ -1,0 +1,288 @@
+"""`DockerProvider`: sandboxes and warm slots as hardened containers of a Docker daemon.
+
+What this does not protect from: a flaw in the kernel that a program without capabilities can reach through Docker's
+system call filter, or in Docker itself; programs that learn something from how busy the machine is. Members of the
+`docker` group have root's power: the processes that use this provider must be trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from docker.errors import ImageNotFound, NotFound
+
+from agent_rl.config import SandboxConfig
+from agent_rl.contracts import Sandbox, SandboxProvider
+from agent_rl.errors import SandboxError
+from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult, SandboxSpec
+from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_folder
+from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
+from agent_rl_sandboxes.docker_engine import Engine
+from agent_rl_sandboxes.docker_hardening import PROGRAMS, Bounds, episode_bounds, slot_bounds
+from agent_rl_sandboxes.docker_sandbox import DockerSandbox, StdoutChannel
+from agent_rl_sandboxes.owner import Owner
+from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, check_isolation, slot_command
+
+class DockerProvider(SandboxProvider):
+    """A Docker daemon's sandboxes. Found as the `docker` command finds it: DOCKER_HOST, context, default socket."""
+
+    name = "docker"
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self._config = config
+        self._image = config.image or DEFAULT_IMAGE
+        self.owner = Owner.current()
+        self._engine: Engine | None = None
+        self._info: dict[str, Any] = {}
+        self._pool: SlotPool | None = None
+        self._slots: set[_SlotChannel] = set()
+        self._bounds = _bounds_for(Limits())
+        self._widening = asyncio.Lock()
+        self._sandboxes: set[DockerSandbox] = set()
+        self._users: dict[str, str] = {}
+        self._building = asyncio.Lock()
+        self._quota_tried = False
+        self._closed = False
+
+    @classmethod
+    async def available(cls, config: SandboxConfig) -> str | None:
+        """Why Docker cannot be used here, with the remedy; None where a daemon answers and has the image."""
+        try:
+            engine = await Engine.connect()
+        except SandboxError as error:
+            return str(error)
+        try:
+            reason = unfit(await engine.call(engine.api.info))
+            if reason is None:
+                await engine.call(engine.api.inspect_image, config.image or DEFAULT_IMAGE)
+            return reason
+        except NotFound:
+            return missing_image(config.image or DEFAULT_IMAGE)
+        except SandboxError as error:
+            return str(error)
+        finally:
+            await engine.close()
+
+    async def start(self) -> None:
+        try:
+            await self._start()
+        except BaseException:
+            await asyncio.shield(asyncio.ensure_future(self.close()))
+            raise
+
+    async def _start(self) -> None:
+        engine = self._engine = await Engine.connect()
+        self._info = await engine.call(engine.api.info)
+        if (reason := unfit(self._info)) is not None:
+            raise SandboxError(reason)
+        await reap(engine)
+        await self._user_of(self._image)
+        self._pool = SlotPool(self._start_slot, self._config.slots)
+        await self._pool.start()
+        check_isolation(self._pool.isolation, self._config.minimum_isolation, self._pool.first.reasons)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._engine is None:
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._engine.close)
+            stack.push_async_callback(_quietly, remove_all(self._engine, self.owner))
+            if self._pool is not None:
+                stack.push_async_callback(self._pool.close)
+            for sandbox in tuple(self._sandboxes):
+                stack.push_async_callback(_quietly, sandbox.close())
+
+    @property
+    def isolation(self) -> Isolation:
+        if self._pool is None:
+            raise SandboxError("the Docker provider is not started")
+        return self._pool.isolation
+
+    def sandbox(self, spec: SandboxSpec) -> Sandbox:
+        sandbox = DockerSandbox(spec, self._start_episode, self._sandboxes.discard)
+        self._sandboxes.add(sandbox)
+        return sandbox
+
+    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
+        if self._pool is None or self._closed:
+            raise SandboxError("the Docker provider is not started")
+        await self._make_room(request.limits)
+        return await self._pool.run(request, fresh=fresh)
+
+    def describe(self) -> Mapping[str, Any]:
+        info = self._info
+        security = [str(option) for option in info.get("SecurityOptions") or ()]
+        return {
+            "name": self.name,
+            "version": info.get("ServerVersion"),
+            "api_version": self._engine.api.api_version if self._engine is not None else None,
+            "image": self._image,
+            "isolation": self._pool.isolation if self._pool is not None else None,
+            "why_not_higher": list(self._pool.first.reasons) if self._pool is not None else [],
+            "cgroup_version": info.get("CgroupVersion", "1"),
+            "storage": info.get("Driver"),
+            "rootless": any("rootless" in option for option in security),
+            "apparmor": any("apparmor" in option for option in security),
+            "slots": self._config.slots,
+        }
+
+    async def _start_slot(self) -> Slot:
+        """A slot in a container of its own. Raises SandboxError."""
+        engine = self._running_engine()
+        container = await Container.start(
+            engine,
+            image=self._image,
+            purpose="slot",
+            bounds=self._bounds,
+            owner=self.owner,
+            apparmor=self._config.apparmor_profile,
+        )
+        try:
+            stream = await container.exec(slot_command(), user=PROGRAMS)
+            channel = _SlotChannel(container, StdoutChannel(stream), self._slots)
+            return await Slot.open(channel, SlotSetup())
+        except BaseException:
+            await asyncio.shield(asyncio.ensure_future(_quietly(container.close())))
+            raise
+
+    async def _make_room(self, limits: Limits) -> None:
+        """Every slot's container holds a run with `limits`: bounds only ever grow."""
+        wanted = _bounds_for(limits)
+        if wanted.memory_bytes <= self._bounds.memory_bytes and wanted.processes <= self._bounds.processes:
+            return
+        async with self._widening:
+            self._bounds = Bounds(
+                memory_bytes=max(wanted.memory_bytes, self._bounds.memory_bytes),
+                processes=max(wanted.processes, self._bounds.processes),
+                cpus=wanted.cpus,
+                tmpfs=wanted.tmpfs,
+            )
+            for channel in tuple(self._slots):
+                try:
+                    await channel.container.widen(self._bounds)
+                except SandboxError:
+                    state = await channel.container.state()
+                    if channel in self._slots and state is not None and state.get("Running"):
+                        raise
+
+    async def _start_episode(self, spec: SandboxSpec) -> tuple[Container, str]:
+        """An episode's container and who commands run as in it. Raises SandboxError."""
+        engine = self._running_engine()
+        image = spec.image or self._image
+        if spec.build_folder is not None:
+            async with self._building:
+                image = await engine.call(build_folder, engine.api, Path(spec.build_folder))
+        user = spec.user or PROGRAMS
+        if spec.hardening == "task_image":
+            user = spec.user or await self._user_of(image)
+            await self._try_quota(engine, image)
+        container = await Container.start(
+            engine,
+            image=image,
+            purpose=spec.hardening,
+            bounds=episode_bounds(spec),
+            owner=self.owner,
+            network=spec.network,
+            lifetime=spec.lifetime_seconds,
+        )
+        return container, user
+
+    async def _user_of(self, image: str) -> str:
+        """The user that `image` names, root where it names none. Raises SandboxError where it is missing."""
+        if image not in self._users:
+            engine = self._running_engine()
+            try:
+                found = await engine.call(engine.api.inspect_image, image)
+            except ImageNotFound:
+                raise SandboxError(missing_image(image)) from None
+            self._users[image] = found["Config"].get("User") or "0:0"
+        return self._users[image]
+
+    async def _try_quota(self, engine: Engine, image: str) -> None:
+        """Whether the daemon's storage can bound a writable root is known: by asking it for such a container."""
+        if self._quota_tried:
+            return
+        self._quota_tried = True
+        try:
+            engine.quota = True
+            probe = episode_bounds(SandboxSpec(hardening="task_image"))
+            container = await Container.start(
+                engine, image=image, purpose="task_image", bounds=probe, owner=self.owner, lifetime=10
+            )
+            await container.close()
+        except SandboxError:
+            engine.quota = False
+
+    def _running_engine(self) -> Engine:
+        if self._engine is None or self._closed:
+            raise SandboxError("the Docker provider is not started")
+        return self._engine
+
+
+class _SlotChannel(StdoutChannel):
+    """A slot server's streams; `kill` ends its container."""
+
+    def __init__(self, container: Container, streams: StdoutChannel, register: set[_SlotChannel]) -> None:
+        super().__init__(streams.stream)
+        self.container = container
+        self._register = register
+        register.add(self)
+
+    async def write(self, data: bytes) -> None:
+        """`data` is on its way. Raises SandboxError, with what is known of the reason, where the stream has ended."""
+        try:
+            await super().write(data)
+        except EOFError as error:
+            raise SandboxError(f"a slot died ({await self.why_dead() or error})") from error
+
+    async def kill(self) -> None:
+        self._register.discard(self)
+        self.close()
+        await _quietly(self.container.close())
+
+    async def why_dead(self) -> str:
+        """What the daemon and the server itself say about the end."""
+        try:
+            state = await self.container.state()
+        except SandboxError as error:
+            return str(error)
+        said = self.stderr.decode("utf-8", "replace").strip()[-500:]
+        if state is None:
+            return "the container is gone" + (f": {said}" if said else "")
+        if state.get("OOMKilled"):
+            return "the container ran out of memory"
+        how = "its container runs on" if state.get("Running") else f"its container ended with {state.get('ExitCode')}"
+        return f"the slot server ended, {how}" + (f": {said}" if said else "")
+
+
+def unfit(info: Mapping[str, Any]) -> str | None:
+    """Why a daemon that says `info` of itself cannot hold programs in; None where it can."""
+    if info.get("OSType") != "linux":
+        return f"the Docker daemon runs {info.get('OSType')} containers; Linux containers are needed"
+    missing = [name for key, name in (("MemoryLimit", "memory"), ("PidsLimit", "process")) if info.get(key) is False]
+    if missing:
+        return (
+            f"this Docker daemon cannot enforce {' and '.join(missing)} limits (cgroup version "
+            f"{info.get('CgroupVersion')}, rootless daemons need version 2 and delegated controllers): boot with "
+            "systemd.unified_cgroup_hierarchy=1, and see https://docs.docker.com/engine/security/rootless/"
+        )
+    if not any("seccomp" in str(option) for option in info.get("SecurityOptions") or ()):
+        return "this Docker daemon has no seccomp: use a kernel and a daemon that are built with it"
+    return None
+
+
+def _bounds_for(limits: Limits) -> Bounds:
+    return slot_bounds(limits.memory_bytes, limits.disk_bytes, limits.processes)
+
+
+async def _quietly(operation: Any) -> None:
+    """Teardown goes on where one part of it fails: what is left is reaped by its owner's label."""
+    with contextlib.suppress(SandboxError, NotFound, OSError):
+        await operation

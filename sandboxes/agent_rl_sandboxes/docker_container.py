@@ -1,0 +1,148 @@
+"""One hardened container, held open by its maker's connection, and the reaping of what dead makers left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Any
+
+from docker.errors import NotFound
+from docker.types import HostConfig
+
+from agent_rl.errors import SandboxError
+from agent_rl_sandboxes.docker_engine import Engine, Stream
+from agent_rl_sandboxes.docker_hardening import HOLDER, HOSTNAME, Bounds, Purpose, host_config
+from agent_rl_sandboxes.owner import LABEL, Owner
+
+
+class Container:
+    """A running container whose first process reads its stdin until that ends.
+
+    Its stdin is this process's connection: where this process dies, however it dies, the daemon closes it, the first
+    process ends, and the container removes itself. `close` does so at once.
+    """
+
+    def __init__(self, engine: Engine, identifier: str, holder: Stream) -> None:
+        self.engine = engine
+        self.id = identifier
+        self._holder = holder
+        self._closed = False
+
+    @staticmethod
+    async def start(
+        engine: Engine,
+        *,
+        image: str,
+        purpose: Purpose,
+        bounds: Bounds,
+        owner: Owner,
+        network: str = "none",
+        lifetime: float | None = None,
+        apparmor: str | None = None,
+    ) -> Container:
+        """A container of `image`, closed in for `purpose`; after `lifetime` seconds it ends by itself.
+
+        Raises SandboxError where the image is missing or the daemon refuses an option.
+        """
+        options = host_config(
+            purpose, bounds, network=network, apparmor=apparmor, quota=engine.quota and bounds.root_bytes is not None
+        )
+        hold = ["cat"] if lifetime is None else ["timeout", "-s", "KILL", str(max(1, round(lifetime))), "cat"]
+        try:
+            created = await engine.call(_create, engine, image, hold, owner, options)
+        except NotFound as error:
+            raise SandboxError(missing_image(image)) from error
+        identifier: str = created["Id"]
+        try:
+            holder = await engine.attach(f"/containers/{identifier}/attach?stream=1&stdin=1")
+            await engine.call(engine.api.start, identifier)
+        except BaseException:
+            await asyncio.shield(_remove_quietly(engine, identifier))
+            raise
+        return Container(engine, identifier, holder)
+
+    async def exec(
+        self, command: list[str], *, user: str, workdir: str | None = None, environment: dict[str, str] | None = None
+    ) -> Stream:
+        """The stream of a program started in the container. Raises SandboxError where the container is gone."""
+        return (await self.engine.exec(self.id, command, user=user, workdir=workdir, environment=environment))[1]
+
+    async def state(self) -> dict[str, Any] | None:
+        """The daemon's word on the container (`Running`, `OOMKilled`, `ExitCode`, ...); None where it is gone."""
+        try:
+            return (await self.engine.call(self.engine.api.inspect_container, self.id))["State"]
+        except NotFound:
+            return None
+
+    async def written_bytes(self) -> int:
+        """How much the container has written to its root; 0 where it is gone."""
+        found = await self.engine.call(self.engine.api.containers, size=True, filters={"id": self.id})
+        return int(found[0].get("SizeRw") or 0) if found else 0
+
+    async def widen(self, bounds: Bounds) -> None:
+        """The running container's memory and process limits are those of `bounds`."""
+        await self.engine.call(_update, self.engine, self.id, bounds)
+
+    async def close(self) -> None:
+        """The container is gone, with every process in it. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._holder.close()
+        await self.engine.remove(self.id)
+
+
+async def reap(engine: Engine) -> int:
+    """How many containers of provably dead owners were found, and are now removed."""
+    found = await engine.call(engine.api.containers, all=True, filters={"label": LABEL})
+    dead = [c["Id"] for c in found if (o := Owner.parse(c["Labels"].get(LABEL, ""))) is not None and o.provably_dead()]
+    for identifier in dead:
+        await engine.remove(identifier)
+    return len(dead)
+
+
+async def remove_all(engine: Engine, owner: Owner) -> int:
+    """How many containers of `owner`'s were left, and are now removed."""
+    found = await engine.call(engine.api.containers, all=True, filters={"label": f"{LABEL}={owner.label()}"})
+    for container in found:
+        await engine.remove(container["Id"])
+    return len(found)
+
+
+def missing_image(image: str) -> str:
+    """What to do where `image` is not there."""
+    return f"the image {image!r} is missing: run `agent-rl sandbox build` (or `agent-rl sandbox build --bootstrap`)"
+
+
+def _create(engine: Engine, image: str, hold: list[str], owner: Owner, options: HostConfig) -> dict[str, Any]:
+    api = engine.api
+    return api.create_container(
+        image=image,
+        entrypoint=hold,
+        command=[],
+        name=f"agent-rl-{owner.lease[:8]}-{secrets.token_hex(4)}",
+        user=HOLDER,
+        hostname=HOSTNAME,
+        labels={LABEL: owner.label()},
+        stdin_open=True,
+        working_dir="/",
+        healthcheck={"test": ["NONE"]},
+        host_config=options,
+    )
+
+
+def _update(engine: Engine, identifier: str, bounds: Bounds) -> None:
+    """The SDK's own method knows no pids limit."""
+    api = engine.api
+    body = {"Memory": bounds.memory_bytes, "MemorySwap": bounds.memory_bytes, "PidsLimit": bounds.processes}
+    response = api.post(f"{api.base_url}/v{api.api_version}/containers/{identifier}/update", json=body, timeout=60)
+    if response.status_code != 200:
+        raise SandboxError(f"Docker refused new limits for a container: {response.text.strip()}")
+
+
+async def _remove_quietly(engine: Engine, identifier: str) -> None:
+    with contextlib.suppress(SandboxError):
+        await engine.remove(identifier)
+
+

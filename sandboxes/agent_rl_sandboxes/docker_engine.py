@@ -1,0 +1,297 @@
+"""The Docker daemon from asyncio: `Engine` for requests (the SDK, in threads), `Stream` for attached programs.
+
+The SDK's own attached sockets block, and lose what the daemon sent together with its answer; so the one thing done by
+hand here is the hijacked connection itself (HTTP upgrade, then Docker's frames).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import ssl
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import docker
+import requests.exceptions
+from docker.context import ContextAPI
+from docker.errors import APIError, DockerException, NotFound
+from docker.utils import parse_host
+
+from agent_rl.errors import SandboxError
+
+T = TypeVar("T")
+
+_HEADER = struct.Struct(">BxxxL")
+_CONNECT_SECONDS = 10.0
+_REQUEST_SECONDS = 120
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the daemon listens: `address` is a socket's path, or host:port."""
+
+    url: str
+    kind: Literal["unix", "tcp"]
+    address: str
+    certificates: Path | None = None
+    verify: bool = True
+
+    @staticmethod
+    def find() -> Endpoint:
+        """The daemon that the `docker` command would use: DOCKER_HOST, else the current context, else the default.
+
+        Raises SandboxError for a transport that cannot carry attached programs (ssh, npipe).
+        """
+        certificates = os.environ.get("DOCKER_CERT_PATH")
+        tls = bool(certificates or os.environ.get("DOCKER_TLS_VERIFY"))
+        url = os.environ.get("DOCKER_HOST") or _context_host()
+        try:
+            parsed = parse_host(url, tls=tls)
+        except DockerException as error:
+            raise SandboxError(f"DOCKER_HOST={url!r} is not understood: {error}") from None
+        scheme, _, rest = parsed.partition("://")
+        if scheme == "http+unix":
+            return Endpoint(parsed, "unix", "/" + rest.lstrip("/"))
+        if scheme in ("http", "https"):
+            folder = Path(certificates or Path.home() / ".docker") if scheme == "https" else None
+            return Endpoint(parsed, "tcp", rest, folder, bool(os.environ.get("DOCKER_TLS_VERIFY")))
+        raise SandboxError(
+            f"a Docker daemon at {url!r} cannot be used: only unix:// and tcp:// are. Forward the socket instead: "
+            "`ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST`, then DOCKER_HOST=unix:///tmp/docker.sock"
+        )
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The client's TLS context, or None for a plain connection."""
+        if self.certificates is None:
+            return None
+        context = ssl.create_default_context(cafile=str(self.certificates / "ca.pem") if self.verify else None)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        context.load_cert_chain(self.certificates / "cert.pem", self.certificates / "key.pem")
+        return context
+
+
+class Engine:
+    """A connection to one daemon. Every failure of the daemon's is a SandboxError; NotFound stays what it is."""
+
+    def __init__(self, endpoint: Endpoint, api: docker.APIClient) -> None:
+        self.endpoint = endpoint
+        self.api = api
+        self.quota = False
+        """Whether the daemon's storage can bound what a container writes to its root; set by who has tried."""
+        self._streams: set[Stream] = set()
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
+
+    @staticmethod
+    async def connect(endpoint: Endpoint | None = None) -> Engine:
+        """The daemon answers and its API version is agreed upon. Raises SandboxError with what to do about it."""
+        endpoint = endpoint or Endpoint.find()
+        try:
+            api = await asyncio.wait_for(asyncio.to_thread(client, endpoint), _CONNECT_SECONDS)
+        except (DockerException, requests.exceptions.RequestException, OSError, TimeoutError) as error:
+            raise SandboxError(unreachable(endpoint, error)) from None
+        return Engine(endpoint, api)
+
+    async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """What the API client's method `function` returns, from a thread of its own."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
+        except NotFound:
+            raise
+        except (APIError, DockerException) as error:
+            raise SandboxError(f"Docker: {_explain(error)}") from error
+        except (requests.exceptions.RequestException, OSError) as error:
+            raise SandboxError(f"the Docker daemon does not answer: {error}") from error
+
+    async def attach(self, path: str, body: dict[str, Any] | None = None) -> Stream:
+        """A hijacked connection after a POST to `path` (such as /exec/ID/start)."""
+        payload = b"" if body is None else json.dumps(body).encode()
+        head = (
+            f"POST /v{self.api.api_version}{path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
+            f"Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: {len(payload)}\r\n\r\n"
+        )
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                stream = Stream(*await self._open())
+        except (OSError, TimeoutError) as error:
+            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+        self._streams = {s for s in self._streams if not s.closed} | {stream}
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                await stream.upgrade(head.encode() + payload, path)
+        except TimeoutError as error:
+            stream.close()
+            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    async def exec(
+        self,
+        container: str,
+        command: list[str],
+        *,
+        user: str,
+        workdir: str | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> tuple[str, Stream]:
+        """The id and the stream of a program started in `container`, its stdin, stdout and stderr attached.
+
+        Raises SandboxError where the container is gone.
+        """
+        try:
+            created = await self.call(
+                self.api.exec_create,
+                container,
+                command,
+                stdin=True,
+                user=user,
+                workdir=workdir,
+                environment=environment,
+            )
+        except NotFound as error:
+            raise SandboxError(f"the container {container[:12]} is gone") from error
+        return created["Id"], await self.attach(f"/exec/{created['Id']}/start", {"Detach": False, "Tty": False})
+
+    async def remove(self, container: str) -> None:
+        """The container and everything in it are gone; one that is gone already is no error."""
+        try:
+            await self.call(self.api.remove_container, container, force=True, v=True)
+        except NotFound:
+            return
+        except SandboxError as error:
+            if not isinstance(error.__cause__, APIError) or error.__cause__.status_code != 409:
+                raise
+            # 409: somebody (or auto-removal) is removing it right now.
+            with contextlib.suppress(NotFound):
+                await self.call(self.api.wait, container, condition="removed", timeout=30)
+
+    async def close(self) -> None:
+        """No thread and no connection is left; calls under way are finished first."""
+        for stream in self._streams:
+            stream.close()
+            await stream.wait_closed()
+        await asyncio.to_thread(self._threads.shutdown)
+        self.api.close()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.endpoint.kind == "unix":
+            return await asyncio.open_unix_connection(self.endpoint.address, limit=_BUFFER_BYTES)
+        host, _, port = self.endpoint.address.rpartition(":")
+        return await asyncio.open_connection(
+            host, int(port.rstrip("/")), ssl=self.endpoint.ssl_context(), limit=_BUFFER_BYTES
+        )
+
+
+class Stream:
+    """An attached program: `write` to its stdin, `read_frame` from its stdout (1) and stderr (2)."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._head: tuple[int, int] | None = None
+        self.closed = False
+
+    async def upgrade(self, request: bytes, path: str) -> None:
+        """The daemon has taken `request`; from now on the connection is the program's. Raises SandboxError."""
+        try:
+            self._writer.write(request)
+            answer = await self._reader.readuntil(b"\r\n\r\n")
+            status = int(answer.split(None, 2)[1])
+            if status not in (101, 200):
+                text = (await self._reader.read(4096)).decode("utf-8", "replace")
+                raise SandboxError(f"Docker refused {path} with status {status}: {text.strip()}")
+        except (OSError, ValueError, IndexError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+
+    async def write(self, data: bytes) -> None:
+        """`data` is on its way. Raises SandboxError where the connection is broken."""
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError as error:
+            raise SandboxError(f"the connection to the container broke: {error}") from error
+
+    def write_eof(self) -> None:
+        """The program's stdin ends after what was written."""
+        with contextlib.suppress(OSError):
+            if self._writer.can_write_eof():
+                self._writer.write_eof()
+
+    async def read_frame(self) -> tuple[int, bytes] | None:
+        """The next piece of output with its stream's number; None at the end of both. A cancelled call takes nothing."""
+        try:
+            if self._head is None:
+                self._head = _HEADER.unpack(await self._reader.readexactly(_HEADER.size))
+            number, size = self._head
+            data = await self._reader.readexactly(size)
+        except (asyncio.IncompleteReadError, OSError):
+            return None
+        self._head = None
+        return number, data
+
+    def close(self) -> None:
+        """The connection is on its way out; the program sees the end of its stdin."""
+        self.closed = True
+        self._writer.close()
+
+    async def wait_closed(self) -> None:
+        """After `close`: the connection is gone."""
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+
+def unreachable(endpoint: Endpoint, error: BaseException) -> str:
+    """Why the daemon at `endpoint` cannot be used, and what to do about it."""
+    text = str(error)
+    if "PermissionError" in text or "Permission denied" in text:
+        return (
+            f"no permission to use the Docker socket {endpoint.address}: as root run "
+            "`usermod -aG docker $USER`, then log in again (members of that group have root's power on this machine)"
+        )
+    if isinstance(error, TimeoutError):
+        return f"the Docker daemon at {endpoint.address} does not answer within {_CONNECT_SECONDS:.0f} seconds"
+    if "FileNotFoundError" in text or "ConnectionRefused" in text or "Connection refused" in text:
+        return (
+            f"no Docker daemon answers at {endpoint.address}: install Docker and start it "
+            "(as root: `systemctl start docker`, or `dockerd &`), or set DOCKER_HOST"
+        )
+    return f"the Docker daemon at {endpoint.address} cannot be used: {text}"
+
+
+def client(endpoint: Endpoint) -> docker.APIClient:
+    """A client whose API version is agreed upon with the daemon. Raises what the SDK and its transport raise."""
+    tls: Any = False
+    if endpoint.certificates is not None:
+        folder = endpoint.certificates
+        tls = docker.tls.TLSConfig(
+            client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
+            ca_cert=str(folder / "ca.pem") if endpoint.verify else None,
+            verify=endpoint.verify,
+        )
+    return docker.APIClient(base_url=endpoint.url, version="auto", timeout=_REQUEST_SECONDS, tls=tls)
+
+
+def _context_host() -> str | None:
+    """The endpoint of the `docker` command's current context; None for the default one."""
+    try:
+        context = ContextAPI.get_current_context()
+    except (DockerException, OSError, ValueError):
+        return None
+    return getattr(context, "Host", None)
+
+
+def _explain(error: Exception) -> str:
+    return str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)

@@ -1,0 +1,137 @@
+"""How a container is closed in: one function from what is wanted to the options that the Docker API takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from docker.constants import DEFAULT_DOCKER_API_VERSION
+from docker.types import HostConfig, LogConfig, Ulimit
+
+from agent_rl.vocabulary import SandboxSpec
+from agent_rl_sandboxes.seccomp import profile
+
+Purpose = Literal["slot", "strict", "task_image"]
+"""slot: judged programs, each in namespaces that the slot server makes | strict, task_image: an agent's episode."""
+
+HOLDER = "65532:65532"
+"""Who the container's first process runs as: another user than the programs', which so cannot signal it."""
+PROGRAMS = "1000:1000"
+"""Who programs run as unless a spec names somebody else."""
+HOSTNAME = "sandbox"
+_MIB = 2**20
+_SHM_BYTES = 16 * _MIB
+_TMP_BYTES = 64 * _MIB
+_OVERHEAD_BYTES = 64 * _MIB
+"""Memory for what is not the programs': the first process, the server inside."""
+_OVERHEAD_PROCESSES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one container may use: bytes, counts, processor cores."""
+
+    memory_bytes: int
+    processes: int
+    cpus: float
+    tmpfs: dict[str, str] = field(default_factory=dict[str, str])
+    """Mount point -> options. What lies there counts as the container's memory."""
+    root_bytes: int | None = None
+    """What may be written to a writable root."""
+
+
+def slot_bounds(memory_bytes: int, disk_bytes: int, processes: int) -> Bounds:
+    """The bounds of a slot's container for a run with these limits: files of a run lie in memory too."""
+    return Bounds(
+        memory_bytes=memory_bytes + disk_bytes + _OVERHEAD_BYTES,
+        processes=processes + 4 * _OVERHEAD_PROCESSES,
+        cpus=1.0,
+        tmpfs={"/tmp": _tmpfs(16 * _MIB, 1024), "/run": _tmpfs(_MIB, 128)},
+    )
+
+
+def episode_bounds(spec: SandboxSpec) -> Bounds:
+    """The bounds of an episode's container.
+
+    `strict`: the working directory is a tmpfs of `disk_bytes` and `inodes`. `task_image`: it is the image's own, and
+    the writable root is bounded by `disk_bytes` where the daemon's storage can, by the size of each file otherwise.
+    """
+    tmp = min(_TMP_BYTES, spec.disk_bytes)
+    shm = min(_SHM_BYTES, spec.disk_bytes)
+    tmpfs = {"/tmp": _tmpfs(tmp, max(spec.inodes // 4, 16)), "/dev/shm": _tmpfs(shm, 128)}
+    files = tmp + shm
+    if spec.hardening == "strict":
+        # A coding agent runs what it builds: here, and only here, files may be executed.
+        tmpfs[spec.workdir] = _tmpfs(spec.disk_bytes, spec.inodes, executable=True) + _owned_by(spec.user or PROGRAMS)
+        files += spec.disk_bytes
+    return Bounds(
+        memory_bytes=spec.memory_bytes + files + _OVERHEAD_BYTES,
+        processes=spec.processes + _OVERHEAD_PROCESSES,
+        cpus=spec.cpus,
+        tmpfs=tmpfs,
+        root_bytes=spec.disk_bytes if spec.hardening == "task_image" else None,
+    )
+
+
+def host_config(
+    purpose: Purpose, bounds: Bounds, *, network: str = "none", apparmor: str | None = None, quota: bool = False
+) -> HostConfig:
+    """The `HostConfig` of a container for `purpose`; `quota` where the daemon's storage can bound a writable root.
+
+    Everything that Docker lets one close is closed. Two things are open, each for one purpose only: `slot` gets the
+    wider seccomp profile and an unmasked /proc, without which no namespace can have a /proc of its own (the run's own
+    filter and its read-only view close both again); `task_image` gets a writable root.
+    """
+    security = ["no-new-privileges"]
+    if purpose == "slot":
+        security.append(f"seccomp={profile('slots')}")
+        if apparmor is not None:
+            security.append(f"apparmor={apparmor}")
+    else:
+        security.append(f"seccomp={profile('default')}")
+    ulimits = [
+        Ulimit(name="nofile", soft=1024, hard=1024),
+        Ulimit(name="core", soft=0, hard=0),
+        Ulimit(name="memlock", soft=64 * 1024, hard=64 * 1024),
+        Ulimit(name="msgqueue", soft=64 * 1024, hard=64 * 1024),
+        Ulimit(name="sigpending", soft=1024, hard=1024),
+    ]
+    if bounds.root_bytes is not None:
+        ulimits.append(Ulimit(name="fsize", soft=bounds.root_bytes, hard=bounds.root_bytes))
+    config = HostConfig(
+        version=DEFAULT_DOCKER_API_VERSION,
+        network_mode=network,
+        cap_drop=["ALL"],
+        privileged=False,
+        security_opt=security,
+        read_only=purpose != "task_image",
+        tmpfs=bounds.tmpfs,
+        pids_limit=bounds.processes,
+        mem_limit=bounds.memory_bytes,
+        # Equal to mem_limit: no swap.
+        memswap_limit=bounds.memory_bytes,
+        nano_cpus=int(bounds.cpus * 1e9),
+        ulimits=ulimits,
+        storage_opt={"size": str(bounds.root_bytes)} if quota and bounds.root_bytes is not None else None,
+        ipc_mode="none",
+        init=True,
+        log_config=LogConfig(type="none"),
+        auto_remove=True,
+    )
+    if purpose == "slot":
+        # What the command line calls systempaths=unconfined: the kernel refuses a namespace a /proc of its own as long
+        # as parts of the one outside are covered up.
+        config["MaskedPaths"] = []
+        config["ReadonlyPaths"] = []
+    return config
+
+
+def _tmpfs(size: int, inodes: int, *, executable: bool = False) -> str:
+    execution = "exec" if executable else "noexec"
+    return f"rw,nosuid,nodev,{execution},size={size},nr_inodes={inodes},mode=1777"
+
+
+def _owned_by(user: str) -> str:
+    """The options by which a tmpfs belongs to a user given in numbers: over an image's folder, runc keeps its mode."""
+    uid, _, gid = user.partition(":")
+    return f",uid={uid},gid={gid or uid}" if uid.isdigit() and (gid or uid).isdigit() else ""

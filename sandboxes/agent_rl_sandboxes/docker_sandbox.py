@@ -1,0 +1,228 @@
+"""`DockerSandbox`: an agent's episode in a container of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+from agent_rl.contracts import Sandbox
+from agent_rl.errors import SandboxError
+from agent_rl.vocabulary import ExecResult, SandboxSpec
+from agent_rl_sandboxes.docker_container import Container
+from agent_rl_sandboxes.docker_engine import Stream
+from agent_rl_sandboxes.docker_hardening import PROGRAMS
+from agent_rl_sandboxes.episodes import EpisodeClient, ServerGone, checked_path, server_command
+
+T = TypeVar("T")
+
+_KILL_ALL = "import os; os.kill(-1, 9)"
+_KILL_SECONDS = 10.0
+_DISK_CHECK_SECONDS = 2.0
+_STDERR_BYTES = 4096
+
+
+class StdoutChannel:
+    """A program's stdin and stdout as plain byte streams; the end of its stderr is kept for messages."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._buffer = bytearray()
+        self.stderr = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await self.stream.write(data)
+        except SandboxError as error:
+            raise EOFError(str(error)) from None
+
+    async def read_exactly(self, size: int) -> bytes:
+        """Exactly `size` bytes. Raises EOFError, with what the program said on stderr, where it ended before."""
+        while len(self._buffer) < size:
+            frame = await self.stream.read_frame()
+            if frame is None:
+                raise EOFError(f"the program inside ended: {self.stderr.decode('utf-8', 'replace').strip() or 'silent'}")
+            number, data = frame
+            if number == 1:
+                self._buffer += data
+            else:
+                self.stderr += data
+                del self.stderr[:-_STDERR_BYTES]
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    def close(self) -> None:
+        self.stream.close()
+
+
+class DockerSandbox(Sandbox):
+    """A container of its own, started at first use.
+
+    Inside, an episode server runs the commands. Agents run as its user and can kill it: that costs them the command
+    (`crashed`, or `timeout`) and their processes, never their files, and it is no SandboxError; else an agent that
+    fails could have its rollout left out. What nothing inside can do is end the container: its first process belongs to
+    another user. Where the container is gone, the machinery failed.
+
+    `start` makes the container; `user` says who commands run as, given the image.
+    """
+
+    def __init__(
+        self,
+        spec: SandboxSpec,
+        start: Callable[[SandboxSpec], Awaitable[tuple[Container, str]]],
+        forget: Callable[[DockerSandbox], None],
+    ) -> None:
+        self._spec = spec
+        self._start = start
+        self._forget = forget
+        self._lock = asyncio.Lock()
+        self._container: Container | None = None
+        self._user = PROGRAMS
+        self._client: EpisodeClient | None = None
+        self._closed = False
+        self._destroyed: str | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def container_id(self) -> str | None:
+        """The container's id; None before the first use."""
+        return None if self._container is None else self._container.id
+
+    async def exec(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> ExecResult:
+        if not command:
+            raise ValueError("exec needs a command")
+        began = time.monotonic()
+        client = await self._ready()
+        if client is None:
+            return ExecResult("crashed", None, b"", str(self._destroyed).encode(), 0.0)
+        try:
+            return await client.exec(command, stdin, timeout, environment or {})
+        except ServerGone as gone:
+            await self._recover(client, gone)
+            seconds = time.monotonic() - began
+            told = self._destroyed or f"the sandbox's own server was ended, and with it every process: {gone}"
+            return ExecResult("timeout" if seconds >= timeout else "crashed", None, b"", told.encode(), seconds)
+
+    async def write_files(self, files: Mapping[str, bytes]) -> None:
+        contents = {checked_path(path): content for path, content in files.items()}
+        if len(contents) < len(files):
+            raise ValueError("two of the paths name the same file")
+        await self._twice(lambda client: client.write_files(contents))
+
+    async def read_file(self, path: str, *, max_bytes: int = 1 << 20) -> bytes:
+        plain = checked_path(path)
+        try:
+            return await self._twice(lambda client: client.read_file(plain, max_bytes))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise FileNotFoundError(f"{path}: {error}") from error
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.shield(asyncio.ensure_future(self._end()))
+
+    async def _end(self) -> None:
+        async with self._lock:
+            if self._watch is not None:
+                self._watch.cancel()
+            if self._client is not None:
+                await self._client.close()
+            if self._container is not None:
+                await self._container.close()
+            self._forget(self)
+
+    async def _twice(self, operation: Callable[[EpisodeClient], Awaitable[T]]) -> T:
+        """What `operation` returns, on a second server where the first was found dead. Raises OSError after that."""
+        for _ in range(2):
+            client = await self._ready()
+            if client is None:
+                raise OSError(errno.EIO, str(self._destroyed))
+            try:
+                return await operation(client)
+            except ServerGone as gone:
+                await self._recover(client, gone)
+        raise OSError(errno.EIO, "the sandbox's own server is ended again and again")
+
+    async def _ready(self) -> EpisodeClient | None:
+        """The server's client, started where needed; None where the programs inside have made the place unusable."""
+        async with self._lock:
+            if self._closed:
+                raise SandboxError("the sandbox is closed")
+            if self._destroyed is not None:
+                return None
+            if self._container is None:
+                self._container, self._user = await self._start(self._spec)
+                if self._spec.hardening == "task_image":
+                    self._watch = asyncio.create_task(self._watch_disk(self._container))
+            if self._client is None:
+                self._client = await self._start_server(self._container)
+            return self._client
+
+    async def _start_server(self, container: Container) -> EpisodeClient:
+        """A new episode server in `container`. Raises SandboxError, and says so where the container is gone."""
+        environment = {"HOME": self._spec.workdir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = server_command("python3", self._spec.workdir, self._spec.output_bytes)
+        try:
+            stream = await container.exec(command, user=self._user, environment=environment)
+        except SandboxError as error:
+            state = await container.state()
+            if state is None or not state.get("Running"):
+                raise SandboxError(f"the sandbox's container is gone: {error}") from error
+            raise
+        return EpisodeClient(StdoutChannel(stream), self._spec.output_bytes)
+
+    async def _recover(self, client: EpisodeClient, gone: ServerGone) -> None:
+        """After the server's end: every process inside is killed, the files stay, the next use starts a server.
+
+        Raises SandboxError where the container itself is gone.
+        """
+        async with self._lock:
+            if self._client is not client or self._container is None:
+                return
+            self._client = None
+            await client.close()
+            if self._destroyed is not None:
+                return
+            state = await self._container.state()
+            if state is None or not state.get("Running"):
+                raise SandboxError(f"the sandbox's container is gone: {gone}")
+            try:
+                async with asyncio.timeout(_KILL_SECONDS):
+                    stream = await self._container.exec(["python3", "-I", "-c", _KILL_ALL], user=self._user)
+                    said = b""
+                    while (frame := await stream.read_frame()) is not None:
+                        said += frame[1]
+                    stream.close()
+                if said:
+                    raise SandboxError(said.decode("utf-8", "replace").strip())
+            except (SandboxError, TimeoutError) as error:
+                await self._destroy(f"its programs left no way to start another: {error}")
+
+    async def _destroy(self, reason: str) -> None:
+        """The container is ended because of what its programs did; from now on commands are `crashed`."""
+        self._destroyed = f"the sandbox was ended: {reason}"
+        if self._container is not None:
+            await self._container.close()
+
+    async def _watch_disk(self, container: Container) -> None:
+        """A writable root has no bound of its own on most storages: past `disk_bytes` the sandbox is ended."""
+        while not self._closed:
+            await asyncio.sleep(_DISK_CHECK_SECONDS)
+            with contextlib.suppress(SandboxError):
+                if await container.written_bytes() > self._spec.disk_bytes:
+                    await self._destroy(f"more than {self._spec.disk_bytes} bytes were written")
+                    return

@@ -1,0 +1,290 @@
+"""What a run's own process does: load the program as module `solution`, call it, and send what each call returned.
+
+The process is the candidate's: everything here can be read and changed by the program it runs. That is why nothing
+here is secret, nothing here decides anything, and what goes out is only believed after it was checked outside.
+
+A request is a JSON object {"program", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"} with arguments
+the canonical text of [args, kwargs] and stdin in base64. What goes out is length-prefixed (32 bits, big-endian) frames
+{"loaded": true} or {"load_error": text}, then {"id", "value"} or {"id", "error"} for each call, in order.
+
+Standard library only, Python 3.9: this runs inside the sandboxes.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import linecache
+import os
+import random
+import signal
+import struct
+import sys
+import types
+from typing import Any, NoReturn
+
+from agent_rl.verify.canonical import decode, error_frame, value_frame
+from agent_rl_sandboxes.inside import namespaces
+
+RESULTS, REQUEST = 3, 4
+"""File descriptors of a run's process beside 0, 1 and 2."""
+MEMORY_EXIT = 86
+"""Exit code of a run whose program was stopped by a MemoryError."""
+
+PRELOADED = (
+    "abc",
+    "array",
+    "base64",
+    "binascii",
+    "bisect",
+    "calendar",
+    "cmath",
+    "collections",
+    "collections.abc",
+    "contextlib",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "inspect",
+    "io",
+    "itertools",
+    "json",
+    "math",
+    "numbers",
+    "operator",
+    "queue",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "struct",
+    "textwrap",
+    "threading",
+    "time",
+    "traceback",
+    "types",
+    "typing",
+    "unicodedata",
+    "warnings",
+    "zlib",
+)
+"""Imported before the fork, so that importing them costs a run nothing."""
+
+_write = os.write
+_exit = os._exit
+_owner = 0
+_prefix = struct.Struct(">I").pack
+
+
+def read_request() -> dict[str, Any]:
+    """In a run's process: the request, once it has come."""
+    size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
+    request: dict[str, Any] = json.loads(_read_exactly(REQUEST, size))
+    os.close(REQUEST)
+    return request
+
+
+def run_program() -> NoReturn:
+    """In a run's process: waits for a program and its calls, and runs them. Raises OSError."""
+    request = read_request()
+    limits = request["limits"]
+    namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
+    execute(request, RESULTS)
+
+
+def run_command() -> NoReturn:
+    """In a run's process: waits for a command and runs it as its own child; its wait status is the one frame.
+
+    The request is {"command": [...], "environment": {...}, "stdin": base64, "workdir", "limits"}.
+    """
+    request = read_request()
+    limits = request["limits"]
+    namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 1024)
+    set_stdin(base64.b64decode(request["stdin"]))
+    os.chdir(request["workdir"])
+    namespaces.hide()
+    # As pid 1 the command would be deaf to signals without a handler, and would inherit orphans it does not expect.
+    pid = os.fork()
+    if pid == 0:
+        _become_command(request["command"], request["environment"])
+    while True:
+        ended, status = os.wait()
+        if ended == pid:
+            break
+    os.write(RESULTS, json.dumps({"wait_status": status}).encode())
+    os._exit(0)
+
+
+def _become_command(command: list[str], environment: dict[str, str]) -> NoReturn:
+    os.close(RESULTS)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        os.execvp(command[0], command)
+    except (OSError, ValueError) as error:
+        os.write(2, f"{command[0]}: {getattr(error, 'strerror', None) or error}\n".encode("utf-8", "replace"))
+        # As a shell has it: 127 where there is no such command, 126 where it cannot be run.
+        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def _read_exactly(descriptor: int, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size:
+        part = os.read(descriptor, size)
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def set_stdin(data: bytes) -> None:
+    """Standard input is a file with `data`."""
+    if not data:
+        return
+    descriptor = os.memfd_create("stdin")
+    at = 0
+    while at < len(data):
+        at += os.write(descriptor, data[at:])
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.dup2(descriptor, 0)
+    os.close(descriptor)
+
+
+def execute(request: dict[str, Any], channel: int) -> NoReturn:
+    """The process ends after the last call was answered, or as the program ends it."""
+    global _owner
+    _owner = os.getpid()
+    set_stdin(base64.b64decode(request.get("stdin") or ""))
+    os.environ.clear()
+    random.seed(request["seed"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.enable()
+    code = 1
+    try:
+        code = _run(request, channel)
+    except SystemExit as end:
+        code = _exit_code(end)
+    except MemoryError:
+        code = MEMORY_EXIT
+    finally:
+        _flush()
+        _exit(code)
+
+
+def _run(request: dict[str, Any], channel: int) -> int:
+    """The exit code. SystemExit of the program's, wherever, ends the run."""
+    entry_point = request["entry_point"]
+    program = request["program"]
+    name = "solution" if entry_point is not None else "__main__"
+    module = types.ModuleType(name)
+    module.__file__ = "solution.py"
+    sys.modules[name] = sys.modules["__main__"] = module
+    sys.argv = ["solution.py"]
+    linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
+    try:
+        exec(compile(program, "solution.py", "exec", dont_inherit=True), module.__dict__)
+    except SystemExit:
+        if entry_point is None:
+            _end_of_program()
+        raise
+    except BaseException as error:
+        return _load_error(error, channel)
+    if entry_point is None:
+        _end_of_program()
+        _send(channel, '{"loaded": true}')
+        return 0
+    if entry_point not in module.__dict__:
+        _send(channel, json.dumps({"load_error": f"NameError: the program defines no {entry_point!r}"}))
+        return 1
+    _send(channel, '{"loaded": true}')
+    return _answer(module.__dict__[entry_point], request["calls"], channel)
+
+
+def _answer(function: Any, calls: list[list[str]], channel: int) -> int:
+    """The exit code after one frame for each call. What is returned is encoded at once: it may change later."""
+    for call_id, arguments in calls:
+        args, kwargs = decode(arguments)
+        try:
+            frame = value_frame(call_id, function(*args, **kwargs))
+        except SystemExit:
+            raise
+        except MemoryError:
+            _send(channel, error_frame(call_id, "MemoryError"))
+            return MEMORY_EXIT
+        except BaseException as error:
+            frame = error_frame(call_id, _describe(error))
+        _send(channel, frame)
+    return 0
+
+
+def _load_error(error: BaseException, channel: int) -> int:
+    _send(channel, json.dumps({"load_error": _describe(error)}))
+    if type(error) is MemoryError:
+        return MEMORY_EXIT
+    try:
+        sys.__excepthook__(type(error), error, error.__traceback__)
+    except BaseException:
+        return 1
+    return 1
+
+
+def _describe(error: BaseException) -> str:
+    """ "Type: message", cut; the message is the program's own code's and may itself raise."""
+    name = str(type(error).__name__)
+    try:
+        text = str(error)
+        if type(error) is SyntaxError and error.lineno is not None:
+            text = f"{error.msg} (line {error.lineno})"
+    except BaseException:
+        text = "(its message could not be had)"
+    return f"{name}: {text}"[:2000]
+
+
+def _end_of_program() -> None:
+    """What an interpreter does after a script's last line: wait for its threads, call what it registered."""
+    import atexit
+    import threading
+
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+
+
+def _exit_code(end: SystemExit) -> int:
+    """As the interpreter has it: None is 0, a number itself, anything else is printed and 1."""
+    if end.code is None:
+        return 0
+    if isinstance(end.code, int):
+        return end.code & 0xFF
+    try:
+        print(end.code, file=sys.stderr)
+    except BaseException:
+        return 1
+    return 1
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            stream.flush()  # type: ignore[union-attr]
+        except BaseException:
+            continue
+
+
+def _send(channel: int, frame: str) -> None:
+    if os.getpid() != _owner:
+        # A copy that the program forked and forgot to end.
+        _exit(0)
+    data = frame.encode("utf-8", "surrogatepass")
+    data = _prefix(len(data)) + data
+    while data:
+        data = data[_write(channel, data) :]

@@ -1,0 +1,98 @@
+"""What a run left behind where no pid and no mount namespace took it along: found by its uid, ended as its user.
+
+Standard library only, Python 3.9: this runs inside the sandboxes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import stat
+from collections.abc import Callable
+
+from agent_rl_sandboxes.inside import namespaces
+
+_SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/dev/mqueue")
+"""Folders that any user can write to."""
+
+
+def kill_all(uid: int) -> None:
+    """Every process of `uid` has been sent SIGKILL, by a process of that uid; what has ended is reaped."""
+    _as_user(uid, _kill_all)
+    _reap_orphans()
+
+
+def remove_files(uid: int) -> None:
+    """As that user, so that no link of its making leads anywhere that it could not have gone itself."""
+    _as_user(uid, lambda: _remove_own(uid))
+
+
+def _as_user(uid: int, action: Callable[[], None]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            namespaces.become(uid)
+            action()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _kill_all() -> None:
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except OSError as error:
+        if error.errno not in (errno.ESRCH, errno.EPERM):
+            raise
+
+
+def _reap_orphans() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
+def processes_of(uid: int) -> list[int]:
+    """Living processes whose real uid it is. (/proc/PID itself belongs to root where the process wants it so.)"""
+    found: list[int] = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/status") as lines:
+                    owner = next((line for line in lines if line.startswith("Uid:")), "Uid:\t-1")
+            except OSError:
+                continue
+            if int(owner.split()[1]) == uid:
+                found.append(int(name))
+    return found
+
+
+def files_of(uid: int) -> list[str]:
+    """What belongs to `uid` at the top of the shared folders."""
+    found: list[str] = []
+    for folder in _SHARED:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                if entry.stat(follow_symlinks=False).st_uid == uid:
+                    found.append(entry.path)
+            except FileNotFoundError:
+                continue
+    return found
+
+
+def _remove_own(uid: int) -> None:
+    for path in files_of(uid):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            for folder, _, _ in os.walk(path):
+                os.chmod(folder, 0o700)
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)

@@ -1,0 +1,368 @@
+"""System calls: namespaces, the read-only view of the system, limits, capabilities. No helper program is needed.
+
+Standard library only, Python 3.9: this runs inside the sandboxes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+RUN_ID = 1000
+"""The uid and gid of programs, inside their own user namespace."""
+
+_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 0x40000
+_ATIME_FLAGS = {"noatime": 0x400, "nodiratime": 0x800, "relatime": 0x200000}
+_FLAGS = {"ro": _RDONLY, "nosuid": _NOSUID, "nodev": _NODEV, "noexec": _NOEXEC, **_ATIME_FLAGS}
+_DETACH = 2
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 1, 4, 38, 36
+_CAPABILITY_VERSION = 0x20080522
+_CLONE = {"x86_64": 56, "aarch64": 220}
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+"""Calls that hold the interpreter's lock: there is one thread, and giving the lock away and back costs time."""
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+
+DEVICES = ("null", "zero", "full", "random", "urandom")
+ETC_COPIES = ("ld.so.cache", "ld.so.conf", "localtime", "mime.types")
+ETC_FOLDERS = ("alternatives", "ld.so.conf.d")
+ETC_FILES = {
+    "passwd": "root:x:0:0:root:/:/bin/sh\nsandbox:x:1000:1000:sandbox:/tmp:/bin/sh\n",
+    "group": "root:x:0:\nsandbox:x:1000:\n",
+    "hosts": "127.0.0.1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+PATH = "/run/bin:/usr/local/bin:/usr/bin:/bin"
+
+
+class Refused(Exception):
+    """A step was refused; the text names it, the error, and what it was done to."""
+
+    def __init__(self, step: str, number: int) -> None:
+        super().__init__(f"{step}: {errno.errorcode.get(number, number)} ({os.strerror(number)})")
+
+
+def _check(result: int, step: str) -> int:
+    if result < 0:
+        raise Refused(step, ctypes.get_errno())
+    return result
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    """mount(2). Raises Refused."""
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
+    result = _libc.mount(encoded[0], encoded[1], encoded[2], flags, encoded[3])
+    if result < 0:
+        raise Refused(f"mounting {kind or source or 'new flags'} on {target}", ctypes.get_errno())
+
+
+def unshare(flags: int, step: str) -> None:
+    """unshare(2). Raises Refused."""
+    _check(_libc.unshare(flags), step)
+
+
+def clone(flags: int) -> int:
+    """Like fork, with new namespaces: 0 in the child, its pid in the parent. Raises Refused.
+
+    Unlike unshare and fork, one system call, and the child is pid 1 of its own pid namespace. The C library's cached
+    thread id stays the parent's, so this is for a parent that is pid 1 itself, or for namespaces without NEWPID.
+    """
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid: int = _libc.syscall(_CLONE[os.uname().machine], flags | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0
+    number = ctypes.get_errno()
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise Refused("clone with user, pid, mount and ipc namespaces", number)
+    return pid
+
+
+def map_user(inside: int, uid: int, gid: int) -> None:
+    """In a new user namespace, `inside` is `uid` and `gid` of the one above. Raises Refused."""
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{inside} {uid} 1"), ("gid_map", f"{inside} {gid} 1")):
+        try:
+            _write(f"/proc/self/{name}", text)
+        except OSError as error:
+            raise Refused(f"writing /proc/self/{name}", error.errno or 0) from None
+
+
+def enter_slot(expose: list[str], workdir: str) -> int:
+    """The pid of a child that is pid 1 of the slot's namespaces, or 0 in that child. Raises Refused.
+
+    In the child: a read-only view of SYSTEM, `expose` and the interpreter, with empty /tmp and `workdir`, a loopback
+    network, all capabilities there, and SIGKILL where the parent dies.
+    """
+    leave_root()
+    uid, gid = os.getuid(), os.getgid()
+    unshare(NEWUSER, "unshare(CLONE_NEWUSER)")
+    map_user(0, uid, gid)
+    unshare(NEWPID | NEWNS | NEWIPC | NEWNET | NEWUTS, "unshare of pid, mount, ipc, network and uts namespaces")
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    die_with_parent()
+    if not os.path.exists(f"/proc/{parent}"):
+        os._exit(1)
+    name = b"sandbox"
+    _check(_libc.sethostname(name, len(name)), "sethostname")
+    loopback_up()
+    _build_root(expose, workdir)
+    return 0
+
+
+def leave_root() -> None:
+    """Root has become a user that owns nothing: root's processes are exempt from RLIMIT_NPROC, and own the system."""
+    if os.geteuid() != 0 or os.getuid() != 0:
+        return
+    # 1879048192 to 2147483647 is what systemd's table of uids leaves unused; 65534 where a container maps fewer.
+    for uid in (1_900_000_000 + os.getpid() % 100_000_000, 65534):
+        try:
+            become(uid)
+        except OSError:
+            continue
+        return
+    raise Refused("setuid to an unprivileged user", errno.EPERM)
+
+
+def become(uid: int) -> None:
+    """This process is of user and group `uid`, with no other group. Raises OSError."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    # Changing users has made /proc/self root's.
+    show()
+
+
+def fresh_network() -> None:
+    """This process, and its later children, are in a new network namespace with only a loopback. Raises Refused."""
+    unshare(NEWNET, "unshare(CLONE_NEWNET)")
+    loopback_up()
+
+
+def loopback_up() -> None:
+    """127.0.0.1 can be reached in the present network namespace. Raises Refused."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+            request = struct.pack("16sH14x", b"lo", 0)
+            flags: int = struct.unpack_from("16xH", fcntl.ioctl(channel, _SIOCGIFFLAGS, request))[0]
+            fcntl.ioctl(channel, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
+    except OSError as error:
+        raise Refused("bringing up the loopback", error.errno or 0) from None
+
+
+def enter_run(workdir: str, scratch: str | None) -> None:
+    """In the child of `clone`: its own user, /proc, and with `scratch` (options) a tmpfs of its own. Raises Refused."""
+    map_user(RUN_ID, 0, 0)
+    if scratch is not None:
+        mount_scratch(workdir, scratch)
+    mount("proc", "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
+
+
+def mount_scratch(workdir: str, options: str) -> None:
+    """/tmp is a new tmpfs, and `workdir` a folder in it. Raises Refused."""
+    mount("tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV, options)
+    os.mkdir("/tmp/work", 0o755)
+    mount("/tmp/work", workdir, None, _BIND)
+
+
+def drop_capabilities() -> None:
+    """No capability is left, and none can be gained by executing a file. Raises Refused."""
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
+    header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
+    _check(_libc.capset(header, bytes(24)), "capset")
+
+
+def die_with_parent() -> None:
+    """SIGKILL comes where the parent dies."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def hide() -> None:
+    """Nobody without privileges reads this process's memory or descriptors through /proc; children inherit it."""
+    _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def show() -> None:
+    """The contrary of `hide`."""
+    _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Orphaned descendants become this process's children."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -> None:
+    """Resource limits of this process and its children: seconds, bytes, counts. They can only be lowered later."""
+    # Beyond the memory itself an address space holds the interpreter, its libraries, and reservations never touched.
+    space = memory + (64 << 20)
+    seconds = max(1, int(cpu + 0.999))
+    if _kernel() < (5, 14):
+        # There the count is of all processes of the user on the whole host, not in this namespace.
+        processes = max(processes, 4096)
+    _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
+    _lower(resource.RLIMIT_AS, space)
+    _lower(resource.RLIMIT_NPROC, processes)
+    _lower(resource.RLIMIT_FSIZE, file_size)
+    _lower(resource.RLIMIT_NOFILE, files)
+    _lower(resource.RLIMIT_CORE, 0)
+    # Deep recursion is honest; the kernel leaves a gap of at least 128 MiB below the stack.
+    _lower(resource.RLIMIT_STACK, 64 << 20)
+    _lower(resource.RLIMIT_MSGQUEUE, 819200)
+
+
+def _lower(which: int, soft: int, hard: int | None = None) -> None:
+    top = resource.getrlimit(which)[1]
+    hard = soft if hard is None else hard
+    if top != resource.RLIM_INFINITY:
+        soft, hard = min(soft, top), min(hard, top)
+    resource.setrlimit(which, (soft, hard))
+
+
+def _kernel() -> tuple[int, int]:
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+def _build_root(expose: list[str], workdir: str) -> None:
+    """The root of this mount namespace is a read-only tmpfs with the view; the old root is gone. Raises Refused."""
+    mount("none", "/", None, _REC | _PRIVATE)
+    base = next((path for path in ("/tmp", "/mnt", "/run", "/var/tmp") if os.path.isdir(path)), "/tmp")
+    mount("tmpfs", base, "tmpfs", _NOSUID | _NODEV, "mode=755,size=16m")
+    os.mkdir(base + "/new")
+    os.mkdir(base + "/old")
+    mount("tmpfs", base + "/new", "tmpfs", _NOSUID | _NODEV, "mode=755,size=16m")
+    _pivot(base, base + "/old")
+    os.chdir("/")
+    old, new = "/old", "/new"
+    for path in [*SYSTEM, *expose, *_interpreter()]:
+        _show(path, old, new)
+    _make_etc(old, new)
+    os.makedirs(new + "/dev")
+    for name in DEVICES:
+        _show(f"/dev/{name}", old, new)
+    for name, target in (("fd", "/proc/self/fd"), ("shm", "/tmp")):
+        os.symlink(target, f"{new}/dev/{name}")
+    for path in ("/proc", "/tmp", "/run/bin", "/var", workdir):
+        os.makedirs(new + path, exist_ok=True)
+    os.symlink("/tmp", new + "/var/tmp")
+    os.symlink(sys.executable, new + "/run/bin/python3")
+    mount("proc", new + "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
+    os.chdir(new)
+    _pivot(".", ".")
+    _check(_libc.umount2(b".", _DETACH), "detaching the old root")
+    os.chdir("/")
+    mount(None, "/", None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
+
+
+def _pivot(new: str, old: str) -> None:
+    number = _PIVOT_ROOT[os.uname().machine]
+    _check(_libc.syscall(number, os.fsencode(new), os.fsencode(old)), f"pivot_root to {new}")
+
+
+def _interpreter() -> list[str]:
+    """Where this interpreter's own files are."""
+    paths = {os.path.realpath(sys.executable), sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix}
+    return sorted(path for path in paths if path not in ("", "/"))
+
+
+def _show(path: str, old: str, new: str) -> None:
+    """`path` of the old root stands in the new one, read-only with all that is mounted below it; absent is fine."""
+    source, target = old + path, new + path
+    if os.path.lexists(target) or any(os.path.ismount(new + p) for p in _parents(path)):
+        return
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.islink(source):
+        os.symlink(os.readlink(source), target)
+        return
+    if os.path.isdir(source):
+        os.mkdir(target)
+    elif os.path.exists(source):
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+    else:
+        return
+    mount(source, target, None, _BIND | _REC)
+    if path.startswith("/dev/"):
+        return
+    for point, flags in list(_mounts_below(target, old)):
+        mount(None, point, None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV | flags)
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path not in ("/", ""):
+        path = os.path.dirname(path)
+        if path not in ("/", ""):
+            yield path
+
+
+def _mounts_below(folder: str, old: str) -> Iterator[tuple[str, int]]:
+    """Mount points at and below `folder`, with their flags: those that are set may be locked and must stay."""
+    with open(f"{old}/proc/self/mountinfo") as lines:
+        for line in lines:
+            fields = line.split(" ")
+            point = fields[4].encode().decode("unicode_escape") if "\\" in fields[4] else fields[4]
+            if point == folder or point.startswith(folder + "/"):
+                yield point, sum(_FLAGS.get(name, 0) for name in set(fields[5].split(",")) - {"ro", "nosuid", "nodev"})
+
+
+def _make_etc(old: str, new: str) -> None:
+    """/etc with what programs need to run, and nothing of this host's."""
+    os.makedirs(new + "/etc", exist_ok=True)
+    for name in ETC_FOLDERS:
+        if os.path.isdir(f"{old}/etc/{name}"):
+            # Copied, as links: each mount would cost every run a little.
+            shutil.copytree(f"{old}/etc/{name}", f"{new}/etc/{name}", symlinks=True)
+    for name in ETC_COPIES:
+        if os.path.isfile(f"{old}/etc/{name}"):
+            shutil.copyfile(f"{old}/etc/{name}", f"{new}/etc/{name}")
+    for name, text in ETC_FILES.items():
+        _write(f"{new}/etc/{name}", text, os.O_CREAT)
+
+
+def _write(path: str, text: str, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_WRONLY | flags, 0o644)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def attempt(action: Callable[[], Any]) -> str | None:
+    """Why `action` was refused, tried in a child process that ends after it; None where it went well."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        text = "it ended early"
+        try:
+            os.close(reader)
+            action()
+            text = ""
+        except BaseException as error:
+            text = str(error) or type(error).__name__
+        finally:
+            os.write(writer, b"=" + text.encode("utf-8", "replace")[:2000])
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    if not answer.startswith(b"="):
+        return "it died"
+    return answer[1:].decode("utf-8", "replace") or None

@@ -1,0 +1,391 @@
+"""One process per run or command: made ahead of its request, watched, and ended with everything that it started.
+
+Standard library only, Python 3.9: this runs inside the sandboxes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import os
+import random
+import select
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from agent_rl_sandboxes.inside import harness, leftovers, namespaces, seccomp_filter
+from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
+
+FIRST_FREE = 10
+"""The slot server keeps the descriptors below it occupied, so that no pipe's end is one of the above."""
+
+_PIDFD_OPEN, _CLOSE_RANGE = 434, 436
+_KILL_SECONDS = 2.0
+_READY_SECONDS = 10.0
+_SYSTEM_UIDS = 1_900_000_000
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+class Failed(Exception):
+    """The machinery failed: the slot is to be ended."""
+
+
+class Buffer:
+    """Bytes that no child can read: the memory is not mapped after a fork."""
+
+    def __init__(self, capacity: int) -> None:
+        self.size = 0
+        self._map(capacity)
+
+    def _map(self, capacity: int) -> None:
+        # The old memory goes back to the system with the last view of it.
+        self.capacity = capacity
+        self._memory = mmap.mmap(-1, max(capacity, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._memory.madvise(mmap.MADV_DONTFORK)
+        self._bytes = memoryview(self._memory)
+
+    def reset(self, capacity: int) -> None:
+        """Empty, with room for `capacity` bytes or more; a large content's memory has gone back to the system."""
+        used, self.size = self.size, 0
+        if capacity > self.capacity:
+            self._map(capacity)
+        elif used > 1 << 18:
+            self._memory.madvise(mmap.MADV_DONTNEED)
+
+    def grow(self, capacity: int) -> None:
+        """Room for `capacity` bytes in all; the content stays. Views of it are then of the old memory."""
+        if capacity > self.capacity:
+            content = self._bytes[: self.size]
+            self._map(max(capacity, 2 * self.capacity))
+            self._bytes[: self.size] = content
+
+    def read(self, descriptor: int, most: int) -> int:
+        """How many bytes were taken from `descriptor` (0: its end), up to `most` in the buffer; -1 where none wait."""
+        try:
+            count = os.readv(descriptor, [self._bytes[self.size : most]])
+        except BlockingIOError:
+            return -1
+        self.size += count
+        return count
+
+    def view(self, start: int = 0, stop: int | None = None) -> memoryview:
+        """The content between two offsets, not copied."""
+        return self._bytes[start : self.size if stop is None else stop]
+
+
+@dataclass
+class Child:
+    """A process that is ready for a request, or has it. Descriptors are the server's ends."""
+
+    pid: int
+    pidfd: int
+    request: int
+    results: int
+    stdout: int
+    stderr: int
+    scratch: str | None
+    uid: int | None = None
+
+    def close(self) -> None:
+        for descriptor in (self.pidfd, self.request, self.results, self.stdout, self.stderr):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+@dataclass
+class Order:
+    """What the server itself needs to know of a request: seconds, bytes."""
+
+    wall: float
+    cpu: float
+    memory: int
+    output: int
+
+
+@dataclass
+class Outcome:
+    """How a run ended; its channels' bytes are in the buffers."""
+
+    status: str
+    exit_code: int | None
+    signal: int | None
+    seconds: float
+    anomalies: list[str] = field(default_factory=list)
+    reusable: bool = True
+
+
+class Runner:
+    """Makes, watches and ends the processes of one slot, at one level of isolation."""
+
+    def __init__(self, isolation: str, workdir: str) -> None:
+        self.isolation = isolation
+        self.workdir = workdir
+        self.results, self.stdout, self.stderr = Buffer(1 << 20), Buffer(1 << 20), Buffer(1 << 20)
+        self._filter = seccomp_filter.run_filter(shared_ipc=isolation != "namespaces")
+        self._oom_kills = _oom_kills()
+
+    def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
+        """A process closed in as far as is possible before its request, which then does `body`. Raises Refused."""
+        pipes = [os.pipe() for _ in range(4)]
+        (request, to_child), (results, from_child), (stdout, out), (stderr, err) = pipes
+        uid = _SYSTEM_UIDS + random.SystemRandom().randrange(200_000_000) if self.isolation == "uid" else None
+        try:
+            if self.isolation == "namespaces":
+                flags = namespaces.NEWUSER | namespaces.NEWPID | namespaces.NEWNS | namespaces.NEWIPC
+                pid = namespaces.clone(flags)
+            else:
+                pid = os.fork()
+            if pid == 0:
+                self._enter(request, from_child, out, err, scratch, uid, body)
+        except BaseException:
+            for pair in pipes:
+                os.close(pair[0])
+                os.close(pair[1])
+            raise
+        for descriptor in (request, from_child, out, err):
+            os.close(descriptor)
+        for descriptor in (to_child, results, stdout, stderr):
+            os.set_blocking(descriptor, False)
+        pidfd: int = _libc.syscall(_PIDFD_OPEN, pid, 0)
+        if pidfd < 0:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise namespaces.Refused("pidfd_open", ctypes.get_errno())
+        return Child(pid, pidfd, to_child, results, stdout, stderr, scratch, uid)
+
+    def _enter(
+        self,
+        request: int,
+        results: int,
+        stdout: int,
+        stderr: int,
+        scratch: str | None,
+        uid: int | None,
+        body: Callable[[], NoReturn],
+    ) -> NoReturn:
+        """In the child. Says "R" on the result channel when it is ready, or "E" and why it is not."""
+        try:
+            namespaces.die_with_parent()
+            for source, target in ((stdout, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
+                os.dup2(source, target)
+            if _libc.syscall(_CLOSE_RANGE, REQUEST + 1, 0xFFFFFFFF, 0) != 0:
+                os.closerange(REQUEST + 1, 4096)
+            os.setsid()
+            if self.isolation == "namespaces":
+                namespaces.enter_run(self.workdir, scratch)
+                os.chdir(self.workdir)
+            elif uid is not None:
+                namespaces.become(uid)
+                # Becoming another user has cleared it.
+                namespaces.die_with_parent()
+                os.mkdir(f"/tmp/run-{uid}", 0o700)
+                os.chdir(f"/tmp/run-{uid}")
+            else:
+                namespaces.show()
+                os.chdir("/tmp")
+            _prefer_for_oom()
+            if self.isolation != "uid":
+                namespaces.drop_capabilities()
+            seccomp_filter.install(self._filter)
+            os.write(RESULTS, b"R")
+            body()
+        except BaseException as error:
+            os.write(RESULTS, b"E" + (str(error) or type(error).__name__).encode("utf-8", "replace")[:2000])
+        finally:
+            os._exit(70)
+
+    def await_ready(self, child: Child) -> None:
+        """`child` waits for its request. Raises Failed with its reason where it could not be closed in."""
+        poll = select.poll()
+        poll.register(child.results, select.POLLIN)
+        if not poll.poll(_READY_SECONDS * 1000):
+            raise Failed("a run's process was not ready in time")
+        answer = os.read(child.results, 1)
+        if answer != b"R":
+            reason = os.read(child.results, 4096) if answer else b"it died"
+            raise Failed(reason.decode("utf-8", "replace"))
+
+    def run(
+        self, child: Child, request: memoryview, order: Order, stream: int, cancelled: Callable[[], bool]
+    ) -> Outcome:
+        """How the run ended, with nothing of it left. `cancelled` is asked when `stream` can be read.
+
+        Ends at the deadline, at a channel's limit, and at the first process's exit: it never waits for the end of a
+        pipe, which another process may hold. Raises Failed where the machinery failed.
+        """
+        for buffer in (self.results, self.stdout, self.stderr):
+            buffer.reset(order.output + 1)
+        started = time.monotonic()
+        status = self._watch(child, request, order, stream, cancelled, started + order.wall)
+        if status is not None:
+            _kill(child.pid)
+        ended = self._reap(child)
+        seconds = time.monotonic() - started
+        anomalies: list[str] = []
+        if ended is None:
+            return Outcome(status or "timeout", None, None, seconds, ["a process that cannot be killed"], False)
+        self._end_descendants(child, anomalies)
+        for descriptor, buffer in self._channels(child):
+            while buffer.size <= order.output and buffer.read(descriptor, order.output + 1) > 0:
+                pass
+            if buffer.size > order.output:
+                status = status or "output_limit"
+                buffer.size = order.output
+        wait_status, usage = ended
+        exit_code, number = _how(wait_status)
+        if status is None:
+            status = self._status(exit_code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, order)
+        reusable = self.isolation != "container" and not anomalies
+        return Outcome(status, exit_code, number, seconds, anomalies, reusable)
+
+    def _channels(self, child: Child) -> tuple[tuple[int, Buffer], ...]:
+        return (child.results, self.results), (child.stdout, self.stdout), (child.stderr, self.stderr)
+
+    def _watch(
+        self,
+        child: Child,
+        request: memoryview,
+        order: Order,
+        stream: int,
+        cancelled: Callable[[], bool],
+        deadline: float,
+    ) -> str | None:
+        """Why the run is to be ended now; None where its first process has ended by itself."""
+        poll = select.poll()
+        buffers = dict(self._channels(child))
+        for descriptor in (child.pidfd, stream, *buffers):
+            poll.register(descriptor, select.POLLIN)
+        request = _feed(child, request)
+        if request:
+            poll.register(child.request, select.POLLOUT)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "timeout"
+            # Rounded up: a wait too short by a fraction of a millisecond would only be followed by another.
+            for descriptor, _ in poll.poll(left * 1000 + 1):
+                if descriptor == child.pidfd:
+                    return None
+                if descriptor == stream:
+                    if cancelled():
+                        return "cancelled"
+                elif descriptor == child.request:
+                    request = _feed(child, request)
+                    if not request:
+                        poll.unregister(child.request)
+                else:
+                    buffer = buffers[descriptor]
+                    if buffer.read(descriptor, order.output + 1) == 0:
+                        poll.unregister(descriptor)
+                    elif buffer.size > order.output:
+                        return "output_limit"
+
+    def _reap(self, child: Child) -> Any:
+        """(wait status, resource usage) of the ended process; None where it does not die."""
+        poll = select.poll()
+        poll.register(child.pidfd, select.POLLIN)
+        if not poll.poll(_KILL_SECONDS * 1000):
+            return None
+        _, wait_status, usage = os.wait4(child.pid, 0)
+        return wait_status, usage
+
+    def _status(self, exit_code: int | None, number: int | None, cpu: float, resident: int, order: Order) -> str:
+        """The status of a run whose first process ended by itself. Raises Failed where somebody else ended it."""
+        if number is None:
+            return "out_of_memory" if exit_code == harness.MEMORY_EXIT else "completed"
+        if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu >= order.cpu):
+            return "timeout"
+        if number != signal.SIGKILL:
+            return "crashed"
+        # In a pid namespace of its own, nobody inside can send its first process SIGKILL: the kernel did (memory), or
+        # somebody outside.
+        kills, self._oom_kills = self._oom_kills, _oom_kills()
+        if resident >= order.memory // 2 and (kills != self._oom_kills or self.isolation != "namespaces"):
+            return "out_of_memory"
+        if self.isolation == "namespaces":
+            raise Failed("a run's process was killed from outside" if kills == self._oom_kills else "out of memory")
+        return "crashed"
+
+    def _end_descendants(self, child: Child, anomalies: list[str]) -> None:
+        """Where no pid namespace ended with the first process: what it left is killed and removed, as its user."""
+        if child.uid is None:
+            return
+        deadline = time.monotonic() + _KILL_SECONDS
+        while True:
+            leftovers.kill_all(child.uid)
+            if not leftovers.processes_of(child.uid):
+                break
+            if time.monotonic() > deadline:
+                anomalies.append("processes that cannot be killed")
+                return
+            time.sleep(0.002)
+        leftovers.remove_files(child.uid)
+        left = leftovers.files_of(child.uid)
+        if left:
+            anomalies.append(f"files that cannot be removed: {', '.join(left[:3])}")
+
+    def discard(self, child: Child) -> None:
+        """A process that never got its request is gone."""
+        _kill(child.pid)
+        os.waitpid(child.pid, 0)
+        child.close()
+
+
+def freeze() -> None:
+    """What exists now is left alone by the collector: a collection in a child would copy every page of it."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def _feed(child: Child, request: memoryview) -> memoryview:
+    """What is still to be written; nothing where the process no longer reads."""
+    try:
+        while request:
+            request = request[os.write(child.request, request) :]
+    except BlockingIOError:
+        return request
+    except BrokenPipeError:
+        return request[:0]
+    return request
+
+
+def _how(wait_status: int) -> tuple[int | None, int | None]:
+    """Exit code and signal, one of which is None."""
+    if os.WIFSIGNALED(wait_status):
+        return None, os.WTERMSIG(wait_status)
+    return os.WEXITSTATUS(wait_status), None
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _prefer_for_oom() -> None:
+    """Where memory runs out, the kernel takes the run, not the server."""
+    try:
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, b"1000")
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for memory since its start; 0 where it does not say."""
+    try:
+        with open("/proc/vmstat") as lines:
+            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0

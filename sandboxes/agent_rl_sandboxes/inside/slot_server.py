@@ -1,0 +1,356 @@
+"""The slot server: a small program that lives long inside a container or in namespaces, and forks one process per run.
+
+It is started once per slot (`docker exec`, or locally) by `agent_rl_sandboxes.slots.slot_command`, which needs nothing
+inside but Python 3.9: the sources are the first thing to come down its standard input. It never sees an expected value,
+and it never looks into a request either: what a run is given and what a run answers pass through buffers that are not
+mapped into any child (MADV_DONTFORK), so that no run finds in its memory what an earlier one was asked or answered.
+
+Protocol, on standard input and output. Every message is a frame
+
+    header length, body length     two unsigned 32-bit integers, big-endian
+    header                         a JSON object with "op"
+    body                           bytes
+
+The first frame that goes in is special (read by the bootstrap): header {"op": "setup", "modules": [[name, source]...],
+"main": name, "setup": {...}}. Then, at most one at a time:
+
+    in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
+                                                                     body: JSON for the run's own process, see harness,
+                                                                     behind its length (32 bits)
+    in   {"op": "exec", ...the same}                                 body: for `harness.run_command`; episodes only
+    in   {"op": "write", "id", "path"}                               body: the file's content; episodes only
+    in   {"op": "read", "id", "path", "max_bytes"}                   episodes only
+    in   {"op": "cancel", "id"}                                      while "run" or "exec" is under way, else ignored
+    out  {"op": "hello", "protocol", "isolation", "reasons", "python", "features"}   once, after setup
+    out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
+          "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
+    out  {"op": "file", "id", "errno"}                               body: content, for "read"
+    out  {"op": "failed", "id", "error"}                             the machinery failed; the slot is to be ended
+    out  {"op": "fatal", "error"}                                    the server ends
+
+A result's "results" bytes are the run's result channel as it came: length-prefixed (32 bits) UTF-8 frames if the run
+is honest, anything if not; only the pool outside takes them apart. Times are seconds, sizes bytes.
+
+Isolation between two runs is probed at the start, by doing it, and `reasons` says for each level that was not had
+which step was refused with which error:
+
+    namespaces   the slot has user, pid, mount, network, ipc and uts namespaces and a read-only view of the system; each
+                 run has user, pid, mount and ipc namespaces of its own in them, its own /proc and tmpfs. The network
+                 namespace is the slot's; it is empty, and replaced once a run has sent a packet in it.
+    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed
+    container    neither: the pool ends the slot, with all that is in it, after its first run
+
+Where the pool goes away (end of input), the server kills what runs and ends; as pid 1 of its namespace it takes
+everything in it along, however it dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import signal
+import struct
+import sys
+from typing import Any, NoReturn
+
+from agent_rl_sandboxes.inside import files, harness, namespaces, runs
+
+PROTOCOL = 1
+_LENGTHS = struct.Struct(">II")
+_MAX_FRAME = 1 << 28
+_DEFAULT_SCRATCH = "size=67108864,nr_inodes=4096,mode=1777"
+
+
+class Gone(Exception):
+    """The pool has gone away: nothing is left to do but to end."""
+
+
+class Stream:
+    """Frames from and to the pool. What comes in lies in a buffer that no child can read."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self.source = source
+        self._target = target
+        self._incoming = runs.Buffer(1 << 20)
+        self._at = 0
+
+    def next(self) -> tuple[dict[str, Any], memoryview]:
+        """The next frame, waited for; its body is valid until the call after the next. Raises Gone."""
+        if self._at == self._incoming.size:
+            self._incoming.reset(0)
+            self._at = 0
+        while (frame := self.arrived()) is None:
+            self.fill()
+        return frame
+
+    def arrived(self) -> tuple[dict[str, Any], memoryview] | None:
+        """The next frame if all of it has come."""
+        waiting = self._incoming.size - self._at
+        if waiting < _LENGTHS.size:
+            return None
+        header, body = _LENGTHS.unpack(self._incoming.view(self._at, self._at + _LENGTHS.size))
+        size = _LENGTHS.size + header + body
+        if size > _MAX_FRAME:
+            raise Gone(f"a frame of {size} bytes")
+        # Room for a "cancel" behind it, so that the buffer need not move while a body is being read.
+        self._incoming.grow(self._at + size + 4096)
+        if waiting < size:
+            return None
+        start = self._at + _LENGTHS.size
+        self._at += size
+        return json.loads(bytes(self._incoming.view(start, start + header))), self._incoming.view(
+            start + header, self._at
+        )
+
+    def fill(self) -> None:
+        """More has come. Raises Gone at the end of input."""
+        self._incoming.grow(self._incoming.size + 4096)
+        if self._incoming.read(self.source, self._incoming.capacity) == 0:
+            raise Gone("end of input")
+
+    def send(self, header: dict[str, Any], *body: memoryview | bytes) -> None:
+        """The frame is on its way. Raises Gone."""
+        text = json.dumps(header).encode()
+        parts = [memoryview(_LENGTHS.pack(len(text), sum(map(len, body))) + text), *map(memoryview, body)]
+        try:
+            while parts:
+                sent = os.writev(self._target, parts)
+                while parts and sent >= len(parts[0]):
+                    sent -= len(parts.pop(0))
+                if parts:
+                    parts[0] = parts[0][sent:]
+        except OSError as error:
+            raise Gone(str(error)) from None
+
+
+class Server:
+    """Answers one request at a time; the process of the next run is made while nobody waits for it."""
+
+    def __init__(self, stream: Stream, isolation: str, setup: dict[str, Any], *, own_view: bool) -> None:
+        self._stream = stream
+        self._isolation = isolation
+        self._own_view = own_view
+        self._workdir: str = setup["workdir"]
+        self._episode: str | None = setup.get("episode")
+        self._runner = runs.Runner(isolation, self._workdir)
+        self._spare: runs.Child | None = None
+        self._quiet = _traffic()
+
+    def serve(self) -> NoReturn:
+        """Until the pool goes away. Raises Gone."""
+        if self._episode is not None:
+            namespaces.mount_scratch(self._workdir, self._episode)
+        runs.freeze()
+        if self._prepares:
+            self._spare = self._spawn(_DEFAULT_SCRATCH)
+        while True:
+            header, body = self._stream.next()
+            operation = header["op"]
+            if operation in ("run", "exec"):
+                self._run(header, body)
+            elif operation == "write":
+                self._answer_file(header, lambda at, content=body: files.write(self._workdir, at["path"], content))
+            elif operation == "read":
+                self._answer_file(header, lambda at: files.read(self._workdir, at["path"], at["max_bytes"]))
+            del body
+
+    @property
+    def _prepares(self) -> bool:
+        return self._isolation != "container" and self._episode is None
+
+    def _run(self, header: dict[str, Any], body: memoryview) -> None:
+        """Run a program or a command, answer, and only then make the next run's process."""
+        order = runs.Order(header["wall"], header["cpu"], header["memory"], header["output"])
+        scratch = f"size={header['disk']},nr_inodes={header['inodes']},mode=1777"
+        try:
+            child = self._child(header["op"], scratch)
+        except (namespaces.Refused, runs.Failed, OSError) as error:
+            self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
+            return
+        try:
+            outcome = self._runner.run(child, body, order, self._stream.source, lambda: self._cancelled(header["id"]))
+        except runs.Failed as error:
+            self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
+            return
+        finally:
+            child.close()
+        runner = self._runner
+        channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
+        self._stream.send(
+            {
+                "op": "result",
+                "id": header["id"],
+                "status": outcome.status,
+                "exit_code": outcome.exit_code,
+                "signal": outcome.signal,
+                "seconds": outcome.seconds,
+                "results": len(channels[0]),
+                "stdout": len(channels[1]),
+                "stderr": len(channels[2]),
+                "anomalies": outcome.anomalies,
+                "reusable": outcome.reusable,
+            },
+            *channels,
+        )
+        if outcome.reusable and self._prepares:
+            self._renew(scratch)
+
+    def _child(self, operation: str, scratch: str) -> runs.Child:
+        """A process that waits for its request. Raises Refused, Failed or OSError where none can be had."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.scratch != scratch:
+            self._runner.discard(spare)
+            spare = None
+        if spare is None:
+            spare = self._spawn(scratch, operation)
+        self._runner.await_ready(spare)
+        return spare
+
+    def _spawn(self, scratch: str, operation: str = "run") -> runs.Child:
+        if self._isolation == "container" and self._own_view:
+            namespaces.mount_scratch(self._workdir, scratch)
+        own = None if self._episode is not None else scratch
+        return self._runner.spawn(own, harness.run_command if operation == "exec" else harness.run_program)
+
+    def _renew(self, scratch: str) -> None:
+        """The next run's process is on its way, in a network that nobody has used."""
+        try:
+            if self._own_view and _traffic() != self._quiet:
+                namespaces.fresh_network()
+                self._quiet = _traffic()
+            self._spare = self._spawn(scratch)
+        except (namespaces.Refused, OSError):
+            # Tried again when it is needed; then a refusal is an answer.
+            self._spare = None
+
+    def _cancelled(self, identifier: str) -> bool:
+        """Whether what has come in while `identifier` ran is its cancellation. Raises Gone."""
+        self._stream.fill()
+        while (frame := self._stream.arrived()) is not None:
+            if frame[0] == {"op": "cancel", "id": identifier}:
+                return True
+        return False
+
+    def _answer_file(self, header: dict[str, Any], action: Any) -> None:
+        try:
+            content, number = action(header) or b"", 0
+        except OSError as error:
+            content, number = b"", error.errno or errno.EIO
+        self._stream.send({"op": "file", "id": header["id"], "errno": number}, content)
+
+
+def _traffic() -> str:
+    """The counters of the network namespace: equal as long as nothing was sent in it."""
+    try:
+        with open("/proc/net/snmp") as counters:
+            return counters.read()
+    except OSError:
+        return ""
+
+
+def _take_stdio() -> tuple[int, int]:
+    """The stream's descriptors, away from the descriptors that a run's process has; /dev/null is in their place."""
+    source, target = (os.dup(descriptor) for descriptor in (0, 1))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    moved = [source, target]
+    for index, descriptor in enumerate(moved):
+        while descriptor < runs.FIRST_FREE:
+            descriptor = os.dup(descriptor)
+        moved[index] = descriptor
+    for descriptor in range(runs.FIRST_FREE):
+        os.dup2(nothing, descriptor)
+    for descriptor in range(runs.FIRST_FREE, max(moved)):
+        if descriptor not in moved:
+            os.closerange(descriptor, descriptor + 1)
+    return moved[0], moved[1]
+
+
+def _enter(setup: dict[str, Any]) -> int:
+    return namespaces.enter_slot(setup["expose"], setup["workdir"])
+
+
+def _probe_slot(setup: dict[str, Any]) -> None:
+    """The slot's namespaces can be had. Raises Refused."""
+    pid = _enter(setup)
+    if pid:
+        os.waitpid(pid, 0)
+        os._exit(0)
+
+
+def _probe_run(setup: dict[str, Any]) -> None:
+    """The slot's namespaces can be had, and a run's in them. Raises Refused or Failed."""
+    _probe_slot(setup)
+    runner = runs.Runner("namespaces", setup["workdir"])
+    child = runner.spawn(_DEFAULT_SCRATCH, lambda: os._exit(0))
+    runner.await_ready(child)
+
+
+def _probe_user() -> None:
+    """A run can have a uid of its own. Raises PermissionError."""
+    if os.geteuid() != 0:
+        raise PermissionError("the slot server is not root")
+    runner = runs.Runner("uid", "/")
+    child = runner.spawn(None, lambda: os._exit(0))
+    runner.await_ready(child)
+    os.waitpid(child.pid, 0)
+    namespaces.become(child.uid or 0)
+    os.rmdir(f"/tmp/run-{child.uid}")
+
+
+def _choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
+    """(isolation, whether the slot has its own namespaces, why not a better level). Raises Refused."""
+    refusal = namespaces.attempt(lambda: _probe_run(setup))
+    if refusal is None:
+        return "namespaces", True, []
+    reasons = [f"namespaces: {refusal}"]
+    refusal = namespaces.attempt(lambda: _probe_slot(setup))
+    if refusal is None:
+        return "container", True, reasons
+    if not setup["fall_back"]:
+        raise runs.Failed(refusal)
+    refusal = namespaces.attempt(_probe_user)
+    if refusal is None:
+        return "uid", False, reasons
+    return "container", False, [*reasons, f"uid: {refusal}"]
+
+
+def _guard(pid: int) -> NoReturn:
+    """In the parent of the slot's pid 1: waits for its end, and brings it about at SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+    os.closerange(0, 256)
+    _, status = os.waitpid(pid, 0)
+    os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+
+
+def main(setup: dict[str, Any]) -> NoReturn:
+    """Serve until the pool goes away."""
+    descriptors = _take_stdio()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        for name in [*harness.PRELOADED, *setup["preload"]]:
+            importlib.import_module(name)
+        isolation, own_view, reasons = _choose(setup)
+        if own_view:
+            pid = _enter(setup)
+            if pid:
+                _guard(pid)
+        else:
+            namespaces.adopt_orphans()
+        if isolation == "container":
+            # Runs are of the same user as this process.
+            namespaces.hide()
+        # Only now: its buffer is not mapped in a child, such as the slot's pid 1 was.
+        stream = Stream(*descriptors)
+        server = Server(stream, isolation, setup, own_view=own_view)
+        python = ".".join(map(str, sys.version_info[:3]))
+        stream.send({"op": "hello", "protocol": PROTOCOL, "isolation": isolation, "reasons": reasons, "python": python})
+        server.serve()
+    except Gone:
+        os._exit(0)
+    except BaseException as error:
+        try:
+            Stream(*descriptors).send({"op": "fatal", "error": f"{type(error).__name__}: {error}"})
+        finally:
+            os._exit(1)

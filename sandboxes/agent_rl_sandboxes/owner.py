@@ -1,0 +1,115 @@
+"""Who made a container or folder, so that leftovers of dead processes can be told from another live run's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+LABEL = "agent-rl.owner"
+"""The label that carries an owner, on everything that this package makes outside its own process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One process on one boot of one host, and its lease (one lease per provider).
+
+    `namespace` is the pid namespace that `pid` counts in; `started` is in the system's own unit and only compared.
+    """
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    started: str
+    lease: str
+
+    @staticmethod
+    def current(lease: str | None = None) -> Owner:
+        """This process, with a new lease unless one is given."""
+        pid = os.getpid()
+        return Owner(
+            host=_host(),
+            boot=_boot(),
+            namespace=_namespace(),
+            pid=pid,
+            started=_started(pid) or "",
+            lease=lease or secrets.token_hex(8),
+        )
+
+    @staticmethod
+    def parse(text: str) -> Owner | None:
+        """The owner that `label` wrote; None where the text is not one."""
+        try:
+            data = json.loads(text)
+            owner = Owner(**data)
+        except (ValueError, TypeError):
+            return None
+        texts = (owner.host, owner.boot, owner.namespace, owner.started, owner.lease)
+        return owner if isinstance(owner.pid, int) and all(isinstance(t, str) for t in texts) else None
+
+    def label(self) -> str:
+        """The owner as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    def provably_dead(self) -> bool:
+        """Whether the owner is certainly gone.
+
+        True only for this host, and there only for another boot, or for a pid of our own pid namespace that no longer
+        exists or was started at another time. An owner on another host, or in another pid namespace, may be alive.
+        """
+        if self.host != _host():
+            return False
+        if self.boot != _boot():
+            return True
+        if self.namespace != _namespace():
+            return False
+        return _started(self.pid) != self.started
+
+
+def _host() -> str:
+    """A hash of the machine's id and its name: clones of one image keep the id, containers often share it."""
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine = ""
+    return hashlib.blake2b(f"{machine}\0{socket.gethostname()}".encode(), digest_size=8).hexdigest()
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return _output("sysctl", "-n", "kern.boottime")
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str | None:
+    """When the process `pid` started; None where there is none (a zombie is none)."""
+    if Path("/proc/self/stat").exists():
+        try:
+            # The name, in parentheses, may hold spaces and parentheses itself: fields are counted from its end.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        state, started = fields[0], fields[19]
+        return None if state in "ZX" else started
+    return _output("ps", "-o", "lstart=", "-p", str(pid)) or None
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

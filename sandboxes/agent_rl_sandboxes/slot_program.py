@@ -1,0 +1,108 @@
+"""How a slot server comes to run somewhere: its command line, and the first frame, which carries its sources."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import struct
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from agent_rl.verify import canonical
+from agent_rl_sandboxes.inside import files, harness, leftovers, namespaces, runs, seccomp_filter, slot_server
+
+PROTOCOL = slot_server.PROTOCOL
+LENGTHS = struct.Struct(">II")
+"""Before each frame: the lengths of its header and its body."""
+
+# Reads the first frame (see slot_server) and becomes the program in it. Nothing needs to be installed inside.
+_BOOTSTRAP = """
+import json, os, struct, sys, types
+def read(size):
+    parts = []
+    while size:
+        part = os.read(0, size)
+        if not part:
+            sys.exit(0)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+def say(header):
+    text = json.dumps(header).encode()
+    os.write(1, struct.pack(">II", len(text), 0) + text)
+header, body = struct.unpack(">II", read(8))
+order = json.loads(read(header + body))
+sys.path[:] = [path for path in sys.path if path]
+if sys.version_info < (3, 9):
+    say({"op": "fatal", "error": "Python 3.9 or later is needed inside, not " + sys.version.split()[0]})
+    sys.exit(1)
+for name, source in order["modules"]:
+    parts = name.split(".")
+    for index in range(1, len(parts) + 1):
+        part = ".".join(parts[:index])
+        if part not in sys.modules:
+            module = sys.modules[part] = types.ModuleType(part)
+            module.__path__ = []
+            if index > 1:
+                setattr(sys.modules[".".join(parts[:index - 1])], parts[index - 1], module)
+    exec(compile(source, "<" + name + ">", "exec"), sys.modules[name].__dict__)
+sys.modules[order["main"]].main(order["setup"])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSetup:
+    """What a slot server is told at its start.
+
+    workdir: where runs start. expose: folders beside the system's own that runs may read.
+    fall_back: whether weaker levels than `namespaces` may be used without namespaces of the slot's own; only where the
+        slot has a container to itself.
+    preload: modules imported ahead of every run. episode: (bytes, inodes) of the tmpfs where the slot serves one
+        episode (`exec`, `write`, `read`) and no runs.
+    """
+
+    workdir: str = "/work"
+    expose: tuple[str, ...] = ()
+    fall_back: bool = True
+    preload: tuple[str, ...] = ()
+    episode: tuple[int, int] | None = None
+
+
+def slot_command(python: str = "python3") -> list[str]:
+    """The command line of a slot server. Its environment is its own; it reads everything else from stdin."""
+    # A fixed hash seed: the order of a set of strings is the same in every slot.
+    environment = ["PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONHASHSEED=0", "LANG=C.UTF-8", "PYTHONUTF8=1"]
+    return ["/usr/bin/env", "-i", *environment, python, "-s", "-B", "-c", _BOOTSTRAP]
+
+
+@cache
+def _modules() -> list[tuple[str, str]]:
+    """Name and source of everything that runs inside, in an order in which it can be imported."""
+    modules: list[ModuleType] = [canonical, seccomp_filter, namespaces, harness, leftovers, runs, files, slot_server]
+    return [(module.__name__, inspect.getsource(module)) for module in modules]
+
+
+def setup_frame(setup: SlotSetup) -> bytes:
+    """The first frame to a slot server: its own sources, and its setup."""
+    episode = None if setup.episode is None else "size={},nr_inodes={},mode=1777".format(*setup.episode)
+    order = {
+        "op": "setup",
+        "modules": _modules(),
+        "main": slot_server.__name__,
+        "setup": {
+            "workdir": setup.workdir,
+            "expose": setup.expose,
+            "fall_back": setup.fall_back,
+            "preload": setup.preload,
+            "episode": episode,
+        },
+    }
+    return pack(order)
+
+
+def pack(header: dict[str, Any], body: bytes = b"") -> bytes:
+    """A frame of the protocol that `slot_server` describes."""
+    text = json.dumps(header).encode()
+    return LENGTHS.pack(len(text), len(body)) + text + body

@@ -1,0 +1,384 @@
+"""Warm slots: `Slot`, one long-lived stream to a slot server, and `SlotPool`, which hands runs to slots and heals.
+
+A provider makes slots: it starts `slot_command()` somewhere closed off, wraps that program's standard input and output
+in a `Channel`, and calls `Slot.open`. Everything else (frames, statuses, deadlines, recycling) is the same for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, cast
+
+from agent_rl.errors import SandboxError
+from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult
+from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl_sandboxes.slot_program import LENGTHS, PROTOCOL, SlotSetup, pack, setup_frame, slot_command
+
+__all__ = ["Channel", "Slot", "SlotPool", "SlotSetup", "channels_of", "check_isolation", "run_limits", "slot_command"]
+
+LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
+"""From the weakest to the strongest."""
+
+GRACE_SECONDS = 10.0
+"""Beyond a run's own wall limit, how long its slot may take to answer before it is ended."""
+_FRAME_LENGTH = struct.Struct(">I")
+_MAX_ANSWER = 1 << 29
+_EXTRA_FRAMES = 2
+"""Frames beyond one for each call that are still taken apart: more say nothing new."""
+
+
+class Channel(Protocol):
+    """The stdin and stdout of a program started by `slot_command()`; its stderr is the provider's own affair."""
+
+    async def read_exactly(self, size: int) -> bytes:
+        """The next `size` bytes of the program's stdout. Raises EOFError or OSError where the stream has ended.
+
+        A cancelled call has taken nothing (as with `asyncio.StreamReader.readexactly`).
+        """
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """`data` is on its way to the program's stdin; also where the call is cancelled. Raises OSError."""
+        ...
+
+    async def kill(self) -> None:
+        """The program and everything that it started are gone (for Docker: the container). Idempotent, never raises."""
+        ...
+
+    async def why_dead(self) -> str:
+        """After the stream ended: what is known of the reason ("OOMKilled", "exit code 1: ..."), or ""."""
+        ...
+
+
+class Slot:
+    """One slot server behind a channel; one request at a time."""
+
+    def __init__(self, channel: Channel, hello: dict[str, Any]) -> None:
+        self._channel = channel
+        self._count = 0
+        self._lengths: tuple[int, int] | None = None
+        self._under_way: str | None = None
+        self.isolation: Isolation = hello["isolation"]
+        self.reasons: tuple[str, ...] = tuple(hello["reasons"])
+        """For each better level of isolation, which step was refused with which error."""
+        self.python: str = hello["python"]
+        self.reusable = self.isolation != "container"
+        self.runs = 0
+
+    @staticmethod
+    async def open(channel: Channel, setup: SlotSetup | None = None, *, timeout: float = 30.0) -> Slot:
+        """A slot on `channel`, whose program has just been started. On failure the channel is killed.
+
+        Raises SandboxError with what was refused, and as far as is known why.
+        """
+        slot = Slot(channel, {"isolation": "container", "reasons": (), "python": ""})
+        try:
+            async with asyncio.timeout(timeout):
+                await channel.write(setup_frame(setup or SlotSetup()))
+                hello, _ = await slot._receive()
+            if hello["op"] == "fatal":
+                raise SandboxError(f"the slot server cannot start: {hello['error']}")
+            if hello["op"] != "hello" or hello["protocol"] != PROTOCOL:
+                raise SandboxError("the slot server speaks another protocol")
+            return Slot(channel, hello)
+        except TimeoutError:
+            await slot.close()
+            raise SandboxError(f"the slot server did not answer within {timeout:g} s") from None
+        except BaseException:
+            await slot.close()
+            raise
+
+    async def run(self, request: RunRequest) -> RunResult:
+        """What the run did. Raises SandboxError where the slot failed; it is then to be closed.
+
+        Where the call is cancelled, `settle` says whether the slot can go on.
+        """
+        self.runs += 1
+        limits = request.limits
+        payload = {
+            "program": request.program,
+            "entry_point": request.entry_point,
+            "calls": [(call.id, call.arguments) for call in request.calls],
+            "seed": request.seed,
+            "limits": run_limits(limits),
+        }
+        if request.stdin:
+            payload["stdin"] = base64.b64encode(request.stdin).decode()
+        header, body = await self.ask("run", limits, payload)
+        status, raw, stdout, stderr = channels_of(header, body)
+        frames, anomalies = _split_frames(raw, len(request.calls) + 1)
+        # A run that was ended had no time to finish its last frame.
+        anomalies = anomalies if status == "completed" else ()
+        self.reusable = self.reusable and header["reusable"]
+        return RunResult(
+            status=status,
+            frames=frames,
+            stdout=stdout,
+            stderr=stderr,
+            exit_code=header["exit_code"],
+            signal=header["signal"],
+            seconds=header["seconds"],
+            isolation=self.isolation,
+            anomalies=(*header["anomalies"], *anomalies),
+        )
+
+    async def ask(self, operation: str, limits: Limits, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Header and body of the server's answer to "run" or "exec". Raises SandboxError."""
+        body = json.dumps(payload).encode()
+        header = {
+            "wall": limits.wall_seconds,
+            "cpu": limits.cpu_seconds,
+            "memory": limits.memory_bytes,
+            "output": limits.output_bytes,
+            "disk": limits.disk_bytes,
+            "inodes": limits.inodes,
+        }
+        return await self.exchange(
+            operation, header, _FRAME_LENGTH.pack(len(body)) + body, timeout=limits.wall_seconds + GRACE_SECONDS
+        )
+
+    async def exchange(
+        self, operation: str, header: dict[str, Any], body: bytes = b"", *, timeout: float
+    ) -> tuple[dict[str, Any], bytes]:
+        """Header and body of the answer to one request. Raises SandboxError."""
+        self._count += 1
+        identifier = str(self._count)
+        self._under_way = identifier
+        try:
+            async with asyncio.timeout(timeout):
+                await self._channel.write(pack({"op": operation, "id": identifier, **header}, body))
+                answer, content = await self._receive()
+        except TimeoutError:
+            raise SandboxError(f"a slot did not answer within {timeout:g} s") from None
+        self._under_way = None
+        if answer["op"] in ("failed", "fatal"):
+            raise SandboxError(f"a slot failed: {answer['error']}")
+        if answer.get("id") != identifier:
+            raise SandboxError("a slot answered something else than it was asked")
+        return answer, content
+
+    async def settle(self) -> bool:
+        """After a cancelled call: whether what was under way has been ended and the slot can go on."""
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                if self._under_way is not None:
+                    await self._channel.write(pack({"op": "cancel", "id": self._under_way}))
+                    answer, _ = await self._receive()
+                    self._under_way = None
+                    return answer["op"] == "result" and answer["reusable"]
+        except (TimeoutError, SandboxError, OSError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """The slot server is gone, with everything in it."""
+        await asyncio.shield(self._channel.kill())
+
+    async def _receive(self) -> tuple[dict[str, Any], bytes]:
+        """The next frame. A cancelled call goes on where it was with the next. Raises SandboxError."""
+        try:
+            if self._lengths is None:
+                self._lengths = LENGTHS.unpack(await self._channel.read_exactly(LENGTHS.size))
+            header, body = self._lengths
+            if header + body > _MAX_ANSWER:
+                raise SandboxError(f"a slot answered with {header + body} bytes")
+            data = await self._channel.read_exactly(header + body)
+            self._lengths = None
+            return json.loads(data[:header]), data[header:]
+        except (EOFError, OSError) as error:
+            why = await self._channel.why_dead()
+            raise SandboxError(f"a slot died{f' ({why})' if why else ''}") from error
+
+
+class SlotPool:
+    """At most `size` slots at work. A slot is replaced after `recycle_after` runs, and whenever something was odd."""
+
+    def __init__(self, start_slot: Callable[[], Awaitable[Slot]], size: int, *, recycle_after: int = 500) -> None:
+        """`start_slot` makes one slot; it raises SandboxError, and leaves nothing behind where it is cancelled."""
+        self._start_slot = start_slot
+        self._size = size
+        self._recycle_after = recycle_after
+        self._capacity = asyncio.Semaphore(size)
+        self._idle: deque[asyncio.Task[Slot]] = deque()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._busy: set[Slot] = set()
+        self._first: Slot | None = None
+        self._closed = False
+
+    async def start(self) -> None:
+        """One slot is ready and the others are on their way. Raises SandboxError."""
+        task = asyncio.ensure_future(self._start())
+        self._first = await task
+        self._idle.append(task)
+        for _ in range(self._size - 1):
+            self._replace()
+
+    @property
+    def first(self) -> Slot:
+        """The slot that `start` made, for what was probed: isolation, reasons, version of Python."""
+        if self._first is None:
+            raise SandboxError("the slots have not been started")
+        return self._first
+
+    @property
+    def isolation(self) -> Isolation:
+        """The isolation level between two runs, as probed."""
+        return self.first.isolation
+
+    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
+        """One run in a warm slot, or with `fresh` in one made for it alone. Raises SandboxError."""
+        await self._capacity.acquire()
+        try:
+            slot = await (self._start() if fresh else self._obtain())
+        except BaseException:
+            self._capacity.release()
+            raise
+        self._busy.add(slot)
+        try:
+            self._check_open()
+            result = await slot.run(request)
+        except asyncio.CancelledError:
+            # The capacity comes back when the slot does.
+            self._in_background(self._settle(slot, fresh=fresh))
+            raise
+        except BaseException:
+            slot.reusable = False
+            self._give_back(slot, fresh=fresh)
+            raise
+        if result.anomalies:
+            slot.reusable = False
+        self._give_back(slot, fresh=fresh)
+        return result
+
+    async def close(self) -> None:
+        """No slot is left, and no run under way: each raises SandboxError. Idempotent."""
+        self._closed = True
+        for slot in list(self._busy):
+            self._in_background(slot.close())
+        while self._idle:
+            self._in_background(self._close_idle(self._idle.popleft()))
+        # Whoever holds capacity has a slot, or one on its way, and closes it when it comes.
+        for _ in range(self._size):
+            await self._capacity.acquire()
+        for _ in range(self._size):
+            self._capacity.release()
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def _start(self) -> Slot:
+        self._check_open()
+        return await self._start_slot()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SandboxError("the slots have been closed")
+
+    async def _obtain(self) -> Slot:
+        """An idle slot, or one on its way, or a new one."""
+        while self._idle:
+            task = self._idle.popleft()
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if task.cancelled():
+                    # Not this call, but the pool that was closed.
+                    break
+                self._idle.append(task)
+                raise
+            except SandboxError:
+                # Its start failed while nobody waited; whether another does is to be seen.
+                continue
+        return await self._start()
+
+    def _give_back(self, slot: Slot, *, fresh: bool) -> None:
+        """The slot is idle again, or on its way out with another on its way in."""
+        self._busy.discard(slot)
+        if slot.reusable and slot.runs < self._recycle_after and not fresh and not self._closed:
+            self._idle.append(_ready(slot))
+        else:
+            self._in_background(slot.close())
+            if not fresh:
+                self._replace()
+        self._capacity.release()
+
+    async def _settle(self, slot: Slot, *, fresh: bool) -> None:
+        slot.reusable = await slot.settle() and slot.reusable
+        self._give_back(slot, fresh=fresh)
+
+    def _replace(self) -> None:
+        if self._closed:
+            return
+        task = asyncio.ensure_future(self._start())
+        # Retrieved here, so that a failure that nobody waits for is not reported as forgotten.
+        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        self._idle.append(task)
+
+    async def _close_idle(self, task: asyncio.Task[Slot]) -> None:
+        if not task.done():
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, SandboxError):
+            await (await task).close()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _ready(slot: Slot) -> asyncio.Task[Slot]:
+    """A finished wait for `slot`."""
+    future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+    future.set_result(slot)
+    return cast("asyncio.Task[Slot]", future)
+
+
+def check_isolation(level: Isolation, minimum: Isolation, reasons: tuple[str, ...]) -> None:
+    """Raises SandboxError where `level` is weaker than `minimum`, with the reasons."""
+    if LEVELS.index(level) < LEVELS.index(minimum):
+        raise SandboxError(
+            f"sandbox.minimum_isolation = {minimum!r} cannot be had here, only {level!r} ({'; '.join(reasons)})"
+        )
+
+
+def run_limits(limits: Limits) -> dict[str, float]:
+    """What a run's own process sets for itself."""
+    return {
+        "cpu": limits.cpu_seconds,
+        "memory": limits.memory_bytes,
+        "processes": limits.processes,
+        "disk": limits.disk_bytes,
+    }
+
+
+def channels_of(header: dict[str, Any], body: bytes) -> tuple[RunStatus, bytes, bytes, bytes]:
+    """Status, result channel, standard output and standard error of an answer."""
+    first = header["results"]
+    second = first + header["stdout"]
+    return header["status"], body[:first], body[first:second], body[second:]
+
+
+def _split_frames(raw: bytes, expected: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(frames, anomalies) of what came on a result channel, which may be anything."""
+    frames: list[str] = []
+    at = 0
+    while at < len(raw):
+        if len(frames) >= expected + _EXTRA_FRAMES:
+            return tuple(frames), ("too many frames",)
+        end = at + _FRAME_LENGTH.size
+        if end > len(raw):
+            return tuple(frames), ("a partial frame",)
+        end += _FRAME_LENGTH.unpack_from(raw, at)[0]
+        if end > len(raw):
+            return tuple(frames), ("a frame of wrong length",)
+        try:
+            frames.append(raw[at + _FRAME_LENGTH.size : end].decode())
+        except UnicodeDecodeError:
+            return tuple(frames), ("a frame that is no text",)
+        at = end
+    return tuple(frames), ()

@@ -1,0 +1,127 @@
+"""Which tests run: each says by its marks what it needs; what is missing skips it, or fails it where it is required.
+
+AGENT_RL_TESTS=quick (default) | all | full     how much is run (`pytest --all` is `all`)
+AGENT_RL_REQUIRE=docker,local,data              needs whose absence fails a test instead of skipping it
+AGENT_RL_DATA=FOLDER                            where the data sets are
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from agent_rl.config import SandboxConfig
+from agent_rl.errors import AgentRLError
+
+_SIZES = ("quick", "all", "full")
+_DATA_FILES = ("HumanEval.jsonl.gz", "gsm8k-train.jsonl.gz", "gsm8k-test.jsonl.gz")
+_skipped: Counter[str] = Counter()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the slow tests too (as AGENT_RL_TESTS=all)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _size(config) not in _SIZES:
+        raise pytest.UsageError(f"AGENT_RL_TESTS is one of {', '.join(_SIZES)}")
+    unknown = _required() - _NEEDS.keys()
+    if unknown:
+        raise pytest.UsageError(f"AGENT_RL_REQUIRE names {', '.join(sorted(unknown))}; known: {', '.join(_NEEDS)}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    size = _SIZES.index(_size(config))
+    named = any("::" in argument for argument in config.args)
+    for item in items:
+        if not named and item.get_closest_marker("full") and size < 2:
+            _skip(item, "only in `make full`, or AGENT_RL_TESTS=full")
+        elif not named and item.get_closest_marker("slow") and size < 1:
+            _skip(item, "slow: with --all, or in `make test`")
+
+
+def _skip(item: pytest.Item, reason: str) -> None:
+    item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test whose need is not met is skipped, or fails where the need is required; asked once per session."""
+    if any(mark.name == "skip" for mark in item.iter_markers()):
+        return
+    for need, (mark, missing) in _NEEDS.items():
+        if item.get_closest_marker(mark) is None:
+            continue
+        reason = missing()
+        if reason is None:
+            continue
+        if need in _required():
+            pytest.fail(f"AGENT_RL_REQUIRE names {need}, and it is missing: {reason}", pytrace=False)
+        pytest.skip(f"{need}: {reason}")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _skipped[report.longrepr[2].removeprefix("Skipped: ")] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was skipped and why, one line a reason."""
+    if _skipped:
+        terminalreporter.write_sep("-", "skipped, and why")
+        for reason, count in _skipped.most_common():
+            first = reason.strip().splitlines()[0]
+            terminalreporter.write_line(f"{count:4d}  {first[:150]}")
+
+
+def _size(config: pytest.Config) -> str:
+    if config.getoption("--all"):
+        return "all"
+    return os.environ.get("AGENT_RL_TESTS") or "quick"
+
+
+def _required() -> set[str]:
+    return {part for part in os.environ.get("AGENT_RL_REQUIRE", "").split(",") if part}
+
+
+@cache
+def _no_docker() -> str | None:
+    from agent_rl_sandboxes.docker import DockerProvider
+
+    return _unavailable(DockerProvider)
+
+
+@cache
+def _no_local() -> str | None:
+    from agent_rl_sandboxes.local import LocalProvider
+
+    return _unavailable(LocalProvider)
+
+
+def _unavailable(provider: type) -> str | None:
+    """Why the provider cannot be used; asked in an event loop of its own, outside any test's."""
+    try:
+        return asyncio.run(provider.available(SandboxConfig()))  # pyright: ignore[reportAttributeAccessIssue]
+    except AgentRLError as error:
+        return str(error)
+
+
+@cache
+def _no_data() -> str | None:
+    folder = os.environ.get("AGENT_RL_DATA")
+    if not folder:
+        return "AGENT_RL_DATA is not set: it names a folder with HumanEval and GSM8K"
+    absent = [name for name in _DATA_FILES if not (Path(folder) / name).is_file()]
+    return f"{folder} holds no {', '.join(absent)}" if absent else None
+
+
+_NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
+    "docker": ("docker", _no_docker),
+    "local": ("local_sandbox", _no_local),
+    "data": ("data", _no_data),
+}

@@ -1,0 +1,240 @@
+"""The Math environment: answers found and compared, rows read, tool episodes, generated arithmetic."""
+
+import gzip
+import itertools
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from agent_rl.contracts import Agent, Sandbox, Verifier
+from agent_rl.errors import ConfigError
+from agent_rl.rollouts.agent import ScriptedAgent
+from agent_rl.vocabulary import AnswerTests
+from agent_rl_envs import arithmetic
+from agent_rl_envs.answers import AnswerComparison, final_answer
+from agent_rl_envs.math import Math, MathConfig
+
+
+class NoVerifier(Verifier):
+    """Math compares answers itself: nothing here may be called."""
+
+    async def judge(self, task, submission):
+        raise AssertionError("not to be called")
+
+    async def run_visible(self, task, submission, sandbox=None):
+        raise AssertionError("not to be called")
+
+    async def prepare(self, task):
+        raise AssertionError("not to be called")
+
+
+class PythonInProcess(Sandbox):
+    """Evaluates `print(expression)`, and counts."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def exec(self, command, *, stdin=b"", timeout=60.0, environment=None):
+        raise AssertionError("not to be called")
+
+    async def python(self, code: str) -> str:
+        self.calls.append(code)
+        match = re.fullmatch(r"print\((\d+)\*(\d+)\)", code)
+        assert match is not None
+        return f"{int(match[1]) * int(match[2])}\n"
+
+    async def write_files(self, files):
+        raise AssertionError("not to be called")
+
+    async def read_file(self, path, *, max_bytes=1 << 20):
+        raise AssertionError("not to be called")
+
+    async def close(self):
+        pass
+
+
+class ToolUser(Agent):
+    """Calls the first tool with the product in the question, and repeats what it said."""
+
+    async def say(self, prompt):
+        raise AssertionError("not to be called")
+
+    async def run(self, prompt, tools, *, max_turns=8):
+        product = re.search(r"\d+\*\d+", prompt[0].content)
+        assert product is not None
+        return "#### " + await tools[0](f"print({product[0]})")
+
+
+def says(text: str) -> ScriptedAgent:
+    return ScriptedAgent(lambda messages: text)
+
+
+def math(**options) -> Math:
+    return Math(MathConfig(**options), NoVerifier())
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    comparison = AnswerComparison()
+    yield comparison
+    comparison.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("so it is 6*7 = 42\n#### 42", "42"),
+        ("#### 1\nno, wait\n#### 2", "2"),
+        (r"thus \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"#### 3 and then \boxed{4}", "4"),
+        (r"\boxed{4} and then" + "\n#### 3", "3"),
+        ("#### $5$.", "5"),
+        ("forty-two", None),
+        ("####", None),
+        (r"\boxed{1", None),
+        (r"#### 1}, \boxed{2}, \boxed{3", None),
+        ("#### " + "9" * 201, None),
+    ],
+)
+def test_the_final_answer_is_what_stands_last_after_hashes_or_in_a_box(reply, answer):
+    assert final_answer(reply) == answer
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "outcome"),
+    [
+        ("42", "42.0", "equal"),
+        ("1,234", "1234", "equal"),
+        ("42", "43", "different"),
+        ("0.5", r"\frac{1}{2}", "equal"),
+        (r"x^2 + 2x + 1", "(x+1)^2", "equal"),
+        (r"x^2 + 2x + 1", "(x-1)^2", "different"),
+        ("18", "$18", "equal"),
+        ("18", r"18, 19", "different"),
+        ("18", r"18 \text{ or } 19", "different"),
+        ("18", "__import__('os').abort()", "different"),
+    ],
+)
+def test_answers_are_compared_as_numbers_and_as_expressions(comparison, expected, answer, outcome):
+    assert comparison.compare(expected, answer) == outcome
+
+
+def test_an_answer_that_would_never_be_evaluated_is_a_timeout_and_the_next_one_is_compared(comparison, monkeypatch):
+    monkeypatch.setattr("agent_rl_envs.answers.COMPARISON_SECONDS", 1)
+    assert comparison.compare("7", "9^{9^{9^{9^{9}}}} - 1/3 + 12345678^{12345678}") in ("timeout", "different")
+    assert comparison.compare("7", "14/2") == "equal"
+
+
+async def test_generated_arithmetic_has_disjoint_splits_and_right_answers():
+    environment = math(train_tasks=300, test_tasks=60)
+    train, test = await environment.load("train"), await environment.load("test")
+    assert (len(train), len(test)) == (300, 60)
+    assert not {t.prompt[0].content for t in train} & {t.prompt[0].content for t in test}
+    for task in test:
+        expression = re.match(r"Compute ([\d+*-]+)\.", task.prompt[0].content)
+        assert expression is not None
+        assert isinstance(task.tests, AnswerTests)
+        assert int(task.tests.answer) == eval(expression[1])
+    assert [t.hash for t in await environment.load("test")] == [t.hash for t in test]
+    with pytest.raises(ConfigError, match=r"splits train and test .did you mean 'train'"):
+        await environment.load("trian")
+
+
+async def test_too_many_tasks_for_the_expressions_there_are_is_the_users_mistake():
+    # Two numbers of 2 to 9 and three signs: 8 * 8 * 3 = 192 expressions.
+    with pytest.raises(ConfigError, match="train_tasks: there are too few different expressions"):
+        await math(operands=2, largest=9, train_tasks=193).load("train")
+
+
+async def test_references_pass_and_other_replies_do_not():
+    environment = math(test_tasks=5)
+    for task in await environment.load("test"):
+        assert task.reference is not None
+        sandbox = PythonInProcess()
+        assert (await environment.rollout(task, says(task.reference), sandbox)).status == "passed"
+        assert (await environment.rollout(task, says(""), sandbox)).status == "invalid_submission"
+        assert (await environment.rollout(task, says("#### 0.125"), sandbox)).status == "failed"
+
+
+async def test_with_the_tool_the_agent_may_run_programs_in_its_sandbox():
+    environment = math(tool="python", operands=2)
+    task = next(t for t in await environment.load("test") if "*" in t.prompt[0].content)
+    assert task.sandbox is not None
+    sandbox = PythonInProcess()
+    verdict = await environment.rollout(task, ToolUser(), sandbox)
+    assert verdict.passed
+    assert len(sandbox.calls) == 1
+
+
+def test_demonstrations_are_of_mixed_quality_and_of_training_expressions_only():
+    shown = list(itertools.islice(math(tool="python").demonstrations(0), 400))
+    kinds = Counter(len(conversation) for conversation in shown)
+    assert set(kinds) == {2, 4}
+    assert kinds[4] == pytest.approx(200, abs=50)  # half use the tool; 5 standard deviations of binomial(400, 1/2)
+    for conversation in shown:
+        expression = re.match(r"Compute ([\d+*-]+)\.", conversation[0].content)
+        assert expression is not None
+        assert arithmetic.split_of(expression[1]) == "train"
+        if len(conversation) == 4:
+            assert conversation[1].tool_calls[0].arguments == {"code": f"print({expression[1]})"}
+            assert conversation[2].content == f"{eval(expression[1])}\n"
+    assert shown == list(itertools.islice(math(tool="python").demonstrations(0), 400))
+
+
+def write_rows(path: Path, rows: list[object]) -> Path:
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", ["test.jsonl", "test.jsonl.gz"])
+async def test_rows_come_from_a_file_per_split(tmp_path, name):
+    write_rows(tmp_path / name, [{"question": "6*7?", "answer": "6*7=42\n#### 42"}, {"question": "q", "answer": "x+1"}])
+    tasks = await math(dataset=str(tmp_path / name.replace("test", "{split}"))).load("test")
+    assert [t.tests for t in tasks] == [AnswerTests("42"), AnswerTests("x+1")]
+    assert [t.reference for t in tasks] == ["6*7=42\n#### 42", "#### x+1"]
+    with pytest.raises(ConfigError, match=r"dataset: there is no file .*train\.jsonl"):
+        await math(dataset=str(tmp_path / name.replace("test", "{split}"))).load("train")
+
+
+async def test_rows_come_from_parquet(tmp_path):
+    from datasets import Dataset
+
+    path = tmp_path / "rows.parquet"
+    Dataset.from_list([{"question": "6*7?", "answer": "#### 42"}]).to_parquet(str(path))
+    (task,) = await math(dataset=str(path)).load("test")
+    assert task.tests == AnswerTests("42")
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("{", "line 2: no JSON"),
+        ({"question": "q"}, "line 2: 'answer' is missing"),
+        ({"question": 3, "answer": "a"}, "line 2: 'question' is no text"),
+        ({"question": "q", "answer": " "}, "line 2: 'answer' is no text that says anything"),
+        ([1], "line 2: expected an object with question and answer, got list"),
+    ],
+)
+async def test_a_malformed_row_is_named_by_file_and_line(tmp_path, bad, message):
+    path = write_rows(tmp_path / "rows.jsonl", [{"question": "q", "answer": "1"}, bad])
+    with pytest.raises(ConfigError, match=f"rows.jsonl, {message}"):
+        await math(dataset=str(path)).load("test")
+
+
+@pytest.mark.data
+async def test_gold_passes_all_rows_of_gsm8k_and_empty_none():
+    path = Path(os.environ["AGENT_RL_DATA"]) / "gsm8k-test.jsonl.gz"
+    environment = math(dataset=str(path))
+    tasks = await environment.load("test")
+    assert len(tasks) == 1319
+    gold = [await environment.compare(task, task.reference or "") for task in tasks]
+    assert sum(verdict.passed for verdict in gold) == 1319
+    assert not any([(await environment.compare(task, "")).passed for task in tasks])

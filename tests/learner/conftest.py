@@ -1,0 +1,86 @@
+"""Tiny models and batches for the learner's tests."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from agent_rl.contracts import Batch, PackedGroup, Row
+
+VOCABULARY = 40
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.2,
+}
+ModelMaker = Callable[[str], PreTrainedModel]
+
+
+def build_model(architecture: str) -> PreTrainedModel:
+    """A model in float64 with random weights: "llama", "llama-gqa" (4 heads, 2 of keys) or "qwen3" (the same)."""
+    torch.manual_seed(1)
+    match architecture:
+        case "llama":
+            model = LlamaForCausalLM(LlamaConfig(**SHAPE, num_key_value_heads=4, tie_word_embeddings=True))
+        case "llama-gqa":
+            model = LlamaForCausalLM(LlamaConfig(**SHAPE, num_key_value_heads=2, tie_word_embeddings=False))
+        case "qwen3":
+            model = Qwen3ForCausalLM(Qwen3Config(**SHAPE, num_key_value_heads=2, tie_word_embeddings=True))
+        case _:
+            raise ValueError(architecture)
+    return model.double().eval()
+
+
+def random_batch(seed: int, *, groups: int = 3, rows: int = 5, step: int = 1) -> Batch:
+    """Groups with prefixes and rows of random lengths; observations in the middle of rows are not trained."""
+    draw = random.Random(seed)
+    packed: list[PackedGroup] = []
+    for _ in range(groups):
+        prefix = [draw.randrange(VOCABULARY) for _ in range(draw.randint(1, 9))]
+        packed.append(PackedGroup(prefix, [_row(draw) for _ in range(rows)]))
+    return Batch(step, packed)
+
+
+def _row(draw: random.Random) -> Row:
+    length = draw.randint(1, 14)
+    mask = [draw.random() < 0.7 for _ in range(length)]
+    mask[draw.randrange(length)] = True
+    return Row(
+        token_ids=[draw.randrange(VOCABULARY) for _ in range(length)],
+        loss_mask=mask,
+        logprobs=[draw.uniform(-6, -1) if trained else 0.0 for trained in mask],
+        versions=[0] * length,
+        advantage=1.0,
+        weight=draw.choice([-1.0, -0.5, 0.25, 3.0]) / 15,
+    )
+
+
+@pytest.fixture
+def make_model() -> ModelMaker:
+    return build_model
+
+
+@pytest.fixture
+def model_path(tmp_path: Path) -> str:
+    """A folder with the Llama in float32."""
+    build_model("llama").float().save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_torch() -> Iterator[None]:
+    """accelerate keeps the precision of its first use for the process, and deterministic mode is one for all."""
+    yield
+    AcceleratorState._reset_state(True)
+    torch.use_deterministic_algorithms(False)

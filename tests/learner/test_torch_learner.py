@@ -1,0 +1,222 @@
+"""`TorchLearner`: steps, publishing, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from transformers import AutoModelForCausalLM
+
+from agent_rl.config import Optimizer
+from agent_rl.contracts import Batch, PackedGroup
+from agent_rl.errors import ConfigError, LearnerError
+from agent_rl.learner import torch_learner
+from agent_rl.learner.torch_learner import TorchLearner, learning_rate
+from agent_rl.runtime.weights import SharedMemoryReceiver
+
+from .conftest import random_batch
+
+OPTIMIZER = Optimizer(learning_rate=1e-2, weight_decay=0.1)
+
+
+def learner(path: str, **options: object) -> TorchLearner:
+    return TorchLearner(path, optimizer=OPTIMIZER, device="cpu", **options)  # type: ignore[arg-type]
+
+
+async def weights(of: TorchLearner) -> dict[str, torch.Tensor]:
+    manifest = await of.publish(of.version)
+    return SharedMemoryReceiver().load(manifest)
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+async def with_own_logprobs(of: TorchLearner, batch: Batch) -> Batch:
+    """The batch as the learner's own policy would have sampled it."""
+    found = await of.logprobs(batch)
+    groups = [
+        PackedGroup(g.prefix_ids, [dataclasses.replace(r, logprobs=p) for r, p in zip(g.rows, own, strict=True)])
+        for g, own in zip(batch.groups, found, strict=True)
+    ]
+    return Batch(batch.step, groups)
+
+
+async def test_logprobs_equal_a_plain_forward_pass(model_path: str) -> None:
+    batch = random_batch(1)
+    found = await learner(model_path, temperature=0.8).logprobs(batch)
+    model = AutoModelForCausalLM.from_pretrained(model_path)
+    assert [[len(r.token_ids) for r in g.rows] for g in batch.groups] == [[len(r) for r in g] for g in found]
+    for group, own in zip(batch.groups, found, strict=True):
+        for row, values in zip(group.rows, own, strict=True):
+            ids = torch.tensor([[*group.prefix_ids, *row.token_ids]])
+            with torch.no_grad():
+                logits = model(input_ids=ids).logits[0, len(group.prefix_ids) - 1 : -1] / 0.8
+            expected = logits.log_softmax(-1).gather(-1, torch.tensor(row.token_ids)[:, None]).squeeze(-1)
+            torch.testing.assert_close(torch.tensor(values), expected, rtol=0, atol=1e-4)
+
+
+async def test_an_on_policy_step_reports_ratios_of_one(model_path: str) -> None:
+    one = learner(model_path, version=4)
+    batch = await with_own_logprobs(one, random_batch(2, step=9))
+    report = await one.step(batch)
+    assert (report.step, report.version, report.trained_tokens) == (9, 5, batch.trained_tokens)
+    assert report.mean_ratio == pytest.approx(1.0, abs=1e-4)
+    assert report.max_ratio == pytest.approx(1.0, abs=1e-4)
+    assert report.mismatch == pytest.approx(0.0, abs=1e-4)
+    assert report.truncated_share == 0
+    assert report.learning_rate == OPTIMIZER.learning_rate
+    assert report.gradient_norm > 0
+    trained = [p for g in batch.groups for r in g.rows for p, m in zip(r.logprobs, r.loss_mask, strict=True) if m]
+    assert report.entropy == pytest.approx(-sum(trained) / len(trained), rel=1e-5)
+
+
+async def test_steps_make_rewarded_tokens_likelier(model_path: str) -> None:
+    one = learner(model_path)
+    batch = random_batch(3, groups=2, rows=2)
+    up = [PackedGroup(g.prefix_ids, [dataclasses.replace(r, weight=0.1) for r in g.rows]) for g in batch.groups]
+
+    async def likelihood() -> float:
+        found = await one.logprobs(Batch(1, up))
+        return sum(p * m for g, fs in zip(up, found, strict=True) for r, f in zip(g.rows, fs, strict=True)
+                   for p, m in zip(f, r.loss_mask, strict=True))  # fmt: skip
+
+    before = await likelihood()
+    for _ in range(5):
+        await one.step(await with_own_logprobs(one, Batch(1, up)))
+    assert await likelihood() > before + 1
+
+
+async def test_a_batch_without_groups_is_a_version_but_no_step(model_path: str) -> None:
+    one = learner(model_path)
+    await one.step(random_batch(1))  # so that there is momentum that an update would go on with
+    before = await weights(one)
+    report = await one.step(Batch(2, ()))
+    assert (report.version, one.version) == (2, 2)
+    assert (report.loss, report.gradient_norm, report.trained_tokens) == (0.0, 0.0, 0)
+    assert_equal(await weights(one), before)
+
+
+async def test_a_gradient_that_is_not_finite_is_refused(model_path: str) -> None:
+    one = learner(model_path)
+    before = await weights(one)
+    batch = random_batch(1)
+    first = batch.groups[0].rows[0]
+    broken = PackedGroup(batch.groups[0].prefix_ids, [dataclasses.replace(first, weight=math.nan)])
+    with pytest.raises(LearnerError, match="the gradient's norm is nan: no step is taken"):
+        await one.step(Batch(1, [broken]))
+    assert one.version == 0
+    assert_equal(await weights(one), before)
+    assert (await one.step(batch)).version == 1
+
+
+async def test_published_weights_are_those_that_the_policy_needs(model_path: str) -> None:
+    one = learner(model_path)
+    await one.step(random_batch(1))
+    found = await weights(one)
+    names = {name for name, _ in AutoModelForCausalLM.from_pretrained(model_path).named_parameters()}
+    assert found.keys() == names
+    assert all(tensor.dtype == torch.float32 for tensor in found.values())
+    with pytest.raises(LearnerError, match="version 7 was to be published, but the weights are of version 1"):
+        await one.publish(7)
+    await one.close()
+    await one.close()
+
+
+async def test_a_loaded_learner_goes_on_bit_for_bit(model_path: str, tmp_path: Path) -> None:
+    one = learner(model_path, seed=1)
+    for step in range(3):
+        await one.step(random_batch(step))
+    await one.save(str(tmp_path / "saved"))
+    random_after_save = torch.rand(3)
+    two = learner(model_path, seed=2)
+    await two.load(str(tmp_path / "saved"))
+    assert torch.equal(torch.rand(3), random_after_save)
+    assert two.version == 3
+    for step in range(3, 5):
+        first, second = await one.step(random_batch(step)), await two.step(random_batch(step))
+        assert dataclasses.replace(first, seconds=0) == dataclasses.replace(second, seconds=0)
+    assert_equal(await weights(one), await weights(two))
+
+
+async def test_a_checkpoint_is_a_model_of_transformers(model_path: str, tmp_path: Path) -> None:
+    (Path(model_path) / "tokenizer.json").write_text('{"any": "bytes"}')
+    one = learner(model_path)
+    await one.step(random_batch(1))
+    path = tmp_path / "checkpoints" / "step-1"
+    await one.save(str(path))
+    assert (path / "tokenizer.json").read_text() == '{"any": "bytes"}'
+    assert json.loads((path / "learner.json").read_text()) == {"schema_version": 1, "version": 1, "updates": 1}
+    loaded = dict(AutoModelForCausalLM.from_pretrained(path).named_parameters())
+    assert_equal({name: p.detach() for name, p in loaded.items()}, await weights(one))
+    assert loaded.keys() == (await weights(one)).keys()
+
+
+async def test_saving_replaces_all_or_nothing(model_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "saved"
+    one = learner(model_path)
+    await one.save(str(path))
+    await one.step(random_batch(1))
+
+    def full_disk(*args: object, **kwargs: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_learner.torch, "save", full_disk)
+        with pytest.raises(OSError, match="no space left"):
+            await one.save(str(path))
+    assert json.loads((path / "learner.json").read_text())["version"] == 0
+    await one.save(str(path))
+    assert json.loads((path / "learner.json").read_text())["version"] == 1
+    assert [p.name for p in tmp_path.iterdir() if p.name != "model"] == ["saved"]
+
+
+async def test_what_is_no_checkpoint_is_refused(model_path: str, tmp_path: Path) -> None:
+    one = learner(model_path)
+    with pytest.raises(ConfigError, match="is no checkpoint of a learner"):
+        await one.load(str(tmp_path))
+    await one.save(str(tmp_path / "saved"))
+    (tmp_path / "saved" / "learner.json").write_text('{"schema_version": 99}')
+    with pytest.raises(ConfigError, match="was written by another version of agent-rl"):
+        await one.load(str(tmp_path / "saved"))
+    with pytest.raises(ConfigError, match="there is no folder"):
+        learner(str(tmp_path / "nowhere"))
+
+
+async def test_deterministic_steps_are_bit_equal(model_path: str) -> None:
+    runs: list[dict[str, torch.Tensor]] = []
+    for _ in range(2):
+        one = learner(model_path, deterministic=True)
+        assert torch.are_deterministic_algorithms_enabled()
+        for step in range(3):
+            await one.step(random_batch(step))
+        runs.append(await weights(one))
+    assert_equal(*runs)
+
+
+async def test_half_precision_is_near(model_path: str) -> None:
+    batch = random_batch(1)
+    exact = await learner(model_path).logprobs(batch)
+
+    AcceleratorState._reset_state(True)
+    near = await learner(model_path, precision="bfloat16").logprobs(batch)
+    flat = [[p for g in found for r in g for p in r] for found in (exact, near)]
+    differences = [abs(a - b) for a, b in zip(*flat, strict=True)]
+    assert 0 < max(differences) < 0.3
+
+
+def test_an_unusable_device_is_refused(model_path: str) -> None:
+    with pytest.raises(ConfigError, match=r"learner\.device: the device 'nonsense' cannot be used"):
+        TorchLearner(model_path, optimizer=OPTIMIZER, device="nonsense")
+
+
+def test_the_learning_rate_rises_over_the_warmup() -> None:
+    settings = Optimizer(learning_rate=0.4, warmup_steps=4)
+    assert [learning_rate(settings, step) for step in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+    assert learning_rate(Optimizer(learning_rate=0.4), 0) == 0.4

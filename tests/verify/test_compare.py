@@ -1,0 +1,78 @@
+import math
+from typing import Any
+
+import pytest
+
+from agent_rl.verify.canonical import Record, decode, encode
+from agent_rl.verify.compare import equal
+from agent_rl.vocabulary.task import Comparison
+
+NAN = math.nan
+
+CASES: list[tuple[Comparison, Any, Any, bool]] = [
+    ("python", 1, 1.0, True),
+    ("python", 1, True, True),
+    ("python", [1], (1,), False),
+    ("python", NAN, NAN, False),
+    ("python", -0.0, 0.0, True),
+    ("python", {"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
+    ("python", "1", 1, False),
+    ("exact", 1, 1.0, False),
+    ("exact", 1, True, False),
+    ("exact", [1], (1,), False),
+    ("exact", [NAN], [NAN], True),
+    ("exact", -0.0, 0.0, False),
+    ("exact", {"a": 1, "b": (2,)}, {"b": (2,), "a": 1}, True),
+    ("exact", {1: "a"}, {True: "a"}, False),
+    ("exact", {1, 2}, frozenset({1, 2}), False),
+    ("exact", Record("P", (("x", 1),)), Record("P", (("x", 1),)), True),
+    ("exact", Record("P", (("x", 1),)), Record("P", (("x", 1.0),)), False),
+    ("float", 1.0 + 1e-7, 1.0, True),  # 1e-7 <= 1e-6 absolute
+    ("float", 1e9 + 100, 1e9, True),  # 100 / 1e9 = 1e-7 relative
+    ("float", 1.0 + 1e-5, 1.0, False),
+    ("float", [1, (2.0000001, "a")], [1.0, (2, "a")], True),
+    ("float", [1, 2], (1, 2), False),
+    ("float", [1], [1, 1], False),
+    ("float", {"a": 0.1 + 0.2}, {"a": 0.3}, True),
+    ("float", {"a": 1}, {"b": 1}, False),
+    ("float", {0.1 + 0.2, 1.0}, {0.3, 1.0}, True),
+    ("float", {1.0}, {1.0, 2.0}, False),
+    ("float", {"a", 1.0}, {"b", 1.0}, False),
+    ("float", math.inf, math.inf, True),
+    ("float", math.inf, 1e308, False),
+    ("float", NAN, NAN, True),
+    ("float", NAN, 1.0, False),
+    ("float", 10**400, 10**400, True),
+    ("float", 10**400, 1.0, False),  # beyond a float's range
+    ("float", 1 + 1e-9j, 1, True),
+    ("float", "1.0", 1.0, False),
+    ("tokens", " a  b\n", "a b", True),
+    ("tokens", "ab", "a b", False),
+    ("tokens", 1, 1, False),
+    ("any_order", [3, 1.0, 2], [1, 2, 3], True),
+    ("any_order", [1, 1, 2], [1, 2, 2], False),
+    ("any_order", [[1], {"a": 2}], [{"a": 2}, [1]], True),
+    ("any_order", (1, 2), [2, 1], False),
+    ("any_order", [True, "1"], ["1", 1], True),
+    ("any_order", [[1, 2]], [[2, 1]], False),
+    ("any_order", {1, 2}, {2, 1}, True),
+    ("any_order", 5, 5.0, False),
+]
+
+
+@pytest.mark.parametrize(("comparison", "actual", "expected", "verdict"), CASES)
+def test_policies(comparison: Comparison, actual: Any, expected: Any, verdict: bool) -> None:
+    # Through the canonical form, as in judging: no object is then the same on both sides.
+    assert equal(decode(encode(actual)), decode(encode(expected)), comparison) is verdict
+    assert equal(decode(encode(expected)), decode(encode(actual)), comparison) is verdict
+
+
+def test_tolerance_is_the_tests_own() -> None:
+    assert equal(1.05, 1.0, "float", 0.1)
+    assert not equal(1.05, 1.0, "float", 0.01)
+
+
+def test_hostile_hashes_do_not_slow_any_order() -> None:
+    # All have hash 0. Equal multisets of 50,000 in opposite order; by hashing this would take 10**9 steps.
+    values = [k * (2**61 - 1) for k in range(50_000)]
+    assert equal(values, values[::-1], "any_order")
