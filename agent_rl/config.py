@@ -165,7 +165,7 @@ class SandboxConfig(Section):
     slots: Positive = 2
     minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
-    retries: int = Field(2, ge=0)
+    retries: int = Field(default=2, ge=0)
 
 
 class Evaluation(Section):

@@ -30,10 +30,12 @@ def say(text: str) -> None:
     print(f"==> {text}", flush=True)
 
 
-def pip(*arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-    """pip of this environment; with `quiet` its output is kept from the terminal."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    return subprocess.run(command, text=True, capture_output=quiet, check=False)
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+
+
+def pip(*arguments: str) -> bool:
+    """Whether pip of this environment did what it was asked; its progress is shown."""
+    return subprocess.run([*PIP, *arguments], check=False).returncode == 0
 
 
 def stamp() -> dict[str, str]:
@@ -61,11 +63,16 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def installed_torch() -> str | None:
-    """The version of the torch that this Python imports; None where it has none."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import torch; print(torch.__version__)"], text=True, capture_output=True, check=False
-    )
+    """The version of the torch that this Python has; None where it has none."""
+    # In a process of its own: what pip has just installed is not in this one's caches.
+    program = "from importlib.metadata import version; print(version('torch'))"
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def works() -> bool:
+    """Whether torch and the command line can be imported."""
+    return subprocess.run([sys.executable, "-c", "import torch, agent_rl.cli"], check=False).returncode == 0
 
 
 def has_gpu() -> bool:
@@ -78,7 +85,7 @@ def has_gpu() -> bool:
 
 def configured_cpu_build(minimum: tuple[int, ...]) -> str | None:
     """The newest version that pip's configured indexes and links have as a CPU build (`2.13.0+cpu`); None for none."""
-    listed = pip("index", "versions", "torch", quiet=True).stdout
+    listed = subprocess.run([*PIP, "index", "versions", "torch"], text=True, capture_output=True, check=False).stdout
     match = re.search(r"Available versions: (.*)", listed)
     versions = [v.strip() for v in match[1].split(",")] if match else []
     builds = [v for v in versions if v.endswith("+cpu") and numbers(v) >= minimum]
@@ -97,25 +104,25 @@ def install_torch() -> bool:
     alone = ("install", "--no-deps")
     if has_gpu():
         say(f"an NVIDIA GPU answers: installing the GPU build of {requirement} (some GB)")
-        return pip("install", requirement).returncode == 0
+        return pip("install", requirement)
     index = os.environ.get("TORCH_INDEX_URL")
     if index:
         say(f"installing {requirement} from TORCH_INDEX_URL, {index}")
-        return pip(*alone, "--index-url", index, requirement).returncode == 0
+        return pip(*alone, "--index-url", index, requirement)
     build = configured_cpu_build(minimum)
     if build is not None:
         say(f"no GPU: installing the CPU build torch {build}, which pip is configured to find (about 0.2 GB)")
-        return pip(*alone, f"torch=={build}").returncode == 0
+        return pip(*alone, f"torch=={build}")
     if platform.system() == "Linux":
         say(f"no GPU: looking for a CPU build of {requirement} in {CPU_INDEX} (about 0.2 GB)")
         patience = ("--timeout", "15", "--retries", "1")
-        if pip(*alone, *patience, "--index-url", CPU_INDEX, requirement).returncode == 0:
+        if pip(*alone, *patience, "--index-url", CPU_INDEX, requirement):
             return True
         say("that index cannot be reached, or has none for this Python: falling back on the ordinary index")
         if platform.machine() == "x86_64":
             say("its build brings CUDA libraries that this machine cannot use: about 3 GB to download, 7 GB on disk")
             say("(to avoid this, interrupt now and set TORCH_INDEX_URL to an index with CPU builds)")
-    return pip("install", requirement).returncode == 0
+    return pip("install", requirement)
 
 
 def install_project() -> bool:
@@ -124,7 +131,13 @@ def install_project() -> bool:
     constraints = Path(sys.prefix) / "agent-rl-constraints.txt"
     constraints.write_text(f"torch=={torch}\n")
     say(f"installing agent-rl and what it needs, with torch {torch} (about 0.3 GB)")
-    return pip("install", "--constraint", str(constraints), "--editable", f"{ROOT}[{EXTRAS}]").returncode == 0
+    command = [*PIP, "install", "--constraint", str(constraints), "--editable", f"{ROOT}[{EXTRAS}]"]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as installing:
+        assert installing.stdout is not None
+        for line in installing.stdout:
+            if not line.startswith("Requirement already satisfied"):
+                print(line, end="", flush=True)
+    return installing.returncode == 0
 
 
 def failed(what: str) -> int:
@@ -146,6 +159,8 @@ def main() -> int:
         return failed("torch")
     if not install_project():
         return failed("agent-rl")
+    if not works():
+        return failed("a torch that can be imported")
     STAMP.write_text(json.dumps(stamp()))
     say("installed; `source .venv/bin/activate` puts agent-rl on your path")
     return 0

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if need in _required():
             pytest.fail(f"AGENT_RL_REQUIRE names {need}, and it is missing: {reason}", pytrace=False)
         pytest.skip(f"{need}: {reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A test of a required need that skips itself fails too: it could not run."""
+    report: pytest.TestReport = yield
+    if report.skipped and not hasattr(report, "wasxfail") and not item.get_closest_marker("skip"):
+        for need, (mark, _) in _NEEDS.items():
+            if need in _required() and item.get_closest_marker(mark):
+                reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+                report.outcome = "failed"
+                report.longrepr = f"AGENT_RL_REQUIRE names {need}, and this test could not run: {reason}"
+    return report
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -77,13 +77,16 @@ def eval_command(
     from rich.console import Console
 
     from agent_rl.cli.running import run
-    from agent_rl.cli.tables import evaluation_table
+    from agent_rl.cli.tables import counts, evaluation_table
     from agent_rl.evaluation.session import run_plan
 
     resolved = _configuration(config, env, option, sandbox, settings)
     plan = _plan(resolved, config is not None, policy, split, tasks, samples, k, greedy, temperature, max_tokens, seed)
     rows = run(run_plan(resolved, plan))
-    Console(highlight=False).print(evaluation_table(rows))
+    console = Console(highlight=False)
+    console.print(evaluation_table(rows))
+    for line in counts(rows):
+        console.print(line, markup=False)
     write_json(json_file, [row.to_json() for row in rows])
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from agent_rl.evaluation import Estimate, EvalRow
 
 
+def _table() -> Table:
+    title = "Held-out tasks, per episode (95 % intervals over tasks)"
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+
+
 def before_and_after(rows: Sequence[EvalRow]) -> Table:
     """The first and the last row of each environment, side by side, with 95 % intervals and the difference."""
-    table = Table(title="Held-out tasks, per episode (95 % intervals over tasks)", title_justify="left")
+    table = _table()
     for heading in ("environment", "measure", "before", "after", "change"):
         table.add_column(heading, justify="right" if heading == "change" else "left", no_wrap=True)
     for name, (first, last) in first_and_last(rows).items():
@@ -26,24 +32,26 @@ def before_and_after(rows: Sequence[EvalRow]) -> Table:
 
 def evaluation_table(rows: Sequence[EvalRow]) -> Table:
     """One line per measure of each row."""
-    table = Table(title="Held-out tasks, per episode (95 % intervals over tasks)", title_justify="left")
+    table = _table()
     for heading in ("environment", "split", "measure", "value", "samples", "left out"):
         table.add_column(heading, no_wrap=True)
     for row in rows:
         where = (row.environment, row.split)
-        counts = (f"{row.num_tasks} x {row.num_samples}", str(row.num_excluded))
+        size = (f"{row.num_tasks} x {row.num_samples}", str(row.num_excluded))
         for measure, estimate, _ in measures(row, row):
-            table.add_row(*where, measure, str(estimate) + _count(row, measure, estimate), *counts)
-            where = counts = ("", "")
+            table.add_row(*where, measure, str(estimate), *size)
+            where = size = ("", "")
         table.add_section()
     return table
 
 
-def _count(row: EvalRow, measure: str, estimate: Estimate) -> str:
-    """How many tasks passed, where each had one rollout and none was excluded."""
-    if measure != "pass@1" or row.num_samples != 1 or row.num_excluded:
-        return ""
-    return f" ({round(estimate.value * row.num_tasks)} of {row.num_tasks})"
+def counts(rows: Sequence[EvalRow]) -> list[str]:
+    """A line for each row whose tasks had one rollout each, none of them left out: how many passed."""
+    return [
+        f"{row.environment}, {row.split}: {round(row.pass_at_k[1].value * row.num_tasks)} of {row.num_tasks} passed"
+        for row in rows
+        if row.num_samples == 1 and row.num_excluded == 0 and 1 in row.pass_at_k
+    ]
 
 
 def first_and_last(rows: Sequence[EvalRow]) -> dict[str, tuple[EvalRow, EvalRow]]:

@@ -89,7 +89,7 @@ async def validate(
             if splits is not None or error.key != "split":
                 raise
             say(f"there is no split {split}")
-    if not loaded:
+    if not loaded or not any(loaded.values()):
         raise ConfigError("neither train nor test can be loaded: name the splits with --split", key="--split")
     slots = asyncio.Semaphore(concurrency)
     reports: list[SplitReport] = []

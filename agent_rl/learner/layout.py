@@ -56,6 +56,11 @@ class Layout:
     """Padded tokens of every bucket in order: prefix, rows, prefix, rows, ..."""
 
     @property
+    def padded(self) -> bool:
+        """Whether there is any padding: without it the padded stream is the stream."""
+        return len(self.pad) > len(self.unpad)
+
+    @property
     def longest(self) -> int:
         """The most keys that any query attends to."""
         return max(b.prefix + b.length for p, rows in self.groups for b in ((p, *rows) if p else rows))
@@ -120,19 +125,33 @@ def _mask(prefix: int, length: int, device: torch.device, dtype: torch.dtype) ->
     return mask.triu_(prefix + 1)
 
 
-class _Rearrange(torch.autograd.Function):
-    """x[index] along dimension 0, whose gradient is taken back by `inverse`: exact where what `inverse` leaves out
-    (padding) has no gradient, and far quicker than adding up into an index."""
+class _Pad(torch.autograd.Function):
+    """x [T, ...] as the padded stream. Padding takes no part in what is read, so that only real places have a gradient:
+    it is gathered, which is far quicker than adding up into an index."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse)
-        return x.index_select(0, index)
+    def forward(ctx: Any, x: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return x.index_select(0, layout.pad)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (inverse,) = ctx.saved_tensors
-        return grads[0].index_select(0, inverse), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0].index_select(0, ctx.layout.unpad), None
+
+
+class _Unpad(torch.autograd.Function):
+    """The stream [T, ...] out of the padded stream, whose padding gets a gradient of zero."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return padded.index_select(0, layout.unpad)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        layout: Layout = ctx.layout
+        result = grads[0].new_zeros((len(layout.pad), *grads[0].shape[1:]))
+        return result.index_copy_(0, layout.unpad, grads[0]), None
 
 
 def shared_prefix_attention(
@@ -155,8 +174,9 @@ def shared_prefix_attention(
     repeat = query.shape[1] // key.shape[1]
     with torch.autocast(query.device.type, enabled=False):
         parts = [_to_parts(x, layout, r) for x, r in ((query, 1), (key, repeat), (value, repeat))]
-        padded = torch.cat(_attend_all(layout, zip(*parts, strict=True), scaling))
-        flat = _Rearrange.apply(padded, layout.unpad, layout.pad)
+        flat = torch.cat(_attend_all(layout, zip(*parts, strict=True), scaling))
+        if layout.padded:
+            flat = _Unpad.apply(flat, layout)
     return flat.to(query.dtype)[None], None
 
 
@@ -184,10 +204,11 @@ def _to_parts(x: Tensor, layout: Layout, repeat: int) -> tuple[Tensor, ...]:
     flat = x[0].transpose(0, 1)
     if flat.device.type == "cpu" and flat.dtype == torch.bfloat16:
         flat = flat.float()
-    padded = _Rearrange.apply(flat, layout.pad, layout.unpad)
+    if layout.padded:
+        flat = _Pad.apply(flat, layout)
     if repeat > 1:
-        padded = padded.repeat_interleave(repeat, dim=1)
-    return padded.split(layout.sizes)
+        flat = flat.repeat_interleave(repeat, dim=1)
+    return flat.split(layout.sizes)
 
 
 def _after(prefix: Tensor | None, x: Tensor, bucket: Bucket) -> Tensor:

@@ -6,14 +6,17 @@ since it needs torch and all cores, and the process that asks for it has neither
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -41,13 +44,24 @@ def prepare_model(config: RunConfig, cache: Path, say: Say = print) -> Path:
     if config.model.path is not None and config.model.warm_start is None:
         return model_folder(config.model.path)
     folder = cache / f"model-{cache_key(config)}"
-    if folder.is_dir():
-        say(f"starting model: {folder} (made before)")
-        return folder
-    say(f"starting model: making {folder}")
     cache.mkdir(parents=True, exist_ok=True)
-    _in_child(config, folder)
+    with _locked(cache / f".{folder.name}.lock"):
+        if folder.is_dir():
+            say(f"starting model: {folder} (made before)")
+            return folder
+        for left_behind in cache.glob(f".{folder.name}-*"):  # by a maker that was killed: nobody else has the lock
+            shutil.rmtree(left_behind)
+        say(f"starting model: making {folder}")
+        _in_child(config, folder)
     return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Nobody else makes the same model meanwhile; the lock ends with this process, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def cache_key(config: RunConfig) -> str:

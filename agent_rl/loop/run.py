@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent_rl.cache import cache_folder
@@ -101,7 +101,7 @@ class Run:
                 source.environment,
                 f"{source.name}/evaluation {version} {kind}",
                 task,
-                PolicyAgents(self.policy, self.agents.tokenizer, _with_sampling(self.agents.settings, sampling)),
+                PolicyAgents(self.policy, self.agents.tokenizer, replace(self.agents.settings, sampling=sampling)),
                 self.provider,
                 index=index,
                 group_size=samples,
@@ -127,12 +127,6 @@ class Run:
         greedy = "" if row.greedy is None else f", greedy {row.greedy}"
         seconds = time.monotonic() - started
         self.display.say(f"  {shares}{greedy} ({seconds:.0f} s, {row.num_excluded} rollouts left out)")
-
-
-def _with_sampling(settings: RolloutSettings, sampling: SamplingParams) -> RolloutSettings:
-    return RolloutSettings(
-        sampling=sampling, seed=settings.seed, deadline=settings.deadline, max_context=settings.max_context
-    )
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ from agent_rl.vocabulary import ToolCall
 ToolSyntax = Literal["json", "xml"]
 
 _ARGUMENT_LINE = re.compile(r"(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
-_CODE_AFTER_THINKING = "</think>"
+_THINKING_END = "</think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _as_text(call: ToolCall, syntax: ToolSyntax) -> str:
 
 def parse(text: str, syntax: ToolSyntax) -> list[ToolCall | MalformedCall]:
     """The calls in the model's reply `text`, in order. What stands in its thinking is none."""
-    text = text.rpartition(_CODE_AFTER_THINKING)[2]
+    text = text.rpartition(_THINKING_END)[2]
     return list(_parse_json(text) if syntax == "json" else _parse_xml(text))
 
 

@@ -82,7 +82,7 @@ class InMemoryProvider(SandboxProvider):
         return _run(request)
 
     def describe(self) -> Mapping[str, Any]:
-        return {"name": self.name, "isolation": "memory", "why_not_better": ["it runs everything in this process"]}
+        return {"name": self.name, "isolation": "memory", "why_not_higher": ["it runs everything in this process"]}
 
 
 class InMemorySandbox(Sandbox):

@@ -153,7 +153,7 @@ class ScriptedPolicy(Policy):
 
     def _sample(self, request: GenerateRequest, last: int, position: int) -> int:
         """A token of the distribution, by the request's key and the position alone."""
-        weights = self._weights(last, self.version, request.sampling)
+        weights = self._weights(request.sampling)
         if request.sampling.temperature == 0:
             return max(range(self._vocabulary), key=lambda token: weights[self._class(last, token, self.version)])
         first, second = _uniform(request.key, position)
@@ -174,14 +174,14 @@ class ScriptedPolicy(Policy):
     def _sizes(self, last: int, version: int) -> tuple[int, ...]:
         return _class_sizes(self._vocabulary, (5 * last + 3 * version) % _CLASSES)
 
-    def _weights(self, last: int, version: int, sampling: SamplingParams) -> tuple[float, ...]:
+    def _weights(self, sampling: SamplingParams) -> tuple[float, ...]:
         """exp(logit / T) of each class. Raises ValueError for what is not sampled exactly here."""
         if sampling.top_p < 1 or sampling.top_k > 0:
             raise ValueError("ScriptedPolicy samples from the whole distribution: top_p and top_k are not supported")
         return _class_weights(sampling.temperature or 1.0)
 
     def _logprob(self, last: int, token: int, version: int, sampling: SamplingParams) -> float:
-        weights = self._weights(last, version, sampling)
+        weights = self._weights(sampling)
         total = sum(w * n for w, n in zip(weights, self._sizes(last, version), strict=True))
         return math.log(weights[self._class(last, token, version)] / total)
 

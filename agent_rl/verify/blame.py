@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 from dataclasses import dataclass
 
@@ -14,6 +15,14 @@ from agent_rl.vocabulary import RunCall, RunRequest, RunResult
 
 _PAUSE_SECONDS = 0.2
 """Before the first retry of failed machinery; doubled each time."""
+_GRACE_SECONDS = 0.2
+"""In which the companion of a run that died must be seen dead, where the same cause ended both."""
+_COMPANION_MARGIN_SECONDS = 30.0
+COMPANION = "import time\ntime.sleep(3600)\n"
+
+
+_DIED = (SandboxError, OSError, EOFError)
+"""What a provider raises where a place died; a connection that broke off says the same as SandboxError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +33,43 @@ class Blamed:
 
 
 async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retries: int) -> RunResult | Blamed:
-    """The run's result, or `Blamed` where the program's own place died twice and the control's beside it did not.
+    """The run's result, or `Blamed` where the program's own place died twice and no honest program's did.
 
-    A place that dies under the run is followed by a fresh one of its own, with an honest control in another fresh
-    place beside it and once more after it. A control that fails says that the machinery is ill: the pair is tried
-    again up to `retries` times, and then SandboxError is raised.
+    A place that dies under the run is followed by a fresh one of its own. Beside it, in another fresh place, an honest
+    companion does nothing for as long as the run lasts; after it, an honest control gives an answer. Where the
+    companion dies with the run, or the control fails, the machinery is ill: all this is tried again up to `retries`
+    times, and then SandboxError is raised.
     """
     try:
         return await provider.run(request)
-    except SandboxError as error:
+    except _DIED as error:
         last = error
     for attempt in range(retries + 1):
-        outcome, beside = await asyncio.gather(_attempt(provider, request), control_passes(provider))
+        outcome, companion_lived = await _run_beside_companion(provider, request)
         if isinstance(outcome, RunResult):
             return outcome
         last = outcome
-        if beside and await control_passes(provider):
+        if companion_lived and await control_passes(provider):
             return Blamed(f"the program ends the place it runs in: {last}")
         if attempt < retries:
             await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
     raise SandboxError(f"the sandbox failed {retries + 2} times, an honest control included: {last}") from last
 
 
-async def _attempt(provider: SandboxProvider, request: RunRequest) -> RunResult | SandboxError:
+async def _run_beside_companion(provider: SandboxProvider, request: RunRequest) -> tuple[RunResult | Exception, bool]:
+    """What became of the run in a fresh place, and whether the companion outlived it."""
+    limits = dataclasses.replace(request.limits, wall_seconds=request.limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
+    waiting = RunRequest(COMPANION, entry_point=None, limits=limits)
+    companion = asyncio.create_task(provider.run(waiting, fresh=True))
     try:
-        return await provider.run(request, fresh=True)
-    except SandboxError as error:
-        return error
+        try:
+            return await provider.run(request, fresh=True), True
+        except _DIED as error:
+            await asyncio.wait([companion], timeout=_GRACE_SECONDS)
+            return error, not companion.done()
+    finally:
+        companion.cancel()
+        await asyncio.gather(companion, return_exceptions=True)
 
 
 async def control_passes(provider: SandboxProvider) -> bool:
@@ -61,6 +80,6 @@ async def control_passes(provider: SandboxProvider) -> bool:
     try:
         result = await provider.run(RunRequest(program, entry_point="control", calls=(call,)), fresh=True)
         answer = read_frames(result.frames, [call_id]).by_id.get(call_id)
-    except (SandboxError, Tampered):
+    except (*_DIED, Tampered):
         return False
     return result.status == "completed" and answer == Returned(encode([7, "7"]))

@@ -132,7 +132,7 @@ def host_suite() -> str:
 
 
 def _dockerfile_hash() -> str:
-    return _hash(files(__package__).joinpath("images", "python", "Dockerfile").read_text())
+    return _hash(files("agent_rl_sandboxes").joinpath("images", "python", "Dockerfile").read_text())
 
 
 def _bootstrap_hash(suite: str) -> str:
@@ -145,7 +145,7 @@ def _hash(text: str) -> str:
 
 def _from_dockerfile(api: docker.APIClient, tag: str, progress: Progress) -> None:
     progress(f"building {tag} from its Dockerfile (the base image is downloaded, about 50 MB)")
-    with as_file(files(__package__).joinpath("images", "python")) as folder:
+    with as_file(files("agent_rl_sandboxes").joinpath("images", "python")) as folder:
         try:
             _build(api, folder, tag, _dockerfile_hash(), progress)
         except SandboxError as error:
@@ -201,16 +201,20 @@ def _run_mmdebstrap(command: list[str], archive: Path, progress: Progress) -> No
             if line.startswith("I:"):
                 progress(f"  {line[2:].strip()}")
     if process.wait() != 0:
-        remedy = "" if os.geteuid() == 0 else (
-            "\nAn ordinary user needs uid ranges and unprivileged user namespaces for this: as root run "
-            "`apt-get install mmdebstrap uidmap && usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
-            "$USER`, or let root run `agent-rl sandbox build --bootstrap` once (the image is the daemon's, not the user's)"
+        remedy = (
+            ""
+            if os.geteuid() == 0
+            else (
+                "\nAn ordinary user needs uid ranges and unprivileged user namespaces for this: as root run "
+                "`apt-get install mmdebstrap uidmap && usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "
+                "$USER`, or let root run `agent-rl sandbox build --bootstrap` once: the image is the daemon's"
+            )
         )
         raise SandboxError("mmdebstrap failed:\n" + "\n".join(said[-8:]) + remedy)
 
 
 def _private_mirrors(suite: str) -> list[str]:
-    """The mirrors that the host itself takes `suite` from, where they are not the public ones; else mmdebstrap's own."""
+    """The mirrors that the host itself takes `suite` from, unless they are the public ones, which mmdebstrap knows."""
     try:
         listed = subprocess.run(
             ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],

@@ -25,7 +25,9 @@ from agent_rl_sandboxes.docker_engine import Engine
 from agent_rl_sandboxes.docker_hardening import PROGRAMS, Bounds, episode_bounds, slot_bounds
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox, StdoutChannel
 from agent_rl_sandboxes.owner import Owner
-from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, check_isolation, slot_command
+from agent_rl_sandboxes.slot_program import SlotSetup, slot_command
+from agent_rl_sandboxes.slots import Slot, SlotPool, check_isolation
+
 
 class DockerProvider(SandboxProvider):
     """A Docker daemon's sandboxes. Found as the `docker` command finds it: DOCKER_HOST, context, default socket."""
@@ -168,8 +170,7 @@ class DockerProvider(SandboxProvider):
                 try:
                     await channel.container.widen(self._bounds)
                 except SandboxError:
-                    state = await channel.container.state()
-                    if channel in self._slots and state is not None and state.get("Running"):
+                    if channel in self._slots and await channel.container.running():
                         raise
 
     async def _start_episode(self, spec: SandboxSpec) -> tuple[Container, str]:

@@ -75,6 +75,11 @@ class Container:
         except NotFound:
             return None
 
+    async def running(self) -> bool:
+        """Whether the container is there and runs."""
+        state = await self.state()
+        return state is not None and bool(state.get("Running"))
+
     async def written_bytes(self) -> int:
         """How much the container has written to its root; 0 where it is gone."""
         found = await self.engine.call(self.engine.api.containers, size=True, filters={"id": self.id})
@@ -144,5 +149,3 @@ def _update(engine: Engine, identifier: str, bounds: Bounds) -> None:
 async def _remove_quietly(engine: Engine, identifier: str) -> None:
     with contextlib.suppress(SandboxError):
         await engine.remove(identifier)
-
-

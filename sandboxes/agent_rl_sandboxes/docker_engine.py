@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import ssl
 import struct
 from collections.abc import Callable
@@ -55,7 +56,7 @@ class Endpoint:
         tls = bool(certificates or os.environ.get("DOCKER_TLS_VERIFY"))
         url = os.environ.get("DOCKER_HOST") or _context_host()
         try:
-            parsed = parse_host(url, tls=tls)
+            parsed = str(parse_host(url, tls=tls))
         except DockerException as error:
             raise SandboxError(f"DOCKER_HOST={url!r} is not understood: {error}") from None
         scheme, _, rest = parsed.partition("://")
@@ -231,7 +232,7 @@ class Stream:
                 self._writer.write_eof()
 
     async def read_frame(self) -> tuple[int, bytes] | None:
-        """The next piece of output with its stream's number; None at the end of both. A cancelled call takes nothing."""
+        """The next output with its stream's number; None at the end of both. A cancelled call takes nothing."""
         try:
             if self._head is None:
                 self._head = _HEADER.unpack(await self._reader.readexactly(_HEADER.size))
@@ -255,7 +256,7 @@ class Stream:
 
 def unreachable(endpoint: Endpoint, error: BaseException) -> str:
     """Why the daemon at `endpoint` cannot be used, and what to do about it."""
-    text = str(error)
+    text = f"{type(error).__name__}: {error}"
     if "PermissionError" in text or "Permission denied" in text:
         return (
             f"no permission to use the Docker socket {endpoint.address}: as root run "
@@ -263,7 +264,7 @@ def unreachable(endpoint: Endpoint, error: BaseException) -> str:
         )
     if isinstance(error, TimeoutError):
         return f"the Docker daemon at {endpoint.address} does not answer within {_CONNECT_SECONDS:.0f} seconds"
-    if "FileNotFoundError" in text or "ConnectionRefused" in text or "Connection refused" in text:
+    if any(name in text for name in ("FileNotFoundError", "ConnectionRefused", "Connection refused")):
         return (
             f"no Docker daemon answers at {endpoint.address}: install Docker and start it "
             "(as root: `systemctl start docker`, or `dockerd &`), or set DOCKER_HOST"
@@ -273,6 +274,8 @@ def unreachable(endpoint: Endpoint, error: BaseException) -> str:
 
 def client(endpoint: Endpoint) -> docker.APIClient:
     """A client whose API version is agreed upon with the daemon. Raises what the SDK and its transport raise."""
+    # The SDK leaks the socket of a connection that is refused; so whether anybody listens is asked first.
+    _knock(endpoint)
     tls: Any = False
     if endpoint.certificates is not None:
         folder = endpoint.certificates
@@ -282,6 +285,17 @@ def client(endpoint: Endpoint) -> docker.APIClient:
             verify=endpoint.verify,
         )
     return docker.APIClient(base_url=endpoint.url, version="auto", timeout=_REQUEST_SECONDS, tls=tls)
+
+
+def _knock(endpoint: Endpoint) -> None:
+    """Somebody listens at `endpoint`. Raises OSError."""
+    if endpoint.kind == "unix":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+            knock.settimeout(_CONNECT_SECONDS)
+            knock.connect(endpoint.address)
+        return
+    host, _, port = endpoint.address.rpartition(":")
+    socket.create_connection((host, int(port.rstrip("/"))), _CONNECT_SECONDS).close()
 
 
 def _context_host() -> str | None:

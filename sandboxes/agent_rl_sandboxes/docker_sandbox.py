@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 _KILL_ALL = "import os; os.kill(-1, 9)"
 _KILL_SECONDS = 10.0
+_SETTLE_SECONDS = 2.0
+_SETTLE_CHECKS = 10
 _DISK_CHECK_SECONDS = 2.0
 _STDERR_BYTES = 4096
 
@@ -44,7 +46,9 @@ class StdoutChannel:
         while len(self._buffer) < size:
             frame = await self.stream.read_frame()
             if frame is None:
-                raise EOFError(f"the program inside ended: {self.stderr.decode('utf-8', 'replace').strip() or 'silent'}")
+                raise EOFError(
+                    f"the program inside ended: {self.stderr.decode('utf-8', 'replace').strip() or 'silent'}"
+                )
             number, data = frame
             if number == 1:
                 self._buffer += data
@@ -179,8 +183,7 @@ class DockerSandbox(Sandbox):
         try:
             stream = await container.exec(command, user=self._user, environment=environment)
         except SandboxError as error:
-            state = await container.state()
-            if state is None or not state.get("Running"):
+            if not await container.running():
                 raise SandboxError(f"the sandbox's container is gone: {error}") from error
             raise
         return EpisodeClient(StdoutChannel(stream), self._spec.output_bytes)
@@ -197,20 +200,28 @@ class DockerSandbox(Sandbox):
             await client.close()
             if self._destroyed is not None:
                 return
-            state = await self._container.state()
-            if state is None or not state.get("Running"):
+            if not await self._container.running():
                 raise SandboxError(f"the sandbox's container is gone: {gone}")
             try:
                 async with asyncio.timeout(_KILL_SECONDS):
-                    stream = await self._container.exec(["python3", "-I", "-c", _KILL_ALL], user=self._user)
-                    said = b""
-                    while (frame := await stream.read_frame()) is not None:
-                        said += frame[1]
-                    stream.close()
-                if said:
-                    raise SandboxError(said.decode("utf-8", "replace").strip())
+                    await self._kill_all(self._container)
             except (SandboxError, TimeoutError) as error:
+                # A dying container ends its programs first, and only then is known to have ended.
+                for _ in range(_SETTLE_CHECKS):
+                    if not await self._container.running():
+                        raise SandboxError(f"the sandbox's container is gone: {gone}") from error
+                    await asyncio.sleep(_SETTLE_SECONDS / _SETTLE_CHECKS)
                 await self._destroy(f"its programs left no way to start another: {error}")
+
+    async def _kill_all(self, container: Container) -> None:
+        """Every process of the programs' user is killed. Raises SandboxError where none can be started to do it."""
+        stream = await container.exec(["python3", "-I", "-c", _KILL_ALL], user=self._user)
+        said = b""
+        while (frame := await stream.read_frame()) is not None:
+            said += frame[1]
+        stream.close()
+        if said:
+            raise SandboxError(said.decode("utf-8", "replace").strip())
 
     async def _destroy(self, reason: str) -> None:
         """The container is ended because of what its programs did; from now on commands are `crashed`."""

@@ -116,7 +116,7 @@ def _filters(info: Mapping[str, Any], config: SandboxConfig) -> Check:
             "docker: filters",
             "warning",
             "seccomp; AppArmor's Docker profile denies mounts, without which runs get containers of their own (slow)",
-            "set sandbox.apparmor_profile to a profile that allows mount (or to \"unconfined\"): it is used only for the "
+            'set sandbox.apparmor_profile to a profile that allows mount (or to "unconfined"): it is used only for the '
             "containers of slots, which keep their own system call filter, user and limits",
         )
     names = [o.removeprefix("name=").partition(",")[0] for o in options]
@@ -136,7 +136,7 @@ async def _image(engine: Engine, config: SandboxConfig) -> Check:
 
 
 async def _probe(name: str, provider_class: Any, config: SandboxConfig) -> Check:
-    """A slot is made and a program run in it: the isolation level that was had, why not the next, and how long it took."""
+    """A slot is made and a program run in it: the isolation had, why not a higher one, how long it took."""
     config = config.model_copy(update={"slots": 1, "minimum_isolation": "container"})
     try:
         async with asyncio.timeout(_PROBE_SECONDS):

@@ -147,7 +147,7 @@ class EpisodeClient:
 
 def server_command(python: str, workdir: str, output_bytes: int) -> list[str]:
     """The command line that starts the server: its source travels in it."""
-    source = files(__package__).joinpath("inside", "episode_server.py").read_text()
+    source = files("agent_rl_sandboxes").joinpath("inside", "episode_server.py").read_text()
     return [python, "-I", "-c", source, workdir, str(output_bytes)]
 
 
@@ -156,7 +156,9 @@ def checked_path(path: str) -> str:
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path or "\\" in path or path.endswith("/"):
         raise ValueError(f"{path!r} does not name a file below the working directory")
-    if len(path.encode("utf-8", "surrogateescape")) > 1024 or any(len(p.encode("utf-8", "replace")) > 255 for p in parts):
+    if len(path.encode("utf-8", "surrogateescape")) > 1024 or any(
+        len(p.encode("utf-8", "replace")) > 255 for p in parts
+    ):
         raise ValueError(f"{path[:64]!r}... is too long for a file's name")
     return "/".join(parts)
 

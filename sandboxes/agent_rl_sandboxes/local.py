@@ -129,7 +129,7 @@ class LocalProvider(SandboxProvider):
             "python": f"{self._python} ({first.python})",
             "image": None,
             "isolation": first.isolation,
-            "why_not_better": list(first.reasons),
+            "why_not_higher": list(first.reasons),
             "slots": self._config.slots,
             "does_not_protect_from": list(DOES_NOT_PROTECT_FROM),
         }

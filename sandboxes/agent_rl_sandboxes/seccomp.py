@@ -61,7 +61,7 @@ def slot_calls() -> frozenset[str]:
 
 
 def _facts() -> dict[str, Any]:
-    return json.loads(files(__package__).joinpath("seccomp_default.json").read_text())
+    return json.loads(files("agent_rl_sandboxes").joinpath("seccomp_default.json").read_text())
 
 
 def _allow(

@@ -16,7 +16,7 @@ PROVIDERS = {
 }
 PLACES = [
     pytest.param("local", marks=pytest.mark.local_sandbox),
-    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.slow]),
 ]
 
 

@@ -179,7 +179,6 @@ def test_a_dry_run_prints_the_whole_configuration(capsys, config):
         (SandboxError("died"), 3, "error: died"),
         (ExceptionGroup("", [LearnerError("died"), ExceptionGroup("", [ConfigError("bad")])]), 2, "error: bad"),
         (ExceptionGroup("", [LearnerError("died")]), 3, "error: died"),
-        (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
 def test_every_error_is_one_line_and_a_code(capsys, monkeypatch, error, code, line):
@@ -188,6 +187,14 @@ def test_every_error_is_one_line_and_a_code(capsys, monkeypatch, error, code, li
 
     monkeypatch.setattr("agent_rl.report.write_report", fail)
     assert run(capsys, "report", "somewhere") == (code, "", line + "\n")
+
+
+def test_an_interrupt_exits_as_shells_expect(capsys, monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("agent_rl.report.write_report", interrupt)
+    assert run(capsys, "report", "somewhere")[0] == 130
 
 
 def test_a_bug_is_shown_in_full_and_is_no_failed_check(capsys, monkeypatch):
@@ -214,10 +221,10 @@ def test_the_process_exits_with_the_code_and_prints_no_traceback():
 
 def test_help_is_there_for_each_command_and_loads_nothing_heavy():
     program = """
-import json, sys, time
+import json, sys
 from agent_rl.cli import main
 codes = [main([*command, "--help"]) for command in json.loads(sys.argv[1])]
-heavy = {"torch", "transformers", "datasets", "matplotlib", "docker", "pydantic", "numpy"} & set(sys.modules)
+heavy = {"torch", "transformers", "datasets", "matplotlib", "docker", "rich.table", "numpy"} & set(sys.modules)
 print(json.dumps([codes, sorted(heavy)]), file=sys.stderr)
 """
     names = ("train", "eval", "verify", "doctor", "report", "envs")

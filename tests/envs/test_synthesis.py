@@ -11,14 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from agent_rl_envs.synthesis import Synthesis, SynthesisConfig, normalise
-from agent_rl_envs.synthesis.families import FAMILIES
-from agent_rl_envs.synthesis.pool import entries, key_of, split_of
-from agent_rl_envs.synthesis.problems import function, make_problem, outcome
 
 from agent_rl.contracts import Sandbox, Verifier
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import CallTests, Submission, Task, Verdict
+from agent_rl_envs.synthesis import Synthesis, SynthesisConfig, normalise
+from agent_rl_envs.synthesis.families import FAMILIES
+from agent_rl_envs.synthesis.pool import balanced, entries, key_of, split_of
+from agent_rl_envs.synthesis.problems import function, make_problem, outcome
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -107,9 +107,11 @@ def test_every_program_is_in_the_split_of_its_normal_form() -> None:
 
 
 def test_held_out_programs_occur_neither_in_training_nor_in_demonstrations() -> None:
-    # 5,000 tasks of a split are all that there are.
-    held_out = {t.reference or "" for t in tasks_of("test", test_tasks=5000)}
-    trained = {t.reference or "" for t in tasks_of("train", train_tasks=5000)}
+    # Every program that a split can yield, whatever the seed, and thousands of demonstrations.
+    held_out = {entry.program.reference for entry in balanced("test", range(1, 4), seed=0)}
+    trained = {entry.program.reference for entry in balanced("train", range(1, 4), seed=0)}
+    assert {task.reference for task in tasks_of("test", seed=1)} <= held_out
+    assert {task.reference for task in tasks_of("train")} <= trained
     conversations = itertools.islice(synthesis().demonstrations(1), 5000)
     trained |= {m.content for conversation in conversations for m in conversation if m.role == "assistant"}
     held_out_forms = {normalise(source) for source in held_out}
@@ -130,7 +132,7 @@ def test_no_wrong_program_is_any_reference() -> None:
 
 
 def test_references_pass_their_tests_and_every_single_mistake_fails_them() -> None:
-    for task in tasks_of("train", train_tasks=400) + tasks_of("test", test_tasks=400):
+    for task in tasks_of("train", train_tasks=400) + tasks_of("test"):
         assert task.reference is not None and isinstance(task.tests, CallTests) and isinstance(task.visible, CallTests)
         right = function(task.reference)
         assert len(task.visible.cases) == 2
@@ -145,7 +147,7 @@ def test_references_pass_their_tests_and_every_single_mistake_fails_them() -> No
 
 
 def test_prompts_are_short_and_regular() -> None:
-    for task in tasks_of("train"):
+    for task in tasks_of("test"):
         (message,) = task.prompt
         request, *examples = message.content.splitlines()
         assert request.startswith("Write f(") and request.endswith(".")
@@ -164,7 +166,7 @@ def test_seed_changes_tasks_and_examples_but_not_what_is_held_out() -> None:
 
 
 def test_difficulties_select_families() -> None:
-    tasks = tasks_of("train", min_difficulty=2, max_difficulty=2)
+    tasks = tasks_of("test", min_difficulty=2, max_difficulty=2)
     assert {task.metadata["difficulty"] for task in tasks} == {2}
 
 
@@ -181,9 +183,9 @@ def test_contradicting_difficulties_are_refused() -> None:
 _DIGEST = """
 import asyncio, hashlib, itertools
 from agent_rl_envs.synthesis import Synthesis, SynthesisConfig
-env = Synthesis(SynthesisConfig(seed=3, train_tasks=150, test_tasks=50), None)
+env = Synthesis(SynthesisConfig(seed=3, train_tasks=100, test_tasks=50), None)
 hashes = [t.hash for split in ("train", "test") for t in asyncio.run(env.load(split))]
-talk = [m.content for c in itertools.islice(env.demonstrations(5), 200) for m in c]
+talk = [m.content for c in itertools.islice(env.demonstrations(5), 100) for m in c]
 print(hashlib.sha256(repr((hashes, talk)).encode()).hexdigest())
 """
 

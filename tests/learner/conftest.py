@@ -39,7 +39,23 @@ def build_model(architecture: str) -> PreTrainedModel:
             model = Qwen3ForCausalLM(Qwen3Config(**SHAPE, num_key_value_heads=2, tie_word_embeddings=True))
         case _:
             raise ValueError(architecture)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child).__name__.endswith("RMSNorm"):
+                setattr(module, name, ExactNorm(child.weight, child.variance_epsilon))
     return model.double().eval()
+
+
+class ExactNorm(torch.nn.Module):
+    """transformers' RMSNorm without its detour through float32, so that float64 stays float64."""
+
+    def __init__(self, weight: torch.nn.Parameter, epsilon: float) -> None:
+        super().__init__()
+        self.weight = weight
+        self.epsilon = epsilon
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon)
 
 
 def random_batch(seed: int, *, groups: int = 3, rows: int = 5, step: int = 1) -> Batch:
@@ -81,6 +97,7 @@ def model_path(tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def _fresh_torch() -> Iterator[None]:
     """accelerate keeps the precision of its first use for the process, and deterministic mode is one for all."""
+    torch.set_num_threads(1)
     yield
     AcceleratorState._reset_state(True)
     torch.use_deterministic_algorithms(False)

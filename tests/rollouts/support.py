@@ -97,10 +97,12 @@ def trained_tokenizer() -> str:
     return tokenizer.to_str()
 
 
-def chat(template: str, **options: object) -> ChatTokenizer:
+def chat(template: str) -> ChatTokenizer:
     """A ChatTokenizer of the trained tokenizer and `template`; `<eos>` and the template's own token stop."""
     tokenizer = Tokenizer.from_str(trained_tokenizer())
-    return ChatTokenizer(tokenizer, template, stop_token_ids=(tokenizer.token_to_id("<eos>"),))
+    eos = tokenizer.token_to_id("<eos>")
+    assert eos is not None
+    return ChatTokenizer(tokenizer, template, stop_token_ids=(eos,))
 
 
 def passed() -> Verdict:

@@ -62,11 +62,14 @@ class FakeSandbox(Sandbox):
 
 class FakeProvider(SandboxProvider):
     name = "fake"
-    isolation: Isolation = "memory"
 
     def __init__(self) -> None:
         self.made: list[FakeSandbox] = []
         self.failing_close = False
+
+    @property
+    def isolation(self) -> Isolation:
+        return "memory"
 
     async def start(self) -> None: ...
 

@@ -1,45 +1,36 @@
-"""What the Docker tests share: a reachable daemon, the image (built once where it is missing), a started provider."""
+"""What the Docker tests share: the daemon and its image (without which they are skipped), a started provider."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import docker
 import pytest
-from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_image, current_image
-from agent_rl_sandboxes.docker import DockerProvider
-from agent_rl_sandboxes.docker_engine import Endpoint, client
+import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
-from agent_rl.errors import SandboxError
+from agent_rl_sandboxes.build import DEFAULT_IMAGE
+from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.docker_engine import Endpoint, client
 
 
 @pytest.fixture(scope="session")
 def docker_api() -> Iterator[docker.APIClient]:
-    """A client of the daemon that the `docker` command would use; the test is skipped where none answers."""
-    try:
-        api = client(Endpoint.find())
-    except Exception as error:
-        pytest.skip(f"no Docker daemon: {error}")
+    """A client of the daemon that the `docker` command would use."""
+    api = client(Endpoint.find())
     yield api
     api.close()
 
 
 @pytest.fixture(scope="session")
-def docker_image(docker_api: docker.APIClient) -> str:
-    """The default image, built from Debian packages (half a minute) where it is missing."""
-    if current_image(docker_api, DEFAULT_IMAGE) is None:
-        try:
-            build_image(bootstrap=shutil.which("mmdebstrap") is not None)
-        except SandboxError as error:
-            pytest.skip(f"the image cannot be built: {error}")
+def docker_image() -> str:
+    """The default image; it is there, as a test marked `docker` is skipped where it is not."""
     return DEFAULT_IMAGE
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def docker_provider(docker_image: str) -> AsyncIterator[DockerProvider]:
-    """A started provider with one slot."""
+    """A started provider with one slot, one for all tests of a module (whose event loop they share)."""
     async with DockerProvider(SandboxConfig(slots=1)) as provider:
         assert isinstance(provider, DockerProvider)
         yield provider

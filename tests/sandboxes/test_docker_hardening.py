@@ -6,13 +6,13 @@ from typing import Any
 
 import docker
 import pytest
+
+from agent_rl.vocabulary import ExecResult, SandboxSpec
 from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
 from agent_rl_sandboxes.owner import LABEL, Owner
 
-from agent_rl.vocabulary import ExecResult, SandboxSpec
-
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
 MIB = 2**20
 
@@ -21,11 +21,11 @@ async def inspected(provider: DockerProvider, api: docker.APIClient, spec: Sandb
     sandbox = provider.sandbox(spec)
     assert isinstance(sandbox, DockerSandbox)
     assert (await sandbox.exec(["true"])).exit_code == 0
-    return api.inspect_container(sandbox.container_id)
+    return api.inspect_container(str(sandbox.container_id))
 
 
-async def python(provider: DockerProvider, code: str, spec: SandboxSpec = SandboxSpec(), **kwargs: Any) -> ExecResult:
-    return await provider.sandbox(spec).exec(["python3", "-c", code], **kwargs)
+async def python(provider: DockerProvider, code: str, **kwargs: Any) -> ExecResult:
+    return await provider.sandbox(SandboxSpec()).exec(["python3", "-c", code], **kwargs)
 
 
 async def test_a_strict_container_is_closed_on_every_side_that_docker_knows(
@@ -75,7 +75,7 @@ async def test_task_image_has_a_writable_root_and_a_root_user_and_still_no_power
     lines = result.stdout.decode().split()
     assert lines[:2] == ["0", "writable"]
     assert lines[3::2] == ["0" * 16, "0" * 16, "1"] or set(lines[3::2]) == {"0" * 16, "1"}
-    host = docker_api.inspect_container(sandbox.container_id)["HostConfig"]
+    host = docker_api.inspect_container(str(sandbox.container_id))["HostConfig"]
     assert host["NetworkMode"] == "none"
     assert host["CapDrop"] == ["ALL"]
     assert not host["ReadonlyRootfs"]
@@ -144,7 +144,9 @@ async def test_disk_and_inodes_are_bounded(docker_provider: DockerProvider) -> N
     size = int((await sandbox.exec(["stat", "-c", "%s", "big"])).stdout)
     assert 7 * MIB <= size <= 8 * MIB
     await sandbox.exec(["rm", "big"])
-    many = "n = 0\ntry:\n    while True:\n        open(str(n), 'w').close()\n        n += 1\nexcept OSError:\n    print(n)"
+    many = (
+        "n = 0\ntry:\n    while True:\n        open(str(n), 'w').close()\n        n += 1\nexcept OSError:\n    print(n)"
+    )
     assert (await sandbox.exec(["python3", "-c", many])).stdout == b"63\n"  # and the folder itself
 
 

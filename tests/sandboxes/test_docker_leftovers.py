@@ -14,11 +14,12 @@ from pathlib import Path
 
 import docker
 import pytest
-from agent_rl_sandboxes.docker import DockerProvider
-from agent_rl_sandboxes.owner import LABEL, Owner
+from docker.errors import NotFound
 
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import SandboxSpec
+from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.owner import LABEL, Owner
 
 pytestmark = pytest.mark.docker
 
@@ -110,7 +111,9 @@ def test_a_process_that_is_ended_leaves_nothing(
         child.stdout.close()
 
 
-async def test_the_next_start_removes_what_a_killed_process_left(docker_image: str, docker_api: docker.APIClient) -> None:
+async def test_the_next_start_removes_what_a_killed_process_left(
+    docker_image: str, docker_api: docker.APIClient
+) -> None:
     """As where the daemon could not see the connection end (it was down itself, or a proxy kept it open)."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
     started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -148,5 +151,5 @@ async def test_only_provably_dead_owners_are_reaped(docker_image: str, docker_ap
         for identifier in made.values():
             try:
                 docker_api.remove_container(identifier, force=True)
-            except docker.errors.NotFound:
+            except NotFound:
                 continue

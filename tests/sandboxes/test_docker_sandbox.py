@@ -8,13 +8,13 @@ from pathlib import Path
 
 import docker
 import pytest
-from agent_rl_sandboxes.docker import DockerProvider
-from agent_rl_sandboxes.docker_sandbox import DockerSandbox
 
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import SandboxSpec
+from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.docker_sandbox import DockerSandbox
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
 STUBBORN = """
 import os, signal, sys, time
@@ -97,7 +97,9 @@ async def test_input_environment_and_exit_codes(docker_provider: DockerProvider)
     sandbox = docker_provider.sandbox(SandboxSpec())
     data = bytes(range(256)) * 2000
     assert (await sandbox.exec(["cat"], stdin=data)).stdout == data
-    assert (await sandbox.exec(["sh", "-c", "echo $COLOUR; pwd"], environment={"COLOUR": "red"})).stdout == b"red\n/work\n"
+    assert (
+        await sandbox.exec(["sh", "-c", "echo $COLOUR; pwd"], environment={"COLOUR": "red"})
+    ).stdout == b"red\n/work\n"
     assert (await sandbox.exec(["sh", "-c", "exit 3"])).exit_code == 3
     assert (await sandbox.exec(["sh", "-c", "kill -9 $$"])).exit_code == 128 + 9
     missing = await sandbox.exec(["no-such-program"])
@@ -125,7 +127,9 @@ async def test_two_names_of_one_file_are_refused(docker_provider: DockerProvider
 
 async def test_links_pipes_and_folders_are_no_files(docker_provider: DockerProvider) -> None:
     sandbox = docker_provider.sandbox(SandboxSpec())
-    await sandbox.exec(["sh", "-c", "ln -s /etc/passwd link; ln -s /etc folder; mkfifo pipe; mkdir real; echo 1 > real/x"])
+    await sandbox.exec(
+        ["sh", "-c", "ln -s /etc/passwd link; ln -s /etc folder; mkfifo pipe; mkdir real; echo 1 > real/x"]
+    )
     for path in ("link", "folder/passwd", "pipe", "real", "missing", "real/x/y"):
         with pytest.raises(FileNotFoundError, match=path):
             await asyncio.wait_for(sandbox.read_file(path), 5)
@@ -160,13 +164,15 @@ async def test_two_sandboxes_share_nothing(docker_provider: DockerProvider) -> N
     assert b"secret" not in listed.stdout
 
 
-async def test_a_killed_container_is_a_sandbox_error(docker_provider: DockerProvider, docker_api: docker.APIClient) -> None:
+async def test_a_killed_container_is_a_sandbox_error(
+    docker_provider: DockerProvider, docker_api: docker.APIClient
+) -> None:
     sandbox = docker_provider.sandbox(SandboxSpec())
     assert isinstance(sandbox, DockerSandbox)
     await sandbox.exec(["true"])
     running = asyncio.create_task(sandbox.exec(["sleep", "60"]))
     await asyncio.sleep(0.3)
-    docker_api.kill(sandbox.container_id)
+    docker_api.kill(str(sandbox.container_id))
     with pytest.raises(SandboxError, match="container is gone"):
         await running
     with pytest.raises(SandboxError, match="gone"):
@@ -188,15 +194,15 @@ async def test_a_build_folder_becomes_an_image_once(
     (tmp_path / "Dockerfile").write_text(f"FROM {docker_image}\nCOPY greeting /greeting\n")
     (tmp_path / "greeting").write_text(f"hello {tmp_path.name}\n")
     spec = SandboxSpec(build_folder=str(tmp_path))
-    first = await docker_provider.sandbox(spec).exec(["cat", "/greeting"])
-    assert first.stdout.decode() == f"hello {tmp_path.name}\n"
     sandbox = docker_provider.sandbox(spec)
     assert isinstance(sandbox, DockerSandbox)
-    await sandbox.exec(["true"])
-    tag = docker_api.inspect_container(sandbox.container_id)["Config"]["Image"]
+    assert (await sandbox.exec(["cat", "/greeting"])).stdout.decode() == f"hello {tmp_path.name}\n"
+    again = docker_provider.sandbox(spec)
+    assert (await again.exec(["true"])).exit_code == 0
+    await again.close()
+    tag = docker_api.inspect_container(str(sandbox.container_id))["Config"]["Image"]
     assert tag.startswith("agent-rl-task:")
     await sandbox.close()
-    await docker_provider.close()
     docker_api.remove_image(tag, force=True)
 
 

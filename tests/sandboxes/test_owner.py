@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 
 import pytest
+
 from agent_rl_sandboxes.owner import Owner
 
 
@@ -19,8 +21,6 @@ def test_a_living_owner_survives_its_label() -> None:
 
 def test_an_ended_process_is_dead_also_as_a_zombie() -> None:
     code = "from agent_rl_sandboxes.owner import Owner; print(Owner.current().label(), flush=True); input()"
-    import os
-
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

@@ -22,7 +22,10 @@ def rules(name: Profile) -> list[dict[str, Any]]:
 
 def allowed_always(name: Profile) -> set[str]:
     return {
-        call for rule in rules(name) if rule["action"] == "SCMP_ACT_ALLOW" and "args" not in rule for call in rule["names"]
+        call
+        for rule in rules(name)
+        if rule["action"] == "SCMP_ACT_ALLOW" and "args" not in rule
+        for call in rule["names"]
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent_rl.contracts import Sandbox, SandboxProvider
+from agent_rl.errors import SandboxError
+from agent_rl.verify.blame import COMPANION
 from agent_rl.verify.canonical import decode, error_frame, value_frame
 from agent_rl.vocabulary import CallTests, Case, Isolation, RunRequest, RunResult, SandboxSpec, Task
 
@@ -16,14 +19,18 @@ Handler = Callable[[RunRequest], Outcome]
 
 
 class ScriptedProvider(SandboxProvider):
-    """Answers the n-th run with the n-th handler, and all later ones with the last; honest controls always pass
-    unless `controls` (consumed one per control run) says otherwise."""
+    """Answers the n-th run with the n-th handler, and all later ones with the last.
+
+    Honest controls pass and honest companions live, unless `controls` or `companions`, of which each takes one, say
+    otherwise.
+    """
 
     name = "scripted"
 
-    def __init__(self, *handlers: Handler, controls: Sequence[bool] = ()) -> None:
+    def __init__(self, *handlers: Handler, controls: Sequence[bool] = (), companions: Sequence[bool] = ()) -> None:
         self.handlers = list(handlers)
         self.controls = list(controls)
+        self.companions = list(companions)
         self.requests: list[tuple[RunRequest, bool]] = []
         self.control_runs = 0
 
@@ -48,6 +55,10 @@ class ScriptedProvider(SandboxProvider):
             self.control_runs += 1
             good = self.controls.pop(0) if self.controls else True
             return result_of(*answers(lambda n: [n, str(n)] if good else None)(request).frames)
+        if request.program == COMPANION:
+            if self.companions and not self.companions.pop(0):
+                raise SandboxError("the companion's place died")
+            await asyncio.Event().wait()
         handler = self.handlers[min(len(self.requests), len(self.handlers) - 1)]
         self.requests.append((request, fresh))
         outcome = handler(request)

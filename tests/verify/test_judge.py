@@ -25,10 +25,16 @@ PROGRAM = Submission.code("def f(x): ...")
 TASK = task_of(*SQUARES)
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_rl.verify.blame._PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("agent_rl.verify.blame._GRACE_SECONDS", 0.01)
+
+
 def verifier(*handlers: Any, **options: Any) -> CaseVerifier:
     options.setdefault("minimum_isolation", "memory")
-    controls = options.pop("controls", ())
-    return CaseVerifier(ScriptedProvider(*handlers, controls=controls), **options)
+    controls, companions = options.pop("controls", ()), options.pop("companions", ())
+    return CaseVerifier(ScriptedProvider(*handlers, controls=controls, companions=companions), **options)
 
 
 async def judged(*handlers: Any, task: Task = TASK, **options: Any) -> Verdict:
@@ -259,28 +265,32 @@ async def test_a_place_that_dies_once_is_the_machinerys_and_the_fresh_run_counts
     assert [fresh for _, fresh in judge.provider.requests] == [False, True]  # pyright: ignore
 
 
+async def test_a_connection_that_broke_off_is_a_place_that_died() -> None:
+    assert (await judged(lambda _: ConnectionResetError("lost"), answers(lambda x: x * x))).passed
+    assert (await judged(lambda _: EOFError("ended"))).status == "crashed"
+
+
 async def test_a_program_whose_fresh_place_dies_too_beside_an_honest_control_has_crashed() -> None:
     verdict = await judged(dies)
     assert (verdict.passed, verdict.status) == (False, "crashed")
     assert verdict.tests[0].detail == "the program ends the place it runs in: the slot died"
 
 
-async def test_where_the_control_dies_too_it_is_the_machinery(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_rl.verify.blame._PAUSE_SECONDS", 0.001)
-    judge = verifier(dies, controls=[False] * 10)
+@pytest.mark.parametrize("ill", [{"controls": [False] * 9}, {"companions": [False] * 9}])
+async def test_where_an_honest_program_dies_too_it_is_the_machinery(ill: dict[str, Any]) -> None:
+    judge = verifier(dies, **ill)
     with pytest.raises(SandboxError, match="failed 4 times, an honest control included: the slot died"):
         await judge.judge(TASK, PROGRAM)
     # The first run, then one fresh run in each of 1 + 2 retries.
     assert len(judge.provider.requests) == 4  # pyright: ignore
 
 
-async def test_machinery_that_recovers_gives_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_rl.verify.blame._PAUSE_SECONDS", 0.001)
+async def test_machinery_that_recovers_gives_a_verdict() -> None:
     assert (await judged(dies, dies, answers(lambda x: x * x), controls=[False])).passed
+    assert (await judged(dies, dies, answers(lambda x: x * x), companions=[False])).passed
 
 
-async def test_an_error_of_the_machinery_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_rl.verify.blame._PAUSE_SECONDS", 0.001)
+async def test_an_error_of_the_machinery_is_not_kept() -> None:
     judge = verifier(dies, dies, answers(lambda x: x * x), controls=[False], retries=0)
     with pytest.raises(SandboxError):
         await judge.judge(TASK, PROGRAM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 
 from agent_rl.vocabulary import Message
 from agent_rl_envs.synthesis.feedback import visible_feedback
@@ -52,7 +52,7 @@ def demonstrations(
     draw = random.Random(f"demonstrations {seed}")
     families = by_family("train", difficulties)
 
-    @lru_cache(maxsize=None)
+    @cache
     def lesson(entry: Entry) -> Lesson:
         return Lesson(make_problem(entry, task_seed))
 

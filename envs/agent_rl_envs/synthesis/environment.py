@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -15,21 +16,24 @@ from agent_rl_envs.synthesis.demonstrations import demonstrations
 from agent_rl_envs.synthesis.pool import SPLITS, balanced
 from agent_rl_envs.synthesis.problems import make_problem
 
-_FENCED = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+_FENCED = re.compile(r"```[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+
+
+Positive = Annotated[int, Field(ge=1)]
 
 
 class SynthesisConfig(EnvironmentConfig):
     """Options of `Synthesis`. The split of a program depends on none of them."""
 
-    max_turns: int = Field(2, ge=1)
+    max_turns: Positive = 2
     seed: int = 0
     """Of the choice and order of the tasks and of their examples and tests."""
-    train_tasks: int = Field(2000, ge=1)
-    test_tasks: int = Field(400, ge=1)
-    min_difficulty: int = Field(1, ge=1)
+    train_tasks: Positive = 2000
+    test_tasks: Positive = 400
+    min_difficulty: Positive = 1
     """A program's difficulty is the number of places where it can go wrong, less one: 1 to 3."""
-    max_difficulty: int = Field(3, ge=1)
-    flaw_rate: float = Field(0.6, ge=0, le=1)
+    max_difficulty: Positive = 3
+    flaw_rate: Annotated[float, Field(ge=0, le=1)] = 0.6
     """How probable the wrong text is at each place of a demonstration's program."""
 
     @model_validator(mode="after")

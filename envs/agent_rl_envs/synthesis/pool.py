@@ -18,9 +18,9 @@ SPLITS: tuple[SplitName, ...] = ("train", "test")
 HELD_OUT_PERCENT = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A program and the hash of its normal form (16 hex digits), which decides the split."""
+    """A program and the hash of its normal form (16 hex digits), which decides the split. There is one of each."""
 
     program: Program
     key: str

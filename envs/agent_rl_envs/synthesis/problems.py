@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from agent_rl.vocabulary import CallTests, Case, Limits, Message, Task
@@ -68,6 +69,7 @@ def function(source: str) -> Callable[..., Any]:
     return namespace[ENTRY_POINT]
 
 
+@lru_cache(maxsize=1 << 13)
 def make_problem(entry: Entry, seed: int) -> Problem:
     """The problem of `entry` with examples and tests drawn from `seed`; equal in every process.
 

@@ -6,16 +6,17 @@ commands, which can therefore kill it: whoever talks to it must not believe it, 
 
 Messages, both ways: u32 header size, u32 payload size (big-endian), a JSON header, the payload.
 
-    exec   {"op", "id", "command", "timeout", "environment"} + stdin    -> {"id", "status", "exit_code", "seconds",
-                                                                           "truncated", "stdout": size} + stdout + stderr
-    cancel {"op", "id"}                                                 -> nothing; the command's tree is ended
-    write  {"op", "id", "files": [[path, size, append], ...]} + contents  -> {"id"} or {"id", "error", "text"}
-    read   {"op", "id", "path", "max_bytes"}                            -> {"id"} + content, or {"id", "error", "text"}
+    exec    {"op", "id", "command", "timeout", "environment"} + stdin
+            -> {"id", "status", "exit_code", "seconds", "truncated", "stdout": size} + stdout + stderr
+    cancel  {"op", "id"}  -> nothing; the command's tree is ended
+    write   {"op", "id", "files": [[path, size, append], ...]} + contents  -> {"id"} or {"id", "error", "text"}
+    read    {"op", "id", "path", "max_bytes"}  -> {"id"} + content, or {"id", "error", "text"}
 
 Each command runs under a keeper: a process of its own that adopts every orphan below it, so that the whole tree can be
 found, whatever sessions, groups or daemons it makes. The keeper lives until the last of them is gone.
 """
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -37,10 +38,8 @@ MAX_DESCRIPTORS = 4096
 
 def prctl(option, value):
     """Best effort: where it fails, only a protection of the server's from its own commands is missing."""
-    try:
+    with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
-    except (OSError, AttributeError):
-        pass
 
 
 def oom_kills():
@@ -64,7 +63,7 @@ def parents():
         if not name.isdigit():
             continue
         try:
-            with open("/proc/%s/stat" % name, "rb") as file:
+            with open(f"/proc/{name}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue
@@ -75,10 +74,8 @@ def parents():
 
 def signal_all(pids, number):
     for pid in pids:
-        try:
+        with contextlib.suppress(OSError):
             os.kill(pid, number)
-        except OSError:
-            pass
 
 
 class Command:
@@ -202,7 +199,7 @@ class Command:
         self.server.send(header, out + err)
 
     def kill(self):
-        """The command's tree is gone: stop, look again, kill. A stopped process cannot fork, so the search converges."""
+        """The command's tree is gone: stop, look again, kill. A stopped process cannot fork: the search converges."""
         until = time.monotonic() + KILL_SECONDS
         stopped = set()
         while time.monotonic() < until:
@@ -224,7 +221,7 @@ class Command:
             time.sleep(0.001)
 
     def tree(self):
-        """The pids below the keeper, and those of trees whose keeper was killed (they are the server's own children)."""
+        """The pids below the keeper, and of trees whose keeper was killed (they are the server's own children)."""
         table = parents()
         found = {pid for pid, parent in table.items() if parent == os.getpid()} - self.server.keepers
         grown = found | {self.keeper} & self.server.keepers
@@ -278,7 +275,7 @@ def run(in_read, out_write, err_write, command, environment):
     try:
         os.execvpe(command[0], command, values)
     except (OSError, ValueError) as error:
-        message = "%s: %s\n" % (command[0], getattr(error, "strerror", None) or error)
+        message = f"{command[0]}: {getattr(error, 'strerror', None) or error}\n"
         os.write(2, message.encode("utf-8", "surrogateescape"))
         os._exit(126 if getattr(error, "errno", 0) == errno.EACCES else 127)
 
@@ -380,6 +377,8 @@ class Server:
                     os.close(at)
                     raise
             try:
+                if stat.S_ISLNK(os.stat(part, dir_fd=at, follow_symlinks=False).st_mode):
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
                 inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
             finally:
                 os.close(at)

@@ -220,7 +220,8 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
     _lower(resource.RLIMIT_AS, space)
     _lower(resource.RLIMIT_NPROC, processes)
-    _lower(resource.RLIMIT_FSIZE, file_size)
+    # A little more than the disk holds, so that a full disk is ENOSPC: this one is for files that lie in memory only.
+    _lower(resource.RLIMIT_FSIZE, file_size + (1 << 20))
     _lower(resource.RLIMIT_NOFILE, files)
     _lower(resource.RLIMIT_CORE, 0)
     # Deep recursion is honest; the kernel leaves a gap of at least 128 MiB below the stack.

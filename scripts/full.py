@@ -1,0 +1,254 @@
+"""`make full`: every test and every bar that this project stands by, and one table at the end. Takes hours.
+
+Each part is a command that a user could give; its figures are read from what it wrote. `--only NAME` runs some parts,
+`--list` names them. Exit 0 where every bar is met, 1 where one is not, 3 where a part could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+AGENT_RL = Path(sys.executable).with_name("agent-rl")
+CONFIG = ROOT / "configs" / "quickstart.toml"
+SEEDS = (0, 1, 2)
+MAX_MINUTES = 10.0
+WRONG_BODIES = {
+    "pass": "    pass\n",
+    "return None": "    return None\n",
+    "equal to everything": (
+        "    class Everything:\n        def __eq__(self, other): return True\n"
+        "        def __ne__(self, other): return False\n        def __hash__(self): return 0\n"
+        "    return Everything()\n"
+    ),
+    "exit(0)": "    exit(0)\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One line of the table."""
+
+    part: str
+    what: str
+    measured: str
+    wanted: str
+    met: bool
+
+
+class CouldNotRun(Exception):
+    """A command of a part ended with an error of the machinery's, or with none of the codes it should."""
+
+
+def command(*arguments: object, codes: Sequence[int] = (0,), **environment: str) -> float:
+    """Seconds that the command took. Its output is shown. Raises CouldNotRun for another exit code."""
+    texts = [str(a) for a in arguments]
+    print(f"\n$ {' '.join(texts)}", flush=True)
+    started = time.monotonic()
+    done = subprocess.run(texts, cwd=ROOT, env={**os.environ, **environment}, check=False)
+    if done.returncode not in codes:
+        raise CouldNotRun(f"exit {done.returncode}: {' '.join(texts)}")
+    return time.monotonic() - started
+
+
+def data(name: str) -> Path:
+    folder = os.environ.get("AGENT_RL_DATA")
+    if not folder or not (Path(folder) / name).is_file():
+        raise CouldNotRun(f"AGENT_RL_DATA names no folder with {name}")
+    return Path(folder) / name
+
+
+def tests(folder: Path) -> list[Bar]:
+    """All tests, the long ones too."""
+    try:
+        command(sys.executable, "-m", "pytest", "-q", AGENT_RL_TESTS="full")
+    except CouldNotRun as error:
+        return [Bar("tests", "all tests", str(error), "all pass", False)]
+    return [Bar("tests", "all tests", "pass", "all pass", True)]
+
+
+def quickstart(seed: int) -> Callable[[Path], list[Bar]]:
+    """The quickstart with empty caches, and what it must show; then the warm start's pass@64, outside the time."""
+
+    def part(folder: Path) -> list[Bar]:
+        name, run, cache = f"quickstart, seed {seed}", folder / f"seed-{seed}", folder / f"cache-{seed}"
+        seeds = ("--set", f"seed={seed}", "--set", f"model.warm_start.seed={seed}")
+        seconds = command(AGENT_RL, "train", CONFIG, "--run-dir", run, *seeds, AGENT_RL_CACHE=str(cache))
+        rows = json.loads((run / "eval.json").read_text())
+        warm = folder / f"warm-{seed}.json"
+        model = warm_model(seeds, cache)
+        sampled = ("--samples", 64, "--k", "64", "--no-greedy", "--json", warm)
+        command(AGENT_RL, "eval", CONFIG, "--policy", model, *sampled)
+        return [
+            Bar(name, "minutes", f"{seconds / 60:.1f}", f"<= {MAX_MINUTES:g}", seconds <= 60 * MAX_MINUTES),
+            *before_bars(name, rows[0], json.loads(warm.read_text())[0]),
+            *gain_bars(name, rows[0], rows[-1]),
+        ]
+
+    return part
+
+
+def warm_model(seeds: Sequence[str], cache: Path) -> str:
+    """The folder of the warm-started model of the run with `seeds`, from its cache."""
+    program = (
+        "import sys; from pathlib import Path; from agent_rl.config import load_config; "
+        "from agent_rl.learner.warm_start import prepare_model; "
+        "print(prepare_model(load_config(sys.argv[1], sys.argv[3:]), Path(sys.argv[2])))"
+    )
+    overrides = [text for text in seeds if text != "--set"]
+    arguments = [sys.executable, "-c", program, str(CONFIG), str(cache), *overrides]
+    done = subprocess.run(arguments, cwd=ROOT, text=True, stdout=subprocess.PIPE, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def before_bars(name: str, before: dict[str, Any], warm: dict[str, Any]) -> list[Bar]:
+    """The warm start is weak enough to leave room, and diverse enough to learn from."""
+    first, greedy, wide = before["pass_at_k"]["1"], before["greedy"], warm["pass_at_k"]["64"]
+    tasks = before["num_tasks"]
+    return [
+        Bar(name, "held-out tasks", str(tasks), ">= 200", tasks >= 200),
+        Bar(name, "pass@1 before", shown(first), "0.05 to 0.30", 0.05 <= first["value"] <= 0.30),
+        Bar(name, "pass@64 before", shown(wide), ">= 0.60", wide["value"] >= 0.60),
+        Bar(name, "greedy before", shown(greedy), "<= 0.45", greedy["value"] <= 0.45),
+    ]
+
+
+def gain_bars(name: str, before: dict[str, Any], after: dict[str, Any]) -> list[Bar]:
+    """What training has to add."""
+    first, last = before["pass_at_k"]["1"], after["pass_at_k"]["1"]
+    gain, greedy = last["value"] - first["value"], after["greedy"]["value"] - before["greedy"]["value"]
+    return [
+        Bar(name, "pass@1 after", shown(last), "before + 0.30", gain >= 0.30),
+        Bar(
+            name,
+            "intervals of pass@1",
+            f"{first['high']:.3f} < {last['low']:.3f}",
+            "apart",
+            first["high"] < last["low"],
+        ),
+        Bar(name, "greedy after", shown(after["greedy"]), "before + 0.25", greedy >= 0.25),
+    ]
+
+
+def control(folder: Path) -> list[Bar]:
+    """With the verdicts of a group shuffled among its members, at a third of the steps, there is nothing to learn."""
+    import tomllib
+
+    run = folder / "control"
+    steps = int(tomllib.loads(CONFIG.read_text())["loop"]["steps"]) // 3
+    settings = ("--set", "objective.permute_verdicts=true", "--set", f"loop.steps={steps}")
+    command(AGENT_RL, "train", CONFIG, "--run-dir", run, *settings)
+    rows = json.loads((run / "eval.json").read_text())
+    gain = rows[-1]["pass_at_k"]["1"]["value"] - rows[0]["pass_at_k"]["1"]["value"]
+    return [Bar("control", f"gain in pass@1 after {steps} steps", f"{gain:+.3f}", "< 0.05", gain < 0.05)]
+
+
+def verify(sandbox: str) -> Callable[[Path], list[Bar]]:
+    """All references of HumanEval pass, and no solution whose body was replaced does."""
+
+    def part(folder: Path) -> list[Bar]:
+        with gzip.open(data("HumanEval.jsonl.gz"), "rt") as lines:
+            rows = [json.loads(line) for line in lines]
+        solutions = {"references": [(r["task_id"], r["canonical_solution"]) for r in rows]}
+        for name, body in WRONG_BODIES.items():
+            solutions[name] = [(r["task_id"], body) for r in rows]
+        bars: list[Bar] = []
+        for name, given in solutions.items():
+            file, out = folder / "solutions.jsonl", folder / "verdicts.json"
+            file.write_text("".join(json.dumps({"task_id": t, "completion": c}) + "\n" for t, c in given))
+            options = ("--sandbox", sandbox, "--json", out)
+            command(AGENT_RL, "verify", data("HumanEval.jsonl.gz"), file, *options, codes=(0, 3))
+            counts = json.loads(out.read_text())
+            wanted = len(rows) if name == "references" else 0
+            measured = f"{counts['num_passed']} passed, {counts['num_excluded']} excluded"
+            met = counts["num_passed"] == wanted and counts["num_excluded"] == 0
+            bars.append(Bar(f"verify in {sandbox}", name, measured, f"{wanted} of {len(rows)} pass", met))
+        return bars
+
+    return part
+
+
+def fixed_policies(folder: Path) -> list[Bar]:
+    """`gold` passes everything that has a reference, `empty` nothing."""
+    suites = (("code", "HumanEval.jsonl.gz"), ("math", "gsm8k-test.jsonl.gz"))
+    bars: list[Bar] = []
+    for environment, file in suites:
+        for policy, wanted in (("gold", 1.0), ("empty", 0.0)):
+            out = folder / "fixed.json"
+            options = ("--env", environment, "--option", f"dataset={data(file)}", "--policy", policy, "--json", out)
+            command(AGENT_RL, "eval", *options)
+            (row,) = json.loads(out.read_text())
+            value = row["pass_at_k"]["1"]["value"]
+            measured = f"{round(value * row['num_tasks'])} of {row['num_tasks']}, {row['num_excluded']} excluded"
+            met = value == wanted and row["num_excluded"] == 0
+            bars.append(Bar(f"eval {environment}", policy, measured, "all" if wanted else "none", met))
+    return bars
+
+
+def shown(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+PARTS: dict[str, Callable[[Path], list[Bar]]] = {
+    "verify-docker": verify("docker"),
+    "verify-local": verify("local"),
+    "fixed": fixed_policies,
+    **{f"quickstart-{seed}": quickstart(seed) for seed in SEEDS},
+    "control": control,
+    "tests": tests,
+}
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=list(PARTS), help="run this part, as often as needed")
+    parser.add_argument("--list", action="store_true", help="name the parts")
+    parser.add_argument("--keep", type=Path, help="keep runs and results in this folder")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(PARTS))
+        return 0
+    bars: list[Bar] = []
+    broken: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="agent-rl-full-") as temporary:
+        folder: Path = (arguments.keep or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in arguments.only or PARTS:
+            try:
+                bars += PARTS[name](folder)
+            except (CouldNotRun, OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+                broken.append(f"{name}: {type(error).__name__}: {error}")
+    show(bars)
+    for text in broken:
+        print(f"could not run  {text}")
+    return 3 if broken else int(not all(bar.met for bar in bars))
+
+
+def show(bars: Sequence[Bar]) -> None:
+    """The table."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in ("part", "what", "measured", "wanted", ""):
+        table.add_column(heading)
+    for bar in bars:
+        table.add_row(bar.part, bar.what, bar.measured, bar.wanted, "met" if bar.met else "[bold red]NOT MET[/]")
+    Console(highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""What the commands do when all is well, and when a check does not hold."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from agent_rl.cli import main
+from agent_rl.cli.new_environment import write_environment
+from agent_rl.cli.train import latest_run, new_run, print_outcome
+from agent_rl.evaluation import Estimate, EvalRow, append_row
+from agent_rl.evaluation.stubs import stub_replies
+
+MEMORY = ("--sandbox", "memory-test")
+SYNTHETIC = '''
+from agent_rl.contracts import Environment
+from agent_rl.errors import ConfigError
+from agent_rl.vocabulary import AnswerTests, Message, Task, Verdict
+
+class Echo(Environment):
+    """Passes who says the answer; made wrong by its options' name."""
+
+    async def load(self, split):
+        if split not in ("train", "test"):
+            raise ConfigError("the splits are train and test", key="split", value=split)
+        return [Task(f"echo/{{split}}/{{n}}", (Message.user({prompt}),), AnswerTests("yes"), reference={reference})
+                for n in range(3)]
+
+    async def rollout(self, task, agent, sandbox):
+        passed = {passes}
+        return Verdict(passed, "passed" if passed else "failed", "values", None)
+'''
+GOOD = {"prompt": 'f"{split} {n}"', "reference": '"yes"', "passes": 'await agent.say(task.prompt) == "yes"'}
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def environment(folder: Path, **changed: str) -> str:
+    """The name of a small environment, with some of its code replaced."""
+    path = folder / f"echo_{abs(hash(tuple(changed)))}.py"
+    path.write_text(SYNTHETIC.format(**{**GOOD, **changed}))
+    return f"{path}:Echo"
+
+
+@pytest.mark.parametrize(("policy", "value"), [("gold", 1.0), ("empty", 0.0)])
+def test_eval_writes_a_list_of_rows(capsys, tmp_path, policy, value):
+    file = tmp_path / "out" / "eval.json"
+    arguments = ("eval", "--env", environment(tmp_path), "--policy", policy, *MEMORY, "--json", file)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert out.splitlines()[0] == "sandbox: memory-test (sandbox.provider = 'memory-test')"
+    assert f"echo, test: {3 * value:.0f} of 3 passed" in out
+    (row,) = json.loads(file.read_text())
+    assert row["pass_at_k"]["1"] == {"value": value, "low": value, "high": value}
+    assert (row["environment"], row["split"], row["num_tasks"], row["num_excluded"]) == ("echo", "test", 3, 0)
+
+
+def test_eval_takes_the_environments_of_a_config(capsys, tmp_path):
+    config = tmp_path / "run.toml"
+    names = [environment(tmp_path), environment(tmp_path, reference='"no"')]
+    entries = "".join(f'[[environments]]\nenvironment = "{n}"\nname = "e{i}"\n' for i, n in enumerate(names))
+    config.write_text(f'{entries}[model]\npath = "unused"\n')
+    file = tmp_path / "eval.json"
+    options = ("--samples", 4, "--k", "1,4", "--tasks", 2, "--split", "train", "--greedy", "--json", file)
+    assert run(capsys, "eval", config, "--policy", "gold", *MEMORY, *options)[0] == 0
+    rows = json.loads(file.read_text())
+    assert [(r["environment"], r["pass_at_k"]["4"]["value"], r["greedy"]["value"]) for r in rows] == [
+        ("e0", 1.0, 1.0),
+        ("e1", 0.0, 0.0),
+    ]
+    assert {(r["num_tasks"], r["num_samples"], r["split"]) for r in rows} == {(2, 4, "train")}
+
+
+def test_validate_passes_a_good_environment(capsys, tmp_path):
+    file = tmp_path / "report.json"
+    code, out, error = run(capsys, "envs", "validate", environment(tmp_path), *MEMORY, "--json", file)
+    assert (code, error) == (0, "")
+    report = json.loads(file.read_text())
+    assert report["passed"]
+    # Two splits of three tasks: each reference three times, and four texts that answer nothing.
+    assert [(s["references_passed"], s["stubs_failed"]) for s in report["splits"]] == [(9, 12), (9, 12)]
+    assert "9 of 9" in out
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"reference": '"no"'}, "the reference is judged failed"),
+        ({"reference": "None"}, "has no reference"),
+        ({"passes": "True"}, "a stub passes: empty"),
+        ({"prompt": 'f"{n}"'}, "asks the same as a task of the split train"),
+        ({"prompt": 'f"{split} {n}" + str(__import__("random").random())'}, "gives other tasks"),
+    ],
+)
+def test_validate_finds_what_is_wrong(capsys, tmp_path, changed, problem):
+    file = tmp_path / "report.json"
+    code, out, error = run(capsys, "envs", "validate", environment(tmp_path, **changed), *MEMORY, "--json", file)
+    assert code == 1
+    assert "problems" in error
+    assert problem in out
+    assert not json.loads(file.read_text())["passed"]
+
+
+def test_validate_of_one_split_and_of_one_that_is_not_there(capsys, tmp_path):
+    name = environment(tmp_path)
+    code, out, _ = run(capsys, "envs", "validate", name, "--split", "test", "--times", 1, "--tasks", 1, *MEMORY)
+    assert code == 0
+    assert "1 of 1" in out
+    code, _, error = run(capsys, "envs", "validate", name, "--split", "dev", *MEMORY)
+    assert (code, error) == (2, "error: split: the splits are train and test\n")
+
+
+@pytest.mark.parametrize(
+    ("reference", "stub"),
+    [
+        ("def f(x):\n    return x + 1\n", "def f(x):\n    return None\n"),
+        (
+            "Here:\n```python\ndef f(x):\n    return 1\n```\nDone.",
+            "Here:\n```python\ndef f(x):\n    return None\n\n```\nDone.",
+        ),
+        ("    y = 1\n    return y\n", "    return None\n"),
+    ],
+)
+def test_stubs_keep_the_references_form(reference, stub):
+    stubs = stub_replies(reference)
+    assert stubs["return None"] == stub
+    assert set(stubs) == {"empty", "pass", "return None", "equal to everything", "exit(0)", "os._exit(0)"}
+
+
+def test_a_reference_that_is_no_program_has_stubs_that_answer_nothing():
+    assert set(stub_replies("#### 42")) == {"empty", "None", "no answer", "exit(0)"}
+
+
+@pytest.mark.local_sandbox
+def test_a_new_environment_works_as_it_is(capsys, tmp_path):
+    code, out, _ = run(capsys, "envs", "new", "unit_conversion", "--folder", tmp_path / "mine")
+    assert code == 0
+    name = f"{tmp_path}/mine/unit_conversion.py:UnitConversion"
+    assert out.splitlines()[-1] == f"try:  agent-rl envs validate {name}"
+    code, out, error = run(capsys, "envs", "validate", name, "--tasks", 2, "--sandbox", "local")
+    assert (code, error) == (0, "")
+    # Of each split two tasks: each reference three times, five bodies and an empty reply as stubs.
+    assert out.count("6 of 6") == 2
+    assert out.count("12 of 12") == 2
+
+
+def test_the_test_of_a_new_environment_passes(tmp_path):
+    write_environment("unit_conversion", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env={"PYTHONPATH": ":".join(p for p in sys.path if p), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["Unit", "2d", "a-b", "class", ""])
+def test_a_new_environment_needs_a_name_that_python_takes(capsys, tmp_path, name):
+    code, _, error = run(capsys, "envs", "new", name, "--folder", tmp_path)
+    assert code == 2
+    assert "NAME: a name is made of small letters" in error
+
+
+def test_nothing_is_overwritten(capsys, tmp_path):
+    (tmp_path / "test_mine.py").write_text("precious")
+    code, _, error = run(capsys, "envs", "new", "mine", "--folder", tmp_path)
+    assert code == 2
+    assert "test_mine.py exists already" in error
+    assert [p.name for p in tmp_path.iterdir()] == ["test_mine.py"]
+
+
+def test_the_latest_run_is_the_one_to_resume(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Path("configs/quick.toml")
+    assert new_run(config).parent == Path("runs")
+    for name in ("quick-20250101-120000", "quick-20250102-090000", "other-20250103-090000"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert latest_run(config) == Path("runs/quick-20250102-090000")
+
+
+def test_train_ends_with_what_was_reached_and_where_the_report_is(capsys, tmp_path):
+    for version, value in ((0, 0.25), (40, 0.75)):
+        estimate = Estimate(value, value - 0.05, value + 0.05)
+        row = EvalRow(version, "test", "synthesis", 200, 8, 0, estimate, {1: estimate, 8: estimate})
+        append_row(tmp_path / "eval.json", row)
+    print_outcome(tmp_path, tmp_path / "report.html")
+    out = capsys.readouterr().out
+    assert "0.250 [0.200, 0.300]" in out
+    assert "0.750 [0.700, 0.800]" in out
+    assert "+0.500" in out
+    assert f"report: {tmp_path / 'report.html'}" in out
+
+
+def test_a_report_says_where_it_is(capsys, tmp_path):
+    (tmp_path / "config.toml").write_text("seed = 1\n")
+    assert run(capsys, "report", tmp_path)[:2] == (0, f"{(tmp_path / 'report.html').resolve()}\n")
+
+
+def test_installed_packages_add_commands(capsys, monkeypatch, tmp_path):
+    plugin = tmp_path / "a_plugin_for_tests.py"
+    plugin.write_text(
+        "import typer\napp = typer.Typer()\n@app.command()\ndef go(x: int):\n    print(x + 1)\n"
+        "@app.command()\ndef stay():\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = {
+        "good": EntryPoint("good", "a_plugin_for_tests:app", "agent_rl.commands"),
+        "bad": EntryPoint("bad", "a_plugin_that_is_not_there:app", "agent_rl.commands"),
+    }
+    monkeypatch.setattr("agent_rl.cli.app.registered", lambda group: points)
+    assert run(capsys, "good", "go", "41")[:2] == (0, "42\n")
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert "  good " in out
+    code, _, error = run(capsys, "bad", "anything")
+    assert code == 2
+    assert "the command bad (a_plugin_that_is_not_there:app) cannot be loaded: ModuleNotFoundError" in error
+
+
+def test_doctor_names_each_thing_that_is_missing(capsys, tmp_path):
+    config = tmp_path / "run.toml"
+    model = tmp_path / "nowhere" / "model"
+    config.write_text(
+        f'[[environments]]\nenvironment = "{environment(tmp_path)}"\n[model]\npath = "{model}"\n'
+        '[sandbox]\nprovider = "memory-test"\n[evaluation]\nsplit = "test"\n'
+    )
+    file = tmp_path / "checks.json"
+    code, out, error = run(capsys, "doctor", config, "--json", file)
+    assert code == 1
+    assert error == "error: 1 of 10 checks failed: model\n"
+    assert "FAIL model: --policy: " in out
+    assert "ok   environment echo: 3 tasks to train on, 3 held out; a reference passes" in out
+    assert "ok   sandbox: memory-test" in out
+    checks = {c["name"]: c["ok"] for c in json.loads(file.read_text())["checks"]}
+    assert [name for name, ok in checks.items() if not ok] == ["model"]

@@ -1,0 +1,240 @@
+"""What every `Policy` must do. A module that imports these functions and has a fixture `subject` runs them.
+
+Only ids below `Subject.vocabulary` are used. A subject must be slow enough that 200 tokens take longer than an update.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from agent_rl.contracts import GenerateRequest, Generation, Policy, SamplingParams, WeightManifest
+from agent_rl.errors import PolicyError
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A policy that has just been started at version 0, and weights for it: `publish(version)` offers some."""
+
+    policy: Policy
+    publish: Callable[[int], Awaitable[WeightManifest]]
+    vocabulary: int = 64
+
+
+PROMPT = (5, 9, 3, 7, 7, 2, 11, 30, 8, 4)
+
+
+def ask(key: int = 0, prompt: tuple[int, ...] = PROMPT, *, session: str = "", **sampling: object) -> GenerateRequest:
+    """A request for up to 12 tokens, keyed by `key`."""
+    params = SamplingParams(**{"max_tokens": 12, **sampling})  # pyright: ignore[reportArgumentType]
+    return GenerateRequest(prompt, params, (1, key), session)
+
+
+def check(generation: Generation, subject: Subject) -> None:
+    """What holds of every generation."""
+    count = len(generation.token_ids)
+    assert len(generation.logprobs) == len(generation.versions) == count
+    assert all(0 <= token < subject.vocabulary for token in generation.token_ids)
+    assert all(math.isfinite(value) and value <= 1e-6 for value in generation.logprobs)
+    assert list(generation.versions) == sorted(generation.versions), "versions never go back"
+
+
+async def update(subject: Subject, version: int) -> None:
+    """`version` serves."""
+    await subject.policy.prepare_update(await subject.publish(version))
+    await subject.policy.finish_update(version)
+
+
+async def until_sampling(subject: Subject, tokens: int) -> None:
+    """Returns when `tokens` more tokens have been sampled."""
+    goal = (await subject.policy.status()).sampled_tokens + tokens
+    async with asyncio.timeout(30):
+        while (await subject.policy.status()).sampled_tokens < goal:
+            await asyncio.sleep(0.001)
+
+
+async def test_the_length_limit_ends_a_generation(subject: Subject) -> None:
+    generation = await subject.policy.generate(ask())
+    check(generation, subject)
+    assert generation.finish_reason == "length"
+    assert len(generation.token_ids) == 12
+    assert set(generation.versions) == {0}
+    assert generation.top_logprobs == ()
+
+
+async def test_a_stop_token_ends_a_generation_and_is_its_last(subject: Subject) -> None:
+    free = await subject.policy.generate(ask(key=3))
+    stop = free.token_ids[5]
+    first = free.token_ids.index(stop)
+    stopped = await subject.policy.generate(ask(key=3, stop_token_ids=(stop,)))
+    check(stopped, subject)
+    assert stopped.finish_reason == "stop"
+    assert stopped.token_ids == free.token_ids[: first + 1], "a stop token changes no draw before it"
+    everything = tuple(range(subject.vocabulary))
+    at_once = await subject.policy.generate(ask(key=3, stop_token_ids=everything, max_tokens=1))
+    assert (at_once.finish_reason, len(at_once.token_ids)) == ("stop", 1), "where both hold it is a stop"
+
+
+async def test_draws_depend_on_the_key_alone(subject: Subject) -> None:
+    requests = [ask(key) for key in range(6)]
+    together = await asyncio.gather(*(subject.policy.generate(request) for request in requests))
+    alone = [await subject.policy.generate(request) for request in reversed(requests)][::-1]
+    batch = await subject.policy.generate_batch(requests)
+    assert [g.token_ids for g in together] == [g.token_ids for g in alone] == [g.token_ids for g in batch]
+    for a, b, c in zip(together, alone, batch, strict=True):
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+        assert a.logprobs == pytest.approx(c.logprobs, abs=1e-4)
+    assert len({g.token_ids for g in together}) > 1, "another key draws another completion"
+
+
+async def test_logprobs_are_those_of_score(subject: Subject) -> None:
+    generation = await subject.policy.generate(ask(key=8))
+    scores = await subject.policy.score((*PROMPT, *generation.token_ids))
+    assert len(scores) == len(PROMPT) + len(generation.token_ids) - 1
+    assert generation.logprobs == pytest.approx(scores[len(PROMPT) - 1 :], abs=1e-4)
+
+
+async def test_temperature_zero_is_greedy_with_logprobs_of_temperature_one(subject: Subject) -> None:
+    greedy = await subject.policy.generate(ask(key=1, temperature=0.0))
+    again = await subject.policy.generate(ask(key=2, temperature=0.0))
+    assert greedy.token_ids == again.token_ids
+    scores = await subject.policy.score((*PROMPT, *greedy.token_ids))
+    assert greedy.logprobs == pytest.approx(scores[len(PROMPT) - 1 :], abs=1e-4)
+    wide = replace(ask(key=1, temperature=0.0), top_logprobs=3)
+    best = await subject.policy.generate(wide)
+    assert best.token_ids == tuple(ranked[0][0] for ranked in best.top_logprobs)
+
+
+async def test_temperature_sharpens_the_distribution_that_logprobs_are_of(subject: Subject) -> None:
+    everything = subject.vocabulary
+    cold = await subject.policy.generate(replace(ask(key=4, temperature=0.5, max_tokens=1), top_logprobs=everything))
+    warm = await subject.policy.generate(replace(ask(key=4, max_tokens=1), top_logprobs=everything))
+    # p_0.5(t) is proportional to p_1(t)^2
+    squares = {token: 2 * value for token, value in warm.top_logprobs[0]}
+    total = math.log(sum(math.exp(value) for value in squares.values()))
+    for token, value in cold.top_logprobs[0]:
+        assert value == pytest.approx(squares[token] - total, abs=1e-3)
+    assert cold.logprobs[0] == pytest.approx(dict(cold.top_logprobs[0])[cold.token_ids[0]], abs=1e-5)
+
+
+async def test_top_logprobs_are_the_likeliest_in_order(subject: Subject) -> None:
+    generation = await subject.policy.generate(replace(ask(key=5), top_logprobs=4))
+    assert len(generation.top_logprobs) == len(generation.token_ids)
+    for token, value, ranked in zip(generation.token_ids, generation.logprobs, generation.top_logprobs, strict=True):
+        values = [v for _, v in ranked]
+        assert len(ranked) == 4
+        assert values == sorted(values, reverse=True)
+        assert value <= values[0] + 1e-6
+        if token in dict(ranked):
+            assert dict(ranked)[token] == pytest.approx(value, abs=1e-5)
+
+
+async def test_a_deadline_gives_back_what_was_sampled(subject: Subject) -> None:
+    request = replace(ask(key=6, max_tokens=200), deadline=0.0)
+    generation = await subject.policy.generate(request)
+    check(generation, subject)
+    assert generation.finish_reason == "cancelled"
+    assert len(generation.token_ids) < 200
+    assert (await subject.policy.generate(ask())).finish_reason == "length", "the policy goes on"
+
+
+async def test_cancelling_a_call_frees_what_it_held(subject: Subject) -> None:
+    tasks = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=200))) for key in range(4)]
+    await until_sampling(subject, 8)
+    for task in tasks:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    async with asyncio.timeout(10):
+        while (status := await subject.policy.status()).running or status.waiting:
+            await asyncio.sleep(0.005)
+    check(await subject.policy.generate(ask()), subject)
+
+
+async def test_sessions_change_no_draw_and_may_end_at_any_time(subject: Subject) -> None:
+    first = await subject.policy.generate(ask(0, session="a"))
+    history = (*PROMPT, *first.token_ids, 6, 1, 4)
+    with_session = await subject.policy.generate(ask(1, history, session="a"))
+    without = await subject.policy.generate(ask(1, history))
+    assert with_session.token_ids == without.token_ids
+    assert with_session.logprobs == pytest.approx(without.logprobs, abs=1e-4)
+    rewritten = (*PROMPT[:4], 12, 13, *first.token_ids)  # a template that rewrites history
+    forked = await subject.policy.generate(ask(2, rewritten, session="a"))
+    assert forked.token_ids == (await subject.policy.generate(ask(2, rewritten))).token_ids
+    await subject.policy.end_session("a")
+    await subject.policy.end_session("a")
+    await subject.policy.end_session("never seen")
+    again = await subject.policy.generate(ask(1, history, session="a"))
+    assert again.token_ids == without.token_ids
+
+
+async def test_a_shared_prefix_changes_no_draw(subject: Subject) -> None:
+    def grouped(key: int, prompt: tuple[int, ...], shared: int) -> GenerateRequest:
+        return replace(ask(key, prompt, session=f"s{key}"), prefix_group="g", shared_prefix=shared)
+
+    prompts = [PROMPT, PROMPT, (*PROMPT, 1, 2), (*PROMPT, 3)]
+    requests = [grouped(key, prompt, len(PROMPT)) for key, prompt in enumerate(prompts)]
+    shared = await asyncio.gather(*(subject.policy.generate(request) for request in requests))
+    for key, (prompt, generation) in enumerate(zip(prompts, shared, strict=True)):
+        alone = await subject.policy.generate(ask(key, prompt))
+        assert generation.token_ids == alone.token_ids
+        assert generation.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+        await subject.policy.end_session(f"s{key}")
+
+
+async def test_an_update_serves_from_the_next_token_on(subject: Subject) -> None:
+    running = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=200))) for key in range(4)]
+    await until_sampling(subject, 8)
+    await subject.policy.prepare_update(await subject.publish(1))
+    assert (await subject.policy.status()).version == 0, "the old weights serve until the update is finished"
+    await subject.policy.finish_update(1)
+    assert (await subject.policy.status()).version == 1
+    later = await subject.policy.generate(ask(9))
+    assert set(later.versions) == {1}
+    for generation in await asyncio.gather(*running):
+        check(generation, subject)
+        assert len(generation.token_ids) == 200, "running requests go on"
+        assert set(generation.versions) == {0, 1}
+
+
+async def test_an_update_that_was_not_prepared_is_refused(subject: Subject) -> None:
+    with pytest.raises(PolicyError, match="version 3"):
+        await subject.policy.finish_update(3)
+    await subject.policy.prepare_update(await subject.publish(1))
+    with pytest.raises(PolicyError, match="version 2"):
+        await subject.policy.finish_update(2)
+    await subject.policy.finish_update(1)
+    check(await subject.policy.generate(ask()), subject)
+
+
+async def test_requests_wait_while_the_policy_sleeps(subject: Subject) -> None:
+    before = await subject.policy.generate(ask(1, max_tokens=200))
+    running = asyncio.create_task(subject.policy.generate(ask(1, max_tokens=200)))
+    await until_sampling(subject, 2)
+    await subject.policy.sleep()
+    waiting = asyncio.create_task(subject.policy.generate(ask(2)))
+    await asyncio.sleep(0.05)
+    stopped = (await subject.policy.status()).sampled_tokens
+    await asyncio.sleep(0.1)
+    assert (await subject.policy.status()).sampled_tokens == stopped
+    assert not running.done()
+    assert not waiting.done()
+    await subject.policy.wake()
+    check(await waiting, subject)
+    after = await running
+    assert after.token_ids == before.token_ids, "what slept goes on where it was"
+    assert after.logprobs == pytest.approx(before.logprobs, abs=1e-4)
+
+
+async def test_status_counts(subject: Subject) -> None:
+    before = await subject.policy.status()
+    assert (before.version, before.running, before.waiting) == (0, 0, 0)
+    await asyncio.gather(*(subject.policy.generate(ask(key)) for key in range(3)))
+    after = await subject.policy.status()
+    assert after.sampled_tokens - before.sampled_tokens == 36  # 3 requests of 12 tokens
+    assert after.busy_seconds > before.busy_seconds
+    assert (after.running, after.waiting) == (0, 0)

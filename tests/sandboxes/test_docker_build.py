@@ -1,0 +1,110 @@
+"""The image is built once per content, from packages alone where asked, and failures say what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import ImageNotFound
+
+from agent_rl.config import SandboxConfig
+from agent_rl.errors import SandboxError
+from agent_rl.vocabulary import SandboxSpec
+from agent_rl_sandboxes import build
+from agent_rl_sandboxes.build import CONTENT_LABEL, build_image, current_image, host_suite
+from agent_rl_sandboxes.docker import DockerProvider
+
+TAG = f"agent-rl-test:{os.getpid()}"
+
+
+@pytest.mark.docker
+def test_an_image_that_is_up_to_date_is_not_built_again(docker_image: str, docker_api: docker.APIClient) -> None:
+    said: list[str] = []
+    for bootstrap in (False, True):
+        built = build_image(bootstrap, docker_image, said.append)
+        assert (built.action, built.image_id) == ("current", docker_api.inspect_image(docker_image)["Id"])
+    assert all("up to date" in line for line in said)
+
+
+@pytest.mark.docker
+def test_an_image_of_another_content_is_not_current(
+    docker_image: str, docker_api: docker.APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert current_image(docker_api, docker_image) is not None
+    assert current_image(docker_api, "nothing:here") is None
+    monkeypatch.setattr(build, "_PACKAGES", ("python3", "something-new"))
+    monkeypatch.setattr(build, "_dockerfile_hash", lambda: "another")
+    assert current_image(docker_api, docker_image) is None
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+async def test_bootstrap_builds_a_small_image_that_runs_programs_as_nobody_in_particular(
+    docker_api: docker.APIClient,
+) -> None:
+    if shutil.which("mmdebstrap") is None:
+        pytest.skip("mmdebstrap is missing")
+    try:
+        assert build_image(True, TAG, lambda line: None).action == "built"
+        assert build_image(True, TAG, lambda line: None).action == "current"
+        image = docker_api.inspect_image(TAG)
+        assert image["Size"] < 250e6
+        assert image["Config"]["User"] == "1000:1000"
+        assert CONTENT_LABEL in image["Config"]["Labels"]
+        async with DockerProvider(SandboxConfig(image=TAG, slots=1)) as provider:
+            sandbox = provider.sandbox(SandboxSpec())
+            result = await sandbox.exec(["python3", "-c", "import json, sqlite3, ssl, os; print(os.getuid())"])
+            assert (result.stdout, result.stderr) == (b"1000\n", b"")
+            setuid = await sandbox.exec(["sh", "-c", "find / -xdev -perm /6000 -type f 2>/dev/null"])
+            assert setuid.stdout == b""
+    finally:
+        try:
+            docker_api.remove_image(TAG, force=True)
+        except ImageNotFound:
+            pass
+
+
+@pytest.mark.docker
+def test_what_is_missing_for_a_bootstrap_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> None: ...
+
+    monkeypatch.setattr(shutil, "which", nothing)
+    with pytest.raises(SandboxError, match="as root run `apt-get install mmdebstrap`"):
+        build_image(True, TAG, lambda line: None)
+
+
+@pytest.mark.docker
+def test_a_failed_bootstrap_shows_its_last_words_and_an_ordinary_user_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "mmdebstrap"
+    fake.write_text("#!/bin/sh\necho 'I: hello' >&2\necho 'E: no mirror answers' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    said: list[str] = []
+    for euid, expected in ((0, "E: no mirror answers$"), (1000, "as root run `apt-get install mmdebstrap uidmap")):
+        as_user: Callable[[], int] = lambda euid=euid: euid  # noqa: E731
+        monkeypatch.setattr(os, "geteuid", as_user)
+        with pytest.raises(SandboxError, match=expected):
+            build_image(True, TAG, said.append)
+    assert "  hello" in said
+
+
+def test_the_release_is_the_hosts_own_or_bookworm() -> None:
+    assert host_suite().isalpha()
+
+
+def test_without_a_daemon_the_build_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(SandboxError, match="no Docker daemon answers at"):
+        build_image()
+
+
+@pytest.mark.docker
+def test_a_folder_without_a_dockerfile_is_refused(docker_api: docker.APIClient, tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="there is no Dockerfile in"):
+        build.build_folder(docker_api, tmp_path)

@@ -1,0 +1,356 @@
+"""The local sandbox's own matters: who may use it, what is left of it, its fall-back levels, its filter, its loads."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from agent_rl_sandboxes.inside import seccomp_filter
+from agent_rl_sandboxes.local import LocalChannel, LocalProvider, blockers, inner_path
+from agent_rl_sandboxes.slots import Slot, SlotSetup, slot_command
+
+from agent_rl.config import SandboxConfig
+from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.vocabulary import Limits, SandboxSpec
+from tests.contract.sandbox_contract import ADD, request, values
+from tests.contract.sandbox_isolation_contract import probe
+
+pytestmark = pytest.mark.local_sandbox
+CONFIG = SandboxConfig(provider="local", minimum_isolation="namespaces")
+LONG = request("import time\ntime.sleep(60)", (1, 2), limits=Limits(wall_seconds=90.0))
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[LocalProvider]:
+    provider = LocalProvider(CONFIG)
+    async with provider:
+        yield provider
+
+
+def descendants(pid: int) -> set[int]:
+    """The pids of all living descendants of `pid`."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                parents[int(entry.name)] = int(fields[1])
+    found: set[int] = set()
+    level = {pid}
+    while level:
+        level = {child for child, parent in parents.items() if parent in level} - found
+        found |= level
+    return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Those of `pids` that are still processes, other than ended ones that wait to be reaped."""
+    found: set[int] = set()
+    for pid in pids:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                found.add(pid)
+        except OSError:
+            continue
+    return found
+
+
+async def gone(pids: set[int], seconds: float = 10.0) -> bool:
+    """Whether all of `pids` end within `seconds`."""
+    until = time.monotonic() + seconds
+    while alive(pids):
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+# Who may use it
+
+
+async def _judge_one() -> None:
+    async with LocalProvider(CONFIG) as provider:
+        assert provider.isolation == "namespaces"
+        assert values(await provider.run(request(ADD, (1, 2)))) == [3]
+        sandbox = provider.sandbox(SandboxSpec())
+        assert await sandbox.python("print(6 * 7)") == "42\n"
+        await sandbox.close()
+
+
+def test_an_ordinary_user_can_use_it() -> None:
+    # First as whoever runs the tests, which also imports all that is needed: the other user may not read our files.
+    asyncio.run(_judge_one())
+    if os.geteuid() != 0:
+        return
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os.chdir("/")
+            asyncio.run(_judge_one())
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+async def test_where_namespaces_are_refused_it_says_so_and_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = refusing_command({"unshare": errno.EPERM}, namespaces=errno.EPERM)
+    monkeypatch.setattr("agent_rl_sandboxes.local.slot_command", lambda python: refusing)
+    provider = LocalProvider(CONFIG)
+    with pytest.raises(SandboxError, match=r"local sandbox cannot work here: .*unshare\(CLONE_NEWUSER\): EPERM"):
+        await provider.start()
+    reason = await LocalProvider.available(CONFIG)
+    assert reason is not None
+    assert "EPERM" in reason
+
+
+def test_what_blocks_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    switches = {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1"}
+    monkeypatch.setattr("agent_rl_sandboxes.local._switch", switches.get)
+    (blocker,) = blockers()
+    assert "AppArmor restricts" in blocker
+    assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in blocker
+    switches.clear()
+    switches["/proc/sys/user/max_user_namespaces"] = "0"
+    assert "user.max_user_namespaces is 0" in blockers()[0]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SandboxSpec(image="python:3.12"),
+        SandboxSpec(build_folder="images"),
+        SandboxSpec(user="root"),
+        SandboxSpec(network="bridge"),
+        SandboxSpec(hardening="task_image"),
+    ],
+)
+def test_what_only_docker_has_is_refused(spec: SandboxSpec) -> None:
+    with pytest.raises(ConfigError, match=r"sandbox\.\w+: the local provider cannot give"):
+        LocalProvider(CONFIG).sandbox(spec)
+    with pytest.raises(ConfigError, match="has no images"):
+        LocalProvider(SandboxConfig(image="python:3.12"))
+
+
+def test_paths_stay_inside() -> None:
+    assert inner_path("./a//b") == "a/b"
+    for path in ("a" * 5000, "\ud800", "a/..", "//a"):
+        with pytest.raises(ValueError, match=r"path"):
+            inner_path(path)
+
+
+# What is left of it
+
+
+async def test_after_closing_no_process_and_no_descriptor_is_left() -> None:
+    await _judge_one()
+    before = len(os.listdir("/proc/self/fd"))
+    mine = descendants(os.getpid())
+    async with LocalProvider(SandboxConfig(slots=3)) as provider:
+        await asyncio.gather(*(provider.run(request(ADD, (n, 1))) for n in range(20)))
+        sandbox = provider.sandbox(SandboxSpec())
+        await sandbox.exec(["/bin/sh", "-c", "sleep 60 &"])
+        started = descendants(os.getpid()) - mine
+        # Three guards, each with its server and a process for the next run, and a sandbox.
+        assert len(started) >= 7
+    assert alive(started) == set()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+CONTROLLER = f"""
+import asyncio
+from agent_rl_sandboxes.local import LocalProvider
+from agent_rl.config import SandboxConfig
+from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
+async def main():
+    async with LocalProvider(SandboxConfig(slots=2)) as provider:
+        sandbox = provider.sandbox(SandboxSpec())
+        await sandbox.exec(["true"])
+        work = [provider.run(RunRequest({LONG.program!r}, limits=Limits(wall_seconds=90.0))) for _ in range(2)]
+        print("ready", flush=True)
+        await asyncio.gather(sandbox.exec(["sleep", "60"], timeout=90.0), *work)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+async def test_nothing_survives_its_controller(number: signal.Signals) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    controller = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-c", CONTROLLER], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert controller.stdout is not None
+    assert await asyncio.to_thread(controller.stdout.readline) == b"ready\n"
+    await asyncio.sleep(0.5)
+    started = descendants(controller.pid)
+    assert len(started) >= 7
+    controller.send_signal(number)
+    await asyncio.to_thread(controller.wait)
+    controller.stdout.close()
+    assert await gone(started)
+
+
+# Healing
+
+
+async def test_a_slot_killed_under_a_run_is_an_error_and_the_next_run_has_another(provider: LocalProvider) -> None:
+    running = asyncio.ensure_future(provider.run(LONG))
+    await asyncio.sleep(0.3)
+    for pid in descendants(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(SandboxError, match="a slot died"):
+        await running
+    for _ in range(4):
+        try:
+            result = await provider.run(request(ADD, (1, 2)))
+        except SandboxError:
+            # The other slot, which was killed too.
+            continue
+        assert values(result) == [3]
+
+
+async def test_a_run_killed_from_outside_is_no_verdict(provider: LocalProvider) -> None:
+    before = descendants(os.getpid())
+    program = "import os, time\nopen('/proc/self/comm', 'w').write('victim')\ntime.sleep(60)"
+    running = asyncio.ensure_future(provider.run(request(program, (1, 2), limits=LONG.limits)))
+    victim = 0
+    while not victim:
+        await asyncio.sleep(0.02)
+        for pid in before:
+            if Path(f"/proc/{pid}/comm").read_text() == "victim\n":
+                victim = pid
+    os.kill(victim, signal.SIGKILL)
+    with pytest.raises(SandboxError, match="killed from outside"):
+        await running
+    assert values(await provider.run(request(ADD, (1, 2)))) == [3]
+
+
+async def test_a_sandboxs_lifetime_ends_it(provider: LocalProvider) -> None:
+    sandbox = provider.sandbox(SandboxSpec(lifetime_seconds=0.4))
+    with pytest.raises(SandboxError):
+        await sandbox.exec(["sleep", "60"])
+    with pytest.raises(SandboxError, match=r"lifetime of 0.4 s is over"):
+        await sandbox.exec(["true"])
+
+
+async def test_two_hundred_runs_at_once(provider: LocalProvider) -> None:
+    results = await asyncio.gather(*(provider.run(request(ADD, (n, n))) for n in range(200)))
+    assert [values(result) for result in results] == [[2 * n] for n in range(200)]
+
+
+async def test_hundreds_of_runs_in_one_slot_leave_it_as_it_was() -> None:
+    async with LocalProvider(SandboxConfig(slots=1)) as provider:
+        assert isinstance(provider, LocalProvider)
+        first = await probe(provider)
+        for n in range(150):
+            assert values(await provider.run(request(ADD, (n, n)))) == [2 * n]
+        assert await probe(provider) == first
+
+
+# Fall-back levels, with the calls refused as a host would refuse them
+
+
+def refusing_command(refused: dict[str, int], *, namespaces: int | None = None) -> list[str]:
+    """The command of a slot server under a filter."""
+    source = Path(seccomp_filter.__file__)
+    code = (
+        "import os, runpy, sys\n"
+        f"module = runpy.run_path({str(source)!r})\n"
+        f"module['install'](module['refusing_filter']({refused!r}, namespaces={namespaces!r}))\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    return [sys.executable, "-c", code, *slot_command("/usr/bin/python3")]
+
+
+async def _open(refused: dict[str, int], namespaces: int | None = None, *, fall_back: bool = True) -> Slot:
+    channel = await LocalChannel.start(refusing_command(refused, namespaces=namespaces))
+    return await Slot.open(channel, SlotSetup(fall_back=fall_back))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the level needs root")
+async def test_root_without_namespaces_gives_each_run_a_uid_of_its_own() -> None:
+    slot = await _open({"unshare": errno.EPERM}, errno.EPERM)
+    try:
+        assert slot.isolation == "uid"
+        assert "unshare(CLONE_NEWUSER): EPERM" in slot.reasons[0]
+        program = """
+import os, subprocess
+def add(a, b):
+    open('/tmp/agent-rl-left', 'w').write('x')
+    os.makedirs('/tmp/agent-rl-folder/deep')
+    os.chmod('/tmp/agent-rl-folder', 0)
+    daemon = subprocess.Popen(['sleep', '60'], start_new_session=True)
+    return [os.getuid(), daemon.pid, os.getcwd()]
+"""
+        seen: list[list[int]] = []
+        for _ in range(3):
+            result = await slot.run(request(program, (1, 2)))
+            assert (result.status, result.isolation, result.anomalies) == ("completed", "uid", ())
+            seen += values(result)
+        assert len({uid for uid, _, _ in seen}) == 3
+        assert 0 not in {uid for uid, _, _ in seen}
+        assert alive({daemon for _, daemon, _ in seen}) == set()
+        assert not [name for name in os.listdir("/tmp") if name.startswith(("agent-rl-left", "agent-rl-folder"))]
+        assert not any(os.path.exists(str(folder)) for _, _, folder in seen)
+        for hostile, status in (
+            ("import os\nos.kill(-1, 9)\nwhile True: pass", "crashed"),
+            ("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "timeout"),
+            ("open('/etc/agent-rl', 'w')", "completed"),
+        ):
+            limits = Limits(wall_seconds=1.0, cpu_seconds=3.0, processes=16)
+            result = await slot.run(request(hostile, (1, 2), limits=limits))
+            assert (result.status, values(result)) == (status, [])
+        assert values(await slot.run(request(ADD, (1, 2)))) == [3]
+        assert slot.reusable
+    finally:
+        await slot.close()
+
+
+def _unprivileged() -> list[str]:
+    """The start of a command line that gives root away."""
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+
+
+async def test_a_user_without_namespaces_has_a_slot_for_each_run() -> None:
+    for refused, namespaces, reason in (
+        ({"unshare": errno.EPERM}, errno.EPERM, "unshare(CLONE_NEWUSER): EPERM"),
+        ({"mount": errno.EACCES}, None, "mounting none on /: EACCES"),
+    ):
+        source = Path(seccomp_filter.__file__).read_text()
+        code = (
+            "import os, sys, types\nmodule = types.ModuleType('filter')\nsys.modules['filter'] = module\n"
+            f"exec(compile({source!r}, 'filter', 'exec'), module.__dict__)\n"
+            f"module.install(module.refusing_filter({refused!r}, namespaces={namespaces!r}))\n"
+            "os.execv(sys.argv[1], sys.argv[1:])\n"
+        )
+        start = [*_unprivileged(), "/usr/bin/python3", "-c", code, *slot_command("/usr/bin/python3")]
+        slot = await Slot.open(await LocalChannel.start(start), SlotSetup())
+        try:
+            assert slot.isolation == "container"
+            assert reason in slot.reasons[0]
+            assert "uid: the slot server is not root" in slot.reasons[1]
+            result = await slot.run(request(ADD, (1, 2)))
+            assert (values(result), result.isolation) == ([3], "container")
+            assert not slot.reusable
+        finally:
+            await slot.close()
+
+
+async def test_without_leave_to_fall_back_a_slot_does_not_start() -> None:
+    with pytest.raises(SandboxError, match=r"clone|CLONE_NEWUSER"):
+        await _open({"unshare": errno.EPERM}, errno.EPERM, fall_back=False)

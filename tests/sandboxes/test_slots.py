@@ -1,0 +1,374 @@
+"""The slot and its pool, with slot servers played by the test: frames, failures, healing, capacity."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, check_isolation
+
+from agent_rl.errors import SandboxError
+from agent_rl.vocabulary import Limits, RunCall, RunRequest
+
+HELLO = {"op": "hello", "protocol": 1, "isolation": "namespaces", "reasons": [], "python": "3.11.2"}
+REQUEST = RunRequest("x = 1", "add", (RunCall("0a", "[[],{}]"),), limits=Limits(wall_seconds=1.0))
+
+Play = Callable[["Server", dict[str, Any]], Awaitable[None]]
+"""What a played slot server does with one request."""
+
+
+class Server:
+    """A slot server's side of a channel, in memory."""
+
+    def __init__(self, play: Play, hello: dict[str, Any] = HELLO) -> None:
+        self._play = play
+        self._hello = hello
+        self._reader = asyncio.StreamReader()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.headers: list[dict[str, Any]] = []
+        self.killed = False
+
+    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+        text = json.dumps(header).encode()
+        self._reader.feed_data(struct.pack(">II", len(text), len(body)) + text + body)
+
+    def result(self, header: dict[str, Any], raw: bytes = b"", **changes: Any) -> None:
+        """A completed run whose result channel carried `raw`."""
+        answer = {"op": "result", "id": header["id"], "status": "completed", "exit_code": 0, "signal": None}
+        lengths = {"results": len(raw), "stdout": 0, "stderr": 0}
+        self.send({**answer, **lengths, "seconds": 0.1, "anomalies": [], "reusable": True, **changes}, raw)
+
+    def die(self) -> None:
+        self._reader.feed_eof()
+
+    async def read_exactly(self, size: int) -> bytes:
+        return await self._reader.readexactly(size)
+
+    async def write(self, data: bytes) -> None:
+        header, _ = struct.unpack_from(">II", data)
+        content = json.loads(data[8 : 8 + header])
+        self.headers.append(content)
+        if content["op"] == "setup":
+            self.send(self._hello)
+            return
+        task = asyncio.ensure_future(self._play(self, content))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def kill(self) -> None:
+        self.killed = True
+        for task in self._tasks:
+            task.cancel()
+        if not self._reader.at_eof():
+            self._reader.feed_eof()
+
+    async def why_dead(self) -> str:
+        return "exit code 9"
+
+
+async def honest(server: Server, header: dict[str, Any]) -> None:
+    """Answers a run, and knows of no run to cancel."""
+    if header["op"] == "run":
+        server.result(header, frame("{}"))
+
+
+async def silent(server: Server, header: dict[str, Any]) -> None:
+    """Answers nothing until it is told to cancel."""
+    if header["op"] == "cancel":
+        server.result(header, status="cancelled")
+
+
+async def deaf(server: Server, header: dict[str, Any]) -> None:
+    """Answers nothing at all."""
+
+
+async def dying(server: Server, header: dict[str, Any]) -> None:
+    server.die()
+
+
+def frame(text: str) -> bytes:
+    return struct.pack(">I", len(text)) + text.encode()
+
+
+class Farm:
+    """Starts played servers, each with the next of `plays`, the last one for ever."""
+
+    def __init__(self, *plays: Play) -> None:
+        self._plays = list(plays)
+        self.servers: list[Server] = []
+        self.refuse_starts = 0
+
+    async def start(self) -> Slot:
+        if self.refuse_starts:
+            self.refuse_starts -= 1
+            raise SandboxError("no more room")
+        play = self._plays.pop(0) if len(self._plays) > 1 else self._plays[0]
+        server = Server(play)
+        self.servers.append(server)
+        return await Slot.open(server)
+
+    @property
+    def alive(self) -> int:
+        return sum(not server.killed for server in self.servers)
+
+
+async def started(farm: Farm, size: int = 1, **options: Any) -> SlotPool:
+    pool = SlotPool(farm.start, size, **options)
+    await pool.start()
+    return pool
+
+
+async def test_frames_are_taken_apart_and_what_is_wrong_is_an_anomaly() -> None:
+    cases: list[tuple[bytes, tuple[str, ...], tuple[str, ...]]] = [
+        (frame("a") + frame(""), ("a", ""), ()),
+        (b"", (), ()),
+        (frame("a") + b"\0\0", ("a",), ("a partial frame",)),
+        (frame("a") + b"\xff\xff\xff\xffxx", ("a",), ("a frame of wrong length",)),
+        (struct.pack(">I", 2) + b"\xff\xfe", (), ("a frame that is no text",)),
+        # One call: "loaded", its answer, and two more are taken apart.
+        (frame("{}") * 9, ("{}",) * 4, ("too many frames",)),
+    ]
+    for raw, frames, anomalies in cases:
+
+        async def play(server: Server, header: dict[str, Any], raw: bytes = raw) -> None:
+            server.result(header, raw)
+
+        slot = await Slot.open(Server(play))
+        result = await slot.run(REQUEST)
+        assert (result.frames, result.anomalies) == (frames, anomalies)
+
+
+async def test_a_run_that_was_ended_may_have_left_half_a_frame() -> None:
+    async def play(server: Server, header: dict[str, Any]) -> None:
+        server.result(header, frame("{}") + b"\0", status="timeout", exit_code=None, signal=9)
+
+    result = await (await Slot.open(Server(play))).run(REQUEST)
+    assert (result.status, result.frames, result.anomalies) == ("timeout", ("{}",), ())
+
+
+async def test_only_what_a_run_may_know_goes_in() -> None:
+    bodies: list[bytes] = []
+
+    class Listening(Server):
+        async def write(self, data: bytes) -> None:
+            bodies.append(data)
+            await super().write(data)
+
+    await (await Slot.open(Listening(honest))).run(REQUEST)
+    text = bodies[-1]
+    payload = json.loads(text[text.index(b'{"program"') :])
+    assert set(payload) == {"program", "entry_point", "calls", "seed", "limits"}
+
+
+async def test_a_server_that_cannot_start_says_why() -> None:
+    server = Server(honest, {"op": "fatal", "error": "unshare: EPERM"})
+    with pytest.raises(SandboxError, match="cannot start: unshare: EPERM"):
+        await Slot.open(server)
+    assert server.killed
+
+
+async def test_a_server_that_says_nothing_is_killed() -> None:
+    class Mute(Server):
+        async def write(self, data: bytes) -> None:
+            return
+
+    server = Mute(honest)
+    with pytest.raises(SandboxError, match=r"did not answer within 0.05 s"):
+        await Slot.open(server, SlotSetup(), timeout=0.05)
+    assert server.killed
+
+
+async def test_a_slot_that_dies_under_a_run_is_replaced() -> None:
+    farm = Farm(dying, honest)
+    pool = await started(farm)
+    with pytest.raises(SandboxError, match=r"a slot died \(exit code 9\)"):
+        await pool.run(REQUEST)
+    assert (await pool.run(REQUEST)).frames == ("{}",)
+    assert (len(farm.servers), farm.alive) == (2, 1)
+    await pool.close()
+    assert farm.alive == 0
+
+
+async def test_a_slot_that_hangs_is_ended_at_the_pools_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_rl_sandboxes.slots.GRACE_SECONDS", -0.9)
+    farm = Farm(deaf, honest)
+    pool = await started(farm)
+    # The run's second of wall time, less 0.9.
+    with pytest.raises(SandboxError, match=r"did not answer within 0.1 s"):
+        await pool.run(REQUEST)
+    assert farm.servers[0].killed
+    assert (await pool.run(REQUEST)).status == "completed"
+    await pool.close()
+
+
+async def test_a_slot_that_fails_or_answers_another_question_is_replaced() -> None:
+    async def failing(server: Server, header: dict[str, Any]) -> None:
+        server.send({"op": "failed", "id": header["id"], "error": "fork: EAGAIN"})
+
+    async def confused(server: Server, header: dict[str, Any]) -> None:
+        server.result({**header, "id": "other"})
+
+    farm = Farm(failing, confused, honest)
+    pool = await started(farm)
+    with pytest.raises(SandboxError, match="a slot failed: fork: EAGAIN"):
+        await pool.run(REQUEST)
+    with pytest.raises(SandboxError, match="something else"):
+        await pool.run(REQUEST)
+    assert (await pool.run(REQUEST)).status == "completed"
+    assert farm.alive == 1
+    await pool.close()
+
+
+async def test_a_slot_is_replaced_after_so_many_runs_and_after_an_anomaly() -> None:
+    farm = Farm(honest)
+    pool = await started(farm, recycle_after=3)
+    for _ in range(7):
+        await pool.run(REQUEST)
+    # 3 + 3 + 1 runs.
+    assert (len(farm.servers), farm.alive) == (3, 1)
+    await pool.close()
+
+    async def odd(server: Server, header: dict[str, Any]) -> None:
+        server.result(header, b"PASS")
+
+    farm = Farm(odd, honest)
+    pool = await started(farm)
+    assert (await pool.run(REQUEST)).anomalies
+    await pool.run(REQUEST)
+    assert farm.servers[0].killed
+    await pool.close()
+
+
+async def test_at_the_weakest_level_every_run_has_a_slot_of_its_own() -> None:
+    class Weak(Farm):
+        async def start(self) -> Slot:
+            server = Server(honest, {**HELLO, "isolation": "container", "reasons": ["namespaces: EPERM"]})
+            self.servers.append(server)
+            return await Slot.open(server)
+
+    farm = Weak(honest)
+    pool = await started(farm)
+    for _ in range(3):
+        assert (await pool.run(REQUEST)).isolation == "container"
+    # Three were used and one waits for the next run.
+    assert farm.servers[2].killed
+    assert sum("run" in [h["op"] for h in server.headers] for server in farm.servers) == 3
+    await pool.close()
+    assert farm.alive == 0
+
+
+async def test_a_fresh_run_has_a_slot_for_itself() -> None:
+    farm = Farm(honest)
+    pool = await started(farm)
+    await pool.run(REQUEST, fresh=True)
+    await pool.run(REQUEST)
+    await asyncio.sleep(0)
+    assert [server.killed for server in farm.servers] == [False, True]
+    await pool.close()
+
+
+async def test_a_cancelled_run_gives_its_slot_back() -> None:
+    farm = Farm(silent)
+    pool = await started(farm)
+    task = asyncio.ensure_future(pool.run(REQUEST))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    second = asyncio.ensure_future(pool.run(REQUEST))
+    await asyncio.sleep(0.01)
+    # The same slot: told to cancel the first run, then given the second.
+    (server,) = farm.servers
+    assert [header["op"] for header in server.headers] == ["setup", "run", "cancel", "run"]
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    await pool.close()
+
+
+async def test_waiting_for_a_slot_can_be_cancelled() -> None:
+    farm = Farm(silent, honest)
+    pool = await started(farm)
+    first = asyncio.ensure_future(pool.run(REQUEST))
+    waiting = asyncio.ensure_future(pool.run(REQUEST))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    first.cancel()
+    await asyncio.gather(first, waiting, return_exceptions=True)
+    farm.servers[0].die()
+    async with asyncio.timeout(2):
+        with pytest.raises(SandboxError):
+            await pool.run(REQUEST)
+        assert (await pool.run(REQUEST)).status == "completed"
+    await pool.close()
+
+
+async def test_closing_ends_what_runs_and_refuses_what_comes() -> None:
+    farm = Farm(deaf)
+    pool = await started(farm, 2)
+    running = [asyncio.ensure_future(pool.run(REQUEST)) for _ in range(4)]
+    await asyncio.sleep(0.01)
+    await pool.close()
+    outcomes = await asyncio.gather(*running, return_exceptions=True)
+    assert all(isinstance(outcome, SandboxError) for outcome in outcomes)
+    with pytest.raises(SandboxError, match="closed"):
+        await pool.run(REQUEST)
+    await pool.close()
+    assert farm.alive == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_capacity_never_leaks_whatever_goes_wrong(seed: int) -> None:
+    draw = random.Random(seed)
+
+    async def any_of(server: Server, header: dict[str, Any]) -> None:
+        if header["op"] == "cancel":
+            if draw.random() < 0.8:
+                server.result(header, status="cancelled")
+            else:
+                server.die()
+            return
+        await asyncio.sleep(draw.random() * 0.004)
+        choice = draw.random()
+        if choice < 0.6:
+            server.result(header, frame("{}"))
+        elif choice < 0.75:
+            server.die()
+        elif choice < 0.9:
+            server.send({"op": "failed", "id": header["id"], "error": "odd"})
+        else:
+            server.result(header, b"odd")
+
+    size = 3
+    farm = Farm(any_of)
+    pool = await started(farm, size, recycle_after=5)
+
+    async def one() -> None:
+        await asyncio.sleep(draw.random() * 0.03)
+        if draw.random() < 0.05:
+            farm.refuse_starts += 1
+        task = asyncio.ensure_future(pool.run(REQUEST, fresh=draw.random() < 0.2))
+        if draw.random() < 0.3:
+            await asyncio.sleep(draw.random() * 0.01)
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(one() for _ in range(200)))
+        farm.refuse_starts = 0
+        # All of the capacity is there: `size` runs are under way at once.
+        together = [asyncio.ensure_future(pool.run(REQUEST)) for _ in range(size)]
+        await asyncio.gather(*together, return_exceptions=True)
+        await pool.close()
+    assert farm.alive == 0
+
+
+def test_too_weak_a_level_is_refused_with_the_reasons() -> None:
+    check_isolation("uid", "uid", ())
+    check_isolation("namespaces", "container", ())
+    with pytest.raises(SandboxError, match=r"minimum_isolation = 'namespaces'.* only 'uid' \(namespaces: EPERM\)"):
+        check_isolation("uid", "namespaces", ("namespaces: EPERM",))
