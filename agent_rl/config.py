@@ -28,7 +28,7 @@ class EnvironmentEntry(Section):
     environment: str
     name: str = ""
     """The name in metrics; by default the short name, or the class's."""
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Validated by the environment's own `config_class`."""
 
@@ -51,8 +51,8 @@ class WarmStart(Section):
 
     steps: Positive = 1000
     batch_size: Positive = 64
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     seed: int = 0
 
 
@@ -75,12 +75,12 @@ class Model(Section):
 class Sampling(Section):
     """How training rollouts are sampled. top_p and top_k bias the importance ratios and are refused in training."""
 
-    temperature: float = Field(1.0, gt=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0)
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
     max_tokens: Positive = 256
     """Per turn."""
-    rollout_deadline: float = Field(600.0, gt=0)
+    rollout_deadline: float = Field(default=600.0, gt=0)
     """Seconds from the start of a rollout; then it ends as `deadline` and is judged as it stands."""
 
 
@@ -94,7 +94,7 @@ class ObjectiveConfig(Section):
     """Keep the baseline also where no rollout passes (exact for T = N); needs truncation_order."""
     denominator: Literal["constant", "token_mean"] = "constant"
     """token_mean is not unbiased: a random token count correlates with K."""
-    ratio_cap: float = Field(2.0, gt=0)
+    ratio_cap: float = Field(default=2.0, gt=0)
     """Truncation of the per-token importance ratio against the sampler."""
     permute_verdicts: bool = False
     """A control: the verdicts of a group are shuffled among its members."""
@@ -103,12 +103,12 @@ class ObjectiveConfig(Section):
 class Optimizer(Section):
     """AdamW with a constant rate after a linear warm-up; gradient norms are clipped."""
 
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
-    epsilon: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
-    warmup_steps: int = Field(0, ge=0)
+    epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -125,12 +125,12 @@ class Loop(Section):
     groups_per_batch: Positive = 16
     group_size: Positive = 16
     """N, the rollouts of one task."""
-    max_staleness: int = Field(1, ge=0)
-    straggler_timeout: float = Field(30.0, ge=0)
+    max_staleness: int = Field(default=1, ge=0)
+    straggler_timeout: float = Field(default=30.0, ge=0)
     on_stale: Literal["drop", "mask"] = "drop"
-    stuck_timeout: float = Field(300.0, gt=0)
+    stuck_timeout: float = Field(default=300.0, gt=0)
     """Seconds without progress after which the watchdog names the stage and dumps the stacks."""
-    max_failed_share: float = Field(0.5, gt=0, le=1)
+    max_failed_share: float = Field(default=0.5, gt=0, le=1)
     """Of the rollouts of the last groups left out for infrastructure reasons: above it the run stops (exit 3)."""
 
 
@@ -142,7 +142,7 @@ class PolicyConfig(Section):
     precision: Precision = "float32"
     device: str = "auto"
     max_batch: Positive = 512
-    max_restarts: int = Field(3, ge=0)
+    max_restarts: int = Field(default=3, ge=0)
 
 
 class LearnerConfig(Section):
@@ -152,7 +152,7 @@ class LearnerConfig(Section):
     precision: Precision = "float32"
     device: str = "auto"
     micro_batch_tokens: Positive = 16384
-    max_restarts: int = Field(3, ge=0)
+    max_restarts: int = Field(default=3, ge=0)
 
 
 class SandboxConfig(Section):
@@ -176,7 +176,7 @@ class Evaluation(Section):
     samples: Positive = 8
     k: tuple[int, ...] = (1, 8)
     greedy: bool = True
-    every: int = Field(0, ge=0)
+    every: int = Field(default=0, ge=0)
     enabled: bool = True
 
     @model_validator(mode="before")

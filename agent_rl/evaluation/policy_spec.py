@@ -70,13 +70,9 @@ def _version(folder: Path) -> int:
 
 
 def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from agent_rl.learner.folder import model_folder
 
     try:
-        return Path(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.h5", "*.msgpack", "*.gguf"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(
-            f"{name!r} is no folder, and the hub has no model of that name for us: {reason}", key="--policy"
-        ) from None
+        return model_folder(name)
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("model.path: "), key="--policy") from None

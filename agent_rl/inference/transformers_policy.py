@@ -67,6 +67,7 @@ class TransformersPolicy(Policy):
         self._receiver = SharedMemoryReceiver()
         self._prepared: tuple[int, Any] | None = None
         self._inbox: deque[_Command | _Batch] = deque()
+        self._urgent: deque[_Command | _Batch] = deque()
         self._cancelled: deque[Job] = deque()
         self._awake = threading.Event()
         self._stopped = False
@@ -86,7 +87,7 @@ class TransformersPolicy(Policy):
             self._engine.check(job)
         loop = self._running_loop()
         futures: list[asyncio.Future[Generation]] = [loop.create_future() for _ in jobs]
-        self._put(_Batch(jobs, futures))
+        self._put(_Batch(jobs, futures), self._inbox)
         try:
             return [await future for future in futures]
         except BaseException:
@@ -124,7 +125,7 @@ class TransformersPolicy(Policy):
         await self._do(lambda engine: engine.wake())
 
     async def status(self) -> PolicyStatus:
-        return await self._do(lambda engine: engine.status())
+        return await self._do(lambda engine: engine.status(), at_once=True)
 
     async def close(self) -> None:
         """The engine's thread has ended; pending calls raise PolicyError. Idempotent."""
@@ -138,9 +139,10 @@ class TransformersPolicy(Policy):
         if self._thread.is_alive():
             self._thread.join()
 
-    async def _do(self, run: Callable[[Engine], Any]) -> Any:
+    async def _do(self, run: Callable[[Engine], Any], *, at_once: bool = False) -> Any:
+        """What `run` returns on the engine's thread, in order after what was asked for before, or `at_once`."""
         future = self._running_loop().create_future()
-        self._put(_Command(run, future))
+        self._put(_Command(run, future), self._urgent if at_once else self._inbox)
         return await future
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
@@ -154,12 +156,12 @@ class TransformersPolicy(Policy):
             raise RuntimeError("a policy serves one event loop")
         return loop
 
-    def _put(self, item: _Command | _Batch) -> None:
+    def _put(self, item: _Command | _Batch, queue: deque[_Command | _Batch]) -> None:
         if self._error is not None:
             raise PolicyError(f"the engine has failed: {self._error}") from self._error
         if self._stopped:
             raise PolicyError("the engine is closed")
-        self._inbox.append(item)
+        queue.append(item)
         self._awake.set()
 
     def _work(self) -> None:
@@ -176,8 +178,8 @@ class TransformersPolicy(Policy):
             self._error = error
         message = "the engine is closed" if self._error is None else f"the engine has failed: {self._error}"
         left = list(self._futures.values())
-        while self._inbox:
-            item = self._inbox.popleft()
+        while self._urgent or self._inbox:
+            item = (self._urgent or self._inbox).popleft()
             left += [item.future] if isinstance(item, _Command) else item.futures
         cause = self._error if isinstance(self._error, AgentRLError) else None
         self._deliver([(future, _failure(message, self._error, cause)) for future in left])
@@ -191,8 +193,8 @@ class TransformersPolicy(Policy):
             else:
                 job.over = True  # it lies in the inbox, or has ended by itself
         done: list[tuple[asyncio.Future[Any], Any]] = []
-        while self._inbox and self._ready():
-            item = self._inbox.popleft()
+        while self._ready():
+            item = (self._urgent or self._inbox).popleft()
             if isinstance(item, _Batch):
                 for job, future in zip(item.jobs, item.futures, strict=True):
                     if not job.over:
@@ -207,8 +209,8 @@ class TransformersPolicy(Policy):
 
     def _ready(self) -> bool:
         """Whether the next item of the inbox may be taken now."""
-        if not self._inbox:
-            return False
+        if self._urgent or not self._inbox:
+            return bool(self._urgent)
         return not self._deterministic or not self._futures
 
     def _wait(self) -> None:

@@ -123,7 +123,7 @@ class BatchesAhead:
         """The next batch. Raises what the making of it raised, EnvironmentFailure where its process died."""
         while True:
             try:
-                item = self._queue.get(timeout=5.0)
+                item = self._queue.get(timeout=1.0)
             except queue.Empty:
                 if self._process.is_alive():
                     continue

@@ -24,7 +24,7 @@ from types import ModuleType
 from agent_rl.config import RunConfig
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner.demonstrations import Source, conversations
-from agent_rl.learner.folder import copy_tokenizer, model_folder, written_atomically
+from agent_rl.learner.folder import model_folder, written_atomically
 from agent_rl.registry import resolve
 
 RECIPE = 1
@@ -158,9 +158,8 @@ def _write_start(config: RunConfig, folder: Path) -> int:
     if config.model.path is not None:
         source = model_folder(config.model.path)
         for file in source.iterdir():
-            if file.suffix in (".json", ".safetensors"):
+            if file.is_file():
                 (folder / file.name).symlink_to(file.resolve())
-        copy_tokenizer(source, folder)
     else:
         from agent_rl.learner.scratch import write_scratch_model
 

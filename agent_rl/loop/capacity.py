@@ -19,6 +19,8 @@ class Capacity:
     groups_per_batch: int
     max_staleness: int
     version: int = 0
+    steps: int | None = None
+    """The run's number of steps: no group starts that no step will need."""
     accepted: int = 0
     """Groups accepted since the start of the run, consumed or buffered."""
     running: dict[int, int] = field(default_factory=dict[int, int])
@@ -27,7 +29,10 @@ class Capacity:
     @property
     def free(self) -> int:
         """How many new groups may start now."""
-        bound = (self.max_staleness + self.version + 1) * self.groups_per_batch
+        batches = self.max_staleness + self.version + 1
+        if self.steps is not None:
+            batches = min(batches, self.steps)
+        bound = batches * self.groups_per_batch
         return bound - (self.accepted + len(self.running))
 
     def start(self, group: int) -> None:

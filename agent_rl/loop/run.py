@@ -169,7 +169,8 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         await policy.open()
         await learner.open(checkpoint, steps_done)
         lockstep = LockstepPolicy(policy) if config.deterministic else None
-        capacity = Capacity(config.loop.groups_per_batch, config.loop.max_staleness, version=steps_done)
+        loop = config.loop
+        capacity = Capacity(loop.groups_per_batch, loop.max_staleness, steps_done, loop.steps)
         capacity.accepted = steps_done * config.loop.groups_per_batch
         if checkpoint is not None:
             state = LoopState.read(checkpoint)

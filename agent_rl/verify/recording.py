@@ -10,12 +10,12 @@ import ast
 import asyncio
 import dataclasses
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agent_rl.cache import cache_folder
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.contracts.verifier import Verifier
 from agent_rl.errors import ConfigError
@@ -106,11 +106,6 @@ async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [p.result() for p in preparing]
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept."""
-    return Path(os.environ.get("AGENT_RL_CACHE") or Path.home() / ".cache" / "agent-rl")
 
 
 async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -> list[Recorded]:

@@ -8,7 +8,9 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from agent_rl.contracts import Sandbox
 from agent_rl.errors import ConfigError
+from agent_rl.rollouts.tools import describe, signature
 from agent_rl.vocabulary import Message, ToolCall
 
 _TEST_ONE_IN = 5
@@ -76,14 +78,20 @@ def split_of(expression: str) -> str:
     return "test" if int.from_bytes(digest, "big") % _TEST_ONE_IN == 0 else "train"
 
 
+def _introduction() -> str:
+    return describe([signature(Sandbox.python.__get__(object())).schema], "json")
+
+
 def demonstrations(
     seed: int, operands: int, largest: int, instruction: str, direct_share: float
 ) -> Iterator[Sequence[Message]]:
     """Endless conversations on expressions of the split `train`, drawn from `seed`.
 
     A `direct_share` of them answers at once, nine times of ten with a wrong number; the others run the expression
-    with the tool and repeat what it printed. Nothing in the question tells the two apart.
+    with the tool and repeat what it printed. Nothing in the question tells the two apart. With the tool in use
+    (`direct_share` below 1) the tool is introduced as a rollout does it for a chat template that knows no tools.
     """
+    introduction = (Message.system(_introduction()),) if direct_share < 1 else ()
     generator = random.Random(f"demonstrations/{seed}")
     for number in itertools.count():
         problem = draw(generator, operands, largest)
@@ -92,10 +100,11 @@ def demonstrations(
         question = Message.user(problem.question + instruction)
         if generator.random() < direct_share:
             wrong = generator.choice((-10, -2, -1, 1, 2, 10)) * (generator.random() < 0.9)
-            yield (question, Message.assistant(f"#### {problem.answer + wrong}"))
+            yield (*introduction, question, Message.assistant(f"#### {problem.answer + wrong}"))
         else:
             call = ToolCall("python", {"code": f"print({problem.expression})"}, id=f"call{number}")
             yield (
+                *introduction,
                 question,
                 Message("assistant", "", tool_calls=(call,)),
                 Message("tool", f"{problem.answer}\n", tool_call_id=call.id, name="python"),

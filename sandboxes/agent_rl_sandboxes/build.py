@@ -193,14 +193,16 @@ def _bootstrap(api: docker.APIClient, tag: str, progress: Progress) -> None:
 
 def _run_mmdebstrap(command: list[str], archive: Path, progress: Progress) -> None:
     said: list[str] = []
-    with archive.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace")
+    with (
+        archive.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace") as process,
+    ):
         assert process.stderr is not None
         for line in process.stderr:
             said.append(line.rstrip())
             if line.startswith("I:"):
                 progress(f"  {line[2:].strip()}")
-    if process.wait() != 0:
+    if process.returncode != 0:
         remedy = (
             ""
             if os.geteuid() == 0

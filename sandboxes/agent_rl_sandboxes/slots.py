@@ -90,6 +90,10 @@ class Slot:
         except TimeoutError:
             await slot.close()
             raise SandboxError(f"the slot server did not answer within {timeout:g} s") from None
+        except OSError as error:
+            why = await channel.why_dead()
+            await slot.close()
+            raise SandboxError(f"the slot server died at its start ({why or error})") from error
         except BaseException:
             await slot.close()
             raise
@@ -156,6 +160,8 @@ class Slot:
                 answer, content = await self._receive()
         except TimeoutError:
             raise SandboxError(f"a slot did not answer within {timeout:g} s") from None
+        except OSError as error:
+            raise SandboxError(f"a slot died ({await self._channel.why_dead() or error})") from error
         self._under_way = None
         if answer["op"] in ("failed", "fatal"):
             raise SandboxError(f"a slot failed: {answer['error']}")

@@ -173,15 +173,18 @@ async def test_with_the_tool_the_agent_may_run_programs_in_its_sandbox():
 def test_demonstrations_are_of_mixed_quality_and_of_training_expressions_only():
     shown = list(itertools.islice(math(tool="python").demonstrations(0), 400))
     kinds = Counter(len(conversation) for conversation in shown)
-    assert set(kinds) == {2, 4}
-    assert kinds[4] == pytest.approx(200, abs=50)  # half use the tool; 5 standard deviations of binomial(400, 1/2)
-    for conversation in shown:
+    assert set(kinds) == {3, 5}
+    assert kinds[5] == pytest.approx(200, abs=50)  # half use the tool; 5 standard deviations of binomial(400, 1/2)
+    for tool, *conversation in shown:
+        assert tool.role == "system"
+        assert '"name": "python"' in tool.content
         expression = re.match(r"Compute ([\d+*-]+)\.", conversation[0].content)
         assert expression is not None
         assert arithmetic.split_of(expression[1]) == "train"
         if len(conversation) == 4:
             assert conversation[1].tool_calls[0].arguments == {"code": f"print({expression[1]})"}
             assert conversation[2].content == f"{eval(expression[1])}\n"
+    assert {len(c) for c in itertools.islice(math().demonstrations(0), 50)} == {2}
     assert shown == list(itertools.islice(math(tool="python").demonstrations(0), 400))
 
 

@@ -16,7 +16,7 @@ VOCABULARY = 64
 
 
 def tiny_model(architecture: Architecture = "llama", *, seed: int = 0, **changes: object) -> PreTrainedModel:
-    """2 layers, width 32, a vocabulary of 64; Qwen3 has 4 query heads on 2 key-value heads. Logits spread by about 1."""
+    """2 layers, width 32, a vocabulary of 64; Qwen3 has 4 query heads on 2 key-value heads."""
     options: dict[str, object] = {
         "vocab_size": VOCABULARY,
         "hidden_size": 32,

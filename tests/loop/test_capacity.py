@@ -36,6 +36,12 @@ def test_capacity_is_the_formula_of_the_design() -> None:
     assert capacity.free == 5
 
 
+def test_no_group_starts_that_no_step_will_need() -> None:
+    # Of 3 steps of 4 groups, version 2 is the last to be made: 12 groups in all, although (1 + 2 + 1) * 4 = 16.
+    capacity = Capacity(groups_per_batch=4, max_staleness=1, version=2, steps=3, accepted=8)
+    assert capacity.free == 4
+
+
 def test_a_group_that_started_too_long_ago_is_a_straggler_before_the_step_that_would_age_it() -> None:
     capacity = Capacity(groups_per_batch=1, max_staleness=1)
     capacity.start(0)

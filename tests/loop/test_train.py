@@ -114,7 +114,7 @@ async def made_run(tmp_path: Path, settings: RunConfig, rollout=coin_toss, *, de
         directory,
         Display(Console(quiet=True)),
         Watchdog(60.0, tmp_path / "watchdog.log"),
-        Capacity(settings.loop.groups_per_batch, settings.loop.max_staleness),
+        Capacity(settings.loop.groups_per_batch, settings.loop.max_staleness, steps=settings.loop.steps),
         TaskSampler([source], settings.seed),
         [],
         make_objective(settings.objective),
@@ -233,11 +233,12 @@ async def test_a_run_whose_machinery_fails_too_often_ends_and_names_the_cause(tm
 async def test_a_checkpoint_holds_what_has_to_be_issued_again(tmp_path: Path) -> None:
     run, _ = await made_run(tmp_path, config(max_staleness=1))
     await looped(run)
-    state = LoopState.read(run.directory.checkpoint(6))
-    consumed = 6 * 3
-    assert state.version == 6
-    # Whatever was handed out is either consumed or pending: nothing is lost, nothing is trained on twice.
-    assert state.next_index == consumed + len(state.pending)
+    for version in (5, 6):
+        state = LoopState.read(run.directory.checkpoint(version))
+        assert state.version == version
+        # Whatever was handed out is either consumed or pending: nothing is lost, nothing is trained on twice.
+        assert state.next_index == version * 3 + len(state.pending)
+    assert len(LoopState.read(run.directory.checkpoint(5)).pending) == 3, "the last step's groups were under way"
 
 
 async def test_permuted_verdicts_keep_their_number(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_an_image_of_another_content_is_not_current(
 
 
 @pytest.mark.docker
-@pytest.mark.slow
+@pytest.mark.full
 async def test_bootstrap_builds_a_small_image_that_runs_programs_as_nobody_in_particular(
     docker_api: docker.APIClient,
 ) -> None:

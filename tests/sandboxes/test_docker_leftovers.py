@@ -21,7 +21,7 @@ from agent_rl.vocabulary import SandboxSpec
 from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.owner import LABEL, Owner
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 CHILD = """
 import asyncio, sys

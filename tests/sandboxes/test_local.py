@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from agent_rl_sandboxes.inside import seccomp_filter
-from agent_rl_sandboxes.local import LocalChannel, LocalProvider, blockers, inner_path
-from agent_rl_sandboxes.slots import Slot, SlotSetup, slot_command
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Limits, SandboxSpec
+from agent_rl_sandboxes.inside import seccomp_filter
+from agent_rl_sandboxes.local import LocalChannel, LocalProvider, blockers, inner_path
+from agent_rl_sandboxes.slots import Slot, SlotSetup, slot_command
 from tests.contract.sandbox_contract import ADD, request, values
 from tests.contract.sandbox_isolation_contract import probe
 
@@ -191,7 +191,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 async def test_nothing_survives_its_controller(number: signal.Signals) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    controller = subprocess.Popen(  # noqa: ASYNC220
+    controller = subprocess.Popen(
         [sys.executable, "-c", CONTROLLER], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert controller.stdout is not None
@@ -225,19 +225,26 @@ async def test_a_slot_killed_under_a_run_is_an_error_and_the_next_run_has_anothe
 
 
 async def test_a_run_killed_from_outside_is_no_verdict(provider: LocalProvider) -> None:
-    before = descendants(os.getpid())
-    program = "import os, time\nopen('/proc/self/comm', 'w').write('victim')\ntime.sleep(60)"
+    program = "import time\nopen('/proc/self/comm', 'w').write('victim')\ntime.sleep(60)"
     running = asyncio.ensure_future(provider.run(request(program, (1, 2), limits=LONG.limits)))
-    victim = 0
-    while not victim:
-        await asyncio.sleep(0.02)
-        for pid in before:
-            if Path(f"/proc/{pid}/comm").read_text() == "victim\n":
-                victim = pid
+    async with asyncio.timeout(20):
+        while (victim := _named("victim")) is None:
+            await asyncio.sleep(0.02)
     os.kill(victim, signal.SIGKILL)
     with pytest.raises(SandboxError, match="killed from outside"):
         await running
     assert values(await provider.run(request(ADD, (1, 2)))) == [3]
+
+
+def _named(name: str) -> int | None:
+    """A descendant of this process that has given itself `name`."""
+    for pid in descendants(os.getpid()):
+        try:
+            if Path(f"/proc/{pid}/comm").read_text() == f"{name}\n":
+                return pid
+        except OSError:
+            continue
+    return None
 
 
 async def test_a_sandboxs_lifetime_ends_it(provider: LocalProvider) -> None:
@@ -308,7 +315,7 @@ def add(a, b):
         assert not [name for name in os.listdir("/tmp") if name.startswith(("agent-rl-left", "agent-rl-folder"))]
         assert not any(os.path.exists(str(folder)) for _, _, folder in seen)
         for hostile, status in (
-            ("import os\nos.kill(-1, 9)\nwhile True: pass", "crashed"),
+            ("import os\nos.kill(-1, 9)\nos.kill(os.getpid(), 9)", "crashed"),
             ("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "timeout"),
             ("open('/etc/agent-rl', 'w')", "completed"),
         ):

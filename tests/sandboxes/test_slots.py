@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, check_isolation
 
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Limits, RunCall, RunRequest
+from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, check_isolation
 
 HELLO = {"op": "hello", "protocol": 1, "isolation": "namespaces", "reasons": [], "python": "3.11.2"}
 REQUEST = RunRequest("x = 1", "add", (RunCall("0a", "[[],{}]"),), limits=Limits(wall_seconds=1.0))
@@ -201,6 +201,7 @@ async def test_a_slot_that_hangs_is_ended_at_the_pools_own_deadline(monkeypatch:
     # The run's second of wall time, less 0.9.
     with pytest.raises(SandboxError, match=r"did not answer within 0.1 s"):
         await pool.run(REQUEST)
+    await asyncio.sleep(0.01)
     assert farm.servers[0].killed
     assert (await pool.run(REQUEST)).status == "completed"
     await pool.close()
@@ -255,6 +256,7 @@ async def test_at_the_weakest_level_every_run_has_a_slot_of_its_own() -> None:
     pool = await started(farm)
     for _ in range(3):
         assert (await pool.run(REQUEST)).isolation == "container"
+    await asyncio.sleep(0.01)
     # Three were used and one waits for the next run.
     assert farm.servers[2].killed
     assert sum("run" in [h["op"] for h in server.headers] for server in farm.servers) == 3

@@ -91,8 +91,19 @@ def files_of(uid: int) -> list[str]:
 def _remove_own(uid: int) -> None:
     for path in files_of(uid):
         if stat.S_ISDIR(os.lstat(path).st_mode):
-            for folder, _, _ in os.walk(path):
-                os.chmod(folder, 0o700)
+            _open_up(path)
             shutil.rmtree(path, ignore_errors=True)
         else:
             os.unlink(path)
+
+
+def _open_up(folder: str) -> None:
+    """Every folder at and below it can be listed and changed by its owner."""
+    waiting = [folder]
+    while waiting:
+        at = waiting.pop()
+        try:
+            os.chmod(at, 0o700)
+            waiting += [entry.path for entry in os.scandir(at) if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
