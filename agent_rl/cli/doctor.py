@@ -24,14 +24,18 @@ def doctor(
     """
     from rich.console import Console
 
-    from agent_rl.cli.checks import run_checks
+    from agent_rl.cli.checks import Check, run_checks
     from agent_rl.cli.options import write_json
     from agent_rl.cli.running import run
     from agent_rl.config import load_config
 
     resolved = load_config(config, settings or ())
     console = Console(highlight=False)
-    checks = run(run_checks(resolved, lambda c: console.print(f"{c.mark} {c.name}: {c.detail}", markup=False)))
+
+    def tell(check: Check) -> None:
+        console.print(f"{check.mark} {check.name}: {check.detail}", markup=False, soft_wrap=True)
+
+    checks = run(run_checks(resolved, tell))
     failed = [c for c in checks if c.failed]
     rows = [{"name": c.name, "ok": not c.failed, "detail": c.detail} for c in checks]
     write_json(json_file, {"schema_version": 1, "ok": not failed, "checks": rows})

@@ -12,7 +12,9 @@ from agent_rl.evaluation import Estimate, EvalRow
 
 def _table() -> Table:
     title = "Held-out tasks, per episode (95 % intervals over tasks)"
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    return Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True
+    )
 
 
 def before_and_after(rows: Sequence[EvalRow]) -> Table:

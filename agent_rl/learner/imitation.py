@@ -7,16 +7,12 @@ learn faster than one process of two: with models this small most operations are
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import torch
@@ -30,12 +26,9 @@ from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_l
 from agent_rl.learner.demonstrations import BatchesAhead, Source
 from agent_rl.learner.folder import copy_tokenizer
 from agent_rl.learner.micro_batches import micro_batches
+from agent_rl.learner.ranks import MOST_RANKS, Rank, Ranks
 from agent_rl.learner.torch_learner import make_accelerator, make_optimizer
-from agent_rl.runtime.role import die_with_parent
 
-MOST_RANKS = 8
-LEAST_PER_RANK = 4
-"""Conversations of a step below which a rank is not worth its process."""
 CLIP_NORM = 1.0
 BETAS = (0.9, 0.95)
 LAST_RATE = 0.05
@@ -56,64 +49,25 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rank:
-    """One process among `world`, which meet at the file `rendezvous`."""
+def imitate(source: Source, settings: WarmStart, out: Path, report: Report, ranks: Ranks) -> None:
+    """`out` holds the model of `source` after `settings.steps` steps on its demonstrations, with its tokenizer.
 
-    index: int
-    world: int
-    threads: int
-    rendezvous: Path
-
-
-def imitate(source: Source, settings: WarmStart, out: Path, report: Report) -> None:
-    """`out` holds the model of `source` after `settings.steps` steps on its demonstrations, with its tokenizer."""
-    world = _world(settings.batch_size)
-    threads = max(1, (os.cpu_count() or 1) // world)
-    with tempfile.TemporaryDirectory(prefix="agent-rl-ranks-") as folder:
-        ranks = [_Rank(i, world, threads, Path(folder) / "rendezvous") for i in range(world)]
-        with _other_ranks(source, settings, ranks[1:]):
-            _train(source, settings, ranks[0], out, report)
-
-
-def _world(batch_size: int) -> int:
-    """How many ranks: one a core, as far as the batch can be shared out evenly; one where there is a GPU."""
+    Raises LearnerError where another rank died or the loss is no longer finite.
+    """
     if torch.cuda.is_available():
-        return 1
-    most = min(os.cpu_count() or 1, MOST_RANKS, max(1, batch_size // LEAST_PER_RANK))
-    return next(n for n in range(most, 0, -1) if batch_size % n == 0)
-
-
-@contextmanager
-def _other_ranks(source: Source, settings: WarmStart, ranks: list[_Rank]) -> Iterator[None]:
-    """The other ranks' processes run; afterwards they are gone."""
-    context = multiprocessing.get_context("spawn")
-    processes: list[SpawnProcess] = [
-        context.Process(target=_other_rank, args=(source, settings, rank, os.getpid())) for rank in ranks
-    ]
+        train(source, settings, ranks.alone(), out, report)
+        return
+    ranks.go(source, settings)
     try:
-        for process in processes:
-            process.start()
-        yield
+        train(source, settings, ranks.first, out, report)
     except RuntimeError as error:
-        for process in processes:
-            process.join(1.0)
-        codes = [p.exitcode for p in processes if p.exitcode]
-        if codes:
-            raise LearnerError(f"a process of the warm start ended with code {codes[0]}") from error
-        raise
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
+        code = ranks.failure()
+        if code is None:
+            raise
+        raise LearnerError(f"a process of the warm start ended with code {code}") from error
 
 
-def _other_rank(source: Source, settings: WarmStart, rank: _Rank, parent: int) -> None:
-    die_with_parent(parent)
-    _train(source, settings, rank, None, lambda progress: None)
-
-
-def _train(source: Source, settings: WarmStart, rank: _Rank, out: Path | None, report: Report) -> None:
+def train(source: Source, settings: WarmStart, rank: Rank, out: Path | None, report: Report) -> None:
     """One rank's part. Every rank holds the same weights at every step; the first one writes them to `out`."""
     torch.set_num_threads(rank.threads)
     _meet(rank)
@@ -152,7 +106,7 @@ def _train(source: Source, settings: WarmStart, rank: _Rank, out: Path | None, r
         copy_tokenizer(source.model_folder, out)
 
 
-def _meet(rank: _Rank) -> None:
+def _meet(rank: Rank) -> None:
     """The ranks can sum tensors from now on."""
     if rank.world == 1:
         return

@@ -25,6 +25,7 @@ from agent_rl.config import RunConfig
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner.demonstrations import Source, conversations
 from agent_rl.learner.folder import model_folder, written_atomically
+from agent_rl.learner.ranks import Ranks, how_many_ranks
 from agent_rl.registry import resolve
 
 RECIPE = 1
@@ -134,38 +135,39 @@ def _in_child(config: RunConfig, folder: Path) -> None:
 
 def make_model_folder(config: RunConfig, folder: Path) -> None:
     """`folder` holds the starting model of `config`. Needs torch."""
-    from agent_rl.learner.display import showing
-
+    settings = config.model.warm_start
     with written_atomically(folder) as temporary:
-        if config.model.warm_start is None:
+        if settings is None:
             _write_start(config, temporary)
             return
-        with tempfile.TemporaryDirectory(prefix="agent-rl-start-") as start:
+        with (
+            tempfile.TemporaryDirectory(prefix="agent-rl-start-") as start,
+            Ranks(how_many_ranks(settings.batch_size)) as ranks,
+        ):
+            context = _write_start(config, Path(start))
+            from agent_rl.learner.display import showing
             from agent_rl.learner.imitation import imitate
 
-            context = _write_start(config, Path(start))
-            settings = config.model.warm_start
-            template = config.model.chat_template
-            source = Source(config.environments, Path(start), template, settings.seed, context)
+            source = Source(config.environments, Path(start), config.model.chat_template, settings.seed, context)
             with showing(settings.steps) as report:
-                imitate(source, settings, temporary, report)
+                imitate(source, settings, temporary, report, ranks)
 
 
 def _write_start(config: RunConfig, folder: Path) -> int:
     """`folder` holds the model before its warm start; the tokens that fit its context."""
-    from transformers import AutoConfig
-
     if config.model.path is not None:
-        source = model_folder(config.model.path)
-        for file in source.iterdir():
+        for file in model_folder(config.model.path).iterdir():
             if file.is_file():
                 (folder / file.name).symlink_to(file.resolve())
     else:
-        from agent_rl.learner.scratch import write_scratch_model
-
         assert config.model.scratch is not None
         seed = config.model.warm_start.seed if config.model.warm_start else config.seed
-        write_scratch_model(config.model.scratch, _texts(config, seed), folder, seed)
+        texts = list(_texts(config, seed))  # before the slow import, so that what is wrong with them shows at once
+        from agent_rl.learner.scratch import write_scratch_model
+
+        write_scratch_model(config.model.scratch, texts, folder, seed)
+    from transformers import AutoConfig
+
     return int(getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", None) or 2**31)
 
 

@@ -81,6 +81,7 @@ class DockerProvider(SandboxProvider):
         self._info = await engine.call(engine.api.info)
         if (reason := unfit(self._info)) is not None:
             raise SandboxError(reason)
+        engine.bounds_cpus = self._info.get("CpuCfsQuota") is not False
         await reap(engine)
         await self._user_of(self._image)
         self._pool = SlotPool(self._start_slot, self._config.slots)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import secrets
 from typing import Any
 
@@ -45,6 +46,8 @@ class Container:
 
         Raises SandboxError where the image is missing or the daemon refuses an option.
         """
+        if not engine.bounds_cpus:
+            bounds = dataclasses.replace(bounds, cpus=None)
         options = host_config(
             purpose, bounds, network=network, apparmor=apparmor, quota=engine.quota and bounds.root_bytes is not None
         )

@@ -33,7 +33,8 @@ class Bounds:
 
     memory_bytes: int
     processes: int
-    cpus: float
+    cpus: float | None
+    """None where the daemon cannot bound them."""
     tmpfs: dict[str, str] = field(default_factory=dict[str, str])
     """Mount point -> options. What lies there counts as the container's memory."""
     root_bytes: int | None = None
@@ -110,7 +111,7 @@ def host_config(
         mem_limit=bounds.memory_bytes,
         # Equal to mem_limit: no swap.
         memswap_limit=bounds.memory_bytes,
-        nano_cpus=int(bounds.cpus * 1e9),
+        nano_cpus=None if bounds.cpus is None else int(bounds.cpus * 1e9),
         ulimits=ulimits,
         storage_opt={"size": str(bounds.root_bytes)} if quota and bounds.root_bytes is not None else None,
         ipc_mode="none",

@@ -20,6 +20,7 @@ from agent_rl_sandboxes.episodes import EpisodeClient, ServerGone, checked_path,
 T = TypeVar("T")
 
 _KILL_ALL = "import os; os.kill(-1, 9)"
+_START_SECONDS = 30.0
 _KILL_SECONDS = 10.0
 _SETTLE_SECONDS = 2.0
 _SETTLE_CHECKS = 10
@@ -87,6 +88,7 @@ class DockerSandbox(Sandbox):
         self._container: Container | None = None
         self._user = PROGRAMS
         self._client: EpisodeClient | None = None
+        self._served = False
         self._closed = False
         self._destroyed: str | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -173,11 +175,23 @@ class DockerSandbox(Sandbox):
                 if self._spec.hardening == "task_image":
                     self._watch = asyncio.create_task(self._watch_disk(self._container))
             if self._client is None:
-                self._client = await self._start_server(self._container)
+                try:
+                    self._client = await self._start_server(self._container)
+                except ServerGone as gone:
+                    if not await self._container.running():
+                        raise SandboxError(f"the sandbox's container is gone: {gone}") from gone
+                    if not self._served:
+                        raise SandboxError(
+                            f"a sandbox's server cannot start in the image {self._spec.image or 'of the provider'!r} "
+                            f"(python3 must be there): {gone}"
+                        ) from gone
+                    await self._destroy(f"its programs left no way to start another: {gone}")
+                    return None
+                self._served = True
             return self._client
 
     async def _start_server(self, container: Container) -> EpisodeClient:
-        """A new episode server in `container`. Raises SandboxError, and says so where the container is gone."""
+        """A new episode server in `container`. Raises ServerGone, or SandboxError where the container is gone."""
         environment = {"HOME": self._spec.workdir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
         command = server_command("python3", self._spec.workdir, self._spec.output_bytes)
         try:
@@ -186,7 +200,13 @@ class DockerSandbox(Sandbox):
             if not await container.running():
                 raise SandboxError(f"the sandbox's container is gone: {error}") from error
             raise
-        return EpisodeClient(StdoutChannel(stream), self._spec.output_bytes)
+        client = EpisodeClient(StdoutChannel(stream), self._spec.output_bytes)
+        try:
+            await client.hello(_START_SECONDS)
+        except BaseException:
+            await client.close()
+            raise
+        return client
 
     async def _recover(self, client: EpisodeClient, gone: ServerGone) -> None:
         """After the server's end: every process inside is killed, the files stay, the next use starts a server.

@@ -90,6 +90,13 @@ def _limits(info: Mapping[str, Any]) -> Check:
     detail = f"cgroup version {info.get('CgroupVersion', '1')}, driver {info.get('CgroupDriver')}"
     if (reason := unfit(info)) is not None:
         return Check("docker: limits", "failed", detail, reason)
+    if info.get("CpuCfsQuota") is False:
+        return Check(
+            "docker: limits",
+            "warning",
+            f"{detail}; processor time is not limited, so programs can slow each other down",
+            "delegate the cpu controller (rootless: https://docs.docker.com/engine/security/rootless/)",
+        )
     if info.get("SwapLimit") is False:
         return Check(
             "docker: limits",

@@ -43,10 +43,20 @@ class EpisodeClient:
     def __init__(self, channel: Channel, output_bytes: int) -> None:
         self._channel = channel
         self._output_bytes = output_bytes
-        self._waiting: dict[int, tuple[asyncio.Future[tuple[dict[str, Any], bytes]], int]] = {}
+        self._hello: asyncio.Future[tuple[dict[str, Any], bytes]] = asyncio.get_running_loop().create_future()
+        self._waiting = {0: (self._hello, 0)}
         self._next = 0
         self._gone: ServerGone | None = None
         self._reader = asyncio.create_task(self._read(), name="episode-reader")
+
+    async def hello(self, timeout: float) -> None:
+        """The server is there."""
+        try:
+            await asyncio.wait_for(asyncio.shield(self._hello), timeout)
+        except TimeoutError:
+            raise self._fail("it does not start in time") from None
+        finally:
+            self._waiting.pop(0, None)
 
     async def exec(
         self, command: Sequence[str], stdin: bytes, timeout: float, environment: Mapping[str, str]

@@ -325,6 +325,8 @@ class LocalChannel:
         os.set_blocking(stderr.fileno(), False)
         said = (stderr.read() or b"") if not stderr.closed else b""
         lines = said.decode("utf-8", "replace").strip().splitlines()
+        if self._process.returncode is None:
+            return ""
         return f"exit code {self._process.returncode}" + (f": {lines[-1][:500]}" if lines else "")
 
     async def _kill(self) -> None:

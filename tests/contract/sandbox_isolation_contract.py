@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -82,7 +83,9 @@ ENDINGS = {
 @pytest.mark.parametrize("name", ENDINGS)
 async def test_however_a_run_ends_it_has_a_status_and_no_effect(provider: SandboxProvider, name: str) -> None:
     program, status = ENDINGS[name]
-    result = await hostile(provider, program)
+    # What ends by itself gets there however slow the machine is.
+    limits = SHORT if status == "timeout" else replace(SHORT, wall_seconds=20.0, cpu_seconds=20.0)
+    result = await hostile(provider, program, limits)
     assert result.status == status
     assert values(result) in ([], ["MemoryError"])
 
@@ -245,9 +248,7 @@ async def test_an_earlier_runs_values_are_not_in_memory(provider: SandboxProvide
         await run_values(provider, "def add(a, b):\n    return 'kangaroo' * 50\n", (1, 2))
     # The word itself is in this program's memory too, but never ten times in a row.
     program = """
-import re
 def add(word, held):
-    ten = re.compile(b'(?:' + word.encode() + b'){10}')
     kept = word * held
     found = 0
     with open('/proc/self/maps') as maps, open('/proc/self/mem', 'rb', buffering=0) as memory:
@@ -256,7 +257,8 @@ def add(word, held):
             if mode.startswith('rw'):
                 start, stop = (int(end, 16) for end in span.split('-'))
                 memory.seek(start)
-                found += bool(ten.search(memory.read(stop - start)))
+                parts = memory.read(stop - start).split(word.encode())
+                found += sum(not part for part in parts) > 10
     return found > 0
 """
     # The second call is the control: it holds 50 in a row itself.

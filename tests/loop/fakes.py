@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, Group, LeftOut, Message, Segment, Task, Trajectory, Verdict
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 
-from agent_rl.testing.scripted_policy import ScriptedPolicy
-
 from agent_rl.contracts import GenerateRequest, Generation, SamplingParams
 from agent_rl.loop.lockstep import LockstepPolicy
+from agent_rl.testing.scripted_policy import ScriptedPolicy
 
 
 class Recording(ScriptedPolicy):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from rich.console import Console
 
 from agent_rl.config import RunConfig, parse_config
@@ -27,6 +26,7 @@ from agent_rl.loop.train import run_loop
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.objectives import make_objective
 from agent_rl.rollouts.run import PolicyAgents, RolloutSettings
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.testing.scripted_policy import ScriptedPolicy
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import Task, Verdict

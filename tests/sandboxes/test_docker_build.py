@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -62,10 +63,8 @@ async def test_bootstrap_builds_a_small_image_that_runs_programs_as_nobody_in_pa
             setuid = await sandbox.exec(["sh", "-c", "find / -xdev -perm /6000 -type f 2>/dev/null"])
             assert setuid.stdout == b""
     finally:
-        try:
+        with contextlib.suppress(ImageNotFound):
             docker_api.remove_image(TAG, force=True)
-        except ImageNotFound:
-            pass
 
 
 @pytest.mark.docker

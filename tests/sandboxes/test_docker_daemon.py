@@ -36,9 +36,10 @@ START_SECONDS = 60.0
 
 
 class Daemon:
-    """A Docker daemon of the test's own, in a folder of its own; it touches no network and no other daemon's data.
+    """A Docker daemon of the test's own, in a folder of its own; it touches no other daemon's data.
 
-    Its containerd is started beside it, as a system does, and outlives it.
+    Its containerd is started beside it, as a system does, and outlives it. Both have a network namespace of their own:
+    a daemon without a bridge removes the one that it finds, which would be another daemon's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +50,7 @@ class Daemon:
         config = folder / "containerd.toml"
         # The plugins that are left out would listen on ports, or look after other people's containers.
         config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
-        command = ["containerd", "--config", str(config), "--address", str(address)]
+        command = ["unshare", "--net", "containerd", "--config", str(config), "--address", str(address)]
         command += ["--root", str(folder / "containerd"), "--state", str(folder / "containerd-state")]
         self._containerd = self._start(command, "containerd.log")
 
@@ -58,7 +59,7 @@ class Daemon:
         folder = self.folder
         (folder / "daemon.json").write_text("{}")
         (folder / "docker.pid").unlink(missing_ok=True)
-        command = ["dockerd", "--host", self.url, "--config-file", str(folder / "daemon.json")]
+        command = ["unshare", "--net", "dockerd", "--host", self.url, "--config-file", str(folder / "daemon.json")]
         command += ["--containerd", str(folder / "containerd.sock"), "--pidfile", str(folder / "docker.pid")]
         command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
         command += ["--bridge=none", "--iptables=false"]
@@ -108,8 +109,9 @@ class Daemon:
 
 @pytest.fixture(scope="module")
 def daemon(docker_image: str, docker_api: docker.APIClient) -> Iterator[Daemon]:
-    if os.geteuid() != 0 or shutil.which("dockerd") is None or shutil.which("containerd") is None:
-        pytest.skip("starting a daemon of one's own needs root, dockerd and containerd")
+    missing = [tool for tool in ("dockerd", "containerd", "unshare") if shutil.which(tool) is None]
+    if os.geteuid() != 0 or missing:
+        pytest.skip(f"starting a daemon of one's own needs root, dockerd, containerd and unshare (missing: {missing})")
     # A short path: a socket's has at most 107 characters.
     daemon = Daemon(Path(tempfile.mkdtemp(prefix="ard-")))
     try:

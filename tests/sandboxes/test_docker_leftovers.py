@@ -56,7 +56,13 @@ def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
 
 def left_behind(api: docker.APIClient, image: str, owner: Owner) -> str:
     """A container that carries `owner`'s label and runs on, held by nobody."""
-    created = api.create_container(image, entrypoint=["sleep"], command=["600"], labels={LABEL: owner.label()})
+    created = api.create_container(
+        image,
+        entrypoint=["sleep"],
+        command=["600"],
+        labels={LABEL: owner.label()},
+        host_config=api.create_host_config(network_mode="none"),
+    )
     api.start(created["Id"])
     return created["Id"]
 
@@ -118,8 +124,8 @@ async def test_the_next_start_removes_what_a_killed_process_left(
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
     started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
     owner = dataclasses.replace(Owner.current(), pid=child.pid, started=started)
-    container = left_behind(docker_api, docker_image, owner)
     try:
+        container = left_behind(docker_api, docker_image, owner)
         async with DockerProvider(SandboxConfig(slots=1)):
             assert containers_of(docker_api, owner.lease) == [container]  # alive: untouched
         child.kill()
@@ -128,6 +134,7 @@ async def test_the_next_start_removes_what_a_killed_process_left(
             assert containers_of(docker_api, owner.lease) == []
     finally:
         child.kill()
+        child.wait()
         for identifier in containers_of(docker_api, owner.lease):
             docker_api.remove_container(identifier, force=True)
 

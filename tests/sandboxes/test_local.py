@@ -278,7 +278,7 @@ def refusing_command(refused: dict[str, int], *, namespaces: int | None = None) 
     code = (
         "import os, runpy, sys\n"
         f"module = runpy.run_path({str(source)!r})\n"
-        f"module['install'](module['refusing_filter']({refused!r}, namespaces={namespaces!r}))\n"
+        f"module['Filter'](module['refusing_filter']({refused!r}, namespaces={namespaces!r})).install()\n"
         "os.execv(sys.argv[1], sys.argv[1:])\n"
     )
     return [sys.executable, "-c", code, *slot_command("/usr/bin/python3")]
@@ -342,7 +342,7 @@ async def test_a_user_without_namespaces_has_a_slot_for_each_run() -> None:
         code = (
             "import os, sys, types\nmodule = types.ModuleType('filter')\nsys.modules['filter'] = module\n"
             f"exec(compile({source!r}, 'filter', 'exec'), module.__dict__)\n"
-            f"module.install(module.refusing_filter({refused!r}, namespaces={namespaces!r}))\n"
+            f"module.Filter(module.refusing_filter({refused!r}, namespaces={namespaces!r})).install()\n"
             "os.execv(sys.argv[1], sys.argv[1:])\n"
         )
         start = [*_unprivileged(), "/usr/bin/python3", "-c", code, *slot_command("/usr/bin/python3")]

@@ -12,6 +12,8 @@ Messages, both ways: u32 header size, u32 payload size (big-endian), a JSON head
     write   {"op", "id", "files": [[path, size, append], ...]} + contents  -> {"id"} or {"id", "error", "text"}
     read    {"op", "id", "path", "max_bytes"}  -> {"id"} + content, or {"id", "error", "text"}
 
+Before anything is asked it says {"id": 0}: it is there.
+
 Each command runs under a keeper: a process of its own that adopts every orphan below it, so that the whole tree can be
 found, whatever sessions, groups or daemons it makes. The keeper lives until the last of them is gone.
 """
@@ -296,6 +298,7 @@ class Server:
     def serve(self):
         os.set_blocking(0, False)
         os.set_blocking(1, False)
+        self.send({"id": 0})
         self.selector.register(0, selectors.EVENT_READ, (self, "receive"))
         while self.open:
             now = time.monotonic()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import signal
 import stat
 from collections.abc import Callable
@@ -89,6 +88,8 @@ def files_of(uid: int) -> list[str]:
 
 
 def _remove_own(uid: int) -> None:
+    import shutil
+
     for path in files_of(uid):
         if stat.S_ISDIR(os.lstat(path).st_mode):
             _open_up(path)

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import resource
-import shutil
 import signal
 import socket
 import struct
@@ -111,7 +110,8 @@ def enter_slot(expose: list[str], workdir: str) -> int:
     leave_root()
     uid, gid = os.getuid(), os.getgid()
     unshare(NEWUSER, "unshare(CLONE_NEWUSER)")
-    map_user(0, uid, gid)
+    # Not to 0: as root of the slot's namespaces a run, which is the same user outside, would own their sysctls.
+    map_user(RUN_ID, uid, gid)
     unshare(NEWPID | NEWNS | NEWIPC | NEWNET | NEWUTS, "unshare of pid, mount, ipc, network and uts namespaces")
     parent = os.getpid()
     pid = os.fork()
@@ -169,7 +169,7 @@ def loopback_up() -> None:
 
 def enter_run(workdir: str, scratch: str | None) -> None:
     """In the child of `clone`: its own user, /proc, and with `scratch` (options) a tmpfs of its own. Raises Refused."""
-    map_user(RUN_ID, 0, 0)
+    map_user(RUN_ID, RUN_ID, RUN_ID)
     if scratch is not None:
         mount_scratch(workdir, scratch)
     mount("proc", "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
@@ -326,21 +326,32 @@ def _mounts_below(folder: str, old: str) -> Iterator[tuple[str, int]]:
 def _make_etc(old: str, new: str) -> None:
     """/etc with what programs need to run, and nothing of this host's."""
     os.makedirs(new + "/etc", exist_ok=True)
+    # Copied, since each mount would cost every run a little.
     for name in ETC_FOLDERS:
         if os.path.isdir(f"{old}/etc/{name}"):
-            # Copied, as links: each mount would cost every run a little.
-            shutil.copytree(f"{old}/etc/{name}", f"{new}/etc/{name}", symlinks=True)
+            os.mkdir(f"{new}/etc/{name}")
+            for entry in os.scandir(f"{old}/etc/{name}"):
+                _copy(entry.path, f"{new}/etc/{name}/{entry.name}")
     for name in ETC_COPIES:
         if os.path.isfile(f"{old}/etc/{name}"):
-            shutil.copyfile(f"{old}/etc/{name}", f"{new}/etc/{name}")
+            _copy(f"{old}/etc/{name}", f"{new}/etc/{name}")
     for name, text in ETC_FILES.items():
         _write(f"{new}/etc/{name}", text, os.O_CREAT)
 
 
-def _write(path: str, text: str, flags: int = 0) -> None:
+def _copy(source: str, target: str) -> None:
+    """A link as a link, a file that may be read as a file; nothing else."""
+    if os.path.islink(source):
+        os.symlink(os.readlink(source), target)
+    elif os.path.isfile(source) and os.access(source, os.R_OK):
+        with open(source, "rb") as content:
+            _write(target, content.read(), os.O_CREAT)
+
+
+def _write(path: str, content: str | bytes, flags: int = 0) -> None:
     descriptor = os.open(path, os.O_WRONLY | flags, 0o644)
     try:
-        os.write(descriptor, text.encode())
+        os.write(descriptor, content.encode() if isinstance(content, str) else content)
     finally:
         os.close(descriptor)
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import mmap
 import os
-import random
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ FIRST_FREE = 10
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
 _KILL_SECONDS = 2.0
 _READY_SECONDS = 10.0
-_SYSTEM_UIDS = 1_900_000_000
+_UNUSED_UIDS = 1_900_000_000
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -124,15 +124,15 @@ class Runner:
     def __init__(self, isolation: str, workdir: str) -> None:
         self.isolation = isolation
         self.workdir = workdir
-        self.results, self.stdout, self.stderr = Buffer(1 << 20), Buffer(1 << 20), Buffer(1 << 20)
-        self._filter = seccomp_filter.run_filter(shared_ipc=isolation != "namespaces")
+        self.results, self.stdout, self.stderr = (Buffer((1 << 20) + 1) for _ in range(3))
+        self._filter = seccomp_filter.Filter(seccomp_filter.run_filter())
         self._oom_kills = _oom_kills()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
         """A process closed in as far as is possible before its request, which then does `body`. Raises Refused."""
         pipes = [os.pipe() for _ in range(4)]
         (request, to_child), (results, from_child), (stdout, out), (stderr, err) = pipes
-        uid = _SYSTEM_UIDS + random.SystemRandom().randrange(200_000_000) if self.isolation == "uid" else None
+        uid = _UNUSED_UIDS + int.from_bytes(os.urandom(4), "big") % 200_000_000 if self.isolation == "uid" else None
         try:
             if self.isolation == "namespaces":
                 flags = namespaces.NEWUSER | namespaces.NEWPID | namespaces.NEWNS | namespaces.NEWIPC
@@ -190,7 +190,9 @@ class Runner:
             _prefer_for_oom()
             if self.isolation != "uid":
                 namespaces.drop_capabilities()
-            seccomp_filter.install(self._filter)
+            for hooks in _fork_hooks:
+                os.register_at_fork(**hooks)
+            self._filter.install()
             os.write(RESULTS, b"R")
             body()
         except BaseException as error:
@@ -335,8 +337,23 @@ class Runner:
         child.close()
 
 
-def freeze() -> None:
-    """What exists now is left alone by the collector: a collection in a child would copy every page of it."""
+_fork_hooks: list[dict[str, Any]] = []
+
+
+def preload(names: Iterable[str]) -> None:
+    """The modules are imported, and what exists now is left alone by the collector in every run.
+
+    What they want done after a fork (`threading`, `random`) is for the forks of a program's own: each run registers it
+    anew. Done in the fork that makes the run, it would touch, and so copy, more memory than all the rest.
+    """
+    register = os.register_at_fork
+    os.register_at_fork = lambda **hooks: _fork_hooks.append(hooks)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        for name in names:
+            importlib.import_module(name)
+    finally:
+        os.register_at_fork = register
+    # A collection in a run would touch every object that there is.
     gc.collect()
     gc.freeze()
     gc.disable()

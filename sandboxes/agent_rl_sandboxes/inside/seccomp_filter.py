@@ -2,7 +2,7 @@
 
 Denied are: making namespaces and mounts (which the slot server has just used, and whose code has had most of the
 kernel's holes), reaching into other processes, keyrings, io_uring, bpf, userfaultfd, performance counters, kernel
-modules, clocks, handles to files by number, and every socket family but unix and internet.
+modules, clocks, handles to files by number, memory that no limit counts, and every socket family but unix and internet.
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
 
@@ -73,15 +73,15 @@ CALLS: dict[str, tuple[int | None, int]] = {
     "set_mempolicy": (238, 237),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
+    # Memory that counts for no limit of the run's.
+    "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
-}
-_X86_ONLY = {"iopl": 172, "ioperm": 173, "modify_ldt": 154, "uselib": 134, "ustat": 136, "sysfs": 139, "_sysctl": 156}
-_IPC: dict[str, tuple[int | None, int]] = {
     "shmget": (29, 194),
     "semget": (64, 190),
     "msgget": (68, 186),
     "mq_open": (240, 180),
 }
+_X86_ONLY = {"iopl": 172, "ioperm": 173, "modify_ldt": 154, "uselib": 134, "ustat": 136, "sysfs": 139, "_sysctl": 156}
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _SOCKET, _SOCKETPAIR = (41, 198), (53, 199)
 
@@ -103,14 +103,12 @@ class Unsupported(Exception):
     """No filter for this processor architecture."""
 
 
-def run_filter(*, shared_ipc: bool = False) -> bytes:
-    """The BPF program that a run is under; with `shared_ipc` System V and POSIX message queues are denied too."""
+def run_filter() -> bytes:
+    """The BPF program that a run is under."""
     index = _architecture()
     denied = {number: errno.EPERM for pair in CALLS.values() if (number := pair[index]) is not None}
     if index == 0:
         denied.update(dict.fromkeys(_X86_ONLY.values(), errno.EPERM))
-    if shared_ipc:
-        denied.update({number: errno.EPERM for pair in _IPC.values() if (number := pair[index]) is not None})
     # Its flags lie in memory, where no filter can look: "not there" makes the C library fall back to clone.
     denied[_CLONE3[index]] = errno.ENOSYS
     families = b"".join(_step(_JUMP_EQUAL, family, 0, 1) + _step(_RETURN, _ALLOW) for family in _ALLOWED_FAMILIES)
@@ -137,13 +135,20 @@ def refusing_filter(refused: Mapping[str, int], *, namespaces: int | None = None
     return _prologue() + _deny(denied) + clone + _step(_RETURN, _ALLOW)
 
 
-def install(program: bytes) -> None:
-    """This process and all its children are under `program` from now on, with no_new_privs set. Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    buffer = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
-    for arguments in ((_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), (_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0)):
-        if libc.prctl(*arguments) != 0:
+class Filter:
+    """A program, laid out in memory ahead of time: installing it is two system calls."""
+
+    def __init__(self, program: bytes) -> None:
+        self._buffer = ctypes.create_string_buffer(program, len(program))
+        self._header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(self._buffer))
+        self._prctl = ctypes.PyDLL(None, use_errno=True).prctl
+
+    def install(self) -> None:
+        """This process and all its children are under the program from now on, with no_new_privs. Raises OSError."""
+        if (
+            self._prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+            or self._prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._header, 0, 0) != 0
+        ):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), "seccomp filter")
 

@@ -21,7 +21,7 @@ The first frame that goes in is special (read by the bootstrap): header {"op": "
     in   {"op": "write", "id", "path"}                               body: the file's content; episodes only
     in   {"op": "read", "id", "path", "max_bytes"}                   episodes only
     in   {"op": "cancel", "id"}                                      while "run" or "exec" is under way, else ignored
-    out  {"op": "hello", "protocol", "isolation", "reasons", "python", "features"}   once, after setup
+    out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
           "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
     out  {"op": "file", "id", "errno"}                               body: content, for "read"
@@ -46,8 +46,8 @@ everything in it along, however it dies.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import importlib
 import json
 import os
 import signal
@@ -136,13 +136,12 @@ class Server:
         self._episode: str | None = setup.get("episode")
         self._runner = runs.Runner(isolation, self._workdir)
         self._spare: runs.Child | None = None
-        self._quiet = _traffic()
+        self._traffic = Traffic()
 
     def serve(self) -> NoReturn:
         """Until the pool goes away. Raises Gone."""
         if self._episode is not None:
             namespaces.mount_scratch(self._workdir, self._episode)
-        runs.freeze()
         if self._prepares:
             self._spare = self._spawn(_DEFAULT_SCRATCH)
         while True:
@@ -217,9 +216,10 @@ class Server:
     def _renew(self, scratch: str) -> None:
         """The next run's process is on its way, in a network that nobody has used."""
         try:
-            if self._own_view and _traffic() != self._quiet:
+            if self._own_view and self._traffic.seen():
                 namespaces.fresh_network()
-                self._quiet = _traffic()
+                self._traffic.close()
+                self._traffic = Traffic()
             self._spare = self._spawn(scratch)
         except (namespaces.Refused, OSError):
             # Tried again when it is needed; then a refusal is an answer.
@@ -241,13 +241,26 @@ class Server:
         self._stream.send({"op": "file", "id": header["id"], "errno": number}, content)
 
 
-def _traffic() -> str:
-    """The counters of the network namespace: equal as long as nothing was sent in it."""
-    try:
-        with open("/proc/net/snmp") as counters:
-            return counters.read()
-    except OSError:
-        return ""
+class Traffic:
+    """The counters of the present network namespace: equal as long as nobody sent, or tried to send, in it."""
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+        for name in ("dev", "snmp"):
+            with contextlib.suppress(OSError):
+                self._files.append(os.open(f"/proc/net/{name}", os.O_RDONLY))
+        self._first = self._read()
+
+    def seen(self) -> bool:
+        """Whether there has been any since this object was made."""
+        return self._read() != self._first
+
+    def close(self) -> None:
+        for descriptor in self._files:
+            os.close(descriptor)
+
+    def _read(self) -> list[bytes]:
+        return [os.pread(descriptor, 1 << 16, 0) for descriptor in self._files]
 
 
 def _take_stdio() -> tuple[int, int]:
@@ -319,7 +332,7 @@ def _choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
 def _guard(pid: int) -> NoReturn:
     """In the parent of the slot's pid 1: waits for its end, and brings it about at SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
-    os.closerange(0, 256)
+    os.closerange(0, 4096)
     _, status = os.waitpid(pid, 0)
     os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
@@ -329,8 +342,8 @@ def main(setup: dict[str, Any]) -> NoReturn:
     descriptors = _take_stdio()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        for name in [*harness.PRELOADED, *setup["preload"]]:
-            importlib.import_module(name)
+        os.environ.clear()
+        runs.preload([*harness.PRELOADED, *setup["preload"]])
         isolation, own_view, reasons = _choose(setup)
         if own_view:
             pid = _enter(setup)

@@ -1,0 +1,39 @@
+"""An environment and a sandbox for whole runs in tests: an untrained model passes about half of the time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+
+from agent_rl.contracts import Agent, Environment, Sandbox
+from agent_rl.vocabulary import CallTests, Case, Message, RunRequest, RunResult, Submission, Task, Verdict
+from agent_rl_sandboxes.local import LocalProvider
+
+
+class Parity(Environment):
+    """Two turns; passes where the replies' length is even. The verdict comes from a real program in a real sandbox."""
+
+    async def load(self, split: str) -> Sequence[Task]:
+        tests = CallTests("f", (Case((3,), 3), Case((4,), 4)))
+        return [Task(f"{split}/{i}", (Message.user(f"task {i}"),), tests, split=split) for i in range(10)]
+
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+        said = await agent.say(task.prompt)
+        said += await agent.say("more")
+        program = f"# {said!r}\ndef f(x):\n    return x + {len(said) % 2}\n"
+        return await self.verifier.judge(task, Submission.code(program))
+
+    def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
+        draw = random.Random(seed)
+        while True:
+            words = " ".join(draw.choice(["task", "more", "even", "odd", "1", "2"]) for _ in range(6))
+            yield [Message.user(words), Message.assistant(words)]
+
+
+class Delayed(LocalProvider):
+    """The local sandbox, whose runs take a random time longer."""
+
+    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
+        await asyncio.sleep(random.SystemRandom().random() * 0.03)
+        return await super().run(request, fresh=fresh)

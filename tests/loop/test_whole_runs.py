@@ -1,0 +1,222 @@
+"""Whole runs with real processes and the local sandbox: determinism, resuming after SIGKILL, and what dies within."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from agent_rl.config import RunConfig, parse_config
+from agent_rl.loop.flight import Flight
+from agent_rl.loop.live import Display
+from agent_rl.loop.run import Run, open_run
+from agent_rl.loop.train import run_loop, train
+
+pytestmark = [pytest.mark.slow, pytest.mark.local_sandbox]
+HERE = Path(__file__).parent
+
+
+def settings(steps: int = 20, **changes: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "seed": 7,
+        "environments": [{"environment": f"{HERE / 'parity.py'}:Parity", "name": "parity"}],
+        "model": {
+            "scratch": {
+                "vocabulary": 300,
+                "width": 32,
+                "layers": 1,
+                "heads": 2,
+                "kv_heads": 2,
+                "ffn_width": 64,
+                "context": 128,
+            }
+        },
+        "sampling": {"max_tokens": 8},
+        "optimizer": {"learning_rate": 3e-3},
+        "loop": {"steps": steps, "groups_per_batch": 2, "group_size": 4, "max_staleness": 1},
+        "sandbox": {"provider": f"{HERE / 'parity.py'}:Delayed", "slots": 2},
+        "evaluation": {"enabled": False},
+    }
+    for key, value in changes.items():
+        data[key] = {**data[key], **value} if isinstance(value, dict) else value
+    return data
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGENT_RL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def quiet() -> Display:
+    return Display(Console(quiet=True))
+
+
+def outcome(run_dir: Path) -> dict[str, Any]:
+    """Everything of a run that may not depend on time: ids, verdicts, advantages, losses, and the final weights."""
+    rollouts = {}
+    for file in sorted((run_dir / "rollouts").iterdir()):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for row in rows:
+            del row["timings"], row["verdict"]["seconds"]
+        rollouts[file.name] = rows
+    metrics = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    for row in metrics:
+        del row["timings"]
+    newest = max((run_dir / "checkpoints").iterdir())
+    return {"rollouts": rollouts, "metrics": metrics, "weights": (newest / "model.safetensors").read_bytes()}
+
+
+def assert_equal(first: dict[str, Any], second: dict[str, Any]) -> None:
+    assert first["rollouts"].keys() == second["rollouts"].keys()
+    for name in first["rollouts"]:
+        assert first["rollouts"][name] == second["rollouts"][name], name
+    assert first["metrics"] == second["metrics"]
+    assert first["weights"] == second["weights"]
+
+
+DETERMINISTIC = {"deterministic": True, "loop": {"max_staleness": 0}}
+
+
+async def test_two_deterministic_runs_are_equal_bit_for_bit(tmp_path: Path) -> None:
+    config = parse_config(settings(20, **DETERMINISTIC))
+    for name in ("first", "second"):
+        await train(config, tmp_path / name, display=quiet())
+    first = outcome(tmp_path / "first")
+    assert_equal(first, outcome(tmp_path / "second"))
+    assert len(first["metrics"]) == 20
+    # The comparison would be empty if nothing had been learned from.
+    assert sum(row["trained_tokens"] > 0 for row in first["metrics"]) >= 15
+    rates = [row["pass_rate"] for row in first["metrics"]]
+    assert len(set(rates)) > 1
+
+
+def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_never_killed(tmp_path: Path) -> None:
+    config = parse_config(settings(20, **DETERMINISTIC))
+    asyncio.run(train(config, tmp_path / "whole", display=quiet()))
+    file = tmp_path / "config.toml"
+    file.write_text(config.to_toml())
+    moments = random.Random(5)
+    kills = 0
+    resume: list[str] = []
+    for _ in range(40):
+        command = [sys.executable, "-m", "agent_rl", "train", str(file), "--run-dir", str(tmp_path / "killed")]
+        process = subprocess.Popen([*command, *resume], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        started = _steps(tmp_path / "killed")
+        wanted = started + moments.randint(2, 7)
+        while process.poll() is None and _steps(tmp_path / "killed") < wanted:
+            time.sleep(0.01)
+        if process.poll() is None:
+            time.sleep(moments.random() * 0.3)
+            process.kill()
+            kills += 1
+        _, errors = process.communicate()
+        resume = ["--resume"]
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, errors.decode()
+    assert process.returncode == 0
+    assert kills >= 2
+    assert_equal(outcome(tmp_path / "whole"), outcome(tmp_path / "killed"))
+
+
+def _steps(run_dir: Path) -> int:
+    file = run_dir / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+async def looped_with(
+    config: RunConfig, run_dir: Path, after: int, mishap: Callable[[Run], Awaitable[None]]
+) -> tuple[Run, list[dict[str, Any]]]:
+    """A run to whose parts `mishap` happens once `after` steps are done."""
+
+    async def wait_and_strike(run: Run) -> None:
+        while run.capacity.version < after:
+            await asyncio.sleep(0.005)
+        await mishap(run)
+
+    async with open_run(config, run_dir, resume=False, display=quiet()) as run:
+        flight = Flight(
+            run.capacity,
+            run.sampler,
+            run.run_group,
+            straggler_timeout=config.loop.straggler_timeout,
+            on_stale=config.loop.on_stale,
+            max_failed_share=config.loop.max_failed_share,
+        )
+        async with flight, asyncio.TaskGroup() as group:
+            group.create_task(wait_and_strike(run))
+            await run_loop(run, flight)
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return run, [json.loads(line) for line in lines]
+
+
+async def test_the_policy_is_killed_in_the_middle_and_the_run_goes_on(tmp_path: Path) -> None:
+    async def kill(run: Run) -> None:
+        os.kill(run.policy._process.pid, signal.SIGKILL)
+
+    run, metrics = await looped_with(parse_config(settings(8)), tmp_path / "run", 3, kill)
+    assert [row["step"] for row in metrics] == list(range(1, 9))
+    assert run.policy.restarts == 1
+    assert (await_versions := max(row["staleness_max"] for row in metrics)) <= 1, await_versions
+    assert all(row["rollouts"] == 8 for row in metrics), "every rollout was issued again"
+
+
+async def test_the_learner_is_killed_in_the_middle_and_the_run_goes_on(tmp_path: Path) -> None:
+    async def kill(run: Run) -> None:
+        os.kill(run.learner._process.pid, signal.SIGKILL)
+
+    run, metrics = await looped_with(parse_config(settings(8)), tmp_path / "run", 3, kill)
+    assert [row["step"] for row in metrics] == list(range(1, 9))
+    assert run.learner.restarts == 1
+
+
+async def test_slots_killed_in_the_middle_are_healed_and_no_rollout_is_scored_for_it(tmp_path: Path) -> None:
+    async def kill(run: Run) -> None:
+        for pid in _descendants(os.getpid()):
+            if b"agent_rl.runtime" not in _command(pid) and b"python3" in _command(pid):
+                os.kill(pid, signal.SIGKILL)
+
+    _, metrics = await looped_with(parse_config(settings(8)), tmp_path / "run", 3, kill)
+    assert [row["step"] for row in metrics] == list(range(1, 9))
+    statuses = {status for row in metrics for status in row["statuses"]}
+    assert statuses <= {"passed", "failed"}, "nobody was blamed for what the machine did"
+
+
+def _descendants(pid: int) -> list[int]:
+    parents: dict[int, int] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path(f"/proc/{entry}/stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry)] = int(stat.rpartition(")")[2].split()[1])
+    found: list[int] = []
+    for child, parent in parents.items():
+        at = parent
+        while at not in (0, 1):
+            if at == pid:
+                found.append(child)
+                break
+            at = parents.get(at, 0)
+    return found
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
