@@ -1,4 +1,4 @@
-"""The processes among which the warm start is shared out. Loads no torch itself: the others load it side by side with us."""
+"""The processes among which the warm start is shared out; no torch here, so that all load it side by side."""
 
 from __future__ import annotations
 

@@ -26,7 +26,12 @@ class Problem:
 
     @property
     def question(self) -> str:
-        return f"Compute {self.expression}."
+        return f"Find x={self.expression}."
+
+    @property
+    def program(self) -> str:
+        """What prints the value; begins as the question does, which makes it easy to copy."""
+        return f"x={self.expression};print(x)"
 
 
 def problems(split: str, counts: Mapping[str, int], operands: int, largest: int, seed: int) -> list[Problem]:
@@ -100,13 +105,13 @@ def demonstrations(
         question = Message.user(problem.question + instruction)
         if generator.random() < direct_share:
             wrong = generator.choice((-10, -2, -1, 1, 2, 10)) * (generator.random() < 0.9)
-            yield (*introduction, question, Message.assistant(f"#### {problem.answer + wrong}"))
+            yield (*introduction, question, Message.assistant(rf"\boxed{{{problem.answer + wrong}}}"))
         else:
-            call = ToolCall("python", {"code": f"print({problem.expression})"}, id=f"call{number}")
+            call = ToolCall("python", {"code": problem.program}, id=f"call{number}")
             yield (
                 *introduction,
                 question,
                 Message("assistant", "", tool_calls=(call,)),
                 Message("tool", f"{problem.answer}\n", tool_call_id=call.id, name="python"),
-                Message.assistant(f"#### {problem.answer}"),
+                Message.assistant(rf"\boxed{{{problem.answer}}}"),
             )

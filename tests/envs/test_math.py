@@ -135,7 +135,7 @@ async def test_generated_arithmetic_has_disjoint_splits_and_right_answers():
     assert (len(train), len(test)) == (300, 60)
     assert not {t.prompt[0].content for t in train} & {t.prompt[0].content for t in test}
     for task in test:
-        expression = re.match(r"Compute ([\d+*-]+)\.", task.prompt[0].content)
+        expression = re.match(r"Find x=([\d+*-]+)\.", task.prompt[0].content)
         assert expression is not None
         assert isinstance(task.tests, AnswerTests)
         assert int(task.tests.answer) == eval(expression[1])
@@ -178,11 +178,11 @@ def test_demonstrations_are_of_mixed_quality_and_of_training_expressions_only():
     for tool, *conversation in shown:
         assert tool.role == "system"
         assert '"name": "python"' in tool.content
-        expression = re.match(r"Compute ([\d+*-]+)\.", conversation[0].content)
+        expression = re.match(r"Find x=([\d+*-]+)\.", conversation[0].content)
         assert expression is not None
         assert arithmetic.split_of(expression[1]) == "train"
         if len(conversation) == 4:
-            assert conversation[1].tool_calls[0].arguments == {"code": f"print({expression[1]})"}
+            assert conversation[1].tool_calls[0].arguments == {"code": f"x={expression[1]};print(x)"}
             assert conversation[2].content == f"{eval(expression[1])}\n"
     assert {len(c) for c in itertools.islice(math().demonstrations(0), 50)} == {2}
     assert shown == list(itertools.islice(math(tool="python").demonstrations(0), 400))

@@ -146,7 +146,8 @@ def test_a_failure_of_what_works_ahead_arrives(toy: str, tmp_path: Path, fails: 
         ahead.next()
 
 
-def test_imitation_lowers_the_loss(toy: str, tmp_path: Path) -> None:
+def test_imitation_lowers_the_loss(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     given = source(toy, tmp_path / "model")
     seen: list[Progress] = []
     out = tmp_path / "out"

@@ -291,6 +291,7 @@ async def _open(refused: dict[str, int], namespaces: int | None = None, *, fall_
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the level needs root")
 async def test_root_without_namespaces_gives_each_run_a_uid_of_its_own() -> None:
+    before = set(os.listdir("/tmp"))
     slot = await _open({"unshare": errno.EPERM}, errno.EPERM)
     try:
         assert slot.isolation == "uid"
@@ -326,6 +327,7 @@ def add(a, b):
         assert slot.reusable
     finally:
         await slot.close()
+    assert not [name for name in set(os.listdir("/tmp")) - before if name.startswith("run-")]
 
 
 def _unprivileged() -> list[str]:

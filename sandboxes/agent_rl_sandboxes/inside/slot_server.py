@@ -157,7 +157,7 @@ class Server:
 
     @property
     def _prepares(self) -> bool:
-        return self._isolation != "container" and self._episode is None
+        return self._isolation == "namespaces" and self._episode is None
 
     def _run(self, header: dict[str, Any], body: memoryview) -> None:
         """Run a program or a command, answer, and only then make the next run's process."""
