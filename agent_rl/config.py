@@ -101,7 +101,7 @@ class ObjectiveConfig(Section):
 
 
 class Optimizer(Section):
-    """AdamW with a constant rate after a linear warm-up; gradient norms are clipped."""
+    """AdamW; the rate warms up linearly, then is constant or falls linearly; gradient norms are clipped."""
 
     learning_rate: float = Field(default=5e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
@@ -109,6 +109,8 @@ class Optimizer(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     warmup_steps: int = Field(default=0, ge=0)
+    decay_steps: int = Field(default=0, ge=0)
+    """After the warm-up the rate falls linearly, within this many steps, to a tenth; 0 leaves it constant."""
 
     @model_validator(mode="before")
     @classmethod

@@ -71,14 +71,18 @@ class Attention:
         *,
         groups: int = 1,
     ) -> None:
-        """`groups`: query heads per key-value head."""
+        """tokens: those of the parts, and any number more after them, of which nothing is computed.
+
+        groups: query heads per key-value head.
+        """
         arenas = [*(d.arena for d in decodes), *(p.arena for p in prefills)]
         self._groups = groups
         self._kv_heads = arenas[0].shape.kv_heads
         self._tokens = tokens
         self._device = arenas[0].shape.device
-        self._prefix = _PrefixPart(self, prefixes, tokens) if prefixes else None
         self._writes = self._plan_writes(decodes, prefills)
+        self._covered = max(stop for _, _, stop, _ in self._writes)
+        self._prefix = _PrefixPart(self, prefixes, self._covered) if prefixes else None
         self._decodes = [_DecodePart(self, d) for d in decodes]
         self._prefills = [_PrefillPart(self, p) for p in prefills]
 
@@ -94,6 +98,7 @@ class Attention:
             values.index_copy_(0, index, v[start:stop].reshape(-1, v.shape[-1]).to(keys.dtype))
         q = q.reshape(self._tokens * self._kv_heads, self._groups, shape[-1])
         out = torch.empty_like(q)
+        out[self._covered * self._kv_heads :] = 0
         outer, logsum = self._prefix.attend(layer, q, scaling) if self._prefix is not None else (None, None)
         for decode in self._decodes:
             decode.attend(layer, q, outer, logsum, scaling, out)
@@ -104,6 +109,12 @@ class Attention:
     def index(self, array: np.ndarray) -> torch.Tensor:
         """`array` as a tensor on the device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    def mask(self, ends: np.ndarray, slots: int) -> torch.Tensor:
+        """0 for the slots 1 to `ends - 1` of each row, -inf for the others: float32 [rows, slots]."""
+        visible = np.arange(slots) < ends[:, None]
+        visible[:, 0] = False
+        return self.index(np.where(visible, np.float32(0), np.float32(-np.inf)))
 
     @property
     def kv_heads(self) -> int:
@@ -144,16 +155,10 @@ class _DecodePart:
 
     def __init__(self, plan: Attention, decode: Decode) -> None:
         self._arena = decode.arena
-        heads, groups = plan.kv_heads, plan.groups
-        count = len(decode.lengths)
-        self._rows = slice(decode.start * heads, (decode.start + count) * heads)
-        self._slots = int(decode.lengths.max()) + 2
-        lengths = plan.index(decode.lengths)
-        hidden = torch.arange(self._slots, device=lengths.device) > lengths[:, None] + 1
-        hidden[:, 0] = True
-        mask = torch.zeros(hidden.shape, device=lengths.device).masked_fill_(hidden, -math.inf)
-        mask = mask[:, None].expand(count, heads * groups, self._slots).clone(memory_format=torch.contiguous_format)
-        self._mask = mask.view(count * heads, groups, self._slots)
+        self._count = count = len(decode.lengths)
+        self._rows = slice(decode.start * plan.kv_heads, (decode.start + count) * plan.kv_heads)
+        self._mask = plan.mask(decode.lengths + 2, decode.arena.capacity)[:, None]
+        """[count, 1, capacity]; the prefix's slot is hidden too."""
 
     def attend(
         self,
@@ -166,16 +171,13 @@ class _DecodePart:
     ) -> None:
         """Fills this part's rows of `out` [tokens * kv_heads, groups, head_dim]."""
         rows = self._rows
-        keys, values = self._arena.data[layer].flatten(1, 2)[:, : rows.stop - rows.start, : self._slots]
-        queries, mask = q[rows], self._mask
+        keys, values = self._arena.data[layer].flatten(1, 2)[:, : rows.stop - rows.start]
+        queries = q[rows]
+        scores = scaled_product(queries, keys, scaling)
+        scores.view(self._count, -1, scores.shape[-1]).add_(self._mask)
         if logsum is not None:
-            mask[:, :, 0] = logsum[rows]
-        if queries.dtype == torch.float32:
-            scores = torch.baddbmm(mask, queries, keys.transpose(1, 2), alpha=scaling)
-            weights = torch.softmax(scores, dim=-1)
-        else:
-            scores = torch.bmm(queries, keys.transpose(1, 2)).float().mul_(scaling).add_(mask)
-            weights = torch.softmax(scores, dim=-1).to(queries.dtype)
+            scores[:, :, 0] = logsum[rows]
+        weights = torch.softmax(scores, dim=-1).to(queries.dtype)
         target = out[rows]
         torch.bmm(weights, values, out=target)
         if outer is not None:
@@ -191,7 +193,7 @@ class _PrefillPart:
         count, most = len(prefill.new), int(prefill.new.max())
         self._first = prefill.first_row * self._heads
         self._count, self._most = count, most
-        self._slots = int((prefill.cached + prefill.new).max()) + 1
+        self._slots = prefill.arena.capacity
         within = np.arange(most)
         begins = prefill.start + np.cumsum(prefill.new) - prefill.new
         valid = within < prefill.new[:, None]
@@ -217,14 +219,14 @@ class _PrefillPart:
         """Fills this part's rows of `out` [tokens * kv_heads, groups, head_dim]."""
         count, heads, most, groups = self._count, self._heads, self._most, self._groups
         rows = slice(self._first, self._first + count * heads)
-        keys, values = self._arena.data[layer].flatten(1, 2)[:, rows, : self._slots]
+        keys, values = self._arena.data[layer].flatten(1, 2)[:, rows]
         queries = q[self._gather].view(count * heads, most, groups, -1)
         result = torch.empty_like(queries)
         step = max(1, _MAX_SCORES // (count * heads * groups * self._slots))
         for start in range(0, most, step):
             part = slice(start, min(start + step, most))
             size = part.stop - part.start
-            scores = torch.bmm(queries[:, part].flatten(1, 2), keys.transpose(1, 2)).float().mul_(scaling)
+            scores = scaled_product(queries[:, part].flatten(1, 2), keys, scaling)
             hidden = self._hidden[:, None, part, None]
             scores.view(count, heads, size, groups, -1).masked_fill_(hidden, -math.inf)
             index = self._gather.view(count * heads, most)[:, part].flatten()
@@ -244,7 +246,6 @@ class _PrefixPart:
 
     def __init__(self, plan: Attention, prefixes: Sequence[PrefixUse], tokens: int) -> None:
         self._heads, self._groups = plan.kv_heads, plan.groups
-        self._rows = tokens * plan.kv_heads
         self._blocks: list[_PrefixBlocks] = []
         covered = np.concatenate([use.tokens for use in prefixes])
         sources = np.full((tokens, self._heads), -1)
@@ -298,28 +299,30 @@ class _PrefixBlocks:
         consecutive = rows == list(range(rows[0], rows[0] + len(rows)))
         self._slice = slice(rows[0], rows[0] + len(rows)) if consecutive else None
         self._index = None if consecutive else plan.index(np.array(rows))
-        self._slots = max(lengths) + 1
-        self._mask = None
-        if min(lengths) < max(lengths):
-            ends = plan.index(np.array(lengths))
-            hidden = torch.arange(1, self._slots, device=ends.device) > ends[:, None]
-            mask = torch.zeros(hidden.shape, device=ends.device).masked_fill_(hidden, -math.inf)
-            self._mask = mask[:, None].expand(-1, self._heads, -1).reshape(len(rows) * self._heads, 1, -1)
+        self._blocks = len(rows)
+        self._mask = plan.mask(np.array(lengths) + 1, self._arena.capacity)[:, None]
+        """[blocks, 1, capacity]"""
 
     def attend(self, layer: int, q: torch.Tensor, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
         """o_p [size, groups, head_dim] and lse_p [size, groups], by block, head and place."""
         data = self._arena.data[layer]
         chosen = data[:, self._slice] if self._index is None else data.index_select(1, self._index)
-        keys, values = chosen[:, :, :, 1 : self._slots].flatten(1, 2)
+        keys, values = chosen.flatten(1, 2)
         queries = q.index_select(0, self._gather).view(len(keys), -1, q.shape[-1])
-        scores = torch.bmm(queries, keys.transpose(1, 2)).float().mul_(scaling)
-        if self._mask is not None:
-            scores.add_(self._mask)
-        weights = torch.softmax(scores, dim=-1)
-        # with m the largest score, the largest weight is exp(m - lse)
-        logsum = scores.amax(-1) - weights.amax(-1).log()
-        outer = torch.bmm(weights.to(values.dtype), values)
+        scores = scaled_product(queries, keys, scaling)
+        scores.view(self._blocks, -1, scores.shape[-1]).add_(self._mask)
+        # the logarithm of a weight is its score less lse; slot 1 is the prefix's first token, which everyone sees
+        logweights = torch.log_softmax(scores, dim=-1)
+        logsum = scores[:, :, 1] - logweights[:, :, 1]
+        outer = torch.bmm(logweights.exp_().to(values.dtype), values)
         return outer.view(self.size, self._groups, -1), logsum.view(self.size, self._groups)
+
+
+def scaled_product(queries: torch.Tensor, keys: torch.Tensor, scaling: float) -> torch.Tensor:
+    """scaling * queries keys^T in float32: [B, Q, D], [B, K, D] -> [B, Q, K]."""
+    if queries.dtype == torch.float32:
+        return torch.baddbmm(queries.new_zeros(1, 1, 1), queries, keys.transpose(1, 2), beta=0, alpha=scaling)
+    return torch.bmm(queries, keys.transpose(1, 2)).float().mul_(scaling)
 
 
 def _block_width(counts: Sequence[int]) -> int:

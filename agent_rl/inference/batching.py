@@ -85,9 +85,9 @@ class Pass:
         self.ended.extend(prefixes)
 
     def attention(self, sessions: Sessions, groups: int) -> Attention:
-        """The plan of the pass's attention."""
+        """The plan of the attention of the pass's tokens, `padded` to a full number."""
         uses = prefix_uses(np.concatenate(self.prefixes), sessions)
-        return Attention(self.size, self.decodes, self.prefills, uses, groups=groups)
+        return Attention(padded_size(self.size), self.decodes, self.prefills, uses, groups=groups)
 
     def _add(self, tokens: np.ndarray, positions: np.ndarray, prefixes: np.ndarray) -> int:
         """The number of the first of these tokens."""
@@ -97,6 +97,18 @@ class Pass:
         self.prefixes.append(prefixes)
         self.size += len(tokens)
         return start
+
+
+def padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """`arrays` in one, with zeros at the end up to a full number."""
+    joined = np.zeros(padded_size(sum(len(array) for array in arrays)), np.int64)
+    np.concatenate(arrays, out=joined[: sum(len(array) for array in arrays)])
+    return joined
+
+
+def padded_size(count: int) -> int:
+    """The next multiple of 32: for every new size of a matrix oneDNN compiles a program, so there must be few."""
+    return -(-count // 32) * 32
 
 
 def prefix_uses(numbers: np.ndarray, sessions: Sessions) -> list[PrefixUse]:

@@ -7,13 +7,26 @@ of a shared prefix there (see `attention`); token t of a sequence lies in slot t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-SMALLEST_CAPACITY = 32
+
+def capacities() -> Iterator[int]:
+    """28, 60, 92, 124, 188, 252, 380, 508, ...: four short of 32, 64, 96, 128, 192, 256, 384, 512, ...
+
+    A product over whole rows needs no copy of keys and values, so rows are never cut; sizes that are powers of two
+    would make neighbouring rows fall on the same lines of the processor's cache.
+    """
+    yield from (28, 60)
+    size = 64
+    while True:
+        yield size + size // 2 - 4
+        yield 2 * size - 4
+        size *= 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,7 @@ class Arena:
         """`stretch` is the last row; what it had parked is in it."""
         row = len(self.rows)
         if row == len(self.owners):
-            self._grow(max(16, row + row // 2))
+            self._grow(max(16, 2 * row))
         stretch.arena, stretch.row = self, row
         self.rows.append(stretch)
         self.owners[row] = owner
@@ -128,7 +141,7 @@ class Arena:
 
 
 class Arenas:
-    """Arenas of capacities 32, 64, 128 ..., made as they are needed."""
+    """Arenas of the capacities above, made as they are needed."""
 
     def __init__(self, shape: KVShape) -> None:
         self.shape = shape
@@ -136,9 +149,7 @@ class Arenas:
 
     def fitting(self, tokens: int) -> Arena:
         """The arena whose rows hold `tokens` tokens with the least room to spare."""
-        capacity = SMALLEST_CAPACITY
-        while capacity < tokens + 1:
-            capacity *= 2
+        capacity = next(capacity for capacity in capacities() if capacity > tokens)
         arena = self._by_capacity.get(capacity)
         if arena is None:
             arena = self._by_capacity[capacity] = Arena(self.shape, capacity)

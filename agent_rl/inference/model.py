@@ -11,17 +11,20 @@ import inspect
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
 from agent_rl.errors import ConfigError, PolicyError
 from agent_rl.inference.attention import Attention, Prefill
 from agent_rl.inference.kv_cache import Arena, KVShape, Stretch
 
 _ATTENTION = "agent_rl_ragged"
+ForwardKind = Literal["auto", "module"]
+"""auto: `LeanForward` where the model is shaped like Llama and on the processor, else the module itself."""
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.3}
 """Of a log-probability, against the module with transformers' own attention, before a model is refused."""
 
@@ -97,7 +100,7 @@ class ModuleForward(Forward):
         return outputs.logits[0]
 
     def prepare(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return _matched(self._parameters, tensors)
+        return match_weights(self._parameters, tensors)
 
     def swap(self, prepared: dict[str, torch.Tensor]) -> None:
         for name, tensor in prepared.items():
@@ -107,36 +110,60 @@ class ModuleForward(Forward):
         self.module.to(device)  # pyright: ignore
 
 
-def load_forward(path: str, *, precision: str, device: str) -> Forward:
+def load_forward(path: str, *, precision: str, device: str, kind: ForwardKind = "auto") -> Forward:
     """The model in `path` (a folder or hub name) ready to compute.
 
     Raises ConfigError where it cannot be loaded or does not compute the same with our attention as with its own.
     """
+    from agent_rl.inference.lean import LeanForward, is_lean  # it builds on this module
+
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    module = _load(path, place)
+    with torch.inference_mode():
+        ids = torch.arange(1, 24, device=place) * 7919 % _vocabulary(module)
+        expected = module(input_ids=ids[None], use_cache=False).logits[0].float().log_softmax(-1)
+        if kind == "auto" and is_lean(module):
+            forward = LeanForward(module, dtype)
+            if _difference(forward, ids, expected) <= _TOLERANCE[dtype]:
+                return forward
+        forward = ModuleForward(module.to(dtype))  # pyright: ignore[reportArgumentType]
+        difference = _difference(forward, ids, expected)
+    if not difference <= _TOLERANCE[dtype]:
+        raise ConfigError(
+            f"the transformers engine cannot serve {type(module).__name__}: its log-probabilities differ by up to "
+            f"{difference:.2g} from those of the module itself (a layer that mixes tokens without asking the "
+            "attention interface?)",
+            key="model.path",
+        )
+    return forward
+
+
+def _load(path: str, place: torch.device) -> PreTrainedModel:
+    """The module in `path`, in float32, with an attention of transformers' own."""
+    logging.disable_progress_bar()
     try:
-        module = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="eager")
+        module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
     except (OSError, ValueError) as error:
         raise ConfigError(f"the model {path!r} cannot be loaded: {error}", key="model.path") from None
     module.to(place)  # pyright: ignore[reportArgumentType]
     module.eval().requires_grad_(False)
-    name = type(module).__name__
     if "logits_to_keep" not in inspect.signature(module.forward).parameters:
+        name = type(module).__name__
         raise ConfigError(f"{name} cannot compute logits at chosen positions (no logits_to_keep)", key="model.path")
-    with torch.inference_mode():
-        size = _vocabulary(module)
-        ids = torch.arange(1, 24, device=place) * 7919 % size
-        expected = module(input_ids=ids[None], use_cache=False).logits[0].float().log_softmax(-1)
-        forward = ModuleForward(module)
-        found = forward.logits(ids).float().log_softmax(-1)
-        difference = (found - expected).abs().max().item()
-    if not difference <= _TOLERANCE[dtype]:
-        raise ConfigError(
-            f"the transformers engine cannot serve {name}: its log-probabilities differ by up to {difference:.2g} from "
-            "those of the module itself (a layer that mixes tokens without asking the attention interface?)",
-            key="model.path",
-        )
-    return forward
+    _refuse_windows(module)
+    return module
+
+
+def _refuse_windows(module: PreTrainedModel) -> None:
+    kinds = getattr(module.config.get_text_config(), "layer_types", None) or ()
+    if any("sliding" in kind or "chunked" in kind for kind in kinds):
+        raise ConfigError("the transformers engine has no sliding-window attention", key="model.path")
+
+
+def _difference(forward: Forward, ids: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference of a log-probability from `expected` [T, vocabulary]."""
+    return (forward.logits(ids).float().log_softmax(-1) - expected).abs().max().item()
 
 
 def _vocabulary(module: PreTrainedModel) -> int:
@@ -145,7 +172,9 @@ def _vocabulary(module: PreTrainedModel) -> int:
     return weight.shape[0]
 
 
-def _matched(parameters: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def match_weights(
+    parameters: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """A tensor for each of `parameters`. Raises PolicyError where one is missing or has another shape."""
     missing = [name for name in parameters if name not in tensors]
     if missing:
@@ -155,7 +184,9 @@ def _matched(parameters: Mapping[str, torch.Tensor], tensors: Mapping[str, torch
         tensor = tensors[name]
         if tensor.shape != parameter.shape:
             raise PolicyError(f"the update's {name!r} has shape {list(tensor.shape)}, not {list(parameter.shape)}")
-        matched[name] = tensor.to(device=parameter.device, dtype=parameter.dtype)
+        # A shape alone (a tensor of the meta device) leaves the weights where they are.
+        device = tensor.device if parameter.is_meta else parameter.device
+        matched[name] = tensor.to(device=device, dtype=parameter.dtype)
     return matched
 
 
@@ -224,6 +255,3 @@ def _use(module: PreTrainedModel, attention: str) -> None:
         module.set_attn_implementation(attention)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{type(module).__name__} takes no attention of ours: {error}", key="model.path") from None
-    window = getattr(module.config.get_text_config(), "layer_types", None)
-    if window and any("sliding" in kind or "chunked" in kind for kind in window):
-        raise ConfigError("the transformers engine has no sliding-window attention", key="model.path")

@@ -17,13 +17,16 @@ import torch
 
 from agent_rl.contracts.policy import Generation, PolicyStatus
 from agent_rl.errors import PolicyError
-from agent_rl.inference.batching import Admitted, Pass, by_size
+from agent_rl.inference.batching import Admitted, Pass, by_size, padded
 from agent_rl.inference.kv_cache import Arena, Arenas
 from agent_rl.inference.model import Forward
 from agent_rl.inference.rows import Job, Rows
 from agent_rl.inference.sampling import sample, top, uniforms
 from agent_rl.inference.sessions import Conversation, Prefix, Sessions
 from agent_rl.vocabulary.trajectory import FinishReason
+
+_HEADROOM = 8
+"""Tokens for which a row that enters an arena has room at least, before it moves to a larger one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,7 @@ class Engine:
         if work.size:
             computed = self._run(work)
             logits.append(computed[: len(slots)])
-            for prefix, row in zip(work.ended, computed[len(slots) :], strict=True):
+            for prefix, row in zip(work.ended, computed[len(slots) : len(slots) + len(work.ended)], strict=True):
                 prefix.logits = row.clone()
         for number in rows.prefix[at_prefix].tolist():
             stored = self._sessions.prefix(number).logits
@@ -264,7 +267,7 @@ class Engine:
         for a in admitted:
             stretch = a.conversation.stretch
             slot = rows.enter(a.job) if a.complete else -1
-            self._arenas.fitting(a.own + a.new + 1).add(stretch, slot)
+            self._arenas.fitting(a.own + a.new + _HEADROOM).add(stretch, slot)
             stretch.length = a.own + a.new
             if a.complete:
                 rows.own[slot], rows.position[slot] = stretch.length, len(a.ids)
@@ -289,10 +292,10 @@ class Engine:
         return work
 
     def _run(self, work: Pass) -> torch.Tensor:
-        """Logits [wanted, vocabulary]."""
+        """Logits [wanted, vocabulary], and some more rows of no meaning."""
         device = self._forward.kv_shape.device
         tokens, positions, wanted = (
-            torch.from_numpy(np.concatenate(arrays)).to(device) for arrays in (work.tokens, work.positions, work.wanted)
+            torch.from_numpy(padded(arrays)).to(device) for arrays in (work.tokens, work.positions, work.wanted)
         )
         attention = work.attention(self._sessions, self._forward.groups)
         return self._forward(tokens, positions, attention, wanted)

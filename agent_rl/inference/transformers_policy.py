@@ -20,7 +20,7 @@ import torch
 
 from agent_rl.contracts.policy import GenerateRequest, Generation, Policy, PolicyStatus, WeightManifest
 from agent_rl.errors import AgentRLError, PolicyError
-from agent_rl.inference.model import Forward, load_forward
+from agent_rl.inference.model import Forward, ForwardKind, load_forward
 from agent_rl.inference.rows import Job
 from agent_rl.inference.scheduler import Engine, EngineLimits
 from agent_rl.runtime.weights import SharedMemoryReceiver
@@ -59,11 +59,13 @@ class TransformersPolicy(Policy):
         max_batch: int = 512,
         deterministic: bool = False,
         limits: EngineLimits | None = None,
+        forward: ForwardKind = "auto",
     ) -> None:
         """Raises ConfigError where the model cannot be loaded or served."""
-        self._forward: Forward = load_forward(model_path, precision=precision, device=device)
+        self._forward: Forward = load_forward(model_path, precision=precision, device=device, kind=forward)
         self._engine = Engine(self._forward, limits or EngineLimits(max_batch=max_batch), version)
         self._deterministic = deterministic
+        self._threads = torch.get_num_threads()
         self._receiver = SharedMemoryReceiver()
         self._prepared: tuple[int, Any] | None = None
         self._inbox: deque[_Command | _Batch] = deque()
@@ -166,6 +168,7 @@ class TransformersPolicy(Policy):
 
     def _work(self) -> None:
         """The engine's thread: until it is stopped or fails."""
+        torch.set_num_threads(self._threads)  # it holds for the thread that says it
         try:
             with torch.inference_mode():
                 while not self._stopped:

@@ -197,8 +197,12 @@ def make_optimizer(model: torch.nn.Module, settings: Optimizer) -> torch.optim.A
 
 
 def learning_rate(settings: Optimizer, updates: int) -> float:
-    """The rate of the step after `updates` steps: linear over `warmup_steps`, then constant."""
-    return settings.learning_rate * min(1.0, (updates + 1) / max(settings.warmup_steps, 1))
+    """The rate of the step after `updates` steps: linear over `warmup_steps`, then constant or falling to a tenth."""
+    warm = min(1.0, (updates + 1) / max(settings.warmup_steps, 1))
+    if settings.decay_steps == 0:
+        return settings.learning_rate * warm
+    decayed = min(1.0, max(0, updates - settings.warmup_steps) / settings.decay_steps)
+    return settings.learning_rate * warm * (1.0 - 0.9 * decayed)
 
 
 def _random_state() -> dict[str, Tensor]:

@@ -115,8 +115,9 @@ def _in_child(config: RunConfig, folder: Path) -> None:
         request, failure = Path(scratch) / "request.json", Path(scratch) / "failure.txt"
         request.write_text(json.dumps({"config": config.model_dump(mode="json"), "folder": str(folder)}))
         command = [sys.executable, "-m", "agent_rl.learner.warm_start", str(request), str(failure), str(os.getpid())]
-        # Ranks share the cores out among themselves; a limit meant for another process must not reach them.
-        environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        # Every rank sets its own number of threads. Idle ones must sleep: on a busy machine, spinning costs most of it.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        environment.pop("MKL_NUM_THREADS", None)
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
         environment["TOKENIZERS_PARALLELISM"] = "false"
         child = subprocess.Popen(command, env=environment)

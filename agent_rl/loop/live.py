@@ -25,7 +25,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """`text` stands on a line of its own."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def start(self, done: int, total: int) -> None:
         """The bar stands at `done` of `total` steps."""
@@ -46,7 +46,7 @@ class Display:
     def step(self, row: Mapping[str, Any]) -> None:
         """One line for the step of this metrics row."""
         if self._printed % 20 == 0:
-            self.console.print(_HEADER, style="bold", markup=False)
+            self.console.print(_HEADER, style="bold", markup=False, soft_wrap=True)
         self._printed += 1
         timings = row["timings"]
         left_out = ", ".join(f"{reason} {count}" for reason, count in row["left_out"].items()) or "-"
@@ -56,6 +56,7 @@ class Display:
             f"{timings['trained_tokens_per_second']:>13,.0f} {timings['verdicts_per_second']:>10,.0f} "
             f"{timings['total']:>6.2f}  {left_out}",
             markup=False,
+            soft_wrap=True,
         )
         if self._progress is not None:
             self._progress.update(self._bar, completed=row["step"])

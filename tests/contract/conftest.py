@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 pytest.register_assert_rewrite(
+    "tests.contract.learner_contract",
     "tests.contract.policy_contract",
     "tests.contract.sandbox_contract",
     "tests.contract.sandbox_isolation_contract",

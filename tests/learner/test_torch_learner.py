@@ -220,3 +220,7 @@ def test_the_learning_rate_rises_over_the_warmup() -> None:
     settings = Optimizer(learning_rate=0.4, warmup_steps=4)
     assert [learning_rate(settings, step) for step in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
     assert learning_rate(Optimizer(learning_rate=0.4), 0) == 0.4
+    # After two steps of warm-up it falls by 0.9 * 0.4 / 3 = 0.12 a step, to a tenth of 0.4.
+    falling = Optimizer(learning_rate=0.4, warmup_steps=2, decay_steps=3)
+    rates = [learning_rate(falling, step) for step in range(7)]
+    assert rates == pytest.approx([0.2, 0.4, 0.4, 0.28, 0.16, 0.04, 0.04])

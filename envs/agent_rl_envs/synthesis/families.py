@@ -10,13 +10,14 @@ from agent_rl_envs.synthesis.primitives import (
     REPEATS,
     SEPARATORS,
     SLICES,
+    TIMES,
     UPPER,
     on,
 )
 from agent_rl_envs.synthesis.sites import Family, Site, over
 
 _ON_N, _IF_N = on("n", MAPS), on("n", CONDITIONS)
-_STARTS = over((1, 3, 5, 7), "@", "@", "#", "constant")
+_STARTS = over(range(1, 10), "@", "@", "0", "omission")
 _DESCENDING = (Site("in descending order", ", reverse=True", "", "omission"),)
 
 ARITHMETIC = (
@@ -28,7 +29,7 @@ ARITHMETIC = (
         "def f(n):\n    return <0>n<1>",
         (
             over(range(1, 16), "@ plus", "@ + ", "@ - ", "operator"),
-            over((2, 4, 6, 8), "times @", " * @", " * #", "constant"),
+            TIMES,
         ),
     ),
     Family(
@@ -38,8 +39,8 @@ ARITHMETIC = (
         "n <0> <1>, all <2>",
         "def f(n):\n    return (n<0><1>)<2>",
         (
-            over((2, 4, 6, 8), "times @", " * @", " * #", "constant"),
-            PLUS[:7],
+            TIMES,
+            PLUS,
             over((7, 9, 11, 13), "modulo @", " % @", "", "omission"),
         ),
     ),
@@ -50,9 +51,9 @@ ARITHMETIC = (
         "a <0> <1> b <2>",
         "def f(a, b):\n    return a<0><1>b<2>",
         (
-            over((2, 4, 6, 8), "times @", " * @", " * #", "constant"),
+            over(range(2, 10), "times @", " * @", " + @", "operator"),
             (Site("minus", " - ", " + ", "operator"),),
-            over(range(2, 20, 2), "times @", " * @", " * #", "constant"),
+            over(range(2, 10), "times @", " * @", " + @", "operator"),
         ),
     ),
     Family(
@@ -83,7 +84,7 @@ ARITHMETIC = (
         "range_loop",
         "arithmetic",
         "number",
-        "<0> <1> i <2> for each i from <3> to n",
+        "<0> and, for each i from <3> to n, <1> i <2>",
         "def f(n):\n    t = <0>\n    for i in range(<3>):\n        t <1> <2>\n    return t",
         (
             _STARTS,
@@ -137,7 +138,7 @@ CONDITIONAL = (
         "if_greater",
         "conditions",
         "numbers",
-        "a <1> if a is <0> than b, else b <2>",
+        "if a is <0> than b, a <1>, else b <2>",
         "def f(a, b):\n    if a <0> b:\n        return <1>\n    return <2>",
         ((Site("greater", ">", "<", "operator"),), on("a", MAPS), on("b", MAPS)),
     ),
@@ -184,13 +185,13 @@ STRINGS = (
         "string",
         "how many letters of s are <0>, <1>",
         "def f(s):\n    return len([c for c in s if <0>])<1>",
-        (on("c", CHARACTERS), (*PLUS, *over((2, 4, 6), "times @", " * @", " * #", "constant"))),
+        (on("c", CHARACTERS), (*PLUS, *TIMES)),
     ),
     Family(
         "keep_letters",
         "strings",
         "string",
-        "every letter of s that is <0>, <1>, <2>",
+        "<2>, every letter <1> of s that is <0>",
         'def f(s):\n    return "<2>".join([c<1> for c in s if <0>])',
         (on("c", CHARACTERS), (UPPER, *REPEATS), SEPARATORS),
     ),
@@ -198,7 +199,7 @@ STRINGS = (
         "initials",
         "strings",
         "words",
-        "<0> of every word of s, <1>, <2>",
+        "<2>, <0> of every word of s, <1>",
         'def f(s):\n    return "<2>".join([<0><1> for w in s.split()])',
         (
             (
@@ -243,7 +244,7 @@ LISTS = (
         "list",
         "how many v in x are <0>, <1>",
         "def f(x):\n    return len([v for v in x if <0>])<1>",
-        (CONDITIONS, (*PLUS, *over((2, 4, 6), "times @", " * @", " * #", "constant"))),
+        (CONDITIONS, (*PLUS, *TIMES)),
     ),
     Family(
         "filter_sort",
@@ -257,7 +258,7 @@ LISTS = (
         "extremes",
         "lists",
         "list",
-        "the <1> of x <2>, each <0>",
+        "v <0> for every v of <2> x, the <1>",
         "def f(x):\n    return [<0> for v in <2>[<1>]]",
         (
             MAPS,
@@ -277,7 +278,7 @@ LISTS = (
         (
             MAPS,
             (
-                *over((1, 3), "from place @ on", "@:", "#:", "bound"),
+                *over((1, 3), "from place @ on", "@:", ":@", "bound"),
                 Site("at an even place", "::2", "1::2", "bound"),
                 Site("but the last", ":-1", "-1:", "bound"),
             ),
@@ -287,7 +288,7 @@ LISTS = (
         "filter_loop",
         "lists",
         "list",
-        "<0> <1> v <3> for each v in x that is <2>",
+        "<0> and, for each v in x that is <2>, <1> v <3>",
         "def f(x):\n    t = <0>\n    for v in x:\n        if <2>:\n            t <1> <3>\n    return t",
         (_STARTS, (Site("plus", "+=", "-=", "operator"),), CONDITIONS, MAPS),
     ),
@@ -307,15 +308,15 @@ LISTS = (
         "running",
         "lists",
         "list",
-        "the running <2> of v <1> for v in x, from <0>",
+        "from <0> on, every v <1> in x, as <2>",
         "def f(x):\n    t = <0>\n    r = []\n    for v in x:\n        t += <1>\n        r.append(<2>)\n    return r",
-        (_STARTS, MAPS, (Site("totals", "t", "v", "operator"),)),
+        (_STARTS, MAPS, (Site("running totals", "t", "v", "operator"),)),
     ),
     Family(
         "places",
         "lists",
         "list",
-        "<1> for every v in x that is <0>, with places i from <2>",
+        "<1> for every place i from <2> and v in x that is <0>",
         "def f(x):\n    return [<1> for i, v in enumerate(x<2>) if <0>]",
         (
             CONDITIONS,
@@ -330,7 +331,7 @@ DICTIONARIES = (
         "keys",
         "dictionaries",
         "dictionary",
-        "every key of d whose v is <0>, <1>, sorted",
+        "sorted, every key <1> of d whose v is <0>",
         "def f(d):\n    return sorted([k<1> for k, v in d.items() if <0>])",
         (CONDITIONS, (UPPER, *REPEATS)),
     ),
@@ -362,7 +363,7 @@ DICTIONARIES = (
         "tally",
         "dictionaries",
         "list",
-        "for every v <0> in x <2>, from <1>",
+        "for every v <0> in x, from <1>, <2>",
         "def f(x):\n    d = {}\n    for v in x:\n        k = <0>\n        d[k] = d.get(k, <1>)<2>\n    return d",
         (
             MAPS,
@@ -407,7 +408,7 @@ RECURSION = (
         "number",
         "n <0> if n is below 10, else <1> plus f of the rest, <2>",
         "def f(n):\n    if n < 10:\n        return <0>\n    return <1> + f(n // 10)<2>",
-        (_ON_N, (Site("its last digit", "n % 10", "n % 9", "constant"),), PLUS[:6]),
+        (_ON_N, (Site("its last digit", "n % 10", "n % 9", "constant"),), PLUS),
     ),
 )
 
@@ -416,7 +417,7 @@ COMPOSITION = (
         "helper",
         "composition",
         "list",
-        "the sum of g of v for every v in x that is <0>, where g(v) is v <1>",
+        "with g of v being v <1>, the sum of g of every v in x that is <0>",
         "def g(v):\n    return <1>\ndef f(x):\n    return sum([g(v) for v in x if <0>])",
         (CONDITIONS, MAPS),
     ),
@@ -437,11 +438,7 @@ COMPOSITION = (
         (
             MAPS,
             CONDITIONS,
-            (
-                Site("reversed", "[::-1]", "", "omission"),
-                *over((1, 3), "without the first @", "[@:]", "[#:]", "bound"),
-                *over((2, 4), "cut to the first @", "[:@]", "[:#]", "bound"),
-            ),
+            SLICES,
         ),
     ),
 )

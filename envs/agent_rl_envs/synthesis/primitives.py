@@ -20,17 +20,21 @@ CONDITIONS: tuple[Site, ...] = (
 )
 """Adjectives: "greater than 4"."""
 
+# Factors are even and summands odd: "+ 4" is then never right, and can be what "times 4" is mistaken for.
+EVEN, ODD = (2, 4, 6, 8), (1, 3, 5, 7, 9)
+
 MAPS: tuple[Site, ...] = (
-    *over((2, 4, 6, 8), "times @", "v * @", "v * #", "constant"),
-    *over((1, 2, 3, 4, 5, 6, 7), "plus @", "v + @", "v - @", "operator"),
+    *over(EVEN, "times @", "v * @", "v + @", "operator"),
+    *over(ODD, "plus @", "v + @", "v - @", "operator"),
     Site("squared", "v * v", "v + v", "operator"),
     *over((2, 4), "divided by @", "v // @", "v % @", "operator"),
     *over((3, 5, 7), "modulo @", "v % @", "v // @", "operator"),
-    *over((10, 20, 30), "taken from @", "@ - v", "v - @", "order"),
+    *over((5, 7, 9), "taken from @", "@ - v", "v - @", "order"),
 )
-"""What follows a number: "times 4", "taken from 10"."""
+"""What follows a number: "times 4", "taken from 9"."""
 
-PLUS: tuple[Site, ...] = over((1, 2, 3, 4, 5, 6, 7, 8, 9), "plus @", " + @", " - @", "operator")
+TIMES: tuple[Site, ...] = over(EVEN, "times @", " * @", " + @", "operator")
+PLUS: tuple[Site, ...] = over(ODD, "plus @", " + @", " - @", "operator")
 """What follows a whole result."""
 
 CHARACTERS: tuple[Site, ...] = (
@@ -42,10 +46,10 @@ CHARACTERS: tuple[Site, ...] = (
 
 SLICES: tuple[Site, ...] = (
     Site("reversed", "[::-1]", "", "omission"),
-    *over((1, 3), "without the first @", "[@:]", "[#:]", "bound"),
-    *over((2, 4), "cut to the first @", "[:@]", "[:#]", "bound"),
+    *over((1, 3), "without the first @", "[@:]", "[:@]", "bound"),
+    *over((2, 4), "cut to the first @", "[:@]", "[@:]", "bound"),
 )
-"""Parts of a string, as what follows it."""
+"""Parts of a string or list, as what follows it."""
 
 UPPER = Site("in upper case", ".upper()", "", "omission")
 REPEATS: tuple[Site, ...] = over((2, 4), "written @ times", " * @", " * #", "constant")
