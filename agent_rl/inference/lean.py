@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from agent_rl.inference.attention import Attention
 from agent_rl.inference.kv_cache import KVShape
-from agent_rl.inference.model import Forward, match_weights
+from agent_rl.inference.model import Forward, longest, match_weights
 
 _SHAPED_LIKE_LLAMA = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 _FIXED_ROTATION = {"default", "linear", "llama3", "yarn"}
@@ -84,7 +84,7 @@ class LeanForward(Forward):
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         self.groups = heads // kv_heads
         self.vocabulary = config.vocab_size
-        self.context = config.max_position_embeddings
+        self.context = longest(module)
         self.kv_shape = KVShape(config.num_hidden_layers, kv_heads, head_dim, torch.float32, torch.device("cpu"))
         self._heads, self._kv_heads, self._head_dim = heads, kv_heads, head_dim
         self._scaling = head_dim**-0.5

@@ -74,8 +74,7 @@ class ModuleForward(Forward):
     def __init__(self, module: PreTrainedModel) -> None:
         self.module = module
         self.vocabulary = _vocabulary(module)
-        context = getattr(module.config.get_text_config(), "max_position_embeddings", None)
-        self.context = int(context) if context else None
+        self.context = longest(module)
         self._parameters = dict(module.named_parameters())
         _use(module, _ATTENTION)
         with _Recording() as seen:
@@ -119,9 +118,9 @@ def load_forward(path: str, *, precision: str, device: str, kind: ForwardKind = 
 
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    module = _load(path, place)
+    module = _load(path, place, torch.float32 if place.type == "cpu" else dtype)
     with torch.inference_mode():
-        ids = torch.arange(1, 24, device=place) * 7919 % _vocabulary(module)
+        ids = (torch.arange(1, 24, device=place) * 7919 % _vocabulary(module))[: longest(module)]
         expected = module(input_ids=ids[None], use_cache=False).logits[0].float().log_softmax(-1)
         if kind == "auto" and is_lean(module):
             forward = LeanForward(module, dtype)
@@ -139,11 +138,11 @@ def load_forward(path: str, *, precision: str, device: str, kind: ForwardKind = 
     return forward
 
 
-def _load(path: str, place: torch.device) -> PreTrainedModel:
-    """The module in `path`, in float32, with an attention of transformers' own."""
+def _load(path: str, place: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The module in `path`, with an attention of transformers' own."""
     logging.disable_progress_bar()
     try:
-        module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+        module = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="eager")
     except (OSError, ValueError) as error:
         raise ConfigError(f"the model {path!r} cannot be loaded: {error}", key="model.path") from None
     module.to(place)  # pyright: ignore[reportArgumentType]
@@ -151,14 +150,21 @@ def _load(path: str, place: torch.device) -> PreTrainedModel:
     if "logits_to_keep" not in inspect.signature(module.forward).parameters:
         name = type(module).__name__
         raise ConfigError(f"{name} cannot compute logits at chosen positions (no logits_to_keep)", key="model.path")
-    _refuse_windows(module)
     return module
 
 
-def _refuse_windows(module: PreTrainedModel) -> None:
-    kinds = getattr(module.config.get_text_config(), "layer_types", None) or ()
-    if any("sliding" in kind or "chunked" in kind for kind in kinds):
-        raise ConfigError("the transformers engine has no sliding-window attention", key="model.path")
+def longest(module: PreTrainedModel) -> int | None:
+    """The most tokens that `module` and this engine agree on: its context, or less where it attends in windows.
+
+    Within one window the attention is over everything, which is what is computed here. None: no bound is stated.
+    """
+    config = module.config.get_text_config()
+    windows = getattr(config, "layer_types", None)
+    slides = any("sliding" in kind or "chunked" in kind for kind in windows) if windows else True
+    sizes = [getattr(config, "max_position_embeddings", None)]
+    if slides and getattr(config, "use_sliding_window", True):
+        sizes += [getattr(config, "sliding_window", None), getattr(config, "attention_chunk_size", None)]
+    return min((int(size) for size in sizes if size), default=None)
 
 
 def _difference(forward: Forward, ids: torch.Tensor, expected: torch.Tensor) -> float:

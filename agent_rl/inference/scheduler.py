@@ -35,13 +35,14 @@ class EngineLimits:
 
     kv_bytes: what keys and values may take: of running requests (reckoned to their last token), of shared prefixes,
     and of idle sessions, which are dropped for the others. Arenas have up to three times that allocated, by rounding.
+    None: 2 GiB, or on a GPU a quarter of what is free there.
     min_shared_prefix: shorter prefixes are not worth sharing. renew_after: a conversation's keys and values are
     computed anew for its next turn when they are of a version older than the current one minus this (None: never).
     """
 
     max_batch: int = 512
     max_prefill: int = 4096
-    kv_bytes: int = 2 * 2**30
+    kv_bytes: int | None = None
     min_shared_prefix: int = 8
     renew_after: int | None = None
 
@@ -61,7 +62,7 @@ class Engine:
         self._prefix_arenas = Arenas(forward.kv_shape)
         self._sessions = Sessions(
             self._prefix_arenas,
-            budget=max(1, limits.kv_bytes // forward.kv_shape.token_bytes),
+            budget=max(1, _kv_bytes(limits, forward.kv_shape.device) // forward.kv_shape.token_bytes),
             min_shared_prefix=limits.min_shared_prefix,
             renew_after=limits.renew_after,
         )
@@ -390,3 +391,9 @@ def _unread(conversation: Conversation, admitted: Sequence[Admitted]) -> int:
     if prefix is None or prefix.stretch.arena is not None or any(a.conversation.prefix is prefix for a in admitted):
         return 0
     return len(prefix.ids)
+
+
+def _kv_bytes(limits: EngineLimits, device: torch.device) -> int:
+    if limits.kv_bytes is not None:
+        return limits.kv_bytes
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 2 * 2**30

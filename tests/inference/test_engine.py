@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from agent_rl.contracts import GenerateRequest, Generation, SamplingParams
 from agent_rl.errors import ConfigError, PolicyError
@@ -55,8 +55,11 @@ def tokens_kept(tokens: int, architecture: Architecture = "llama") -> int:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+@pytest.mark.parametrize("forward", ["auto", "module"])
 @pytest.mark.parametrize("case", ["plenty of room", "few rows, prompts in parts", "little memory"])
-async def test_logprobs_are_those_of_the_plain_model(start: Start, architecture: Architecture, case: str) -> None:
+async def test_logprobs_are_those_of_the_plain_model(
+    start: Start, architecture: Architecture, case: str, forward: str
+) -> None:
     model = tiny_model(architecture)
     limits = {
         "plenty of room": EngineLimits(),
@@ -64,7 +67,7 @@ async def test_logprobs_are_those_of_the_plain_model(start: Start, architecture:
         # about four of the twelve conversations at their longest
         "little memory": EngineLimits(max_batch=64, kv_bytes=tokens_kept(400, architecture)),
     }
-    policy = start(model, limits=limits[case])
+    policy = start(model, limits=limits[case], forward=forward)
     draw = random.Random(0)
 
     async def converse(group: int, member: int) -> float:
@@ -324,9 +327,43 @@ async def test_a_closed_engine_says_so(start: Start) -> None:
         await policy.generate(ask([1], 0))
 
 
+OTHERS = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
+    "gpt_neox": {},
+    "granite": {"num_key_value_heads": 2, "logits_scaling": 3.0, "embedding_multiplier": 2.0},
+    "qwen3_moe": {"num_key_value_heads": 2, "head_dim": 8, "num_experts": 4, "moe_intermediate_size": 16},
+}
+
+
+@pytest.mark.parametrize("architecture", OTHERS)
+async def test_other_architectures_are_served_through_the_attention_interface(start: Start, architecture: str) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    options = {"vocab_size": VOCABULARY, "max_position_embeddings": 128, **sizes, **OTHERS[architecture]}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, initializer_range=0.3, **options))
+    model.eval()
+    policy = start(model)
+    prompt = list(range(20))
+    requests = [ask([*prompt, k], k, session=str(k), group="g", shared=20, max_tokens=15) for k in range(6)]
+    for request, first in zip(requests, await policy.generate_batch(requests), strict=True):
+        ids = list(request.prompt_ids)
+        assert worst(model, ids, first) < 1e-4
+        ids += [*first.token_ids, 5]
+        second = await policy.generate(ask(ids, 9, session=request.session, group="g", shared=20, max_tokens=9))
+        assert worst(model, ids, second) < 1e-4
+
+
+async def test_attention_in_windows_is_served_up_to_one_window(start: Start) -> None:
+    model = tiny_model("qwen3", use_sliding_window=True, sliding_window=16, max_window_layers=0)
+    policy = start(model)
+    generation = await policy.generate(ask([1, 2, 3], 0))
+    assert (len(generation.token_ids), generation.finish_reason) == (13, "length")  # 3 + 13 = 16
+    assert worst(model, [1, 2, 3], generation) < 1e-4
+
+
 def test_models_that_cannot_be_served_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.path: .*cannot be loaded"):
         TransformersPolicy(str(tmp_path / "nothing"))
-    sliding = tiny_model("qwen3", use_sliding_window=True, sliding_window=4, max_window_layers=0)
-    with pytest.raises(ConfigError, match="sliding-window"):
-        TransformersPolicy(saved(tmp_path / "sliding", sliding))
+    bloom = AutoModelForCausalLM.from_config(AutoConfig.for_model("bloom", vocab_size=64, hidden_size=32, n_layer=1))
+    with pytest.raises(ConfigError, match=r"BloomForCausalLM .*attention"):
+        TransformersPolicy(saved(tmp_path / "bloom", bloom))

@@ -77,3 +77,20 @@ class Echo:
 
 class _Local(Exception):
     pass
+
+
+class Publisher:
+    """Publishes weights of which every number is the version."""
+
+    def __init__(self) -> None:
+        from agent_rl.runtime.weights import SharedMemorySender
+
+        self._sender = SharedMemorySender("test")
+
+    def publish(self, version: int) -> object:
+        import torch
+
+        return self._sender.send({"w": torch.full((4,), float(version))}, version)
+
+    def close(self) -> None:
+        self._sender.close()
