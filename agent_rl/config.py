@@ -300,9 +300,7 @@ def _fields_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> list
             continue
         annotation = model.model_fields[part].annotation
         candidates = [annotation, *get_args(annotation)]
-        model = next(
-            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None
-        )
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
         if model is None:
             return []
     return list(model.model_fields)
@@ -320,10 +318,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     at: Any = data
     *parents, last = key.strip().split(".")
     for part in parents:
-        if isinstance(at, list):
-            at = _item(at, part, override)  # pyright: ignore
-        else:
-            at = at.setdefault(part, {})
+        at = _item(at, part, override) if isinstance(at, list) else at.setdefault(part, {})  # pyright: ignore
         if not isinstance(at, (dict, list)):
             raise ConfigError(f"{part!r} is no table", key="--set", value=override)
     if isinstance(at, list):

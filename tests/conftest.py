@@ -45,6 +45,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _skip(item, "only in `make full`, or AGENT_RL_TESTS=full")
         elif not named and item.get_closest_marker("slow") and size < 1:
             _skip(item, "slow: with --all, or in `make test`")
+        elif not named and item.get_closest_marker("docker") and size < 1:
+            _skip(item, "needs Docker: with --all, or in `make test`")
 
 
 def _skip(item: pytest.Item, reason: str) -> None:

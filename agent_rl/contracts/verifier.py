@@ -19,14 +19,12 @@ class Verifier(ABC):
         """
 
     @abstractmethod
-    async def run_visible(
-        self, task: Task, submission: Submission, sandbox: Sandbox | None = None
-    ) -> Verdict:
+    async def run_visible(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         """The verdict of the task's visible tests, with `feedback` that the agent may read."""
 
     @abstractmethod
     async def prepare(self, task: Task) -> Task:
-        """The task with its tests recorded as cases (`AssertTests` become `CallTests`), in a sandbox, with the reference.
+        """The task with its tests recorded as cases: `AssertTests` become `CallTests`, by the reference in a sandbox.
 
         Raises ConfigError (naming the task) where the reference does not pass its own tests.
         """

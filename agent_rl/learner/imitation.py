@@ -1,8 +1,8 @@
 """Supervised learning on demonstrations, on all cores: one process a rank, gradients summed once a step.
 
-The loss of a step is the mean of -log p over all learned tokens of all ranks' batches. With models this
-small most operations are too short to be worth sharing among threads, so that every rank has one as long as there are no
-more cores than ranks.
+The loss of a step is the mean of -log p over all learned tokens of all ranks' batches. With models this small
+most operations are too short to be worth sharing among threads, so that every rank has one as long as there are
+no more cores than ranks.
 """
 
 from __future__ import annotations

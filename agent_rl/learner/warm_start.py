@@ -34,10 +34,13 @@ TOKENIZER_CONVERSATIONS = 2000
 """Demonstrations that a new tokenizer is trained on."""
 CONFIG_ERROR = 2
 Say = Callable[[str], None]
+OnChild = Callable[["subprocess.Popen[bytes]"], None]
 
 
-def prepare_model(config: RunConfig, cache: Path, say: Say = print) -> Path:
+def prepare_model(config: RunConfig, cache: Path, say: Say = print, on_child: OnChild = lambda child: None) -> Path:
     """The folder of the starting model: `model.path` itself, or one below `cache`, made if it is not there yet.
+
+    `on_child` is given the process that makes it, so that a caller in another thread can end that.
 
     Progress of the making goes to standard output. Raises ConfigError for the user's mistakes, LearnerError where the
     making failed. What is below `cache` is always whole, whenever a process is killed.
@@ -53,7 +56,7 @@ def prepare_model(config: RunConfig, cache: Path, say: Say = print) -> Path:
         for left_behind in cache.glob(f".{folder.name}-*"):  # by a maker that was killed: nobody else has the lock
             shutil.rmtree(left_behind)
         say(f"starting model: making {folder}")
-        _in_child(config, folder)
+        _in_child(config, folder, on_child)
     return folder
 
 
@@ -109,7 +112,7 @@ def _read(path: Path, key: str) -> str:
         raise ConfigError(f"{path} cannot be read: {error}", key=key) from None
 
 
-def _in_child(config: RunConfig, folder: Path) -> None:
+def _in_child(config: RunConfig, folder: Path, on_child: OnChild) -> None:
     """`folder` has been made by a child process, which ends with this one."""
     with tempfile.TemporaryDirectory(prefix="agent-rl-warm-start-") as scratch:
         request, failure = Path(scratch) / "request.json", Path(scratch) / "failure.txt"
@@ -121,6 +124,7 @@ def _in_child(config: RunConfig, folder: Path) -> None:
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
         environment["TOKENIZERS_PARALLELISM"] = "false"
         child = subprocess.Popen(command, env=environment)
+        on_child(child)
         try:
             code = child.wait()
         except BaseException:

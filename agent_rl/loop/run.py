@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -153,7 +154,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         environments = make_environments(config.environments, TimedVerifier(verifier))
         sampler = TaskSampler(await _load(environments, "train"), config.seed)
         held_out = await _held_out(environments, config) if config.evaluation.enabled else []
-        model = str(await asyncio.to_thread(prepare_model, config, cache_folder(), display.say))
+        model = str(await _starting_model(config, display))
         tokenizer = ChatTokenizer.load(model, config.model.chat_template)
         runtime = await stack.enter_async_context(LocalRuntime(run_dir))
         policy = SupervisedPolicy(
@@ -204,6 +205,17 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
             learner,
             lockstep,
         )
+
+
+async def _starting_model(config: RunConfig, display: Display) -> Path:
+    """The folder of the starting model. What makes it ends with this call, also where that is cancelled."""
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        return await asyncio.to_thread(prepare_model, config, cache_folder(), display.say, children.append)
+    except asyncio.CancelledError:
+        for child in children:
+            child.terminate()
+        raise
 
 
 async def _load(environments: list[NamedEnvironment], split: str) -> list[LoadedEnvironment]:

@@ -119,7 +119,7 @@ class Task:
     """A reply that solves the task, as the model would write it; never sent where an agent can read."""
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """Files that the agent starts with: path relative to the sandbox's working directory -> content."""
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     """Limits of one judging run."""
     split: Split = "train"
     sandbox: SandboxSpec | None = None
@@ -130,9 +130,7 @@ class Task:
     @property
     def hash(self) -> str:
         """Content hash, 16 hex digits: equal for equal tasks in every process and on every machine."""
-        return hashlib.blake2b(
-            json.dumps(_plain(self), sort_keys=True).encode(), digest_size=8
-        ).hexdigest()
+        return hashlib.blake2b(json.dumps(_plain(self), sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -105,10 +105,7 @@ class Trajectory:
     def lowest_version(self) -> int | None:
         """The lowest version of any trained token; None where there is none."""
         versions = [
-            version
-            for s in self.segments
-            for version, trained in zip(s.versions, s.loss_mask, strict=True)
-            if trained
+            version for s in self.segments for version, trained in zip(s.versions, s.loss_mask, strict=True) if trained
         ]
         return min(versions) if versions else None
 

@@ -5,10 +5,10 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 
 from agent_rl import registry
 from agent_rl.config import SandboxConfig
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 
 
 class MemoryProvider(InMemoryProvider):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -13,7 +14,7 @@ from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import Message, Submission, Task, Verdict
 from agent_rl_envs.synthesis.demonstrations import demonstrations
-from agent_rl_envs.synthesis.pool import SPLITS, balanced
+from agent_rl_envs.synthesis.pool import SPLITS, SplitName, balanced
 from agent_rl_envs.synthesis.problems import make_problem
 
 _FENCED = re.compile(r"```[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
@@ -60,11 +61,14 @@ class Synthesis(Environment):
         """The tasks of "train" or "test": different programs, the families evenly mixed."""
         for name in SPLITS:
             if split == name:
-                count = self.config.train_tasks if name == "train" else self.config.test_tasks
-                chosen = balanced(name, self._difficulties, self.config.seed)
-                problems = (make_problem(entry, self.config.seed) for entry in chosen)
-                return [problem.task() for problem in islice((p for p in problems if p.sharp), count)]
+                return await asyncio.to_thread(self._tasks, name)
         raise ConfigError("the generated tasks have no such split", key="split", value=split, valid=SPLITS)
+
+    def _tasks(self, split: SplitName) -> list[Task]:
+        count = self.config.train_tasks if split == "train" else self.config.test_tasks
+        chosen = balanced(split, self._difficulties, self.config.seed)
+        problems = (make_problem(entry, self.config.seed) for entry in chosen)
+        return [problem.task() for problem in islice((p for p in problems if p.sharp), count)]
 
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
         """The verdict of the last answer, after at most `max_turns` of them."""
