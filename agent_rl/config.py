@@ -53,7 +53,8 @@ class WarmStart(Section):
     batch_size: Positive = 64
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    seed: int = 0
+    seed: int | None = None
+    """None is the run's seed; give one to start runs of several seeds from the same model."""
 
 
 class Model(Section):
@@ -130,7 +131,7 @@ class Loop(Section):
     max_staleness: int = Field(default=1, ge=0)
     straggler_timeout: float = Field(default=30.0, ge=0)
     on_stale: Literal["drop", "mask"] = "drop"
-    stuck_timeout: float = Field(default=300.0, gt=0)
+    stuck_timeout: float = Field(default=900.0, gt=0)
     """Seconds without progress after which the watchdog names the stage and dumps the stacks."""
     max_failed_share: float = Field(default=0.5, gt=0, le=1)
     """Of the rollouts of the last groups left out for infrastructure reasons: above it the run stops (exit 3)."""
@@ -176,7 +177,7 @@ class Evaluation(Section):
     split: str = "test"
     tasks: Positive = 200
     samples: Positive = 8
-    k: tuple[int, ...] = (1, 8)
+    k: tuple[Positive, ...] = Field(default=(1, 8), min_length=1)
     greedy: bool = True
     every: int = Field(default=0, ge=0)
     enabled: bool = True
@@ -190,7 +191,7 @@ class Evaluation(Section):
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Evaluation:
-        if max(self.k) > self.samples:
+        if max(self.k, default=0) > self.samples:
             raise ValueError(f"pass@{max(self.k)} needs at least as many samples, got samples={self.samples}")
         return self
 
@@ -240,9 +241,20 @@ class RunConfig(Section):
             )
         if self.objective.baseline_at_zero and self.objective.truncation_order is None:
             raise ValueError("objective.baseline_at_zero needs objective.truncation_order")
+        if self.loop.stuck_timeout <= self.sampling.rollout_deadline:
+            raise ValueError(
+                f"loop.stuck_timeout = {self.loop.stuck_timeout:g} must exceed sampling.rollout_deadline = "
+                f"{self.sampling.rollout_deadline:g}: else a slow rollout counts as a stuck run"
+            )
         if self.deterministic and self.loop.max_staleness != 0:
             raise ValueError("deterministic = true is synchronous: set loop.max_staleness = 0")
         return self
+
+    @property
+    def warm_start_seed(self) -> int:
+        """The seed of the starting model: the warm start's own, else the run's."""
+        own = self.model.warm_start.seed if self.model.warm_start is not None else None
+        return self.seed if own is None else own
 
     def to_toml(self) -> str:
         """The whole configuration as TOML, defaults included."""
@@ -287,7 +299,7 @@ def config_error(error: ValidationError, schema: type[BaseModel], source: str) -
     if first["type"] == "missing":
         return ConfigError(f"missing in {source}", key=key)
     value = first.get("input")
-    choices = [str(c) for c in first.get("ctx", {}).get("expected", "").replace("'", "").split(" or ")]
+    choices = [c for c in first.get("ctx", {}).get("expected", "").replace("'", "").split(" or ") if c]
     message = f"{first['msg']}, got {value!r} ({source})"
     return ConfigError(message, key=key, value=value, valid=choices if isinstance(value, str) else ())
 

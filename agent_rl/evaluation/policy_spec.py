@@ -75,4 +75,4 @@ def _download(name: str) -> Path:
     try:
         return model_folder(name)
     except ConfigError as error:
-        raise ConfigError(str(error).removeprefix("model.path: "), key="--policy") from None
+        raise ConfigError(str(error).removeprefix("model.path: ").splitlines()[0], key="--policy") from None

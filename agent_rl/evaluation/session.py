@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +77,7 @@ async def _measure(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    tasks = list(await named.environment.load(plan.split))[: plan.tasks]
+    tasks = held_out_tasks(await named.environment.load(plan.split), plan.tasks)
     if not tasks:
         raise ConfigError(f"{named.name} has no tasks in this split", key="--split", value=plan.split)
     console = Console(stderr=True)
@@ -96,6 +97,13 @@ async def _measure(
             seed=plan.seed,
             on_task=lambda done, of: progress.update(bar, completed=done),
         )
+
+
+def held_out_tasks(tasks: Sequence[Task], count: int | None) -> list[Task]:
+    """At most `count` of `tasks`, chosen by their ids alone: the same in every run and every evaluation."""
+    if count is None or count >= len(tasks):
+        return list(tasks)
+    return sorted(tasks, key=lambda task: hashlib.blake2b(task.id.encode()).digest())[:count]
 
 
 def group_runner(

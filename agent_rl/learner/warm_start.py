@@ -70,7 +70,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def cache_key(config: RunConfig) -> str:
     """16 hex digits of all that decides the starting model: its configuration and the environments' source code."""
-    model = config.model.model_dump(mode="json")
+    model = {**config.model.model_dump(mode="json"), "seed": config.warm_start_seed}
     if config.model.path is not None:
         model["files"] = _files(model_folder(config.model.path))
     if config.model.chat_template is not None:
@@ -153,7 +153,9 @@ def make_model_folder(config: RunConfig, folder: Path) -> None:
             from agent_rl.learner.display import showing
             from agent_rl.learner.imitation import imitate
 
-            source = Source(config.environments, Path(start), config.model.chat_template, settings.seed, context)
+            source = Source(
+                config.environments, Path(start), config.model.chat_template, config.warm_start_seed, context
+            )
             with showing(settings.steps) as report:
                 imitate(source, settings, temporary, report, ranks)
 
@@ -166,7 +168,7 @@ def _write_start(config: RunConfig, folder: Path) -> int:
                 (folder / file.name).symlink_to(file.resolve())
     else:
         assert config.model.scratch is not None
-        seed = config.model.warm_start.seed if config.model.warm_start else config.seed
+        seed = config.warm_start_seed
         texts = list(_texts(config, seed))  # before the slow import, so that what is wrong with them shows at once
         from agent_rl.learner.scratch import write_scratch_model
 

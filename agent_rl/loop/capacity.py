@@ -50,10 +50,6 @@ class Capacity:
         """Group `group` was dropped, cancelled or failed: its capacity is free again."""
         del self.running[group]
 
-    def unaccept(self, count: int) -> None:
-        """`count` accepted groups will not be trained on after all."""
-        self.accepted -= count
-
     def stragglers(self) -> list[int]:
         """Running groups that the next step would push past the bound."""
         return [g for g, started in self.running.items() if self.version + 1 - started > self.max_staleness]

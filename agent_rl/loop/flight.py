@@ -20,11 +20,9 @@ RunGroup = Callable[[SampledTask], Awaitable[Group]]
 
 @dataclass(slots=True)
 class Losses:
-    """What did not reach the learner since the last step, and why; and the recent share of left-out rollouts."""
+    """The rollouts that did not reach the learner since the last step, and why; and the recent share of them."""
 
     reasons: Counter[str] = field(default_factory=Counter[str])
-    dropped_tokens: list[int] = field(default_factory=list[int])
-    """Sampled tokens of each group that was dropped as too late, as far as they are known."""
     straggler_wait: float = 0.0
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=64))
     """(asked, left out) of the last groups."""
@@ -54,6 +52,8 @@ class Flight:
         on_stale: Literal["drop", "mask"],
         max_failed_share: float,
         smallest_group: int = 2,
+        group_size: int = 1,
+        on_group: Callable[[], None] = lambda: None,
     ) -> None:
         self.capacity = capacity
         self.sampler = sampler
@@ -64,6 +64,8 @@ class Flight:
         self._on_stale = on_stale
         self._max_failed_share = max_failed_share
         self._smallest_group = smallest_group
+        self._group_size = group_size
+        self._on_group = on_group
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
@@ -114,6 +116,7 @@ class Flight:
         if index in self.capacity.running:
             self.capacity.release(index)
         self._changed.set()
+        self._on_group()
         self.fill()
 
     def _count(self, group: Group) -> None:
@@ -167,7 +170,7 @@ class Flight:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.losses.reasons["too stale"] += len(tasks)
+        self.losses.reasons["too stale"] += len(tasks) * self._group_size
 
     def _checked(self, groups: list[Group]) -> list[Group]:
         bound = self.capacity.max_staleness

@@ -16,7 +16,7 @@ from agent_rl.vocabulary import Group, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class StepTimings:
-    """Seconds of the wall clock, and rates over the whole step."""
+    """Seconds of the wall clock. Rates are over the whole step, the learner's alone over its own seconds."""
 
     total: float
     waiting: float
@@ -71,7 +71,6 @@ def step_row(
         "left_out": dict(losses.reasons),
         "left_out_share": round(losses.share, 4),
         "straggler_wait": round(losses.straggler_wait, 3),
-        "dropped_tokens": losses.dropped_tokens,
         "buffered_groups": buffered,
         "statuses": dict(Counter(t.verdict.status if t.verdict else t.ended for t in trajectories)),
         "ended": dict(Counter(t.ended for t in trajectories)),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -16,8 +14,8 @@ from agent_rl.cache import cache_folder
 from agent_rl.config import RunConfig
 from agent_rl.contracts import Objective, SamplingParams, SandboxProvider
 from agent_rl.environments import NamedEnvironment, make_environments
-from agent_rl.errors import ConfigError
 from agent_rl.evaluation import append_row, evaluate, read_rows
+from agent_rl.evaluation.session import context_of, held_out_tasks
 from agent_rl.learner.warm_start import prepare_model
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
@@ -134,7 +132,7 @@ class Run:
 async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: Display) -> AsyncIterator[Run]:
     """The parts of a run, ready, from the last checkpoint with `resume`; all of them are gone when the block ends."""
     directory = RunDirectory(run_dir)
-    directory.create(config.to_toml(), resume=resume)
+    directory.create(config, resume=resume)
     checkpoints = directory.complete_checkpoints() if resume else []
     steps_done, checkpoint = checkpoints[-1] if checkpoints else (0, None)
     if resume:
@@ -181,7 +179,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
             sampling=SamplingParams(temperature=config.sampling.temperature, max_tokens=config.sampling.max_tokens),
             seed=config.seed,
             deadline=config.sampling.rollout_deadline,
-            max_context=_context(Path(model)),
+            max_context=context_of(Path(model)),
         )
         objective = make_objective(config.objective)
         size = config.loop.group_size
@@ -226,16 +224,6 @@ async def _held_out(environments: list[NamedEnvironment], config: RunConfig) -> 
     """The tasks of the held-out split: at most `evaluation.tasks` of each environment, the same in every run."""
     chosen: list[LoadedEnvironment] = []
     for source in await _load(environments, config.evaluation.split):
-        by_hash = sorted(source.tasks, key=lambda task: hashlib.blake2b(task.id.encode()).digest())
-        tasks = by_hash[: config.evaluation.tasks]
+        tasks = held_out_tasks(source.tasks, config.evaluation.tasks)
         chosen.append(LoadedEnvironment(source.name, source.environment, tasks, source.weight))
     return chosen
-
-
-def _context(model: Path) -> int:
-    """How many tokens the model in this folder can attend to."""
-    try:
-        settings = json.loads((model / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{model} is no model folder: {error}", key="model.path") from None
-    return int(settings.get("max_position_embeddings", 4096))

@@ -12,9 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent_rl.config import RunConfig, load_config
 from agent_rl.errors import ConfigError
 
 SCHEMA_VERSION = 1
+_MAY_DIFFER = (
+    "loop.steps",
+    "loop.straggler_timeout",
+    "loop.stuck_timeout",
+    "loop.max_failed_share",
+    "evaluation.",
+    "checkpoints.",
+    "sandbox.",
+    "policy.",
+    "learner.",
+)
 _CHECKPOINT = re.compile(r"step_(\d{6})$")
 
 
@@ -48,17 +60,40 @@ class RunDirectory:
     def logs(self) -> Path:
         return self.path / "logs"
 
-    def create(self, config_toml: str, *, resume: bool) -> None:
-        """The folders stand. Raises ConfigError where a run would be overwritten, or there is none to resume."""
-        if resume and not (self.path / "config.toml").is_file():
-            raise ConfigError(f"there is no run to resume in {self.path}", key="--resume")
+    def create(self, config: RunConfig, *, resume: bool) -> None:
+        """The folders stand; without `resume` they are empty.
+
+        Raises ConfigError where a run would be overwritten, or there is none to resume, or it is of another
+        configuration (its length, its evaluations and how it uses this machine may differ).
+        """
+        if resume:
+            self._same_run(config)
         if not resume and self.metrics.exists() and self.metrics.stat().st_size:
             raise ConfigError(
                 f"{self.path} already holds a run: give --resume to go on with it, or another folder", key="--run-dir"
             )
+        if not resume:
+            # What a run left that ended before its first step.
+            for file in (self.timeline, self.evaluations):
+                file.unlink(missing_ok=True)
+            for folder in (self.rollouts, self.checkpoints):
+                shutil.rmtree(folder, ignore_errors=True)
         for folder in (self.path, self.rollouts, self.checkpoints, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / "config.toml", config_toml)
+        write_atomically(self.path / "config.toml", config.to_toml())
+
+    def _same_run(self, config: RunConfig) -> None:
+        file = self.path / "config.toml"
+        if not file.is_file():
+            raise ConfigError(f"there is no run to resume in {self.path}", key="--resume")
+        stored, given = (_flat(c.model_dump(mode="json")) for c in (load_config(file), config))
+        for key in sorted(stored.keys() | given.keys()):
+            if stored.get(key) != given.get(key) and not key.startswith(_MAY_DIFFER):
+                raise ConfigError(
+                    f"the run in {self.path} has {stored.get(key)!r}, this configuration has {given.get(key)!r}: "
+                    "a run goes on as it began",
+                    key=key,
+                )
 
     def append(self, file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         """`rows` stand at the end of the JSONL `file`."""
@@ -109,6 +144,15 @@ class RunDirectory:
             match = _CHECKPOINT.search(path.name)
             if match is None or int(match[1]) > steps:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value, of every leaf of nested tables."""
+    if not isinstance(data, dict):
+        return {prefix: data}
+    return {
+        k: v for key, value in data.items() for k, v in _flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
 
 
 def _keep_lines(file: Path, keep: Any) -> None:

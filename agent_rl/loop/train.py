@@ -63,6 +63,8 @@ async def _train(run: Run) -> None:
         on_stale=run.config.loop.on_stale,
         max_failed_share=run.config.loop.max_failed_share,
         smallest_group=run.objective.smallest_group,
+        group_size=run.config.loop.group_size,
+        on_group=run.watchdog.progress,
     ) as flight:
         run.display.start(run.capacity.version, run.config.loop.steps)
         try:

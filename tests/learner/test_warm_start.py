@@ -210,7 +210,9 @@ def test_the_key_depends_on_all_that_decides_the_model(toy: str, tmp_path: Path)
     keys.append(cache_key(base))
     assert len(set(keys)) == len(keys)
     # What plays no part in it changes nothing.
-    assert cache_key(base.model_copy(update={"seed": 9})) == keys[-1]
+    assert cache_key(base.model_copy(update={"deterministic": True})) == keys[-1]
+    # The run's seed is the model's too, unless the warm start has one of its own.
+    assert cache_key(base.model_copy(update={"seed": 9})) != keys[-1]
 
 
 def test_a_folder_is_written_wholly_or_not_at_all(tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from agent_rl.config import parse_config
 from agent_rl.errors import ConfigError
 from agent_rl.loop.checkpoint import LoopState
 from agent_rl.loop.run_directory import RunDirectory
 
+CONFIG = parse_config({"environments": [{"environment": "toy"}], "model": {"path": "none"}})
+
 
 def made(tmp_path: Path, steps: int) -> RunDirectory:
     directory = RunDirectory(tmp_path / "run")
-    directory.create("seed = 0\n", resume=False)
+    directory.create(CONFIG, resume=False)
     for step in range(1, steps + 1):
         directory.append(directory.metrics, [{"step": step}])
         directory.append(directory.timeline, [{"step": step, "role": "learner"}])
@@ -53,6 +56,22 @@ def test_the_loop_state_survives_its_file(tmp_path: Path) -> None:
 def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nothing(tmp_path: Path) -> None:
     directory = made(tmp_path, 1)
     with pytest.raises(ConfigError, match="already holds a run: give --resume"):
-        directory.create("seed = 0\n", resume=False)
+        directory.create(CONFIG, resume=False)
     with pytest.raises(ConfigError, match="there is no run to resume"):
-        RunDirectory(tmp_path / "other").create("seed = 0\n", resume=True)
+        RunDirectory(tmp_path / "other").create(CONFIG, resume=True)
+
+
+def test_a_run_is_resumed_with_the_configuration_that_it_began_with(tmp_path: Path) -> None:
+    directory = made(tmp_path, 1)
+    longer = CONFIG.model_copy(update={"loop": CONFIG.loop.model_copy(update={"steps": 500})})
+    directory.create(longer, resume=True)
+    with pytest.raises(ConfigError, match=r"seed: the run in .* has 0, this configuration has 1"):
+        directory.create(CONFIG.model_copy(update={"seed": 1}), resume=True)
+
+
+def test_what_a_run_left_that_never_took_a_step_does_not_count(tmp_path: Path) -> None:
+    directory = made(tmp_path, 1)
+    directory.metrics.unlink()
+    directory.create(CONFIG, resume=False)
+    assert not directory.evaluations.exists()
+    assert directory.complete_checkpoints() == []

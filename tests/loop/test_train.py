@@ -104,7 +104,7 @@ async def made_run(tmp_path: Path, settings: RunConfig, rollout=coin_toss, *, de
     await policy.open()
     await supervised.open(None, 0)
     directory = RunDirectory(tmp_path / "run")
-    directory.create(settings.to_toml(), resume=False)
+    directory.create(settings, resume=False)
     environment = FunctionEnvironment(rollout)
     source = LoadedEnvironment("toy", environment, [make_task(i, f"toss {i}") for i in range(7)])
     rollouts = RolloutSettings(sampling=_short(), seed=settings.seed, max_context=256)

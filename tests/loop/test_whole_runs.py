@@ -163,6 +163,22 @@ async def looped_with(
     return run, [json.loads(line) for line in lines]
 
 
+async def test_rollouts_and_learning_overlap_in_time(tmp_path: Path) -> None:
+    """With max_staleness 1 the policy generates while the learner steps, in processes of their own."""
+
+    async def nothing(run: Run) -> None:
+        assert run.policy._process.pid != run.learner._process.pid
+
+    _, metrics = await looped_with(parse_config(settings(12)), tmp_path / "run", 1, nothing)
+    assert sum(row["timings"]["policy_busy_while_learning"] for row in metrics) > 0
+    spans = [json.loads(line) for line in (tmp_path / "run" / "timeline.jsonl").read_text().splitlines()]
+    learner = [s for s in spans if s["role"] == "learner"]
+    rollouts = [s for s in spans if s["role"] == "rollouts"]
+    assert len(learner) == 12
+    overlapping = [a for a in learner if any(b["start"] < a["end"] and a["start"] < b["end"] for b in rollouts)]
+    assert len(overlapping) >= 6
+
+
 async def test_the_policy_is_killed_in_the_middle_and_the_run_goes_on(tmp_path: Path) -> None:
     async def kill(run: Run) -> None:
         os.kill(run.policy._process.pid, signal.SIGKILL)
@@ -184,13 +200,17 @@ async def test_the_learner_is_killed_in_the_middle_and_the_run_goes_on(tmp_path:
 
 
 async def test_slots_killed_in_the_middle_are_healed_and_no_rollout_is_scored_for_it(tmp_path: Path) -> None:
+    killed: list[int] = []
+
     async def kill(run: Run) -> None:
         for pid in _descendants(os.getpid()):
             if b"agent_rl.runtime" not in _command(pid) and b"python3" in _command(pid):
                 os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
 
     _, metrics = await looped_with(parse_config(settings(8)), tmp_path / "run", 3, kill)
     assert [row["step"] for row in metrics] == list(range(1, 9))
+    assert killed
     statuses = {status for row in metrics for status in row["statuses"]}
     assert statuses <= {"passed", "failed"}, "nobody was blamed for what the machine did"
 
