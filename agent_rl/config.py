@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -295,11 +296,12 @@ def config_error(error: ValidationError, schema: type[BaseModel], source: str) -
         valid = _fields_at(schema, location[:-1])
         return ConfigError(f"unknown key in {source}", key=key, value=location[-1], valid=valid)
     if first["type"] == "value_error":
-        return ConfigError(f"{first['msg'].removeprefix('Value error, ')} ({source})", key=key)
+        message = first["msg"].removeprefix("Value error, ")
+        return ConfigError(message if key == source else f"{message} ({source})", key=key)
     if first["type"] == "missing":
         return ConfigError(f"missing in {source}", key=key)
     value = first.get("input")
-    choices = [c for c in first.get("ctx", {}).get("expected", "").replace("'", "").split(" or ") if c]
+    choices = re.findall(r"'([^']+)'", first.get("ctx", {}).get("expected", ""))
     message = f"{first['msg']}, got {value!r} ({source})"
     return ConfigError(message, key=key, value=value, valid=choices if isinstance(value, str) else ())
 

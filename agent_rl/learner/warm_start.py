@@ -140,6 +140,9 @@ def _in_child(config: RunConfig, folder: Path, on_child: OnChild) -> None:
 
 def make_model_folder(config: RunConfig, folder: Path) -> None:
     """`folder` holds the starting model of `config`. Needs torch."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     settings = config.model.warm_start
     with written_atomically(folder) as temporary:
         if settings is None:
