@@ -160,8 +160,19 @@ def control(folder: Path) -> list[Bar]:
     settings = ("--set", "objective.permute_verdicts=true", "--set", f"loop.steps={steps}")
     command(AGENT_RL, "train", CONFIG, "--run-dir", run, *settings)
     rows = json.loads((run / "eval.json").read_text())
-    gain = rows[-1]["pass_at_k"]["1"]["value"] - rows[0]["pass_at_k"]["1"]["value"]
-    return [Bar("control", f"gain in pass@1 after {steps} steps", f"{gain:+.3f}", "< 0.05", gain < 0.05)]
+    return control_bars(rows[0], rows[-1], steps)
+
+
+def control_bars(before: dict[str, Any], after: dict[str, Any], steps: int) -> list[Bar]:
+    """That neither sampled nor greedy replies got better."""
+    gains = {
+        "pass@1": after["pass_at_k"]["1"]["value"] - before["pass_at_k"]["1"]["value"],
+        "greedy": after["greedy"]["value"] - before["greedy"]["value"],
+    }
+    return [
+        Bar("control", f"gain in {measure} after {steps} steps", f"{gain:+.3f}", "< 0.05", gain < 0.05)
+        for measure, gain in gains.items()
+    ]
 
 
 def verify(sandbox: str) -> Callable[[Path], list[Bar]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,42 +24,80 @@ if TYPE_CHECKING:
     from agent_rl.evaluation.session import EvaluationPlan
 
 
+ConfigArgument = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", help="A run's TOML file: its environments are evaluated.")
+]
+PolicyOption = Annotated[
+    str,
+    typer.Option(
+        metavar="SPEC",
+        help="A run's folder (its latest checkpoint), a checkpoint, a model's folder, a model on the hub, `gold` "
+        "(says the reference solutions) or `empty` (says nothing).",
+    ),
+]
+EnvironmentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--env",
+        metavar="ENV",
+        help="One environment in the place of CONFIG: a registered name (see `agent-rl envs list`), "
+        "package.module:Class or path/to/file.py:Class.",
+    ),
+]
+SplitOption = Annotated[str | None, typer.Option(help="Which tasks; by default CONFIG's held-out split, or test.")]
+TasksOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Only so many tasks, chosen by their ids: the same ones each time, and in training. By default CONFIG's "
+        "number, or all.",
+    ),
+]
+SamplesOption = Annotated[
+    int | None, typer.Option(min=1, help="Rollouts per task; by default CONFIG's, or 8; 1 for gold and empty.")
+]
+SizesOption = Annotated[str | None, typer.Option("--k", metavar="K,K", help="Which pass@k, such as 1,8.")]
+GreedyOption = Annotated[
+    bool | None, typer.Option("--greedy/--no-greedy", help="One greedily decoded rollout per task besides.")
+]
+TemperatureOption = Annotated[float | None, typer.Option(min=0.01, help="Of the sampled rollouts.")]
+MaxTokensOption = Annotated[int | None, typer.Option(min=1, help="The most that a turn may be long.")]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Of the sampling; by default CONFIG's: then what a run drew when it was evaluated is drawn again."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the options say of the measurement; None is the configuration's, or what suits the policy."""
+
+    policy: str
+    split: str | None
+    tasks: int | None
+    samples: int | None
+    k: tuple[int, ...] | None
+    greedy: bool | None
+    temperature: float | None
+    max_tokens: int | None
+    seed: int | None
+
+
 def eval_command(
-    config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="A run's TOML file: its environments are evaluated.")
-    ] = None,
-    policy: Annotated[
-        str,
-        typer.Option(
-            metavar="SPEC",
-            help="A run's folder (its latest checkpoint), a checkpoint, a model's folder, a model on the hub, `gold` "
-            "(says the reference solutions) or `empty` (says nothing).",
-        ),
-    ] = "",
-    env: Annotated[
-        str | None,
-        typer.Option(
-            "--env",
-            metavar="ENV",
-            help="One environment in the place of CONFIG: a registered name (see `agent-rl envs list`), "
-            "package.module:Class or path/to/file.py:Class.",
-        ),
-    ] = None,
+    config: ConfigArgument = None,
+    policy: PolicyOption = "",
+    env: EnvironmentOption = None,
     option: EnvironmentOptions = None,
-    split: Annotated[str | None, typer.Option(help="Which tasks; by default CONFIG's held-out split, or test.")] = None,
-    tasks: Annotated[
-        int | None, typer.Option(min=1, help="Only so many tasks, the first ones; by default CONFIG's number, or all.")
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="Rollouts per task; by default CONFIG's, or 8; 1 for gold and empty.")
-    ] = None,
-    k: Annotated[str | None, typer.Option("--k", metavar="K,K", help="Which pass@k, such as 1,8.")] = None,
-    greedy: Annotated[
-        bool | None, typer.Option("--greedy/--no-greedy", help="One greedily decoded rollout per task besides.")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.01, help="Of the sampled rollouts.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The most that a turn may be long.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the sampling and of the bootstrap.")] = None,
+    split: SplitOption = None,
+    tasks: TasksOption = None,
+    samples: SamplesOption = None,
+    k: SizesOption = None,
+    greedy: GreedyOption = None,
+    temperature: TemperatureOption = None,
+    max_tokens: MaxTokensOption = None,
+    seed: SeedOption = None,
     sandbox: SandboxOption = None,
     settings: SetOptions = None,
     json_file: JsonOption = None,
@@ -81,8 +120,8 @@ def eval_command(
     from agent_rl.evaluation.session import run_plan
 
     resolved = _configuration(config, env, option, sandbox, settings)
-    plan = _plan(resolved, config is not None, policy, split, tasks, samples, k, greedy, temperature, max_tokens, seed)
-    rows = run(run_plan(resolved, plan))
+    asked = _Asked(policy, split, tasks, samples, parse_sizes(k), greedy, temperature, max_tokens, seed)
+    rows = run(run_plan(resolved, _plan(resolved, asked, from_file=config is not None)))
     console = Console(highlight=False)
     console.print(evaluation_table(rows))
     for line in counts(rows):
@@ -112,39 +151,27 @@ def _configuration(
     )
 
 
-def _plan(
-    config: RunConfig,
-    from_file: bool,
-    policy: str,
-    split: str | None,
-    tasks: int | None,
-    samples: int | None,
-    k: str | None,
-    greedy: bool | None,
-    temperature: float | None,
-    max_tokens: int | None,
-    seed: int | None,
-) -> EvaluationPlan:
-    """What is to be measured: the options given, else the configuration's, else what suits the policy."""
+def _plan(config: RunConfig, asked: _Asked, *, from_file: bool) -> EvaluationPlan:
+    """What is to be measured: what was asked for, else the configuration's, else what suits the policy."""
     from agent_rl.evaluation.policy_spec import resolve_policy
     from agent_rl.evaluation.session import EvaluationPlan
 
-    if not policy:
+    if not asked.policy:
         raise ConfigError("say what is to be evaluated: a run, a checkpoint, a model, gold or empty", key="--policy")
-    source = resolve_policy(policy)
+    source = resolve_policy(asked.policy)
     fixed = isinstance(source, str)
-    number = samples or (1 if fixed else config.evaluation.samples)
-    sizes = parse_sizes(k) or tuple(size for size in config.evaluation.k if size <= number) or (1,)
+    number = asked.samples or (1 if fixed else config.evaluation.samples)
+    sizes = asked.k or tuple(size for size in config.evaluation.k if size <= number) or (1,)
     if max(sizes) > number:
         raise ConfigError(f"pass@{max(sizes)} needs at least as many samples: --samples {number}", key="--k")
     return EvaluationPlan(
         policy=source,
-        split=split or config.evaluation.split,
-        tasks=tasks or (config.evaluation.tasks if from_file and not fixed else None),
+        split=asked.split or config.evaluation.split,
+        tasks=asked.tasks or (config.evaluation.tasks if from_file and not fixed else None),
         samples=number,
         k=sizes,
-        greedy=greedy if greedy is not None else (config.evaluation.greedy and not fixed),
-        temperature=temperature or config.sampling.temperature,
-        max_tokens=max_tokens or config.sampling.max_tokens,
-        seed=config.seed if seed is None else seed,
+        greedy=asked.greedy if asked.greedy is not None else (config.evaluation.greedy and not fixed),
+        temperature=asked.temperature or config.sampling.temperature,
+        max_tokens=asked.max_tokens or config.sampling.max_tokens,
+        seed=config.seed if asked.seed is None else asked.seed,
     )

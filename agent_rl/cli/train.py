@@ -29,8 +29,8 @@ def train(
     """Train a policy: evaluate, train, evaluate again, and write a report.
 
     The run's folder gets config.toml, metrics.jsonl (a line a step), timeline.jsonl, rollouts/ (token by token),
-    checkpoints/ (in the Hugging Face format), eval.json and report.html. A run that was stopped, however, goes on
-    with --resume.
+    checkpoints/ (in the Hugging Face format), eval.json, took.json (seconds) and report.html. A run that was stopped,
+    however, goes on with --resume.
 
     \b
     Example:
@@ -43,13 +43,14 @@ def train(
         print(resolved.to_toml(), end="")
         return
     from agent_rl.cli.running import run
+    from agent_rl.loop.run_directory import RunDirectory
     from agent_rl.loop.train import train as run_training
     from agent_rl.report import write_report
 
     folder = run_dir or (latest_run(config) if resume else new_run(config))
     run(run_training(resolved, folder, resume=resume))
     page = write_report(folder)
-    print_outcome(folder, page)
+    print_outcome(folder, page, RunDirectory(folder).read_took())
 
 
 def new_run(config: Path) -> Path:
@@ -67,12 +68,13 @@ def latest_run(config: Path) -> Path:
     return found[-1]
 
 
-def print_outcome(folder: Path, page: Path) -> None:
-    """Prints what was reached on held-out tasks, before and after, and where the report is."""
+def print_outcome(folder: Path, page: Path, seconds: float) -> None:
+    """Prints what was reached on held-out tasks, before and after, where the report is, and how long this took."""
     from rich.console import Console
 
     from agent_rl.cli.tables import before_and_after
     from agent_rl.evaluation import read_rows
+    from agent_rl.report.page import duration
 
     console = Console(highlight=False)
     rows = read_rows(folder / "eval.json")
@@ -80,3 +82,4 @@ def print_outcome(folder: Path, page: Path) -> None:
         console.print(before_and_after(rows))
     console.print(f"run: {folder}", soft_wrap=True, markup=False)
     console.print(f"report: {page.resolve()}", soft_wrap=True, markup=False)
+    console.print(f"took {duration(seconds)}", markup=False)

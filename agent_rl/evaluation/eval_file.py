@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from agent_rl.errors import ConfigError
 from agent_rl.evaluation.row import EvalRow
+from agent_rl.files import write_atomically
 
 
 def read_rows(path: Path) -> list[EvalRow]:
     """The rows of `path` in order of time; none where there is no such file. Raises ConfigError for another format."""
     try:
-        data: Any = json.loads(path.read_text())
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -42,10 +42,4 @@ def cut_back(path: Path, version: int) -> None:
 def write_rows(path: Path, rows: Sequence[EvalRow]) -> None:
     """`path` holds exactly `rows`, replaced in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        json.dump([row.to_json() for row in rows], file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomically(path, json.dumps([row.to_json() for row in rows], indent=1) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +40,6 @@ async def evaluate(
     greedy: bool,
     policy_version: int | None,
     concurrency: int = 64,
-    seed: int = 0,
     on_task: Callable[[int, int], None] | None = None,
 ) -> EvalRow:
     """The row of `tasks`, with `num_samples` rollouts each and one greedy rollout more where `greedy` holds.
@@ -55,28 +54,16 @@ async def evaluate(
         raise ValueError(f"{environment}: no tasks in split {split!r}")
     if not k or min(k) < 1 or max(k) > num_samples:
         raise ValueError(f"pass@k for k in {list(k)} cannot be estimated from {num_samples} samples a task")
-    slots = asyncio.Semaphore(concurrency)
-    done = 0
 
     async def one(index: int, task: Task) -> _Counts:
-        nonlocal done
-        async with slots:
-            sampled = await run_group(task, index=index, samples=num_samples, greedy=False)
-            _check_versions(sampled, policy_version)
-            greedily = await run_group(task, index=index, samples=1, greedy=True) if greedy else None
-            if greedily is not None:
-                _check_versions(greedily, policy_version)
-        done += 1
-        if on_task is not None:
-            on_task(done, len(tasks))
+        sampled = await run_group(task, index=index, samples=num_samples, greedy=False)
+        _check_versions(sampled, policy_version)
+        greedily = await run_group(task, index=index, samples=1, greedy=True) if greedy else None
+        if greedily is not None:
+            _check_versions(greedily, policy_version)
         return _count(sampled, greedily)
 
-    try:
-        async with asyncio.TaskGroup() as running:
-            futures = [running.create_task(one(index, task)) for index, task in enumerate(tasks)]
-    except BaseExceptionGroup as errors:
-        raise _first(errors) from errors
-    counts = [future.result() for future in futures]
+    counts = await _of_each(tasks, one, concurrency, on_task)
     return EvalRow(
         policy_version=policy_version,
         split=split,
@@ -84,12 +71,39 @@ async def evaluate(
         num_tasks=len(tasks),
         num_samples=num_samples,
         num_excluded=sum(c.excluded for c in counts),
-        greedy=_mean([float(c.greedy) for c in counts if c.greedy is not None], seed) if greedy else None,
+        greedy=_mean([float(c.greedy) for c in counts if c.greedy is not None]) if greedy else None,
         pass_at_k={
-            size: _mean([pass_at_k(c.survived, c.passed, size) for c in counts if c.survived >= size], seed)
+            size: _mean([pass_at_k(c.survived, c.passed, size) for c in counts if c.survived >= size])
             for size in sorted(set(k))
         },
     )
+
+
+async def _of_each(
+    tasks: Sequence[Task],
+    one: Callable[[int, Task], Awaitable[_Counts]],
+    concurrency: int,
+    on_task: Callable[[int, int], None] | None,
+) -> list[_Counts]:
+    """`one(index, task)` of each task, at most `concurrency` at a time. Raises the first plain error of them."""
+    slots = asyncio.Semaphore(concurrency)
+    done = 0
+
+    async def bounded(index: int, task: Task) -> _Counts:
+        nonlocal done
+        async with slots:
+            counts = await one(index, task)
+        done += 1
+        if on_task is not None:
+            on_task(done, len(tasks))
+        return counts
+
+    try:
+        async with asyncio.TaskGroup() as running:
+            futures = [running.create_task(bounded(index, task)) for index, task in enumerate(tasks)]
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from errors
+    return [future.result() for future in futures]
 
 
 def _count(sampled: Group, greedily: Group | None) -> _Counts:
@@ -124,10 +138,10 @@ def _check_versions(group: Group, expected: int | None) -> None:
         )
 
 
-def _mean(values: Sequence[float], seed: int) -> Estimate:
+def _mean(values: Sequence[float]) -> Estimate:
     if not values:
         raise PolicyError("no rollout of the evaluation survived: every one was left out for infrastructure reasons")
-    return bootstrap_mean(values, seed=seed)
+    return bootstrap_mean(values)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

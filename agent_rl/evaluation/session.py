@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent_rl.config import RunConfig
-from agent_rl.contracts import Environment, SamplingParams, SandboxProvider
-from agent_rl.environments import NamedEnvironment, make_environments
+from agent_rl.contracts import SamplingParams, SandboxProvider
+from agent_rl.environments import NamedEnvironment, make_environments, make_verifier
 from agent_rl.errors import ConfigError
-from agent_rl.evaluation.evaluate import GroupRunner, evaluate
+from agent_rl.evaluation.agents import Agents, group_runner, held_out_tasks
+from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
 from agent_rl.evaluation.row import EvalRow
 from agent_rl.rollouts.agent import AgentMaker, PolicyAgents, RolloutSettings, empty_agent, reference_agent
 from agent_rl.rollouts.chat import ChatTokenizer
-from agent_rl.rollouts.run import run_group
 from agent_rl.sandbox_choice import choose_provider
-from agent_rl.verify.judge import CaseVerifier
-from agent_rl.vocabulary import Group, Task
 
 _GROUPS_AT_ONCE = 64
 _FIXED: dict[FixedReply, AgentMaker] = {"gold": reference_agent, "empty": empty_agent}
@@ -41,15 +38,6 @@ class EvaluationPlan:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Agents:
-    """Who answers: sampled rollouts, and greedy ones."""
-
-    sampled: AgentMaker
-    greedy: AgentMaker
-    version: int | None
-
-
 async def run_plan(config: RunConfig, plan: EvaluationPlan, say: Callable[[str], None] = print) -> list[EvalRow]:
     """One row per environment of `config`, measured as `plan` says.
 
@@ -58,14 +46,7 @@ async def run_plan(config: RunConfig, plan: EvaluationPlan, say: Callable[[str],
     async with AsyncExitStack() as stack:
         agents = await _agents(config, plan, stack)
         provider = await choose_provider(config.sandbox, say)
-        verifier = CaseVerifier(
-            provider,
-            seed=plan.seed,
-            retries=config.sandbox.retries,
-            minimum_tier=config.sandbox.minimum_tier,
-            minimum_isolation=config.sandbox.minimum_isolation,
-        )
-        environments = make_environments(config.environments, verifier)
+        environments = make_environments(config.environments, make_verifier(config.sandbox, provider, plan.seed))
         await stack.enter_async_context(provider)
         return [await _measure(named, plan, agents, provider, config.sandbox.retries) for named in environments]
 
@@ -94,31 +75,8 @@ async def _measure(
             greedy=plan.greedy,
             policy_version=agents.version,
             concurrency=_GROUPS_AT_ONCE,
-            seed=plan.seed,
             on_task=lambda done, of: progress.update(bar, completed=done),
         )
-
-
-def held_out_tasks(tasks: Sequence[Task], count: int | None) -> list[Task]:
-    """At most `count` of `tasks`, chosen by their ids alone: the same in every run and every evaluation."""
-    if count is None or count >= len(tasks):
-        return list(tasks)
-    return sorted(tasks, key=lambda task: hashlib.blake2b(task.id.encode()).digest())[:count]
-
-
-def group_runner(
-    environment: Environment, name: str, agents: Agents, provider: SandboxProvider | None, *, retries: int
-) -> GroupRunner:
-    """A runner for `evaluate`; its sessions are named apart from those of training, and greedy from sampled."""
-
-    async def run(task: Task, *, index: int, samples: int, greedy: bool) -> Group:
-        maker = agents.greedy if greedy else agents.sampled
-        label = f"{name}/{'greedy' if greedy else 'evaluation'}"
-        return await run_group(
-            environment, label, task, maker, provider, index=index, group_size=samples, retries=retries
-        )
-
-    return run
 
 
 async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack) -> Agents:
@@ -133,15 +91,13 @@ async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack
     tokenizer = ChatTokenizer.load(folder, config.model.chat_template)
     runtime = await stack.enter_async_context(LocalRuntime())
     _, policy = await start_policy(runtime, config)(str(folder), version)
-    sampling = SamplingParams(plan.temperature, config.sampling.top_p, config.sampling.top_k, plan.max_tokens)
     settings = RolloutSettings(
-        sampling=sampling,
+        sampling=SamplingParams(temperature=plan.temperature, max_tokens=plan.max_tokens),
         seed=plan.seed,
         deadline=config.sampling.rollout_deadline,
         max_context=context_of(folder),
     )
-    greedy = replace(settings, sampling=replace(sampling, temperature=0.0))
-    return Agents(PolicyAgents(policy, tokenizer, settings), PolicyAgents(policy, tokenizer, greedy), version)
+    return Agents.of_policy(PolicyAgents(policy, tokenizer, settings), version)
 
 
 def context_of(folder: Path, default: int = 4096) -> int:

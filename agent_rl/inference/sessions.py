@@ -9,6 +9,7 @@ import torch
 
 from agent_rl.contracts.policy import GenerateRequest
 from agent_rl.inference.kv_cache import Arenas, Stretch
+from agent_rl.prefix import common_prefix
 
 PrefixKey = tuple[str, int, tuple[int, ...]]
 """(prefix_group, version at which the conversations that share it started, ids)."""
@@ -188,17 +189,3 @@ class Sessions:
             if prefix.stretch.arena is not None:
                 prefix.stretch.arena.remove([prefix.stretch.row])
                 prefix.stretch.drop()
-
-
-def common_prefix(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """How many leading ids `a` and `b` have in common."""
-    if b[: len(a)] == a:
-        return len(a)
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from agent_rl.contracts import Learner
 from agent_rl.errors import ConfigError
-from agent_rl.loop.run_directory import SCHEMA_VERSION, RunDirectory, write_atomically
+from agent_rl.files import write_atomically
+from agent_rl.loop.run_directory import SCHEMA_VERSION, RunDirectory
 
 
 @dataclass(frozen=True, slots=True)

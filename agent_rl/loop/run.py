@@ -13,9 +13,10 @@ from pathlib import Path
 from agent_rl.cache import cache_folder
 from agent_rl.config import RunConfig
 from agent_rl.contracts import Objective, SamplingParams, SandboxProvider
-from agent_rl.environments import NamedEnvironment, make_environments
+from agent_rl.environments import NamedEnvironment, make_environments, make_verifier
 from agent_rl.evaluation import append_row, evaluate, read_rows
-from agent_rl.evaluation.session import context_of, held_out_tasks
+from agent_rl.evaluation.agents import Agents, group_runner, held_out_tasks
+from agent_rl.evaluation.session import context_of
 from agent_rl.learner.warm_start import prepare_model
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
@@ -32,12 +33,12 @@ from agent_rl.rollouts.run import PolicyAgents, RolloutSettings, TimedVerifier, 
 from agent_rl.runtime.local import LocalRuntime
 from agent_rl.sandbox_choice import choose_provider
 from agent_rl.verify.judge import CaseVerifier
-from agent_rl.vocabulary import Group, Task
+from agent_rl.vocabulary import Group
 
 
 @dataclass(slots=True)
 class Run:
-    """The parts of a run. `epoch` is the monotonic time at which it began."""
+    """The parts of a run. `epoch` is the monotonic time from which its timeline counts."""
 
     config: RunConfig
     directory: RunDirectory
@@ -89,31 +90,17 @@ class Run:
     async def _evaluate(self, source: LoadedEnvironment, version: int) -> None:
         settings = self.config.evaluation
         started = time.monotonic()
-
-        async def runner(task: Task, *, index: int, samples: int, greedy: bool) -> Group:
-            # A name of its own: sessions and random draws must not meet those of training.
-            kind = "greedy" if greedy else "sampled"
-            sampling = self.agents.settings.sampling
-            if greedy:
-                sampling = SamplingParams(temperature=0.0, max_tokens=sampling.max_tokens)
-            return await run_group(
-                source.environment,
-                f"{source.name}/evaluation {version} {kind}",
-                task,
-                PolicyAgents(self.policy, self.agents.tokenizer, replace(self.agents.settings, sampling=sampling)),
-                self.provider,
-                index=index,
-                group_size=samples,
-                retries=self.config.sandbox.retries,
-            )
-
+        # Not through `lockstep`, where tasks that are measured side by side would wait for each other.
+        agents = Agents.of_policy(replace(self.agents, policy=self.policy), version)
         self.display.say(f"evaluating version {version} on {len(source.tasks)} held-out tasks of {source.name} …")
         with self.watchdog.stage("evaluating"):
             row = await evaluate(
                 environment=source.name,
                 split=settings.split,
                 tasks=source.tasks,
-                run_group=runner,
+                run_group=group_runner(
+                    source.environment, source.name, agents, self.provider, retries=self.config.sandbox.retries
+                ),
                 num_samples=settings.samples,
                 k=settings.k,
                 greedy=settings.greedy,
@@ -132,55 +119,21 @@ class Run:
 async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: Display) -> AsyncIterator[Run]:
     """The parts of a run, ready, from the last checkpoint with `resume`; all of them are gone when the block ends."""
     directory = RunDirectory(run_dir)
-    directory.create(config, resume=resume)
-    checkpoints = directory.complete_checkpoints() if resume else []
-    steps_done, checkpoint = checkpoints[-1] if checkpoints else (0, None)
-    if resume:
-        directory.cut_back(steps_done)
-        display.say(f"resuming {run_dir} after step {steps_done}")
+    start = _prepared(directory, config, resume=resume, display=display)
     watchdog = Watchdog(config.loop.stuck_timeout, directory.logs / "watchdog.log")
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(await choose_provider(config.sandbox, display.say))
         display.say(f"isolation between runs: {provider.isolation}")
-        verifier = CaseVerifier(
-            provider,
-            seed=config.seed,
-            retries=config.sandbox.retries,
-            minimum_tier=config.sandbox.minimum_tier,
-            minimum_isolation=config.sandbox.minimum_isolation,
-        )
+        verifier = make_verifier(config.sandbox, provider, config.seed)
         environments = make_environments(config.environments, TimedVerifier(verifier))
         sampler = TaskSampler(await _load(environments, "train"), config.seed)
         held_out = await _held_out(environments, config) if config.evaluation.enabled else []
-        model = str(await _starting_model(config, display))
-        tokenizer = ChatTokenizer.load(model, config.model.chat_template)
+        model = await _starting_model(config, display)
+        tokenizer = ChatTokenizer.load(str(model), config.model.chat_template)
         runtime = await stack.enter_async_context(LocalRuntime(run_dir))
-        policy = SupervisedPolicy(
-            start_policy(runtime, config),
-            str(checkpoint or model),
-            steps_done,
-            max_restarts=config.policy.max_restarts,
-            say=display.say,
-        )
-        learner = SupervisedLearner(
-            start_learner(runtime, config, model), max_restarts=config.learner.max_restarts, say=display.say
-        )
-        await policy.open()
-        await learner.open(checkpoint, steps_done)
+        policy, learner = await _opened_roles(runtime, config, model, start, display)
         lockstep = LockstepPolicy(policy) if config.deterministic else None
-        loop = config.loop
-        capacity = Capacity(loop.groups_per_batch, loop.max_staleness, steps_done, loop.steps)
-        capacity.accepted = steps_done * config.loop.groups_per_batch
-        if checkpoint is not None:
-            state = LoopState.read(checkpoint)
-            sampler.next_index = state.next_index
-            sampler.again.extend(state.pending)
-        settings = RolloutSettings(
-            sampling=SamplingParams(temperature=config.sampling.temperature, max_tokens=config.sampling.max_tokens),
-            seed=config.seed,
-            deadline=config.sampling.rollout_deadline,
-            max_context=context_of(Path(model)),
-        )
+        capacity = _restored(start, sampler, config)
         objective = make_objective(config.objective)
         size = config.loop.group_size
         display.say(
@@ -198,11 +151,74 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
             objective,
             provider,
             verifier,
-            PolicyAgents(lockstep or policy, tokenizer, settings),
+            PolicyAgents(lockstep or policy, tokenizer, _rollout_settings(config, model)),
             policy,
             learner,
             lockstep,
+            # A resumed run's spans follow those that are in the timeline already.
+            epoch=time.monotonic() - directory.elapsed(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where a run goes on: after `steps` steps, from `checkpoint`; None is from the starting model."""
+
+    steps: int
+    checkpoint: Path | None
+
+
+def _prepared(directory: RunDirectory, config: RunConfig, *, resume: bool, display: Display) -> _Start:
+    """Where the run begins; `directory` stands, and holds nothing from after that. Raises ConfigError."""
+    directory.create(config, resume=resume)
+    if not resume:
+        return _Start(0, None)
+    checkpoints = directory.complete_checkpoints()
+    start = _Start(*checkpoints[-1]) if checkpoints else _Start(0, None)
+    directory.cut_back(start.steps)
+    display.say(f"resuming {directory.path} after step {start.steps}")
+    return start
+
+
+async def _opened_roles(
+    runtime: LocalRuntime, config: RunConfig, model: Path, start: _Start, display: Display
+) -> tuple[SupervisedPolicy, SupervisedLearner]:
+    """The policy and the learner, in processes of their own, both at the version where the run begins."""
+    policy = SupervisedPolicy(
+        start_policy(runtime, config),
+        str(start.checkpoint or model),
+        start.steps,
+        max_restarts=config.policy.max_restarts,
+        say=display.say,
+    )
+    learner = SupervisedLearner(
+        start_learner(runtime, config, str(model)), max_restarts=config.learner.max_restarts, say=display.say
+    )
+    await policy.open()
+    await learner.open(start.checkpoint, start.steps)
+    return policy, learner
+
+
+def _restored(start: _Start, sampler: TaskSampler, config: RunConfig) -> Capacity:
+    """The counters where the run begins; `sampler` first hands out what was under way then."""
+    loop = config.loop
+    capacity = Capacity(loop.groups_per_batch, loop.max_staleness, start.steps, loop.steps)
+    capacity.accepted = start.steps * loop.groups_per_batch
+    if start.checkpoint is not None:
+        state = LoopState.read(start.checkpoint)
+        sampler.next_index = state.next_index
+        sampler.again.extend(state.pending)
+    return capacity
+
+
+def _rollout_settings(config: RunConfig, model: Path) -> RolloutSettings:
+    """How rollouts of the run are sampled and bounded."""
+    return RolloutSettings(
+        sampling=SamplingParams(temperature=config.sampling.temperature, max_tokens=config.sampling.max_tokens),
+        seed=config.seed,
+        deadline=config.sampling.rollout_deadline,
+        max_context=context_of(model),
+    )
 
 
 async def _starting_model(config: RunConfig, display: Display) -> Path:

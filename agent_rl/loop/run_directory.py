@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent_rl.config import RunConfig, load_config
 from agent_rl.errors import ConfigError
+from agent_rl.evaluation import eval_file
+from agent_rl.files import write_atomically
 
 SCHEMA_VERSION = 1
 _MAY_DIFFER = (
@@ -32,7 +32,9 @@ _CHECKPOINT = re.compile(r"step_(\d{6})$")
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """config.toml, metrics.jsonl, timeline.jsonl, rollouts/, checkpoints/step_*/, eval.json, report.html, logs/."""
+    """config.toml, metrics.jsonl, timeline.jsonl, rollouts/, checkpoints/step_*/, eval.json, took.json, report.html,
+    logs/.
+    """
 
     path: Path
 
@@ -57,6 +59,10 @@ class RunDirectory:
         return self.path / "eval.json"
 
     @property
+    def took(self) -> Path:
+        return self.path / "took.json"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 
@@ -78,6 +84,8 @@ class RunDirectory:
                 file.unlink(missing_ok=True)
             for folder in (self.rollouts, self.checkpoints):
                 shutil.rmtree(folder, ignore_errors=True)
+        # How long this start of the run takes is known when it ends.
+        self.took.unlink(missing_ok=True)
         for folder in (self.path, self.rollouts, self.checkpoints, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / "config.toml", config.to_toml())
@@ -105,6 +113,19 @@ class RunDirectory:
         text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
         (self.rollouts / f"step_{step:06d}.jsonl").write_text(text, encoding="utf-8")
 
+    def elapsed(self) -> float:
+        """When the last span of the timeline ends, in seconds since the run began; 0 where there is none."""
+        return max((float(row.get("end", 0.0)) for _, row in _lines(self.timeline)), default=0.0)
+
+    def write_took(self, seconds: float, *, resumed: bool) -> None:
+        """How long the run took, in seconds: with `resumed`, from where it was taken up again."""
+        row = {"schema_version": SCHEMA_VERSION, "seconds": round(seconds, 3), "resumed": resumed}
+        write_atomically(self.took, json.dumps(row) + "\n")
+
+    def read_took(self) -> float:
+        """The seconds that `write_took` noted. Raises FileNotFoundError where the run has not ended."""
+        return float(json.loads(self.took.read_text(encoding="utf-8"))["seconds"])
+
     def checkpoint(self, step: int) -> Path:
         """The folder of the checkpoint after `step` steps."""
         return self.checkpoints / f"step_{step:06d}"
@@ -129,17 +150,16 @@ class RunDirectory:
 
     def cut_back(self, steps: int) -> None:
         """Nothing after `steps` steps is left in any file, nor a half-written line."""
-        for file, key in ((self.metrics, "step"), (self.timeline, "step")):
-            _keep_lines(file, lambda row, key=key: int(row.get(key, 0)) <= steps)
+        for file in (self.metrics, self.timeline):
+            _keep_lines(file, lambda row: int(row.get("step", 0)) <= steps)
         for file in self.rollouts.glob("step_*.jsonl"):
             if int(file.stem.removeprefix("step_")) > steps:
                 file.unlink()
-        if self.evaluations.is_file():
-            try:
-                rows = json.loads(self.evaluations.read_text())
-            except ValueError:
-                rows = []
-            write_atomically(self.evaluations, json.dumps([r for r in rows if r["policy_version"] <= steps], indent=1))
+        try:
+            eval_file.cut_back(self.evaluations, steps)
+        except ConfigError:
+            # No reason not to go on training; rows that cannot be read are of no use to anyone.
+            eval_file.write_rows(self.evaluations, [])
         for path in self.checkpoints.iterdir():
             match = _CHECKPOINT.search(path.name)
             if match is None or int(match[1]) > steps:
@@ -155,26 +175,15 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _keep_lines(file: Path, keep: Any) -> None:
-    if not file.is_file():
-        return
-    kept: list[str] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+def _lines(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of a JSONL file, if there is one, and what they hold."""
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
-            row = json.loads(line)
+            yield line, json.loads(line)
         except ValueError:
             continue  # The line that was being written when the run was killed.
-        if keep(row):
-            kept.append(line + "\n")
-    write_atomically(file, "".join(kept))
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """`path` holds `text`, or what it held before; never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+def _keep_lines(file: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    if file.is_file():
+        write_atomically(file, "".join(line + "\n" for line, row in _lines(file) if keep(row)))

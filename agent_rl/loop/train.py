@@ -25,16 +25,18 @@ from agent_rl.loop.flight import Flight
 from agent_rl.loop.live import Display
 from agent_rl.loop.metrics import StepTimings, left_out_rows, step_row, trajectory_row
 from agent_rl.loop.run import Run, open_run
+from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.rollouts.pack import pack
 from agent_rl.vocabulary import Group
 
 
 async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, display: Display | None = None) -> Path:
-    """The folder of the finished run, which holds `report.html`.
+    """The folder of the finished run; `took.json` in it says how long this took, warm start and evaluations included.
 
     Raises ConfigError for the user's mistakes and InfrastructureError where the machinery failed for good.
     """
     display = display or Display()
+    started = time.monotonic()
     async with open_run(config, run_dir, resume=resume, display=display) as run:
         watching = asyncio.create_task(run.watchdog.watch())
         working = asyncio.create_task(_train(run))
@@ -49,6 +51,7 @@ async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, displ
             for task in (watching, working):
                 task.cancel()
             await asyncio.gather(watching, working, return_exceptions=True)
+    RunDirectory(run_dir).write_took(time.monotonic() - started, resumed=resume)
     return run_dir
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.evaluation import Estimate, EvalRow
+from agent_rl.files import write_atomically
 from agent_rl.report.charts import Series, line_chart, timeline_strip
 from agent_rl.report.rollouts import rollouts_section
 from agent_rl.report.run_data import Row, RunData, Span, read_run
@@ -24,9 +24,7 @@ def write_report(run_dir: Path) -> Path:
     run_dir = Path(run_dir)
     page = render(read_run(run_dir))
     path = run_dir / "report.html"
-    temporary = run_dir / f".report.html.{os.getpid()}"
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, page)
     return path
 
 
@@ -80,9 +78,11 @@ def _tiles(run: RunData) -> str:
         seconds = sum(float(row.get("timings", {}).get("total", 0)) for row in run.metrics)
         rollouts = sum(int(row.get("rollouts", 0)) for row in run.metrics)
         left_out = sum(_count(row.get("left_out")) for row in run.metrics)
-        tiles.append(("steps", f"{last['step']:,}", f"{_duration(seconds)} of training"))
+        tiles.append(("steps", f"{last['step']:,}", f"{duration(seconds)} of training"))
         if rollouts:
             tiles.append(("rollouts trained on", f"{rollouts:,}", f"{left_out:,} left out"))
+    if run.took is not None:
+        tiles.append(("the whole run", duration(run.took), "warm start and evaluations included"))
     cells = "".join(
         f"<div class='tile'><div class='label'>{escape(a)}</div><div class='value'>{b}</div>"
         f"<div class='note'>{escape(c)}</div></div>"
@@ -298,7 +298,8 @@ def _config(run: RunData) -> str:
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`seconds` as a person says them: 12 s, 5 min 12 s, 2 h 5 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -27,7 +27,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """A run as it stands on disk. `rollouts` holds (step, rows) of the first, a middle and the last step."""
+    """A run as it stands on disk. `rollouts` holds (step, rows) of the first, a middle and the last step.
+
+    took: seconds, warm start and evaluations included; None where the run has not ended, or was taken up again.
+    """
 
     name: str
     config: Row
@@ -36,6 +39,7 @@ class RunData:
     evaluations: Sequence[EvalRow]
     timeline: Sequence[Span]
     rollouts: Sequence[tuple[int, Sequence[Row]]]
+    took: float | None
 
 
 def read_run(run_dir: Path) -> RunData:
@@ -63,6 +67,7 @@ def read_run(run_dir: Path) -> RunData:
             if {"role", "start", "end"} <= s.keys()
         ],
         rollouts=_rollouts(run_dir / "rollouts"),
+        took=_took(run_dir / "took.json"),
     )
 
 
@@ -86,6 +91,14 @@ def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _took(path: Path) -> float | None:
+    try:
+        row = json.loads(_text(path) or "{}")
+        return None if row.get("resumed", True) else float(row["seconds"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _rollouts(folder: Path) -> list[tuple[int, Sequence[Row]]]:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent_rl.contracts import Generation
+from agent_rl.prefix import common_prefix
 from agent_rl.rollouts.chat import ChatTokenizer, Piece, ToolSchemas
 from agent_rl.rollouts.guard import GuardedMessage
 from agent_rl.rollouts.tools import as_text, syntax_of
@@ -82,7 +83,7 @@ class Conversation:
             start, kept_end = self.tokenizer.stop_at(rendering.text, start)
             skip = kept_end - start
         if forks:
-            unchanged = _common_prefix(self._text, rendering.text)
+            unchanged = common_prefix(self._text, rendering.text)
             while kept and self._path[kept - 1].text_end > unchanged:
                 kept -= 1
             start = kept_end = self._path[kept - 1].text_end if kept else 0
@@ -182,15 +183,3 @@ def _path(segments: Sequence[Segment], leaf: int) -> list[int]:
         path.append(at)
         at = segments[at].parent
     return path[::-1]
-
-
-def _common_prefix(a: str, b: str) -> int:
-    """How many characters `a` and `b` have in common at their beginning."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

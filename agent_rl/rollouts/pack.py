@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Literal
 
 from agent_rl.contracts import Batch, PackedGroup, Row
+from agent_rl.prefix import common_prefix
 from agent_rl.vocabulary import Group, Trajectory
 
 Denominator = Literal["constant", "token_mean"]
@@ -154,16 +155,7 @@ def _shared(leaves: list[_Leaf]) -> int:
     head = leaves[0].token_ids
     length = min(leaf.first for leaf in leaves)
     for leaf in leaves[1:]:
-        if leaf.token_ids[:length] == head[:length]:
-            continue
-        low, high = 0, length - 1
-        while low < high:
-            middle = (low + high + 1) // 2
-            if leaf.token_ids[:middle] == head[:middle]:
-                low = middle
-            else:
-                high = middle - 1
-        length = low
+        length = common_prefix(head[:length], leaf.token_ids[:length])
     return length
 
 

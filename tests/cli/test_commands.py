@@ -194,12 +194,13 @@ def test_train_ends_with_what_was_reached_and_where_the_report_is(capsys, tmp_pa
         estimate = Estimate(value, value - 0.05, value + 0.05)
         row = EvalRow(version, "test", "synthesis", 200, 8, 0, estimate, {1: estimate, 8: estimate})
         append_row(tmp_path / "eval.json", row)
-    print_outcome(tmp_path, tmp_path / "report.html")
+    print_outcome(tmp_path, tmp_path / "report.html", 312.4)
     out = capsys.readouterr().out
     assert "0.250 [0.200, 0.300]" in out
     assert "0.750 [0.700, 0.800]" in out
     assert "+0.500" in out
     assert f"report: {tmp_path / 'report.html'}" in out
+    assert out.splitlines()[-1] == "took 5 min 12 s"
 
 
 def test_a_report_says_where_it_is(capsys, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from agent_rl.contracts import Agent, Environment, Sandbox, Verifier
 from agent_rl.errors import ConfigError, PolicyError, SandboxError
 from agent_rl.evaluation import Estimate, EvalRow, append_row, cut_back, evaluate, read_rows
-from agent_rl.evaluation.session import Agents, group_runner
-from agent_rl.rollouts.agent import empty_agent, reference_agent
+from agent_rl.evaluation.agents import Agents, group_runner
+from agent_rl.rollouts.agent import RolloutName, ScriptedAgent, empty_agent, reference_agent
 from agent_rl.vocabulary import (
     AnswerTests,
     Group,
@@ -205,6 +205,22 @@ async def test_gold_says_the_reference_and_empty_nothing(agent, value):
     assert evaluated.pass_at_k[1].value == value
     assert evaluated.greedy is not None and evaluated.greedy.value == value
     assert evaluated.num_excluded == 2 + 1
+
+
+@pytest.mark.parametrize(("version", "what"), [(3, "evaluation 3"), (None, "evaluation")])
+async def test_rollouts_are_named_after_the_version_apart_from_training_and_greedy_from_sampled(version, what):
+    """Draws are keyed by these names: with other ones, every held-out figure would be drawn anew."""
+    named: list[RolloutName] = []
+
+    def maker(task: Task, name: RolloutName) -> ScriptedAgent:
+        named.append(name)
+        return ScriptedAgent(["yes"])
+
+    runner = group_runner(YesNo(None, NoVerifier()), "e", Agents(maker, maker, version), None, retries=0)
+    await runner(task("a"), index=4, samples=2, greedy=False)
+    await runner(task("a"), index=4, samples=1, greedy=True)
+    names = [(f"e/{what} sampled", 0), (f"e/{what} sampled", 1), (f"e/{what} greedy", 0)]
+    assert named == [RolloutName(name, "a", 4, rollout) for name, rollout in names]
 
 
 async def test_gold_needs_a_reference():

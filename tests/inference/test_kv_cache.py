@@ -7,7 +7,6 @@ import random
 import torch
 
 from agent_rl.inference.kv_cache import Arena, Arenas, KVShape, Stretch
-from agent_rl.inference.sessions import common_prefix
 
 SHAPE = KVShape(layers=2, kv_heads=3, head_dim=4, dtype=torch.float32, device=torch.device("cpu"))
 
@@ -83,14 +82,3 @@ def test_an_arena_has_a_slot_to_spare() -> None:
     arena.remove([0])
     arenas.release()
     assert arenas.used() == []
-
-
-def test_common_prefix() -> None:
-    assert common_prefix((1, 2, 3), (1, 2, 3, 4)) == 3
-    assert common_prefix((1, 2, 3, 4), (1, 2)) == 2
-    assert common_prefix((1, 2, 3, 4), (1, 2, 5, 4)) == 2
-    assert common_prefix((), (1,)) == 0
-    for cut in range(40):
-        a = tuple(range(40))
-        b = (*range(cut), -1, *range(cut + 1, 60))
-        assert common_prefix(a, b) == cut

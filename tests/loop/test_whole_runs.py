@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from agent_rl.cli import main
 from agent_rl.config import RunConfig, parse_config
 from agent_rl.loop.flight import Flight
 from agent_rl.loop.live import Display
@@ -130,6 +131,37 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_never_killed(tmp
     assert process.returncode == 0
     assert kills >= 2
     assert_equal(outcome(tmp_path / "whole"), outcome(tmp_path / "killed"))
+
+
+def test_an_evaluation_on_its_own_gives_the_row_that_the_run_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # pass@2 and pass@4 tell how the passes are spread over the tasks: other draws do not give this row by chance.
+    held_out = {"enabled": True, "tasks": 8, "samples": 8, "k": [1, 2, 4]}
+    config = parse_config(settings(2, evaluation=held_out))
+    file, out, run_dir = tmp_path / "config.toml", tmp_path / "row.json", tmp_path / "run"
+    file.write_text(config.to_toml())
+    asyncio.run(train(config, run_dir, display=quiet()))
+    before, after = json.loads((run_dir / "eval.json").read_text())
+    assert (before["policy_version"], after["policy_version"]) == (0, 2)
+    assert main(["eval", str(file), "--policy", str(run_dir), "--json", str(out)]) == 0
+    assert json.loads(out.read_text()) == [after]
+    # An equality of rows in which nothing, or everything, passes would say little of the draws.
+    assert 0.0 < after["pass_at_k"]["1"]["value"] < 1.0
+    assert after["num_excluded"] == 0
+    assert "8 x 8" in capsys.readouterr().out
+
+
+async def test_the_timeline_of_a_resumed_run_goes_on_where_it_stood(tmp_path: Path) -> None:
+    for steps, resume in ((3, False), (6, True)):
+        await train(parse_config(settings(steps)), tmp_path / "run", resume=resume, display=quiet())
+    lines = (tmp_path / "run" / "timeline.jsonl").read_text().splitlines()
+    spans = [json.loads(line) for line in lines]
+    assert {s["step"] for s in spans} == {1, 2, 3, 4, 5, 6}
+    assert max(s["end"] for s in spans if s["step"] <= 3) <= min(s["start"] for s in spans if s["step"] > 3)
+    took = json.loads((tmp_path / "run" / "took.json").read_text())
+    assert took["resumed"]
+    assert took["seconds"] > 0
 
 
 def _steps(run_dir: Path) -> int:

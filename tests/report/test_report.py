@@ -99,6 +99,21 @@ def test_a_run_that_was_killed_while_writing_has_a_report(run_dir):
     assert "Curves" in page_of(run_dir)[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"schema_version": 1, "seconds": 312.4, "resumed": false}', True),
+        ('{"schema_version": 1, "seconds": 312.4, "resumed": true}', False),
+        ("{", False),
+        ("[]", False),
+    ],
+)
+def test_how_long_the_whole_run_took_is_shown_where_it_is_known(run_dir, text, shown):
+    (run_dir / "took.json").write_text(text)
+    tile = "the whole run</div><div class='value'>5 min 12 s</div>"
+    assert (tile in page_of(run_dir)[0]) == shown
+
+
 def test_a_folder_that_is_no_run_is_the_users_mistake(tmp_path):
     with pytest.raises(ConfigError, match=r"RUN: .* is no run: it holds none of config.toml"):
         write_report(tmp_path)
