@@ -138,15 +138,65 @@ class Loop(Section):
     """Of the rollouts of the last groups left out for infrastructure reasons: above it the run stops (exit 3)."""
 
 
+class VllmConfig(Section):
+    """How vLLM is run, where `policy.engine` is vllm (or auto chooses it)."""
+
+    urls: tuple[str, ...] = ()
+    """Servers that are already up (http://host:port), one replica each; none: the run launches its own."""
+    replicas: Positive = 1
+    """How many servers the run launches."""
+    python: str | None = None
+    """The interpreter that has vLLM and agent-rl; None is AGENT_RL_VLLM_PYTHON, or the one that runs this."""
+    devices: tuple[int, ...] = ()
+    """The GPUs for the servers, `tensor_parallel` for each replica in turn; none: whatever vLLM sees."""
+    tensor_parallel: Positive = 1
+    gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
+    """Of the GPU's memory, for weights and cache together; less where the learner shares the GPU."""
+    cpu_kv_cache_gib: Positive = 1
+    max_context: Positive | None = None
+    """Tokens of the longest conversation; None is the model's own."""
+    enforce_eager: bool = False
+    """No CUDA graphs: a quicker start and slower generation. On a CPU it is always so."""
+    start_timeout: float = Field(default=900.0, gt=0)
+    """Seconds until a server must be up."""
+    call_timeout: float = Field(default=300.0, gt=0)
+    """Seconds for a call that does not generate, an update of the weights for instance."""
+    extra_arguments: tuple[str, ...] = ()
+    """Appended to the server's command line."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_from_toml(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data  # pyright: ignore
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}  # pyright: ignore
+
+    @model_validator(mode="after")
+    def _enough_devices(self) -> VllmConfig:
+        needed = self.replicas * self.tensor_parallel
+        if self.devices and len(self.devices) != needed:
+            raise ValueError(
+                f"devices names {len(self.devices)} GPUs; {self.replicas} replicas of tensor_parallel = "
+                f"{self.tensor_parallel} need {needed}"
+            )
+        if self.urls and self.replicas not in (1, len(self.urls)):
+            raise ValueError(f"replicas = {self.replicas}, but there are {len(self.urls)} urls")
+        return self
+
+
 class PolicyConfig(Section):
     """The engine that generates."""
 
-    engine: Literal["transformers"] = "transformers"
+    engine: Literal["auto", "transformers", "vllm"] = "auto"
+    """auto is vllm where it is installed and there is a GPU, else transformers."""
     threads: Positive = 1
     precision: Precision = "float32"
     device: str = "auto"
     max_batch: Positive = 512
     max_restarts: int = Field(default=3, ge=0)
+    heartbeat_timeout: float = Field(default=120.0, gt=0)
+    """Seconds without an answer after which a policy counts as hung and is started again."""
+    vllm: VllmConfig = VllmConfig()
 
 
 class LearnerConfig(Section):

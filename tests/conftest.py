@@ -1,7 +1,7 @@
 """Which tests run: each says by its marks what it needs; what is missing skips it, or fails it where it is required.
 
 AGENT_RL_TESTS=quick (default) | all | full     how much is run (`pytest --all` is `all`)
-AGENT_RL_REQUIRE=docker,local,data              needs whose absence fails a test instead of skipping it
+AGENT_RL_REQUIRE=docker,local,data,vllm         needs whose absence fails a test instead of skipping it
 AGENT_RL_DATA=FOLDER                            where the data sets are
 """
 
@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
-from agent_rl.config import SandboxConfig
+from agent_rl.config import SandboxConfig, VllmConfig
 from agent_rl.errors import AgentRLError
+from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE, vllm_interpreter
+
+pytest_plugins = ("tests.vllm_server",)
 
 _SIZES = ("quick", "all", "full")
 _DATA_FILES = ("HumanEval.jsonl.gz", "gsm8k-train.jsonl.gz", "gsm8k-test.jsonl.gz")
@@ -47,6 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _skip(item, "slow: with --all, or in `make test`")
         elif not named and item.get_closest_marker("docker") and size < 1:
             _skip(item, "needs Docker: with --all, or in `make test`")
+        elif not named and item.get_closest_marker("vllm") and size < 1:
+            _skip(item, "needs vLLM: with --all, or in `make test`")
 
 
 def _skip(item: pytest.Item, reason: str) -> None:
@@ -138,8 +143,16 @@ def _no_data() -> str | None:
     return f"{folder} holds no {', '.join(absent)}" if absent else None
 
 
+@cache
+def _no_vllm() -> str | None:
+    if vllm_interpreter(VllmConfig()) is None:
+        return f"vLLM is not installed here, and {INTERPRETER_VARIABLE} names no interpreter that has it"
+    return None
+
+
 _NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "docker": ("docker", _no_docker),
     "local": ("local_sandbox", _no_local),
     "data": ("data", _no_data),
+    "vllm": ("vllm", _no_vllm),
 }

@@ -44,7 +44,7 @@ async def run_plan(config: RunConfig, plan: EvaluationPlan, say: Callable[[str],
     Raises ConfigError for the user's mistakes, InfrastructureError where the machinery failed.
     """
     async with AsyncExitStack() as stack:
-        agents = await _agents(config, plan, stack)
+        agents = await _agents(config, plan, stack, say)
         provider = await choose_provider(config.sandbox, say)
         environments = make_environments(config.environments, make_verifier(config.sandbox, provider, plan.seed))
         await stack.enter_async_context(provider)
@@ -79,18 +79,20 @@ async def _measure(
         )
 
 
-async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack) -> Agents:
+async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack, say: Callable[[str], None]) -> Agents:
     """The agents that `plan.policy` names; a model's process is started, and ends with `stack`."""
     if not isinstance(plan.policy, ModelSource):
         maker = _FIXED[plan.policy]
         return Agents(maker, maker, None)
-    from agent_rl.loop.roles import start_policy
+    from agent_rl.loop.roles import make_policy
     from agent_rl.runtime.local import LocalRuntime
 
     folder, version = plan.policy.folder, plan.policy.version
     tokenizer = ChatTokenizer.load(folder, config.model.chat_template)
     runtime = await stack.enter_async_context(LocalRuntime())
-    _, policy = await start_policy(runtime, config)(str(folder), version)
+    policy = make_policy(runtime, config, str(folder), version, say)
+    stack.push_async_callback(policy.close)
+    await policy.open()
     settings = RolloutSettings(
         sampling=SamplingParams(temperature=plan.temperature, max_tokens=plan.max_tokens),
         seed=plan.seed,

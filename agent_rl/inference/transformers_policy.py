@@ -46,7 +46,8 @@ class TransformersPolicy(Policy):
     """Serves a decoder-only model of transformers', batching continuously.
 
     `deterministic`: one `generate` or `generate_batch` at a time, so that the batches that are computed depend only on
-    the order of calls; two engines that get the same calls answer bit for bit the same.
+    the order of calls; two engines that get the same calls answer bit for bit the same. `renew_after`: see
+    `EngineLimits`, which `limits` gives whole.
     """
 
     def __init__(
@@ -58,12 +59,15 @@ class TransformersPolicy(Policy):
         device: str = "auto",
         max_batch: int = 512,
         deterministic: bool = False,
+        renew_after: int | None = None,
         limits: EngineLimits | None = None,
         forward: ForwardKind = "auto",
     ) -> None:
         """Raises ConfigError where the model cannot be loaded or served."""
         self._forward: Forward = load_forward(model_path, precision=precision, device=device, kind=forward)
-        self._engine = Engine(self._forward, limits or EngineLimits(max_batch=max_batch), version)
+        self._engine = Engine(
+            self._forward, limits or EngineLimits(max_batch=max_batch, renew_after=renew_after), version
+        )
         self._deterministic = deterministic
         self._threads = torch.get_num_threads()
         self._receiver = SharedMemoryReceiver()

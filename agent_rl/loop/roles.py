@@ -1,39 +1,119 @@
-"""Which class runs in which process: the policy and the learner, started by the runtime with their share of cores."""
+"""Which class runs in which process: the policy's replicas and the learner, started by the runtime with their cores."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 from agent_rl.config import RunConfig
 from agent_rl.contracts import Learner, Policy
-from agent_rl.errors import LearnerError, PolicyError
-from agent_rl.loop.supervised import Process, StartLearner, StartPolicy
+from agent_rl.errors import ConfigError, LearnerError, PolicyError
+from agent_rl.inference.vllm.server import vllm_interpreter
+from agent_rl.loop.replicas import ReplicatedPolicy
+from agent_rl.loop.supervised import Process, StartLearner, StartPolicy, SupervisedPolicy
 from agent_rl.runtime.clients import LearnerClient, PolicyClient
+from agent_rl.runtime.devices import visible_gpus
 from agent_rl.runtime.local import LocalRuntime
 
-_POLICIES = {"transformers": "agent_rl.inference.transformers_policy:TransformersPolicy"}
+Engine = Literal["transformers", "vllm"]
+_POLICIES: dict[Engine, str] = {
+    "transformers": "agent_rl.inference.transformers_policy:TransformersPolicy",
+    "vllm": "agent_rl.inference.vllm.policy:VllmPolicy",
+}
 _LEARNER = "agent_rl.learner.torch_learner:TorchLearner"
 
 
-def start_policy(runtime: LocalRuntime, config: RunConfig) -> StartPolicy:
-    """A function that starts the policy's process with the weights of a model folder."""
+def chosen_engine(config: RunConfig) -> Engine:
+    """The engine that `config` asks for; `auto` is vLLM where it is installed with a GPU. Raises ConfigError."""
+    engine = config.policy.engine
+    if engine == "auto":
+        reachable = bool(config.policy.vllm.urls) or vllm_interpreter(config.policy.vllm) is not None
+        on_gpu = visible_gpus() > 0 and not config.policy.device.startswith("cpu")
+        return "vllm" if reachable and on_gpu and not config.deterministic else "transformers"
+    if engine == "vllm" and config.deterministic:
+        raise ConfigError(
+            "deterministic = true needs fixed batch shapes, which vLLM does not give: set transformers",
+            key="policy.engine",
+            value=engine,
+        )
+    return engine
+
+
+def make_policy(
+    runtime: LocalRuntime, config: RunConfig, model: str, version: int, say: Callable[[str], None]
+) -> ReplicatedPolicy:
+    """The policy of `config`, to be opened, with the weights in the folder `model`, which are those of `version`."""
+    engine = chosen_engine(config)
+    vllm = config.policy.vllm
+    count = 1 if engine != "vllm" else len(vllm.urls) or vllm.replicas
+    if engine == "vllm":
+        say(f"policy: vLLM, {count} {'server' if count == 1 else 'servers'}")
+    return ReplicatedPolicy(
+        [
+            SupervisedPolicy(
+                start_policy(runtime, config, replica),
+                model,
+                version,
+                max_restarts=config.policy.max_restarts,
+                heartbeat_timeout=config.policy.heartbeat_timeout,
+                say=say,
+            )
+            for replica in range(count)
+        ]
+    )
+
+
+def start_policy(runtime: LocalRuntime, config: RunConfig, replica: int = 0) -> StartPolicy:
+    """A function that starts the process of one replica of the policy with the weights of a model folder."""
+    engine = chosen_engine(config)
+    name = "policy" if replica == 0 else f"policy {replica}"
+    own = _vllm_arguments(runtime, config, replica) if engine == "vllm" else _transformers_arguments(config)
+    timeout = config.policy.vllm.start_timeout + 60.0 if engine == "vllm" else 300.0
 
     async def start(model: str, version: int) -> tuple[Process, Policy]:
+        arguments = {
+            "model_path": model,
+            "version": version,
+            "precision": config.policy.precision,
+            "max_batch": config.policy.max_batch,
+            "renew_after": config.loop.max_staleness,
+            **own,
+        }
         role = await runtime.start(
-            "policy",
-            _POLICIES[config.policy.engine],
-            {
-                "model_path": model,
-                "version": version,
-                "precision": config.policy.precision,
-                "device": config.policy.device,
-                "max_batch": config.policy.max_batch,
-                "deterministic": config.deterministic,
-            },
-            threads=config.policy.threads,
-            error=PolicyError,
+            name, _POLICIES[engine], arguments, threads=config.policy.threads, error=PolicyError, timeout=timeout
         )
-        return role, PolicyClient(role)
+        policy = PolicyClient(role)
+        try:
+            await policy.status()  # a server is probed, and serves `version`, from the first call on
+        except BaseException:
+            await role.stop()
+            raise
+        return role, policy
 
     return start
+
+
+def _transformers_arguments(config: RunConfig) -> dict[str, Any]:
+    return {"device": config.policy.device, "deterministic": config.deterministic}
+
+
+def _vllm_arguments(runtime: LocalRuntime, config: RunConfig, replica: int) -> dict[str, Any]:
+    vllm = config.policy.vllm
+    share = slice(replica * vllm.tensor_parallel, (replica + 1) * vllm.tensor_parallel)
+    return {
+        "config": vllm,
+        "url": vllm.urls[replica] if vllm.urls else None,
+        "devices": vllm.devices[share] or _device_of(config),
+        "on_cpu": config.policy.device.startswith("cpu") or (not vllm.urls and visible_gpus() == 0),
+        "threads": config.policy.threads,
+        "log": str(runtime.logs / f"vllm-{replica}.log"),
+    }
+
+
+def _device_of(config: RunConfig) -> tuple[int, ...]:
+    """The GPU that `policy.device` names (cuda:1), if it names one."""
+    _, _, index = config.policy.device.partition(":")
+    return (int(index),) if index.isdigit() else ()
 
 
 def start_learner(runtime: LocalRuntime, config: RunConfig, model: str) -> StartLearner:

@@ -22,10 +22,11 @@ from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
 from agent_rl.loop.live import Display
 from agent_rl.loop.lockstep import LockstepPolicy
-from agent_rl.loop.roles import start_learner, start_policy
+from agent_rl.loop.replicas import ReplicatedPolicy
+from agent_rl.loop.roles import make_policy, start_learner
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask, TaskSampler
-from agent_rl.loop.supervised import SupervisedLearner, SupervisedPolicy
+from agent_rl.loop.supervised import SupervisedLearner
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.objectives import make_objective
 from agent_rl.rollouts.chat import ChatTokenizer
@@ -51,7 +52,7 @@ class Run:
     provider: SandboxProvider
     verifier: CaseVerifier
     agents: PolicyAgents
-    policy: SupervisedPolicy
+    policy: ReplicatedPolicy
     learner: SupervisedLearner
     lockstep: LockstepPolicy | None
     epoch: float = field(default_factory=time.monotonic)
@@ -131,7 +132,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         model = await _starting_model(config, display)
         tokenizer = ChatTokenizer.load(str(model), config.model.chat_template)
         runtime = await stack.enter_async_context(LocalRuntime(run_dir))
-        policy, learner = await _opened_roles(runtime, config, model, start, display)
+        policy, learner = await _opened_roles(stack, runtime, config, model, start, display)
         lockstep = LockstepPolicy(policy) if config.deterministic else None
         capacity = _restored(start, sampler, config)
         objective = make_objective(config.objective)
@@ -181,19 +182,14 @@ def _prepared(directory: RunDirectory, config: RunConfig, *, resume: bool, displ
 
 
 async def _opened_roles(
-    runtime: LocalRuntime, config: RunConfig, model: Path, start: _Start, display: Display
-) -> tuple[SupervisedPolicy, SupervisedLearner]:
+    stack: AsyncExitStack, runtime: LocalRuntime, config: RunConfig, model: Path, start: _Start, display: Display
+) -> tuple[ReplicatedPolicy, SupervisedLearner]:
     """The policy and the learner, in processes of their own, both at the version where the run begins."""
-    policy = SupervisedPolicy(
-        start_policy(runtime, config),
-        str(start.checkpoint or model),
-        start.steps,
-        max_restarts=config.policy.max_restarts,
-        say=display.say,
-    )
+    policy = make_policy(runtime, config, str(start.checkpoint or model), start.steps, display.say)
     learner = SupervisedLearner(
         start_learner(runtime, config, str(model)), max_restarts=config.learner.max_restarts, say=display.say
     )
+    stack.push_async_callback(policy.close)
     await policy.open()
     await learner.open(start.checkpoint, start.steps)
     return policy, learner

@@ -29,6 +29,8 @@ class Process(Protocol):
     @property
     def alive(self) -> bool: ...
 
+    def kill(self) -> None: ...
+
     async def stop(self) -> None: ...
 
 
@@ -38,9 +40,21 @@ StartLearner = Callable[[], Awaitable[tuple[Process, Learner]]]
 
 
 class SupervisedPolicy(Policy):
-    """A policy whose process is replaced when it dies. Since draws are keyed, a repeated request samples the same."""
+    """A policy whose process is replaced when it dies or hangs. Draws are keyed: a repeated request samples the same.
 
-    def __init__(self, start: StartPolicy, model: str, version: int, *, max_restarts: int, say: Say) -> None:
+    `heartbeat_timeout`: seconds within which it must say how it is; one that does not is killed.
+    """
+
+    def __init__(
+        self,
+        start: StartPolicy,
+        model: str,
+        version: int,
+        *,
+        max_restarts: int,
+        say: Say,
+        heartbeat_timeout: float = 120.0,
+    ) -> None:
         self._start = start
         self._model = (model, version)
         self._manifest: WeightManifest | None = None
@@ -50,11 +64,30 @@ class SupervisedPolicy(Policy):
         self._generation = 0
         self._process: Process | None = None
         self._policy: Policy | None = None
+        self._heartbeat_timeout = heartbeat_timeout
+        self._heart: asyncio.Task[None] | None = None
         self.restarts = 0
 
     async def open(self) -> None:
         """The policy serves."""
         self._process, self._policy = await self._start(*self._model)
+        self._heart = asyncio.create_task(self._watch_heart(), name="the policy's heartbeat")
+
+    async def _watch_heart(self) -> None:
+        """A process that lives but does not answer is killed, so that it is replaced like one that died."""
+        while True:
+            await asyncio.sleep(self._heartbeat_timeout / 4)
+            policy, process = self._policy, self._process
+            if self._lock.locked() or policy is None or process is None or not process.alive:
+                continue
+            try:
+                async with asyncio.timeout(self._heartbeat_timeout):
+                    await policy.status()
+            except TimeoutError:
+                self._say(f"the policy has not answered for {self._heartbeat_timeout:g} s: it is killed")
+                process.kill()
+            except PolicyError:
+                continue  # it has died: the next call starts it again
 
     def base(self, model: str, version: int) -> None:
         """From now on a restart begins with the weights in `model`, which are those of `version`."""
@@ -62,6 +95,9 @@ class SupervisedPolicy(Policy):
 
     async def close(self) -> None:
         """The process is gone."""
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
         if self._process is not None:
             await self._process.stop()
 

@@ -228,6 +228,12 @@ class LocalRuntime:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._roles: list[Role] = []
 
+    @property
+    def logs(self) -> Path:
+        """Where the roles' logs are."""
+        assert self._run_dir is not None, "use `async with LocalRuntime() as runtime`"
+        return self._run_dir / "logs"
+
     async def __aenter__(self) -> LocalRuntime:
         blobs.reap()
         if self._run_dir is None:

@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import PreTrainedModel
 
-from agent_rl.contracts import GenerateRequest, Generation, SamplingParams
+from agent_rl.contracts import GenerateRequest, Generation, Policy, SamplingParams
 from agent_rl.inference.transformers_policy import TransformersPolicy
 from agent_rl.runtime.weights import SharedMemorySender
-from tests.inference.tiny import VOCABULARY, saved, tiny_model
+from tests.inference.tiny import VOCABULARY, saved, says
+from tests.vllm_server import SHAPE, ServedModel
 
 UPDATES = 20
 
 
-def says(token: int) -> PreTrainedModel:
-    """A model whose likeliest next token is `token`, by 40 nats, after anything.
-
-    All embeddings are equal and the layers add nothing, so that the last hidden state is the same in every context.
-    """
-    model = tiny_model(tie_word_embeddings=False, max_position_embeddings=2048)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.fill_(0.0 if "proj" in name or "lm_head" in name else 1.0)
-        model.get_output_embeddings().weight[token] = 40 / 32  # pyright: ignore  # width 32, hidden state all ones
-    return model
+@pytest.fixture(params=["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
+async def policy(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Policy]:
+    """Each engine, serving a model that says token 0."""
+    folder = saved(tmp_path / "model", says(0, **SHAPE))
+    if request.param == "transformers":
+        policy = TransformersPolicy(folder)
+    else:
+        served: ServedModel = request.getfixturevalue("served")
+        policy = served.policy(model=folder)
+    yield policy
+    await policy.close()
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 async def test_the_recorded_version_of_every_token_is_the_one_that_sampled_it(
-    tmp_path: Path, temperature: float
+    policy: Policy, temperature: float
 ) -> None:
-    policy = TransformersPolicy(saved(tmp_path / "model", says(0)))
     sender = SharedMemorySender()
 
     def ask(key: int, prompt_length: int, max_tokens: int) -> GenerateRequest:
@@ -47,9 +46,9 @@ async def test_the_recorded_version_of_every_token_is_the_one_that_sampled_it(
     def check(generation: Generation) -> None:
         assert generation.token_ids == generation.versions  # version v says token v, and nothing else
 
-    weights = [dict(says(version).named_parameters()) for version in range(UPDATES + 1)]
+    weights = [dict(says(version, **SHAPE).named_parameters()) for version in range(UPDATES + 1)]
     running = [asyncio.create_task(policy.generate(ask(key, 20 if key % 2 else 5 + key, 800))) for key in range(64)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         for version in range(1, UPDATES + 1):
             seen = (await policy.status()).sampled_tokens
             while (await policy.status()).sampled_tokens < seen + 64:
@@ -65,6 +64,6 @@ async def test_the_recorded_version_of_every_token_is_the_one_that_sampled_it(
     for generation in generations:
         check(generation)
     for generation in generations[:64]:
+        assert len(generation.token_ids) == 800
         assert len(set(generation.versions)) > UPDATES // 2, "many updates fell into each of the long completions"
-    await policy.close()
     sender.close()

@@ -48,3 +48,20 @@ def plain_logprobs(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
     """log p(. | ids[: t + 1]) for each t, [T, vocabulary], by one forward pass without cache."""
     with torch.inference_mode():
         return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float().log_softmax(-1)
+
+
+def says(token: int, architecture: Architecture = "llama", **changes: object) -> PreTrainedModel:
+    """A model whose likeliest next token is `token`, by 40 nats, after anything.
+
+    The layers add nothing and all embeddings point the same way, that of `token` with twice the length: after the
+    norm, which takes the length away, the last hidden state is the same in every context. The output layer is the
+    embedding, so that the logits are 40 for every other token and 80 for `token`.
+    """
+    model = tiny_model(architecture, **changes)
+    width = model.config.hidden_size
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.fill_(0.0 if "proj" in name else 1.0)
+        model.get_input_embeddings().weight[token] = 2.0  # pyright: ignore
+        model.get_parameter("model.norm.weight").fill_(40 / width)
+    return model

@@ -17,6 +17,9 @@ class FakeProcess:
     alive: bool = True
     stopped: int = 0
 
+    def kill(self) -> None:
+        self.alive = False
+
     async def stop(self) -> None:
         self.stopped += 1
 

@@ -1,0 +1,164 @@
+"""The routes of one vLLM server, and whether it has all that a trainer needs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import aiohttp
+
+from agent_rl.contracts.policy import WeightManifest
+from agent_rl.errors import PolicyError
+
+NEEDED = {
+    "/inference/v1/generate": "tokens in, tokens out: start it with --enable-scale-out",
+    "/pause": "pausing: start it with VLLM_SERVER_DEV_MODE=1",
+    "/resume": "pausing: start it with VLLM_SERVER_DEV_MODE=1",
+    "/abort_requests": "deadlines: start it with VLLM_SERVER_DEV_MODE=1",
+    "/start_weight_update": "weight transfer: start it with VLLM_SERVER_DEV_MODE=1",
+    "/update_weights": "weight transfer: start it with VLLM_SERVER_DEV_MODE=1",
+    "/finish_weight_update": "weight transfer: start it with VLLM_SERVER_DEV_MODE=1",
+    "/update_weight_version": "versions: start it with VLLM_SERVER_DEV_MODE=1",
+    "/weight_info": "versions: start it with VLLM_SERVER_DEV_MODE=1",
+    "/sleep": "sleeping: start it with VLLM_SERVER_DEV_MODE=1",
+    "/wake_up": "sleeping: start it with VLLM_SERVER_DEV_MODE=1",
+}
+"""Route -> what it is for and how it is switched on, as of vLLM 0.32."""
+
+
+class ServerLost(Exception):
+    """The server cannot be reached, or says that its engine is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server says of itself."""
+
+    version: str
+    routes: frozenset[str]
+
+    def missing(self) -> list[str]:
+        """The needed routes that it has not, each with what to do about it."""
+        return [f"{route} ({why})" for route, why in NEEDED.items() if route not in self.routes]
+
+
+class VllmClient:
+    """Calls of one server, at `address`: http://host:port, or the path of a Unix socket."""
+
+    def __init__(self, address: str, *, timeout: float = 120.0) -> None:
+        """`timeout` in seconds bounds all calls but those that generate."""
+        self.address = address
+        unix = not address.startswith(("http://", "https://"))
+        self._base = "http://vllm" if unix else address.rstrip("/")
+        connector = aiohttp.UnixConnector(address, limit=0) if unix else aiohttp.TCPConnector(limit=0)
+        self._http = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+        self._timeout = timeout
+
+    async def close(self) -> None:
+        """The connections are closed. Idempotent."""
+        await self._http.close()
+
+    async def probe(self) -> ServerInfo:
+        """Version and routes. Raises PolicyError that names what the server lacks."""
+        version = (await self._get("/version")).get("version", "unknown")
+        routes = frozenset((await self._get("/openapi.json")).get("paths", {}))
+        info = ServerInfo(str(version), routes)
+        if missing := info.missing():
+            raise PolicyError(
+                f"the vLLM server at {self.address} (version {info.version}) lacks routes that training needs: "
+                + "; ".join(missing)
+            )
+        return info
+
+    async def generate(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a request of tokens; it takes as long as it takes."""
+        return await self._post("/inference/v1/generate", body, timeout=None)
+
+    async def abort(self, request_id: str) -> None:
+        """The request ends with what it has sampled so far; none of that id is no error."""
+        await self._post("/abort_requests", {"request_ids": [request_id]})
+
+    async def pause(self) -> None:
+        """Running requests stand still between two tokens, with what they have computed."""
+        await self._post("/pause", None, mode="keep", clear_cache="false")
+
+    async def resume(self) -> None:
+        """They go on."""
+        await self._post("/resume", None)
+
+    async def update_weights(self, source: WeightManifest | str, version: int) -> None:
+        """The weights of `source`, a manifest or a model's folder, are in place and called `version`.
+
+        To be called while the server is paused. Raises PolicyError where the server could not take them.
+        """
+        update = {"path": source} if isinstance(source, str) else {"manifest": asdict(source)}
+        await self._post("/start_weight_update", None)
+        await self._post("/update_weights", {"update_info": update})
+        await self._post("/finish_weight_update", {"weight_version": str(version)})
+
+    async def set_version(self, version: int) -> None:
+        """The weights in place are called `version`."""
+        await self._post("/update_weight_version", {"new_version": str(version)})
+
+    async def version(self) -> int | None:
+        """The version of the weights in place; None where it has been given none."""
+        said = str((await self._get("/weight_info")).get("weight_version"))
+        return int(said) if said.isdigit() else None
+
+    async def sleep(self, level: int) -> None:
+        """Requests stand still; at level 1 the weights move to the host and the cache is dropped."""
+        await self._post("/sleep", None, level=str(level), mode="keep")
+
+    async def wake(self) -> None:
+        """All is back, and requests go on."""
+        await self._post("/wake_up", None)
+
+    async def sampled_tokens(self) -> int:
+        """Tokens sampled since the server started, those of running requests included."""
+        text = await self._request("GET", "/metrics", None, {}, self._timeout)
+        return sum(int(float(n)) for n in re.findall(r"^vllm:generation_tokens_total\{[^}]*\} (\S+)", text, re.M))
+
+    async def healthy(self, timeout: float = 10.0) -> bool:
+        """Whether the server answers and its engine lives."""
+        try:
+            await self._request("GET", "/health", None, {}, timeout)
+        except (ServerLost, PolicyError):
+            return False
+        return True
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        return _json(await self._request("GET", path, None, {}, self._timeout))
+
+    async def _post(
+        self, path: str, body: Mapping[str, Any] | None, *, timeout: float | None = -1.0, **query: str
+    ) -> dict[str, Any]:
+        seconds = self._timeout if timeout == -1.0 else timeout
+        return _json(await self._request("POST", path, body, query, seconds))
+
+    async def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str], timeout: float | None
+    ) -> str:
+        """The text of the answer. Raises ServerLost for a broken connection, PolicyError for a refusal."""
+        try:
+            async with asyncio.timeout(timeout):
+                async with self._http.request(method, self._base + path, json=body, params=query) as answer:
+                    text = await answer.text()
+        except TimeoutError:
+            raise PolicyError(f"vLLM did not answer {path} within {timeout:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ServerLost(f"{path}: {type(error).__name__}: {error}") from error
+        if answer.status >= 500:
+            raise ServerLost(f"{path}: status {answer.status}: {text[:500]}")
+        if answer.status >= 400:
+            raise PolicyError(f"vLLM refused {path} (status {answer.status}): {text[:1000]}")
+        return text
+
+
+def _json(text: str) -> dict[str, Any]:
+    import json
+
+    value: Any = json.loads(text) if text else {}
+    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]

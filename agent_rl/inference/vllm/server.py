@@ -1,0 +1,187 @@
+"""A vLLM server as a child process: its command line, its start, its log, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from agent_rl.config import Precision, VllmConfig
+from agent_rl.errors import ConfigError, PolicyError
+from agent_rl.inference.vllm import guard
+from agent_rl.inference.vllm.plugin import BACKEND
+
+INTERPRETER_VARIABLE = "AGENT_RL_VLLM_PYTHON"
+"""Names the interpreter that has vLLM, where it is not this one and the configuration names none."""
+
+
+def vllm_interpreter(config: VllmConfig) -> str | None:
+    """The interpreter that runs vLLM: the configured one, the environment's, or this one if it has vLLM; else None."""
+    chosen = config.python or os.environ.get(INTERPRETER_VARIABLE)
+    if chosen:
+        return chosen
+    return sys.executable if find_spec("vllm") is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """What a server is started with. `devices`: the GPUs that it sees, none on a CPU."""
+
+    model: str
+    config: VllmConfig
+    precision: Precision
+    threads: int
+    max_batch: int
+    on_cpu: bool
+    devices: tuple[int, ...] = ()
+
+    def command(self, interpreter: str, socket_path: str) -> list[str]:
+        """The server's command line; it listens on a Unix socket, which no sandbox and no other machine can reach."""
+        words = [interpreter, "-m", "vllm.entrypoints.openai.api_server", "--uds", socket_path]
+        words += ["--model", self.model, "--served-model-name", "policy", "--skip-tokenizer-init"]
+        words += ["--dtype", self.precision, "--max-num-seqs", str(self.max_batch), "--enable-scale-out"]
+        # The log-probabilities are those of the distribution that was sampled from.
+        words += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1", "--generation-config", "vllm"]
+        words += ["--weight-transfer-config", json.dumps({"backend": BACKEND})]
+        words += ["--tensor-parallel-size", str(self.config.tensor_parallel), "--disable-uvicorn-access-log"]
+        if self.config.max_context is not None:
+            words += ["--max-model-len", str(self.config.max_context)]
+        if self.on_cpu or self.config.enforce_eager:
+            words.append("--enforce-eager")
+        if not self.on_cpu:
+            words += ["--enable-sleep-mode", "--gpu-memory-utilization", str(self.config.gpu_memory_utilization)]
+        return [*words, *self.config.extra_arguments]
+
+    def environment(self, interpreter: str) -> dict[str, str]:
+        """This process's environment with what vLLM reads from it."""
+        environment = dict(os.environ)
+        if interpreter != sys.executable:
+            environment.pop("PYTHONPATH", None)  # another interpreter has packages of its own
+        environment["VLLM_SERVER_DEV_MODE"] = "1"  # without it the routes for pausing and weights are missing
+        environment["VLLM_NO_USAGE_STATS"] = "1"
+        environment["OMP_NUM_THREADS"] = str(self.threads)
+        if self.on_cpu:
+            environment["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.cpu_kv_cache_gib)
+            environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else it takes cores that the learner counts on
+        elif self.devices:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.devices))
+        return environment
+
+
+class VllmServer:
+    """A running server and what it started. All of it ends with `close`, or with this process, however that ends."""
+
+    def __init__(self, plan: ServerPlan, log: Path | None = None) -> None:
+        """The server answers; it writes to `log`, by default one of its own that is gone at its end.
+
+        Raises ConfigError where there is no vLLM, PolicyError with why it did not come up.
+        """
+        interpreter = vllm_interpreter(plan.config)
+        if interpreter is None:
+            raise ConfigError(
+                f"vLLM is not installed here: install it, or name the interpreter that has it with policy.vllm.python "
+                f"or {INTERPRETER_VARIABLE}",
+                key="policy.engine",
+                value="vllm",
+            )
+        self._folder = Path(tempfile.mkdtemp(prefix="agent-rl-vllm-"))
+        self.socket = str(self._folder / "socket")
+        self._log = log or self._folder / "log"
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
+        self._closing = False
+        try:
+            command = [str(self._folder), *plan.command(interpreter, self.socket)]
+            self._guard = _guarded(command, plan.environment(interpreter), self._log)
+            self._wait(plan.config.start_timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Of the guard, which leads the process group of the server and all that it starts."""
+        return self._guard.pid
+
+    def _wait(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not _answers(self.socket):
+            if self._guard.poll() is not None:
+                raise PolicyError(f"vLLM's server did not come up{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise PolicyError(
+                    f"vLLM's server was not ready within policy.vllm.start_timeout = {timeout:g} s{self.log_tail()}"
+                )
+            time.sleep(0.2)
+
+    def on_death(self, call: Callable[[str], None]) -> None:
+        """`call(message)` is called, in a thread, when the server ends without having been closed."""
+
+        def watch() -> None:
+            code = self._guard.wait()
+            if not self._closing:
+                call(f"vLLM's server ended (exit code {code}){self.log_tail()}")
+
+        threading.Thread(target=watch, name="vLLM's end", daemon=True).start()
+
+    def log_tail(self, lines: int = 25) -> str:
+        """The last lines of the server's log, introduced; empty where there are none."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(max(self._log_start, self._log.stat().st_size - 65536))
+                tail = file.read().decode("utf-8", "replace").rstrip().splitlines()[-lines:]
+        except OSError:
+            return ""
+        return "\n".join([f"; the last lines of {self._log}:", *("  " + line for line in tail)]) if tail else ""
+
+    def close(self) -> None:
+        """The server and everything that it started are gone. Idempotent."""
+        self._closing = True
+        running = getattr(self, "_guard", None)
+        if running is not None:
+            assert running.stdin is not None
+            with suppress(OSError):
+                running.stdin.close()
+            try:
+                running.wait(guard.GRACE + 5.0)
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(running.pid, signal.SIGKILL)
+                running.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _guarded(command: Sequence[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """The guard of `command` (its folder first), running; what both print goes to `log`."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-I", guard.__file__, *command],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _answers(path: str) -> bool:
+    """Whether the server on the Unix socket `path` says that it is well."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(2.0)
+            connection.connect(path)
+            connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+    except OSError:
+        return False
