@@ -27,6 +27,8 @@ class _Counts:
     passed: int
     greedy: bool | None
     excluded: int
+    error: str
+    """Why one was left out; empty where none was."""
 
 
 async def evaluate(
@@ -64,6 +66,12 @@ async def evaluate(
         return _count(sampled, greedily)
 
     counts = await _of_each(tasks, one, concurrency, on_task)
+    if not any(c.survived for c in counts):
+        errors = [c.error for c in counts if c.error]
+        raise PolicyError(
+            "no rollout of the evaluation survived: every one was left out for infrastructure reasons"
+            + (f"; the last: {errors[-1]}" if errors else "")
+        )
     return EvalRow(
         policy_version=policy_version,
         split=split,
@@ -116,6 +124,7 @@ def _count(sampled: Group, greedily: Group | None) -> _Counts:
         passed=sum(_passed(t) for t in survivors),
         greedy=_passed(greedy[0]) if greedy else None,
         excluded=asked - len(survivors) - len(greedy),
+        error=sampled.left_out[-1].error if sampled.left_out else "",
     )
 
 
@@ -140,7 +149,7 @@ def _check_versions(group: Group, expected: int | None) -> None:
 
 def _mean(values: Sequence[float]) -> Estimate:
     if not values:
-        raise PolicyError("no rollout of the evaluation survived: every one was left out for infrastructure reasons")
+        raise PolicyError("too few rollouts of the evaluation survived to estimate anything from")
     return bootstrap_mean(values)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -140,7 +141,9 @@ class SupervisedPolicy(Policy):
         return await self._call(lambda policy: policy.score(ids))
 
     async def end_session(self, session: str) -> None:
-        await self._call(lambda policy: policy.end_session(session))
+        if self._policy is not None:
+            with contextlib.suppress(PolicyError):  # one that has died holds no session: nothing to start it again for
+                await self._policy.end_session(session)
 
     async def prepare_update(self, manifest: WeightManifest) -> None:
         await self._call(lambda policy: policy.prepare_update(manifest))

@@ -60,7 +60,12 @@ class ServerPlan:
             words += ["--max-model-len", str(self.config.max_context)]
         if self.on_cpu or self.config.enforce_eager:
             words.append("--enforce-eager")
-        if not self.on_cpu:
+        if self.on_cpu:
+            # A prompt read in parts draws and throws away a token, and vLLM 0.32 cannot set a seeded generator of a CPU
+            # back then: it dies. So every prompt is read at once.
+            longest = self.config.max_context or _context_of(self.model)
+            words += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(8192, longest))]
+        else:
             words += ["--enable-sleep-mode", "--gpu-memory-utilization", str(self.config.gpu_memory_utilization)]
         return [*words, *self.config.extra_arguments]
 
@@ -160,6 +165,15 @@ class VllmServer:
                     os.killpg(running.pid, signal.SIGKILL)
                 running.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _context_of(model: str, otherwise: int = 32768) -> int:
+    """The tokens that the model in the folder `model` can attend to; `otherwise` where that cannot be read."""
+    try:
+        config = json.loads((Path(model) / "config.json").read_text())
+    except (OSError, ValueError):
+        return otherwise
+    return int((config.get("text_config") or config).get("max_position_embeddings") or otherwise)
 
 
 def _guarded(command: Sequence[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
