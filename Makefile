@@ -4,13 +4,16 @@ VENV ?= .venv
 CONFIG ?= configs/quickstart.toml
 export VENV
 
-.PHONY: help setup sandbox quickstart test full lint clean
+.PHONY: help setup vllm sandbox quickstart test full lint clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 setup:  ## create the virtual environment and install the project
 	@scripts/setup.sh
+
+vllm: setup  ## install vLLM in an environment of its own, beside the project's (0.9 GB on a CPU)
+	@scripts/vllm.sh
 
 sandbox: setup  ## prepare the sandbox: the Docker image where a daemon answers, else the local one is checked
 	@scripts/sandbox.sh
@@ -31,5 +34,5 @@ lint: setup  ## ruff and pyright
 	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
 clean:  ## remove the virtual environment, caches and build output; runs/ is kept
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm dist build .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

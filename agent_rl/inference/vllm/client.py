@@ -53,7 +53,9 @@ class VllmClient:
         self.address = address
         unix = not address.startswith(("http://", "https://"))
         self._base = "http://vllm" if unix else address.rstrip("/")
-        connector = aiohttp.UnixConnector(address, limit=0) if unix else aiohttp.TCPConnector(limit=0)
+        # Less than the server's own 5 s: a connection that it is just closing must not be used again.
+        idle = {"limit": 0, "keepalive_timeout": 2.0}
+        connector = aiohttp.UnixConnector(address, **idle) if unix else aiohttp.TCPConnector(**idle)
         self._http = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
         self._timeout = timeout
 

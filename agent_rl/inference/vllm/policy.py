@@ -94,7 +94,7 @@ class VllmPolicy(Policy):
         if request.deadline is not None:
             reaper = asyncio.create_task(self._abort_at(client, name, request.deadline))
         try:
-            answer = await self._call(lambda: client.generate(body))
+            answer = await self._call(lambda: client.generate(body), again=True)
         finally:
             self._finish()
             if reaper is not None:
@@ -115,7 +115,8 @@ class VllmPolicy(Policy):
             return []
         client = await self._ready()
         sampling = {"max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0, "detokenize": False}
-        answer = await self._call(lambda: client.generate({"token_ids": list(ids), "sampling_params": sampling}))
+        body = {"token_ids": list(ids), "sampling_params": sampling}
+        answer = await self._call(lambda: client.generate(body), again=True)
         rows = answer["prompt_logprobs"][1:]
         return [float(row[str(token)]["logprob"]) for token, row in zip(ids[1:], rows, strict=True)]
 
@@ -243,13 +244,19 @@ class VllmPolicy(Policy):
             await client.abort(f"generate-tokens-{name}")
             await asyncio.sleep(0.2)
 
-    async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
-        """What `call` returns. Where the server is lost, this process ends (or PolicyError is raised)."""
+    async def _call(self, call: Callable[[], Awaitable[T]], *, again: bool = False) -> T:
+        """What `call` returns. Where the server is lost this process ends.
+
+        Raises PolicyError where it is well and the call failed all the same; `again`: only after a second try, since
+        what is sampled depends on the request alone.
+        """
         try:
             return await call()
         except ServerLost as error:
-            if self._server is None or self._client is None or not await self._client.healthy():
+            if self._client is None or not await self._client.healthy():
                 self._end(f"vLLM's server is lost: {error}")
+            elif again:
+                return await self._call(call)
             raise PolicyError(f"vLLM failed: {error}") from error
 
     def _end(self, message: str) -> None:

@@ -28,11 +28,18 @@ INTERPRETER_VARIABLE = "AGENT_RL_VLLM_PYTHON"
 
 
 def vllm_interpreter(config: VllmConfig) -> str | None:
-    """The interpreter that runs vLLM: the configured one, the environment's, or this one if it has vLLM; else None."""
+    """The interpreter that runs vLLM, None where there is none.
+
+    It is the configured one, the one that AGENT_RL_VLLM_PYTHON names, this one if it has vLLM, or that of the virtual
+    environment which `make vllm` has made beside this one.
+    """
     chosen = config.python or os.environ.get(INTERPRETER_VARIABLE)
     if chosen:
         return chosen
-    return sys.executable if find_spec("vllm") is not None else None
+    if find_spec("vllm") is not None:
+        return sys.executable
+    beside = Path(f"{sys.prefix}-vllm/bin/python")
+    return str(beside) if beside.is_file() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +103,8 @@ class VllmServer:
         interpreter = vllm_interpreter(plan.config)
         if interpreter is None:
             raise ConfigError(
-                f"vLLM is not installed here: install it, or name the interpreter that has it with policy.vllm.python "
-                f"or {INTERPRETER_VARIABLE}",
+                f"vLLM is not installed here: `make vllm` installs it; or name the interpreter that has it with "
+                f"policy.vllm.python or {INTERPRETER_VARIABLE}",
                 key="policy.engine",
                 value="vllm",
             )
