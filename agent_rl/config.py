@@ -132,6 +132,10 @@ class Loop(Section):
     max_staleness: int = Field(default=1, ge=0)
     straggler_timeout: float = Field(default=30.0, ge=0)
     on_stale: Literal["drop", "mask"] = "drop"
+    placement: Literal["separate", "colocated"] = "separate"
+    """colocated: policy and learner share one device and take turns. While the learner works, the policy sleeps and
+    requests under way stand still (their deadlines go on); then the learner's state lies in the host's memory, for
+    float32 weights and AdamW 12 bytes a parameter. Any max_staleness is allowed."""
     stuck_timeout: float = Field(default=900.0, gt=0)
     """Seconds without progress after which the watchdog names the stage and dumps the stacks."""
     max_failed_share: float = Field(default=0.5, gt=0, le=1)
@@ -146,7 +150,7 @@ class VllmConfig(Section):
     replicas: Positive = 1
     """How many servers the run launches."""
     python: str | None = None
-    """The interpreter that has vLLM and agent-rl; None is AGENT_RL_VLLM_PYTHON, or the one that runs this."""
+    """The interpreter that has vLLM and agent-rl; None is AGENT_RL_VLLM_PYTHON, this one, or what `make vllm` made."""
     devices: tuple[int, ...] = ()
     """The GPUs for the servers, `tensor_parallel` for each replica in turn; none: whatever vLLM sees."""
     tensor_parallel: Positive = 1
@@ -209,6 +213,21 @@ class LearnerConfig(Section):
     max_restarts: int = Field(default=3, ge=0)
 
 
+class AgreementConfig(Section):
+    """How far the learner's log-probabilities may be from the engine's at a run's start, in nats per sampled token.
+
+    Beyond the bounds the run refuses to start: every importance ratio would be wrong by as much. Where both compute in
+    float32 only the order of summation differs (1e-6 is usual, 1e-4 where a GPU's kernels differ). In bfloat16, of 8
+    bits, 0.01 to 0.05 on average is usual, and single tokens of low probability are off by tenths.
+    """
+
+    check: bool = True
+    max_mean: float | None = Field(default=None, gt=0)
+    """None is by precision: 1e-3 where policy and learner are float32, else 0.1."""
+    max_token: float | None = Field(default=None, gt=0)
+    """Of the worst token; None is by precision: 0.05 where policy and learner are float32, else 1.5."""
+
+
 class SandboxConfig(Section):
     """Where programs run: a registered provider, or `auto` (Docker where a daemon answers, else local)."""
 
@@ -268,6 +287,7 @@ class RunConfig(Section):
     loop: Loop = Loop()
     policy: PolicyConfig = PolicyConfig()
     learner: LearnerConfig = LearnerConfig()
+    agreement: AgreementConfig = AgreementConfig()
     sandbox: SandboxConfig = SandboxConfig()
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
@@ -306,6 +326,14 @@ class RunConfig(Section):
         """The seed of the starting model: the warm start's own, else the run's."""
         own = self.model.warm_start.seed if self.model.warm_start is not None else None
         return self.seed if own is None else own
+
+    @property
+    def agreement_bounds(self) -> tuple[float, float]:
+        """How far learner and engine may differ, in nats: on average, and at the worst token."""
+        exact = self.policy.precision == "float32" and self.learner.precision == "float32"
+        mean, token = (1e-3, 0.05) if exact else (0.1, 1.5)
+        given = self.agreement
+        return given.max_mean or mean, given.max_token or token
 
     def to_toml(self) -> str:
         """The whole configuration as TOML, defaults included."""

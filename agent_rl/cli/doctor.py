@@ -18,9 +18,9 @@ def doctor(
 ) -> None:
     """Check everything that a run needs, before it starts.
 
-    The configuration, the installed packages, the environments and their tasks, the model and its chat template, the
-    sandbox (a reference is judged in it), disk, memory and cores. Each check says how to mend what it finds. Exit 1
-    where one fails.
+    The configuration, installed versions, the model's needs of memory and disk, cores, ports and servers, Docker, the
+    sandbox (a reference is judged in it), environments and tasks, the chat template's round trip, and whether learner
+    and policy agree (both are started for it). Each check says how to mend what it finds. Exit 1 where one fails.
     """
     from rich.console import Console
 

@@ -68,7 +68,11 @@ class StepReport:
 
 
 class Learner(ABC):
-    """One object in front of all ranks."""
+    """One object in front of all ranks.
+
+    It begins awake. Asleep, `save` and `publish` do what they do awake, from the host's memory; `step`, `logprobs` and
+    `load` need the device, and raise LearnerError, after which nothing has changed.
+    """
 
     @abstractmethod
     async def step(self, batch: Batch) -> StepReport:
@@ -89,3 +93,11 @@ class Learner(ABC):
     @abstractmethod
     async def load(self, path: str) -> None:
         """The state that `save` wrote, bit for bit."""
+
+    @abstractmethod
+    async def sleep(self) -> None:
+        """Weights, gradients and optimizer state are on the host, the device's memory is free. Idempotent."""
+
+    @abstractmethod
+    async def wake(self) -> None:
+        """The state is back on the device, bit for bit as it was. Idempotent."""

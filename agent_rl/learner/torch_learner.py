@@ -19,6 +19,7 @@ from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_logprobs
 from agent_rl.learner.folder import copy_tokenizer, model_folder, written_atomically
 from agent_rl.learner.micro_batches import MicroBatch, Wanted, micro_batches
+from agent_rl.learner.offload import HostState, training_state
 from agent_rl.learner.policy_loss import StepFigures, policy_loss
 from agent_rl.runtime.weights import SharedMemorySender
 
@@ -60,6 +61,8 @@ class TorchLearner(Learner):
         self._temperature = temperature
         self._micro_batch_tokens = micro_batch_limit(self._model, micro_batch_tokens)
         self._sender = SharedMemorySender(blob_prefix)
+        self._offloaded: HostState | None = None
+        """While asleep: what lies on the host instead of the device."""
         self._version = version
         self._updates = 0
         """Optimizer steps taken: empty batches are none."""
@@ -73,8 +76,9 @@ class TorchLearner(Learner):
         """One optimizer step. A batch without any gradient leaves weights and optimizer as they are (no momentum, no
         decay), but counts as a version. The report's figures are over the tokens with a part in the loss.
 
-        Raises LearnerError where the gradient is not finite; nothing has changed then.
+        Raises LearnerError where the gradient is not finite, and where it sleeps; nothing has changed then.
         """
+        self._check_awake("step")
         started = time.monotonic()
         figures = StepFigures()
         self._optimizer.zero_grad(set_to_none=True)
@@ -129,6 +133,7 @@ class TorchLearner(Learner):
 
     async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
         """log p of every token of every row, trained or not, at the sampling temperature; [group][row][T]."""
+        self._check_awake("logprobs")
         result = [[[0.0] * len(row.token_ids) for row in group.rows] for group in batch.groups]
         with torch.no_grad():
             for micro_batch in self._micro_batches(batch, "all"):
@@ -155,6 +160,7 @@ class TorchLearner(Learner):
 
     async def load(self, path: str) -> None:
         """The state that `save` wrote, bit for bit. Raises ConfigError where `path` holds no such state."""
+        self._check_awake("load")
         folder = Path(path)
         try:
             counters = json.loads((folder / "learner.json").read_text())
@@ -169,6 +175,23 @@ class TorchLearner(Learner):
         _set_random_state(state["random"])
         self._tokenizer_source = folder
         self._version, self._updates = counters["version"], counters["updates"]
+
+    async def sleep(self) -> None:
+        """The state is on the host, and the device's memory is free; on a CPU nothing has to move. Idempotent."""
+        if self._offloaded is None:
+            host, state = HostState(), training_state(self._model, self._optimizer)
+            host.take(tensor for tensor in state if tensor.device.type != "cpu")
+            self._offloaded = host
+
+    async def wake(self) -> None:
+        """The state is on the device again, bit for bit. Idempotent."""
+        if self._offloaded is not None:
+            self._offloaded.give_back()
+            self._offloaded = None
+
+    def _check_awake(self, call: str) -> None:
+        if self._offloaded is not None:
+            raise LearnerError(f"the learner is asleep: wake it before {call!r}")
 
     async def close(self) -> None:
         """Published weights can no longer be taken. Idempotent."""

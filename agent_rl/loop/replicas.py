@@ -24,9 +24,18 @@ class ReplicatedPolicy(Policy):
         self._homes = Homes(len(self._replicas))
 
     @property
+    def count(self) -> int:
+        """How many replicas there are."""
+        return len(self._replicas)
+
+    @property
     def restarts(self) -> int:
         """How often a replica has been started again."""
         return sum(replica.restarts for replica in self._replicas)
+
+    def pids(self) -> list[int]:
+        """The replicas' processes; those of replicas that are not open are left out."""
+        return [pid for replica in self._replicas if (pid := replica.pid) is not None]
 
     async def open(self) -> None:
         """All replicas serve."""

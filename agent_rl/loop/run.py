@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +18,10 @@ from agent_rl.evaluation import append_row, evaluate, read_rows
 from agent_rl.evaluation.agents import Agents, group_runner, held_out_tasks
 from agent_rl.evaluation.session import context_of
 from agent_rl.learner.warm_start import prepare_model
+from agent_rl.loop.agreement import agreement_of
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
+from agent_rl.loop.colocated import device_free
 from agent_rl.loop.live import Display
 from agent_rl.loop.lockstep import LockstepPolicy
 from agent_rl.loop.replicas import ReplicatedPolicy
@@ -127,12 +129,20 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         display.say(f"isolation between runs: {provider.isolation}")
         verifier = make_verifier(config.sandbox, provider, config.seed)
         environments = make_environments(config.environments, TimedVerifier(verifier))
-        sampler = TaskSampler(await _load(environments, "train"), config.seed)
+        sources = await _load(environments, "train")
+        sampler = TaskSampler(sources, config.seed)
         held_out = await _held_out(environments, config) if config.evaluation.enabled else []
         model = await _starting_model(config, display)
         tokenizer = ChatTokenizer.load(str(model), config.model.chat_template)
         runtime = await stack.enter_async_context(LocalRuntime(run_dir))
-        policy, learner = await _opened_roles(stack, runtime, config, model, start, display)
+        policy, learner = await open_roles(
+            stack, runtime, config, model, display.say, checkpoint=start.checkpoint, version=start.steps
+        )
+        if config.agreement.check:
+            tasks = [task for source in sources for task in source.tasks]
+            agreement = await agreement_of(config, policy, learner, tokenizer, tasks, context_of(model))
+            display.say(f"agreement: {agreement.line(config.agreement_bounds)}")
+            agreement.require(config.agreement_bounds, start.steps)
         lockstep = LockstepPolicy(policy) if config.deterministic else None
         capacity = _restored(start, sampler, config)
         objective = make_objective(config.objective)
@@ -181,17 +191,29 @@ def _prepared(directory: RunDirectory, config: RunConfig, *, resume: bool, displ
     return start
 
 
-async def _opened_roles(
-    stack: AsyncExitStack, runtime: LocalRuntime, config: RunConfig, model: Path, start: _Start, display: Display
+async def open_roles(
+    stack: AsyncExitStack,
+    runtime: LocalRuntime,
+    config: RunConfig,
+    model: Path,
+    say: Callable[[str], None],
+    *,
+    checkpoint: Path | None = None,
+    version: int = 0,
 ) -> tuple[ReplicatedPolicy, SupervisedLearner]:
-    """The policy and the learner, in processes of their own, both at the version where the run begins."""
-    policy = make_policy(runtime, config, str(start.checkpoint or model), start.steps, display.say)
+    """The policy and the learner, in processes of their own, both at `version`: that of `checkpoint`, or of `model`."""
+    policy = make_policy(runtime, config, str(checkpoint or model), version, say)
     learner = SupervisedLearner(
-        start_learner(runtime, config, str(model)), max_restarts=config.learner.max_restarts, say=display.say
+        start_learner(runtime, config, str(model)),
+        max_restarts=config.learner.max_restarts,
+        say=say,
+        device_free=lambda: device_free(policy),
     )
     stack.push_async_callback(policy.close)
+    await learner.open(checkpoint, version)
+    if config.loop.placement == "colocated":
+        await learner.sleep()  # before the policy takes the device's memory
     await policy.open()
-    await learner.open(start.checkpoint, start.steps)
     return policy, learner
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from agent_rl.contracts import (
     WeightManifest,
 )
 from agent_rl.errors import LearnerError, PolicyError
+from agent_rl.loop.colocated import afterwards
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -26,6 +28,9 @@ Say = Callable[[str], None]
 
 class Process(Protocol):
     """What a supervisor needs to know of a role's process."""
+
+    @property
+    def pid(self) -> int: ...
 
     @property
     def alive(self) -> bool: ...
@@ -38,6 +43,8 @@ class Process(Protocol):
 StartPolicy = Callable[[str, int], Awaitable[tuple[Process, Policy]]]
 """(model folder, its version) -> a running policy."""
 StartLearner = Callable[[], Awaitable[tuple[Process, Learner]]]
+DeviceFree = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes a block within which nobody else uses the learner's device."""
 
 
 class SupervisedPolicy(Policy):
@@ -67,7 +74,13 @@ class SupervisedPolicy(Policy):
         self._policy: Policy | None = None
         self._heartbeat_timeout = heartbeat_timeout
         self._heart: asyncio.Task[None] | None = None
+        self._asleep = False
         self.restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that serves now; None before `open`."""
+        return None if self._process is None else self._process.pid
 
     async def open(self) -> None:
         """The policy serves."""
@@ -129,6 +142,8 @@ class SupervisedPolicy(Policy):
             if self._manifest is not None and self._manifest.version > self._model[1]:
                 await self._policy.prepare_update(self._manifest)
                 await self._policy.finish_update(self._manifest.version)
+            if self._asleep:
+                await self._policy.sleep()
             self._generation += 1
 
     async def generate(self, request: GenerateRequest) -> Generation:
@@ -162,8 +177,10 @@ class SupervisedPolicy(Policy):
 
     async def sleep(self) -> None:
         await self._call(lambda policy: policy.sleep())
+        self._asleep = True
 
     async def wake(self) -> None:
+        self._asleep = False
         await self._call(lambda policy: policy.wake())
 
     async def status(self) -> PolicyStatus:
@@ -171,12 +188,19 @@ class SupervisedPolicy(Policy):
 
 
 class SupervisedLearner(Learner):
-    """A learner whose process is replaced when it dies: from the last checkpoint, and the steps since taken again."""
+    """A learner whose process is replaced when it dies: from the last checkpoint, and the steps since taken again.
+
+    One that shares its device sleeps; whatever needs the device then, a restart too, is done in a `device_free` block.
+    """
 
     _MAX_REPLAY = 8
 
-    def __init__(self, start: StartLearner, *, max_restarts: int, say: Say) -> None:
+    def __init__(
+        self, start: StartLearner, *, max_restarts: int, say: Say, device_free: DeviceFree = nullcontext
+    ) -> None:
         self._start = start
+        self._device_free = device_free
+        self._asleep = False
         self._restarts_left = max_restarts
         self._say = say
         self._process: Process | None = None
@@ -228,7 +252,27 @@ class SupervisedLearner(Learner):
         self._say(f"the learner died and is started again from {self._checkpoint or 'the starting model'} ({error})")
         assert self._process is not None
         await self._process.stop()
-        await self._begin()
+        if not self._asleep:
+            await self._begin()
+            return
+        async with self._device_free():
+            await self._begin()
+            assert self._learner is not None
+            await self._learner.sleep()
+
+    @asynccontextmanager
+    async def awake(self) -> AsyncIterator[None]:
+        """The learner has the device within the block; one that slept sleeps again afterwards, also where that fails.
+
+        Without effect on one that was awake, as it always is on a device of its own.
+        """
+        if not self._asleep:
+            yield
+            return
+        async with self._device_free():
+            await self.wake()
+            async with afterwards(self.sleep):
+                yield
 
     async def step(self, batch: Batch) -> StepReport:
         report = await self._call(lambda learner: learner.step(batch))
@@ -243,7 +287,8 @@ class SupervisedLearner(Learner):
         return await self._call(lambda learner: learner.publish(version))
 
     async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
-        return await self._call(lambda learner: learner.logprobs(batch))
+        async with self.awake():
+            return await self._call(lambda learner: learner.logprobs(batch))
 
     async def save(self, path: str) -> None:
         await self._call(lambda learner: learner.save(path))
@@ -251,3 +296,11 @@ class SupervisedLearner(Learner):
 
     async def load(self, path: str) -> None:
         await self._call(lambda learner: learner.load(path))
+
+    async def sleep(self) -> None:
+        await self._call(lambda learner: learner.sleep())
+        self._asleep = True
+
+    async def wake(self) -> None:
+        self._asleep = False  # who wakes it has freed the device: one that has died is replaced at once
+        await self._call(lambda learner: learner.wake())

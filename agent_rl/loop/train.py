@@ -7,7 +7,8 @@
                                                         ^                                      │
                                                         └── capacity and staleness ── Policy(version + 1)
 
-`run_loop` is that diagram. There is no second loop: synchronous training is `max_staleness = 0`.
+`run_loop` is that diagram. There is no second loop: synchronous training is `max_staleness = 0`, and on one device for
+both (`placement = "colocated"`) the policy sleeps while the learner is awake.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from agent_rl.config import RunConfig
 from agent_rl.contracts import StepReport
 from agent_rl.loop.advantages import group_advantages
+from agent_rl.loop.agreement import MismatchWatch
 from agent_rl.loop.checkpoint import LoopState, save_checkpoint
 from agent_rl.loop.flight import Flight
 from agent_rl.loop.live import Display
@@ -80,6 +82,7 @@ async def _train(run: Run) -> None:
 async def run_loop(run: Run, flight: Flight) -> None:
     """`loop.steps` optimizer steps have been taken, each recorded and in a checkpoint."""
     config = run.config
+    mismatch = MismatchWatch(config.agreement_bounds[0], run.display.say)
     while run.capacity.version < config.loop.steps:
         clock = StepClock(run)
         await clock.start()
@@ -96,10 +99,11 @@ async def run_loop(run: Run, flight: Flight) -> None:
             denominator=config.objective.denominator,
             stale_before=stale_before if config.loop.on_stale == "mask" else None,
         )
-        await clock.learner_starts()
         with run.watchdog.stage("learner step"):
-            report = await run.learner.step(batch)
-        await clock.learner_ended()
+            async with run.learner.awake():
+                await clock.learner_starts()
+                report = await run.learner.step(batch)
+                await clock.learner_ended()
         with run.watchdog.stage("publishing weights"):
             await publish(run, report.version)
         flight.fill()
@@ -109,6 +113,7 @@ async def run_loop(run: Run, flight: Flight) -> None:
             with run.watchdog.stage("writing a checkpoint"):
                 await checkpoint(run, flight, report)
         run.display.step(row)
+        mismatch.step(row)
         await run.evaluate_if_due()
 
 

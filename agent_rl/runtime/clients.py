@@ -71,3 +71,9 @@ class LearnerClient(Learner):
 
     async def load(self, path: str) -> None:
         await self.role.call("load", path, timeout=self._timeout)
+
+    async def sleep(self) -> None:
+        await self.role.call("sleep", timeout=self._timeout)
+
+    async def wake(self) -> None:
+        await self.role.call("wake", timeout=self._timeout)

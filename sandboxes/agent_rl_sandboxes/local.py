@@ -300,8 +300,15 @@ class LocalChannel:
             except OSError as error:
                 ours.close()
                 raise SandboxError(f"{command[0]} cannot be started: {error}") from None
-        # Nothing is awaited in truth: the socket is connected.
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_STREAM_BYTES)
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_STREAM_BYTES)
+        except BaseException:  # cancelled, where the pool closes while this slot starts
+            ours.close()
+            assert process.stderr is not None
+            process.stderr.close()
+            process.kill()
+            process.wait()
+            raise
         return LocalChannel(process, reader, writer)
 
     async def read_exactly(self, size: int) -> bytes:

@@ -227,21 +227,3 @@ def test_installed_packages_add_commands(capsys, monkeypatch, tmp_path):
     code, _, error = run(capsys, "bad", "anything")
     assert code == 2
     assert "the command bad (a_plugin_that_is_not_there:app) cannot be loaded: ModuleNotFoundError" in error
-
-
-def test_doctor_names_each_thing_that_is_missing(capsys, tmp_path):
-    config = tmp_path / "run.toml"
-    model = tmp_path / "nowhere" / "model"
-    config.write_text(
-        f'[[environments]]\nenvironment = "{environment(tmp_path)}"\n[model]\npath = "{model}"\n'
-        '[sandbox]\nprovider = "memory-test"\n[evaluation]\nsplit = "test"\n'
-    )
-    file = tmp_path / "checks.json"
-    code, out, error = run(capsys, "doctor", config, "--json", file)
-    assert code == 1
-    assert error == "error: 1 of 10 checks failed: model\n"
-    assert "FAIL model: --policy: " in out
-    assert "ok   environment echo: 3 tasks to train on, 3 held out; a reference passes" in out
-    assert "ok   sandbox: memory-test" in out
-    checks = {c["name"]: c["ok"] for c in json.loads(file.read_text())["checks"]}
-    assert [name for name, ok in checks.items() if not ok] == ["model"]

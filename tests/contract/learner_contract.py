@@ -173,3 +173,66 @@ async def test_saving_over_a_checkpoint_replaces_it(subject: Subject) -> None:
     await subject.learner.load(str(path))
     assert await weights(subject, 1) == held
     assert [p.name for p in subject.folder.iterdir()] == ["checkpoint"]
+
+
+async def test_sleep_and_wake_change_nothing(subject: Subject) -> None:
+    """The steps of one that has slept are those of one that has not, bit for bit: weights, momentum and counters."""
+    path = str(subject.folder / "checkpoint")
+    await subject.learner.step(batch(subject, 1))
+    await subject.learner.save(path)
+    undisturbed = [await subject.learner.step(batch(subject, seed)) for seed in (2, 3)]
+    expected = await weights(subject, 3)
+    await subject.learner.load(path)
+    for seed, report in zip((2, 3), undisturbed, strict=True):
+        await subject.learner.sleep()
+        await subject.learner.wake()
+        after_sleep = await subject.learner.step(batch(subject, seed))
+        assert dataclasses.replace(after_sleep, seconds=0) == dataclasses.replace(report, seconds=0)
+    assert await weights(subject, 3) == expected
+
+
+async def test_what_needs_the_device_is_refused_asleep(subject: Subject) -> None:
+    path = str(subject.folder / "checkpoint")
+    await subject.learner.save(path)
+    before = await weights(subject, 0)
+    await subject.learner.sleep()
+    try:
+        for call in (
+            lambda: subject.learner.step(batch(subject, 1)),
+            lambda: subject.learner.logprobs(batch(subject, 1)),
+            lambda: subject.learner.load(path),
+        ):
+            with pytest.raises(LearnerError, match="the learner is asleep"):
+                await call()
+    finally:
+        await subject.learner.wake()
+    assert await weights(subject, 0) == before
+    assert (await subject.learner.step(batch(subject, 1))).version == 1
+
+
+async def test_asleep_it_saves_and_publishes_what_it_does_awake(subject: Subject) -> None:
+    path = subject.folder / "checkpoint"
+    await subject.learner.step(batch(subject, 1))
+    held = await weights(subject, 1)
+    await subject.learner.sleep()
+    assert await weights(subject, 1) == held
+    await subject.learner.save(str(path))
+    await subject.learner.wake()
+    ahead = await subject.learner.step(batch(subject, 2))
+    there = await weights(subject, 2)
+    await subject.learner.load(str(path))
+    assert await weights(subject, 1) == held
+    again = await subject.learner.step(batch(subject, 2))
+    assert dataclasses.replace(again, seconds=0) == dataclasses.replace(ahead, seconds=0)
+    assert await weights(subject, 2) == there
+
+
+async def test_sleep_and_wake_are_idempotent(subject: Subject) -> None:
+    held = await weights(subject, 0)
+    await subject.learner.wake()
+    await subject.learner.sleep()
+    await subject.learner.sleep()
+    await subject.learner.wake()
+    await subject.learner.wake()
+    assert await weights(subject, 0) == held
+    assert (await subject.learner.step(batch(subject, 1))).version == 1

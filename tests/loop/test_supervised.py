@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
 
-from agent_rl.contracts import Batch, GenerateRequest, Generation, SamplingParams, StepReport, WeightManifest
+from agent_rl.contracts import (
+    Batch,
+    GenerateRequest,
+    Generation,
+    PolicyStatus,
+    SamplingParams,
+    StepReport,
+    WeightManifest,
+)
 from agent_rl.errors import LearnerError, PolicyError
 from agent_rl.loop.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.testing.scripted_policy import ScriptedPolicy
@@ -16,6 +25,7 @@ from agent_rl.testing.scripted_policy import ScriptedPolicy
 class FakeProcess:
     alive: bool = True
     stopped: int = 0
+    pid: int = 0
 
     def kill(self) -> None:
         self.alive = False
@@ -74,6 +84,44 @@ async def test_a_request_of_a_policy_that_died_is_issued_again() -> None:
     assert generation.token_ids[:3] == (5, 6, 7)
     assert fleet.started == [("model", 0), ("model", 0)]
     assert policy.restarts == 1
+
+
+async def test_a_policy_that_died_asleep_is_asleep_again() -> None:
+    fleet = Fleet(deaths=1)
+    policy = supervised(fleet)
+    await policy.open()
+    await policy.sleep()
+    request = asyncio.create_task(policy.generate(REQUEST))  # it dies of this one
+    while len(fleet.started) < 2 or policy.restarts < 1:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not request.done()
+    await policy.wake()
+    assert (await request).token_ids[:3] == (5, 6, 7)
+
+
+async def test_a_policy_that_hangs_is_killed_and_replaced() -> None:
+    fleet, said = Fleet(deaths=0), list[str]()
+
+    async def start(model: str, version: int):
+        process, policy = await fleet.start(model, version)
+        if len(fleet.started) == 1:
+
+            async def never() -> PolicyStatus:
+                while process.alive:
+                    await asyncio.sleep(0.001)
+                raise PolicyError("policy died (killed by SIGKILL)")
+
+            policy.status = never
+            policy.generate = lambda request: never()
+        return process, policy
+
+    policy = SupervisedPolicy(start, "model", 0, max_restarts=1, say=said.append, heartbeat_timeout=0.05)
+    await policy.open()
+    assert (await policy.generate(REQUEST)).token_ids[:3] == (5, 6, 7)
+    assert said[0] == "the policy has not answered for 0.05 s: it is killed"
+    await policy.close()
 
 
 async def test_a_restarted_policy_serves_the_current_version() -> None:

@@ -196,13 +196,12 @@ async def looped_with(
 
 
 async def test_rollouts_and_learning_overlap_in_time(tmp_path: Path) -> None:
-    """With max_staleness 1 the policy generates while the learner steps, in processes of their own."""
+    """With max_staleness 1 rollouts are under way while the learner steps, in processes of their own."""
 
     async def nothing(run: Run) -> None:
-        assert run.policy._process.pid != run.learner._process.pid
+        assert run.policy.pids() != [run.learner._process.pid]
 
-    _, metrics = await looped_with(parse_config(settings(12)), tmp_path / "run", 1, nothing)
-    assert sum(row["timings"]["policy_busy_while_learning"] for row in metrics) > 0
+    await looped_with(parse_config(settings(12)), tmp_path / "run", 1, nothing)
     spans = [json.loads(line) for line in (tmp_path / "run" / "timeline.jsonl").read_text().splitlines()]
     learner = [s for s in spans if s["role"] == "learner"]
     rollouts = [s for s in spans if s["role"] == "rollouts"]
@@ -213,7 +212,7 @@ async def test_rollouts_and_learning_overlap_in_time(tmp_path: Path) -> None:
 
 async def test_the_policy_is_killed_in_the_middle_and_the_run_goes_on(tmp_path: Path) -> None:
     async def kill(run: Run) -> None:
-        os.kill(run.policy._process.pid, signal.SIGKILL)
+        os.kill(run.policy.pids()[0], signal.SIGKILL)
 
     run, metrics = await looped_with(parse_config(settings(8)), tmp_path / "run", 3, kill)
     assert [row["step"] for row in metrics] == list(range(1, 9))

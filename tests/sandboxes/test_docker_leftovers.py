@@ -24,7 +24,8 @@ from agent_rl_sandboxes.owner import LABEL, Owner
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 CHILD = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and what it starts, ignores it
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import SandboxSpec
 from agent_rl_sandboxes.docker import DockerProvider

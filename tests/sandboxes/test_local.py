@@ -174,7 +174,7 @@ async def test_after_closing_no_process_and_no_descriptor_is_left() -> None:
 
 CONTROLLER = f"""
 import asyncio
-from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.local import LocalChannel, LocalProvider
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
 async def main():
@@ -203,6 +203,17 @@ async def test_nothing_survives_its_controller(number: signal.Signals) -> None:
     await asyncio.to_thread(controller.wait)
     controller.stdout.close()
     assert await gone(started)
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing() -> None:
+    before = descendants(os.getpid())
+    starting = asyncio.ensure_future(LocalChannel.start(["/bin/sleep", "60"]))
+    await asyncio.sleep(0)  # the process runs, its socket is not taken over yet
+    assert len(descendants(os.getpid())) == len(before) + 1
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert descendants(os.getpid()) == before
 
 
 # Healing

@@ -1,0 +1,92 @@
+"""The checks of `agent-rl doctor`: each gives one line, and says what to do where it fails."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from agent_rl.cli.checks.machine import cores, disk, gpus, memory, shared_memory
+from agent_rl.cli.checks.model import StartingModel, chat_template, model, parameter_count, starting_model
+from agent_rl.cli.checks.outcome import Check
+from agent_rl.cli.checks.places import docker, load_environments, open_sandbox, tasks_of
+from agent_rl.cli.checks.roles import agreement, ports, versions
+from agent_rl.config import RunConfig
+from agent_rl.errors import AgentRLError
+from agent_rl.vocabulary import Task
+
+__all__ = ["Check", "run_checks"]
+
+
+async def run_checks(config: RunConfig, tell: Callable[[Check], None]) -> list[Check]:
+    """All checks in order; `tell` hears of each when it is done. No check keeps the next one from being made."""
+    checks: list[Check] = []
+
+    def add(check: Check) -> Check:
+        checks.append(check)
+        tell(check)
+        return check
+
+    add(Check("configuration", "good", f"{config.loop.steps} steps, N = {config.loop.group_size}, seed {config.seed}"))
+    installed = add(await _guarded("versions", versions(config)))
+    has_model = add(_guarded_now("model", lambda: model(config)))
+    count = None if has_model.failed else parameter_count(config.model)
+    add(_guarded_now("memory", lambda: memory(config, count)))
+    if gpu_check := gpus(config, count):
+        add(gpu_check)
+    add(_guarded_now("disk", lambda: disk(config, count)))
+    add(_guarded_now("cores", lambda: cores(config)))
+    add(_guarded_now("shared memory", lambda: shared_memory(count)))
+    add(await _guarded("ports", ports(config)))
+    if config.sandbox.provider in ("auto", "docker"):
+        add(await _guarded("docker", docker(config)))
+    tasks = await _tasks(config, add)
+    broken = [check.name for check in checks if check.failed and check in (installed, has_model)]
+    await _model_checks(config, tasks, broken, add)
+    return checks
+
+
+async def _tasks(config: RunConfig, add: Callable[[Check], Check]) -> list[Task]:
+    """The training tasks of all environments, each of which has been checked, as has the sandbox."""
+    tasks: list[Task] = []
+    async with AsyncExitStack() as stack:
+        provider = await open_sandbox(config, stack, add)
+        named = load_environments(config, provider, add)
+        if provider is not None:
+            for environment in named:
+                add(await _guarded(f"environment {environment.name}", tasks_of(config, environment, provider, tasks)))
+    return tasks
+
+
+async def _model_checks(config: RunConfig, tasks: list[Task], broken: list[str], add: Callable[[Check], Check]) -> None:
+    """The template's round trip and the agreement, on the run's starting model or what comes nearest to it."""
+    if broken:
+        for name in ("chat template", "agreement"):
+            add(Check(name, "noted", f"not tried, since this failed: {', '.join(broken)}"))
+        return
+    with tempfile.TemporaryDirectory(prefix="agent-rl-doctor-") as folder:
+        try:
+            start: StartingModel = await starting_model(config, Path(folder))
+        except (AgentRLError, OSError) as error:
+            add(Check("starting model", "failed", str(error)))
+            return
+        add(_guarded_now("chat template", lambda: chat_template(config, start.folder)))
+        if config.agreement.check:
+            add(await _guarded("agreement", agreement(config, start, tasks)))
+        else:
+            add(Check("agreement", "noted", "agreement.check = false: learner and policy are not compared"))
+
+
+def _guarded_now(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except (AgentRLError, OSError) as error:
+        return Check(name, "failed", str(error))
+
+
+async def _guarded(name: str, check: Awaitable[Check]) -> Check:
+    try:
+        return await check
+    except (AgentRLError, OSError) as error:
+        return Check(name, "failed", str(error))
