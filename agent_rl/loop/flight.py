@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Literal
 
 from agent_rl.errors import AgentRLError, EnvironmentFailure, InfrastructureError
 from agent_rl.loop.buffer import Buffer, staleness
 from agent_rl.loop.capacity import Capacity
+from agent_rl.loop.losses import Losses
 from agent_rl.loop.sampler import SampledTask, TaskSampler
 from agent_rl.vocabulary import Group
 
 RunGroup = Callable[[SampledTask], Awaitable[Group]]
-
-
-@dataclass(slots=True)
-class Losses:
-    """The rollouts that did not reach the learner since the last step, and why; and the recent share of them."""
-
-    reasons: Counter[str] = field(default_factory=Counter[str])
-    straggler_wait: float = 0.0
-    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=64))
-    """(asked, left out) of the last groups."""
-    last_error: str = ""
-
-    @property
-    def share(self) -> float:
-        """The share of the rollouts of the last groups that were left out."""
-        asked = sum(a for a, _ in self.recent)
-        return sum(left for _, left in self.recent) / asked if asked else 0.0
 
 
 class Flight:
@@ -54,6 +36,7 @@ class Flight:
         smallest_group: int = 2,
         group_size: int = 1,
         on_group: Callable[[], None] = lambda: None,
+        on_alarm: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.capacity = capacity
         self.sampler = sampler
@@ -66,6 +49,7 @@ class Flight:
         self._smallest_group = smallest_group
         self._group_size = group_size
         self._on_group = on_group
+        self._on_alarm = on_alarm
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
@@ -96,7 +80,7 @@ class Flight:
         started = self.capacity.running[sampled.index]
         try:
             group = await self._run_group(sampled)
-            self._count(group)
+            self._count(group, started)
         except AgentRLError as error:
             self._failure = error
         except Exception as error:
@@ -119,11 +103,16 @@ class Flight:
         self._on_group()
         self.fill()
 
-    def _count(self, group: Group) -> None:
+    def _count(self, group: Group, started: int) -> None:
+        """The group's losses are counted; what is alarming is said. Raises InfrastructureError for too many."""
         for left_out in group.left_out:
             self.losses.reasons[left_out.boundary or left_out.reason] += 1
             self.losses.last_error = f"{left_out.boundary or left_out.reason}: {left_out.error}"
         self.losses.recent.append((group.asked, len(group.left_out)))
+        self.losses.tasks.count(group.task.id, group.asked, len(group.left_out))
+        self.losses.versions.count(started, group.asked, len(group.left_out))
+        for alarm in self.losses.alarms(self._max_failed_share):
+            self._on_alarm(alarm)
         full = len(self.losses.recent) >= 4
         if full and self.losses.share > self._max_failed_share:
             raise InfrastructureError(
@@ -145,9 +134,11 @@ class Flight:
             late = self.capacity.stragglers()
             timeout: float | None = None
             if len(self.buffer) >= size:
-                if not late:
-                    return self._checked(self.buffer.take(size))
                 now = time.monotonic()
+                if not late:
+                    if waiting_since is not None:
+                        self.losses.straggler_wait += now - waiting_since
+                    return self._checked(self.buffer.take(size))
                 waiting_since = waiting_since or now
                 timeout = waiting_since + self._straggler_timeout - now
                 if timeout <= 0:
@@ -188,5 +179,5 @@ class Flight:
     def take_losses(self) -> Losses:
         """The losses since the last call."""
         losses = self.losses
-        self.losses = Losses(recent=losses.recent, last_error=losses.last_error)
+        self.losses = losses.since()
         return losses

@@ -10,7 +10,7 @@ from typing import Any
 
 from agent_rl.contracts import Objective, StepReport
 from agent_rl.loop.buffer import staleness
-from agent_rl.loop.flight import Losses
+from agent_rl.loop.losses import Losses
 from agent_rl.vocabulary import Group, Trajectory
 
 
@@ -70,6 +70,8 @@ def step_row(
         "staleness_max": max(ages),
         "left_out": dict(losses.reasons),
         "left_out_share": round(losses.share, 4),
+        "left_out_share_by_task": losses.tasks.shares(),
+        "left_out_share_by_version": losses.versions.shares(),
         "straggler_wait": round(losses.straggler_wait, 3),
         "buffered_groups": buffered,
         "statuses": dict(Counter(t.verdict.status if t.verdict else t.ended for t in trajectories)),

@@ -70,6 +70,7 @@ async def _train(run: Run) -> None:
         smallest_group=run.objective.smallest_group,
         group_size=run.config.loop.group_size,
         on_group=run.watchdog.progress,
+        on_alarm=run.display.say,
     ) as flight:
         run.display.start(run.capacity.version, run.config.loop.steps)
         try:
