@@ -25,7 +25,7 @@ test: setup  ## all tests but the long measurements (ARGS='tests/verify -x')
 	@scripts/sandbox.sh || echo "==> no sandbox: the tests that need one are skipped, and said"
 	@AGENT_RL_TESTS=all $(VENV)/bin/python -m pytest $(ARGS)
 
-full: sandbox  ## everything: all tests and every bar, and one table at the end (hours)
+full: sandbox vllm  ## everything: all tests and every bar, and one table at the end (hours)
 	@$(VENV)/bin/python scripts/full.py $(ARGS)
 
 lint: setup  ## ruff and pyright

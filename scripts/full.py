@@ -72,7 +72,7 @@ def data(name: str) -> Path:
 def tests(folder: Path) -> list[Bar]:
     """All tests, the long ones too."""
     try:
-        command(sys.executable, "-m", "pytest", "-q", AGENT_RL_TESTS="full", AGENT_RL_REQUIRE="docker,local,data")
+        command(sys.executable, "-m", "pytest", "-q", AGENT_RL_TESTS="full", AGENT_RL_REQUIRE="docker,local,data,vllm")
     except CouldNotRun as error:
         return [Bar("tests", "all tests", str(error), "all pass", False)]
     return [Bar("tests", "all tests", "pass", "all pass", True)]
@@ -217,6 +217,49 @@ def fixed_policies(folder: Path) -> list[Bar]:
     return bars
 
 
+def bench_generate(folder: Path) -> list[Bar]:
+    """The transformers engine against padded `generate`."""
+    out = folder / "generate.json"
+    command(AGENT_RL, "bench", "generate", "--json", out)
+    data = json.loads(out.read_text())
+    bars = [
+        Bar("bench generate", f"{name}, tokens/s", f"{figures['tokens_per_second']:,.0f}", "any", True)
+        for name, figures in data["engines"].items()
+    ]
+    ratio = data["ratios"]["transformers"]
+    return [*bars, Bar("bench generate", "transformers over padded", f"{ratio:.2f}", ">= 2", ratio >= 2)]
+
+
+def bench_overlap(folder: Path) -> list[Bar]:
+    """The scheduler against the ideal, and asynchronous against synchronous training."""
+    out = folder / "overlap.json"
+    command(AGENT_RL, "bench", "overlap", "--json", out)
+    data = json.loads(out.read_text())
+    bars: list[Bar] = []
+    for name, wanted in (("balanced", 0.95), ("heavy_tail", 0.90)):
+        value = data["scheduling"][name]["efficiency"]
+        bars.append(Bar("bench overlap", f"efficiency, {name}", f"{value:.3f}", f">= {wanted}", value >= wanted))
+    q = data["quickstart"]
+    share, bound = q["speedup"] / q["bound"], f"{q['bound']:.2f} ({q['bound_of_roles']:.2f} with cores to spare)"
+    return [
+        *bars,
+        Bar("bench overlap", "speedup over synchronous", f"{q['speedup']:.2f}", ">= 1.1", q["speedup"] >= 1.1),
+        Bar("bench overlap", f"of the bound, {bound}", f"{share:.2f}", ">= 0.85", share >= 0.85),
+        Bar("bench overlap", "pass@1 intervals", str(q["intervals_overlap"]), "overlap", q["intervals_overlap"]),
+    ]
+
+
+def bench_turns(folder: Path) -> list[Bar]:
+    """What preparing requests takes at many turns."""
+    out = folder / "turns.json"
+    command(AGENT_RL, "bench", "turns", "--json", out)
+    data = json.loads(out.read_text())
+    share = data["share"]
+    return [
+        Bar("bench turns", f"preparing, {data['turns']} turns", f"{share:.2%}", "< 2 % of generating", share < 0.02)
+    ]
+
+
 def shown(estimate: dict[str, float]) -> str:
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
@@ -227,6 +270,9 @@ PARTS: dict[str, Callable[[Path], list[Bar]]] = {
     "fixed": fixed_policies,
     **{f"quickstart-{seed}": quickstart(seed) for seed in SEEDS},
     "control": control,
+    "bench-generate": bench_generate,
+    "bench-overlap": bench_overlap,
+    "bench-turns": bench_turns,
     "tests": tests,
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 import typer.core
 
+from agent_rl.cli.bench import bench
 from agent_rl.cli.doctor import doctor
 from agent_rl.cli.envs import envs
 from agent_rl.cli.eval import eval_command
@@ -82,6 +83,7 @@ def make_app() -> typer.Typer:
     app.command("eval")(eval_command)
     app.command("verify")(verify)
     app.add_typer(envs, name="envs")
+    app.add_typer(bench, name="bench")
     app.command("doctor")(doctor)
     app.command("report")(report)
     return app

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent_rl.contracts import Learner
 from agent_rl.errors import ConfigError
 from agent_rl.files import write_atomically
 from agent_rl.loop.run_directory import SCHEMA_VERSION, RunDirectory
@@ -44,10 +43,7 @@ class LoopState:
         return LoopState(data["version"], data["sampler"]["next_index"], tuple(data["in_flight"]["reissue_groups"]))
 
 
-async def save_checkpoint(directory: RunDirectory, learner: Learner, state: LoopState, *, keep: int) -> Path:
-    """The folder of a whole checkpoint of `state`; older ones beyond `keep` are gone."""
-    path = directory.checkpoint(state.version)
-    await learner.save(str(path))
-    write_atomically(path / "trainer.json", state.to_json())
+def complete_checkpoint(directory: RunDirectory, state: LoopState, *, keep: int) -> None:
+    """The checkpoint of `state`, which holds the learner's part, is whole; older ones beyond `keep` are gone."""
+    write_atomically(directory.checkpoint(state.version) / "trainer.json", state.to_json())
     directory.prune(keep)
-    return path

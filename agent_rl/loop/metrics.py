@@ -27,6 +27,8 @@ class StepTimings:
     policy_busy: float
     policy_busy_while_learning: float
     """Seconds that the policy generated while the learner stepped: what the overlap is made of."""
+    busy_core_seconds: float
+    """Of all cores of this machine, whoever used them."""
     verdicts: int
 
     def row(self, report: StepReport) -> dict[str, float]:
@@ -39,6 +41,7 @@ class StepTimings:
             "event_loop_lag": round(self.event_loop_lag, 4),
             "policy_busy": round(self.policy_busy, 4),
             "policy_busy_while_learning": round(self.policy_busy_while_learning, 4),
+            "busy_core_seconds": round(self.busy_core_seconds, 2),
             "sampled_tokens_per_second": round(self.sampled_tokens / self.total, 1),
             "trained_tokens_per_second": round(report.trained_tokens / max(report.seconds, 1e-9), 1),
             "verdicts_per_second": round(self.verdicts / self.total, 1),

@@ -19,16 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.config import RunConfig
-from agent_rl.contracts import StepReport
+from agent_rl.contracts import PolicyStatus, StepReport
 from agent_rl.loop.advantages import group_advantages
 from agent_rl.loop.agreement import MismatchWatch
-from agent_rl.loop.checkpoint import LoopState, save_checkpoint
+from agent_rl.loop.aside import Aside
+from agent_rl.loop.checkpoint import LoopState, complete_checkpoint
 from agent_rl.loop.flight import Flight
 from agent_rl.loop.live import Display
 from agent_rl.loop.metrics import StepTimings, left_out_rows, step_row, trajectory_row
 from agent_rl.loop.run import Run, open_run
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.rollouts.pack import pack
+from agent_rl.runtime.devices import busy_core_seconds
 from agent_rl.vocabulary import Group
 
 
@@ -84,38 +86,39 @@ async def run_loop(run: Run, flight: Flight) -> None:
     """`loop.steps` optimizer steps have been taken, each recorded and in a checkpoint."""
     config = run.config
     mismatch = MismatchWatch(config.agreement_bounds[0], run.display.say)
-    while run.capacity.version < config.loop.steps:
-        clock = StepClock(run)
-        await clock.start()
-        flight.fill()
-        with run.watchdog.stage("waiting for rollouts"):
-            groups = await flight.next_batch()
-        clock.batch_ready()
-        advantages = [group_advantages(run.objective, config, group) for group in groups]
-        stale_before = run.capacity.version - config.loop.max_staleness
-        batch = pack(
-            groups,
-            advantages,
-            step=run.capacity.version + 1,
-            denominator=config.objective.denominator,
-            stale_before=stale_before if config.loop.on_stale == "mask" else None,
-        )
-        with run.watchdog.stage("learner step"):
-            async with run.learner.awake():
-                await clock.learner_starts()
-                report = await run.learner.step(batch)
-                await clock.learner_ended()
-        with run.watchdog.stage("publishing weights"):
-            await publish(run, report.version)
-        flight.fill()
-        row = step_row(groups, report, flight.take_losses(), run.objective, await clock.stop(), len(flight.buffer))
-        await record(run, groups, advantages, row, clock)
-        if report.version % config.checkpoints.every == 0 or report.version == config.loop.steps:
-            with run.watchdog.stage("writing a checkpoint"):
-                await checkpoint(run, flight, report)
-        run.display.step(row)
-        mismatch.step(row)
-        await run.evaluate_if_due()
+    async with Aside() as aside:
+        while run.capacity.version < config.loop.steps:
+            clock = StepClock(run)
+            clock.start()
+            flight.fill()
+            with run.watchdog.stage("waiting for rollouts"):
+                groups = await flight.next_batch()
+            clock.batch_ready()
+            advantages = [group_advantages(run.objective, config, group) for group in groups]
+            stale_before = run.capacity.version - config.loop.max_staleness
+            batch = pack(
+                groups,
+                advantages,
+                step=run.capacity.version + 1,
+                denominator=config.objective.denominator,
+                stale_before=stale_before if config.loop.on_stale == "mask" else None,
+            )
+            with run.watchdog.stage("learner step"):
+                async with run.learner.awake():
+                    clock.learner_starts()
+                    report = await run.learner.step(batch)
+                    clock.learner_ended()
+            with run.watchdog.stage("publishing weights"):
+                await publish(run, report.version)
+            flight.fill()
+            row = step_row(groups, report, flight.take_losses(), run.objective, await clock.stop(), len(flight.buffer))
+            await aside.begin(record(run, groups, advantages, row, clock))
+            if report.version % config.checkpoints.every == 0 or report.version == config.loop.steps:
+                with run.watchdog.stage("writing a checkpoint"):
+                    await checkpoint(run, flight, report, aside)
+            run.display.step(row)
+            mismatch.step(row)
+            await run.evaluate_if_due()
 
 
 async def publish(run: Run, version: int) -> None:
@@ -146,11 +149,16 @@ async def record(
     await asyncio.to_thread(write)
 
 
-async def checkpoint(run: Run, flight: Flight, report: StepReport) -> None:
-    """The state after this step is on disk, and a policy that has to be restarted begins with it."""
+async def checkpoint(run: Run, flight: Flight, report: StepReport, aside: Aside) -> None:
+    """The learner's state after this step is on disk, and a policy that has to be restarted begins with it.
+
+    What makes it a whole checkpoint follows once the step stands in the files: a resumed run lacks no step.
+    """
     state = LoopState(report.version, run.sampler.next_index, tuple(flight.pending()))
-    path = await save_checkpoint(run.directory, run.learner, state, keep=run.config.checkpoints.keep)
+    path = run.directory.checkpoint(report.version)
+    await run.learner.save(str(path))
     run.policy.base(str(path), report.version)
+    aside.then(asyncio.to_thread(complete_checkpoint, run.directory, state, keep=run.config.checkpoints.keep))
 
 
 class StepClock:
@@ -159,30 +167,34 @@ class StepClock:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._marks: dict[str, float] = {}
-        self._busy: dict[str, tuple[int, float]] = {}
+        self._asked: dict[str, asyncio.Task[PolicyStatus]] = {}
+        """What the policy said at each mark: nobody waits for it before the end of the step."""
 
-    async def _mark(self, name: str) -> None:
+    def _mark(self, name: str) -> None:
         self._marks[name] = time.monotonic()
-        status = await self._run.policy.status()
-        self._busy[name] = (status.sampled_tokens, status.busy_seconds)
+        self._asked[name] = asyncio.create_task(self._run.policy.status(), name=f"status at {name}")
+        self._asked[name].add_done_callback(_seen)
 
-    async def start(self) -> None:
+    def start(self) -> None:
         self._verdicts = self._run.verdicts()
-        await self._mark("start")
+        self._cores = busy_core_seconds()
+        self._mark("start")
 
     def batch_ready(self) -> None:
         self._marks["batch"] = time.monotonic()
 
-    async def learner_starts(self) -> None:
-        await self._mark("learner")
+    def learner_starts(self) -> None:
+        self._mark("learner")
 
-    async def learner_ended(self) -> None:
-        await self._mark("learned")
+    def learner_ended(self) -> None:
+        self._mark("learned")
 
     async def stop(self) -> StepTimings:
         """The timings from `start` until now."""
-        await self._mark("stop")
-        marks, busy = self._marks, self._busy
+        self._mark("stop")
+        statuses = {name: await status for name, status in self._asked.items()}
+        busy = {name: (status.sampled_tokens, status.busy_seconds) for name, status in statuses.items()}
+        marks = self._marks
         # A policy that was restarted within the step counts from zero again.
         return StepTimings(
             total=marks["stop"] - marks["start"],
@@ -193,6 +205,7 @@ class StepClock:
             sampled_tokens=max(0, busy["stop"][0] - busy["start"][0]),
             policy_busy=max(0.0, busy["stop"][1] - busy["start"][1]),
             policy_busy_while_learning=max(0.0, busy["learned"][1] - busy["learner"][1]),
+            busy_core_seconds=busy_core_seconds() - self._cores,
             verdicts=self._run.verdicts() - self._verdicts,
         )
 
@@ -218,3 +231,9 @@ class StepClock:
             ends = [t.timings.started + t.timings.total for t in group.trajectories]
             rows.append(span("rollouts", f"group {group.index}", min(starts), max(ends)))
         return rows
+
+
+def _seen(status: asyncio.Task[PolicyStatus]) -> None:
+    """A step that fails leaves its questions: their errors are no news."""
+    if not status.cancelled():
+        status.exception()

@@ -1,4 +1,4 @@
-"""Which accelerators there are, found out without torch: for processes that decide who uses them."""
+"""Which accelerators there are, and how busy the cores are, found out without torch."""
 
 from __future__ import annotations
 
@@ -16,3 +16,13 @@ def visible_gpus(devices: Path = Path("/dev")) -> int:
     if chosen is None:
         return present
     return min(present, sum(1 for name in chosen.split(",") if name.strip() and name.strip() != "-1"))
+
+
+def busy_core_seconds(stat: Path = Path("/proc/stat")) -> float:
+    """Seconds that this machine's cores have worked since it started, added up; 0 where the kernel does not say."""
+    try:
+        fields = stat.read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _waiting, irq, softirq, _stolen = map(int, fields)
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")

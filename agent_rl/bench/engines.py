@@ -1,0 +1,73 @@
+"""The engines of the benches, by name, and the model that they serve: each in a process of its own, as in a run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_rl.config import RunConfig, ScratchModel, VllmConfig, parse_config
+from agent_rl.contracts import Policy
+from agent_rl.inference.vllm.server import vllm_interpreter
+from agent_rl.loop.roles import start_policy
+from agent_rl.rollouts.chat import ChatTokenizer
+from agent_rl.runtime.local import LocalRuntime
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine runs here: threads of its numeric libraries, `auto`, `cpu` or `cuda`, and the weights' type."""
+
+    threads: int = 1
+    device: str = "auto"
+    precision: str = "float32"
+
+
+def missing(engine: str) -> str:
+    """Why the engine cannot be measured here; empty where it can."""
+    return "not installed" if engine == "vllm" and vllm_interpreter(VllmConfig()) is None else ""
+
+
+async def prepare_bench_model(
+    runtime: LocalRuntime, given: Path | None, shape: ScratchModel, device: str
+) -> tuple[Path, str, str]:
+    """(folder, what it is, the device's name): the model `given`, or one of `shape` made for the runtime's lifetime."""
+    maker = await runtime.start("model", "agent_rl.bench.model:ModelMaker")
+    try:
+        name = await maker.call("device", device)
+        if given is not None:
+            from agent_rl.learner.folder import model_folder
+
+            return model_folder(str(given)), str(given), name
+        folder = maker.log.parent.parent / "model"
+        parameters = await maker.call("make", str(folder), shape)
+    finally:
+        await maker.stop()
+    what = f"{shape.architecture}, width {shape.width}, {shape.layers} layers, {parameters / 1e6:.1f} M, random weights"
+    return folder, what, name
+
+
+def ordinary_ids(folder: Path) -> range:
+    """Ids that prompts may be made of: the later three quarters, since special tokens stand first or last."""
+    size = ChatTokenizer.load(folder).vocabulary_size
+    return range(size // 8, size - size // 8)
+
+
+@asynccontextmanager
+async def serving(engine: str, runtime: LocalRuntime, settings: EngineSettings, folder: Path) -> AsyncIterator[Policy]:
+    """A policy of this engine that serves the model in `folder`, started as a run starts it; gone at the end."""
+    process, policy = await start_policy(runtime, _config(engine, settings, folder))(str(folder), 0)
+    try:
+        yield policy
+    finally:
+        await process.stop()
+
+
+def _config(engine: str, settings: EngineSettings, folder: Path) -> RunConfig:
+    """A run's configuration of which only the policy matters."""
+    policy = {"engine": engine, "threads": settings.threads, "device": settings.device, "precision": settings.precision}
+    return parse_config(
+        {"environments": [{"environment": "none is used"}], "model": {"path": str(folder)}, "policy": policy},
+        source="agent-rl bench",
+    )

@@ -1,0 +1,76 @@
+"""Which engine a configuration gets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent_rl.config import RunConfig, parse_config
+from agent_rl.errors import ConfigError
+from agent_rl.inference.vllm import server
+from agent_rl.loop import roles
+from agent_rl.loop.roles import chosen_engine
+from agent_rl.runtime.devices import visible_gpus
+
+
+def config(**policy: object) -> RunConfig:
+    data = {"environments": [{"environment": "synthesis"}], "model": {"path": "m"}, "policy": policy}
+    return parse_config(data)
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "gpus", "policy", "engine"),
+    [
+        ("python", 1, {}, "vllm"),
+        ("python", 0, {}, "transformers"),
+        (None, 1, {}, "transformers"),
+        ("python", 1, {"device": "cpu"}, "transformers"),
+        ("python", 1, {"engine": "transformers"}, "transformers"),
+        ("python", 0, {"engine": "vllm"}, "vllm"),
+        (None, 1, {"vllm": {"urls": ["http://gpu-1:8000"]}}, "vllm"),
+    ],
+)
+def test_vllm_is_the_default_where_it_is_installed_with_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, interpreter: str | None, gpus: int, policy: dict[str, object], engine: str
+) -> None:
+    monkeypatch.setattr(roles, "vllm_interpreter", lambda config: interpreter)
+    monkeypatch.setattr(roles, "visible_gpus", lambda: gpus)
+    assert chosen_engine(config(**policy)) == engine
+
+
+def test_a_deterministic_run_is_refused_with_vllm() -> None:
+    deterministic = config(engine="vllm").model_copy(update={"deterministic": True})
+    with pytest.raises(ConfigError, match=r"policy\.engine: deterministic = true needs fixed batch shapes"):
+        chosen_engine(deterministic)
+
+
+def test_vllm_is_found_beside_the_virtual_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm = config().policy.vllm
+    monkeypatch.delenv(server.INTERPRETER_VARIABLE, raising=False)
+    monkeypatch.setattr(server, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    assert server.vllm_interpreter(vllm) is None
+    beside = tmp_path / ".venv-vllm" / "bin" / "python"
+    beside.parent.mkdir(parents=True)
+    beside.touch()
+    assert server.vllm_interpreter(vllm) == str(beside)
+    monkeypatch.setenv(server.INTERPRETER_VARIABLE, "/other/python")
+    assert server.vllm_interpreter(vllm) == "/other/python"
+    assert server.vllm_interpreter(vllm.model_copy(update={"python": "/chosen"})) == "/chosen"
+
+
+def test_gpus_are_counted_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidia10", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus(tmp_path) == 3
+    for chosen, count in (("1", 1), ("0,1", 2), ("", 0), ("-1", 0)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        assert visible_gpus(tmp_path) == count
+
+
+def test_devices_must_be_enough() -> None:
+    with pytest.raises(ConfigError, match="devices names 1 GPUs; 2 replicas of tensor_parallel = 2 need 4"):
+        config(vllm={"replicas": 2, "tensor_parallel": 2, "devices": [0]})
