@@ -132,6 +132,9 @@ class Loop(Section):
     max_staleness: int = Field(default=1, ge=0)
     straggler_timeout: float = Field(default=30.0, ge=0)
     on_stale: Literal["drop", "mask"] = "drop"
+    transport: Literal["shared_memory", "cuda_ipc"] = "shared_memory"
+    """How new weights reach the policy: through the host's memory, which works everywhere, or from GPU to GPU of one
+    host, for a policy and a learner that are both on GPUs and work at the same time."""
     placement: Literal["separate", "colocated"] = "separate"
     """colocated: policy and learner share one device and take turns. While the learner works, the policy sleeps and
     requests under way stand still (their deadlines go on); then the learner's state lies in the host's memory, for
@@ -316,6 +319,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"loop.stuck_timeout = {self.loop.stuck_timeout:g} must exceed sampling.rollout_deadline = "
                 f"{self.sampling.rollout_deadline:g}: else a slow rollout counts as a stuck run"
+            )
+        if self.loop.transport == "cuda_ipc" and self.loop.placement == "colocated":
+            raise ValueError(
+                'loop.transport = "cuda_ipc" needs loop.placement = "separate": a learner that takes turns with the '
+                "policy publishes from the host's memory"
             )
         if self.deterministic and self.loop.max_staleness != 0:
             raise ValueError("deterministic = true is synchronous: set loop.max_staleness = 0")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from agent_rl.vocabulary.trajectory import FinishReason
 
+Transport = Literal["shared_memory", "cuda_ipc"]
 RandomKey = tuple[int, ...]
 """(run seed, task, rollout, turn): with the position it keys every draw, so that nothing depends on arrival order."""
 
@@ -79,12 +81,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class WeightManifest:
-    """What a sender offers: the version, the blob's name (shared memory here), and its tensors."""
+    """What a sender offers: the version, the blob's name, its size in bytes, its tensors, and how it is opened.
+
+    shared_memory: `blob` names memory of this host. cuda_ipc: it is the handle of a buffer on a GPU of this host.
+    """
 
     version: int
     blob: str
     nbytes: int
     tensors: tuple[TensorSpec, ...]
+    kind: Transport = "shared_memory"
 
 
 class Policy(ABC):

@@ -23,7 +23,7 @@ from agent_rl.errors import AgentRLError, PolicyError
 from agent_rl.inference.model import Forward, ForwardKind, load_forward
 from agent_rl.inference.rows import Job
 from agent_rl.inference.scheduler import Engine, EngineLimits
-from agent_rl.runtime.weights import SharedMemoryReceiver
+from agent_rl.runtime.weights import receive
 
 
 @dataclass(eq=False, slots=True)
@@ -70,7 +70,6 @@ class TransformersPolicy(Policy):
         )
         self._deterministic = deterministic
         self._threads = torch.get_num_threads()
-        self._receiver = SharedMemoryReceiver()
         self._prepared: tuple[int, Any] | None = None
         self._inbox: deque[_Command | _Batch] = deque()
         self._urgent: deque[_Command | _Batch] = deque()
@@ -113,7 +112,7 @@ class TransformersPolicy(Policy):
         await self._do(lambda engine: engine.end_session(session))
 
     async def prepare_update(self, manifest: WeightManifest) -> None:
-        prepared = await asyncio.to_thread(lambda: self._forward.prepare(self._receiver.load(manifest)))
+        prepared = await asyncio.to_thread(lambda: self._forward.prepare(receive(manifest)))
         self._prepared = manifest.version, prepared
 
     async def finish_update(self, version: int) -> None:

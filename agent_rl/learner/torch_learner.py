@@ -15,12 +15,14 @@ from torch import Tensor
 
 from agent_rl.config import Optimizer, Precision
 from agent_rl.contracts import Batch, Learner, StepReport, WeightManifest
+from agent_rl.contracts.policy import Transport
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_logprobs
 from agent_rl.learner.folder import copy_tokenizer, model_folder, written_atomically
 from agent_rl.learner.micro_batches import MicroBatch, Wanted, micro_batches
 from agent_rl.learner.offload import HostState, training_state
 from agent_rl.learner.policy_loss import StepFigures, policy_loss
+from agent_rl.runtime.cuda_weights import CudaSender
 from agent_rl.runtime.weights import SharedMemorySender
 
 SCHEMA_VERSION = 1
@@ -44,6 +46,7 @@ class TorchLearner(Learner):
         device: str = "auto",
         micro_batch_tokens: int = 16384,
         blob_prefix: str = "weights",
+        transport: Transport = "shared_memory",
         version: int = 0,
         seed: int = 0,
         deterministic: bool = False,
@@ -60,7 +63,7 @@ class TorchLearner(Learner):
         self._ratio_cap = ratio_cap
         self._temperature = temperature
         self._micro_batch_tokens = micro_batch_limit(self._model, micro_batch_tokens)
-        self._sender = SharedMemorySender(blob_prefix)
+        self._sender = _sender(transport, blob_prefix, self._accelerator.device)
         self._offloaded: HostState | None = None
         """While asleep: what lies on the host instead of the device."""
         self._version = version
@@ -196,6 +199,16 @@ class TorchLearner(Learner):
     async def close(self) -> None:
         """Published weights can no longer be taken. Idempotent."""
         self._sender.close()
+
+
+def _sender(transport: Transport, prefix: str, device: torch.device) -> SharedMemorySender | CudaSender:
+    """What publishes the weights. Raises ConfigError for CUDA IPC without a GPU."""
+    if transport == "shared_memory":
+        return SharedMemorySender(prefix)
+    try:
+        return CudaSender(device)
+    except ValueError as error:
+        raise ConfigError(str(error), key="loop.transport", value=transport) from None
 
 
 def make_accelerator(device: str, precision: Precision) -> Accelerator:

@@ -99,20 +99,29 @@ def _transformers_arguments(config: RunConfig) -> dict[str, Any]:
 
 def _vllm_arguments(runtime: LocalRuntime, config: RunConfig, replica: int) -> dict[str, Any]:
     vllm = config.policy.vllm
-    share = slice(replica * vllm.tensor_parallel, (replica + 1) * vllm.tensor_parallel)
     return {
         "config": vllm,
         "url": vllm.urls[replica] if vllm.urls else None,
-        "devices": vllm.devices[share] or _device_of(config),
+        "devices": visible_to_server(config, replica),
         "on_cpu": config.policy.device.startswith("cpu") or (not vllm.urls and visible_gpus() == 0),
         "threads": config.policy.threads,
         "log": str(runtime.logs / f"vllm-{replica}.log"),
     }
 
 
-def _device_of(config: RunConfig) -> tuple[int, ...]:
-    """The GPU that `policy.device` names (cuda:1), if it names one."""
-    _, _, index = config.policy.device.partition(":")
+def visible_to_server(config: RunConfig, replica: int) -> tuple[int, ...]:
+    """The GPUs that a vLLM server sees, none for all: its own first, then the one that it takes weights from."""
+    vllm = config.policy.vllm
+    share = slice(replica * vllm.tensor_parallel, (replica + 1) * vllm.tensor_parallel)
+    own = vllm.devices[share] or _index_of(config.policy.device)
+    if not own or config.loop.transport != "cuda_ipc":
+        return own
+    return (*own, *(index for index in _index_of(config.learner.device) or (0,) if index not in own))
+
+
+def _index_of(device: str) -> tuple[int, ...]:
+    """The GPU that `device` names (cuda:1), if it names one."""
+    _, _, index = device.partition(":")
     return (int(index),) if index.isdigit() else ()
 
 
@@ -133,6 +142,7 @@ def start_learner(runtime: LocalRuntime, config: RunConfig, model: str) -> Start
                 "micro_batch_tokens": config.learner.micro_batch_tokens,
                 "seed": config.seed,
                 "deterministic": config.deterministic,
+                "transport": config.loop.transport,
             },
             threads=config.learner.threads,
             error=LearnerError,

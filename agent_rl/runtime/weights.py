@@ -5,9 +5,8 @@ Imports torch: only role processes load this module.
 
 from __future__ import annotations
 
-import mmap
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
@@ -41,19 +40,10 @@ class SharedMemorySender:
         dtype: torch.dtype | None = None,
     ) -> WeightManifest:
         """The manifest of `named_tensors`, copied to shared memory; floating tensors in `dtype` where it is given."""
-        tensors = [
-            (n, t.detach(), dtype if dtype and t.is_floating_point() else t.dtype)
-            for n, t in dict(named_tensors).items()
-        ]
-        specs, size = _layout(tensors)
+        tensors = offered(named_tensors, dtype)
+        specs, size = layout(tensors)
         blob = self._writable(size)
-        memory = blob.memory
-        _HEADER.pack_into(memory, 0, _WRITING)
-        for spec, (_, tensor, target) in zip(specs, tensors, strict=True):
-            if spec.nbytes:
-                view = torch.frombuffer(memory, dtype=target, count=tensor.numel(), offset=spec.offset)
-                view.view(spec.shape).copy_(tensor)
-        _HEADER.pack_into(memory, 0, version)
+        fill(torch.frombuffer(blob.memory, dtype=torch.uint8), version, specs, [t for _, t, _ in tensors])
         return WeightManifest(version, blob.name, size, tuple(specs))
 
     def close(self) -> None:
@@ -88,23 +78,61 @@ class SharedMemoryReceiver:
             memory = open_blob(manifest.blob, manifest.nbytes)
         except (OSError, ValueError) as error:
             raise PolicyError(f"the weights of version {manifest.version} cannot be read: {error}") from error
-        _check(memory, manifest)
-        tensors: dict[str, torch.Tensor] = {}
-        for spec in manifest.tensors:
-            source = getattr(torch, spec.dtype)
-            target = dtype if dtype is not None and source.is_floating_point else source
-            tensor = torch.empty(spec.shape, dtype=target, device=device)
-            if spec.nbytes:
-                view = torch.frombuffer(memory, dtype=source, count=tensor.numel(), offset=spec.offset)
-                tensor.copy_(view.view(spec.shape))
-            tensors[spec.name] = tensor
-        _check(memory, manifest)
-        return tensors
+        return read(torch.frombuffer(memory, dtype=torch.uint8), manifest, dtype=dtype, device=device)
 
 
-def _check(memory: mmap.mmap, manifest: WeightManifest) -> None:
-    """Raises PolicyError unless the blob holds the manifest's version, completely written."""
-    (held,) = _HEADER.unpack_from(memory, 0)
+def receive(
+    manifest: WeightManifest, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
+) -> dict[str, torch.Tensor]:
+    """Name -> a copy of the tensor on `device`, however `manifest` says that it travels. Raises PolicyError."""
+    if manifest.kind == "cuda_ipc":
+        from agent_rl.runtime.cuda_weights import CudaReceiver
+
+        return CudaReceiver().load(manifest, dtype=dtype, device=device)
+    return SharedMemoryReceiver().load(manifest, dtype=dtype, device=device)
+
+
+def offered(
+    named_tensors: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]], dtype: torch.dtype | None
+) -> list[tuple[str, torch.Tensor, torch.dtype]]:
+    """Name, tensor, and the type that it travels in: `dtype` for floating ones where it is given."""
+    return [
+        (n, t.detach(), dtype if dtype and t.is_floating_point() else t.dtype) for n, t in dict(named_tensors).items()
+    ]
+
+
+def fill(buffer: torch.Tensor, version: int, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]) -> None:
+    """`buffer` (bytes) holds `tensors` where `specs` say, and in its header `version`, which is -1 meanwhile."""
+    header = buffer[: _HEADER.size].view(torch.int64)
+    header.fill_(_WRITING)
+    for spec, tensor in zip(specs, tensors, strict=True):
+        if spec.nbytes:
+            view = buffer[spec.offset : spec.offset + spec.nbytes].view(getattr(torch, spec.dtype))
+            view.view(spec.shape).copy_(tensor)
+    header.fill_(version)
+
+
+def read(
+    buffer: torch.Tensor, manifest: WeightManifest, *, dtype: torch.dtype | None, device: str | torch.device
+) -> dict[str, torch.Tensor]:
+    """Copies of the tensors in `buffer` (bytes). Raises PolicyError where it holds another version than `manifest`."""
+    _check(buffer, manifest)
+    tensors: dict[str, torch.Tensor] = {}
+    for spec in manifest.tensors:
+        source = getattr(torch, spec.dtype)
+        target = dtype if dtype is not None and source.is_floating_point else source
+        tensor = torch.empty(spec.shape, dtype=target, device=device)
+        if spec.nbytes:
+            view = buffer[spec.offset : spec.offset + spec.nbytes].view(source)
+            tensor.copy_(view.view(spec.shape))
+        tensors[spec.name] = tensor
+    _check(buffer, manifest)
+    return tensors
+
+
+def _check(buffer: torch.Tensor, manifest: WeightManifest) -> None:
+    """Raises PolicyError unless the buffer holds the manifest's version, completely written."""
+    held = int(buffer[: _HEADER.size].view(torch.int64))
     if held != manifest.version:
         what = "is being overwritten" if held == _WRITING else f"holds version {held}"
         raise PolicyError(
@@ -113,7 +141,7 @@ def _check(memory: mmap.mmap, manifest: WeightManifest) -> None:
         )
 
 
-def _layout(tensors: list[tuple[str, torch.Tensor, torch.dtype]]) -> tuple[list[TensorSpec], int]:
+def layout(tensors: list[tuple[str, torch.Tensor, torch.dtype]]) -> tuple[list[TensorSpec], int]:
     """Where each tensor's bytes lie, aligned, after the header; and the blob's size in bytes."""
     specs: list[TensorSpec] = []
     offset = _HEADER_BYTES

@@ -74,3 +74,27 @@ def test_gpus_are_counted_without_torch(tmp_path: Path, monkeypatch: pytest.Monk
 def test_devices_must_be_enough() -> None:
     with pytest.raises(ConfigError, match="devices names 1 GPUs; 2 replicas of tensor_parallel = 2 need 4"):
         config(vllm={"replicas": 2, "tensor_parallel": 2, "devices": [0]})
+
+
+@pytest.mark.parametrize(
+    ("policy", "learner", "transport", "seen"),
+    [
+        ({}, "auto", "shared_memory", ()),
+        ({"device": "cuda:1"}, "cuda:0", "shared_memory", (1,)),
+        ({"device": "cuda:1"}, "cuda:0", "cuda_ipc", (1, 0)),
+        ({"device": "cuda:0"}, "cuda:0", "cuda_ipc", (0,)),
+        ({"vllm": {"devices": [2, 3], "tensor_parallel": 2}}, "auto", "cuda_ipc", (2, 3, 0)),
+    ],
+)
+def test_a_server_sees_its_own_gpus_first_and_those_it_takes_weights_from(
+    policy: dict[str, object], learner: str, transport: str, seen: tuple[int, ...], tmp_path: Path
+) -> None:
+    data = {"environments": [{"environment": "synthesis"}], "model": {"path": "m"}, "policy": policy}
+    resolved = parse_config({**data, "learner": {"device": learner}, "loop": {"transport": transport}})
+    assert roles.visible_to_server(resolved, 0) == seen
+
+
+def test_cuda_ipc_and_turns_on_one_device_exclude_each_other() -> None:
+    data = {"environments": [{"environment": "synthesis"}], "model": {"path": "m"}}
+    with pytest.raises(ConfigError, match=r'"cuda_ipc" needs loop\.placement = "separate"'):
+        parse_config({**data, "loop": {"transport": "cuda_ipc", "placement": "colocated"}})

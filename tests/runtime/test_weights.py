@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from agent_rl.contracts import WeightManifest
 from agent_rl.errors import PolicyError
 from agent_rl.runtime import blobs
+from agent_rl.runtime.cuda_weights import CudaSender, packed, unpacked
 from agent_rl.runtime.local import LocalRuntime
-from agent_rl.runtime.weights import SharedMemoryReceiver, SharedMemorySender
+from agent_rl.runtime.weights import SharedMemoryReceiver, SharedMemorySender, receive
 
 
 def weights(seed: int) -> dict[str, torch.Tensor]:
@@ -123,3 +126,41 @@ async def test_weights_cross_processes() -> None:
     await asyncio.sleep(0)
     with pytest.raises(PolicyError, match="cannot be read"):
         SharedMemoryReceiver().load(manifests[1])
+
+
+def test_a_handle_survives_its_way_as_json() -> None:
+    shared = (0, b"\x00handle\xff", 1024, 0, b"counter", 3, b"event", True)
+    assert unpacked(json.loads(json.dumps(packed(shared)))) == shared
+
+
+def test_cuda_ipc_needs_a_gpu() -> None:
+    with pytest.raises(ValueError, match="needs the tensors on a GPU, not on cpu"):
+        CudaSender(torch.device("cpu"))
+
+
+def test_a_gpu_that_cannot_be_seen_is_named() -> None:
+    manifest = WeightManifest(3, json.dumps({"gpu": "GPU-far-away", "offset": 0, "storage": []}), 64, (), "cuda_ipc")
+    with pytest.raises(PolicyError, match=r"version 3 lie on GPU GPU-far-away, which this process cannot see"):
+        receive(manifest)
+
+
+async def test_a_reader_in_another_process_gets_what_was_sent(tmp_path: Path) -> None:
+    sender = SharedMemorySender("test")
+    async with LocalRuntime(tmp_path) as runtime:
+        role = await runtime.start("reader", f"{Path(__file__).parent / 'roles_for_tests.py'}:Reader")
+        sent = weights(1)
+        sums = await role.call("sums", sender.send(sent, 1))
+        assert sums == {name: float(tensor.double().sum()) for name, tensor in sent.items()}
+    sender.close()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+async def test_weights_go_from_gpu_to_gpu(tmp_path: Path) -> None:
+    sender = CudaSender(torch.device("cuda", 0))
+    async with LocalRuntime(tmp_path) as runtime:
+        role = await runtime.start("reader", f"{Path(__file__).parent / 'roles_for_tests.py'}:Reader")
+        for version in range(1, 5):
+            sent = {name: tensor.cuda() for name, tensor in weights(version).items()}
+            sums = await role.call("sums", sender.send(sent, version))
+            assert sums == {name: float(tensor.double().sum()) for name, tensor in sent.items()}
+    sender.close()

@@ -1,4 +1,4 @@
-"""Teaches vLLM to take weights from shared memory: found by its processes as the plugin `agent_rl`.
+"""Teaches vLLM to take weights as the learner offers them: found by its processes as the plugin `agent_rl`.
 
 vLLM loads this module in each of its processes; it imports nothing of vLLM until `register` is called there.
 """
@@ -19,5 +19,5 @@ def register() -> None:
         return
     if BACKEND not in WeightTransferEngineFactory._registry:
         WeightTransferEngineFactory.register_engine(
-            BACKEND, "agent_rl.inference.vllm.receiver", "SharedMemoryTransferEngine"
+            BACKEND, "agent_rl.inference.vllm.receiver", "ManifestTransferEngine"
         )

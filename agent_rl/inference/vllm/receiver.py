@@ -1,4 +1,4 @@
-"""The receiving side of a weight update inside vLLM's workers: shared memory, as the learner's sender wrote it.
+"""The receiving side of a weight update inside vLLM's workers: what a manifest of the learner's names.
 
 Runs in vLLM's processes only.
 """
@@ -24,7 +24,7 @@ from vllm.model_executor.model_loader.reload import (  # pyright: ignore[reportM
 )
 
 from agent_rl.contracts.policy import TensorSpec, WeightManifest
-from agent_rl.runtime.weights import SharedMemoryReceiver
+from agent_rl.runtime.weights import receive
 
 
 @dataclass
@@ -43,18 +43,22 @@ class UpdateInfo(WeightTransferUpdateInfo):
         if (self.manifest is None) == (self.path is None):
             raise ValueError("an update names either a manifest or a path")
 
-    def tensors(self) -> Iterable[tuple[str, torch.Tensor]]:
-        """Names and values, in the checkpoint's format. Raises PolicyError where the blob holds another version."""
+    def tensors(self, device: torch.device) -> Iterable[tuple[str, torch.Tensor]]:
+        """Names and values, in the checkpoint's format, for a model on `device`.
+
+        Raises PolicyError where the manifest's blob holds another version by now.
+        """
         if self.path is not None:
             for file in sorted(Path(self.path).glob("*.safetensors")):
                 yield from load_file(file).items()
             return
         assert self.manifest is not None
         specs = [TensorSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in self.manifest["tensors"]]
-        yield from SharedMemoryReceiver().load(WeightManifest(**{**self.manifest, "tensors": tuple(specs)})).items()
+        manifest = WeightManifest(**{**self.manifest, "tensors": tuple(specs)})
+        yield from receive(manifest, device=device if manifest.kind == "cuda_ipc" else "cpu").items()
 
 
-class SharedMemoryTransferEngine(WeightTransferEngine):
+class ManifestTransferEngine(WeightTransferEngine):
     """Loads what a manifest names, in the checkpoint's format, layer by layer, as vLLM loads a checkpoint."""
 
     init_info_cls = InitInfo
@@ -74,7 +78,7 @@ class SharedMemoryTransferEngine(WeightTransferEngine):
 
     def receive_weights(self, update_info: UpdateInfo) -> None:
         """Raises PolicyError where the blob holds another version by now, ValueError where nothing is there."""
-        if not self.model.load_weights(update_info.tensors()):
+        if not self.model.load_weights(update_info.tensors(self.device)):
             raise ValueError(f"no weights were loaded from {update_info.path or 'the manifest'}")
 
     def finish_weight_update(self) -> None:
