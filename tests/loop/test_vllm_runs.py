@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -50,7 +51,8 @@ async def test_an_engine_killed_in_the_middle_is_replaced_and_nothing_is_left(tm
         workers = [pid for group in groups for pid, name in processes_of(group).items() if name.startswith("VLLM")]
         assert workers, "vLLM's engine and worker run below the policy"
         for pid in workers:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it went with its parent
+                os.kill(pid, signal.SIGKILL)
 
     run, metrics = await looped_with(parse_config(data), tmp_path / "run", 2, kill_the_engine)
     assert run.policy.restarts == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -236,7 +237,8 @@ async def test_slots_killed_in_the_middle_are_healed_and_no_rollout_is_scored_fo
     async def kill(run: Run) -> None:
         for pid in _descendants(os.getpid()):
             if b"agent_rl.runtime" not in _command(pid) and b"python3" in _command(pid):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it went with its parent
+                    os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
 
     _, metrics = await looped_with(parse_config(settings(8)), tmp_path / "run", 3, kill)
