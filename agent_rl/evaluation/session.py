@@ -84,7 +84,7 @@ async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack
     if not isinstance(plan.policy, ModelSource):
         maker = _FIXED[plan.policy]
         return Agents(maker, maker, None)
-    from agent_rl.loop.roles import make_policy
+    from agent_rl.loop.roles import make_policy, served_context
     from agent_rl.runtime.local import LocalRuntime
 
     folder, version = plan.policy.folder, plan.policy.version
@@ -97,7 +97,7 @@ async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack
         sampling=SamplingParams(temperature=plan.temperature, max_tokens=plan.max_tokens),
         seed=plan.seed,
         deadline=config.sampling.rollout_deadline,
-        max_context=context_of(folder),
+        max_context=served_context(config, folder),
     )
     return Agents.of_policy(PolicyAgents(policy, tokenizer, settings), version)
 

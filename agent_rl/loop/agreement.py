@@ -208,10 +208,9 @@ async def agreement_of(
 ) -> Agreement:
     """The agreement of a run's learner and policy on its own tasks, at its temperature; every replica is asked.
 
-    `context`: tokens that the model can attend to. Raises InfrastructureError where either fails, or does not answer
+    `context`: tokens that a conversation may have. Raises InfrastructureError where either fails, or does not answer
     within loop.stuck_timeout.
     """
-    context = min(context, config.policy.vllm.max_context or context)
     max_tokens = max(1, min(config.sampling.max_tokens, LONGEST_COMPLETION, context // 2))
     prompts = fixed_prompts(tokenizer, tasks, context - max_tokens)
     waiting = config.loop.stuck_timeout

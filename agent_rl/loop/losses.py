@@ -25,8 +25,9 @@ class Shares(Generic[Key]):
             self.left[key] += left
 
     def shares(self) -> dict[str, float]:
-        """Of every key that lost rollouts, the share of them."""
-        return {str(key): round(left / self.asked[key], 4) for key, left in self.left.items()}
+        """Of the ten keys that lost the largest shares of their rollouts, those shares."""
+        worst = sorted(((left / self.asked[key], str(key)) for key, left in self.left.items()), reverse=True)[:10]
+        return {key: round(share, 4) for share, key in worst}
 
     def alarming(self, limit: float) -> list[tuple[Key, float]]:
         """The keys whose share is above `limit`, with it; each is named once."""

@@ -59,7 +59,12 @@ class ReplicatedPolicy(Policy):
 
     async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         if len(self._replicas) == 1:
-            return await self._replicas[0].generate_batch(requests)
+            homes = [self._homes.enter(request) for request in requests]
+            try:
+                return await self._replicas[0].generate_batch(requests)
+            finally:
+                for home in homes:
+                    self._homes.leave(home)
         return await _all([self.generate(request) for request in requests])
 
     async def score(self, ids: Sequence[int]) -> list[float]:

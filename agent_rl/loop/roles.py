@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from agent_rl.config import RunConfig
 from agent_rl.contracts import Learner, Policy
 from agent_rl.errors import ConfigError, LearnerError, PolicyError
+from agent_rl.evaluation.session import context_of
 from agent_rl.inference.vllm.server import vllm_interpreter
 from agent_rl.loop.replicas import ReplicatedPolicy
 from agent_rl.loop.supervised import Process, StartLearner, StartPolicy, SupervisedPolicy
@@ -47,6 +49,8 @@ def make_policy(
     vllm = config.policy.vllm
     count = 1 if engine != "vllm" else len(vllm.urls) or vllm.replicas
     if engine == "vllm":
+        if count > 1 and not vllm.urls and not vllm.devices and visible_gpus() > 0:
+            raise ConfigError(f"{count} replicas need to know which GPU is whose", key="policy.vllm.devices")
         say(f"policy: vLLM, {count} {'server' if count == 1 else 'servers'}")
     return ReplicatedPolicy(
         [
@@ -61,6 +65,14 @@ def make_policy(
             for replica in range(count)
         ]
     )
+
+
+def served_context(config: RunConfig, model: Path) -> int:
+    """How many tokens a conversation may have: as many as the model in the folder `model`, and its engine, can hold."""
+    context = context_of(model)
+    if chosen_engine(config) == "vllm":
+        context = min(context, config.policy.vllm.max_context or context)
+    return context
 
 
 def start_policy(runtime: LocalRuntime, config: RunConfig, replica: int = 0) -> StartPolicy:

@@ -16,7 +16,6 @@ from agent_rl.contracts import Objective, SamplingParams, SandboxProvider
 from agent_rl.environments import NamedEnvironment, make_environments, make_verifier
 from agent_rl.evaluation import append_row, evaluate, read_rows
 from agent_rl.evaluation.agents import Agents, group_runner, held_out_tasks
-from agent_rl.evaluation.session import context_of
 from agent_rl.learner.warm_start import prepare_model
 from agent_rl.loop.agreement import agreement_of
 from agent_rl.loop.capacity import Capacity
@@ -25,7 +24,7 @@ from agent_rl.loop.colocated import device_free
 from agent_rl.loop.live import Display
 from agent_rl.loop.lockstep import LockstepPolicy
 from agent_rl.loop.replicas import ReplicatedPolicy
-from agent_rl.loop.roles import make_policy, start_learner
+from agent_rl.loop.roles import make_policy, served_context, start_learner
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask, TaskSampler
 from agent_rl.loop.supervised import SupervisedLearner
@@ -140,7 +139,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         )
         if config.agreement.check:
             tasks = [task for source in sources for task in source.tasks]
-            agreement = await agreement_of(config, policy, learner, tokenizer, tasks, context_of(model))
+            agreement = await agreement_of(config, policy, learner, tokenizer, tasks, served_context(config, model))
             display.say(f"agreement: {agreement.line(config.agreement_bounds)}")
             agreement.require(config.agreement_bounds, start.steps)
         lockstep = LockstepPolicy(policy) if config.deterministic else None
@@ -235,7 +234,7 @@ def _rollout_settings(config: RunConfig, model: Path) -> RolloutSettings:
         sampling=SamplingParams(temperature=config.sampling.temperature, max_tokens=config.sampling.max_tokens),
         seed=config.seed,
         deadline=config.sampling.rollout_deadline,
-        max_context=context_of(model),
+        max_context=served_context(config, model),
     )
 
 

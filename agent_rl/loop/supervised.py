@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -72,9 +74,15 @@ class SupervisedPolicy(Policy):
         self._generation = 0
         self._process: Process | None = None
         self._policy: Policy | None = None
+        self._last_failure: PolicyError | None = None
+        """Why it could not be started again."""
         self._heartbeat_timeout = heartbeat_timeout
         self._heart: asyncio.Task[None] | None = None
-        self._asleep = False
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self._changing = 0
+        """Updates, sleeps and wakes under way: while they last the engine need not say how it is."""
+        self._closed = False
         self.restarts = 0
 
     @property
@@ -92,23 +100,28 @@ class SupervisedPolicy(Policy):
         while True:
             await asyncio.sleep(self._heartbeat_timeout / 4)
             policy, process = self._policy, self._process
-            if self._lock.locked() or policy is None or process is None or not process.alive:
+            if self._lock.locked() or self._changing or policy is None or process is None or not process.alive:
                 continue
             try:
                 async with asyncio.timeout(self._heartbeat_timeout):
                     await policy.status()
             except TimeoutError:
+                if self._changing:
+                    continue
                 self._say(f"the policy has not answered for {self._heartbeat_timeout:g} s: it is killed")
                 process.kill()
-            except PolicyError:
-                continue  # it has died: the next call starts it again
+            except PolicyError as error:
+                if process.alive and not self._changing:  # its engine has failed; one that has died is found by calls
+                    self._say(f"the policy's process lives, but not its engine: it is killed ({error})")
+                    process.kill()
 
     def base(self, model: str, version: int) -> None:
         """From now on a restart begins with the weights in `model`, which are those of `version`."""
         self._model = (model, version)
 
     async def close(self) -> None:
-        """The process is gone."""
+        """The process is gone, and calls that still wait for it fail."""
+        self._closed = True
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
@@ -130,24 +143,46 @@ class SupervisedPolicy(Policy):
             if generation != self._generation:
                 return  # Somebody else has restarted it meanwhile.
             assert self._process is not None
-            if self._process.alive:
+            if self._process.alive or self._closed:
                 raise error
+            await self._awake.wait()  # one that died asleep: its device is the learner's now
             if self._restarts_left <= 0:
-                raise PolicyError(f"the policy died more often than policy.max_restarts allows; the last: {error}")
+                last = self._last_failure or error
+                raise PolicyError(f"the policy died more often than policy.max_restarts allows; the last: {last}")
             self._restarts_left -= 1
             self.restarts += 1
             self._say(f"the policy died and is started again ({error})")
             await self._process.stop()
-            self._process, self._policy = await self._start(*self._model)
-            if self._manifest is not None and self._manifest.version > self._model[1]:
-                await self._policy.prepare_update(self._manifest)
-                await self._policy.finish_update(self._manifest.version)
-            if self._asleep:
-                await self._policy.sleep()
+            try:
+                self._process, self._policy = await self._current()
+            except PolicyError as failure:
+                self._last_failure = failure
+                raise
             self._generation += 1
 
+    async def _current(self) -> tuple[Process, Policy]:
+        """A new process that serves the version of the last update; nobody else has seen it before."""
+        model, version = self._model
+        process, policy = await self._start(model, version)
+        try:
+            manifest = self._manifest
+            if manifest is not None and manifest.version > version:
+                await policy.prepare_update(manifest)
+                await policy.finish_update(manifest.version)
+        except BaseException:
+            await process.stop()
+            raise
+        return process, policy
+
     async def generate(self, request: GenerateRequest) -> Generation:
-        return await self._call(lambda policy: policy.generate(request))
+        if request.deadline is None:
+            return await self._call(lambda policy: policy.generate(request))
+        until = time.monotonic() + request.deadline
+
+        async def generate(policy: Policy) -> Generation:
+            return await policy.generate(replace(request, deadline=max(0.0, until - time.monotonic())))
+
+        return await self._call(generate)
 
     async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         return await self._call(lambda policy: policy.generate_batch(requests))
@@ -161,7 +196,7 @@ class SupervisedPolicy(Policy):
                 await self._policy.end_session(session)
 
     async def prepare_update(self, manifest: WeightManifest) -> None:
-        await self._call(lambda policy: policy.prepare_update(manifest))
+        await self._change(lambda policy: policy.prepare_update(manifest))
         self._manifest = manifest
 
     async def finish_update(self, version: int) -> None:
@@ -173,15 +208,22 @@ class SupervisedPolicy(Policy):
             if (await policy.status()).version != version:
                 await policy.finish_update(version)
 
-        await self._call(finish)
+        await self._change(finish)
 
     async def sleep(self) -> None:
-        await self._call(lambda policy: policy.sleep())
-        self._asleep = True
+        await self._change(lambda policy: policy.sleep())
+        self._awake.clear()
 
     async def wake(self) -> None:
-        self._asleep = False
-        await self._call(lambda policy: policy.wake())
+        self._awake.set()
+        await self._change(lambda policy: policy.wake())
+
+    async def _change(self, call: Callable[[Policy], Awaitable[None]]) -> None:
+        self._changing += 1
+        try:
+            await self._call(call)
+        finally:
+            self._changing -= 1
 
     async def status(self) -> PolicyStatus:
         return await self._call(lambda policy: policy.status())

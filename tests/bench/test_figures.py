@@ -116,12 +116,12 @@ def test_speedup_is_over_the_faster_synchronous_mode_and_the_bound_over_the_slow
     assert _quickstart(4.0, (3.0, 2.0, 1.5), 2.3, low=0.44).sync.name == "sync share"
 
 
-def test_no_schedule_is_faster_than_the_cores() -> None:
+def test_what_the_cores_allow_is_told_besides() -> None:
     # 5 core-seconds of work in a step on 2 cores: 2.5 s, more than the 2.0 of the slower role.
     report = _quickstart(3.0, (3.6, 2.0, 1.5), 2.6, low=0.44, cores=2.5)
-    assert report.bound == pytest.approx(3.0 / 2.5)
-    assert report.bound_of_roles == 1.5
-    assert report.reached, "3 / 2.6 = 1.15 is above 1.1 and .85 * 1.2 = 1.02"
+    assert report.core_bound == pytest.approx(3.0 / 2.5)
+    assert report.bound == 1.5
+    assert not report.reached, "3 / 2.6 = 1.15 is below .85 * 1.5, whatever the cores allow"
 
 
 def test_a_fast_run_that_learns_less_does_not_reach_the_bar() -> None:

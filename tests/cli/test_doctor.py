@@ -38,7 +38,7 @@ def test_doctor_names_each_thing_that_is_missing(capsys: pytest.CaptureFixture[s
     rows = tmp_path / "checks.json"
     code, out, error = run(capsys, "doctor", file, "--json", rows)
     assert code == 1
-    assert error == "error: 1 of 13 checks failed: model\n"
+    assert error == "error: 1 of 12 checks failed: model\n"
     assert "FAIL model: --policy: " in out
     assert "ok   environment echo: 3 tasks to train on, 3 held out; a reference passes" in out
     assert "ok   sandbox: memory-test" in out

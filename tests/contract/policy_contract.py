@@ -142,7 +142,20 @@ async def test_a_deadline_gives_back_what_was_sampled(subject: Subject) -> None:
     assert (await subject.policy.generate(ask())).finish_reason == "length", "the policy goes on"
 
 
+async def test_a_deadline_ends_a_request_that_is_running(subject: Subject) -> None:
+    whole = await subject.policy.generate(ask(key=6, max_tokens=400))
+    running = asyncio.create_task(subject.policy.generate(replace(ask(key=6, max_tokens=400), deadline=0.06)))
+    others = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=400))) for key in range(7, 15)]
+    cut = await running
+    check(cut, subject)
+    assert cut.finish_reason == "cancelled"
+    assert len(cut.token_ids) < 400
+    assert cut.token_ids == whole.token_ids[: len(cut.token_ids)], "what it has sampled is what it would have"
+    assert all(g.finish_reason == "length" for g in await asyncio.gather(*others)), "nobody else is cut"
+
+
 async def test_cancelling_a_call_frees_what_it_held(subject: Subject) -> None:
+    start = (await subject.policy.status()).sampled_tokens
     tasks = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=200))) for key in range(4)]
     await until_sampling(subject, 8)
     for task in tasks:
@@ -152,6 +165,12 @@ async def test_cancelling_a_call_frees_what_it_held(subject: Subject) -> None:
     async with asyncio.timeout(10):
         while (status := await subject.policy.status()).running or status.waiting:
             await asyncio.sleep(0.005)
+    async with asyncio.timeout(10):  # the engine itself has stopped, whatever is said of requests
+        before = -1
+        while (after := (await subject.policy.status()).sampled_tokens) != before:
+            before = after
+            await asyncio.sleep(0.1)
+    assert after - start < 4 * 200, "what was cancelled was not sampled to its end"
     check(await subject.policy.generate(ask()), subject)
 
 

@@ -56,6 +56,11 @@ class Noting(ScriptedPolicy):
     def __init__(self) -> None:
         super().__init__(lambda request: (5, 6))
         self.sessions: list[str] = []
+        self.ended: list[str] = []
+
+    async def end_session(self, session: str) -> None:
+        self.ended.append(session)
+        await super().end_session(session)
 
     async def generate(self, request: GenerateRequest) -> Generation:
         self.sessions.append(request.session)
@@ -92,6 +97,15 @@ async def test_turns_go_to_the_same_replica_and_counts_are_summed() -> None:
     assert sorted(other.sessions) == ["b", "b", "d", "d"]
     parts = [await p.status() for p in (one, other)]
     assert (await policy.status()).sampled_tokens == sum(p.sampled_tokens for p in parts) > 0
+    await policy.close()
+
+
+async def test_the_conversations_of_a_batch_end_too() -> None:
+    one = Noting()
+    policy = await opened(one)
+    await policy.generate_batch([ask("a"), ask("b")])
+    await policy.end_session("a")
+    assert one.ended == ["a"]
     await policy.close()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -43,6 +44,8 @@ class Fleet:
     started: list[tuple[str, int]] = field(default_factory=list)
     updates: list[tuple[int, int]] = field(default_factory=list)
     processes: list[FakeProcess] = field(default_factory=list)
+    before_update: Callable[[], Awaitable[object]] | None = None
+    on_request: Callable[[GenerateRequest], None] = lambda request: None
 
     async def start(self, model: str, version: int):
         number = len(self.started)
@@ -56,6 +59,7 @@ class Fleet:
 
             async def generate(self, request: GenerateRequest) -> Generation:
                 self.served += 1
+                fleet.on_request(request)
                 if number < fleet.deaths and self.served == fleet.dies_at:
                     process.alive = False
                 if not process.alive:
@@ -63,6 +67,8 @@ class Fleet:
                 return await super().generate(request)
 
             async def finish_update(self, version: int) -> None:
+                if number and fleet.before_update is not None:
+                    await fleet.before_update()
                 fleet.updates.append((number, version))
                 await super().finish_update(version)
 
@@ -86,19 +92,79 @@ async def test_a_request_of_a_policy_that_died_is_issued_again() -> None:
     assert policy.restarts == 1
 
 
-async def test_a_policy_that_died_asleep_is_asleep_again() -> None:
+async def test_a_policy_that_died_asleep_is_started_when_it_is_its_turn() -> None:
     fleet = Fleet(deaths=1)
     policy = supervised(fleet)
     await policy.open()
     await policy.sleep()
-    request = asyncio.create_task(policy.generate(REQUEST))  # it dies of this one
-    while len(fleet.started) < 2 or policy.restarts < 1:
+    fleet.processes[0].alive = False
+    request = asyncio.create_task(policy.generate(REQUEST))
+    for _ in range(50):
         await asyncio.sleep(0)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert not request.done()
+    assert len(fleet.started) == 1, "the device is the learner's"
     await policy.wake()
     assert (await request).token_ids[:3] == (5, 6, 7)
+    assert len(fleet.started) == 2
+
+
+async def test_a_restarted_policy_is_seen_by_nobody_before_it_is_current() -> None:
+    fleet = Fleet(deaths=1)
+    policy = supervised(fleet)
+    await policy.open()
+    await policy.prepare_update(WeightManifest(9, "blob", 0, ()))
+    await policy.finish_update(9)
+    slow = asyncio.Event()
+    fleet.before_update = slow.wait
+    dying = asyncio.create_task(policy.generate(REQUEST))
+    while len(fleet.started) < 2:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(policy.generate(REQUEST)) for _ in range(4)]
+    policy.base("checkpoint", 9)  # a checkpoint that is written meanwhile is not what was started with
+    for _ in range(50):
+        await asyncio.sleep(0)
+    slow.set()
+    generations = await asyncio.gather(dying, *others)
+    assert {version for g in generations for version in g.versions} == {9}
+    assert fleet.started == [("model", 0), ("model", 0)]
+    assert policy.restarts == 1
+
+
+async def test_a_restart_that_fails_is_what_the_last_error_quotes() -> None:
+    fleet = Fleet(deaths=1)
+    policy = supervised(fleet, max_restarts=2)
+    await policy.open()
+
+    async def start(model: str, version: int):
+        raise PolicyError("no GPU memory left; the last lines of its log: …")
+
+    policy._start = start
+    for _ in range(2):
+        with pytest.raises(PolicyError, match=r"^no GPU memory left"):
+            await policy.generate(REQUEST)
+    with pytest.raises(PolicyError, match=r"policy\.max_restarts allows; the last: no GPU memory left"):
+        await policy.generate(REQUEST)
+
+
+async def test_a_policy_that_is_closed_is_not_started_again() -> None:
+    fleet = Fleet(deaths=1)
+    policy = supervised(fleet)
+    await policy.open()
+    await policy.close()
+    with pytest.raises(PolicyError, match="died"):
+        await policy.generate(REQUEST)
+    assert len(fleet.started) == 1
+
+
+async def test_a_request_that_is_issued_again_has_what_is_left_of_its_deadline() -> None:
+    fleet = Fleet(deaths=1)
+    deadlines: list[float | None] = []
+    fleet.on_request = lambda request: deadlines.append(request.deadline)
+    policy = supervised(fleet)
+    await policy.open()
+    await policy.generate(replace(REQUEST, deadline=60.0))
+    first, second = deadlines
+    assert first is not None and second is not None
+    assert second < first <= 60.0
 
 
 async def test_a_policy_that_hangs_is_killed_and_replaced() -> None:
@@ -121,6 +187,31 @@ async def test_a_policy_that_hangs_is_killed_and_replaced() -> None:
     await policy.open()
     assert (await policy.generate(REQUEST)).token_ids[:3] == (5, 6, 7)
     assert said[0] == "the policy has not answered for 0.05 s: it is killed"
+    await policy.close()
+
+
+async def test_a_process_whose_engine_has_failed_is_killed_and_replaced() -> None:
+    fleet, said = Fleet(deaths=0), list[str]()
+
+    async def start(model: str, version: int):
+        process, policy = await fleet.start(model, version)
+        if len(fleet.started) == 1:
+
+            async def fails(*_: object):
+                raise PolicyError("the engine has failed: out of memory")
+
+            policy.status = policy.generate = fails
+        return process, policy
+
+    policy = SupervisedPolicy(start, "model", 0, max_restarts=1, say=said.append, heartbeat_timeout=0.05)
+    await policy.open()
+    with pytest.raises(PolicyError, match="the engine has failed"):
+        await policy.generate(REQUEST)  # before anybody has noticed
+    async with asyncio.timeout(10):
+        while fleet.processes[0].alive:
+            await asyncio.sleep(0.01)
+    assert (await policy.generate(REQUEST)).token_ids[:3] == (5, 6, 7)
+    assert "the policy's process lives, but not its engine" in said[0]
     await policy.close()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from agent_rl.cli.checks.machine import cores, disk, gpus, memory, shared_memory
+from agent_rl.cli.checks.machine import cores, disk, gpus, memory
 from agent_rl.cli.checks.model import StartingModel, chat_template, model, parameter_count, starting_model
 from agent_rl.cli.checks.outcome import Check
 from agent_rl.cli.checks.places import docker, load_environments, open_sandbox, tasks_of
@@ -37,7 +37,6 @@ async def run_checks(config: RunConfig, tell: Callable[[Check], None]) -> list[C
         add(gpu_check)
     add(_guarded_now("disk", lambda: disk(config, count)))
     add(_guarded_now("cores", lambda: cores(config)))
-    add(_guarded_now("shared memory", lambda: shared_memory(count)))
     add(await _guarded("ports", ports(config)))
     if config.sandbox.provider in ("auto", "docker"):
         add(await _guarded("docker", docker(config)))

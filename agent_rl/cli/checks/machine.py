@@ -23,7 +23,6 @@ _LEARNER, _PUBLISHED, _CHECKPOINT, _ASLEEP = 16, 8, 12, 12
 _PROCESSES = 2 * GIB
 """Controller, learner, policy and sandboxes with their libraries, before any weights."""
 _DISK = GIB
-_SHARED = GIB // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,22 +123,6 @@ def cores(config: RunConfig) -> Check:
     if asked > there:
         return Check("cores", "noted", f"{detail}: they will share them, and both be slower")
     return Check("cores", "good", detail)
-
-
-def shared_memory(count: int | None) -> Check:
-    """What is free in /dev/shm against the weights that are handed over there."""
-    folder = Path("/dev/shm")
-    if not folder.is_dir():
-        return Check("shared memory", "noted", "there is no /dev/shm here")
-    free = shutil.disk_usage(folder).free
-    needed = max(_SHARED, _PUBLISHED * (count or 0))
-    if free < needed:
-        return Check(
-            "shared memory",
-            "failed",
-            f"{size(free)} are free in /dev/shm, where weights are handed over; {size(needed)} are needed",
-        )
-    return Check("shared memory", "good", f"{size(free)} are free in /dev/shm; {size(needed)} are needed for weights")
 
 
 def _available() -> float | None:

@@ -15,10 +15,9 @@ from agent_rl.cli.checks.model import StartingModel
 from agent_rl.cli.checks.outcome import Check
 from agent_rl.config import RunConfig
 from agent_rl.errors import InfrastructureError, PolicyError
-from agent_rl.evaluation.session import context_of
 from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE, vllm_interpreter
 from agent_rl.loop.agreement import agreement_of
-from agent_rl.loop.roles import chosen_engine
+from agent_rl.loop.roles import chosen_engine, served_context
 from agent_rl.loop.run import open_roles
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.runtime.local import LocalRuntime
@@ -118,7 +117,7 @@ async def agreement(config: RunConfig, start: StartingModel, tasks: list[Task]) 
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(LocalRuntime())
         policy, learner = await open_roles(stack, runtime, config, start.folder, lambda text: None)
-        found = await agreement_of(config, policy, learner, tokenizer, tasks, context_of(start.folder))
+        found = await agreement_of(config, policy, learner, tokenizer, tasks, served_context(config, start.folder))
     bounds = config.agreement_bounds
     prompts = "" if found.prompts is None else f"; on the prompts' own: {found.prompts}"
     where = f"; {start.note}" if start.note else ""

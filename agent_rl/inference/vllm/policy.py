@@ -7,8 +7,10 @@ the server dies this process ends, and whoever supervises it starts both again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,8 +32,9 @@ _EXIT = 70
 class VllmPolicy(Policy):
     """Serves a model with vLLM; weights change in flight through its weight-transfer routes.
 
-    A prefix cache entry is found again by conversations that started at the same version: that version is the cache's
-    salt. `renew_after`: a conversation that started more than so many versions ago starts anew.
+    A prefix cache entry is found again by conversations of this object that started at the same version: both are the
+    cache's salt, since a server that is pointed at keeps its cache from run to run. `renew_after`: a conversation that
+    started more than so many versions ago starts anew.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class VllmPolicy(Policy):
         self._opening = asyncio.Lock()
         self._version = version
         self._manifest: WeightManifest | None = None
+        self._salt = secrets.token_hex(8)
         self._started: dict[str, int] = {}
         """Session -> the version at which its conversation started."""
         self._requests = 0
@@ -104,9 +108,11 @@ class VllmPolicy(Policy):
         return generation
 
     async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.generate(request)) for request in requests]
-        return [task.result() for task in tasks]
+        outcomes = await asyncio.gather(*(self.generate(request) for request in requests), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
 
     async def score(self, ids: Sequence[int]) -> list[float]:
         if not ids:
@@ -138,8 +144,8 @@ class VllmPolicy(Policy):
 
     async def _update(self, client: VllmClient, source: WeightManifest | str, version: int) -> None:
         """`version` serves; the server goes on also where it could not take it."""
-        await client.pause()
         try:
+            await client.pause()
             await client.update_weights(source, version)
             served = await client.version()
             if served != version:
@@ -174,8 +180,11 @@ class VllmPolicy(Policy):
         )
 
     async def close(self) -> None:
-        """The server is gone, if it was ours. Idempotent."""
+        """The server is gone, if it was ours; one that is not is awake. Idempotent."""
         if self._client is not None:
+            if self._server is None and self._asleep.is_set():
+                with contextlib.suppress(ServerLost, PolicyError):
+                    await self._client.wake()
             await self._client.close()
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
@@ -226,7 +235,7 @@ class VllmPolicy(Policy):
             "request_id": name,
             "token_ids": list(request.prompt_ids),
             "sampling_params": parameters,
-            "cache_salt": f"version {self._start_of(request.session)}",
+            "cache_salt": f"{self._salt}, version {self._start_of(request.session)}",
         }
 
     def _start_of(self, session: str) -> int:
@@ -241,7 +250,8 @@ class VllmPolicy(Policy):
     async def _abort_at(self, client: VllmClient, name: str, seconds: float) -> None:
         await asyncio.sleep(seconds)
         while True:  # A request that has not arrived there yet cannot be ended: ask again.
-            await client.abort(f"generate-tokens-{name}")
+            with contextlib.suppress(ServerLost, PolicyError):
+                await client.abort(f"generate-tokens-{name}")
             await asyncio.sleep(0.2)
 
     async def _call(self, call: Callable[[], Awaitable[T]], *, again: bool = False) -> T:

@@ -88,7 +88,10 @@ class ServerPlan:
             environment["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.cpu_kv_cache_gib)
             environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else it takes cores that the learner counts on
         elif self.devices:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self.devices))
+            # Numbers count the GPUs that this process may use, as torch counts them.
+            usable = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+            chosen = [usable[i] if i < len(usable) else str(i) for i in self.devices]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
         return environment
 
 
