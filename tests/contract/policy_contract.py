@@ -230,11 +230,21 @@ async def test_an_update_that_was_not_prepared_is_refused(subject: Subject) -> N
     check(await subject.policy.generate(ask()), subject)
 
 
+async def asleep_in_the_middle(subject: Subject, request: GenerateRequest) -> asyncio.Task[Generation]:
+    """The task of `request`, which the policy has begun and not ended; the policy sleeps."""
+    for _ in range(5):  # on a busy machine it may be through before the policy is asked to sleep
+        running = asyncio.create_task(subject.policy.generate(request))
+        await until_sampling(subject, 2)
+        await subject.policy.sleep()
+        if not running.done():
+            return running
+        await subject.policy.wake()
+    pytest.fail("the subject is too fast to be caught in the middle of a request")
+
+
 async def test_requests_wait_while_the_policy_sleeps(subject: Subject) -> None:
-    before = await subject.policy.generate(ask(1, max_tokens=200))
-    running = asyncio.create_task(subject.policy.generate(ask(1, max_tokens=200)))
-    await until_sampling(subject, 2)
-    await subject.policy.sleep()
+    before = await subject.policy.generate(ask(1, max_tokens=400))
+    running = await asleep_in_the_middle(subject, ask(1, max_tokens=400))
     waiting = asyncio.create_task(subject.policy.generate(ask(2)))
     await asyncio.sleep(0.05)
     stopped = (await subject.policy.status()).sampled_tokens

@@ -174,8 +174,9 @@ async def test_after_closing_no_process_and_no_descriptor_is_left() -> None:
 
 
 CONTROLLER = f"""
-import asyncio
-from agent_rl_sandboxes.local import LocalChannel, LocalProvider
+import asyncio, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job, and what it starts, ignores it
+from agent_rl_sandboxes.local import LocalProvider
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
 async def main():
