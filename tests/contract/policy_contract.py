@@ -1,6 +1,6 @@
 """What every `Policy` must do. A module that imports these functions and has a fixture `subject` runs them.
 
-Only ids below `Subject.vocabulary` are used. A subject must be slow enough that 200 tokens take longer than an update.
+Only ids below `Subject.vocabulary` are used. A subject must be slow enough that 400 tokens take longer than an update.
 """
 
 from __future__ import annotations
@@ -49,11 +49,15 @@ async def update(subject: Subject, version: int) -> None:
     await subject.policy.finish_update(version)
 
 
-async def until_sampling(subject: Subject, tokens: int) -> None:
-    """Returns when `tokens` more tokens have been sampled."""
-    goal = (await subject.policy.status()).sampled_tokens + tokens
+async def sampled(subject: Subject) -> int:
+    """Tokens sampled so far."""
+    return (await subject.policy.status()).sampled_tokens
+
+
+async def until_sampled(subject: Subject, goal: int) -> None:
+    """Returns when `goal` tokens have been sampled since the policy began."""
     async with asyncio.timeout(30):
-        while (await subject.policy.status()).sampled_tokens < goal:
+        while await sampled(subject) < goal:
             await asyncio.sleep(0.001)
 
 
@@ -155,9 +159,9 @@ async def test_a_deadline_ends_a_request_that_is_running(subject: Subject) -> No
 
 
 async def test_cancelling_a_call_frees_what_it_held(subject: Subject) -> None:
-    start = (await subject.policy.status()).sampled_tokens
-    tasks = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=200))) for key in range(4)]
-    await until_sampling(subject, 8)
+    start = await sampled(subject)
+    tasks = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=400))) for key in range(4)]
+    await until_sampled(subject, start + 8)
     for task in tasks:
         task.cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -167,10 +171,10 @@ async def test_cancelling_a_call_frees_what_it_held(subject: Subject) -> None:
             await asyncio.sleep(0.005)
     async with asyncio.timeout(10):  # the engine itself has stopped, whatever is said of requests
         before = -1
-        while (after := (await subject.policy.status()).sampled_tokens) != before:
+        while (after := await sampled(subject)) != before:
             before = after
             await asyncio.sleep(0.1)
-    assert after - start < 4 * 200, "what was cancelled was not sampled to its end"
+    assert after - start < 4 * 400, "what was cancelled was not sampled to its end"
     check(await subject.policy.generate(ask()), subject)
 
 
@@ -206,8 +210,9 @@ async def test_a_shared_prefix_changes_no_draw(subject: Subject) -> None:
 
 
 async def test_an_update_serves_from_the_next_token_on(subject: Subject) -> None:
-    running = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=200))) for key in range(4)]
-    await until_sampling(subject, 8)
+    start = await sampled(subject)
+    running = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=400))) for key in range(4)]
+    await until_sampled(subject, start + 8)
     await subject.policy.prepare_update(await subject.publish(1))
     assert (await subject.policy.status()).version == 0, "the old weights serve until the update is finished"
     await subject.policy.finish_update(1)
@@ -216,7 +221,7 @@ async def test_an_update_serves_from_the_next_token_on(subject: Subject) -> None
     assert set(later.versions) == {1}
     for generation in await asyncio.gather(*running):
         check(generation, subject)
-        assert len(generation.token_ids) == 200, "running requests go on"
+        assert len(generation.token_ids) == 400, "running requests go on"
         assert set(generation.versions) == {0, 1}
 
 
@@ -233,8 +238,9 @@ async def test_an_update_that_was_not_prepared_is_refused(subject: Subject) -> N
 async def asleep_in_the_middle(subject: Subject, request: GenerateRequest) -> asyncio.Task[Generation]:
     """The task of `request`, which the policy has begun and not ended; the policy sleeps."""
     for _ in range(5):  # on a busy machine it may be through before the policy is asked to sleep
+        start = await sampled(subject)
         running = asyncio.create_task(subject.policy.generate(request))
-        await until_sampling(subject, 2)
+        await until_sampled(subject, start + 2)
         await subject.policy.sleep()
         if not running.done():
             return running
