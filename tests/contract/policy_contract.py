@@ -148,14 +148,18 @@ async def test_a_deadline_gives_back_what_was_sampled(subject: Subject) -> None:
 
 async def test_a_deadline_ends_a_request_that_is_running(subject: Subject) -> None:
     whole = await subject.policy.generate(ask(key=6, max_tokens=400))
-    running = asyncio.create_task(subject.policy.generate(replace(ask(key=6, max_tokens=400), deadline=0.06)))
-    others = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=400))) for key in range(7, 15)]
-    cut = await running
-    check(cut, subject)
+    cut = whole
+    for _ in range(5):  # on a busy machine the request may be through before anybody looks at the clock
+        running = asyncio.create_task(subject.policy.generate(replace(ask(key=6, max_tokens=400), deadline=0.06)))
+        others = [asyncio.create_task(subject.policy.generate(ask(key, max_tokens=400))) for key in range(7, 15)]
+        cut, *rest = await asyncio.gather(running, *others)
+        check(cut, subject)
+        assert all(generation.finish_reason == "length" for generation in rest), "nobody else is cut"
+        if cut.finish_reason == "cancelled":
+            break
     assert cut.finish_reason == "cancelled"
     assert len(cut.token_ids) < 400
     assert cut.token_ids == whole.token_ids[: len(cut.token_ids)], "what it has sampled is what it would have"
-    assert all(g.finish_reason == "length" for g in await asyncio.gather(*others)), "nobody else is cut"
 
 
 async def test_cancelling_a_call_frees_what_it_held(subject: Subject) -> None:
