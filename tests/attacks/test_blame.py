@@ -56,7 +56,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[tuple[SandboxPr
         label = f"agent-rl.owner={provider.owner.label()}"  # pyright: ignore[reportAttributeAccessIssue]
         client = docker.from_env()
         try:
-            containers = client.containers.list(filters={"label": label})
+            containers = client.containers.list(filters={"label": label}, ignore_removed=True)
             for container in containers:
                 with contextlib.suppress(docker.errors.APIError):  # it has just ended by itself
                     container.kill()
