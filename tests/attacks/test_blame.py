@@ -56,11 +56,12 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[tuple[SandboxPr
         label = f"agent-rl.owner={provider.owner.label()}"  # pyright: ignore[reportAttributeAccessIssue]
         client = docker.from_env()
         try:
-            containers = client.containers.list(filters={"label": label}, ignore_removed=True)
-            for container in containers:
+            # One call, not one more for each: none may live long enough to answer between two rounds.
+            found = [container["Id"] for container in client.api.containers(quiet=True, filters={"label": label})]
+            for container in found:
                 with contextlib.suppress(docker.errors.APIError):  # it has just ended by itself
-                    container.kill()
-            return len(containers)
+                    client.api.kill(container)
+            return len(found)
         finally:
             client.close()
 
@@ -89,7 +90,7 @@ async def test_places_that_are_always_killed_are_the_machinerys_failure(
     async def killing() -> None:
         while not stop.is_set():
             await asyncio.to_thread(kill)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.002)
 
     killer = asyncio.create_task(killing())
     try:
