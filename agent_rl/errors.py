@@ -5,6 +5,7 @@
     ├── CheckFailed             a check that the user asked for did not hold (exit 1)
     └── InfrastructureError     the machinery failed, with the boundary it crossed (exit 3)
         ├── SandboxError            a sandbox, slot, container or daemon died or misbehaved
+        │   └── SandboxStartError       a new one could not be made: no program has run in it
         ├── PolicyError             the process that generates died, hung or answered nonsense
         ├── LearnerError            the process that trains died or hung
         └── EnvironmentFailure      the environment's own code raised
@@ -67,6 +68,10 @@ class SandboxError(InfrastructureError):
     """A sandbox, slot, container or daemon died or misbehaved."""
 
     boundary: Boundary = "sandbox"
+
+
+class SandboxStartError(SandboxError):
+    """A new slot or container could not be made: no program has run in it, so none is to blame."""
 
 
 class PolicyError(InfrastructureError):

@@ -91,7 +91,8 @@ class SandboxProvider(ABC):
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
         """One run in a warm slot, or with `fresh` in a slot made for it alone and ended after it.
 
-        Raises SandboxError where the slot died under the run (the caller decides who is to blame).
+        Raises SandboxError where the slot died under the run (the caller decides who is to blame), and of it
+        SandboxStartError where there was no slot to run in.
         Cancellation ends the run and gives the slot back.
         """
 

@@ -8,15 +8,18 @@ import secrets
 from dataclasses import dataclass
 
 from agent_rl.contracts.sandbox import SandboxProvider
-from agent_rl.errors import SandboxError
+from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.verify.canonical import encode
 from agent_rl.verify.frames import Returned, Tampered, read_frames
 from agent_rl.vocabulary import RunCall, RunRequest, RunResult
 
 _PAUSE_SECONDS = 0.2
 """Before the first retry of failed machinery; doubled each time."""
-_GRACE_SECONDS = 0.2
-"""In which the companion of a run that died must be seen dead, where the same cause ended both."""
+_GRACE_SECONDS = 2.0
+"""In which the companion of a run that died must be seen dead, where the same cause ended both.
+
+Long, since a cause from outside (a daemon that goes down) ends one place after the other.
+"""
 _COMPANION_MARGIN_SECONDS = 30.0
 COMPANION = "import time\ntime.sleep(3600)\n"
 
@@ -37,8 +40,8 @@ async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retrie
 
     A place that dies under the run is followed by a fresh one of its own. Beside it, in another fresh place, an honest
     companion does nothing for as long as the run lasts; after it, an honest control gives an answer. Where the
-    companion dies with the run, or the control fails, the machinery is ill: all this is tried again up to `retries`
-    times, and then SandboxError is raised.
+    companion dies with the run, or the control fails, or the fresh place could not even be made, the machinery is ill:
+    all this is tried again up to `retries` times, and then SandboxError is raised.
     """
     try:
         return await provider.run(request)
@@ -49,11 +52,12 @@ async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retrie
         if isinstance(outcome, RunResult):
             return outcome
         last = outcome
-        if companion_lived and await control_passes(provider):
+        began = not isinstance(outcome, SandboxStartError)
+        if began and companion_lived and await control_passes(provider):
             return Blamed(f"the program ends the place it runs in: {last}")
         if attempt < retries:
             await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
-    raise SandboxError(f"the sandbox failed {retries + 2} times, an honest control included: {last}") from last
+    raise SandboxError(f"the sandbox failed {retries + 2} times, and not by this program's doing: {last}") from last
 
 
 async def _run_beside_companion(provider: SandboxProvider, request: RunRequest) -> tuple[RunResult | Exception, bool]:
@@ -65,7 +69,8 @@ async def _run_beside_companion(provider: SandboxProvider, request: RunRequest) 
         try:
             return await provider.run(request, fresh=True), True
         except _DIED as error:
-            await asyncio.wait([companion], timeout=_GRACE_SECONDS)
+            if not isinstance(error, SandboxStartError):
+                await asyncio.wait([companion], timeout=_GRACE_SECONDS)
             return error, not companion.done()
     finally:
         companion.cancel()

@@ -245,6 +245,10 @@ class Stream:
         self._head = None
         return number, data
 
+    def ended(self) -> bool:
+        """Whether the end of both outputs has come, and nothing is left of them to read."""
+        return self._reader.at_eof()
+
     def close(self) -> None:
         """The connection is on its way out; the program sees the end of its stdin."""
         self.closed = True

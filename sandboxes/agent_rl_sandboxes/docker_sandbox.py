@@ -60,6 +60,9 @@ class StdoutChannel:
         del self._buffer[:size]
         return data
 
+    def ended(self) -> bool:
+        return not self._buffer and self.stream.ended()
+
     def close(self) -> None:
         self.stream.close()
 

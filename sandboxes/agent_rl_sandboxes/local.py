@@ -323,6 +323,9 @@ class LocalChannel:
             self._ended = asyncio.ensure_future(self._kill())
         await asyncio.shield(self._ended)
 
+    def ended(self) -> bool:
+        return self._reader.at_eof()
+
     async def why_dead(self) -> str:
         """The program's exit code, and the last line that it wrote to stderr."""
         with contextlib.suppress(TimeoutError):

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, cast
 
-from agent_rl.errors import SandboxError
+from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult
 from agent_rl.vocabulary.sandbox import RunStatus
 from agent_rl_sandboxes.slot_program import LENGTHS, PROTOCOL, SlotSetup, pack, setup_frame, slot_command
@@ -49,6 +49,10 @@ class Channel(Protocol):
 
     async def kill(self) -> None:
         """The program and everything that it started are gone (for Docker: the container). Idempotent, never raises."""
+        ...
+
+    def ended(self) -> bool:
+        """Whether the end of the program's stdout has come, and nothing is left of it to read. Never waits."""
         ...
 
     async def why_dead(self) -> str:
@@ -182,6 +186,11 @@ class Slot:
             return False
         return True
 
+    @property
+    def dead(self) -> bool:
+        """Whether the slot server is known to have ended, as far as can be told without asking it."""
+        return self._channel.ended()
+
     async def close(self) -> None:
         """The slot server is gone, with everything in it."""
         await asyncio.shield(self._channel.kill())
@@ -238,7 +247,10 @@ class SlotPool:
         return self.first.isolation
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
-        """One run in a warm slot, or with `fresh` in one made for it alone. Raises SandboxError."""
+        """One run in a warm slot, or with `fresh` in one made for it alone.
+
+        Raises SandboxError, and of it SandboxStartError where there was no slot to run in.
+        """
         await self._capacity.acquire()
         try:
             slot = await (self._start() if fresh else self._obtain())
@@ -278,19 +290,32 @@ class SlotPool:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _start(self) -> Slot:
+        """A new slot. Raises SandboxStartError, or SandboxError where the pool is closed."""
         self._check_open()
-        return await self._start_slot()
+        try:
+            return await self._start_slot()
+        except SandboxError as error:
+            raise SandboxStartError(str(error)) from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise SandboxError("the slots have been closed")
 
     async def _obtain(self) -> Slot:
-        """An idle slot, or one on its way, or a new one."""
-        while self._idle:
+        """An idle slot, or one on its way, or a new one.
+
+        Never one that is known to have died while it was idle: the run would be asked to answer for that death.
+        """
+        for _ in range(2 * self._size):
+            if not self._idle:
+                break
             task = self._idle.popleft()
             try:
-                return await asyncio.shield(task)
+                slot = await asyncio.shield(task)
+                if not slot.dead:
+                    return slot
+                self._in_background(slot.close())
+                self._replace()
             except asyncio.CancelledError:
                 if task.cancelled():
                     # Not this call, but the pool that was closed.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.verify.canonical import decode, encode, value_frame
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import (
@@ -279,10 +279,21 @@ async def test_a_program_whose_fresh_place_dies_too_beside_an_honest_control_has
 @pytest.mark.parametrize("ill", [{"controls": [False] * 9}, {"companions": [False] * 9}])
 async def test_where_an_honest_program_dies_too_it_is_the_machinery(ill: dict[str, Any]) -> None:
     judge = verifier(dies, **ill)
-    with pytest.raises(SandboxError, match="failed 4 times, an honest control included: the slot died"):
+    with pytest.raises(SandboxError, match="failed 4 times, and not by this program's doing: the slot died"):
         await judge.judge(TASK, PROGRAM)
     # The first run, then one fresh run in each of 1 + 2 retries.
     assert len(judge.provider.requests) == 4  # pyright: ignore
+
+
+async def test_a_place_that_cannot_be_made_is_no_programs_death() -> None:
+    def no_place(_: RunRequest) -> SandboxError:
+        return SandboxStartError("no more room")
+
+    assert (await judged(dies, no_place, no_place, answers(lambda x: x * x))).passed
+    judge = verifier(dies, no_place)
+    with pytest.raises(SandboxError, match="failed 4 times, and not by this program's doing: no more room"):
+        await judge.judge(TASK, PROGRAM)
+    assert judge.provider.control_runs == 0  # pyright: ignore
 
 
 async def test_machinery_that_recovers_gives_a_verdict() -> None:
