@@ -40,7 +40,6 @@ from agent_rl.config import RunConfig, parse_config
 from agent_rl.contracts import EnvironmentConfig, SamplingParams
 from agent_rl.errors import LearnerError, PolicyError
 from agent_rl.loop.capacity import Capacity
-from agent_rl.loop.flight import Flight
 from agent_rl.loop.live import Display
 from agent_rl.loop.replicas import ReplicatedPolicy
 from agent_rl.loop.run import Run
@@ -147,20 +146,9 @@ async def measure(scenario: Scenario) -> Achieved:
 
 async def _run_loop(run: Run) -> None:
     """The run's steps have been taken."""
-    loop = run.config.loop
     watching = asyncio.create_task(run.watchdog.watch())  # it measures the event loop's lag
     try:
-        async with Flight(
-            run.capacity,
-            run.sampler,
-            run.run_group,
-            straggler_timeout=loop.straggler_timeout,
-            on_stale=loop.on_stale,
-            max_failed_share=loop.max_failed_share,
-            smallest_group=run.objective.smallest_group,
-            group_size=loop.group_size,
-            on_group=run.watchdog.progress,
-        ) as flight:
+        async with run.flight() as flight:
             await run_loop(run, flight)
     finally:
         watching.cancel()

@@ -21,6 +21,7 @@ from agent_rl.loop.agreement import agreement_of
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
 from agent_rl.loop.colocated import device_free
+from agent_rl.loop.flight import Flight
 from agent_rl.loop.live import Display
 from agent_rl.loop.lockstep import LockstepPolicy
 from agent_rl.loop.replicas import ReplicatedPolicy
@@ -57,6 +58,22 @@ class Run:
     learner: SupervisedLearner
     lockstep: LockstepPolicy | None
     epoch: float = field(default_factory=time.monotonic)
+
+    def flight(self) -> Flight:
+        """The groups under way of this run, none yet; an async context manager."""
+        loop = self.config.loop
+        return Flight(
+            self.capacity,
+            self.sampler,
+            self.run_group,
+            straggler_timeout=loop.straggler_timeout,
+            on_stale=loop.on_stale,
+            max_failed_share=loop.max_failed_share,
+            smallest_group=self.objective.smallest_group,
+            group_size=loop.group_size,
+            on_group=self.watchdog.progress,
+            on_alarm=self.display.say,
+        )
 
     def verdicts(self) -> int:
         """How many verdicts have been given since the run began."""

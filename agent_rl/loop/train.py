@@ -62,18 +62,7 @@ async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, displ
 async def _train(run: Run) -> None:
     """Evaluate, train, evaluate."""
     await run.evaluate_if_due()
-    async with Flight(
-        run.capacity,
-        run.sampler,
-        run.run_group,
-        straggler_timeout=run.config.loop.straggler_timeout,
-        on_stale=run.config.loop.on_stale,
-        max_failed_share=run.config.loop.max_failed_share,
-        smallest_group=run.objective.smallest_group,
-        group_size=run.config.loop.group_size,
-        on_group=run.watchdog.progress,
-        on_alarm=run.display.say,
-    ) as flight:
+    async with run.flight() as flight:
         run.display.start(run.capacity.version, run.config.loop.steps)
         try:
             await run_loop(run, flight)

@@ -11,49 +11,43 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
 from agent_rl.contracts.policy import WeightManifest
 from agent_rl.errors import PolicyError
-from agent_rl.runtime.weights import fill, layout, offered, read
+from agent_rl.runtime.weights import Sender, read
 
 
-class CudaSender:
-    """Publishes named tensors of one GPU. A manifest is valid until the publish after the next."""
+class CudaSender(Sender):
+    """From the memory of one GPU."""
+
+    kind = "cuda_ipc"
 
     def __init__(self, device: torch.device) -> None:
         """Raises ValueError where `device` is no GPU."""
+        super().__init__()
         if device.type != "cuda":
             raise ValueError(f"CUDA IPC needs the tensors on a GPU, not on {device}")
         self._device = device
-        self._buffers: list[torch.Tensor | None] = [None, None]
-        self._turn = 0
+        self._buffers: list[tuple[torch.Tensor, str] | None] = [None, None]
 
-    def send(
-        self,
-        named_tensors: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]],
-        version: int,
-        *,
-        dtype: torch.dtype | None = None,
-    ) -> WeightManifest:
-        """The manifest of `named_tensors`, copied into a buffer on the GPU; floating ones in `dtype` where given."""
-        tensors = offered(named_tensors, dtype)
-        specs, size = layout(tensors)
-        turn, self._turn = self._turn, 1 - self._turn
-        buffer = self._buffers[turn]
-        if buffer is None or buffer.numel() < size:
-            buffer = self._buffers[turn] = torch.empty(size, dtype=torch.uint8, device=self._device)
-        fill(buffer, version, specs, [tensor for _, tensor, _ in tensors])
+    def _buffer(self, turn: int, size: int) -> tuple[torch.Tensor, str]:
+        held = self._buffers[turn]
+        if held is None or held[0].numel() < size:
+            buffer = torch.empty(size, dtype=torch.uint8, device=self._device)
+            # Shared once: each call would make one more event that lives until the receiver has let it go.
+            shared = packed(buffer.untyped_storage()._share_cuda_())
+            gpu = uuid_of(self._device.index or 0)
+            name = json.dumps({"gpu": gpu, "offset": buffer.storage_offset(), "storage": shared})
+            held = self._buffers[turn] = (buffer, name)
+        return held
+
+    def _filled(self) -> None:
         torch.cuda.synchronize(self._device)  # the other process does not wait for this one's stream
-        shared = buffer.untyped_storage()._share_cuda_()
-        handle = {"gpu": uuid_of(self._device.index or 0), "offset": buffer.storage_offset(), "storage": packed(shared)}
-        return WeightManifest(version, json.dumps(handle), size, tuple(specs), kind="cuda_ipc")
 
     def close(self) -> None:
-        """The buffers are given up. Idempotent."""
         self._buffers = [None, None]
 
 

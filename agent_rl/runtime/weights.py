@@ -6,7 +6,9 @@ Imports torch: only role processes load this module.
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import torch
 
@@ -20,16 +22,16 @@ _ALIGNMENT = 64
 _WRITING = -1
 
 
-class SharedMemorySender:
-    """Publishes named tensors. Two blobs alternate, so that a manifest is valid until the publish after the next.
+class Sender(ABC):
+    """Publishes named tensors. Two buffers alternate, so that a manifest is valid until the publish after the next.
 
-    A blob begins with the version that it holds (-1 while it is written), by which a receiver that comes too late
-    finds out. Tensors on a device are copied to the host.
+    A buffer begins with the version that it holds (-1 while it is written), by which a receiver that comes too late
+    finds out.
     """
 
-    def __init__(self, blob_prefix: str = "weights") -> None:
-        self._prefix = blob_prefix
-        self._blobs: list[Blob | None] = [None, None]
+    kind: Literal["shared_memory", "cuda_ipc"]
+
+    def __init__(self) -> None:
         self._turn = 0
 
     def send(
@@ -39,29 +41,51 @@ class SharedMemorySender:
         *,
         dtype: torch.dtype | None = None,
     ) -> WeightManifest:
-        """The manifest of `named_tensors`, copied to shared memory; floating tensors in `dtype` where it is given."""
+        """The manifest of `named_tensors`, copied to a buffer; floating tensors in `dtype` where it is given."""
         tensors = offered(named_tensors, dtype)
         specs, size = layout(tensors)
-        blob = self._writable(size)
-        fill(torch.frombuffer(blob.memory, dtype=torch.uint8), version, specs, [t for _, t, _ in tensors])
-        return WeightManifest(version, blob.name, size, tuple(specs))
+        turn, self._turn = self._turn, 1 - self._turn
+        buffer, name = self._buffer(turn, size)
+        fill(buffer, version, specs, [tensor for _, tensor, _ in tensors])
+        self._filled()
+        return WeightManifest(version, name, size, tuple(specs), kind=self.kind)
 
+    @abstractmethod
+    def _buffer(self, turn: int, size: int) -> tuple[torch.Tensor, str]:
+        """The bytes of buffer `turn` (0 or 1), at least `size`, and the name by which another process finds it."""
+
+    def _filled(self) -> None:
+        """What was written can be read by another process."""
+        return
+
+    @abstractmethod
     def close(self) -> None:
         """No manifest can be loaded any longer. Idempotent."""
-        for blob in self._blobs:
-            if blob is not None:
-                blob.close()
-        self._blobs = [None, None]
 
-    def _writable(self, size: int) -> Blob:
-        """The blob whose turn it is, at least `size` bytes large."""
-        turn, self._turn = self._turn, 1 - self._turn
+
+class SharedMemorySender(Sender):
+    """Through the host's memory; tensors on a device are copied there."""
+
+    kind = "shared_memory"
+
+    def __init__(self, blob_prefix: str = "weights") -> None:
+        super().__init__()
+        self._prefix = blob_prefix
+        self._blobs: list[Blob | None] = [None, None]
+
+    def _buffer(self, turn: int, size: int) -> tuple[torch.Tensor, str]:
         blob = self._blobs[turn]
         if blob is None or blob.size < size:
             if blob is not None:
                 blob.close()
             blob = self._blobs[turn] = Blob(f"{self._prefix}-{turn}", size)
-        return blob
+        return torch.frombuffer(blob.memory, dtype=torch.uint8), blob.name
+
+    def close(self) -> None:
+        for blob in self._blobs:
+            if blob is not None:
+                blob.close()
+        self._blobs = [None, None]
 
 
 class SharedMemoryReceiver:

@@ -26,6 +26,7 @@ ROUTES = [
     "/update_weight_version",
     "/sleep",
     "/wake_up",
+    "/server_info",
     "/weight_info",
     "/inference/v1/generate",
 ]
@@ -46,7 +47,9 @@ class Server:
         app.add_routes([web.get("/health", self.health), web.get("/version", self.about)])
         app.add_routes([web.get("/openapi.json", self.openapi), web.get("/metrics", self.metrics)])
         app.add_routes([web.get("/weight_info", self.weight_info), web.post("/inference/v1/generate", self.generate)])
-        app.add_routes([web.post(path, self.control) for path in ROUTES if path not in ("/weight_info",)])
+        app.add_routes(
+            [web.post(path, self.control) for path in ROUTES if path not in ("/weight_info", "/server_info")]
+        )
         return app
 
     async def health(self, request: web.Request) -> web.Response:

@@ -19,10 +19,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from agent_rl.config import VllmConfig
 from agent_rl.contracts import GenerateRequest, SamplingParams, WeightManifest
 from agent_rl.errors import ConfigError, PolicyError
+from agent_rl.inference.vllm.client import VllmClient
 from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE
 from agent_rl.loop.supervised import SupervisedPolicy
 from agent_rl.runtime.clients import PolicyClient
@@ -111,6 +114,36 @@ async def test_a_server_without_the_routes_is_refused_by_name(starter: Starter) 
     lacks = r"\(version 0\.32\.0\) lacks routes that training needs: /start_weight_update \(weight transfer: start it"
     with pytest.raises(PolicyError, match=lacks):
         await starter("old")("model", 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "backend", "message"),
+    [
+        ("raw_logprobs", "agent_rl", r"started with --logprobs-mode processed_logprobs \(it has raw_logprobs\)$"),
+        (
+            "processed_logprobs",
+            "nccl",
+            r"""started with --weight-transfer-config '{"backend": "agent_rl"}' \(it has nccl\)$""",
+        ),
+        ("raw_logprobs", None, r"raw_logprobs\) and --weight-transfer-config .* \(it has None\)$"),
+    ],
+)
+async def test_a_server_of_somebody_elses_with_other_settings_is_refused(
+    mode: str, backend: str | None, message: str
+) -> None:
+    async def settings(request: web.Request) -> web.Response:
+        assert request.query["config_format"] == "json"
+        transfer = None if backend is None else {"backend": backend}
+        said = {"model_config": {"logprobs_mode": mode}, "weight_transfer_config": transfer}
+        return web.json_response({"vllm_config": said})
+
+    app = web.Application()
+    app.add_routes([web.get("/server_info", settings)])
+    async with TestServer(app) as server:
+        client = VllmClient(str(server.make_url("/")))
+        with pytest.raises(PolicyError, match=message):
+            await client.check_settings("agent_rl")
+        await client.close()
 
 
 async def test_no_vllm_is_the_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from agent_rl.config import parse_config
 from agent_rl.contracts import Batch, GenerateRequest, Generation, SamplingParams, StepReport, WeightManifest
 from agent_rl.errors import LearnerError
 from agent_rl.loop.colocated import device_free
-from agent_rl.loop.flight import Flight
 from agent_rl.loop.run import Run, open_run
 from agent_rl.loop.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.loop.train import run_loop, train
@@ -323,14 +322,7 @@ async def watched(data: dict[str, Any], run_dir: Path) -> Watched:
                 standing.append((len(held), sum(not task.done() for task in held)))
 
         run.learner.awake = awake_beside_a_request  # type: ignore[method-assign]
-        flight = Flight(
-            run.capacity,
-            run.sampler,
-            run.run_group,
-            straggler_timeout=parsed.loop.straggler_timeout,
-            on_stale=parsed.loop.on_stale,
-            max_failed_share=parsed.loop.max_failed_share,
-        )
+        flight = run.flight()
         async with flight:
             await run_loop(run, flight)
         await run.evaluate_if_due()

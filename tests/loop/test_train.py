@@ -139,14 +139,7 @@ async def _start(role):
 
 
 async def looped(run: Run) -> Flight:
-    flight = Flight(
-        run.capacity,
-        run.sampler,
-        run.run_group,
-        straggler_timeout=run.config.loop.straggler_timeout,
-        on_stale=run.config.loop.on_stale,
-        max_failed_share=run.config.loop.max_failed_share,
-    )
+    flight = run.flight()
     async with flight:
         await run_loop(run, flight)
     return flight

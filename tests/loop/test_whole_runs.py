@@ -20,7 +20,6 @@ from rich.console import Console
 
 from agent_rl.cli import main
 from agent_rl.config import RunConfig, parse_config
-from agent_rl.loop.flight import Flight
 from agent_rl.loop.live import Display
 from agent_rl.loop.run import Run, open_run
 from agent_rl.loop.train import run_loop, train
@@ -181,14 +180,7 @@ async def looped_with(
         await mishap(run)
 
     async with open_run(config, run_dir, resume=False, display=quiet()) as run:
-        flight = Flight(
-            run.capacity,
-            run.sampler,
-            run.run_group,
-            straggler_timeout=config.loop.straggler_timeout,
-            on_stale=config.loop.on_stale,
-            max_failed_share=config.loop.max_failed_share,
-        )
+        flight = run.flight()
         async with flight, asyncio.TaskGroup() as group:
             group.create_task(wait_and_strike(run))
             await run_loop(run, flight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ NEEDED = {
     "/finish_weight_update": "weight transfer: start it with VLLM_SERVER_DEV_MODE=1",
     "/update_weight_version": "versions: start it with VLLM_SERVER_DEV_MODE=1",
     "/weight_info": "versions: start it with VLLM_SERVER_DEV_MODE=1",
+    "/server_info": "its settings: start it with VLLM_SERVER_DEV_MODE=1",
     "/sleep": "sleeping: start it with VLLM_SERVER_DEV_MODE=1",
     "/wake_up": "sleeping: start it with VLLM_SERVER_DEV_MODE=1",
 }
@@ -75,9 +77,24 @@ class VllmClient:
             )
         return info
 
+    async def check_settings(self, backend: str) -> None:
+        """The server returns what a trainer needs. Raises PolicyError that names each setting that it does not have.
+
+        To be asked of a server that somebody else has started. It may take seconds: vLLM looks at its whole machine.
+        """
+        said = (await self._get("/server_info", config_format="json"))["vllm_config"]
+        wrong: list[str] = []
+        if (mode := (said.get("model_config") or {}).get("logprobs_mode")) != "processed_logprobs":
+            # The others are not of the distribution that is sampled from.
+            wrong.append(f"--logprobs-mode processed_logprobs (it has {mode})")
+        if (used := (said.get("weight_transfer_config") or {}).get("backend")) != backend:
+            wrong.append(f"--weight-transfer-config '{json.dumps({'backend': backend})}' (it has {used})")
+        if wrong:
+            raise PolicyError(f"the vLLM server at {self.address} must be started with " + " and ".join(wrong))
+
     async def generate(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a request of tokens; it takes as long as it takes."""
-        return await self._post("/inference/v1/generate", body, timeout=None)
+        return _json(await self._request("POST", "/inference/v1/generate", body, {}, None))
 
     async def abort(self, request_id: str) -> None:
         """The request ends with what it has sampled so far; none of that id is no error."""
@@ -131,14 +148,11 @@ class VllmClient:
             return False
         return True
 
-    async def _get(self, path: str) -> dict[str, Any]:
-        return _json(await self._request("GET", path, None, {}, self._timeout))
+    async def _get(self, path: str, **query: str) -> dict[str, Any]:
+        return _json(await self._request("GET", path, None, query, self._timeout))
 
-    async def _post(
-        self, path: str, body: Mapping[str, Any] | None, *, timeout: float | None = -1.0, **query: str
-    ) -> dict[str, Any]:
-        seconds = self._timeout if timeout == -1.0 else timeout
-        return _json(await self._request("POST", path, body, query, seconds))
+    async def _post(self, path: str, body: Mapping[str, Any] | None, **query: str) -> dict[str, Any]:
+        return _json(await self._request("POST", path, body, query, self._timeout))
 
     async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str], timeout: float | None
@@ -160,7 +174,5 @@ class VllmClient:
 
 
 def _json(text: str) -> dict[str, Any]:
-    import json
-
     value: Any = json.loads(text) if text else {}
     return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]

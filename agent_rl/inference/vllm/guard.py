@@ -16,8 +16,9 @@ import sys
 import threading
 import time
 
-GRACE = 5.0
-"""Seconds that the command has to end by itself after SIGTERM."""
+GRACE = 2.0
+"""Seconds that the command has to end by itself after SIGTERM: it has nothing to save, and a role that is told to stop
+has 5 s in all."""
 
 
 def main(arguments: list[str]) -> int:

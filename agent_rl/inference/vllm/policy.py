@@ -21,6 +21,7 @@ from agent_rl.config import Precision, VllmConfig
 from agent_rl.contracts.policy import GenerateRequest, Generation, Policy, PolicyStatus, WeightManifest
 from agent_rl.errors import PolicyError
 from agent_rl.inference.vllm.client import ServerLost, VllmClient
+from agent_rl.inference.vllm.plugin import BACKEND
 from agent_rl.inference.vllm.server import ServerPlan, VllmServer
 from agent_rl.vocabulary.trajectory import FinishReason
 
@@ -211,6 +212,7 @@ class VllmPolicy(Policy):
         if self._url is None:
             await self._call(lambda: client.set_version(self._first_version))
         else:  # Nobody knows what it was started with, or has served since.
+            await self._call(lambda: client.check_settings(BACKEND))
             await self._call(lambda: self._update(client, self._model, self._first_version))
         self._served_before = await self._call(lambda: client.sampled_tokens())
 

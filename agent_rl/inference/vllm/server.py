@@ -169,7 +169,7 @@ class VllmServer:
             with suppress(OSError):
                 running.stdin.close()
             try:
-                running.wait(guard.GRACE + 5.0)
+                running.wait(guard.GRACE + 1.5)
             except subprocess.TimeoutExpired:
                 with suppress(ProcessLookupError):
                     os.killpg(running.pid, signal.SIGKILL)
