@@ -8,11 +8,10 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import torch
 
-from agent_rl.contracts.policy import TensorSpec, WeightManifest
+from agent_rl.contracts.policy import TensorSpec, Transport, WeightManifest
 from agent_rl.errors import PolicyError
 from agent_rl.runtime.blobs import Blob, open_blob
 
@@ -29,7 +28,7 @@ class Sender(ABC):
     finds out.
     """
 
-    kind: Literal["shared_memory", "cuda_ipc"]
+    kind: Transport
 
     def __init__(self) -> None:
         self._turn = 0
