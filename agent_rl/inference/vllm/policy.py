@@ -170,14 +170,16 @@ class VllmPolicy(Policy):
 
     async def status(self) -> PolicyStatus:
         client = await self._ready()
+        # As of the question: while the server is asked for the rest, the policy may have been woken.
+        self._count_busy()
+        busy = self._busy
         served = await self._call(lambda: client.version())
         total = await self._call(lambda: client.sampled_tokens())
-        self._count_busy()
         return PolicyStatus(
             version=self._version if served is None else served,
             running=self._running,
             sampled_tokens=max(self._finished_tokens, total - self._served_before),
-            busy_seconds=self._busy,
+            busy_seconds=busy,
         )
 
     async def close(self) -> None:
