@@ -26,7 +26,6 @@ FIRST_FREE = 10
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
 _KILL_SECONDS = 2.0
 _READY_SECONDS = 10.0
-_UNUSED_UIDS = 1_900_000_000
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -121,18 +120,19 @@ class Outcome:
 class Runner:
     """Makes, watches and ends the processes of one slot, at one level of isolation."""
 
-    def __init__(self, isolation: str, workdir: str) -> None:
+    def __init__(self, isolation: str, workdir: str, seccomp: bytes) -> None:
+        """`seccomp`: the program of the filter that every run is under."""
         self.isolation = isolation
         self.workdir = workdir
         self.results, self.stdout, self.stderr = (Buffer((1 << 20) + 1) for _ in range(3))
-        self._filter = seccomp_filter.Filter(seccomp_filter.run_filter())
+        self._filter = seccomp_filter.Filter(seccomp)
         self._oom_kills = _oom_kills()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
         """A process closed in as far as is possible before its request, which then does `body`. Raises Refused."""
         pipes = [os.pipe() for _ in range(4)]
         (request, to_child), (results, from_child), (stdout, out), (stderr, err) = pipes
-        uid = _UNUSED_UIDS + int.from_bytes(os.urandom(4), "big") % 200_000_000 if self.isolation == "uid" else None
+        uid = namespaces.unused_uid() if self.isolation == "uid" else None
         try:
             if self.isolation == "namespaces":
                 flags = namespaces.NEWUSER | namespaces.NEWPID | namespaces.NEWNS | namespaces.NEWIPC
@@ -224,7 +224,7 @@ class Runner:
         started = time.monotonic()
         status = self._watch(child, request, order, stream, cancelled, started + order.wall)
         if status is not None:
-            _kill(child.pid)
+            _end(child)
         ended = self._reap(child)
         seconds = time.monotonic() - started
         anomalies: list[str] = []
@@ -376,6 +376,14 @@ def _how(wait_status: int) -> tuple[int | None, int | None]:
     if os.WIFSIGNALED(wait_status):
         return None, os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status), None
+
+
+def _end(child: Child) -> None:
+    """The run's first process has been sent SIGKILL; with a user of its own, as that user, with all of its others."""
+    if child.uid is None:
+        _kill(child.pid)
+    else:
+        leftovers.send_kill(child.uid)
 
 
 def _kill(pid: int) -> None:

@@ -134,7 +134,7 @@ class Server:
         self._own_view = own_view
         self._workdir: str = setup["workdir"]
         self._episode: str | None = setup.get("episode")
-        self._runner = runs.Runner(isolation, self._workdir)
+        self._runner = runs.Runner(isolation, self._workdir, _seccomp(setup))
         self._spare: runs.Child | None = None
         self._traffic = Traffic()
 
@@ -280,6 +280,14 @@ def _take_stdio() -> tuple[int, int]:
     return moved[0], moved[1]
 
 
+def _seccomp(setup: dict[str, Any]) -> bytes:
+    """The program of a run's filter for this processor. Raises Failed where there is none for it."""
+    machine = os.uname().machine
+    if machine not in setup["seccomp"]:
+        raise runs.Failed(f"no seccomp filter for the architecture {machine}")
+    return bytes.fromhex(setup["seccomp"][machine])
+
+
 def _enter(setup: dict[str, Any]) -> int:
     return namespaces.enter_slot(setup["expose"], setup["workdir"])
 
@@ -295,16 +303,16 @@ def _probe_slot(setup: dict[str, Any]) -> None:
 def _probe_run(setup: dict[str, Any]) -> None:
     """The slot's namespaces can be had, and a run's in them. Raises Refused or Failed."""
     _probe_slot(setup)
-    runner = runs.Runner("namespaces", setup["workdir"])
+    runner = runs.Runner("namespaces", setup["workdir"], _seccomp(setup))
     child = runner.spawn(_DEFAULT_SCRATCH, lambda: os._exit(0))
     runner.await_ready(child)
 
 
-def _probe_user() -> None:
+def _probe_user(setup: dict[str, Any]) -> None:
     """A run can have a uid of its own. Raises PermissionError."""
     if os.geteuid() != 0:
         raise PermissionError("the slot server is not root")
-    runner = runs.Runner("uid", "/")
+    runner = runs.Runner("uid", "/", _seccomp(setup))
     child = runner.spawn(None, lambda: os._exit(0))
     runner.await_ready(child)
     os.waitpid(child.pid, 0)
@@ -323,7 +331,7 @@ def _choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
         return "container", True, reasons
     if not setup["fall_back"]:
         raise runs.Failed(refusal)
-    refusal = namespaces.attempt(_probe_user)
+    refusal = namespaces.attempt(lambda: _probe_user(setup))
     if refusal is None:
         return "uid", False, reasons
     return "container", False, [*reasons, f"uid: {refusal}"]
