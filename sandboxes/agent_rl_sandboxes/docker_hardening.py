@@ -57,8 +57,13 @@ def slot_bounds(limits: Limits) -> Bounds:
         memory_bytes=limits.memory_bytes + limits.disk_bytes + _OVERHEAD_BYTES,
         processes=limits.processes + 4 * _OVERHEAD_PROCESSES,
         cpus=1.0,
-        # Below the level `namespaces` a run's files lie here; in a tmpfs of its own otherwise.
-        tmpfs={"/tmp": _tmpfs(limits.disk_bytes, limits.inodes), "/run": _tmpfs(_MIB, 128)},
+        tmpfs={
+            # Where a run lacks a mount namespace its files lie in these; otherwise in a tmpfs of its own.
+            "/tmp": _tmpfs(limits.disk_bytes, limits.inodes),
+            "/var/tmp": _tmpfs(_MIB, 128),
+            "/dev/shm": _tmpfs(_SHM_BYTES, 128),
+            "/run": _tmpfs(_MIB, 128),
+        },
     )
 
 

@@ -28,6 +28,16 @@ def send_kill(uid: int) -> None:
     _as_user(uid, _kill_all)
 
 
+def kill_others() -> None:
+    """Of a pid namespace whose first process this is, no other process is left."""
+    while True:
+        try:
+            os.kill(-1, signal.SIGKILL)
+            os.waitpid(-1, 0)
+        except (ProcessLookupError, ChildProcessError):
+            return
+
+
 def remove_files(uid: int) -> None:
     """As that user, so that no link of its making leads anywhere that it could not have gone itself."""
     _as_user(uid, lambda: _remove_own(uid))

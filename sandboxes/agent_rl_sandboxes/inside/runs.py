@@ -23,6 +23,8 @@ from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
 FIRST_FREE = 10
 """The slot server keeps the descriptors below it occupied, so that no pipe's end is one of the above."""
 
+FOLDER = "/tmp/run"
+"""Where a run of a user of its own starts; of the same name for each, so that none knows how many were before it."""
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
 _KILL_SECONDS = 2.0
 _READY_SECONDS = 10.0
@@ -182,8 +184,8 @@ class Runner:
                 namespaces.become(uid)
                 # Becoming another user has cleared it.
                 namespaces.die_with_parent()
-                os.mkdir(f"/tmp/run-{uid}", 0o700)
-                os.chdir(f"/tmp/run-{uid}")
+                os.mkdir(FOLDER, 0o700)
+                os.chdir(FOLDER)
             else:
                 namespaces.show()
                 os.chdir("/tmp")
@@ -314,6 +316,9 @@ class Runner:
 
     def _end_descendants(self, child: Child, anomalies: list[str]) -> None:
         """Where no pid namespace ended with the first process: what it left is killed and removed, as its user."""
+        if self.isolation == "container" and os.getpid() == 1:
+            # An episode's: of the slot's namespaces this process is the first, so that the rest is the command's.
+            leftovers.kill_others()
         if child.uid is None:
             return
         deadline = time.monotonic() + _KILL_SECONDS

@@ -37,8 +37,11 @@ which step was refused with which error:
     namespaces   the slot has user, pid, mount, network, ipc and uts namespaces and a read-only view of the system; each
                  run has user, pid, mount and ipc namespaces of its own in them, its own /proc and tmpfs. The network
                  namespace is the slot's; it is empty, and replaced once a run has sent a packet in it.
-    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed
+    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed;
+                 once a run has sent a packet the pool ends the slot
     container    neither: the pool ends the slot, with all that is in it, after its first run
+
+Where a run has no tmpfs of its own ("disk", "inodes") it has as much of both as its container.
 
 Where the pool goes away (end of input), the server kills what runs and ends; as pid 1 of its namespace it takes
 everything in it along, however it dies.
@@ -176,6 +179,9 @@ class Server:
         finally:
             child.close()
         runner = self._runner
+        if self._isolation == "uid" and self._traffic.seen():
+            # The network is the slot's, and what was sent in it may be seen by the next run.
+            outcome.reusable = False
         channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
         self._stream.send(
             {
@@ -208,7 +214,7 @@ class Server:
         return spare
 
     def _spawn(self, scratch: str, operation: str = "run") -> runs.Child:
-        if self._isolation == "container" and self._own_view:
+        if self._isolation == "container" and self._own_view and self._episode is None:
             namespaces.mount_scratch(self._workdir, scratch)
         own = None if self._episode is not None else scratch
         return self._runner.spawn(own, harness.run_command if operation == "exec" else harness.run_program)
@@ -317,7 +323,7 @@ def _probe_user(setup: dict[str, Any]) -> None:
     runner.await_ready(child)
     os.waitpid(child.pid, 0)
     namespaces.become(child.uid or 0)
-    os.rmdir(f"/tmp/run-{child.uid}")
+    os.rmdir(runs.FOLDER)
 
 
 def _choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
