@@ -19,6 +19,7 @@ from agent_rl_sandboxes.inside import seccomp_filter
 from agent_rl_sandboxes.local import LocalProvider
 from agent_rl_sandboxes.seccomp import Machine, syscall_numbers
 
+Kind = Literal["docker", "local"]
 _FILTER = Path(seccomp_filter.__file__).read_text()
 _NAMESPACE_FLAGS, _NEW_USER = 0x7E020000, 0x10000000
 """CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}, and CLONE_NEWUSER."""
@@ -62,7 +63,7 @@ NESTED_NAMESPACES = Refusal(namespaces=errno.EPERM)
 """The slot has namespaces (by unshare), and its runs none (by clone)."""
 NAMESPACES_AND_USERS = Refusal({"setresuid": errno.EPERM, "unshare": errno.EPERM}, namespaces=errno.EPERM)
 
-BY_LEVEL: dict[tuple[Literal["docker", "local"], Isolation], Refusal] = {
+BY_LEVEL: dict[tuple[Kind, Isolation], Refusal] = {
     ("docker", "namespaces"): NOTHING,
     ("docker", "uid"): USER_NAMESPACES,
     ("docker", "container"): NAMESPACES_AND_USERS,
@@ -93,9 +94,7 @@ class RefusedLocal(LocalProvider):
         return self._refusal.before(super()._slot_command())
 
 
-def provider_at(
-    kind: Literal["docker", "local"], level: Isolation, config: SandboxConfig | None = None
-) -> DockerProvider | LocalProvider:
+def provider_at(kind: Kind, level: Isolation, config: SandboxConfig | None = None) -> DockerProvider | LocalProvider:
     """A provider, not started, whose runs are isolated at `level` where this host gives `namespaces`."""
     config = config or SandboxConfig(slots=1)
     made = RefusedDocker if kind == "docker" else RefusedLocal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from typing import Literal
 
 import pytest
 
@@ -12,10 +11,10 @@ from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Isolation, Limits
 from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.seccomp import profile
 from tests.contract.sandbox_contract import ADD, request, values
-from tests.sandboxes.levels import NESTED_NAMESPACES, Refusal, RefusedDocker, RefusedLocal, provider_at
+from tests.sandboxes.levels import NESTED_NAMESPACES, Kind, Refusal, RefusedDocker, RefusedLocal, provider_at
 
-Kind = Literal["docker", "local"]
 DOCKER, LOCAL = pytest.mark.docker, pytest.mark.local_sandbox
 
 ALL_NAMESPACES = Refusal({"unshare": errno.EPERM}, namespaces=errno.EPERM)
@@ -73,6 +72,14 @@ async def check(provider: DockerProvider | LocalProvider, level: Isolation, why:
 async def test_docker_gives_the_best_level_that_is_left(refusal: Refusal, level: Isolation, why: list[str]) -> None:
     async with RefusedDocker(SandboxConfig(slots=1), refusal) as provider:
         await check(provider, level, why)  # pyright: ignore[reportArgumentType]
+
+
+@DOCKER
+async def test_dockers_own_profile_in_the_place_of_the_wider_one_leaves_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = profile("default")
+    monkeypatch.setattr("agent_rl_sandboxes.docker_hardening.profile", lambda name: narrow)  # pyright: ignore
+    async with DockerProvider(SandboxConfig(slots=1)) as provider:
+        await check(provider, "uid", ["namespaces: unshare(CLONE_NEWUSER): EPERM (Operation not permitted)"])  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

@@ -233,8 +233,9 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     # Beyond the memory itself an address space holds the interpreter, its libraries, and reservations never touched.
     space = memory + (64 << 20)
     seconds = max(1, int(cpu + 0.999))
-    if _kernel() < (5, 14):
-        # There the count is of all processes of the user on the whole host, not in this namespace.
+    if _kernel() < (5, 14) or (os.getuid() == RUN_ID and _mapped(2**32 - 2)):
+        # There the count is of all processes of the user on the whole host, not in this namespace: in a kernel that
+        # knows no better, and where every container's programs are the same user of the host's own namespace.
         processes = max(processes, 4096)
     _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
     _lower(resource.RLIMIT_AS, space)
