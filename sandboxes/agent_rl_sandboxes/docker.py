@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from docker.errors import ImageNotFound, NotFound
 
@@ -22,7 +22,7 @@ from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult, Sandbo
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_folder
 from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
 from agent_rl_sandboxes.docker_engine import Engine
-from agent_rl_sandboxes.docker_hardening import PROGRAMS, Bounds, episode_bounds, slot_bounds
+from agent_rl_sandboxes.docker_hardening import PROGRAMS, ROOT, Bounds, episode_bounds, slot_bounds
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox, StdoutChannel
 from agent_rl_sandboxes.owner import Owner
 from agent_rl_sandboxes.slot_program import SlotSetup, slot_command
@@ -43,6 +43,8 @@ class DockerProvider(SandboxProvider):
         self._pool: SlotPool | None = None
         self._slots: set[_SlotChannel] = set()
         self._bounds = _bounds_for(Limits())
+        self._purpose: Literal["slot", "uid_slot"] | None = None
+        """The kind of container that slots have; None before the first has tried what there is."""
         self._widening = asyncio.Lock()
         self._sandboxes: set[DockerSandbox] = set()
         self._users: dict[str, str] = {}
@@ -137,23 +139,54 @@ class DockerProvider(SandboxProvider):
         }
 
     async def _start_slot(self) -> Slot:
-        """A slot in a container of its own. Raises SandboxError."""
+        """A slot in a container of its own, at the best level that the first one found. Raises SandboxError."""
+        if self._purpose is not None:
+            return await self._open_slot(self._purpose)
+        slot = await self._open_slot("slot")
+        if slot.isolation != "namespaces":
+            slot = await self._with_users(slot)
+        self._purpose = "uid_slot" if slot.isolation == "uid" else "slot"
+        return slot
+
+    async def _with_users(self, slot: Slot) -> Slot:
+        """In the place of `slot` one whose runs have users of their own, or `slot` with the reason why not.
+
+        Its server is root, which that of `slot` is better off without.
+        """
+        try:
+            other = await self._open_slot("uid_slot")
+        except SandboxError as error:
+            slot.reasons = (*slot.reasons[:1], f"uid: {error}")
+            return slot
+        except BaseException:
+            await slot.close()
+            raise
+        better, worse = (other, slot) if other.isolation == "uid" else (slot, other)
+        better.reasons = (*slot.reasons[:1], *(r for r in other.reasons if not r.startswith("namespaces:")))
+        await worse.close()
+        return better
+
+    async def _open_slot(self, purpose: Literal["slot", "uid_slot"]) -> Slot:
         engine = self._running_engine()
         container = await Container.start(
             engine,
             image=self._image,
-            purpose="slot",
+            purpose=purpose,
             bounds=self._bounds,
             owner=self.owner,
             apparmor=self._config.apparmor_profile,
         )
         try:
-            stream = await container.exec(slot_command(), user=PROGRAMS)
+            stream = await container.exec(self._slot_command(), user=PROGRAMS if purpose == "slot" else ROOT)
             channel = _SlotChannel(container, StdoutChannel(stream), self._slots)
             return await Slot.open(channel, SlotSetup())
         except BaseException:
             await asyncio.shield(asyncio.ensure_future(_quietly(container.close())))
             raise
+
+    def _slot_command(self) -> list[str]:
+        """The command line of a slot server, as it is started in each container."""
+        return slot_command()
 
     async def _make_room(self, limits: Limits) -> None:
         """Every slot's container holds a run with `limits`: bounds only ever grow."""
@@ -281,7 +314,7 @@ def unfit(info: Mapping[str, Any]) -> str | None:
 
 
 def _bounds_for(limits: Limits) -> Bounds:
-    return slot_bounds(limits.memory_bytes, limits.disk_bytes, limits.processes)
+    return slot_bounds(limits)
 
 
 async def _quietly(operation: Any) -> None:

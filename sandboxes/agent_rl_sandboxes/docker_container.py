@@ -13,7 +13,7 @@ from docker.types import HostConfig
 
 from agent_rl.errors import SandboxError
 from agent_rl_sandboxes.docker_engine import Engine, Stream
-from agent_rl_sandboxes.docker_hardening import HOLDER, HOSTNAME, Bounds, Purpose, host_config
+from agent_rl_sandboxes.docker_hardening import HOSTNAME, Bounds, Purpose, holder_of, host_config
 from agent_rl_sandboxes.owner import LABEL, Owner
 
 
@@ -53,7 +53,7 @@ class Container:
         )
         hold = ["cat"] if lifetime is None else ["timeout", "-s", "KILL", str(max(1, round(lifetime))), "cat"]
         try:
-            created = await engine.call(_create, engine, image, hold, owner, options)
+            created = await engine.call(_create, engine, image, hold, holder_of(purpose), owner, options)
         except NotFound as error:
             raise SandboxError(missing_image(image)) from error
         identifier: str = created["Id"]
@@ -123,14 +123,16 @@ def missing_image(image: str) -> str:
     return f"the image {image!r} is missing: run `agent-rl sandbox build` (or `agent-rl sandbox build --bootstrap`)"
 
 
-def _create(engine: Engine, image: str, hold: list[str], owner: Owner, options: HostConfig) -> dict[str, Any]:
+def _create(
+    engine: Engine, image: str, hold: list[str], user: str, owner: Owner, options: HostConfig
+) -> dict[str, Any]:
     api = engine.api
     return api.create_container(
         image=image,
         entrypoint=hold,
         command=[],
         name=f"agent-rl-{owner.lease[:8]}-{secrets.token_hex(4)}",
-        user=HOLDER,
+        user=user,
         hostname=HOSTNAME,
         labels={LABEL: owner.label()},
         stdin_open=True,

@@ -151,7 +151,11 @@ class LocalProvider(SandboxProvider):
         self._sandboxes.discard(sandbox)
 
     async def _open(self, setup: SlotSetup) -> Slot:
-        return await Slot.open(await LocalChannel.start(slot_command(self._python)), setup)
+        return await Slot.open(await LocalChannel.start(self._slot_command()), setup)
+
+    def _slot_command(self) -> list[str]:
+        """The command line of a slot server."""
+        return slot_command(self._python)
 
 
 class LocalSandbox(Sandbox):

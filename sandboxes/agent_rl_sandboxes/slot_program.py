@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from agent_rl.verify import canonical
+from agent_rl_sandboxes import seccomp
 from agent_rl_sandboxes.inside import files, harness, leftovers, namespaces, runs, seccomp_filter, slot_server
 
 PROTOCOL = slot_server.PROTOCOL
@@ -97,6 +98,7 @@ def setup_frame(setup: SlotSetup) -> bytes:
             "fall_back": setup.fall_back,
             "preload": setup.preload,
             "episode": episode,
+            "seccomp": {machine: seccomp.run_filter(machine).hex() for machine in seccomp.MACHINES},
         },
     }
     return pack(order)

@@ -23,10 +23,11 @@ from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
 FIRST_FREE = 10
 """The slot server keeps the descriptors below it occupied, so that no pipe's end is one of the above."""
 
+FOLDER = "/tmp/run"
+"""Where a run of a user of its own starts; of the same name for each, so that none knows how many were before it."""
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
 _KILL_SECONDS = 2.0
 _READY_SECONDS = 10.0
-_UNUSED_UIDS = 1_900_000_000
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -121,18 +122,19 @@ class Outcome:
 class Runner:
     """Makes, watches and ends the processes of one slot, at one level of isolation."""
 
-    def __init__(self, isolation: str, workdir: str) -> None:
+    def __init__(self, isolation: str, workdir: str, seccomp: bytes) -> None:
+        """`seccomp`: the program of the filter that every run is under."""
         self.isolation = isolation
         self.workdir = workdir
         self.results, self.stdout, self.stderr = (Buffer((1 << 20) + 1) for _ in range(3))
-        self._filter = seccomp_filter.Filter(seccomp_filter.run_filter())
+        self._filter = seccomp_filter.Filter(seccomp)
         self._oom_kills = _oom_kills()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
         """A process closed in as far as is possible before its request, which then does `body`. Raises Refused."""
         pipes = [os.pipe() for _ in range(4)]
         (request, to_child), (results, from_child), (stdout, out), (stderr, err) = pipes
-        uid = _UNUSED_UIDS + int.from_bytes(os.urandom(4), "big") % 200_000_000 if self.isolation == "uid" else None
+        uid = namespaces.unused_uid() if self.isolation == "uid" else None
         try:
             if self.isolation == "namespaces":
                 flags = namespaces.NEWUSER | namespaces.NEWPID | namespaces.NEWNS | namespaces.NEWIPC
@@ -182,8 +184,8 @@ class Runner:
                 namespaces.become(uid)
                 # Becoming another user has cleared it.
                 namespaces.die_with_parent()
-                os.mkdir(f"/tmp/run-{uid}", 0o700)
-                os.chdir(f"/tmp/run-{uid}")
+                os.mkdir(FOLDER, 0o700)
+                os.chdir(FOLDER)
             else:
                 namespaces.show()
                 os.chdir("/tmp")
@@ -224,7 +226,7 @@ class Runner:
         started = time.monotonic()
         status = self._watch(child, request, order, stream, cancelled, started + order.wall)
         if status is not None:
-            _kill(child.pid)
+            _end(child)
         ended = self._reap(child)
         seconds = time.monotonic() - started
         anomalies: list[str] = []
@@ -314,6 +316,9 @@ class Runner:
 
     def _end_descendants(self, child: Child, anomalies: list[str]) -> None:
         """Where no pid namespace ended with the first process: what it left is killed and removed, as its user."""
+        if self.isolation == "container" and os.getpid() == 1:
+            # An episode's: of the slot's namespaces this process is the first, so that the rest is the command's.
+            leftovers.kill_others()
         if child.uid is None:
             return
         deadline = time.monotonic() + _KILL_SECONDS
@@ -376,6 +381,14 @@ def _how(wait_status: int) -> tuple[int | None, int | None]:
     if os.WIFSIGNALED(wait_status):
         return None, os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status), None
+
+
+def _end(child: Child) -> None:
+    """The run's first process has been sent SIGKILL; with a user of its own, as that user, with all of its others."""
+    if child.uid is None:
+        _kill(child.pid)
+    else:
+        leftovers.send_kill(child.uid)
 
 
 def _kill(pid: int) -> None:

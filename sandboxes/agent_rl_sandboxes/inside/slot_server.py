@@ -37,8 +37,11 @@ which step was refused with which error:
     namespaces   the slot has user, pid, mount, network, ipc and uts namespaces and a read-only view of the system; each
                  run has user, pid, mount and ipc namespaces of its own in them, its own /proc and tmpfs. The network
                  namespace is the slot's; it is empty, and replaced once a run has sent a packet in it.
-    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed
+    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed;
+                 once a run has sent a packet the pool ends the slot
     container    neither: the pool ends the slot, with all that is in it, after its first run
+
+Where a run has no tmpfs of its own ("disk", "inodes") it has as much of both as its container.
 
 Where the pool goes away (end of input), the server kills what runs and ends; as pid 1 of its namespace it takes
 everything in it along, however it dies.
@@ -134,7 +137,7 @@ class Server:
         self._own_view = own_view
         self._workdir: str = setup["workdir"]
         self._episode: str | None = setup.get("episode")
-        self._runner = runs.Runner(isolation, self._workdir)
+        self._runner = runs.Runner(isolation, self._workdir, _seccomp(setup))
         self._spare: runs.Child | None = None
         self._traffic = Traffic()
 
@@ -176,6 +179,9 @@ class Server:
         finally:
             child.close()
         runner = self._runner
+        if self._isolation == "uid" and self._traffic.seen():
+            # The network is the slot's, and what was sent in it may be seen by the next run.
+            outcome.reusable = False
         channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
         self._stream.send(
             {
@@ -208,7 +214,7 @@ class Server:
         return spare
 
     def _spawn(self, scratch: str, operation: str = "run") -> runs.Child:
-        if self._isolation == "container" and self._own_view:
+        if self._isolation == "container" and self._own_view and self._episode is None:
             namespaces.mount_scratch(self._workdir, scratch)
         own = None if self._episode is not None else scratch
         return self._runner.spawn(own, harness.run_command if operation == "exec" else harness.run_program)
@@ -280,6 +286,14 @@ def _take_stdio() -> tuple[int, int]:
     return moved[0], moved[1]
 
 
+def _seccomp(setup: dict[str, Any]) -> bytes:
+    """The program of a run's filter for this processor. Raises Failed where there is none for it."""
+    machine = os.uname().machine
+    if machine not in setup["seccomp"]:
+        raise runs.Failed(f"no seccomp filter for the architecture {machine}")
+    return bytes.fromhex(setup["seccomp"][machine])
+
+
 def _enter(setup: dict[str, Any]) -> int:
     return namespaces.enter_slot(setup["expose"], setup["workdir"])
 
@@ -295,21 +309,21 @@ def _probe_slot(setup: dict[str, Any]) -> None:
 def _probe_run(setup: dict[str, Any]) -> None:
     """The slot's namespaces can be had, and a run's in them. Raises Refused or Failed."""
     _probe_slot(setup)
-    runner = runs.Runner("namespaces", setup["workdir"])
+    runner = runs.Runner("namespaces", setup["workdir"], _seccomp(setup))
     child = runner.spawn(_DEFAULT_SCRATCH, lambda: os._exit(0))
     runner.await_ready(child)
 
 
-def _probe_user() -> None:
+def _probe_user(setup: dict[str, Any]) -> None:
     """A run can have a uid of its own. Raises PermissionError."""
     if os.geteuid() != 0:
         raise PermissionError("the slot server is not root")
-    runner = runs.Runner("uid", "/")
+    runner = runs.Runner("uid", "/", _seccomp(setup))
     child = runner.spawn(None, lambda: os._exit(0))
     runner.await_ready(child)
     os.waitpid(child.pid, 0)
     namespaces.become(child.uid or 0)
-    os.rmdir(f"/tmp/run-{child.uid}")
+    os.rmdir(runs.FOLDER)
 
 
 def _choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
@@ -323,7 +337,7 @@ def _choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
         return "container", True, reasons
     if not setup["fall_back"]:
         raise runs.Failed(refusal)
-    refusal = namespaces.attempt(_probe_user)
+    refusal = namespaces.attempt(lambda: _probe_user(setup))
     if refusal is None:
         return "uid", False, reasons
     return "container", False, [*reasons, f"uid: {refusal}"]
