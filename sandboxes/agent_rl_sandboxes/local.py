@@ -61,7 +61,7 @@ class LocalProvider(SandboxProvider):
         if config.image is not None:
             raise ConfigError("the local provider has no images", key="sandbox.image", value=config.image)
         self._config = config
-        self._python = _interpreter()
+        self._python = system_python()
         self._pool: SlotPool | None = None
         self._sandboxes: set[LocalSandbox] = set()
 
@@ -410,7 +410,7 @@ def _switch(path: str) -> str | None:
         return None
 
 
-def _interpreter() -> str:
+def system_python() -> str:
     """The system's Python, whose files everybody may read; else the one that this process was started from."""
     system = "/usr/bin/python3"
     if os.access(system, os.X_OK):

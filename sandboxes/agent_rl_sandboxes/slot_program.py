@@ -73,9 +73,14 @@ class SlotSetup:
 
 def slot_command(python: str = "python3") -> list[str]:
     """The command line of a slot server. Its environment is its own; it reads everything else from stdin."""
+    return python_command(_BOOTSTRAP, python)
+
+
+def python_command(program: str, python: str = "python3") -> list[str]:
+    """The command line of a Python program, with the environment and the flags that slot servers have."""
     # A fixed hash seed: the order of a set of strings is the same in every slot.
     environment = ["PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONHASHSEED=0", "LANG=C.UTF-8", "PYTHONUTF8=1"]
-    return ["/usr/bin/env", "-i", *environment, python, "-s", "-B", "-c", _BOOTSTRAP]
+    return ["/usr/bin/env", "-i", *environment, python, "-s", "-B", "-c", program]
 
 
 @cache

@@ -120,7 +120,7 @@ class Slot:
             payload["stdin"] = base64.b64encode(request.stdin).decode()
         header, body = await self.ask("run", limits, payload)
         status, raw, stdout, stderr = channels_of(header, body)
-        frames, anomalies = _split_frames(raw, len(request.calls) + 1)
+        frames, anomalies = split_frames(raw, len(request.calls) + 1)
         # A run that was ended had no time to finish its last frame.
         anomalies = anomalies if status == "completed" else ()
         self.reusable = self.reusable and header["reusable"]
@@ -394,7 +394,7 @@ def channels_of(header: dict[str, Any], body: bytes) -> tuple[RunStatus, bytes, 
     return header["status"], body[:first], body[first:second], body[second:]
 
 
-def _split_frames(raw: bytes, expected: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_frames(raw: bytes, expected: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(frames, anomalies) of what came on a result channel, which may be anything."""
     frames: list[str] = []
     at = 0
