@@ -235,6 +235,12 @@ class SandboxConfig(Section):
     """Where programs run: a registered provider, or `auto` (Docker where a daemon answers, else local)."""
 
     provider: str = "auto"
+    hosts: tuple[str, ...] = ()
+    """Of the provider `remote`: machines that run `agent-rl sandbox serve`, as https://host:port."""
+    token_file: str | None = None
+    """Holds the token that the hosts ask for; None is what AGENT_RL_SANDBOX_TOKEN says. Never the token itself."""
+    ca_file: str | None = None
+    """Authorities that sign the hosts' certificates; None is this system's."""
     image: str | None = None
     apparmor_profile: str | None = None
     """For the containers of warm slots; Docker's own denies the mounts that isolation between runs needs."""
@@ -242,6 +248,19 @@ class SandboxConfig(Section):
     minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
     retries: int = Field(default=2, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hosts_from_toml(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("hosts"), list):  # pyright: ignore
+            return {**data, "hosts": tuple(data["hosts"])}  # pyright: ignore
+        return data  # pyright: ignore
+
+    @model_validator(mode="after")
+    def _hosts_are_used(self) -> SandboxConfig:
+        if self.hosts and self.provider in ("auto", "docker", "local"):
+            raise ValueError(f"hosts are given, and provider = {self.provider!r} uses none: set provider = 'remote'")
+        return self
 
 
 class Evaluation(Section):

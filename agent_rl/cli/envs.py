@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent_rl.cli.options import EnvironmentOptions, JsonOption, SandboxOption, parse_options, write_json
+from agent_rl.cli.options import (
+    EnvironmentOptions,
+    JsonOption,
+    SandboxOption,
+    parse_options,
+    sandbox_settings,
+    write_json,
+)
 from agent_rl.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -80,7 +87,7 @@ def validate_environment(
 
     entry = {"environment": env, "options": parse_options(option)}
     config = parse_config(
-        {"environments": [entry], "model": {"path": "none is used"}, "sandbox": {"provider": sandbox or "auto"}},
+        {"environments": [entry], "model": {"path": "none is used"}, "sandbox": sandbox_settings(sandbox)},
         source="the command line",
     )
     report = run(_validate(config, split or None, tasks or None, times))

@@ -32,7 +32,12 @@ EnvironmentOptions = Annotated[
 ]
 SandboxOption = Annotated[
     str | None,
-    typer.Option("--sandbox", metavar="NAME", help="auto (Docker where a daemon answers, else local), docker, local."),
+    typer.Option(
+        "--sandbox",
+        metavar="NAME",
+        help="auto (Docker where a daemon answers, else local), docker, local, or sandbox hosts: "
+        "https://one:8700,https://two:8700 (with the token in AGENT_RL_SANDBOX_TOKEN).",
+    ),
 ]
 
 
@@ -51,6 +56,15 @@ def parse_options(given: Sequence[str] | None) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             options[key] = value
     return options
+
+
+def sandbox_settings(given: str | None) -> dict[str, Any]:
+    """The keys of the table `sandbox` that `--sandbox` stands for: a provider, or the remote one with its hosts."""
+    if given is None:
+        return {}
+    if "://" in given:
+        return {"provider": "remote", "hosts": [url.strip() for url in given.split(",") if url.strip()]}
+    return {"provider": given}
 
 
 def parse_sizes(text: str | None) -> tuple[int, ...] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent_rl.cli.options import JsonOption, SandboxOption
+from agent_rl.cli.options import JsonOption, SandboxOption, sandbox_settings
 from agent_rl.errors import CheckFailed, SandboxError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def verify(
     from agent_rl.cli.running import run
     from agent_rl.config import SandboxConfig
 
-    config = SandboxConfig.model_validate({"provider": sandbox or "auto", "slots": slots or os.cpu_count() or 2})
+    config = SandboxConfig.model_validate({**sandbox_settings(sandbox), "slots": slots or os.cpu_count() or 2})
     report = run(_verify(tasks, solutions, config))
     if json_file is not None:
         report.write(json_file)

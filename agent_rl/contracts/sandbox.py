@@ -96,6 +96,13 @@ class SandboxProvider(ABC):
         Cancellation ends the run and gives the slot back.
         """
 
+    def on_one_host(self) -> SandboxProvider:
+        """This provider, with all runs on one machine: what happens there to one can be held against another.
+
+        A provider of one machine is that itself. Where the machine is lost, its runs raise SandboxStartError.
+        """
+        return self
+
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:
         """What a person wants to know: name, version, image, isolation level and why not the next."""

@@ -48,12 +48,13 @@ async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retrie
     except _DIED as error:
         last = error
     for attempt in range(retries + 1):
-        outcome, companion_lived = await _run_beside_companion(provider, request)
+        place = provider.on_one_host()  # what ends one of them on a machine of its own says nothing of the other
+        outcome, companion_lived = await _run_beside_companion(place, request)
         if isinstance(outcome, RunResult):
             return outcome
         last = outcome
         began = not isinstance(outcome, SandboxStartError)
-        if began and companion_lived and await control_passes(provider):
+        if began and companion_lived and await control_passes(place):
             return Blamed(f"the program ends the place it runs in: {last}")
         if attempt < retries:
             await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)

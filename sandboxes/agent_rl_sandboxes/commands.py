@@ -1,4 +1,4 @@
-"""`agent-rl sandbox build | doctor`."""
+"""`agent-rl sandbox build | doctor | serve`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from agent_rl.config import SandboxConfig
 from agent_rl.errors import CheckFailed
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_image
 from agent_rl_sandboxes.doctor import Check, examine, usable
+from agent_rl_sandboxes.host.command import serve
 
 SCHEMA_VERSION = 1
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
-sandbox_app = typer.Typer(no_args_is_help=True, help="Images, and whether this machine can hold programs in.")
+sandbox_app = typer.Typer(no_args_is_help=True, help="Images, whether this machine can hold programs in, and serving.")
+sandbox_app.command()(serve)
 
 
 @sandbox_app.command()
