@@ -248,6 +248,10 @@ class SandboxConfig(Section):
     minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
     retries: int = Field(default=2, ge=0)
+    warm_episodes: int = Field(default=2, ge=0)
+    """Of each kind of sandbox in use, how many stand ready for the next episodes (0: each starts at its first use)."""
+    concurrent_starts: Positive = 4
+    """Episodes' sandboxes that are being started at any moment, at most."""
 
     @model_validator(mode="before")
     @classmethod

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from docker.errors import ImageNotFound, NotFound
 
@@ -21,12 +21,20 @@ from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_folder
 from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
-from agent_rl_sandboxes.docker_engine import Engine
+from agent_rl_sandboxes.docker_engine import DaemonGone, Engine
 from agent_rl_sandboxes.docker_hardening import PROGRAMS, ROOT, Bounds, episode_bounds, slot_bounds
-from agent_rl_sandboxes.docker_sandbox import DockerSandbox, StdoutChannel
+from agent_rl_sandboxes.docker_sandbox import DockerSandbox, Prepared, StdoutChannel, prepare
 from agent_rl_sandboxes.owner import Owner
 from agent_rl_sandboxes.slot_program import SlotSetup, slot_command
 from agent_rl_sandboxes.slots import Slot, SlotPool, check_isolation
+from agent_rl_sandboxes.warm import IDLE_SECONDS, WarmQueue
+
+T = TypeVar("T")
+
+RESTART_SECONDS = 30.0
+"""For which a daemon that does not answer is waited for where a new container is needed."""
+_START_SECONDS = 60.0
+"""Beyond the longest wait of a container that was made ahead: for its start, and for whoever takes it."""
 
 
 class DockerProvider(SandboxProvider):
@@ -49,7 +57,13 @@ class DockerProvider(SandboxProvider):
         self._sandboxes: set[DockerSandbox] = set()
         self._users: dict[str, str] = {}
         self._building = asyncio.Lock()
+        self._trying_quota = asyncio.Lock()
         self._quota_tried = False
+        self._episodes = WarmQueue(
+            lambda spec: self._patiently(lambda: self._start_episode(spec)),
+            ready=config.warm_episodes,
+            concurrent=config.concurrent_starts,
+        )
         self._closed = False
 
     @classmethod
@@ -86,7 +100,7 @@ class DockerProvider(SandboxProvider):
         engine.bounds_cpus = self._info.get("CpuCfsQuota") is not False
         await reap(engine)
         await self._user_of(self._image)
-        self._pool = SlotPool(self._start_slot, self._config.slots)
+        self._pool = SlotPool(lambda: self._patiently(self._start_slot), self._config.slots)
         await self._pool.start()
         check_isolation(self._pool.isolation, self._config.minimum_isolation, self._pool.first.reasons)
 
@@ -101,8 +115,11 @@ class DockerProvider(SandboxProvider):
             stack.push_async_callback(_quietly, remove_all(self._engine, self.owner))
             if self._pool is not None:
                 stack.push_async_callback(self._pool.close)
-            for sandbox in tuple(self._sandboxes):
-                stack.push_async_callback(_quietly, sandbox.close())
+            stack.push_async_callback(self._close_sandboxes)
+            stack.push_async_callback(self._episodes.close)
+
+    async def _close_sandboxes(self) -> None:
+        await asyncio.gather(*(_quietly(sandbox.close()) for sandbox in tuple(self._sandboxes)))
 
     @property
     def isolation(self) -> Isolation:
@@ -111,7 +128,7 @@ class DockerProvider(SandboxProvider):
         return self._pool.isolation
 
     def sandbox(self, spec: SandboxSpec) -> Sandbox:
-        sandbox = DockerSandbox(spec, self._start_episode, self._sandboxes.discard)
+        sandbox = DockerSandbox(spec, self._episodes.take, self._sandboxes.discard)
         self._sandboxes.add(sandbox)
         return sandbox
 
@@ -136,7 +153,17 @@ class DockerProvider(SandboxProvider):
             "rootless": any("rootless" in option for option in security),
             "apparmor": any("apparmor" in option for option in security),
             "slots": self._config.slots,
+            "warm_episodes": self._config.warm_episodes,
         }
+
+    async def _patiently(self, start: Callable[[], Awaitable[T]]) -> T:
+        """What `start` returns; a daemon that is being restarted is waited for. Raises SandboxError."""
+        try:
+            return await start()
+        except DaemonGone:
+            if not await self._running_engine().is_back(RESTART_SECONDS):
+                raise
+            return await start()
 
     async def _start_slot(self) -> Slot:
         """A slot in a container of its own, at the best level that the first one found. Raises SandboxError."""
@@ -207,8 +234,8 @@ class DockerProvider(SandboxProvider):
                     if channel in self._slots and await channel.container.running():
                         raise
 
-    async def _start_episode(self, spec: SandboxSpec) -> tuple[Container, str]:
-        """An episode's container and who commands run as in it. Raises SandboxError."""
+    async def _start_episode(self, spec: SandboxSpec) -> Prepared:
+        """A container for an episode of `spec`, with a server in it. Raises SandboxError."""
         engine = self._running_engine()
         image = spec.image or self._image
         if spec.build_folder is not None:
@@ -225,9 +252,9 @@ class DockerProvider(SandboxProvider):
             bounds=episode_bounds(spec),
             owner=self.owner,
             network=spec.network,
-            lifetime=spec.lifetime_seconds,
+            begins_within=IDLE_SECONDS + _START_SECONDS,
         )
-        return container, user
+        return await prepare(container, spec, user)
 
     async def _user_of(self, image: str) -> str:
         """The user that `image` names, root where it names none. Raises SandboxError where it is missing."""
@@ -242,18 +269,19 @@ class DockerProvider(SandboxProvider):
 
     async def _try_quota(self, engine: Engine, image: str) -> None:
         """Whether the daemon's storage can bound a writable root is known: by asking it for such a container."""
-        if self._quota_tried:
-            return
-        self._quota_tried = True
-        try:
-            engine.quota = True
-            probe = episode_bounds(SandboxSpec(hardening="task_image"))
-            container = await Container.start(
-                engine, image=image, purpose="task_image", bounds=probe, owner=self.owner, lifetime=10
-            )
-            await container.close()
-        except SandboxError:
-            engine.quota = False
+        async with self._trying_quota:
+            if self._quota_tried:
+                return
+            try:
+                engine.quota = True
+                probe = episode_bounds(SandboxSpec(hardening="task_image"))
+                container = await Container.start(
+                    engine, image=image, purpose="task_image", bounds=probe, owner=self.owner, begins_within=10
+                )
+                await container.close()
+            except SandboxError:
+                engine.quota = False
+            self._quota_tried = True
 
     def _running_engine(self) -> Engine:
         if self._engine is None or self._closed:

@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ T = TypeVar("T")
 _HEADER = struct.Struct(">BxxxL")
 _CONNECT_SECONDS = 10.0
 _REQUEST_SECONDS = 120
+_ASK_SECONDS = 0.2
 _BUFFER_BYTES = 1 << 20
 
 
@@ -82,6 +84,10 @@ class Endpoint:
         return context
 
 
+class DaemonGone(SandboxError):
+    """The daemon does not answer: it is down, or about to be back."""
+
+
 class Engine:
     """A connection to one daemon. Every failure of the daemon's is a SandboxError; NotFound stays what it is."""
 
@@ -115,7 +121,20 @@ class Engine:
         except (APIError, DockerException) as error:
             raise SandboxError(f"Docker: {_explain(error)}") from error
         except (requests.exceptions.RequestException, OSError) as error:
-            raise SandboxError(f"the Docker daemon does not answer: {error}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error}") from error
+
+    async def is_back(self, seconds: float) -> bool:
+        """Whether the daemon answers within `seconds`; asked again and again."""
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, _knock, self.endpoint)
+                await self.call(self.api.ping)
+                return True
+            except (OSError, SandboxError, NotFound):
+                if time.monotonic() > until:
+                    return False
+            await asyncio.sleep(_ASK_SECONDS)
 
     async def attach(self, path: str, body: dict[str, Any] | None = None) -> Stream:
         """A hijacked connection after a POST to `path` (such as /exec/ID/start)."""
@@ -128,14 +147,14 @@ class Engine:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 stream = Stream(*await self._open())
         except (OSError, TimeoutError) as error:
-            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
         self._streams = {s for s in self._streams if not s.closed} | {stream}
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await stream.upgrade(head.encode() + payload, path)
         except TimeoutError as error:
             stream.close()
-            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
         except BaseException:
             stream.close()
             raise
@@ -182,11 +201,11 @@ class Engine:
                 await self.call(self.api.wait, container, condition="removed", timeout=30)
 
     async def close(self) -> None:
-        """No thread and no connection is left; calls under way are finished first."""
+        """No thread and no connection is left; calls under way are finished first, those not begun are dropped."""
         for stream in self._streams:
             stream.close()
             await stream.wait_closed()
-        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self.api.close()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -217,7 +236,7 @@ class Stream:
                 text = (await self._reader.read(4096)).decode("utf-8", "replace")
                 raise SandboxError(f"Docker refused {path} with status {status}: {text.strip()}")
         except (OSError, ValueError, IndexError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
 
     async def write(self, data: bytes) -> None:
         """`data` is on its way. Raises SandboxError where the connection is broken."""

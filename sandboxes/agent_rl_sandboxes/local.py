@@ -64,6 +64,7 @@ class LocalProvider(SandboxProvider):
         self._python = system_python()
         self._pool: SlotPool | None = None
         self._sandboxes: set[LocalSandbox] = set()
+        self._starts = asyncio.Semaphore(config.concurrent_starts)
 
     @classmethod
     async def available(cls, config: SandboxConfig) -> str | None:
@@ -144,7 +145,8 @@ class LocalProvider(SandboxProvider):
         self._started()
         self._sandboxes.add(sandbox)
         setup = SlotSetup(workdir=spec.workdir, fall_back=False, episode=(spec.disk_bytes, spec.inodes))
-        return await self._open(setup)
+        async with self._starts:
+            return await self._open(setup)
 
     def forget(self, sandbox: LocalSandbox) -> None:
         """`sandbox` is closed."""
@@ -168,6 +170,7 @@ class LocalSandbox(Sandbox):
         self._lock = asyncio.Lock()
         self._end: asyncio.TimerHandle | None = None
         self._closed = False
+        self._expired = False
         self._why_closed = "the sandbox has been closed"
         self._killing: asyncio.Future[None] | None = None
 
@@ -198,9 +201,14 @@ class LocalSandbox(Sandbox):
             "limits": run_limits(limits),
         }
         async with self._lock:
-            slot = await self._started()
-            with self._ending_on_failure(slot):
-                header, body = await slot.ask("exec", limits, payload)
+            try:
+                slot = await self._started()
+                with self._ending_on_failure(slot):
+                    header, body = await slot.ask("exec", limits, payload)
+            except SandboxError:
+                if not self._expired:
+                    raise
+                return ExecResult("timeout", None, b"", self._why_closed.encode(), 0.0)
         status, word, stdout, stderr = channels_of(header, body)
         exit_code = None
         if status == "completed":
@@ -212,9 +220,8 @@ class LocalSandbox(Sandbox):
         """As in the contract; OSError where the disk is full or a folder stands in a file's place."""
         paths = {name: inner_path(name) for name in files}
         async with self._lock:
-            slot = await self._started()
             for name, content in files.items():
-                number, _ = await self._file(slot, "write", {"path": paths[name]}, content)
+                number, _ = await self._file("write", {"path": paths[name]}, content)
                 if number in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
                     raise ValueError(f"{name!r} leads through a link or a special file")
                 if number:
@@ -223,9 +230,8 @@ class LocalSandbox(Sandbox):
     async def read_file(self, path: str, *, max_bytes: int = 1 << 20) -> bytes:
         inner = inner_path(path)
         async with self._lock:
-            slot = await self._started()
-            number, content = await self._file(slot, "read", {"path": inner, "max_bytes": max_bytes}, b"")
-        if number in _NOT_THERE:
+            number, content = await self._file("read", {"path": inner, "max_bytes": max_bytes}, b"")
+        if number in _NOT_THERE or self._expired:
             raise FileNotFoundError(errno.ENOENT, "no regular file in the sandbox", path)
         if number:
             raise OSError(number, os.strerror(number), path)
@@ -250,12 +256,21 @@ class LocalSandbox(Sandbox):
         return self._slot
 
     async def _expire(self) -> None:
+        # A limit like others: what comes after it is an answer, not a failure of the machinery.
+        self._expired = True
         self._why_closed = f"the sandbox's lifetime of {self._spec.lifetime_seconds:g} s is over"
         await self.close()
 
-    async def _file(self, slot: Slot, operation: str, header: dict[str, Any], content: bytes) -> tuple[int, bytes]:
-        with self._ending_on_failure(slot):
-            answer, body = await slot.exchange(operation, header, content, timeout=_FILE_SECONDS)
+    async def _file(self, operation: str, header: dict[str, Any], content: bytes) -> tuple[int, bytes]:
+        """The errno and the body of the answer; EIO after the lifetime. Raises SandboxError."""
+        try:
+            slot = await self._started()
+            with self._ending_on_failure(slot):
+                answer, body = await slot.exchange(operation, header, content, timeout=_FILE_SECONDS)
+        except SandboxError:
+            if not self._expired:
+                raise
+            return errno.EIO, b""
         return answer["errno"], body
 
     @contextlib.contextmanager

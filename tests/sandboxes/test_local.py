@@ -263,10 +263,13 @@ def _named(name: str) -> int | None:
 
 async def test_a_sandboxs_lifetime_ends_it(provider: LocalProvider) -> None:
     sandbox = provider.sandbox(SandboxSpec(lifetime_seconds=0.4))
-    with pytest.raises(SandboxError):
-        await sandbox.exec(["sleep", "60"])
-    with pytest.raises(SandboxError, match=r"lifetime of 0.4 s is over"):
-        await sandbox.exec(["true"])
+    for command in (["sleep", "60"], ["true"]):
+        result = await sandbox.exec(command)
+        assert (result.status, result.stderr) == ("timeout", b"the sandbox's lifetime of 0.4 s is over")
+    with pytest.raises(OSError, match="Input/output error"):
+        await sandbox.write_files({"late": b""})
+    with pytest.raises(FileNotFoundError):
+        await sandbox.read_file("late")
 
 
 async def test_two_hundred_runs_at_once(provider: LocalProvider) -> None:
