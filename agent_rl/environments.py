@@ -16,11 +16,12 @@ from agent_rl.verify.judge import CaseVerifier
 
 @dataclass(frozen=True, slots=True)
 class NamedEnvironment:
-    """An environment of the mix, its name in metrics, and its weight."""
+    """An environment of the mix, its name in metrics, its weight, and how strong the tests of its tasks have to be."""
 
     name: str
     environment: Environment
     weight: float
+    minimum_strength: float = 0.0
 
 
 def make_verifier(config: SandboxConfig, provider: SandboxProvider, seed: int) -> CaseVerifier:
@@ -52,5 +53,5 @@ def make_environments(entries: Sequence[EnvironmentEntry], verifier: Verifier) -
         name = entry.name or entry.environment.rpartition(":")[2].lower()
         if any(other.name == name for other in made):
             raise ConfigError("this name is given twice: set `name` for each", key=f"{key}.name", value=name)
-        made.append(NamedEnvironment(name, cls(options, verifier), entry.weight))
+        made.append(NamedEnvironment(name, cls(options, verifier), entry.weight, entry.minimum_strength))
     return made

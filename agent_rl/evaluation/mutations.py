@@ -206,15 +206,15 @@ def _subscript(node: ast.Subscript) -> Iterator[Change]:
 
 
 def _slice(node: ast.Slice) -> Iterator[Change]:
-    for name in ("lower", "upper", "step"):
-        bound = getattr(node, name)
+    for index, bound in enumerate((node.lower, node.upper, node.step)):
         if bound is None:
             continue
-        parts = {"lower": node.lower, "upper": node.upper, "step": node.step}
-        yield "slice", ast.Slice(**{**parts, name: None})
-        if name != "step" and not isinstance(bound, ast.Constant):
-            for sign in (ast.Add(), ast.Sub()):
-                yield "slice", ast.Slice(**{**parts, name: ast.BinOp(bound, sign, ast.Constant(1))})
+        others: list[ast.expr | None] = [None]
+        if index < 2 and not isinstance(bound, ast.Constant):
+            others += [ast.BinOp(bound, sign, ast.Constant(1)) for sign in (ast.Add(), ast.Sub())]
+        for other in others:
+            lower, upper, step = (other if i == index else b for i, b in enumerate((node.lower, node.upper, node.step)))
+            yield "slice", ast.Slice(lower, upper, step)
 
 
 def _elements(node: ast.List | ast.Set) -> Iterator[Change]:

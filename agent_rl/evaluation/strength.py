@@ -92,19 +92,25 @@ def mutant_limits(limits: Limits, reference_seconds: float) -> Limits:
     return dataclasses.replace(limits, wall_seconds=wall)
 
 
+def not_measurable(task: Task) -> str:
+    """Why the strength of the task's tests cannot be measured; empty where it can."""
+    if isinstance(task.tests, AnswerTests):
+        return "an answer, not a program, is judged"
+    if task.reference is None:
+        return "has no reference"
+    return "" if program_in(task.reference) is not None else "the reference is no Python program"
+
+
 async def strength_of(task: Task, judge: Judge, reference_seconds: float, count: int = MUTANTS) -> Strength | str:
     """The strength of the task's tests by `count` mutants of its reference, or why it cannot be measured.
 
     The mutants are drawn by the task's hash: the same for the same task in every process. A mutant is killed where it
     does not pass. `reference_seconds`: of the reference's slowest judging.
     """
-    if isinstance(task.tests, AnswerTests):
-        return "an answer, not a program, is judged"
-    if task.reference is None:
-        return "has no reference"
-    program = program_in(task.reference)
+    why = not_measurable(task)
+    program = None if why or task.reference is None else program_in(task.reference)
     if program is None:
-        return "the reference is no Python program"
+        return why
     mutants = await asyncio.to_thread(draw_mutants, program, entry_point_of(task), count, task.hash)
     if not mutants:
         return "the reference has no mutants"

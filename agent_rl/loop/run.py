@@ -27,6 +27,7 @@ from agent_rl.loop.replicas import ReplicatedPolicy
 from agent_rl.loop.roles import make_policy, served_context, start_learner
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask, TaskSampler
+from agent_rl.loop.strong_tasks import strong_sources
 from agent_rl.loop.supervised import SupervisedLearner
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.objectives import make_objective
@@ -129,6 +130,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         verifier = make_verifier(config.sandbox, provider, config.seed)
         environments = make_environments(config.environments, TimedVerifier(verifier))
         sources = await _load(environments, "train")
+        sources = await strong_sources(environments, sources, provider, directory.left_out_tasks, display.say)
         sampler = TaskSampler(sources, config.seed)
         held_out = await _held_out(environments, config) if config.evaluation.enabled else []
         model = await _starting_model(config, display)
