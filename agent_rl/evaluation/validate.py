@@ -6,14 +6,14 @@ Environment.load ──> structure ──> spread(tasks) ──> TaskCheck.run, 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
+from agent_rl.evaluation.judging import SIDE_BY_SIDE, side_by_side
 from agent_rl.evaluation.strength import MUTANTS, of_split
 from agent_rl.evaluation.task_checks import TaskCheck
-from agent_rl.evaluation.validation_report import Problem, SplitReport, TaskReport, ValidationReport
+from agent_rl.evaluation.validation_report import Problem, SplitReport, ValidationReport
 from agent_rl.evaluation.watching import WatchingVerifier
 from agent_rl.vocabulary import AssertTests, CallTests, Task
 
@@ -28,7 +28,7 @@ async def validate(
     tasks: int | None = 20,
     times: int = 3,
     mutants: int = MUTANTS,
-    concurrency: int = 8,
+    concurrency: int = SIDE_BY_SIDE,
     say: Callable[[str], None] = print,
 ) -> ValidationReport:
     """What was found in `splits` (None: those of train and test that there are), `tasks` tasks of each, evenly spread.
@@ -52,12 +52,6 @@ async def validate(
             say(f"there is no split {split}")
     if not loaded or not any(loaded.values()):
         raise ConfigError("neither train nor test can be loaded: name the splits with --split", key="--split")
-    slots = asyncio.Semaphore(concurrency)
-
-    async def check(task: Task) -> TaskReport:
-        async with slots:
-            return await TaskCheck(task, environment, verifier, provider, times, mutants).run()
-
     reports: list[SplitReport] = []
     seen: dict[str, str] = {}
     for split, all_tasks in loaded.items():
@@ -66,7 +60,8 @@ async def validate(
         chosen = spread(all_tasks, tasks)
         chosen += [t for t in all_tasks if t.id in verifier.refused and t not in chosen]
         say(f"{split}: judging references, stubs and mutants of {len(chosen)} of {len(all_tasks)} tasks")
-        checks = await asyncio.gather(*map(check, chosen))
+        working = (TaskCheck(t, environment, verifier, provider, times, mutants).run() for t in chosen)
+        checks = await side_by_side(working, concurrency)
         problems += [p for c in checks for p in c.problems]
         reports.append(
             SplitReport(

@@ -16,14 +16,13 @@ from typing import Any
 from agent_rl.cache import cache_folder
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl.evaluation.judging import judge_reply
+from agent_rl.evaluation.judging import judge_reply, side_by_side
 from agent_rl.evaluation.mutants import VERSION
 from agent_rl.evaluation.strength import MUTANTS, Strength, not_measurable, strength_of
 from agent_rl.files import write_atomically
 from agent_rl.vocabulary import Task, Verdict
 
 SCHEMA_VERSION = 1
-_SIDE_BY_SIDE = 8
 _REPORTS = 10
 """How often progress is said, where many tasks have to be measured."""
 
@@ -91,12 +90,11 @@ async def select(
     missing = [i for i, measured in enumerate(known) if measured is None]
     if missing:
         say(f"{name}: measuring how strong the tests of {len(missing)} tasks are, {MUTANTS} mutants each (once) …")
-    slots, done = asyncio.Semaphore(_SIDE_BY_SIDE), 0
+    done = 0
 
     async def measure(index: int) -> Measured:
         nonlocal done
-        async with slots:
-            measured = await _measure(tasks[index], environment, provider)
+        measured = await _measure(tasks[index], environment, provider)
         if not measured.broken:
             await asyncio.to_thread(_write, files[index], measured)
         done += 1
@@ -104,9 +102,8 @@ async def select(
             say(f"  {done} of {len(missing)}")
         return measured
 
-    async with asyncio.TaskGroup() as group:
-        running = {index: group.create_task(measure(index)) for index in missing}
-    found = [running[i].result() if measured is None else measured for i, measured in enumerate(known)]
+    new = dict(zip(missing, await side_by_side(map(measure, missing)), strict=True))
+    found = [measured or new[index] for index, measured in enumerate(known)]
     return _selected(name, minimum_strength, found)
 
 

@@ -1,5 +1,6 @@
 """Which training tasks are left out by a threshold: measured once, the same again, and nothing silently."""
 
+import asyncio
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from agent_rl.cache import cache_folder
 from agent_rl.config import parse_config
 from agent_rl.contracts import Environment, EnvironmentConfig
 from agent_rl.environments import NamedEnvironment
-from agent_rl.errors import ConfigError
+from agent_rl.errors import ConfigError, EnvironmentFailure, SandboxError
 from agent_rl.loop.sampler import LoadedEnvironment
 from agent_rl.loop.strong_tasks import strong_sources
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
@@ -123,6 +124,14 @@ async def test_an_environment_without_a_strong_task_is_the_users_mistake(kept):
         await kept(WEAK, MIDDLE, minimum=0.9)
     with pytest.raises(ConfigError, match=r"the strength of none of its 1 training tasks can be measured \(an answer"):
         await kept(ANSWER, minimum=0.9)
+
+
+async def test_an_error_of_the_machinery_comes_as_itself_and_nothing_is_left_running(kept):
+    kept.provider = InMemoryProvider(fail=lambda index, request: SandboxError("no place"))
+    await kept.provider.start()
+    with pytest.raises(EnvironmentFailure, match="could not be judged"):
+        await kept(*(task(f"task {n}", n) for n in range(20)), minimum=0.5)
+    assert len(asyncio.all_tasks()) == 1
 
 
 def test_the_threshold_is_a_key_of_each_environment():
