@@ -13,7 +13,7 @@ from agent_rl.verify.checker import Recorded, recorded_call
 from agent_rl.verify.compare import equal
 from agent_rl.verify.frames import Answer, Raised, Returned, Tampered, read_frames, value_of
 from agent_rl.verify.runs import MAX_DETAILS, feedback_lines, tampered
-from agent_rl.vocabulary import CallTests, Case, Limits, RunResult, TestResult, Verdict
+from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, TestResult, Verdict
 from agent_rl.vocabulary.sandbox import RunStatus
 
 
@@ -47,7 +47,7 @@ class Reading:
         self.parts = parts
         self.visible = visible
         self.recorded: list[Recorded] = []
-        self.isolation = parts[0].result.isolation
+        self.isolation: Isolation = parts[0].result.isolation
         self.seconds = sum(p.result.seconds for p in parts)
         self._answers: dict[int, Answer] = {}
         self._missing: dict[int, str] = {}
@@ -56,7 +56,10 @@ class Reading:
     @property
     def status(self) -> RunStatus:
         """Of the first run that did not complete, if any."""
-        return next((p.result.status for p in self.parts if p.result.status != "completed"), "completed")
+        for part in self.parts:
+            if part.result.status != "completed":
+                return part.result.status
+        return "completed"
 
     def verdict(self) -> Verdict | None:
         """The verdict, where no checker is needed for it."""

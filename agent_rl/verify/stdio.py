@@ -30,6 +30,7 @@ from agent_rl.verify.runs import (
     tampered,
 )
 from agent_rl.vocabulary import (
+    Isolation,
     RunCall,
     RunRequest,
     RunResult,
@@ -111,7 +112,7 @@ class _Judging:
         self._printed: dict[int, _Printed] = {}
         self._load_error: str | None = None
         self._status: RunStatus = "completed"
-        self.isolation = runs.provider.isolation
+        self.isolation: Isolation = runs.provider.isolation
         self.seconds = 0.0
 
     async def together(self, order: list[int]) -> Blamed | None:

@@ -185,13 +185,14 @@ class TaskVerifier(Verifier):
             raise ConfigError(f"task {task.id}: {kind} are of tier {among}", key="tier", value=task.tier)
 
     def _proxied_judge(self) -> Judge:
-        if self._proxied is None:
+        judge = self._proxied
+        if judge is None:
             from agent_rl.verify.proxied import ProxiedJudge  # not needed where no task is of this tier
 
-            self._proxied = ProxiedJudge(
+            judge = self._proxied = ProxiedJudge(
                 self.provider, seed=self.seed, retries=self.retries, minimum_isolation=self.minimum_isolation
             )
-        return self._proxied
+        return judge
 
 
 def _submission_digest(submission: Submission) -> bytes:

@@ -32,14 +32,15 @@ HONEST = {
     "exit": READ + "print(a + b)\nexit()",
     "os-exit": READ + "import os, sys\nprint(a + b)\nsys.stdout.flush()\nos._exit(0)",
     "main": f"def main():\n    {READ}    print(a + b)\n\nif __name__ == '__main__':\n    main()",
-    "big-thread": f"""
+    "big-thread": """
         import sys, threading
         sys.setrecursionlimit(10**6)
         threading.stack_size(1 << 26)
         def down(n):
             return 0 if n == 0 else 1 + down(n - 1)
         def main():
-            {READ}    print(a + b + down(5000) - 5000)
+            a, b = map(int, input().split())
+            print(a + b + down(5000) - 5000)
         threading.Thread(target=main).start()
     """,
     "pool": READ + "from concurrent.futures import ThreadPoolExecutor as P\nprint(P(2).submit(lambda: a + b).result())",
@@ -50,7 +51,8 @@ HONEST = {
     "real.write(sys.stdout.getvalue())",
     "forks": READ + "import os\nif os.fork() == 0:\n    print(a + b)\nelse:\n    os.wait()",
     "subprocess": READ + "import subprocess\nsubprocess.run(['/bin/sh', '-c', f'echo {a + b}'])",
-    "builtins": "import builtins\nold = input\nbuiltins.input = lambda: old() + ' 0'\nprint(sum(map(int, input().split())))",
+    "builtins": "import builtins\nold = input\nbuiltins.input = lambda: old() + ' 0'\n"
+    "print(sum(map(int, input().split())))",
     "counter": "import math\nmath.calls = getattr(math, 'other', 0)\n" + READ + "print(a + b + math.calls)",
     "changes-folder": READ + "import os\nos.chdir('/')\nprint(a + b)",
     "environment": READ + "import os\nassert 'SEEN' not in os.environ\nos.environ['SEEN'] = '1'\nprint(a + b)",

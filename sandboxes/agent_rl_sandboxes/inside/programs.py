@@ -64,7 +64,7 @@ class _Start:
         folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._folder = fcntl.fcntl(folder, fcntl.F_DUPFD_CLOEXEC, _FREE)
         os.close(folder)
-        self._builtins = vars(builtins)
+        self._builtins: Any = vars(builtins)
         self._own_builtins = dict(self._builtins)
         self._environment = dict(os.environ)
         self._path = list(sys.path)
