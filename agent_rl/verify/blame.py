@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.verify.canonical import encode
 from agent_rl.verify.frames import Returned, Tampered, read_frames
 from agent_rl.vocabulary import RunCall, RunRequest, RunResult
+
+T = TypeVar("T")
 
 _PAUSE_SECONDS = 0.2
 """Before the first retry of failed machinery; doubled each time."""
@@ -38,43 +42,67 @@ class Blamed:
 async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retries: int) -> RunResult | Blamed:
     """The run's result, or `Blamed` where the program's own place died twice and no honest program's did.
 
-    A place that dies under the run is followed by a fresh one of its own. Beside it, in another fresh place, an honest
-    companion does nothing for as long as the run lasts; after it, an honest control gives an answer. Where the
-    companion dies with the run, or the control fails, or the fresh place could not even be made, the machinery is ill:
-    all this is tried again up to `retries` times, and then SandboxError is raised.
+    As `done_or_blame`, with runs in slots. Raises SandboxError.
     """
     try:
         return await provider.run(request)
     except _DIED as error:
-        last = error
+        first = error
+    limits = dataclasses.replace(request.limits, wall_seconds=request.limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
+    waiting = RunRequest(COMPANION, entry_point=None, limits=limits)
+    return await done_or_blame(
+        first,
+        lambda: provider.run(request, fresh=True),
+        lambda: provider.run(waiting, fresh=True),
+        lambda: control_passes(provider),
+        retries=retries,
+    )
+
+
+async def done_or_blame(
+    first: Exception,
+    again: Callable[[], Coroutine[Any, Any, T]],
+    companion: Callable[[], Coroutine[Any, Any, object]],
+    control: Callable[[], Awaitable[bool]],
+    *,
+    retries: int,
+) -> T | Blamed:
+    """What `again` returns, or `Blamed` where the program ends its places; the first died with `first`.
+
+    A place that dies under a program is followed by a fresh one of its own (`again`). Beside it, in another fresh
+    place, an honest `companion` does nothing for as long as the program runs; after it, an honest `control` gives an
+    answer. Where the companion dies with the program, or the control fails, or the fresh place could not even be made,
+    the machinery is ill: all this is tried again up to `retries` times, and then SandboxError is raised.
+    """
+    last = first
     for attempt in range(retries + 1):
-        outcome, companion_lived = await _run_beside_companion(provider, request)
-        if isinstance(outcome, RunResult):
+        outcome, companion_lived = await _beside_companion(again, companion)
+        if not isinstance(outcome, _DIED):
             return outcome
         last = outcome
         began = not isinstance(outcome, SandboxStartError)
-        if began and companion_lived and await control_passes(provider):
+        if began and companion_lived and await control():
             return Blamed(f"the program ends the place it runs in: {last}")
         if attempt < retries:
             await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
     raise SandboxError(f"the sandbox failed {retries + 2} times, and not by this program's doing: {last}") from last
 
 
-async def _run_beside_companion(provider: SandboxProvider, request: RunRequest) -> tuple[RunResult | Exception, bool]:
-    """What became of the run in a fresh place, and whether the companion outlived it."""
-    limits = dataclasses.replace(request.limits, wall_seconds=request.limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
-    waiting = RunRequest(COMPANION, entry_point=None, limits=limits)
-    companion = asyncio.create_task(provider.run(waiting, fresh=True))
+async def _beside_companion(
+    again: Callable[[], Coroutine[Any, Any, T]], companion: Callable[[], Coroutine[Any, Any, object]]
+) -> tuple[T | SandboxError | OSError | EOFError, bool]:
+    """What became of the program in a fresh place, and whether the companion outlived it."""
+    beside = asyncio.create_task(companion())
     try:
         try:
-            return await provider.run(request, fresh=True), True
+            return await again(), True
         except _DIED as error:
             if not isinstance(error, SandboxStartError):
-                await asyncio.wait([companion], timeout=_GRACE_SECONDS)
-            return error, not companion.done()
+                await asyncio.wait([beside], timeout=_GRACE_SECONDS)
+            return error, not beside.done()
     finally:
-        companion.cancel()
-        await asyncio.gather(companion, return_exceptions=True)
+        beside.cancel()
+        await asyncio.gather(beside, return_exceptions=True)
 
 
 async def control_passes(provider: SandboxProvider) -> bool:

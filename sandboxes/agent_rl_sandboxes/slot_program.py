@@ -11,7 +11,16 @@ from types import ModuleType
 from typing import Any
 
 from agent_rl.verify import canonical
-from agent_rl_sandboxes.inside import files, harness, leftovers, namespaces, runs, seccomp_filter, slot_server
+from agent_rl_sandboxes.inside import (
+    files,
+    harness,
+    leftovers,
+    namespaces,
+    programs,
+    runs,
+    seccomp_filter,
+    slot_server,
+)
 
 PROTOCOL = slot_server.PROTOCOL
 LENGTHS = struct.Struct(">II")
@@ -80,7 +89,17 @@ def slot_command(python: str = "python3") -> list[str]:
 @cache
 def _modules() -> list[tuple[str, str]]:
     """Name and source of everything that runs inside, in an order in which it can be imported."""
-    modules: list[ModuleType] = [canonical, seccomp_filter, namespaces, harness, leftovers, runs, files, slot_server]
+    modules: list[ModuleType] = [
+        canonical,
+        seccomp_filter,
+        namespaces,
+        harness,
+        programs,
+        leftovers,
+        runs,
+        files,
+        slot_server,
+    ]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 
