@@ -30,6 +30,9 @@ class EnvironmentEntry(Section):
     name: str = ""
     """The name in metrics; by default the short name, or the class's."""
     weight: float = Field(default=1.0, gt=0)
+    minimum_strength: float = Field(default=0.0, ge=0, le=1)
+    """Training tasks whose hidden tests kill a smaller share of mutants of the reference are left out; 0 is none. It
+    is measured once, which takes a while, and kept in the cache; evaluations leave nothing out."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Validated by the environment's own `config_class`."""
 

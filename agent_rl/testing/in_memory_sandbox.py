@@ -143,7 +143,10 @@ def _run(request: RunRequest) -> RunResult:
     random.seed(request.seed)
     try:
         with _captured(request.stdin) as (stdout, stderr):
-            exit_code = _execute(request, frames)
+            if request.entry_point is None and request.calls:
+                exit_code = _execute_each(request, frames, stdout)
+            else:
+                exit_code = _execute(request, frames)
     finally:
         random.setstate(state)
     out, err = stdout.getvalue().encode("utf-8", "replace"), stderr.getvalue().encode("utf-8", "replace")
@@ -164,6 +167,19 @@ def _run(request: RunRequest) -> RunResult:
         seconds=time.perf_counter() - started,
         isolation="memory",
     )
+
+
+def _execute_each(request: RunRequest, frames: list[str], stdout: io.StringIO) -> int:
+    """The program, executed once per call with the call's text to read; marks and frames as `RunResult` has them."""
+    for call in request.calls:
+        given = decode(call.arguments)
+        sys.stdin = io.TextIOWrapper(io.BytesIO(given if isinstance(given, bytes) else given.encode()))
+        own: list[str] = []
+        exit_code = _execute(RunRequest(request.program), own)
+        error = next((json.loads(f)["load_error"] for f in own if "load_error" in f), None)
+        stdout.write(f"\0{call.id}\0")
+        frames.append(value_frame(call.id, (exit_code, error)))
+    return 0
 
 
 def _execute(request: RunRequest, frames: list[str]) -> int:

@@ -60,7 +60,10 @@ class ExecResult:
 
 @dataclass(frozen=True, slots=True)
 class RunCall:
-    """One call of the entry point: a random id and the canonical JSON text of [args, kwargs]."""
+    """One call of the entry point: a random id and the canonical JSON text of [args, kwargs].
+
+    Without an entry point, one execution of the whole program: the text of what it can read, a str or bytes.
+    """
 
     id: str
     arguments: str
@@ -71,7 +74,8 @@ class RunRequest:
     """One run of a program in a place that nothing else has touched.
 
     The program's source is executed as a module; then `entry_point` is called once per entry of `calls`, in order.
-    With `entry_point` None only the module runs. `stdin` is what it can read.
+    With `entry_point` None the module runs as `__main__`: once, with `stdin` to read; or once per entry of `calls`, in
+    order and in one process, each time with input, output, globals and exit code of its own.
     """
 
     program: str
@@ -89,7 +93,8 @@ class RunResult:
 
     frames: JSON texts that arrived on the result channel, in order, each as the run wrote it:
         {"id": ..., "value": canonical} | {"id": ..., "error": text} | {"loaded": true} | {"load_error": text}
-        and at most `Limits.output_bytes` of them in all.
+        and at most `Limits.output_bytes` of them in all. Where a program was executed once per call, the value is
+        (exit code, "Type: message" or None), and what that execution printed ends in `stdout` with NUL, id, NUL.
     signal, exit_code: of the run's first process.
     anomalies: signs of tampering that the slot server saw (an extra channel, a malformed frame length, ...).
     """

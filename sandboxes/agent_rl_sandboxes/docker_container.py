@@ -59,7 +59,7 @@ class Container:
             purpose, bounds, network=network, apparmor=apparmor, quota=engine.quota and bounds.root_bytes is not None
         )
         hold = ["cat"] if begins_within is None else ["sh", "-c", _HOLD.format(wait=math.ceil(begins_within))]
-        making = asyncio.ensure_future(Container._make(engine, image, hold, owner, options))
+        making = asyncio.ensure_future(Container._make(engine, image, hold, holder_of(purpose), owner, options))
         try:
             return await asyncio.shield(making)
         except asyncio.CancelledError:
@@ -67,9 +67,11 @@ class Container:
             raise
 
     @staticmethod
-    async def _make(engine: Engine, image: str, hold: list[str], owner: Owner, options: HostConfig) -> Container:
+    async def _make(
+        engine: Engine, image: str, hold: list[str], user: str, owner: Owner, options: HostConfig
+    ) -> Container:
         try:
-            created = await engine.call(_create, engine, image, hold, holder_of(purpose), owner, options)
+            created = await engine.call(_create, engine, image, hold, user, owner, options)
         except NotFound as error:
             raise SandboxError(missing_image(image)) from error
         identifier: str = created["Id"]

@@ -12,7 +12,16 @@ from typing import Any
 
 from agent_rl.verify import canonical
 from agent_rl_sandboxes import seccomp
-from agent_rl_sandboxes.inside import files, harness, leftovers, namespaces, runs, seccomp_filter, slot_server
+from agent_rl_sandboxes.inside import (
+    files,
+    harness,
+    leftovers,
+    namespaces,
+    programs,
+    runs,
+    seccomp_filter,
+    slot_server,
+)
 
 PROTOCOL = slot_server.PROTOCOL
 LENGTHS = struct.Struct(">II")
@@ -86,7 +95,17 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 @cache
 def _modules() -> list[tuple[str, str]]:
     """Name and source of everything that runs inside, in an order in which it can be imported."""
-    modules: list[ModuleType] = [canonical, seccomp_filter, namespaces, harness, leftovers, runs, files, slot_server]
+    modules: list[ModuleType] = [
+        canonical,
+        seccomp_filter,
+        namespaces,
+        harness,
+        programs,
+        leftovers,
+        runs,
+        files,
+        slot_server,
+    ]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 

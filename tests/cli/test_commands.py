@@ -144,11 +144,15 @@ def test_a_new_environment_works_as_it_is(capsys, tmp_path):
     assert code == 0
     name = f"{tmp_path}/mine/unit_conversion.py:UnitConversion"
     assert out.splitlines()[-1] == f"try:  agent-rl envs validate {name}"
-    code, out, error = run(capsys, "envs", "validate", name, "--tasks", 2, "--sandbox", "local")
+    file = tmp_path / "report.json"
+    code, out, error = run(capsys, "envs", "validate", name, "--tasks", 2, "--sandbox", "local", "--json", file)
     assert (code, error) == (0, "")
-    # Of each split two tasks: each reference three times, five bodies and an empty reply as stubs.
-    assert out.count("6 of 6") == 2
-    assert out.count("12 of 12") == 2
+    splits = json.loads(file.read_text())["splits"]
+    # Of each split two tasks: each reference three times; as stubs five bodies, an empty reply, and the visible
+    # examples as a table and as a constant.
+    assert [(s["references_passed"], s["stubs_failed"], s["stubs"]) for s in splits] == [(6, 16, 16)] * 2
+    assert all(s["strength"]["score"] > 0.8 for s in splits)
+    assert "strength: the share of mutants" in out
 
 
 def test_the_test_of_a_new_environment_passes(tmp_path):
