@@ -169,12 +169,12 @@ class RemoteProvider(SandboxProvider):
     def on_one_host(self) -> SandboxProvider:
         return _OneHost(self)
 
-    async def run_on_one(self, host: RemoteHost | None, request: RunRequest, *, fresh: bool) -> RunResult:
-        """As `run`, but on `host` (which has been taken for it), and never issued again elsewhere."""
+    async def run_on_one(self, host: RemoteHost, request: RunRequest, *, fresh: bool) -> RunResult:
+        """As `run`, but on `host`, and never issued again elsewhere."""
         body = to_json(RunMessage(request, fresh))
         while True:
             self.check_open()
-            host = await self._runs.take(only=host)
+            await self._runs.take(only=host)
             try:
                 return await self._run_on(host, request, body)
             except HostLost as error:
@@ -207,13 +207,10 @@ class RemoteProvider(SandboxProvider):
         if self._state != "started":
             raise SandboxError("the remote provider has not been started")
 
-    def least_loaded(self) -> RemoteHost:
+    def choose_one(self) -> RemoteHost:
         """The host that would be given a run now, were there room. Raises SandboxStartError where none is in."""
         self.check_open()
-        usable = [host for host in self._hosts if host.ready] or [host for host in self._hosts if host.out is None]
-        if not usable:
-            raise SandboxStartError(f"no sandbox host can be used: {self._runs.reasons()}")
-        return min(usable, key=self._runs.load)
+        return self._runs.choose_one()
 
     async def _run_on(self, host: RemoteHost, request: RunRequest, body: bytes) -> RunResult:
         """What the run did there. Raises HostLost, HostBusy, SandboxError, SandboxStartError."""
@@ -258,7 +255,7 @@ class _OneHost(SandboxProvider):
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
         if self._host is None:
-            self._host = self._provider.least_loaded()
+            self._host = self._provider.choose_one()
         return await self._provider.run_on_one(self._host, request, fresh=fresh)
 
     def on_one_host(self) -> SandboxProvider:

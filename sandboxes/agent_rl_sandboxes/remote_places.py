@@ -111,6 +111,15 @@ class Places:
         """For each host that is out, why."""
         return "; ".join(f"{host.url}: {host.out}" for host in self._hosts if host.out is not None) or "none is left"
 
+    def choose_one(self) -> RemoteHost:
+        """The least loaded host, whether it has room or not. Raises SandboxStartError where none is in."""
+        usable = [host for host in self._hosts if host.ready] or [host for host in self._hosts if host.out is None]
+        if not usable:
+            raise SandboxStartError(f"no sandbox host can be used: {self.reasons()}")
+        chosen = min(usable, key=lambda host: (self.load(host), self._given[host]))
+        self._given[chosen] += 1
+        return chosen
+
     def _choose(self, accepts: Callable[[RemoteHost], bool]) -> RemoteHost | None:
         """The least loaded of the hosts with room; of equals, the one that was given least."""
         best = min(

@@ -134,7 +134,7 @@ def remote(*urls: str, pace: Pace = QUICK, **config: Any) -> RemoteProvider:
 
 
 @contextlib.asynccontextmanager
-async def requests_to(host: Host, token: str | None = TOKEN) -> AsyncIterator[Requests]:
+async def requests_to(host: Host | Served, token: str | None = TOKEN) -> AsyncIterator[Requests]:
     """Plain HTTP to the host, with a session of its own."""
     headers = {"Agent-RL-Protocol": "1"} | ({"Authorization": f"Bearer {token}"} if token is not None else {})
     async with aiohttp.ClientSession(headers=headers) as http:
@@ -149,7 +149,7 @@ async def requests_to(host: Host, token: str | None = TOKEN) -> AsyncIterator[Re
 class Requests:
     """Sends requests and reads answers."""
 
-    host: Host
+    host: Host | Served
     http: aiohttp.ClientSession
 
     async def send(self, method: str, path: str, **options: Any) -> tuple[int, Any, Mapping[str, str]]:

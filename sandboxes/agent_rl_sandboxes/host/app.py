@@ -292,7 +292,7 @@ class HostApp:
         with self.sessions.work(session):
             async with asyncio.timeout(deadline_of(request, protocol.UPLOAD_SECONDS)):
                 message = await self._message(request, protocol.ReadMessage)
-                if not 0 <= message.max_bytes <= self.limits.body_bytes:
+                if not 0 <= message.max_bytes <= self.limits.read_bytes:
                     raise ValueError(f"max_bytes = {message.max_bytes} is out of range")
                 content = await sandbox.read_file(inner_path(message.path), max_bytes=message.max_bytes)
         return web.Response(body=content, content_type="application/octet-stream")

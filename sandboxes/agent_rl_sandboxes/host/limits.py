@@ -29,6 +29,8 @@ class HostLimits:
     connections: int = 512
     body_bytes: int = 64 << 20
     """Of an archive or a run."""
+    read_bytes: int = 64 << 20
+    """Of a file that is read out of a sandbox."""
     held_bytes: int = 256 << 20
     """Of all bodies that are in memory at a time."""
     body_seconds: float = 120.0
