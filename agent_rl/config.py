@@ -236,6 +236,8 @@ class SandboxConfig(Section):
 
     provider: str = "auto"
     image: str | None = None
+    runtime: str | None = None
+    """Docker only: a runtime that the daemon knows, such as `runsc` (gVisor); None for the daemon's own choice."""
     apparmor_profile: str | None = None
     """For the containers of warm slots; Docker's own denies the mounts that isolation between runs needs."""
     slots: Positive = 2

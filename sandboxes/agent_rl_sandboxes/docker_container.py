@@ -49,7 +49,12 @@ class Container:
         if not engine.bounds_cpus:
             bounds = dataclasses.replace(bounds, cpus=None)
         options = host_config(
-            purpose, bounds, network=network, apparmor=apparmor, quota=engine.quota and bounds.root_bytes is not None
+            purpose,
+            bounds,
+            network=network,
+            runtime=engine.runtime,
+            apparmor=apparmor,
+            quota=engine.quota and bounds.root_bytes is not None,
         )
         hold = ["cat"] if lifetime is None else ["timeout", "-s", "KILL", str(max(1, round(lifetime))), "cat"]
         try:

@@ -60,6 +60,8 @@ class LocalProvider(SandboxProvider):
     def __init__(self, config: SandboxConfig) -> None:
         if config.image is not None:
             raise ConfigError("the local provider has no images", key="sandbox.image", value=config.image)
+        if config.runtime is not None:
+            raise ConfigError("the local provider has no runtimes", key="sandbox.runtime", value=config.runtime)
         self._config = config
         self._python = _interpreter()
         self._pool: SlotPool | None = None
@@ -71,7 +73,7 @@ class LocalProvider(SandboxProvider):
         try:
             async with cls(config.model_copy(update={"slots": 1})):
                 return None
-        except SandboxError as error:
+        except (ConfigError, SandboxError) as error:
             return str(error)
 
     async def start(self) -> None:
