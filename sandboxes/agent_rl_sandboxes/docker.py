@@ -127,7 +127,6 @@ class DockerProvider(SandboxProvider):
 
     def describe(self) -> Mapping[str, Any]:
         info = self._info
-        security = [str(option) for option in info.get("SecurityOptions") or ()]
         return {
             "name": self.name,
             "version": info.get("ServerVersion"),
@@ -138,8 +137,8 @@ class DockerProvider(SandboxProvider):
             "runtime": self._config.runtime or info.get("DefaultRuntime"),
             "cgroup_version": info.get("CgroupVersion", "1"),
             "storage": info.get("Driver"),
-            "rootless": any("rootless" in option for option in security),
-            "apparmor": any("apparmor" in option for option in security),
+            "rootless": is_rootless(info),
+            "apparmor": has_apparmor(info),
             "slots": self._config.slots,
         }
 
@@ -318,20 +317,29 @@ def unfit(info: Mapping[str, Any]) -> str | None:
     return None
 
 
+def is_rootless(info: Mapping[str, Any]) -> bool:
+    """Whether a daemon that says `info` of itself runs as an ordinary user."""
+    return any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def has_apparmor(info: Mapping[str, Any]) -> bool:
+    """Whether a daemon that says `info` of itself puts containers under an AppArmor profile; no rootless one can."""
+    return any("apparmor" in str(option) for option in info.get("SecurityOptions") or ())
+
+
 def check_runtime(info: Mapping[str, Any], runtime: str | None) -> None:
     """A daemon that says `info` of itself knows `runtime`. Raises ConfigError with those that it knows."""
     known = [str(name) for name in info.get("Runtimes") or ()]
     # A shim's full name needs no entry in the daemon's configuration; whether it is there only a start tells.
     if runtime is None or runtime in known or runtime.startswith("io.containerd."):
         return
-    remedy = ""
-    if runtime == "runsc":
-        remedy = ": install gVisor, then as root `runsc install` and `systemctl restart docker`"
+    gvisor = runtime == "runsc"
+    remedy = ": install gVisor, then as root `runsc install` and `systemctl restart docker`" if gvisor else ""
     raise ConfigError(
         f"this Docker daemon has no such runtime, only {', '.join(sorted(known))}{remedy}",
         key="sandbox.runtime",
         value=runtime,
-        valid=known,
+        valid=() if gvisor else known,
     )
 
 

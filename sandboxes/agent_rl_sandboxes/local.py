@@ -28,13 +28,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import ExecResult, Isolation, Limits, RunRequest, RunResult, SandboxSpec
+from agent_rl_sandboxes.host import blockers
 from agent_rl_sandboxes.inside.namespaces import PATH
 from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, channels_of, check_isolation, run_limits, slot_command
 
@@ -383,33 +384,6 @@ def inner_path(path: str) -> str:
     if len(path.encode("utf-8", "surrogatepass")) > 4000 or any("\ud800" <= c <= "\udfff" for c in path):
         raise ValueError(f"{path[:80]!r}... cannot be the path of a file")
     return str(pure)
-
-
-def blockers() -> list[str]:
-    """What on this machine refuses unprivileged namespaces, each with its remedy; what could be, where none is seen."""
-    found: list[str] = []
-    if _switch("/proc/sys/user/max_user_namespaces") == "0":
-        found.append("user.max_user_namespaces is 0: as root, `sysctl -w user.max_user_namespaces=15000`")
-    if _switch("/proc/sys/kernel/unprivileged_userns_clone") == "0":
-        found.append("kernel.unprivileged_userns_clone is 0: as root, `sysctl -w kernel.unprivileged_userns_clone=1`")
-    if _switch("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        found.append(
-            "AppArmor restricts unprivileged user namespaces: as root, "
-            "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
-        )
-    if not found and "Seccomp:\t2" in (_switch("/proc/self/status") or ""):
-        found.append(
-            "This process is under a seccomp filter, as in a container: start that with "
-            "`--security-opt seccomp=unconfined --security-opt systempaths=unconfined`, or use Docker from outside it"
-        )
-    return found or ["Otherwise use Docker: sandbox.provider = 'docker'"]
-
-
-def _switch(path: str) -> str | None:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None
 
 
 def _interpreter() -> str:
