@@ -245,6 +245,8 @@ class SandboxConfig(Section):
     ca_file: str | None = None
     """Authorities that sign the hosts' certificates; None is this system's."""
     image: str | None = None
+    runtime: str | None = None
+    """Docker only: a runtime that the daemon knows, such as `runsc` (gVisor); None for the daemon's own choice."""
     apparmor_profile: str | None = None
     """For the containers of warm slots; Docker's own denies the mounts that isolation between runs needs."""
     slots: Positive = 2

@@ -17,7 +17,7 @@ from docker.errors import ImageNotFound, NotFound
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Sandbox, SandboxProvider
-from agent_rl.errors import SandboxError
+from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_folder
 from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
@@ -74,13 +74,15 @@ class DockerProvider(SandboxProvider):
         except SandboxError as error:
             return str(error)
         try:
-            reason = unfit(await engine.call(engine.api.info))
+            info = await engine.call(engine.api.info)
+            check_runtime(info, config.runtime)
+            reason = unfit(info)
             if reason is None:
                 await engine.call(engine.api.inspect_image, config.image or DEFAULT_IMAGE)
             return reason
         except NotFound:
             return missing_image(config.image or DEFAULT_IMAGE)
-        except SandboxError as error:
+        except (ConfigError, SandboxError) as error:
             return str(error)
         finally:
             await engine.close()
@@ -97,6 +99,8 @@ class DockerProvider(SandboxProvider):
         self._info = await engine.call(engine.api.info)
         if (reason := unfit(self._info)) is not None:
             raise SandboxError(reason)
+        check_runtime(self._info, self._config.runtime)
+        engine.runtime = self._config.runtime
         engine.bounds_cpus = self._info.get("CpuCfsQuota") is not False
         await reap(engine)
         await self._user_of(self._image)
@@ -140,7 +144,6 @@ class DockerProvider(SandboxProvider):
 
     def describe(self) -> Mapping[str, Any]:
         info = self._info
-        security = [str(option) for option in info.get("SecurityOptions") or ()]
         return {
             "name": self.name,
             "version": info.get("ServerVersion"),
@@ -148,10 +151,11 @@ class DockerProvider(SandboxProvider):
             "image": self._image,
             "isolation": self._pool.isolation if self._pool is not None else None,
             "why_not_higher": list(self._pool.first.reasons) if self._pool is not None else [],
+            "runtime": self._config.runtime or info.get("DefaultRuntime"),
             "cgroup_version": info.get("CgroupVersion", "1"),
             "storage": info.get("Driver"),
-            "rootless": any("rootless" in option for option in security),
-            "apparmor": any("apparmor" in option for option in security),
+            "rootless": is_rootless(info),
+            "apparmor": has_apparmor(info),
             "slots": self._config.slots,
             "warm_episodes": self._config.warm_episodes,
         }
@@ -339,6 +343,32 @@ def unfit(info: Mapping[str, Any]) -> str | None:
     if not any("seccomp" in str(option) for option in info.get("SecurityOptions") or ()):
         return "this Docker daemon has no seccomp: use a kernel and a daemon that are built with it"
     return None
+
+
+def is_rootless(info: Mapping[str, Any]) -> bool:
+    """Whether a daemon that says `info` of itself runs as an ordinary user."""
+    return any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def has_apparmor(info: Mapping[str, Any]) -> bool:
+    """Whether a daemon that says `info` of itself puts containers under an AppArmor profile; no rootless one can."""
+    return any("apparmor" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def check_runtime(info: Mapping[str, Any], runtime: str | None) -> None:
+    """A daemon that says `info` of itself knows `runtime`. Raises ConfigError with those that it knows."""
+    known = [str(name) for name in info.get("Runtimes") or ()]
+    # A shim's full name needs no entry in the daemon's configuration; whether it is there only a start tells.
+    if runtime is None or runtime in known or runtime.startswith("io.containerd."):
+        return
+    gvisor = runtime == "runsc"
+    remedy = ": install gVisor, then as root `runsc install` and `systemctl restart docker`" if gvisor else ""
+    raise ConfigError(
+        f"this Docker daemon has no such runtime, only {', '.join(sorted(known))}{remedy}",
+        key="sandbox.runtime",
+        value=runtime,
+        valid=() if gvisor else known,
+    )
 
 
 def _bounds_for(limits: Limits) -> Bounds:

@@ -56,7 +56,12 @@ class Container:
         if not engine.bounds_cpus:
             bounds = dataclasses.replace(bounds, cpus=None)
         options = host_config(
-            purpose, bounds, network=network, apparmor=apparmor, quota=engine.quota and bounds.root_bytes is not None
+            purpose,
+            bounds,
+            network=network,
+            runtime=engine.runtime,
+            apparmor=apparmor,
+            quota=engine.quota and bounds.root_bytes is not None,
         )
         hold = ["cat"] if begins_within is None else ["sh", "-c", _HOLD.format(wait=math.ceil(begins_within))]
         making = asyncio.ensure_future(Container._make(engine, image, hold, holder_of(purpose), owner, options))

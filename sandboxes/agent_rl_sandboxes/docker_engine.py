@@ -98,6 +98,8 @@ class Engine:
         """Whether the daemon's storage can bound what a container writes to its root; set by who has tried."""
         self.bounds_cpus = True
         """Whether the daemon can bound processor time; set by who has asked."""
+        self.runtime: str | None = None
+        """What containers are started with, None for the daemon's own choice; set by who has asked."""
         self._streams: set[Stream] = set()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
 

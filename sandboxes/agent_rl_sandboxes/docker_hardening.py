@@ -91,7 +91,13 @@ def episode_bounds(spec: SandboxSpec) -> Bounds:
 
 
 def host_config(
-    purpose: Purpose, bounds: Bounds, *, network: str = "none", apparmor: str | None = None, quota: bool = False
+    purpose: Purpose,
+    bounds: Bounds,
+    *,
+    network: str = "none",
+    runtime: str | None = None,
+    apparmor: str | None = None,
+    quota: bool = False,
 ) -> HostConfig:
     """The `HostConfig` of a container for `purpose`; `quota` where the daemon's storage can bound a writable root.
 
@@ -119,6 +125,7 @@ def host_config(
     config = HostConfig(
         version=DEFAULT_DOCKER_API_VERSION,
         network_mode=network,
+        runtime=runtime,
         cap_drop=["ALL"],
         cap_add=["SETUID", "SETGID"] if purpose == "uid_slot" else None,
         privileged=False,

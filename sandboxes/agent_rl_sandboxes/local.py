@@ -28,7 +28,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from agent_rl.config import SandboxConfig
@@ -36,6 +36,7 @@ from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import ExecResult, Isolation, Limits, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.inside.namespaces import PATH
+from agent_rl_sandboxes.kernel_switches import blockers
 from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, channels_of, check_isolation, run_limits, slot_command
 
 DOES_NOT_PROTECT_FROM = (
@@ -60,6 +61,8 @@ class LocalProvider(SandboxProvider):
     def __init__(self, config: SandboxConfig) -> None:
         if config.image is not None:
             raise ConfigError("the local provider has no images", key="sandbox.image", value=config.image)
+        if config.runtime is not None:
+            raise ConfigError("the local provider has no runtimes", key="sandbox.runtime", value=config.runtime)
         self._config = config
         self._python = system_python()
         self._pool: SlotPool | None = None
@@ -72,7 +75,7 @@ class LocalProvider(SandboxProvider):
         try:
             async with cls(config.model_copy(update={"slots": 1})):
                 return None
-        except SandboxError as error:
+        except (ConfigError, SandboxError) as error:
             return str(error)
 
     async def start(self) -> None:
@@ -396,33 +399,6 @@ def inner_path(path: str) -> str:
     if len(path.encode("utf-8", "surrogatepass")) > 4000 or any("\ud800" <= c <= "\udfff" for c in path):
         raise ValueError(f"{path[:80]!r}... cannot be the path of a file")
     return str(pure)
-
-
-def blockers() -> list[str]:
-    """What on this machine refuses unprivileged namespaces, each with its remedy; what could be, where none is seen."""
-    found: list[str] = []
-    if _switch("/proc/sys/user/max_user_namespaces") == "0":
-        found.append("user.max_user_namespaces is 0: as root, `sysctl -w user.max_user_namespaces=15000`")
-    if _switch("/proc/sys/kernel/unprivileged_userns_clone") == "0":
-        found.append("kernel.unprivileged_userns_clone is 0: as root, `sysctl -w kernel.unprivileged_userns_clone=1`")
-    if _switch("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        found.append(
-            "AppArmor restricts unprivileged user namespaces: as root, "
-            "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
-        )
-    if not found and "Seccomp:\t2" in (_switch("/proc/self/status") or ""):
-        found.append(
-            "This process is under a seccomp filter, as in a container: start that with "
-            "`--security-opt seccomp=unconfined --security-opt systempaths=unconfined`, or use Docker from outside it"
-        )
-    return found or ["Otherwise use Docker: sandbox.provider = 'docker'"]
-
-
-def _switch(path: str) -> str | None:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None
 
 
 def system_python() -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
+import pytest
+
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import Isolation
 from agent_rl_sandboxes.bpf import ALLOW, AUDIT_ARCH, by_number, refuse, where_any_flag
@@ -92,6 +94,19 @@ class RefusedLocal(LocalProvider):
 
     def _slot_command(self) -> list[str]:
         return self._refusal.before(super()._slot_command())
+
+
+async def skip_without_namespaces(kind: Kind) -> None:
+    """Skips the test where this host itself gives less than `namespaces`: what is refused then proves nothing."""
+    if kind not in _found:
+        config = SandboxConfig(slots=1)
+        async with DockerProvider(config) if kind == "docker" else LocalProvider(config) as provider:
+            _found[kind] = provider.isolation
+    if _found[kind] != "namespaces":
+        pytest.skip(f"isolation here is {_found[kind]!r}: `agent-rl sandbox doctor` says why")
+
+
+_found: dict[Kind, Isolation] = {}
 
 
 def provider_at(kind: Kind, level: Isolation, config: SandboxConfig | None = None) -> DockerProvider | LocalProvider:

@@ -42,8 +42,10 @@ class Daemon:
     a daemon without a bridge removes the one that it finds, which would be another daemon's.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: str = "{}") -> None:
+        """`settings`: what its daemon.json holds."""
         self.folder = folder
+        self.settings = settings
         self.url = f"unix://{folder}/docker.sock"
         self._daemon: subprocess.Popen[bytes] | None = None
         address = folder / "containerd.sock"
@@ -57,7 +59,7 @@ class Daemon:
     def start(self) -> None:
         """The daemon answers. Raises AssertionError with the end of its log where it does not."""
         folder = self.folder
-        (folder / "daemon.json").write_text("{}")
+        (folder / "daemon.json").write_text(self.settings)
         (folder / "docker.pid").unlink(missing_ok=True)
         command = ["unshare", "--net", "dockerd", "--host", self.url, "--config-file", str(folder / "daemon.json")]
         command += ["--containerd", str(folder / "containerd.sock"), "--pidfile", str(folder / "docker.pid")]

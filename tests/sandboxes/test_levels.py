@@ -12,8 +12,17 @@ from agent_rl.vocabulary import Isolation, Limits
 from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.local import LocalProvider
 from agent_rl_sandboxes.seccomp import profile
-from tests.contract.sandbox_contract import ADD, request, values
-from tests.sandboxes.levels import NESTED_NAMESPACES, Kind, Refusal, RefusedDocker, RefusedLocal, provider_at
+from tests.contract.sandbox_contract import ADD, values
+from tests.contract.sandbox_contract import request as run_request
+from tests.sandboxes.levels import (
+    NESTED_NAMESPACES,
+    Kind,
+    Refusal,
+    RefusedDocker,
+    RefusedLocal,
+    provider_at,
+    skip_without_namespaces,
+)
 
 DOCKER, LOCAL = pytest.mark.docker, pytest.mark.local_sandbox
 
@@ -45,6 +54,11 @@ REFUSALS: list[tuple[Refusal, Isolation, list[str]]] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+async def _namespaces(request: pytest.FixtureRequest) -> None:
+    await skip_without_namespaces("docker" if request.node.get_closest_marker("docker") else "local")
+
+
 async def check(provider: DockerProvider | LocalProvider, level: Isolation, why: list[str]) -> None:
     """The started provider says `level` and why, on itself and on each verdict; two runs see nothing of each other."""
     assert provider.isolation == level
@@ -59,12 +73,12 @@ async def check(provider: DockerProvider | LocalProvider, level: Isolation, why:
         "    return [os.getuid() == 0, [p for p in os.listdir('/proc') if p.isdigit()].__len__()]"
     )
     look = "import os\ndef add(a, b): return [os.path.exists('/tmp/left'), os.getuid() == 0]"
-    first = await provider.run(request(leave, (1, 2)))
-    second = await provider.run(request(look, (1, 2)))
+    first = await provider.run(run_request(leave, (1, 2)))
+    second = await provider.run(run_request(look, (1, 2)))
     assert (first.status, first.isolation, first.anomalies) == ("completed", level, ())
     assert values(first)[0][0] is False
     assert (values(second), second.isolation) == ([[False, False]], level)
-    assert values(await provider.run(request(ADD, (1, 2)))) == [3]
+    assert values(await provider.run(run_request(ADD, (1, 2)))) == [3]
 
 
 @DOCKER
@@ -111,9 +125,9 @@ async def test_with_a_user_of_its_own_a_run_is_ended_with_all_it_started_and_the
             ("import os\nos.setuid(0)", "completed"),
         ):
             limits = Limits(wall_seconds=1.0, cpu_seconds=3.0, processes=16)
-            result = await provider.run(request(hostile, (1, 2), limits=limits))
+            result = await provider.run(run_request(hostile, (1, 2), limits=limits))
             assert (result.status, values(result), result.anomalies) == (status, [], ())
-        assert values(await provider.run(request(ADD, (1, 2)))) == [3]
+        assert values(await provider.run(run_request(ADD, (1, 2)))) == [3]
 
 
 @DOCKER
@@ -126,4 +140,4 @@ async def test_with_users_of_their_own_a_slot_whose_network_was_used_is_not_used
     )
     async with provider_at("docker", "uid") as provider:
         for _ in range(2):
-            assert values(await provider.run(request(server, (1, 2)))) == [1]
+            assert values(await provider.run(run_request(server, (1, 2)))) == [1]

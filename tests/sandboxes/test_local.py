@@ -18,7 +18,7 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Limits, SandboxSpec
-from agent_rl_sandboxes.local import LocalChannel, LocalProvider, blockers, inner_path
+from agent_rl_sandboxes.local import LocalChannel, LocalProvider, inner_path
 from agent_rl_sandboxes.slots import Slot, SlotSetup, slot_command
 from tests.contract.sandbox_contract import ADD, request, values
 from tests.contract.sandbox_isolation_contract import probe
@@ -118,17 +118,6 @@ async def test_where_namespaces_are_refused_it_says_so_and_refuses(monkeypatch: 
     reason = await LocalProvider.available(CONFIG)
     assert reason is not None
     assert "EPERM" in reason
-
-
-def test_what_blocks_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    switches = {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1"}
-    monkeypatch.setattr("agent_rl_sandboxes.local._switch", switches.get)
-    (blocker,) = blockers()
-    assert "AppArmor restricts" in blocker
-    assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in blocker
-    switches.clear()
-    switches["/proc/sys/user/max_user_namespaces"] = "0"
-    assert "user.max_user_namespaces is 0" in blockers()[0]
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,6 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     _lower(resource.RLIMIT_CORE, 0)
     # Deep recursion is honest; the kernel leaves a gap of at least 128 MiB below the stack.
     _lower(resource.RLIMIT_STACK, 64 << 20)
-    _lower(resource.RLIMIT_MSGQUEUE, 819200)
 
 
 def _lower(which: int, soft: int, hard: int | None = None) -> None:

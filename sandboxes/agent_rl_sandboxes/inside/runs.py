@@ -27,6 +27,7 @@ FOLDER = "/tmp/run"
 """Where a run of a user of its own starts; of the same name for each, so that none knows how many were before it."""
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
 _KILL_SECONDS = 2.0
+_TICK_MILLISECONDS = 2
 _READY_SECONDS = 10.0
 _libc = ctypes.PyDLL(None, use_errno=True)
 
@@ -84,6 +85,7 @@ class Child:
 
     pid: int
     pidfd: int
+    """-1 where the kernel has none (gVisor): then it is asked again and again whether the process has ended."""
     request: int
     results: int
     stdout: int
@@ -153,10 +155,6 @@ class Runner:
         for descriptor in (to_child, results, stdout, stderr):
             os.set_blocking(descriptor, False)
         pidfd: int = _libc.syscall(_PIDFD_OPEN, pid, 0)
-        if pidfd < 0:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise namespaces.Refused("pidfd_open", ctypes.get_errno())
         return Child(pid, pidfd, to_child, results, stdout, stderr, scratch, uid)
 
     def _enter(
@@ -262,7 +260,8 @@ class Runner:
         poll = select.poll()
         buffers = dict(self._channels(child))
         for descriptor in (child.pidfd, stream, *buffers):
-            poll.register(descriptor, select.POLLIN)
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
         request = _feed(child, request)
         if request:
             poll.register(child.request, select.POLLOUT)
@@ -271,7 +270,8 @@ class Runner:
             if left <= 0:
                 return "timeout"
             # Rounded up: a wait too short by a fraction of a millisecond would only be followed by another.
-            for descriptor, _ in poll.poll(left * 1000 + 1):
+            wait = left * 1000 + 1 if child.pidfd >= 0 else min(left * 1000 + 1, _TICK_MILLISECONDS)
+            for descriptor, _ in poll.poll(wait):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == stream:
@@ -287,13 +287,22 @@ class Runner:
                         poll.unregister(descriptor)
                     elif buffer.size > order.output:
                         return "output_limit"
+            if child.pidfd < 0 and _ended(child.pid):
+                return None
 
     def _reap(self, child: Child) -> Any:
         """(wait status, resource usage) of the ended process; None where it does not die."""
-        poll = select.poll()
-        poll.register(child.pidfd, select.POLLIN)
-        if not poll.poll(_KILL_SECONDS * 1000):
-            return None
+        if child.pidfd >= 0:
+            poll = select.poll()
+            poll.register(child.pidfd, select.POLLIN)
+            if not poll.poll(_KILL_SECONDS * 1000):
+                return None
+        else:
+            deadline = time.monotonic() + _KILL_SECONDS
+            while not _ended(child.pid):
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(_TICK_MILLISECONDS / 1000)
         _, wait_status, usage = os.wait4(child.pid, 0)
         return wait_status, usage
 
@@ -381,6 +390,11 @@ def _how(wait_status: int) -> tuple[int | None, int | None]:
     if os.WIFSIGNALED(wait_status):
         return None, os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status), None
+
+
+def _ended(pid: int) -> bool:
+    """Whether the child has ended; it is not reaped by this."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _end(child: Child) -> None:
