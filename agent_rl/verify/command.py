@@ -148,7 +148,7 @@ async def verify_files(
     `on_result(done, total, result)` is called as they come. Only tasks that have a solution are recorded and judged.
     Raises ConfigError for malformed files and for a task whose reference fails its own tests.
     """
-    tasks = {t.id: t for t in read_tasks(tasks_path)}
+    tasks = {t.id: t for t in read_tasks(tasks_path, split=None)}
     solutions = read_solutions(solutions_path, tasks)
     verifier = TaskVerifier(provider, retries=retries, minimum_isolation=minimum_isolation)
     gate = asyncio.Semaphore(_AT_ONCE)

@@ -34,19 +34,20 @@ _READERS: tuple[tuple[str, tuple[tuple[str, ...], ...], Callable[[Fields, Settin
 
 
 def read_tasks(
-    source: str | Path, split: str = "test", *, style: PromptStyle = "instruct", limits: Limits | None = None
+    source: str | Path, split: str | None = "test", *, style: PromptStyle = "instruct", limits: Limits | None = None
 ) -> list[Task]:
     """The tasks of a file (.jsonl, .jsonl.gz, .json.gz, .parquet), a folder of tasks, or a hub's data set.
 
+    `split` is of a hub's data set or of a folder's tasks (None: all of these); a file's rows all belong to it.
     `style` is of HumanEval's prompts; `limits` takes the place of each format's own. Raises ConfigError that names file
     and line for a malformed row, a repeated id, or a row of no known format.
     """
-    settings = Settings(split, limits)
+    settings = Settings(split or "test", limits)
     if Path(source).is_dir():
-        return folders.read_folder(Path(source), settings)
+        return folders.read_folder(Path(source), split, settings)
     tasks: list[Task] = []
     seen: dict[str, str] = {}
-    for where, content in humaneval.read_contents(str(source), split):
+    for where, content in humaneval.read_contents(str(source), settings.split):
         task = _task(content, where, settings, style)
         if task.id in seen:
             raise ConfigError(f"{where}: task_id {task.id!r} stands already in {seen[task.id]}", key="task_id")

@@ -10,7 +10,7 @@
 
     # task.toml, every key optional
     id = "name"                            # else the folder's name
-    split = "test"                         # else the split that is asked for
+    split = "test"                         # which is also what a task without it belongs to
     [environment]
     image = "python:3.12-slim"
     memory_mb = 2048
@@ -39,6 +39,7 @@ _SCRIPTS = ("test.sh", "run-tests.sh", "run_tests.sh")
 _FOLDER_LIMITS = ArchiveLimits()
 _OUTPUT_BYTES = 16 << 20
 """What a task's sandbox may print, and so how much can be taken from it."""
+_SPLIT = "test"
 _KEYS = {
     "": {"id", "split", "instruction", "environment", "verifier"},
     "environment": {"image", "memory_mb"},
@@ -50,20 +51,20 @@ _SCRIPT_REQUEST = (
 )
 
 
-def read_folder(folder: Path, settings: Settings) -> list[Task]:
-    """The tasks of `folder` of the split that is asked for, in the order of their names. Raises ConfigError."""
+def read_folder(folder: Path, split: str | None, settings: Settings) -> list[Task]:
+    """The tasks of `folder` of that split (None: of all), in the order of their names. Raises ConfigError."""
     tasks: list[Task] = []
     found = 0
     for path in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if (path / "tests").is_dir():
             found += 1
             task = _task(path, settings)
-            if task.split == settings.split:
+            if split is None or task.split == split:
                 tasks.append(task)
     if not found:
         raise ConfigError(f"{folder} holds no folder of a task (one with tests/ and instruction.md)")
     if not tasks:
-        raise ConfigError(f"{folder} holds no task of the split", key="split", value=settings.split)
+        raise ConfigError(f"{folder} holds no task of the split", key="split", value=split)
     ids = [task.id for task in tasks]
     twice = next((i for i in ids if ids.count(i) > 1), None)
     if twice is not None:
@@ -85,7 +86,7 @@ def _task(path: Path, settings: Settings) -> Task:
         reference=_reference(solution),
         files=_files(path / "files") if (path / "files").is_dir() else {},
         limits=settings.limits or Limits(wall_seconds=seconds, cpu_seconds=seconds, output_bytes=_OUTPUT_BYTES),
-        split=top.text("split", default=settings.split),
+        split=top.text("split", default=_SPLIT),
         sandbox=_sandbox(path, environment),
         tier="in_process",
         metadata={"format": "folders"},
