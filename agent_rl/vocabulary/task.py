@@ -97,13 +97,27 @@ class AssertTests:
 
 
 @dataclass(frozen=True, slots=True)
+class PytestTests:
+    """Tests as pytest files, for tier `proxied` (functions and simple classes of `module`) or `in_process`."""
+
+    files: Mapping[str, bytes]
+    """Path relative to the working directory -> content; staged after the agent has stopped."""
+    tests: tuple[str, ...] = ()
+    """Exact node ids, each of which has to pass; `Verifier.prepare` fills them in with the reference."""
+    module: str = "solution"
+    """The name under which the tests import a submission of kind `code`."""
+    reference: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """The files of a solution, with which `prepare` finds out which tests there are."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerTests:
     """Tests of a final answer's text, without a sandbox: the environment's own comparison is used."""
 
     answer: str
 
 
-Tests = CallTests | AssertTests | AnswerTests
+Tests = CallTests | AssertTests | PytestTests | AnswerTests
 
 
 @dataclass(frozen=True, slots=True)
