@@ -6,8 +6,7 @@ What the candidate can and cannot do to the tests:
   comes in is code, and no name that comes in is looked up anywhere but in a short table of built-in types.
 - A proxy (an object of the candidate's) is let in only where the reference gives an object as well (`admitted`, found
   when the task is loaded). Anywhere else the test has failed, whatever it goes on to do: a value that only claims to
-  be equal, greater or divisible never meets an assertion. Instances of subclasses of built-in types come in there as
-  their plain content, iterators as iterators.
+  be equal, greater or divisible never meets an assertion. (Iterators may come in everywhere, and give their items.)
 - A proxy and a plain value are never equal. Where both sides are proxies the candidate's own class answers, as it does
   for all its methods and operators: a class under test can lie about itself, and tests that compare two of its own
   objects believe it. Tests should look at plain values in the end.
@@ -175,7 +174,7 @@ class Session:
         if self.admitted is None:
             self.seen.add(site)
         elif site not in self.admitted:
-            return self._instead(number, kind, fields, site)
+            return self._instead(number, kind, site)
         if kind == "class":
             return self.class_of(number, site)
         if kind == "coroutine":
@@ -185,13 +184,10 @@ class Session:
             known = self._objects[number] = self._instance(number, fields, site)
         return known
 
-    def _instead(self, number: int, kind: str, fields: "dict[str, Any]", site: str) -> Any:
+    def _instead(self, number: int, kind: str, site: str) -> Any:
         """What stands for an object where the reference gives none."""
         if kind == "iterator":
             return RemoteIterator(self, number, site)
-        base = fields.get("base")
-        if base is not None:
-            return self._content(base, site)
         raise self._spoil(f"{self._told(site)} gave an object where a plain value is expected")
 
     def _content(self, base: Any, site: str) -> Any:

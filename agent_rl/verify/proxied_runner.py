@@ -37,9 +37,16 @@ class Runner:
     """One run of the tests in `files`, which lie in the working directory, against the solution behind `session`."""
 
     def __init__(
-        self, files: "Mapping[str, bytes]", wanted: "frozenset[str]", session: Session, report: "Callable[[str], None]"
+        self,
+        files: "Mapping[str, bytes]",
+        wanted: "frozenset[str]",
+        session: Session,
+        report: "Callable[[str], None]",
+        root: str = ".",
     ) -> None:
+        """`root` is the folder in which the files lie."""
         self._files = files
+        self._root = os.path.abspath(root)
         self._wanted = wanted
         self._session = session
         self._report = report
@@ -51,10 +58,20 @@ class Runner:
         self._place: tuple[Any, Any] = (None, None)
 
     def run(self, module: str) -> None:
-        """Every test, with the solution as module `module`."""
+        """Every test, with the solution as module `module`; afterwards the interpreter's modules are as before."""
+        modules, path = dict(sys.modules), list(sys.path)
+        try:
+            self._run(module)
+        finally:
+            sys.path[:] = path
+            for name in [name for name in sys.modules if name not in modules]:
+                del sys.modules[name]
+            sys.modules.update(modules)
+
+    def _run(self, module: str) -> None:
         sys.modules["pytest"] = proxied_pytest.module()
         # Modules beside the tests, such as helpers, are found as pytest finds them.
-        sys.path[:0] = dict.fromkeys(os.path.abspath(PurePosixPath(path).parent) for path in self._files)
+        sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
         if any(b"unittest" in source for source in self._files.values()):
             import unittest  # noqa: F401
         try:
@@ -264,10 +281,9 @@ class Runner:
 
     def _built_in(self, name: str, item: Item) -> Any:
         if name == "tmp_path":
-            folder = tempfile.mkdtemp(dir=".")
             import pathlib
 
-            return pathlib.Path(os.path.abspath(folder))
+            return pathlib.Path(tempfile.mkdtemp(dir=self._root))
         if name == "monkeypatch":
             patch = MonkeyPatch()
             self._finalizers["function"].append(patch.undo)
@@ -396,11 +412,9 @@ def _detail(error: BaseException) -> str:
     return _last_line(error) + where
 
 
-def write_files(files: "Mapping[str, bytes]") -> None:
-    """The files lie in the working directory."""
+def write_files(files: "Mapping[str, bytes]", root: str = ".") -> None:
+    """The files lie in the folder `root`."""
     for path, content in files.items():
-        folder = os.path.dirname(path)
-        if folder:
-            os.makedirs(folder, exist_ok=True)
-        with open(path, "wb") as file:
+        os.makedirs(os.path.join(root, os.path.dirname(path)), exist_ok=True)
+        with open(os.path.join(root, path), "wb") as file:
             file.write(content)
