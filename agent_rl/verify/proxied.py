@@ -12,7 +12,6 @@ stop, stands in `agent_rl.verify.proxied_client`.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import json
 from collections import OrderedDict
@@ -112,7 +111,7 @@ class ProxiedJudge:
         objects: tuple[str, ...] | None,
         limits: Limits,
     ) -> PairRequest:
-        seed = int.from_bytes(_digest(tests, limits, self.seed)[:4], "big")
+        seed = int.from_bytes(_digest(tests, self.seed)[:4], "big")
         return PairRequest(program, tests.files, wanted, tests.module, objects, limits, seed)
 
     async def _run(self, request: PairRequest) -> PairResult | Blamed:
@@ -136,7 +135,7 @@ class ProxiedJudge:
             if not tests.tests:
                 raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given")
             return _Profile(tests.tests, ())
-        key = _digest(tests, task.limits, self.seed)
+        key = _digest(tests, self.seed)
         known = self._profiles.get(key)
         if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
             known = self._profiles[key] = asyncio.create_task(self._find_profile(task, tests, program.decode()))
@@ -281,11 +280,11 @@ def _feedback(results: list[TestResult]) -> str:
     return "\n".join([*failing[:MAX_FEEDBACK_LINES], *more])
 
 
-def _digest(tests: PytestTests, limits: Limits, seed: int) -> bytes:
+def _digest(tests: PytestTests, seed: int) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for path, content in (*sorted(tests.files.items()), *sorted(tests.reference.items())):
         digest.update(b"%d,%d:" % (len(path.encode()), len(content)) + path.encode() + content)
-    digest.update(repr((tests.tests, tests.module, dataclasses.astuple(limits), seed)).encode())
+    digest.update(repr((tests.tests, tests.module, seed)).encode())
     return digest.digest()
 
 

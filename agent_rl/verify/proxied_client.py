@@ -139,6 +139,17 @@ class Session:
         self.get("", "load")
         return RemoteModule(name, self)
 
+    def starred(self, number: int) -> "list[str]":
+        """What `from solution import *` imports: what it does with the reference, so that no other name is hidden."""
+        if self.admitted is not None:
+            return sorted(path[1:] for path in self.admitted if path.startswith("*"))
+        names = self.get("__all__", "get", number, "__all__")
+        if type(names) is not list:
+            raise self._broken("a list of names that is none")
+        names = [name for name in names if type(name) is str and name.isidentifier() and not name.startswith("_")]
+        self.seen.update("*" + name for name in names)
+        return names
+
     def _hear(self) -> "list[Any]":
         text = self._receive()
         if text is None:
@@ -626,6 +637,8 @@ class RemoteModule(types.ModuleType):
         if name.startswith("_agent_rl_") or (name.startswith("__") and name not in ("__all__", "__version__")):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         session, number, _ = _session(self)
+        if name == "__all__":
+            return session.starred(number)
         return session.get(name, "get", number, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

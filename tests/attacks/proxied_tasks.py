@@ -34,7 +34,7 @@ def test_in_all_the_ways_that_a_lying_value_could_like():
         assert expected - 1 < add(a, b) < expected + 1
         assert not add(a, b) - expected
         assert [add(a, b), (add(a, b),)] == [expected, (expected,)]
-        assert isinstance(add(a, b), int) and str(add(a, b)) == str(expected)
+        assert round(add(a, b)) == expected
 
 
 class Sums(unittest.TestCase):
@@ -46,6 +46,14 @@ class Sums(unittest.TestCase):
 
 
 assert add(*CASES[0][0]) == CASES[0][1]
+'''
+STAR = '''
+from solution import *
+
+CASES = {cases!r}
+
+assert sum([add(*arguments) for arguments, _ in CASES]) == sum([expected for _, expected in CASES])
+assert not [None for arguments, expected in CASES if abs(add(*arguments) - expected) > 1e-9]
 '''
 PLAIN = '''
 from pytest import approx
@@ -71,13 +79,18 @@ def proxied(task: Task) -> Task | None:
     tests = task.tests
     assert isinstance(tests, CallTests)
     cases = [(case.args, case.expected) for case in tests.cases]
+    files: dict[str, str] = {}
     if task.id == "add":
         source = ADD_FORMS.format(cases=cases)
+        files["test_star.py"] = STAR.format(cases=cases)
     elif tests.comparison in COMPARISONS:
         source = PLAIN.format(entry_point=tests.entry_point, cases=cases, comparison=COMPARISONS[tests.comparison])
     else:
         return None
     table = {repr(case.args): case.expected for case in tests.cases}
     reference = f"def {tests.entry_point}(*args):\n    return {table!r}[repr(args)]\n"
-    pytest_tests = PytestTests({"test_it.py": source.encode()}, reference={"solution.py": reference.encode()})
+    files["test_it.py"] = source
+    pytest_tests = PytestTests(
+        {name: text.encode() for name, text in files.items()}, reference={"solution.py": reference.encode()}
+    )
     return dataclasses.replace(task, id=f"{task.id}-proxied", tests=pytest_tests, tier="proxied", limits=LIMITS)
