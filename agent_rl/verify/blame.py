@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from agent_rl.contracts.sandbox import SandboxProvider
-from agent_rl.errors import SandboxError, SandboxStartError
+from agent_rl.errors import SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl.verify.canonical import encode
 from agent_rl.verify.frames import Returned, Tampered, read_frames
-from agent_rl.vocabulary import RunCall, RunRequest, RunResult
-
-T = TypeVar("T")
+from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunCall, RunRequest, RunResult
 
 _PAUSE_SECONDS = 0.2
 """Before the first retry of failed machinery; doubled each time."""
@@ -32,6 +30,9 @@ _DIED = (SandboxError, OSError, EOFError)
 """What a provider raises where a place died; a connection that broke off says the same as SandboxError."""
 
 
+_Result = TypeVar("_Result")
+
+
 @dataclass(frozen=True, slots=True)
 class Blamed:
     """The program ends the place it runs in, while an honest one beside it does not."""
@@ -42,67 +43,81 @@ class Blamed:
 async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retries: int) -> RunResult | Blamed:
     """The run's result, or `Blamed` where the program's own place died twice and no honest program's did.
 
-    As `done_or_blame`, with runs in slots. Raises SandboxError.
+    A place that dies under the run is followed by a fresh one of its own. Beside it, in another fresh place, an honest
+    companion does nothing for as long as the run lasts; after it, an honest control gives an answer. Where the
+    companion dies with the run, or the control fails, or the fresh place could not even be made, the machinery is ill:
+    all this is tried again up to `retries` times, and then SandboxError is raised.
     """
+
+    async def run(fresh: bool) -> RunResult:
+        return await provider.run(request, fresh=fresh)
+
+    return await _attempt_or_blame(provider, run, request.limits, retries)
+
+
+async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, retries: int) -> PairResult | Blamed:
+    """The result of a pair of runs, or `Blamed`, as `run_or_blame`.
+
+    Where the place of the hidden tests died and the program's did not, that is taken for the machinery's failure and
+    tried again; the program is blamed only where it happened every time, though honest programs had no trouble.
+    """
+
+    async def run(fresh: bool) -> PairResult:
+        return await provider.run_pair(request, fresh=fresh)
+
+    return await _attempt_or_blame(provider, run, request.limits, retries)
+
+
+async def work_or_blame(
+    provider: SandboxProvider, work: Callable[[], Awaitable[_Result]], limits: Limits, *, retries: int
+) -> _Result | Blamed:
+    """What `work` gives, which makes a fresh place of `provider` for a program each time; or `Blamed`."""
+    return await _attempt_or_blame(provider, lambda fresh: work(), limits, retries)
+
+
+async def _attempt_or_blame(
+    provider: SandboxProvider, run: Callable[[bool], Awaitable[_Result]], limits: Limits, retries: int
+) -> _Result | Blamed:
+    """What `run(fresh)` gives, first in any place and then in fresh ones; or `Blamed`. Raises SandboxError."""
     try:
-        return await provider.run(request)
+        return await run(False)
     except _DIED as error:
-        first = error
-    limits = dataclasses.replace(request.limits, wall_seconds=request.limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
-    waiting = RunRequest(COMPANION, entry_point=None, limits=limits)
-    return await done_or_blame(
-        first,
-        lambda: provider.run(request, fresh=True),
-        lambda: provider.run(waiting, fresh=True),
-        lambda: control_passes(provider),
-        retries=retries,
-    )
-
-
-async def done_or_blame(
-    first: Exception,
-    again: Callable[[], Coroutine[Any, Any, T]],
-    companion: Callable[[], Coroutine[Any, Any, object]],
-    control: Callable[[], Awaitable[bool]],
-    *,
-    retries: int,
-) -> T | Blamed:
-    """What `again` returns, or `Blamed` where the program ends its places; the first died with `first`.
-
-    A place that dies under a program is followed by a fresh one of its own (`again`). Beside it, in another fresh
-    place, an honest `companion` does nothing for as long as the program runs; after it, an honest `control` gives an
-    answer. Where the companion dies with the program, or the control fails, or the fresh place could not even be made,
-    the machinery is ill: all this is tried again up to `retries` times, and then SandboxError is raised.
-    """
-    last = first
+        last = error
+    always_its_doing = True
     for attempt in range(retries + 1):
-        outcome, companion_lived = await _beside_companion(again, companion)
-        if not isinstance(outcome, _DIED):
+        outcome, companion_lived = await _run_beside_companion(provider, run, limits)
+        if not isinstance(outcome, Exception):
             return outcome
         last = outcome
         began = not isinstance(outcome, SandboxStartError)
-        if began and companion_lived and await control():
+        its_doing = began and companion_lived and await control_passes(provider)
+        always_its_doing = always_its_doing and its_doing
+        if its_doing and not isinstance(outcome, TestsPlaceError):
             return Blamed(f"the program ends the place it runs in: {last}")
         if attempt < retries:
             await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
+    if always_its_doing:
+        return Blamed(f"the program ends the place of its tests: {last}")
     raise SandboxError(f"the sandbox failed {retries + 2} times, and not by this program's doing: {last}") from last
 
 
-async def _beside_companion(
-    again: Callable[[], Coroutine[Any, Any, T]], companion: Callable[[], Coroutine[Any, Any, object]]
-) -> tuple[T | SandboxError | OSError | EOFError, bool]:
-    """What became of the program in a fresh place, and whether the companion outlived it."""
-    beside = asyncio.create_task(companion())
+async def _run_beside_companion(
+    provider: SandboxProvider, run: Callable[[bool], Awaitable[_Result]], limits: Limits
+) -> tuple[_Result | Exception, bool]:
+    """What became of the run in a fresh place, and whether the companion outlived it."""
+    limits = dataclasses.replace(limits, wall_seconds=limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
+    waiting = RunRequest(COMPANION, entry_point=None, limits=limits)
+    companion = asyncio.create_task(provider.run(waiting, fresh=True))
     try:
         try:
-            return await again(), True
+            return await run(True), True
         except _DIED as error:
             if not isinstance(error, SandboxStartError):
-                await asyncio.wait([beside], timeout=_GRACE_SECONDS)
-            return error, not beside.done()
+                await asyncio.wait([companion], timeout=_GRACE_SECONDS)
+            return error, not companion.done()
     finally:
-        beside.cancel()
-        await asyncio.gather(beside, return_exceptions=True)
+        companion.cancel()
+        await asyncio.gather(companion, return_exceptions=True)
 
 
 async def control_passes(provider: SandboxProvider) -> bool:

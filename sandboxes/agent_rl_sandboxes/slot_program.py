@@ -10,16 +10,26 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from agent_rl.verify import canonical
+from agent_rl.verify import (
+    canonical,
+    proxied_candidate,
+    proxied_client,
+    proxied_items,
+    proxied_pytest,
+    proxied_runner,
+    proxied_wire,
+)
 from agent_rl_sandboxes.inside import (
     files,
     harness,
     leftovers,
     namespaces,
     programs,
+    roles,
     runs,
     seccomp_filter,
     slot_server,
+    talks,
 )
 
 PROTOCOL = slot_server.PROTOCOL
@@ -89,17 +99,19 @@ def slot_command(python: str = "python3") -> list[str]:
 @cache
 def _modules() -> list[tuple[str, str]]:
     """Name and source of everything that runs inside, in an order in which it can be imported."""
+    proxied = [proxied_wire, proxied_candidate, proxied_client, proxied_pytest, proxied_items, proxied_runner, roles]
     modules: list[ModuleType] = [
         canonical,
+        *proxied,
         seccomp_filter,
         namespaces,
         harness,
         programs,
         leftovers,
         runs,
-        files,
-        slot_server,
+        talks,
     ]
+    modules += [files, slot_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 
