@@ -22,8 +22,9 @@ from typing import Any
 
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
+from agent_rl.testing.in_memory_pair import run_pair_in_memory
 from agent_rl.verify.canonical import decode, error_frame, value_frame
-from agent_rl.vocabulary import ExecResult, Isolation, RunRequest, RunResult, SandboxSpec
+from agent_rl.vocabulary import ExecResult, Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 
 Command = Callable[[Sequence[str], bytes, dict[str, bytes]], ExecResult]
 """A scripted command: (argv, stdin, files by path, which it may change) -> what it did."""
@@ -80,6 +81,12 @@ class InMemoryProvider(SandboxProvider):
         if error is not None:
             raise error
         return _run(request)
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        if not self._open:
+            raise SandboxError("the in-memory provider has not been started")
+        self.runs += 2
+        return await asyncio.to_thread(run_pair_in_memory, request)
 
     def describe(self) -> Mapping[str, Any]:
         return {"name": self.name, "isolation": "memory", "why_not_higher": ["it runs everything in this process"]}

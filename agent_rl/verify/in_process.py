@@ -21,15 +21,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import PurePosixPath
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
-from agent_rl.cache import cache_folder
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
-from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.errors import ConfigError
 from agent_rl.verify import wording
-from agent_rl.verify.blame import Blamed, Trial, done_or_blame
+from agent_rl.verify.blame import Blamed, work_or_blame
 from agent_rl.verify.pytest_report import Report, Tampered, collected_ids, read_report
-from agent_rl.verify.runs import ISOLATIONS, Runs, failed_run, feedback_lines, invalid_submission, tampered
+from agent_rl.verify.runs import ISOLATIONS, Runs, failed_run, feedback_lines, invalid_submission, reasons, tampered
 from agent_rl.verify.staging import InvalidSubmission, has_conftest, staged, submitted_files
 from agent_rl.vocabulary import (
     ExecResult,
@@ -48,14 +47,9 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 _MAX_REPORT = 16 << 20
 _MAX_REWARD = 64
-_CONTROL = "print(6 * 7)"
-_COMPANION_SECONDS = 30.0
-_COLLECTED_VERSION = 1
+_MARGIN_SECONDS = 120.0
+"""Of a sandbox's lifetime, beyond the tests' own limit."""
 T = TypeVar("T")
-
-
-class _Judge(Protocol):
-    async def judge(self, task: Task, tests: Any, submission: Submission, *, visible: bool) -> Verdict: ...
 
 
 class InProcessJudge:
@@ -116,7 +110,7 @@ class InProcessJudge:
             return verdict
 
         outcome = await self._in_a_fresh_place(task, once)
-        why = outcome.detail if isinstance(outcome, Blamed) else _reasons(outcome)
+        why = outcome.detail if isinstance(outcome, Blamed) else reasons(outcome)
         if isinstance(outcome, Blamed) or not outcome.passed:
             raise ConfigError(f"task {task.id}: the reference does not pass its own tests: {why}")
         return tuple(found)
@@ -125,7 +119,7 @@ class InProcessJudge:
         """What `work` returns in a sandbox of its own. Raises SandboxError where the machinery failed."""
         spec = dataclasses.replace(
             task.sandbox or SandboxSpec(),
-            lifetime_seconds=task.limits.wall_seconds + 4 * _COMPANION_SECONDS,
+            lifetime_seconds=task.limits.wall_seconds + _MARGIN_SECONDS,
             output_bytes=task.limits.output_bytes,
         )
 
@@ -136,23 +130,7 @@ class InProcessJudge:
             finally:
                 await sandbox.close()
 
-        async def waits(place: SandboxProvider) -> ExecResult:
-            sandbox = place.sandbox(spec)
-            try:
-                seconds = task.limits.wall_seconds + _COMPANION_SECONDS
-                return await sandbox.exec(["/bin/sh", "-c", "sleep 3600"], timeout=seconds, environment=_ENVIRONMENT)
-            finally:
-                await sandbox.close()
-
-        def trial() -> Trial[T]:
-            place = self._provider.on_one_host()
-            return Trial(lambda: once(place), lambda: waits(place), lambda: _control(place, spec))
-
-        try:
-            return await once(self._provider)
-        except SandboxError as error:
-            first = error
-        return await done_or_blame(first, trial, retries=self._runs.retries)
+        return await work_or_blame(self._provider, once, task.limits, retries=self._runs.retries)
 
     async def _pytest(self, sandbox: Sandbox, task: Task, tests: PytestTests, submission: Submission) -> Verdict:
         verdict, _ = await self._run_pytest(sandbox, task, tests, submission)
@@ -350,50 +328,6 @@ class C{word}(unittest.TestCase):
 """
 
 
-async def prepare_pytest(task: Task, tests: PytestTests, judge: _Judge) -> Task:
-    """The task with the node ids of its tests, each of which its reference passes; kept on disk by the task's hash.
-
-    Raises ConfigError that names the task.
-    """
-    file = cache_folder() / "collected" / f"{task.hash}-{_COLLECTED_VERSION}.json"
-    try:
-        kept = json.loads(file.read_text())["tests"]
-        if kept and all(type(test) is str for test in kept):
-            return dataclasses.replace(task, tests=dataclasses.replace(tests, tests=tuple(kept)))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    if not tests.reference:
-        raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given", key="tests")
-    if isinstance(judge, InProcessJudge):
-        found = await judge.collect(task, tests)
-    else:
-        program = tests.reference.get(f"{tests.module}.py", b"").decode()
-        verdict = await judge.judge(task, tests, Submission.code(program), visible=False)
-        if not verdict.passed:
-            raise ConfigError(f"task {task.id}: the reference does not pass its own tests: {_reasons(verdict)}")
-        found = tuple(test.name for test in verdict.tests)
-    if not found:
-        raise ConfigError(f"task {task.id}: its files hold no tests, so that every program would pass")
-    _keep(file, found)
-    return dataclasses.replace(task, tests=dataclasses.replace(tests, tests=found))
-
-
-def _keep(file: Any, found: tuple[str, ...]) -> None:
-    """The ids are on disk, whole or not at all; a cache that cannot be written is no error."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{secrets.token_hex(4)}.part")
-        part.write_text(json.dumps({"schema_version": _COLLECTED_VERSION, "tests": found}))
-        part.replace(file)
-    except OSError:
-        return
-
-
-def _reasons(verdict: Verdict) -> str:
-    failing = [f"{t.name}: {t.detail}" for t in verdict.tests if not t.passed]
-    return f"{verdict.status}: {'; '.join(failing[:5])}"
-
-
 def _is_test_file(path: str) -> bool:
     name = PurePosixPath(path).name
     return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
@@ -428,15 +362,3 @@ async def _reward(sandbox: Sandbox, path: str) -> float | None:
 @cache
 def _runner_source() -> str:
     return files("agent_rl.verify").joinpath("pytest_runner.py").read_text()
-
-
-async def _control(place: SandboxProvider, spec: SandboxSpec) -> bool:
-    """Whether an honest program gives its answer in a fresh sandbox."""
-    sandbox = place.sandbox(spec)
-    try:
-        result = await sandbox.exec(["python3", "-I", "-c", _CONTROL], timeout=20.0, environment=_ENVIRONMENT)
-        return result.status == "completed" and result.stdout.strip() == b"42"
-    except (SandboxError, OSError, EOFError):
-        return False
-    finally:
-        await sandbox.close()

@@ -125,3 +125,9 @@ def feedback_lines(details: list[str]) -> str:
     failing = [d for d in details if d]
     more = [f"and {len(failing) - MAX_FEEDBACK_LINES} more"] if len(failing) > MAX_FEEDBACK_LINES else []
     return "\n".join([*failing[:MAX_FEEDBACK_LINES], *more])
+
+
+def reasons(verdict: Verdict) -> str:
+    """Why a reference did not pass: its status, and the first tests that failed."""
+    failing = [f"{t.name}: {t.detail}" for t in verdict.tests if not t.passed]
+    return f"{verdict.status}: {'; '.join(failing[:MAX_FEEDBACK_LINES])}"

@@ -11,12 +11,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import OrderedDict
-from typing import Any, Protocol
 
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.contracts.verifier import Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.verify.in_process import InProcessJudge, prepare_pytest
+from agent_rl.verify.collecting import Judge, collect_tests
+from agent_rl.verify.in_process import InProcessJudge
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.verify.runs import Runs, check_tier
 from agent_rl.verify.shared import SharedVerdicts
@@ -37,12 +37,6 @@ from agent_rl.vocabulary import (
 from agent_rl.vocabulary.task import Tier
 
 _KNOWN_TASKS = 4096
-
-
-class Judge(Protocol):
-    """The judge of one kind of tests. Raises SandboxError where the machinery failed, after blame has been tested."""
-
-    async def judge(self, task: Task, tests: Any, submission: Submission, *, visible: bool) -> Verdict: ...
 
 
 class TaskVerifier(Verifier):
@@ -132,8 +126,8 @@ class TaskVerifier(Verifier):
         if isinstance(tests, CallTests) or (isinstance(tests, AssertTests) and task.tier == "values"):
             return await self._calls.prepare(task)
         judge = self._judge_of(task, tests)
-        if isinstance(tests, PytestTests) and not tests.tests:
-            return await prepare_pytest(task, tests, judge)
+        if isinstance(tests, (PytestTests, AssertTests)):
+            return await collect_tests(task, tests, judge)
         return task
 
     async def _verdict(self, task: Task, tests: Tests, submission: Submission, *, visible: bool) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,6 +89,26 @@ class RunRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class PairRequest:
+    """Two runs that talk with each other: a program as module `module`, and hidden tests that use it from outside.
+
+    The program's process never sees the tests' files or their memory; see `agent_rl.verify.proxied_wire`.
+    """
+
+    program: str
+    files: Mapping[str, bytes]
+    """The tests: path relative to the working directory -> content."""
+    tests: tuple[str, ...] = ()
+    """The node ids to run; empty: all that are found."""
+    module: str = "solution"
+    objects: tuple[str, ...] | None = None
+    """The access paths on which the program may give objects; None: all, and the tests' run says which it saw."""
+    limits: Limits = Limits()
+    """Of the program's run; the tests' has the same, and a little longer to say so where they run out."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """What a run did, as seen from outside it: nothing in `frames` is to be believed before it is checked.
 
@@ -108,3 +129,16 @@ class RunResult:
     seconds: float
     isolation: Isolation
     anomalies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """What two runs that talked with each other did.
+
+    candidate: how the program's run ended ("completed" with no exit code where the tests had ended first). Its
+        `anomalies` say what it sent that nobody had asked for; it has no frames.
+    tests: how the tests' run ended; its frames are what it had to say to the judge (`agent_rl.verify.proxied_runner`).
+    """
+
+    candidate: RunResult
+    tests: RunResult

@@ -10,7 +10,15 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from agent_rl.verify import canonical
+from agent_rl.verify import (
+    canonical,
+    proxied_candidate,
+    proxied_client,
+    proxied_items,
+    proxied_pytest,
+    proxied_runner,
+    proxied_wire,
+)
 from agent_rl_sandboxes import seccomp
 from agent_rl_sandboxes.inside import (
     files,
@@ -18,9 +26,11 @@ from agent_rl_sandboxes.inside import (
     leftovers,
     namespaces,
     programs,
+    roles,
     runs,
     seccomp_filter,
     slot_server,
+    talks,
 )
 
 PROTOCOL = slot_server.PROTOCOL
@@ -95,17 +105,19 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 @cache
 def _modules() -> list[tuple[str, str]]:
     """Name and source of everything that runs inside, in an order in which it can be imported."""
+    proxied = [proxied_wire, proxied_candidate, proxied_client, proxied_pytest, proxied_items, proxied_runner, roles]
     modules: list[ModuleType] = [
         canonical,
+        *proxied,
         seccomp_filter,
         namespaces,
         harness,
         programs,
         leftovers,
         runs,
-        files,
-        slot_server,
+        talks,
     ]
+    modules += [files, slot_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 

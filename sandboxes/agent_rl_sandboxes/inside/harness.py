@@ -24,7 +24,7 @@ import types
 from typing import Any, NoReturn
 
 from agent_rl.verify.canonical import decode, error_frame, value_frame
-from agent_rl_sandboxes.inside import namespaces
+from agent_rl_sandboxes.inside import namespaces, roles
 
 RESULTS, REQUEST = 3, 4
 """File descriptors of a run's process beside 0, 1 and 2."""
@@ -86,7 +86,8 @@ def read_request() -> dict[str, Any]:
     """In a run's process: the request, once it has come."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
     request: dict[str, Any] = json.loads(_read_exactly(REQUEST, size))
-    os.close(REQUEST)
+    if "role" not in request:
+        os.close(REQUEST)
     return request
 
 
@@ -95,6 +96,8 @@ def run_program() -> NoReturn:
     request = read_request()
     limits = request["limits"]
     namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
+    if "role" in request:
+        roles.take_part(request, REQUEST, RESULTS, MEMORY_EXIT)
     execute(request, RESULTS)
 
 
