@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 import textwrap
 import warnings
@@ -64,12 +65,21 @@ def program_in(reference: str) -> ReferenceProgram | None:
         before, code, after = reference[: fence.start(2)], fence[2], reference[fence.end(2) :]
     tree = parsed(code)
     if tree is not None:
-        return ReferenceProgram(tree, before, after) if _does_something(tree) else None
+        return _changeable(ReferenceProgram(tree, before, after)) if _does_something(tree) else None
     body = _BODY.match(code)
     if body is None:
         return None
     tree = parsed("def f():\n" + code[body.end(1) :])
-    return None if tree is None else ReferenceProgram(tree, before + body[1], after, body[2])
+    return None if tree is None else _changeable(ReferenceProgram(tree, before + body[1], after, body[2]))
+
+
+def _changeable(program: ReferenceProgram) -> ReferenceProgram | None:
+    """`program`; None where it is nested so deeply that it can be parsed, but neither copied nor written."""
+    try:
+        program.source(copy.deepcopy(program.tree))
+        return program
+    except (RecursionError, MemoryError):
+        return None
 
 
 def parsed(code: str) -> ast.Module | None:

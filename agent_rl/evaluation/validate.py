@@ -15,7 +15,7 @@ from agent_rl.evaluation.strength import MUTANTS, of_split
 from agent_rl.evaluation.task_checks import TaskCheck
 from agent_rl.evaluation.validation_report import Problem, SplitReport, ValidationReport
 from agent_rl.evaluation.watching import WatchingVerifier
-from agent_rl.vocabulary import AssertTests, CallTests, Task
+from agent_rl.vocabulary import AssertTests, CallTests, StdioTests, Task
 
 
 async def validate(
@@ -95,10 +95,11 @@ def _structure(tasks: Sequence[Task], seen: dict[str, str], split: str, verifier
         if task.id in ids:
             problems.append(Problem(task.id, "this id stands twice"))
         ids.add(task.id)
-        if isinstance(task.tests, AssertTests) and task.id not in verifier.refused:
+        refused = task.id in verifier.refused
+        if isinstance(task.tests, AssertTests) and task.tier == "values" and not refused:
             problems.append(Problem(task.id, "its tests are not recorded as cases: call `verifier.prepare` in `load`"))
-        elif isinstance(task.tests, CallTests) and not task.tests.cases:
-            what = "is vacuous: it has no hidden case, so that anything that can be called passes"
+        elif isinstance(task.tests, (CallTests, StdioTests)) and not task.tests.cases and not refused:
+            what = "is vacuous: it has no hidden case, so that any program passes"
             problems.append(Problem(task.id, what, "vacuous"))
         asked = repr((task.prompt, sorted(task.files.items())))
         first = seen.setdefault(asked, split)
