@@ -11,8 +11,11 @@ import pytest
 from agent_rl.cli import main
 from agent_rl.cli.new_environment import write_environment
 from agent_rl.cli.train import latest_run, new_run, print_outcome
+from agent_rl.cli.validation_tables import print_report
 from agent_rl.evaluation import Estimate, EvalRow, append_row
+from agent_rl.evaluation.strength import SplitStrength, Strength, Survivor
 from agent_rl.evaluation.stubs import stub_replies
+from agent_rl.evaluation.validation_report import Problem, SplitReport, TaskReport, ValidationReport
 
 MEMORY = ("--sandbox", "memory-test")
 SYNTHETIC = '''
@@ -115,6 +118,38 @@ def test_validate_of_one_split_and_of_one_that_is_not_there(capsys, tmp_path):
     assert "1 of 1" in out
     code, _, error = run(capsys, "envs", "validate", name, "--split", "dev", *MEMORY)
     assert (code, error) == (2, "error: split: the splits are train and test\n")
+
+
+def test_train_asks_for_strong_tests_before_it_makes_a_model(capsys, tmp_path):
+    config = tmp_path / "run.toml"
+    entry = f'[[environments]]\nenvironment = "{environment(tmp_path)}"\nminimum_strength = 0.5\n'
+    config.write_text(f'{entry}[model]\npath = "unused"\n[sandbox]\nprovider = "memory-test"\n')
+    code, _, error = run(capsys, "train", config, "--run-dir", tmp_path / "run")
+    assert code == 2
+    assert "minimum_strength: environment echo: the strength of none of its 3 training tasks can be measured" in error
+
+
+def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
+    def strength(killed, *survivors):
+        return Strength(killed, 20, killed / 20, 0.1, 0.9, 0, survivors)
+
+    diff = "--- reference\n+++ mutant\n@@ -1,2 +1,2 @@\n def f(x):\n-    return x + 1\n+    return x + 2\n"
+    tasks = (
+        TaskReport("strong", strength=strength(20)),
+        TaskReport("weak", strength=strength(9, Survivor("constant", diff), Survivor("operator", ""))),
+        TaskReport("other", not_measured="has no reference"),
+    )
+    overall = SplitStrength(2, 29, 40, 0.725, 0.45, 1.0)
+    problems = tuple(Problem("weak", f"problem {n}") for n in range(21))
+    split = SplitReport("test", 3, 3, 9, 9, 24, 24, overall, problems, tasks)
+    print_report(ValidationReport("e", (split,)))
+    out = capsys.readouterr().out
+    assert "│ test  │ 0.450 to 1.000 │ 29 of 40 │ 1 │ 0       │ 0   │ 0  │ 1   │ 0 │" in out
+    lines = out.splitlines()
+    assert "test weak: 9 of 20 killed; passes too: - return x + 1 + return x + 2" in lines
+    assert "test: strength not measured for 1 tasks: has no reference" in lines
+    assert "test weak: problem 19" in lines
+    assert lines[-1] == "test: and 1 more"
 
 
 @pytest.mark.parametrize(
