@@ -42,19 +42,9 @@ async def validate(
     `verifier` is the one that `environment` judges with. Raises ConfigError where a split cannot be loaded,
     InfrastructureError where the machinery failed.
     """
-    loaded: dict[str, Sequence[Task]] = {}
-    for split in splits or ("train", "test"):
-        try:
-            loaded[split] = await environment.load(split)
-        except ConfigError as error:
-            if splits is not None or error.key != "split":
-                raise
-            say(f"there is no split {split}")
-    if not loaded or not any(loaded.values()):
-        raise ConfigError("neither train nor test can be loaded: name the splits with --split", key="--split")
     reports: list[SplitReport] = []
     seen: dict[str, str] = {}
-    for split, all_tasks in loaded.items():
+    for split, all_tasks in (await _loaded(environment, splits, say)).items():
         problems = _structure(all_tasks, seen, split, verifier)
         problems += await _loads_again(environment, split, all_tasks)
         chosen = spread(all_tasks, tasks)
@@ -78,6 +68,23 @@ async def validate(
             )
         )
     return ValidationReport(name, tuple(reports))
+
+
+async def _loaded(
+    environment: Environment, splits: Sequence[str] | None, say: Callable[[str], None]
+) -> dict[str, Sequence[Task]]:
+    """The tasks of the splits that are asked for, or that there are."""
+    loaded: dict[str, Sequence[Task]] = {}
+    for split in splits or ("train", "test"):
+        try:
+            loaded[split] = await environment.load(split)
+        except ConfigError as error:
+            if splits is not None or error.key != "split":
+                raise
+            say(f"there is no split {split}")
+    if not any(loaded.values()):
+        raise ConfigError("neither train nor test can be loaded: name the splits with --split", key="--split")
+    return loaded
 
 
 def spread(tasks: Sequence[Task], most: int | None) -> list[Task]:
