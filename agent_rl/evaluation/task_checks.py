@@ -13,6 +13,7 @@ from agent_rl.evaluation.strength import Strength, strength_of
 from agent_rl.evaluation.stubs import stubs_of
 from agent_rl.evaluation.validation_report import Problem, ProblemKind, TaskReport
 from agent_rl.evaluation.watching import WatchingVerifier, watching
+from agent_rl.verify.wording import printable
 from agent_rl.vocabulary import AssertTests, CallTests, PytestTests, StdioTests, Submission, Task, Verdict
 
 
@@ -147,7 +148,9 @@ class TaskCheck:
             return
         first = repr(tests.cases[0].expected)
         if all(repr(c.expected) == first for c in tests.cases[1:]):
-            self._add("vacuous", f"is vacuous: all {len(tests.cases)} hidden cases expect {first[:60]}")
+            count = len(tests.cases)
+            cases = "its one hidden case expects" if count == 1 else f"all {count} hidden cases expect"
+            self._add("vacuous", f"is vacuous: {cases} {printable(first, 60)}")
 
     async def _refused(self, why: str) -> None:
         """Why the tests could not be prepared, and what of the known reasons lies behind it."""
@@ -158,9 +161,9 @@ class TaskCheck:
         found = await run_as_written(self.provider, tests, self.times)
         if found.uncalled:
             self._add("vacuous", "is vacuous: its tests pass whatever the function does")
-        elif found.passed:
-            said = f"as they are written, its tests let the reference pass {found.passed} of {self.times} times"
-            self._add("flaky", f"is flaky: {said}, yet what was recorded of them does not hold a second time")
+        elif 0 < found.passed < self.times:
+            said = f"its tests, as they are written, let the reference pass {found.passed} of {self.times} times"
+            self._add("flaky", f"is flaky: {said}")
         self._network(found.network, [tests.reference, tests.source], failed=not found.passed)
 
 

@@ -1,6 +1,7 @@
 """What the commands do when all is well, and when a check does not hold."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -118,6 +119,26 @@ def test_validate_of_one_split_and_of_one_that_is_not_there(capsys, tmp_path):
     assert "1 of 1" in out
     code, _, error = run(capsys, "envs", "validate", name, "--split", "dev", *MEMORY)
     assert (code, error) == (2, "error: split: the splits are train and test\n")
+
+
+@pytest.mark.data
+@pytest.mark.local_sandbox
+def test_validate_names_the_one_vacuous_task_of_a_data_set_and_measures_both(capsys, tmp_path):
+    rows, file = Path(os.environ["AGENT_RL_DATA"]) / "HumanEval.jsonl.gz", tmp_path / "report.json"
+    options = ("--option", f"dataset={rows}", "--option", 'splits={test="[34:36]"}', "--split", "test")
+    code, out, _ = run(capsys, "envs", "validate", "code", *options, "--sandbox", "local", "--times", 2, "--json", file)
+    assert code == 1
+    (split,) = json.loads(file.read_text())["splits"]
+    # HumanEval/34 has one hidden case, which is also the one that it shows.
+    assert {(p["task"], p["kind"]) for p in split["problems"]} == {
+        ("HumanEval/34", "stub"),
+        ("HumanEval/34", "vacuous"),
+    }
+    assert "HumanEval/34: a stub passes: a table of the visible examples" in out
+    weak, strong = (t["strength"] for t in split["by_task"])
+    # `sorted(list(set(l)))` of small numbers is the same without `sorted`, and without `list`.
+    assert (weak["mutants"], len(weak["survivors"])) == (4, 2)
+    assert strong["score"] > weak["score"] == 0.5
 
 
 def test_train_asks_for_strong_tests_before_it_makes_a_model(capsys, tmp_path):

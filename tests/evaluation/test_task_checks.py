@@ -187,7 +187,7 @@ async def test_an_assertion_that_compares_the_candidate_with_itself_is_vacuous(j
 @pytest.mark.local_sandbox
 async def test_tests_that_cannot_be_recorded_are_named_with_the_reason_and_the_others_are_judged(judged):
     draws = "import random\ndef f(x):\n    return random.random()\n"
-    # Eight draws, of which one is below 0.1 with most seeds; the recording's own, 164, is one with which none is.
+    # Eight draws, of which one is often below 0.1: so with the recording's seed, 164, and 2, but not with 0 and 1.
     seeded = "import random\ndef f(x):\n    return 0 if min(random.random() for _ in range(8)) < 0.1 else x * x\n"
     reaches = "import socket\ndef f(x):\n    return socket.create_connection(('192.0.2.1', 80))\n"
     split = await judged(
@@ -197,13 +197,19 @@ async def test_tests_that_cannot_be_recorded_are_named_with_the_reason_and_the_o
         asserts("draws", "assert candidate(1) == candidate(1)", draws),
         asserts("seeded", "assert candidate(3) == 9", seeded),
         asserts("passes by luck", "value = candidate(1)\nassert 0 <= value < 1", draws),
+        asserts(
+            "holds no value",
+            "assert candidate(1).f(2) == 4",
+            "class A:\n    f = lambda self, x: 4\nf = lambda x: A()\n",
+        ),
         asserts("reaches", "assert candidate(1) == 1", reaches),
     )
     found = {(t, kind) for t, kind, _ in problems(split)}
-    assert {t for t, _ in found} == {"none", "fails", "draws", "seeded", "reaches"}
+    assert {t for t, _ in found} == {"none", "fails", "draws", "seeded", "holds no value", "reaches"}
     assert ("reaches", "network") in found
     assert "it asks for socket.getaddrinfo '192.0.2.1'" in "".join(what for _, _, what in problems(split))
     assert {kind for t, kind in found if t == "fails"} == {"reference"}
+    assert {kind for t, kind in found if t == "holds no value"} == {"reference"}
     assert {kind for t, kind in found if t == "none"} == {"reference", "vacuous"}
     assert {kind for t, kind in found if t == "seeded"} == {"reference", "flaky"}
     good = split.by_task[0]
