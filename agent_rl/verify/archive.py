@@ -14,10 +14,12 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
+
+from agent_rl.contracts.sandbox import Sandbox
 
 MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 255
@@ -25,6 +27,16 @@ _MAX_DIRECTORY_BYTES = 2 << 20
 """Of a zip's table of contents: it is read as a whole before its members are counted."""
 _LZMA_MEMORY = 64 << 20
 _END_OF_ZIP = struct.Struct("<4s4H2LH")
+
+_PACK = """
+import os, sys, tarfile
+def plain(member):
+    return member if member.isreg() or member.isdir() else None
+with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+    for path in sys.argv[1:]:
+        if os.path.lexists(path):
+            archive.add(path, filter=plain)
+"""
 
 Links = Literal["refuse", "skip"]
 """What becomes of links and devices: the archive is refused, or they are left out (an agent's folder may hold some)."""
@@ -88,6 +100,19 @@ def safe_path(name: str) -> str:
     if any(len(part.encode()) > MAX_NAME_BYTES for part in pure.parts):
         raise InvalidArchive(f"a name of more than {MAX_NAME_BYTES} bytes: {shown}...")
     return str(pure)
+
+
+async def take_files(sandbox: Sandbox, paths: Sequence[str], limits: ArchiveLimits | None = None) -> dict[str, bytes]:
+    """The regular files at and below `paths` of a sandbox's working directory; links and devices are left out.
+
+    Whatever the programs inside made of their sandbox, what comes out obeys the rules of `read_archive`. Raises
+    InvalidArchive, also where it is more than the sandbox's limit on output.
+    """
+    result = await sandbox.exec(["python3", "-I", "-c", _PACK, *(paths or (".",))], timeout=60.0)
+    if result.status != "completed" or result.exit_code != 0:
+        how = result.status.replace("_", " ") if result.status != "completed" else f"exit code {result.exit_code}"
+        raise InvalidArchive(f"the files could not be taken from the sandbox: {how}")
+    return read_archive(result.stdout, limits, links="skip")
 
 
 class _Found:

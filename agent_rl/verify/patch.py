@@ -98,7 +98,7 @@ def _parse(text: str) -> list[_Change]:
     """The changes in order. Raises InvalidPatch."""
     if len(text) > MAX_PATCH_CHARS:
         raise InvalidPatch(f"a patch of more than {MAX_PATCH_CHARS} characters")
-    lines = text.split("\n")
+    lines = text.removesuffix("\n").split("\n")
     changes: list[_Change] = []
     moved: list[str] = []
     at = 0

@@ -60,12 +60,13 @@ class Case:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-Comparison = Literal["python", "exact", "float", "tokens", "any_order", "checker"]
+Comparison = Literal["python", "json", "exact", "float", "tokens", "any_order", "checker"]
 """How returned and expected values are compared, always outside the candidate's process.
 
-python: Python's == on plain values (1 == 1.0 == True, a list is no tuple) | exact: also the same types |
-float: numbers within `tolerance`, absolute or relative | tokens: strings split at whitespace | any_order: equal
-as multisets | checker: a program, itself untrusted and run in a sandbox of its own, sees inputs and outputs.
+python: Python's == on plain values (1 == 1.0 == True, a list is no tuple) | json: the same, for expected values that
+were kept as JSON: a tuple is a list, a dict's keys are strings | exact: also the same types | float: numbers within
+`tolerance`, absolute or relative | tokens: strings split at whitespace | any_order: equal as multisets | checker: a
+program, itself untrusted and run in a sandbox of its own, sees inputs and outputs.
 """
 
 
