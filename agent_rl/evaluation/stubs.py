@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ return Everything()""".strip(),
 PROGRAMS = {"pass": "pass", "exit(0)": BODIES["exit(0)"], "os._exit(0)": BODIES["os._exit(0)"], "a newline": "print()"}
 """For programs that are run as a whole."""
 TEXTS = {"empty": "", "None": "None", "no answer": "I do not know.", "exit(0)": "exit(0)"}
+SCRIPTS = {"a script that does nothing": "```sh\ntrue\n```", "a script that fails": "```sh\nexit 1\n```"}
+"""For agents that answer with a script."""
+_SHELL = re.compile(r"^[ \t]*```(?:sh|bash|shell)[ \t]*$", re.MULTILINE)
 TABLE, CONSTANT = "a table of the visible examples", "the visible examples' most frequent value"
 
 
@@ -53,9 +57,10 @@ def stub_replies(reference: str, entry_point: str | None = None, examples: Seque
     function `entry_point` are answered from a table, and all with one value.
     """
     program = program_in(reference)
+    scripts = dict(SCRIPTS) if _SHELL.search(reference) else {}
     if program is None:
-        return dict(TEXTS)
-    stubs = {"empty": ""}
+        return TEXTS | scripts
+    stubs = {"empty": "", **scripts}
     if not program.functions:
         return stubs | {name: program.reply(ast.parse(text)) for name, text in PROGRAMS.items()}
     for name, body in BODIES.items():

@@ -192,6 +192,8 @@ def test_stubs_keep_the_references_form(reference, stub):
 
 def test_a_reference_that_is_no_program_has_stubs_that_answer_nothing():
     assert set(stub_replies("#### 42")) == {"empty", "None", "no answer", "exit(0)"}
+    scripts = {"a script that does nothing", "a script that fails"}
+    assert set(stub_replies("```sh\necho 42 > answer\n```")) == {"empty", "None", "no answer", "exit(0)"} | scripts
 
 
 @pytest.mark.local_sandbox
