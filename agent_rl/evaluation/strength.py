@@ -115,7 +115,8 @@ async def strength_of(task: Task, judge: Judge, reference_seconds: float, count:
     mutants = await asyncio.to_thread(draw_mutants, program, entry_point_of(task), count, task.hash)
     if not mutants:
         return "the reference has no mutants"
-    bounded = dataclasses.replace(task, limits=mutant_limits(task.limits, reference_seconds))
+    # The agent says the same whatever it sees, so that nothing has to be shown.
+    bounded = dataclasses.replace(task, limits=mutant_limits(task.limits, reference_seconds), visible=None)
     killed = timeouts = 0
     survivors: list[Survivor] = []
     for mutant in mutants:
