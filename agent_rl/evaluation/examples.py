@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from agent_rl.vocabulary import CallTests, Case, Task
+from agent_rl.vocabulary import CallTests, Case, StdioTests, Task
 
 MAX_CHARS = 1 << 17
 _SHOWN = re.compile(r"^[ \t]*>>>[ \t]*(?P<call>[^\n]+)\n[ \t]*(?P<value>[^\n>][^\n]*)$", re.MULTILINE)
@@ -31,6 +31,14 @@ def shown_calls(task: Task) -> tuple[Case, ...]:
     if entry_point is None:
         return ()
     return tuple(case for message in task.prompt for case in _cases_in(message.content, entry_point))
+
+
+def shown_runs(task: Task) -> tuple[tuple[str, str], ...]:
+    """(input, output) of the runs of a whole program that an agent knows the outcome of, as far as both are text."""
+    if not isinstance(task.visible, StdioTests):
+        return ()
+    pairs = ((c.stdin, c.expected) for c in task.visible.cases)
+    return tuple((given, out) for given, out in pairs if isinstance(given, str) and isinstance(out, str))
 
 
 def _cases_in(text: str, entry_point: str) -> Iterator[Case]:

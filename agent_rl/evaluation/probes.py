@@ -15,14 +15,14 @@ from agent_rl.verify.blame import run_or_blame
 from agent_rl.verify.canonical import NotCanonical, encode
 from agent_rl.verify.frames import Returned, Tampered, read_frames, value_of
 from agent_rl.verify.wording import printable
-from agent_rl.vocabulary import AssertTests, CallTests, Limits, RunCall, RunRequest, RunResult
+from agent_rl.vocabulary import AssertTests, CallTests, Limits, RunCall, RunRequest, RunResult, StdioTests, Tests
 
 NETWORK_MODULES = frozenset(
     {"socket", "ssl", "urllib", "http", "ftplib", "smtplib", "poplib", "imaplib", "telnetlib", "requests", "httpx"}
     | {"aiohttp", "urllib3", "websocket", "websockets", "paramiko", "boto3", "wget", "huggingface_hub"}
 )
 PROBE_LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0, memory_bytes=2**30)
-_MOST_CALLS = 64
+_MOST_CALLS, _MOST_RUNS = 64, 4
 _HOOK = """
 def __agent_rl_watch__(token):
     import os
@@ -132,8 +132,15 @@ def __agent_rl_uncalled__():
 """
 
 
-async def network_use(provider: SandboxProvider, program: str, tests: CallTests, limits: Limits) -> str:
-    """Which host the program, called with the tests' arguments, reaches for where there is no network; else empty."""
+async def network_use(provider: SandboxProvider, program: str, tests: Tests, limits: Limits) -> str:
+    """Which host the program reaches for where there is no network, given what the tests give it; else empty.
+
+    Only tests by cases are tried: others bring the program into places of their own.
+    """
+    if isinstance(tests, StdioTests):
+        return await _network_use_of_runs(provider, program, tests, limits)
+    if not isinstance(tests, CallTests):
+        return ""
     try:
         calls = tuple(
             RunCall(secrets.token_hex(8), encode([c.args, dict(c.kwargs)])) for c in tests.cases[:_MOST_CALLS]
@@ -142,6 +149,14 @@ async def network_use(provider: SandboxProvider, program: str, tests: CallTests,
         return ""
     probe = _Probe(provider)
     await probe.run(_LOAD.format(source=program), tests.entry_point, calls, limits)
+    return probe.network
+
+
+async def _network_use_of_runs(provider: SandboxProvider, program: str, tests: StdioTests, limits: Limits) -> str:
+    probe = _Probe(provider)
+    for case in tests.cases[:_MOST_RUNS]:
+        stdin = case.stdin.encode("utf-8", "replace") if isinstance(case.stdin, str) else case.stdin
+        await probe.run(_LOAD.format(source=program), None, (), limits, stdin=stdin)
     return probe.network
 
 
@@ -200,10 +215,16 @@ class _Probe:
         self.network = ""
 
     async def run(
-        self, program: str, entry_point: str, calls: tuple[RunCall, ...], limits: Limits, seed: int = 0
+        self,
+        program: str,
+        entry_point: str | None,
+        calls: tuple[RunCall, ...],
+        limits: Limits,
+        seed: int = 0,
+        stdin: bytes = b"",
     ) -> RunResult | None:
         """What became of the run; None where the program ended its place."""
-        request = RunRequest(self._hook + program, entry_point, calls, limits=limits, seed=seed)
+        request = RunRequest(self._hook + program, entry_point, calls, stdin=stdin, limits=limits, seed=seed)
         result = await run_or_blame(self._provider, request, retries=2)
         if not isinstance(result, RunResult):
             return None
@@ -223,6 +244,24 @@ class _Probe:
             return value_of(answer) if isinstance(answer, Returned) else None
         except Tampered:
             return None
+
+
+def identical_sides(source: str) -> list[str]:
+    """The assertions in `source` that compare something that is called with the very same expression. Only parsed."""
+    tree = parsed(source)
+    found: list[str] = []
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare) and len(node.test.ops) == 1:
+            sides = node.test.left, node.test.comparators[0]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) >= 2:
+            sides = (node.args[0], node.args[1]) if node.func.attr in ("assertEqual", "assertEquals") else None
+        else:
+            sides = None
+        if sides is None or ast.dump(sides[0]) != ast.dump(sides[1]):
+            continue
+        if any(isinstance(n, (ast.Call, ast.Name)) for n in ast.walk(sides[0])):
+            found.append(printable(ast.unparse(node), 120))
+    return found
 
 
 def network_imports(*sources: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 import textwrap
 import warnings
@@ -10,7 +11,10 @@ from dataclasses import dataclass
 
 MAX_CHARS = 1 << 17
 MAX_NODES = 20_000
-_FENCE = re.compile(r"(```[\w+-]*[ \t]*\n)(.*?)(\n?```)", re.DOTALL)
+_FENCE = re.compile(r"```([\w+-]*)[ \t]*\n(.*?)(\n?```)", re.DOTALL)
+_PYTHON = frozenset({"", "python", "python3", "py"})
+_WRITTEN = re.compile(r"^[^\n]*\.py\b[^\n]*<<-?[ \t]*'(\w+)'[^\n]*\n(.*?\n)\1$", re.DOTALL | re.MULTILINE)
+"""A Python file that a shell script writes: cat > 'file.py' <<'END' ... END."""
 _BODY = re.compile(r"((?:[ \t]*\n)*)([ \t]+)\S")
 
 
@@ -54,22 +58,38 @@ def functions_of(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDe
 def program_in(reference: str) -> ReferenceProgram | None:
     """The program in `reference`; None where it is none (a number, a text, another language, or beyond the limits).
 
-    A reference may be a program, a reply with a fenced block of code, or the indented body of a function.
+    A reference may be a program, a reply with a fenced block of code, the indented body of a function, or a shell
+    script that writes Python files, of which the longest is taken.
     """
     if len(reference) > MAX_CHARS:
         return None
     fence = _FENCE.search(reference)
+    if fence is not None and fence[1].lower() not in _PYTHON:
+        written = max(_WRITTEN.finditer(reference), key=lambda match: len(match[2]), default=None)
+        tree = parsed(written[2]) if written is not None else None
+        if written is None or tree is None or not _does_something(tree):
+            return None
+        return _changeable(ReferenceProgram(tree, reference[: written.start(2)], reference[written.end(2) :]))
     before, code, after = "", reference, ""
     if fence is not None:
         before, code, after = reference[: fence.start(2)], fence[2], reference[fence.end(2) :]
     tree = parsed(code)
     if tree is not None:
-        return ReferenceProgram(tree, before, after) if _does_something(tree) else None
+        return _changeable(ReferenceProgram(tree, before, after)) if _does_something(tree) else None
     body = _BODY.match(code)
     if body is None:
         return None
     tree = parsed("def f():\n" + code[body.end(1) :])
-    return None if tree is None else ReferenceProgram(tree, before + body[1], after, body[2])
+    return None if tree is None else _changeable(ReferenceProgram(tree, before + body[1], after, body[2]))
+
+
+def _changeable(program: ReferenceProgram) -> ReferenceProgram | None:
+    """`program`; None where it is nested so deeply that it can be parsed, but neither copied nor written."""
+    try:
+        program.source(copy.deepcopy(program.tree))
+        return program
+    except (RecursionError, MemoryError):
+        return None
 
 
 def parsed(code: str) -> ast.Module | None:

@@ -71,7 +71,8 @@ def wilson(hits: int, of: int) -> tuple[float, float]:
     share, z2 = hits / of, _Z**2
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
     half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the bounds are exact, which sums of floats would miss by a little.
+    return 0.0 if hits == 0 else middle - half, 1.0 if hits == of else middle + half
 
 
 def of_split(strengths: Sequence[Strength]) -> SplitStrength | None:
@@ -114,7 +115,8 @@ async def strength_of(task: Task, judge: Judge, reference_seconds: float, count:
     mutants = await asyncio.to_thread(draw_mutants, program, entry_point_of(task), count, task.hash)
     if not mutants:
         return "the reference has no mutants"
-    bounded = dataclasses.replace(task, limits=mutant_limits(task.limits, reference_seconds))
+    # The agent says the same whatever it sees, so that nothing has to be shown.
+    bounded = dataclasses.replace(task, limits=mutant_limits(task.limits, reference_seconds), visible=None)
     killed = timeouts = 0
     survivors: list[Survivor] = []
     for mutant in mutants:

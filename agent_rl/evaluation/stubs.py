@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from agent_rl.evaluation.examples import entry_point_of, literal, shown_calls
+from agent_rl.evaluation.examples import entry_point_of, literal, shown_calls, shown_runs
 from agent_rl.evaluation.reference import ReferenceProgram, functions_of, program_in
 from agent_rl.vocabulary import AnswerTests, Case, Task
 
@@ -30,6 +31,9 @@ return Everything()""".strip(),
 PROGRAMS = {"pass": "pass", "exit(0)": BODIES["exit(0)"], "os._exit(0)": BODIES["os._exit(0)"], "a newline": "print()"}
 """For programs that are run as a whole."""
 TEXTS = {"empty": "", "None": "None", "no answer": "I do not know.", "exit(0)": "exit(0)"}
+SCRIPTS = {"a script that does nothing": "```sh\ntrue\n```", "a script that fails": "```sh\nexit 1\n```"}
+"""For agents that answer with a script."""
+_SHELL = re.compile(r"^[ \t]*```(?:sh|bash|shell)[ \t]*$", re.MULTILINE)
 TABLE, CONSTANT = "a table of the visible examples", "the visible examples' most frequent value"
 
 
@@ -38,7 +42,11 @@ def stubs_of(task: Task) -> dict[str, str]:
     assert task.reference is not None
     if isinstance(task.tests, AnswerTests):
         return dict(TEXTS)
-    return stub_replies(task.reference, entry_point_of(task), shown_calls(task))
+    stubs = stub_replies(task.reference, entry_point_of(task), shown_calls(task))
+    program, runs = program_in(task.reference), shown_runs(task)
+    if program is not None and program.indent is None and runs:
+        stubs |= {name: program.reply(ast.parse(text)) for name, text in _from_runs(runs).items()}
+    return stubs
 
 
 def stub_replies(reference: str, entry_point: str | None = None, examples: Sequence[Case] = ()) -> dict[str, str]:
@@ -49,9 +57,10 @@ def stub_replies(reference: str, entry_point: str | None = None, examples: Seque
     function `entry_point` are answered from a table, and all with one value.
     """
     program = program_in(reference)
+    scripts = dict(SCRIPTS) if _SHELL.search(reference) else {}
     if program is None:
-        return dict(TEXTS)
-    stubs = {"empty": ""}
+        return TEXTS | scripts
+    stubs = {"empty": "", **scripts}
     if not program.functions:
         return stubs | {name: program.reply(ast.parse(text)) for name, text in PROGRAMS.items()}
     for name, body in BODIES.items():
@@ -84,6 +93,13 @@ def _from_examples(examples: Sequence[Case]) -> dict[str, str]:
     lookup = f"for __a, __k, __v in [{table}]:\n    if (__a, __k) == (__args, __kwargs):\n        return __v"
     constant = Counter(v for _, _, v in rows).most_common(1)[0][0]
     return {TABLE: lookup, CONSTANT: f"return {constant}"}
+
+
+def _from_runs(runs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Whole programs that know the outputs of `runs`."""
+    table = f"import sys\nsys.stdout.write({dict(runs)!r}.get(sys.stdin.read(), ''))"
+    constant = Counter(out for _, out in runs).most_common(1)[0][0]
+    return {TABLE: table, CONSTANT: f"import sys\nsys.stdout.write({constant!r})"}
 
 
 def _with_answers(program: ReferenceProgram, entry_point: str | None, body: str) -> ast.Module | None:

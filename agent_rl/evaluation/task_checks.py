@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl.evaluation.judging import judge_reply
-from agent_rl.evaluation.probes import network_imports, network_use, run_as_written, vacuous_asserts
+from agent_rl.evaluation.probes import identical_sides, network_imports, network_use, run_as_written, vacuous_asserts
 from agent_rl.evaluation.strength import Strength, strength_of
 from agent_rl.evaluation.stubs import stubs_of
 from agent_rl.evaluation.validation_report import Problem, ProblemKind, TaskReport
 from agent_rl.evaluation.watching import WatchingVerifier, watching
-from agent_rl.vocabulary import AssertTests, CallTests, Submission, Task, Verdict
+from agent_rl.verify.wording import printable
+from agent_rl.vocabulary import AssertTests, CallTests, PytestTests, StdioTests, Submission, Task, Verdict
 
 
 @dataclass(slots=True)
@@ -60,6 +61,8 @@ class TaskCheck:
             strength = "no mutants were asked for"
         elif passed == self.times:
             strength = await strength_of(task, self._judge, seconds, self.mutants)
+            if isinstance(strength, Strength) and strength.killed == 0:
+                self._add("vacuous", f"is vacuous: its tests pass all {strength.mutants} mutants of the reference")
         return TaskReport(
             task=task.id,
             references=self.times,
@@ -101,19 +104,22 @@ class TaskCheck:
 
     async def _tests(self, submission: Submission | None, verdicts: Sequence[Verdict]) -> None:
         """What the tests do beside judging: reach for a network, compare the candidate with itself."""
-        tests, given = self.task.tests, self.verifier.given.get(self.task.id, self.task).tests
-        network, program = "", submission.text if submission is not None else ""
-        if isinstance(tests, CallTests) and submission is not None and submission.kind == "code":
-            network = await network_use(self.provider, program, tests, self.task.limits)
+        given = self.verifier.given.get(self.task.id, self.task).tests
+        network, program, vacuous, asked = "", "", [], ""
+        if submission is not None and submission.kind == "code":
+            program = submission.text
+            network = await network_use(self.provider, program, self.task.tests, self.task.limits)
         sources = [program]
         if isinstance(given, AssertTests):
-            vacuous, asked = await vacuous_asserts(self.provider, given.source, given.reference, given.entry_point)
             sources.append(given.source)
+            vacuous, asked = await vacuous_asserts(self.provider, given.source, given.reference, given.entry_point)
         elif isinstance(given, CallTests) and given.comparison == "checker":
-            vacuous, asked = await vacuous_asserts(self.provider, given.checker, program, given.entry_point)
             sources.append(given.checker)
-        else:
-            vacuous, asked = [], ""
+            vacuous, asked = await vacuous_asserts(self.provider, given.checker, program, given.entry_point)
+        elif isinstance(given, PytestTests):
+            files = [content.decode("utf-8", "replace") for path, content in given.files.items() if path[-3:] == ".py"]
+            sources += files
+            vacuous = [text for source in files for text in identical_sides(source)]
         for text in vacuous:
             self._add("vacuous", f"is vacuous: an assertion compares the candidate with itself: {text}")
         self._network(network or asked, sources, any(not v.passed for v in verdicts))
@@ -136,13 +142,15 @@ class TaskCheck:
         return failed
 
     def _constant(self) -> None:
-        """All hidden cases expect one value: a function that returns it, whatever it is given, would pass."""
+        """All hidden cases expect one value: a program that gives it, whatever it is given, would pass."""
         tests = self.task.tests
-        if not isinstance(tests, CallTests) or tests.comparison == "checker" or not tests.cases:
+        if not isinstance(tests, (CallTests, StdioTests)) or tests.comparison == "checker" or not tests.cases:
             return
         first = repr(tests.cases[0].expected)
         if all(repr(c.expected) == first for c in tests.cases[1:]):
-            self._add("vacuous", f"is vacuous: all {len(tests.cases)} hidden cases expect {first[:60]}")
+            count = len(tests.cases)
+            cases = "its one hidden case expects" if count == 1 else f"all {count} hidden cases expect"
+            self._add("vacuous", f"is vacuous: {cases} {printable(first, 60)}")
 
     async def _refused(self, why: str) -> None:
         """Why the tests could not be prepared, and what of the known reasons lies behind it."""
@@ -153,9 +161,9 @@ class TaskCheck:
         found = await run_as_written(self.provider, tests, self.times)
         if found.uncalled:
             self._add("vacuous", "is vacuous: its tests pass whatever the function does")
-        elif found.passed:
-            said = f"as they are written, its tests let the reference pass {found.passed} of {self.times} times"
-            self._add("flaky", f"is flaky: {said}, yet what was recorded of them does not hold a second time")
+        elif 0 < found.passed < self.times:
+            said = f"its tests, as they are written, let the reference pass {found.passed} of {self.times} times"
+            self._add("flaky", f"is flaky: {said}")
         self._network(found.network, [tests.reference, tests.source], failed=not found.passed)
 
 

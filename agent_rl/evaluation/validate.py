@@ -15,7 +15,7 @@ from agent_rl.evaluation.strength import MUTANTS, of_split
 from agent_rl.evaluation.task_checks import TaskCheck
 from agent_rl.evaluation.validation_report import Problem, SplitReport, ValidationReport
 from agent_rl.evaluation.watching import WatchingVerifier
-from agent_rl.vocabulary import AssertTests, CallTests, Task
+from agent_rl.vocabulary import AssertTests, CallTests, StdioTests, Task
 
 
 async def validate(
@@ -42,19 +42,9 @@ async def validate(
     `verifier` is the one that `environment` judges with. Raises ConfigError where a split cannot be loaded,
     InfrastructureError where the machinery failed.
     """
-    loaded: dict[str, Sequence[Task]] = {}
-    for split in splits or ("train", "test"):
-        try:
-            loaded[split] = await environment.load(split)
-        except ConfigError as error:
-            if splits is not None or error.key != "split":
-                raise
-            say(f"there is no split {split}")
-    if not loaded or not any(loaded.values()):
-        raise ConfigError("neither train nor test can be loaded: name the splits with --split", key="--split")
     reports: list[SplitReport] = []
     seen: dict[str, str] = {}
-    for split, all_tasks in loaded.items():
+    for split, all_tasks in (await _loaded(environment, splits, say)).items():
         problems = _structure(all_tasks, seen, split, verifier)
         problems += await _loads_again(environment, split, all_tasks)
         chosen = spread(all_tasks, tasks)
@@ -80,6 +70,23 @@ async def validate(
     return ValidationReport(name, tuple(reports))
 
 
+async def _loaded(
+    environment: Environment, splits: Sequence[str] | None, say: Callable[[str], None]
+) -> dict[str, Sequence[Task]]:
+    """The tasks of the splits that are asked for, or that there are."""
+    loaded: dict[str, Sequence[Task]] = {}
+    for split in splits or ("train", "test"):
+        try:
+            loaded[split] = await environment.load(split)
+        except ConfigError as error:
+            if splits is not None or error.key != "split":
+                raise
+            say(f"there is no split {split}")
+    if not any(loaded.values()):
+        raise ConfigError("neither train nor test can be loaded: name the splits with --split", key="--split")
+    return loaded
+
+
 def spread(tasks: Sequence[Task], most: int | None) -> list[Task]:
     """At most `most` of `tasks`, evenly spread over them."""
     if most is None or len(tasks) <= most:
@@ -95,10 +102,11 @@ def _structure(tasks: Sequence[Task], seen: dict[str, str], split: str, verifier
         if task.id in ids:
             problems.append(Problem(task.id, "this id stands twice"))
         ids.add(task.id)
-        if isinstance(task.tests, AssertTests) and task.id not in verifier.refused:
+        refused = task.id in verifier.refused
+        if isinstance(task.tests, AssertTests) and task.tier == "values" and not refused:
             problems.append(Problem(task.id, "its tests are not recorded as cases: call `verifier.prepare` in `load`"))
-        elif isinstance(task.tests, CallTests) and not task.tests.cases:
-            what = "is vacuous: it has no hidden case, so that anything that can be called passes"
+        elif isinstance(task.tests, (CallTests, StdioTests)) and not task.tests.cases and not refused:
+            what = "is vacuous: it has no hidden case, so that any program passes"
             problems.append(Problem(task.id, what, "vacuous"))
         asked = repr((task.prompt, sorted(task.files.items())))
         first = seen.setdefault(asked, split)

@@ -86,7 +86,7 @@ async def select(
     """
     folder = cache_folder() / "strength"
     files = [folder / f"{_key(environment, task)}.json" for task in tasks]
-    known = await asyncio.to_thread(lambda: [_read(file) for file in files])
+    known = await asyncio.to_thread(lambda: [_known(*each) for each in zip(files, tasks, strict=True)])
     missing = [i for i, measured in enumerate(known) if measured is None]
     if missing:
         say(f"{name}: measuring how strong the tests of {len(missing)} tasks are, {MUTANTS} mutants each (once) …")
@@ -128,9 +128,7 @@ def _selected(name: str, minimum_strength: float, found: Sequence[Measured]) -> 
 
 
 async def _measure(task: Task, environment: Environment, provider: SandboxProvider) -> Measured:
-    why = not_measurable(task)
-    if why or task.reference is None:
-        return Measured(task.id, why=why)
+    assert task.reference is not None  # else it is known that it cannot be measured
 
     async def judge(task: Task, text: str) -> Verdict:
         return await judge_reply(task, text, environment, provider)
@@ -150,6 +148,13 @@ def _key(environment: Environment, task: Task) -> str:
     options = environment.config.model_dump_json() if hasattr(environment.config, "model_dump_json") else ""
     content = json.dumps([VERSION, MUTANTS, f"{cls.__module__}.{cls.__qualname__}", options, task.hash])
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def _known(file: Path, task: Task) -> Measured | None:
+    """What can be said of the task without judging anything."""
+    measured = _read(file)
+    why = not_measurable(task) if measured is None else ""
+    return Measured(task.id, why=why) if why else measured
 
 
 def _read(file: Path) -> Measured | None:

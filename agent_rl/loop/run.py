@@ -146,8 +146,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         display.say(f"isolation between runs: {provider.isolation}")
         verifier = make_verifier(config.sandbox, provider, config.seed)
         environments = make_environments(config.environments, TimedVerifier(verifier))
-        sources = await _load(environments, "train")
-        sources = await strong_sources(environments, sources, provider, directory.left_out_tasks, display.say)
+        sources = await _to_train_on(environments, provider, directory, display)
         sampler = TaskSampler(sources, config.seed)
         held_out = await _held_out(environments, config) if config.evaluation.enabled else []
         model = await _starting_model(config, display)
@@ -270,6 +269,14 @@ async def _starting_model(config: RunConfig, display: Display) -> Path:
 
 async def _load(environments: list[NamedEnvironment], split: str) -> list[LoadedEnvironment]:
     return [LoadedEnvironment(e.name, e.environment, await e.environment.load(split), e.weight) for e in environments]
+
+
+async def _to_train_on(
+    environments: list[NamedEnvironment], provider: SandboxProvider, directory: RunDirectory, display: Display
+) -> list[LoadedEnvironment]:
+    """The tasks of the split `train`, without those whose tests are too weak."""
+    sources = await _load(environments, "train")
+    return await strong_sources(environments, sources, provider, directory.left_out_tasks, display.say)
 
 
 async def _held_out(environments: list[NamedEnvironment], config: RunConfig) -> list[LoadedEnvironment]:

@@ -9,13 +9,14 @@ from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Environment, EnvironmentConfig
 from agent_rl.errors import ConfigError
 from agent_rl.evaluation.examples import shown_calls
+from agent_rl.evaluation.probes import identical_sides
 from agent_rl.evaluation.strength import Survivor, mutant_limits, wilson
 from agent_rl.evaluation.stubs import CONSTANT, TABLE, stubs_of
 from agent_rl.evaluation.validate import validate
 from agent_rl.evaluation.watching import WatchingVerifier
-from agent_rl.verify.judge import CaseVerifier
 from agent_rl.verify.recording import prepare_all
-from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, Submission, Task
+from agent_rl.verify.verifier import TaskVerifier
+from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, StdioCase, StdioTests, Submission, Task
 
 SQUARES = (Case((3,), 9), Case((-2,), 4), Case((0,), 0))
 TESTS = CallTests("f", SQUARES)
@@ -57,7 +58,7 @@ async def judged(tmp_path, monkeypatch):
 
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
     async with LocalProvider(SandboxConfig()) as provider:
-        verifier = WatchingVerifier(lambda seed: CaseVerifier(provider, seed=seed))
+        verifier = WatchingVerifier(lambda seed: TaskVerifier(provider, seed=seed))
 
         async def judge(*tasks, mutants=0, times=3):
             report = await validate(
@@ -106,10 +107,21 @@ async def test_what_weak_tests_miss_is_shown(judged):
 
 
 @pytest.mark.local_sandbox
+async def test_tests_that_pass_every_mutant_are_vacuous(judged):
+    # The checker asks for nothing but an answer; both mutants of the reference, x and None, are one.
+    tests = CallTests("f", (Case((3,)), Case((4,))), "checker", checker="def check(candidate):\n    candidate(3)\n")
+    split = await judged(task(tests=tests, reference="def f(x):\n    return -x\n"), mutants=20)
+    assert {(kind, what) for _, kind, what in problems(split) if kind != "stub"} == {
+        ("vacuous", "is vacuous: its tests pass all 2 mutants of the reference")
+    }
+    assert "a stub passes: return None" in [what for _, _, what in problems(split)]
+
+
+@pytest.mark.local_sandbox
 async def test_a_mutant_that_never_ends_costs_little_and_is_killed(judged):
     reference = "def f(n):\n    while n > 0:\n        n -= 1\n    return n\n"
     tests = CallTests("f", (Case((3,), 0), Case((-1,), -1)))
-    split = await judged(task("count", tests, reference, limits=Limits(wall_seconds=60.0)), mutants=12)
+    split = await judged(task("count", tests, reference, limits=Limits(wall_seconds=60.0)), mutants=6)
     strength = split.by_task[0].strength
     assert strength.timeouts >= 1  # n += 1, or no `n -= 1` at all
     assert strength.killed >= strength.timeouts
@@ -175,7 +187,7 @@ async def test_an_assertion_that_compares_the_candidate_with_itself_is_vacuous(j
 @pytest.mark.local_sandbox
 async def test_tests_that_cannot_be_recorded_are_named_with_the_reason_and_the_others_are_judged(judged):
     draws = "import random\ndef f(x):\n    return random.random()\n"
-    # Eight draws, of which one is below 0.1 with most seeds; the recording's own, 164, is one with which none is.
+    # Eight draws, of which one is often below 0.1: so with the recording's seed, 164, and 2, but not with 0 and 1.
     seeded = "import random\ndef f(x):\n    return 0 if min(random.random() for _ in range(8)) < 0.1 else x * x\n"
     reaches = "import socket\ndef f(x):\n    return socket.create_connection(('192.0.2.1', 80))\n"
     split = await judged(
@@ -185,17 +197,59 @@ async def test_tests_that_cannot_be_recorded_are_named_with_the_reason_and_the_o
         asserts("draws", "assert candidate(1) == candidate(1)", draws),
         asserts("seeded", "assert candidate(3) == 9", seeded),
         asserts("passes by luck", "value = candidate(1)\nassert 0 <= value < 1", draws),
+        asserts(
+            "holds no value",
+            "assert candidate(1).f(2) == 4",
+            "class A:\n    f = lambda self, x: 4\nf = lambda x: A()\n",
+        ),
         asserts("reaches", "assert candidate(1) == 1", reaches),
     )
     found = {(t, kind) for t, kind, _ in problems(split)}
-    assert {t for t, _ in found} == {"none", "fails", "draws", "seeded", "reaches"}
+    assert {t for t, _ in found} == {"none", "fails", "draws", "seeded", "holds no value", "reaches"}
     assert ("reaches", "network") in found
     assert "it asks for socket.getaddrinfo '192.0.2.1'" in "".join(what for _, _, what in problems(split))
     assert {kind for t, kind in found if t == "fails"} == {"reference"}
+    assert {kind for t, kind in found if t == "holds no value"} == {"reference"}
     assert {kind for t, kind in found if t == "none"} == {"reference", "vacuous"}
     assert {kind for t, kind in found if t == "seeded"} == {"reference", "flaky"}
     good = split.by_task[0]
     assert (good.references_passed, good.problems) == (3, ())
+
+
+def whole(name, *pairs, reference="print(int(input()) * 2)\n", **more):
+    """A task of a whole program, by its input and output."""
+    return task(name, StdioTests(tuple(StdioCase(given, out) for given, out in pairs)), reference, **more)
+
+
+@pytest.mark.local_sandbox
+async def test_whole_programs_are_checked_as_functions_are(judged):
+    shown = StdioTests((StdioCase("3\n", "6\n"),))
+    asks = (
+        "import socket\ntry:\n    socket.gethostbyname('example.org')\nexcept OSError:\n    print(int(input()) * 2)\n"
+    )
+    split = await judged(
+        whole("good", ("3\n", "6\n"), ("5\n", "10\n"), visible=shown),
+        whole("table", ("3\n", "6\n"), visible=shown),
+        whole("empty", ("3\n", ""), ("4\n", ""), reference="input()\n"),
+        whole("network", ("3\n", "6\n"), ("5\n", "10\n"), reference=asks),
+        mutants=20,
+    )
+    found = {(t, kind) for t, kind, _ in problems(split)}
+    # What is to print nothing cannot be judged at all; that the one case of `table` expects one value is named too.
+    assert found == {
+        ("table", "stub"),
+        ("table", "vacuous"),
+        ("empty", "structure"),
+        ("network", "network"),
+    }
+    assert split.by_task[0].strength.score == 1.0
+    assert "it asks for socket.gethostbyname 'example.org'" in "".join(p.what for p in split.problems)
+
+
+def test_an_assertion_of_a_test_file_with_the_same_on_both_sides_is_seen():
+    source = "from solution import f\n\ndef test_f(self):\n    assert f(1) == f(1)\n    assert f(1) == f(2)\n"
+    source += "    self.assertEqual(f(3), f(3))\n    assert 1 == 1\n"
+    assert identical_sides(source) == ["assert f(1) == f(1)", "self.assertEqual(f(3), f(3))"]
 
 
 @pytest.mark.parametrize(
@@ -237,5 +291,5 @@ def test_wilsons_interval():
     # For 8 of 10, as in textbooks: 0.49 to 0.94. Nothing is known of no mutants.
     assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert wilson(0, 0) == (0.0, 1.0)
-    low, high = wilson(10, 10)
-    assert (low, high) == (pytest.approx(0.7225, abs=1e-4), pytest.approx(1.0))
+    assert wilson(10, 10) == (pytest.approx(0.7225, abs=1e-4), 1.0)
+    assert wilson(0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
