@@ -45,7 +45,8 @@ from agent_rl_sandboxes.host.wire import Malformed, from_json, to_json
 from agent_rl_sandboxes.local import inner_path
 
 _LOG = logging.getLogger(__name__)
-_SMALL_BODY = 1 << 16
+_REST = "/{rest}"
+"""What stands for all that is no route."""
 _LARGE_ARCHIVE = 1 << 20
 """From here on an archive is read in a thread."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -77,20 +78,22 @@ class HostApp:
         session = f"{PREFIX}/sessions/{{session:[0-9a-f]{{32}}}}"
         app.add_routes(
             [
-                web.get("/health", self._health),
-                web.get("/metrics", self._show_metrics),
-                web.get(f"{PREFIX}/host", self._describe),
-                web.post(f"{PREFIX}/sessions", self._open_session),
-                web.put(session, self._renew_session),
-                web.delete(session, self._end_session),
-                web.post(f"{PREFIX}/runs", self._run),
-                web.post(f"{PREFIX}/sandboxes", self._open_sandbox),
-                web.delete(sandbox, self._close_sandbox),
-                web.post(f"{sandbox}/exec", self._exec),
-                web.post(f"{sandbox}/read", self._read),
-                web.put(f"{sandbox}/files", self._write_files),
+                web.get("/health", self._health, expect_handler=_expects_nothing),
+                web.get("/metrics", self._show_metrics, expect_handler=_expects_nothing),
+                web.get(f"{PREFIX}/host", self._describe, expect_handler=_expects_nothing),
+                web.post(f"{PREFIX}/sessions", self._open_session, expect_handler=_expects_nothing),
+                web.put(session, self._renew_session, expect_handler=_expects_nothing),
+                web.delete(session, self._end_session, expect_handler=_expects_nothing),
+                web.post(f"{PREFIX}/runs", self._run, expect_handler=_expects_nothing),
+                web.post(f"{PREFIX}/sandboxes", self._open_sandbox, expect_handler=_expects_nothing),
+                web.delete(sandbox, self._close_sandbox, expect_handler=_expects_nothing),
+                web.post(f"{sandbox}/exec", self._exec, expect_handler=_expects_nothing),
+                web.post(f"{sandbox}/read", self._read, expect_handler=_expects_nothing),
+                web.put(f"{sandbox}/files", self._write_files, expect_handler=_expects_nothing),
             ]
         )
+        # Also for whatever is no route: aiohttp's own answers to an Expect header can fail over what stands in it.
+        app.router.add_route("*", "/{rest:.*}", self._no_route, expect_handler=_expects_nothing)
         return app
 
     # What every request passes
@@ -98,7 +101,8 @@ class HostApp:
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        route = f"{request.method} {resource.canonical}" if resource is not None else "none"
+        known = resource is not None and resource.canonical != _REST
+        route = f"{request.method} {resource.canonical}" if known else "none"
         try:
             response = await self._admit(request, handler)
         except (asyncio.CancelledError, ConnectionError):
@@ -110,6 +114,8 @@ class HostApp:
         return response
 
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if "Expect" in request.headers:
+            raise web.HTTPExpectationFailed
         if request.path == "/health":
             return await handler(request)
         if "Origin" in request.headers:
@@ -140,11 +146,7 @@ class HostApp:
                 self.metrics.count("refused_total")
                 return refusal("busy", text, retry_after=error.retry_after)
             case web.HTTPException():
-                kind = "route" if error.status in (404, 405) else "malformed"
-                response = refusal(kind, error.reason, status=error.status)
-                if "Allow" in error.headers:
-                    response.headers["Allow"] = error.headers["Allow"]
-                return response
+                return refusal("malformed", error.reason, status=error.status)
             case Malformed() | HttpProcessingError() | RequestPayloadError():
                 return refusal("malformed", text or type(error).__name__)
             case NoSession():
@@ -179,6 +181,9 @@ class HostApp:
 
     def _sandbox(self, request: web.Request, session: Session) -> Sandbox:
         return self.sessions.sandbox(session, request.match_info["sandbox"])
+
+    async def _no_route(self, request: web.Request) -> web.Response:
+        raise Refusal("route", "there is no such route")
 
     # What a host is and how it does
 
@@ -315,6 +320,10 @@ class HostApp:
         metrics.gauge("sessions_lapsed", "Sessions whose client was not heard of.", lambda: self.sessions.lapsed)
         metrics.gauge("draining", "1 where no new work is taken.", lambda: float(self.draining))
         return metrics
+
+
+async def _expects_nothing(request: web.Request) -> None:
+    """Left to the guard, which every request passes."""
 
 
 def _json(value: Any) -> web.Response:
