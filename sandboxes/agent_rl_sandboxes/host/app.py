@@ -51,6 +51,7 @@ _LARGE_ARCHIVE = 1 << 20
 """From here on an archive is read in a thread."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
+_R = TypeVar("_R")
 
 
 class HostApp:
@@ -101,8 +102,8 @@ class HostApp:
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        known = resource is not None and resource.canonical != _REST
-        route = f"{request.method} {resource.canonical}" if known else "none"
+        known = resource.canonical if resource is not None else _REST
+        route = f"{request.method} {known}" if known != _REST else "none"
         try:
             response = await self._admit(request, handler)
         except (asyncio.CancelledError, ConnectionError):
@@ -231,6 +232,19 @@ class HostApp:
     # Runs
 
     async def _run(self, request: web.Request) -> web.Response:
+        result = await self._in_slot(
+            request,
+            protocol.RunMessage,
+            lambda message: check_limits(message.request.limits, self.limits),
+            lambda message: self._provider.run(message.request, fresh=message.fresh),
+        )
+        self.metrics.count("runs_total", status=result.status)
+        return _json(result)
+
+    async def _in_slot(
+        self, request: web.Request, kind: type[_M], check: Callable[[_M], None], work: Callable[[_M], Awaitable[_R]]
+    ) -> _R:
+        """What `work` made of the message in the body, in its turn, within the deadline, while the client is there."""
         session = self._session(request)
         deadline = deadline_of(request, protocol.run_deadline(self.limits.run_seconds))
         with self.sessions.work(session):
@@ -238,14 +252,13 @@ class HostApp:
                 asyncio.timeout(deadline),
                 held_body(request, self.limits.body_bytes, self._bodies, self.limits.body_seconds) as body,
             ):
-                message = from_json(protocol.RunMessage, bytes(body))
-                check_limits(message.request.limits, self.limits)
+                message = from_json(kind, bytes(body))
+                check(message)
                 async with self.gate.enter(self.limits.queue_seconds):
                     started = time.monotonic()
-                    result = await self._provider.run(message.request, fresh=message.fresh)
-        self.metrics.count("runs_total", status=result.status)
+                    result = await work(message)
         self.metrics.observe("run_seconds", time.monotonic() - started)
-        return _json(result)
+        return result
 
     # Sandboxes
 
