@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import docker
 import pytest
 
 from agent_rl.config import SandboxConfig, load_config
@@ -20,6 +22,7 @@ from agent_rl.verify.blame import Blamed, run_or_blame
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, RunRequest, RunResult, SandboxSpec, Submission, Task
 from agent_rl_sandboxes.host.serve import Host, server_tls
+from agent_rl_sandboxes.owner import LABEL
 from agent_rl_sandboxes.remote import RemoteProvider, check_url
 from agent_rl_sandboxes.remote_host import Pace
 from tests.sandboxes.hosting import (
@@ -524,3 +527,32 @@ async def test_a_silent_clients_sandboxes_and_runs_end_with_its_lease():
             ] * 2
             await until(lambda: len(server.children()) <= idle)
             assert (await silent.run())[0] == 410
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+async def test_a_host_with_docker_leaves_no_container(docker_api: docker.APIClient):
+    """Ended in order, it removes its containers itself; killed, the next host on the machine does."""
+
+    def containers_of(pid: int) -> int:
+        found = docker_api.containers(all=True, filters={"label": LABEL})
+        return sum(json.loads(container["Labels"][LABEL])["pid"] == pid for container in found)
+
+    options = ("--sandbox", "docker", "--slots", "1", "--drain", "0")
+    with served(free_port(), *options) as ended, served(free_port(), *options) as killed:
+        await asyncio.gather(asyncio.to_thread(ended.ready), asyncio.to_thread(killed.ready))
+        async with remote(ended.url, killed.url) as provider:
+            sandboxes = [provider.sandbox(SandboxSpec()) for _ in range(2)]
+            for sandbox in sandboxes:
+                assert (await sandbox.exec(["echo", "here"])).stdout == b"here\n"
+            for server in (ended, killed):
+                assert containers_of(server.process.pid) == 2  # a slot's and an episode's
+            assert (await asyncio.to_thread(ended.end))[0] == 0
+            assert containers_of(ended.process.pid) == 0
+            killed.process.kill()
+            killed.process.wait()
+            with served(free_port(), *options) as again:
+                await asyncio.to_thread(again.ready)
+                assert containers_of(killed.process.pid) == 0
+                assert (await asyncio.to_thread(again.end))[0] == 0
+                assert containers_of(again.process.pid) == 0
