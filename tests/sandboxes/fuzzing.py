@@ -52,7 +52,7 @@ class Session:
     sandbox: str
 
 
-def messages(session: Session) -> list[tuple[str, str, Any]]:
+def messages(session: Session, rng: random.Random) -> list[tuple[str, str, Any]]:
     """(method, path, message) of each kind of request, well formed."""
     limits = {"wall_seconds": 1.0, "cpu_seconds": 2, "memory_bytes": 1 << 28, "processes": 9, "output_bytes": 1 << 16}
     request = {
@@ -68,7 +68,7 @@ def messages(session: Session) -> list[tuple[str, str, Any]]:
     return [
         ("POST", "/v1/runs", {"request": request, "fresh": False}),
         ("POST", "/v1/runs", {"request": {"program": "print(1)"}}),
-        ("POST", "/v1/sandboxes", {"spec": spec}),
+        ("PUT", f"/v1/sandboxes/{rng.randbytes(16).hex()}", {"spec": spec}),
         ("POST", f"{at}/exec", {"command": ["true", "x"], "stdin": "", "timeout": 5.0, "environment": {"A": "b"}}),
         ("POST", f"{at}/read", {"path": "a/b", "max_bytes": 100}),
         ("PUT", f"/v1/sessions/{session.name}", None),
@@ -179,7 +179,7 @@ def _path(path: str, rng: random.Random) -> str:
 
 def well_formed_http(session: Session, rng: random.Random) -> bytes:
     """A request that every HTTP parser reads, whatever the host thinks of it."""
-    method, path, message = rng.choice(messages(session))
+    method, path, message = rng.choice(messages(session, rng))
     if rng.random() < 0.05 and session.name not in path:  # or it would be ended
         method = rng.choice(METHODS[:-1])
     body = b"" if message is None and rng.random() < 0.8 else body_of(message, rng)

@@ -205,9 +205,9 @@ async def test_a_session_that_is_not_heard_of_ends_with_all_it_has():
     with pytest.raises(Busy, match="there are 2 sessions"):
         sessions.open()
     place = Place()
-    name = sessions.add(first, lambda: place)
+    sessions.add(first, "one", lambda: place)
     with pytest.raises(NoSandbox):
-        sessions.sandbox(second, name)
+        sessions.sandbox(second, "one")
     now = 9.0
     assert sessions.get(second.id) is second
 
@@ -225,7 +225,7 @@ async def test_a_session_that_is_not_heard_of_ends_with_all_it_has():
     with pytest.raises(NoSession):
         sessions.get(first.id)
     with pytest.raises(NoSession):
-        sessions.add(first, Place)
+        sessions.add(first, "two", Place)
     await sessions.end_all()
     assert len(sessions) == 0
 
@@ -233,11 +233,11 @@ async def test_a_session_that_is_not_heard_of_ends_with_all_it_has():
 async def test_a_sandbox_that_cannot_be_closed_is_not_counted_for_ever(caplog: pytest.LogCaptureFixture):
     sessions = Sessions(lease_seconds=10.0, most=2, most_sandboxes=1)
     session = sessions.open()
-    name = sessions.add(session, lambda: Place(OSError("the daemon is gone")))
+    sessions.add(session, "one", lambda: Place(OSError("the daemon is gone")))
     with pytest.raises(Busy, match="there are 1 sandboxes"):
-        sessions.add(session, Place)
-    await sessions.close_sandbox(session, name)
-    await sessions.close_sandbox(session, name)
+        sessions.add(session, "two", Place)
+    await sessions.close_sandbox(session, "one")
+    await sessions.close_sandbox(session, "one")
     assert sessions.sandboxes == 0
     assert [record.getMessage() for record in caplog.records] == ["a sandbox could not be closed"]
 
@@ -245,7 +245,7 @@ async def test_a_sandbox_that_cannot_be_closed_is_not_counted_for_ever(caplog: p
         raise ConfigError("no such image")
 
     with pytest.raises(ConfigError):
-        sessions.add(session, fails)
+        sessions.add(session, "one", fails)
     assert sessions.sandboxes == 0
 
 

@@ -322,6 +322,27 @@ async def test_sandboxes_wait_for_room_and_are_gone_when_closed():
         assert host.app.sessions.sandboxes == 0
 
 
+async def test_a_sandbox_that_waits_for_room_can_be_closed_and_one_that_was_given_up_is_not_left():
+    async with hosting(InMemoryProvider(), sandboxes=1) as host, remote(host.url) as provider:
+        first, second = provider.sandbox(SandboxSpec()), provider.sandbox(SandboxSpec())
+        await first.write_files({"a": b"1"})
+        waiting = asyncio.create_task(second.exec(["cat", "a"]))
+        await asyncio.sleep(0.05)
+        await second.close()
+        with pytest.raises(SandboxError, match="closed"):
+            await waiting
+        await first.close()
+        for pause in range(8):
+            third = provider.sandbox(SandboxSpec())
+            making = asyncio.create_task(third.write_files({"a": b"1"}))
+            for _ in range(pause):
+                await asyncio.sleep(0)
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+            await third.close()
+            await until(lambda: host.app.sessions.sandboxes == 0)
+
+
 async def test_files_go_in_several_archives_where_one_would_be_refused():
     # 300 KB in archives of at most 100 KB; two spellings that some file systems take for one; one file too large.
     async with hosting(InMemoryProvider(), body_bytes=100_000) as host, remote(host.url) as provider:

@@ -5,7 +5,7 @@ GET    /metrics                 Prometheus' text format; like all that follows, 
 GET    /v1/host                 what the host is
 POST   /v1/sessions             a new session;  PUT: its client lives;  DELETE: it ends
 POST   /v1/runs                 one run in a slot
-POST   /v1/sandboxes            a new sandbox;  DELETE: it is gone
+PUT    /v1/sandboxes/NAME       a new sandbox, of a name that the client chose;  DELETE: it is gone
 POST   /v1/sandboxes/NAME/exec | read     PUT /v1/sandboxes/NAME/files (an archive)
 """
 
@@ -86,7 +86,7 @@ class HostApp:
                 web.put(session, self._renew_session, expect_handler=_expects_nothing),
                 web.delete(session, self._end_session, expect_handler=_expects_nothing),
                 web.post(f"{PREFIX}/runs", self._run, expect_handler=_expects_nothing),
-                web.post(f"{PREFIX}/sandboxes", self._open_sandbox, expect_handler=_expects_nothing),
+                web.put(sandbox, self._open_sandbox, expect_handler=_expects_nothing),
                 web.delete(sandbox, self._close_sandbox, expect_handler=_expects_nothing),
                 web.post(f"{sandbox}/exec", self._exec, expect_handler=_expects_nothing),
                 web.post(f"{sandbox}/read", self._read, expect_handler=_expects_nothing),
@@ -127,7 +127,9 @@ class HostApp:
             return await handler(request)
         if request.headers.get(VERSION_HEADER) != str(PROTOCOL):
             raise Refusal("protocol", f"this host speaks version {PROTOCOL}: send {VERSION_HEADER}: {PROTOCOL}")
-        if self.draining and request.method == "POST":
+        if request.path.startswith(f"{PREFIX}/sessions/"):
+            return await handler(request)  # however much there is to do, who lives can say so
+        if self.draining and request.method != "DELETE":
             raise Refusal("draining", "this host is going down")
         with self._requests.take(1):
             self.idle.clear()
@@ -266,8 +268,8 @@ class HostApp:
         session = self._session(request)
         spec = (await self._message(request, protocol.SandboxMessage)).spec
         check_spec(spec, self.limits)
-        name = self.sessions.add(session, lambda: self._provider.sandbox(spec))
-        return _json(protocol.SandboxName(name))
+        self.sessions.add(session, request.match_info["sandbox"], lambda: self._provider.sandbox(spec))
+        return web.Response(status=204)
 
     async def _close_sandbox(self, request: web.Request) -> web.Response:
         await self.sessions.close_sandbox(self._session(request), request.match_info["sandbox"])
