@@ -30,6 +30,7 @@ from tests.sandboxes import fuzzing
 from tests.sandboxes.fuzzing import Session
 from tests.sandboxes.hosting import ANSWERED, HeldProvider, HeldSandbox, hosting, requests_to
 
+pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("AGENT_RL_FUZZ_SEED", "20261121"))
 REQUESTS, BROKEN, ARCHIVES = 17_000, 3_000, 2_000
 AT_ONCE = 16
