@@ -17,8 +17,9 @@ import logging
 import os
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from agent_rl.config import SandboxConfig
@@ -33,11 +34,23 @@ from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.remote_sandbox import RemoteSandbox
 from agent_rl_sandboxes.slots import LEVELS
 
+_R = TypeVar("_R")
 _LOG = logging.getLogger(__name__)
 _MOST_LOST = 3
 """How many hosts may be lost under one run before it is given up: it may be what ends them."""
 _AFTER_THE_RUN = ("sandbox", "internal")
 """Kinds of errors that may be the program's doing; after any other, no program has run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question(Generic[_R]):
+    """What a slot of any host can answer: with a `kind` in at most `most` bytes, after at most `seconds` of running."""
+
+    path: str
+    body: bytes
+    seconds: float
+    most: int
+    kind: type[_R]
 
 
 class RemoteProvider(SandboxProvider):
@@ -123,12 +136,12 @@ class RemoteProvider(SandboxProvider):
     @property
     def isolation(self) -> Isolation:
         """The weakest of the hosts that are in, or were when all are out."""
-        known = [host for host in self._hosts if host.welcome is not None]
-        levels = [h.welcome.host.isolation for h in known if h.out is None and h.welcome is not None]
-        levels = levels or [h.welcome.host.isolation for h in known if h.welcome is not None]
-        if not levels:
-            raise SandboxError("the remote provider has not been started")
-        return min(levels, key=LEVELS.index)
+        known = [(host, host.welcome.host.isolation) for host in self._hosts if host.welcome is not None]
+        levels = [level for host, level in known if host.out is None] or [level for _, level in known]
+        for level in LEVELS:
+            if level in levels:
+                return level
+        raise SandboxError("the remote provider has not been started")
 
     def sandbox(self, spec: SandboxSpec) -> Sandbox:
         if spec.build_folder is not None:
@@ -142,7 +155,10 @@ class RemoteProvider(SandboxProvider):
         return sandbox
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
-        body = to_json(RunMessage(request, fresh))
+        return await self._issue(_question_of(request, fresh))
+
+    async def _issue(self, question: _Question[_R]) -> _R:
+        """The answer of the host that was given it, and where that was lost, of another."""
         refused: dict[RemoteHost, SandboxStartError] = {}
         lost: list[str] = []
         while True:
@@ -152,7 +168,7 @@ class RemoteProvider(SandboxProvider):
             except SandboxStartError as error:
                 raise next(iter(refused.values()), error) from None
             try:
-                return await self._run_on(host, request, body)
+                return await _ask(host, question)
             except HostLost as error:
                 lost.append(str(error))
                 if len(lost) >= _MOST_LOST:
@@ -171,12 +187,14 @@ class RemoteProvider(SandboxProvider):
 
     async def run_on_one(self, host: RemoteHost, request: RunRequest, *, fresh: bool) -> RunResult:
         """As `run`, but on `host`, and never issued again elsewhere."""
-        body = to_json(RunMessage(request, fresh))
+        return await self._issue_on_one(host, _question_of(request, fresh))
+
+    async def _issue_on_one(self, host: RemoteHost, question: _Question[_R]) -> _R:
         while True:
             self.check_open()
             await self._runs.take(only=host)
             try:
-                return await self._run_on(host, request, body)
+                return await _ask(host, question)
             except HostLost as error:
                 raise SandboxStartError(str(error)) from error
             except HostBusy as busy:
@@ -211,20 +229,6 @@ class RemoteProvider(SandboxProvider):
         """The host that would be given a run now, were there room. Raises SandboxStartError where none is in."""
         self.check_open()
         return self._runs.choose_one()
-
-    async def _run_on(self, host: RemoteHost, request: RunRequest, body: bytes) -> RunResult:
-        """What the run did there. Raises HostLost, HostBusy, SandboxError, SandboxStartError."""
-        limits = request.limits
-        # Text may be six times as long as JSON, and bytes a third longer in base64.
-        most = (1 << 20) + 12 * limits.output_bytes + 64 * len(request.calls)
-        try:
-            content = await host.call("POST", "/runs", body, deadline=run_deadline(limits.wall_seconds), most=most)
-            return from_json(RunResult, content)
-        except HostRefused as refusal:
-            kind = SandboxError if refusal.kind in _AFTER_THE_RUN else SandboxStartError
-            raise kind(str(refusal)) from None
-        except Malformed as error:
-            raise SandboxError(f"{host.url} answered nonsense: {error}") from None
 
     def _changed(self) -> None:
         self._runs.changed()
@@ -263,6 +267,26 @@ class _OneHost(SandboxProvider):
 
     def describe(self) -> Mapping[str, Any]:
         return self._provider.describe()
+
+
+def _question_of(request: RunRequest, fresh: bool) -> _Question[RunResult]:
+    limits = request.limits
+    # As JSON, text may be six times as long, and bytes a third longer.
+    most = (1 << 20) + 12 * limits.output_bytes + 64 * len(request.calls)
+    return _Question("/runs", to_json(RunMessage(request, fresh)), limits.wall_seconds, most, RunResult)
+
+
+async def _ask(host: RemoteHost, question: _Question[_R]) -> _R:
+    """The host's answer. Raises HostLost, HostBusy, SandboxError, SandboxStartError."""
+    deadline = run_deadline(question.seconds)
+    try:
+        content = await host.call("POST", question.path, question.body, deadline=deadline, most=question.most)
+        return from_json(question.kind, content)
+    except HostRefused as refusal:
+        kind = SandboxError if refusal.kind in _AFTER_THE_RUN else SandboxStartError
+        raise kind(str(refusal)) from None
+    except Malformed as error:
+        raise SandboxError(f"{host.url} answered nonsense: {error}") from None
 
 
 def check_url(url: str, token: str | None) -> str:

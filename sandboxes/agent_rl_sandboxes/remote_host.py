@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import ssl
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from agent_rl_sandboxes.host.wire import Malformed, from_json
 from agent_rl_sandboxes.slots import LEVELS
 
 _SMALL_ANSWER = 1 << 20
+_LARGE_BODY = 1 << 19
 _LONGEST_REST = 30.0
 
 
@@ -191,11 +193,13 @@ class RemoteHost:
     ) -> bytes:
         """One request and its answer. Raises HostLost, HostBusy, HostRefused."""
         assert self._http is not None
+        # As a file a large body is sent piece by piece, and the event loop is not held up.
+        sent = body if len(body) < _LARGE_BODY else io.BytesIO(body)
         try:
             async with (
                 asyncio.timeout(deadline + self._pace.answer),
                 self._http.request(
-                    method, f"{self.url}{PREFIX}{path}", data=body, headers=headers, allow_redirects=False
+                    method, f"{self.url}{PREFIX}{path}", data=sent, headers=headers, allow_redirects=False
                 ) as response,
             ):
                 content = bytearray()

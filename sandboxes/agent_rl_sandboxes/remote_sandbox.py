@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -17,7 +18,6 @@ from agent_rl_sandboxes.host.protocol import (
     ExecMessage,
     ReadMessage,
     SandboxMessage,
-    SandboxName,
     run_deadline,
 )
 from agent_rl_sandboxes.host.wire import Malformed, from_json, to_json
@@ -46,8 +46,10 @@ class RemoteSandbox(Sandbox):
         self._lock = asyncio.Lock()
         self._host: RemoteHost | None = None
         self._session: str | None = None
-        self._name = ""
+        self._name = secrets.token_hex(16)
         self._ended: str | None = None
+        self._making: asyncio.Task[RemoteHost] | None = None
+        self._farewells: set[asyncio.Task[None]] = set()
 
     async def exec(
         self,
@@ -82,6 +84,8 @@ class RemoteSandbox(Sandbox):
     async def close(self) -> None:
         if self._ended is None:
             self._ended = "the sandbox has been closed"
+        if self._making is not None:
+            self._making.cancel()
         await asyncio.shield(asyncio.ensure_future(self._close()))
 
     async def _close(self) -> None:
@@ -92,9 +96,7 @@ class RemoteSandbox(Sandbox):
                 return
             try:
                 if host.session == self._session:
-                    # Where it cannot be told, the host ends the sandbox with our session.
-                    with contextlib.suppress(HostLost, HostBusy, HostRefused):
-                        await host.call("DELETE", f"/sandboxes/{self._name}", deadline=_CLOSE_SECONDS)
+                    await self._end_there(host)
             finally:
                 self._places.give_back(host)
 
@@ -146,7 +148,15 @@ class RemoteSandbox(Sandbox):
                 raise SandboxError(self._ended)
             self._check_open()
             if self._host is None:
-                self._host = await self._make()
+                self._making = asyncio.create_task(self._make())
+                try:
+                    self._host = await self._making
+                except asyncio.CancelledError:
+                    if self._ended is not None and not _being_cancelled():
+                        raise SandboxError(self._ended) from None
+                    raise
+                finally:
+                    self._making = None
             return self._host
 
     async def _make(self) -> RemoteHost:
@@ -156,12 +166,11 @@ class RemoteSandbox(Sandbox):
         while True:
             self._check_open()
             host = await self._places.take()
-            made = False
+            made = asked = False
             try:
-                session = host.session
+                self._session, asked = host.session, True
                 with _as_the_contract_says(self._spec):
-                    answer = await host.call("POST", "/sandboxes", body, deadline=_CLOSE_SECONDS)
-                self._name, self._session = from_json(SandboxName, answer).sandbox, session
+                    await host.call("PUT", f"/sandboxes/{self._name}", body, deadline=_CLOSE_SECONDS)
                 made = True
                 return host
             except HostLost as error:
@@ -170,11 +179,25 @@ class RemoteSandbox(Sandbox):
                     raise SandboxStartError("; ".join(lost)) from error
             except HostBusy as busy:
                 host.rest(busy.retry_after)
-            except Malformed as error:
-                raise SandboxStartError(f"{host.url} answered nonsense: {error}") from None
+                asked = False
             finally:
                 if not made:
                     self._places.give_back(host)
+                    if asked:
+                        # It may have been made all the same.
+                        farewell = asyncio.create_task(self._end_there(host))
+                        self._farewells.add(farewell)
+                        farewell.add_done_callback(self._farewells.discard)
+
+    async def _end_there(self, host: RemoteHost) -> None:
+        """The sandbox is gone. Where the host cannot be told, it ends the sandbox with our session."""
+        with contextlib.suppress(HostLost, HostBusy, HostRefused):
+            await host.call("DELETE", f"/sandboxes/{self._name}", deadline=_CLOSE_SECONDS)
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 @contextlib.contextmanager

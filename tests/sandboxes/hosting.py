@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -166,9 +167,10 @@ class Requests:
 
     async def sandbox(self) -> str:
         """The path of a new sandbox."""
-        status, answer, _ = await self.send("POST", "/v1/sandboxes", json={"spec": {}})
-        assert status == 200, answer
-        return f"/v1/sandboxes/{answer['sandbox']}"
+        path = f"/v1/sandboxes/{secrets.token_hex(16)}"
+        status, answer, _ = await self.send("PUT", path, json={"spec": {}})
+        assert status == 204, answer
+        return path
 
 
 async def until(condition: Any, seconds: float = 20.0) -> None:

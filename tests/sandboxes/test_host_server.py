@@ -23,7 +23,7 @@ ROUTES = [
     ("PUT", f"/v1/sessions/{'0' * 32}"),
     ("DELETE", f"/v1/sessions/{'0' * 32}"),
     ("POST", "/v1/runs"),
-    ("POST", "/v1/sandboxes"),
+    ("PUT", f"/v1/sandboxes/{'0' * 32}"),
     ("DELETE", f"/v1/sandboxes/{'0' * 32}"),
     ("POST", f"/v1/sandboxes/{'0' * 32}/exec"),
     ("POST", f"/v1/sandboxes/{'0' * 32}/read"),
@@ -165,7 +165,7 @@ async def test_limits_that_the_host_does_not_give_are_refused(limits, says):
 )
 async def test_sandboxes_that_the_host_does_not_give_are_refused(spec, says):
     async with hosting(HeldProvider()) as host, requests_to(host) as requests:
-        status, answer, _ = await requests.send("POST", "/v1/sandboxes", json={"spec": spec})
+        status, answer, _ = await requests.send("PUT", f"/v1/sandboxes/{'a' * 32}", json={"spec": spec})
         assert (status, answer["error"]["kind"]) == (422, "value")
         assert says in answer["error"]["message"]
 
@@ -194,6 +194,8 @@ async def test_errors_of_the_provider_keep_their_kind(caplog):
 async def test_a_session_has_its_own_sandboxes_only():
     async with hosting(HeldProvider()) as host, requests_to(host) as first, requests_to(host) as second:
         path = await first.sandbox()
+        status, answer, _ = await first.send("PUT", path, json={"spec": {}})
+        assert (status, answer["error"]["message"]) == (422, "there is a sandbox of this name")
         assert (await first.send("PUT", f"{path}/files", data=pack({"a/b": b"text"})))[0] == 204
         assert (await first.send("POST", f"{path}/read", json={"path": "a/b"}))[:2] == (200, b"text")
         for method, part in (("POST", "/read"), ("POST", "/exec"), ("PUT", "/files")):
@@ -241,7 +243,7 @@ async def test_requests_sandboxes_and_sessions_are_bounded():
         requests_to(host) as requests,
     ):
         path = await requests.sandbox()
-        status, answer, headers = await requests.send("POST", "/v1/sandboxes", json={"spec": {}})
+        status, answer, headers = await requests.send("PUT", f"/v1/sandboxes/{'a' * 32}", json={"spec": {}})
         assert (status, answer["error"]["message"], headers["Retry-After"]) == (429, "there are 1 sandboxes", "1")
         assert (await requests.send("DELETE", path))[0] == 204
         await requests.sandbox()

@@ -5,41 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
-import signal
-import subprocess
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from agent_rl.config import SandboxConfig, load_config
+from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.verify.blame import Blamed, run_or_blame
 from agent_rl.verify.judge import CaseVerifier
-from agent_rl.vocabulary import CallTests, Case, Limits, RunRequest, RunResult, SandboxSpec, Submission, Task
-from agent_rl_sandboxes.host.serve import Host, server_tls
-from agent_rl_sandboxes.remote import RemoteProvider, check_url
-from agent_rl_sandboxes.remote_host import Pace
+from agent_rl.vocabulary import CallTests, Case, RunRequest, RunResult, SandboxSpec, Submission, Task
+from agent_rl_sandboxes.host.serve import Host
+from agent_rl_sandboxes.remote import RemoteProvider
 from tests.sandboxes.hosting import (
     ANSWERED,
     ENVIRONMENT,
     QUICK,
-    TOKEN,
     HeldProvider,
     Weak,
     free_port,
     hosting,
     remote,
     requests_to,
-    served,
     until,
 )
 
 RUN = RunRequest("1")
 TASK = Task("add", (), CallTests("add", (Case((1, 2), 3), Case((5, -5), 0))))
-SLOW = "import time\ntime.sleep({seconds})\ndef add(a, b):\n    return a + b\n"
 
 
 @contextlib.asynccontextmanager
@@ -319,6 +311,27 @@ async def test_sandboxes_wait_for_room_and_are_gone_when_closed():
         assert host.app.sessions.sandboxes == 0
 
 
+async def test_a_sandbox_that_waits_for_room_can_be_closed_and_one_that_was_given_up_is_not_left():
+    async with hosting(InMemoryProvider(), sandboxes=1) as host, remote(host.url) as provider:
+        first, second = provider.sandbox(SandboxSpec()), provider.sandbox(SandboxSpec())
+        await first.write_files({"a": b"1"})
+        waiting = asyncio.create_task(second.exec(["cat", "a"]))
+        await asyncio.sleep(0.05)
+        await second.close()
+        with pytest.raises(SandboxError, match="closed"):
+            await waiting
+        await first.close()
+        for pause in range(8):
+            third = provider.sandbox(SandboxSpec())
+            making = asyncio.create_task(third.write_files({"a": b"1"}))
+            for _ in range(pause):
+                await asyncio.sleep(0)
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+            await third.close()
+            await until(lambda: host.app.sessions.sandboxes == 0)
+
+
 async def test_files_go_in_several_archives_where_one_would_be_refused():
     # 300 KB in archives of at most 100 KB; two spellings that some file systems take for one; one file too large.
     async with hosting(InMemoryProvider(), body_bytes=100_000) as host, remote(host.url) as provider:
@@ -337,190 +350,3 @@ async def test_a_build_folder_of_the_clients_is_no_folder_of_the_hosts():
     async with hosting(InMemoryProvider()) as host, remote(host.url) as provider:
         with pytest.raises(ConfigError, match="build it there, and name the image"):
             provider.sandbox(SandboxSpec(build_folder="/etc"))
-
-
-# Configuration
-
-
-def test_a_token_is_never_in_a_configuration(tmp_path: Path):
-    (tmp_path / "token").write_text(f"{TOKEN}\n")
-    (tmp_path / "run.toml").write_text(
-        '[[environments]]\nenvironment = "code"\n[model]\npath = "m"\n[sandbox]\nprovider = "remote"\n'
-        f'hosts = ["https://one:8700", "https://two:8700"]\ntoken_file = "{tmp_path}/token"\n'
-    )
-    config = load_config(tmp_path / "run.toml")
-    RemoteProvider(config.sandbox, environment={})
-    assert config.sandbox.hosts == ("https://one:8700", "https://two:8700")
-    assert TOKEN not in config.to_toml()
-
-
-def test_hosts_without_their_provider_are_a_mistake(tmp_path: Path):
-    (tmp_path / "run.toml").write_text(
-        '[[environments]]\nenvironment = "code"\n[model]\npath = "m"\n[sandbox]\nhosts = ["https://one:8700"]\n'
-    )
-    with pytest.raises(ConfigError, match="set provider = 'remote'"):
-        load_config(tmp_path / "run.toml")
-    with pytest.raises(ConfigError, match=r"sandbox.hosts: the remote provider needs the URL of at least one host"):
-        RemoteProvider(SandboxConfig(provider="remote"))
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["one:8700", "ftp://one", "https://", "https://one/path", "https://one?x=1", "https://one#x", "http://one:99999"],
-)
-def test_a_host_is_named_by_a_plain_url(url):
-    with pytest.raises(ConfigError, match=r"sandbox\.hosts"):
-        check_url(url, None)
-
-
-def test_a_token_in_a_url_is_refused_and_not_repeated():
-    with pytest.raises(ConfigError, match="the token does not belong into the URL") as caught:
-        check_url("https://me:secret@one:8700", None)
-    assert "secret" not in str(caught.value)
-
-
-# TLS
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an authority (ca.pem), and a certificate of 127.0.0.1 that it signed (cert.pem, key.pem)."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", "-days", "2")
-    openssl("req", *new_key, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=host")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names", "-days", "2")
-    openssl("x509", "-req", "-in", "request.pem", *signed, "-out", "cert.pem")
-    return folder
-
-
-async def test_tls_is_by_certificate_files_and_an_unknown_authority_is_refused(certificates: Path):
-    held = HeldProvider()
-    held.go.set()
-    tls = server_tls(certificates / "cert.pem", certificates / "key.pem")
-    async with hosting(held, tls=tls) as host:
-        assert host.url.startswith("https://")
-        async with remote(host.url, ca_file=str(certificates / "ca.pem")) as provider:
-            assert await provider.run(RUN) == ANSWERED
-            sandbox = provider.sandbox(SandboxSpec())
-            await sandbox.write_files({"file": b"x" * 300_000})
-            assert await sandbox.read_file("file") == b"x" * 300_000
-        with pytest.raises(SandboxError, match="certificate verify failed"):
-            await remote(host.url).start()
-        with pytest.raises(SandboxError, match="no sandbox host can be used"):
-            await remote(host.url.replace("https", "http")).start()
-
-
-def test_certificates_that_cannot_be_used_are_a_mistake_of_the_users(certificates: Path):
-    assert server_tls(None, None) is None
-    with pytest.raises(ConfigError, match="--tls-key needs --tls-cert"):
-        server_tls(None, certificates / "key.pem")
-    for certificate, key in (("absent.pem", "key.pem"), ("cert.pem", "ca.key"), ("names", "key.pem")):
-        with pytest.raises(ConfigError, match=r"--tls-cert: .* cannot be used"):
-            server_tls(certificates / certificate, certificates / key)
-    with pytest.raises(ConfigError, match=r"sandbox\.ca_file"):
-        remote("https://one:8700", ca_file=str(certificates / "absent.pem"))
-
-
-# Real hosts, in processes of their own, without torch
-
-
-@pytest.mark.local_sandbox
-async def test_a_killed_hosts_runs_are_issued_again_and_it_is_taken_back():
-    """Two hosts as processes; one is killed in mid-run, with nothing left of it, and started again."""
-    ports = free_port(), free_port()
-    options = ("--sandbox", "local", "--slots", "2")
-    with served(ports[0], *options) as one, served(ports[1], *options) as other:
-        await asyncio.gather(asyncio.to_thread(one.ready), asyncio.to_thread(other.ready))
-        config = SandboxConfig(provider="remote", hosts=(one.url, other.url), minimum_isolation="namespaces")
-        async with RemoteProvider(
-            config, pace=dataclasses.replace(QUICK, heartbeat=1.0), environment=ENVIRONMENT
-        ) as provider:
-            verifier = CaseVerifier(provider)
-            programs = [SLOW.format(seconds=1.5) + f"# {n}\n" for n in range(4)]
-            judgings = [asyncio.create_task(verifier.judge(TASK, Submission.code(p))) for p in programs]
-            await asyncio.sleep(0.7)  # two runs each, all asleep
-            started = one.children()
-            assert started
-            one.process.kill()
-            assert [verdict.status for verdict in await asyncio.gather(*judgings)] == ["passed"] * 4
-            await until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in started))
-            states = {h["url"]: h["out"] for h in provider.describe()["hosts"]}
-            assert states[one.url] is not None
-            assert states[other.url] is None
-            with served(ports[0], *options) as again:
-                await asyncio.to_thread(again.ready)
-                await until(lambda: all(h["out"] is None for h in provider.describe()["hosts"]))
-                # And now the other one goes: all work is the returned one's.
-                other.process.kill()
-                judged = await verifier.judge(TASK, Submission.code(SLOW.format(seconds=0)))
-                assert judged.passed
-                assert judged.isolation == "namespaces"
-
-
-@pytest.mark.local_sandbox
-async def test_a_frozen_host_is_taken_out_by_its_silence():
-    """Stopped, not killed: its connections stay open, and nobody answers."""
-    pace = Pace(heartbeat=0.3, answer=0.5, first_retry=0.1, longest_retry=0.3, patience=10.0)
-    with served(free_port(), "--sandbox", "local", "--slots", "2") as frozen:
-        await asyncio.to_thread(frozen.ready)
-        held = HeldProvider()
-        async with hosting(held) as other:
-            config = SandboxConfig(provider="remote", hosts=(frozen.url, other.url))
-            config = config.model_copy(update={"minimum_isolation": "memory"})
-            async with RemoteProvider(config, pace=pace, environment=ENVIRONMENT) as provider:
-                request = RunRequest("import time\ntime.sleep(60)", limits=Limits(wall_seconds=100.0))
-                runs = [asyncio.create_task(provider.run(request)) for _ in range(2)]
-                await until(lambda: held.under_way == 1)
-                frozen.process.send_signal(signal.SIGSTOP)
-                await until(lambda: held.under_way == 2)
-                held.go.set()
-                assert await asyncio.gather(*runs) == [ANSWERED] * 2
-                frozen.process.send_signal(signal.SIGCONT)
-                await until(lambda: all(h["out"] is None for h in provider.describe()["hosts"]))
-
-
-@pytest.mark.local_sandbox
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_host_ends_in_order_and_leaves_nothing(number: signal.Signals):
-    with served(free_port(), "--sandbox", "local", "--slots", "2", "--drain", "0.2") as server:
-        said = await asyncio.to_thread(server.ready)
-        assert said[-1] == f"serving on {server.url} (2 slots, isolation between runs: namespaces)"
-        async with remote(server.url) as provider:
-            sandbox = provider.sandbox(SandboxSpec())
-            await sandbox.write_files({"file": b"x"})
-            request = RunRequest("import time\ntime.sleep(60)", limits=Limits(wall_seconds=100.0))
-            running = asyncio.create_task(provider.run(request))
-            await asyncio.sleep(0.5)
-            started = server.children()
-            assert len(started) >= 3
-            code, said_last = await asyncio.to_thread(server.end, number)
-            assert (code, said_last.splitlines()) == (0, ["ending: no new work is taken", "ended"])
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        assert not any(os.path.exists(f"/proc/{pid}") for pid in started)
-
-
-@pytest.mark.local_sandbox
-async def test_a_silent_clients_sandboxes_and_runs_end_with_its_lease():
-    """The client's connections stay open, and it is not heard of any more: as after a cut cable."""
-    with served(free_port(), "--sandbox", "local", "--slots", "1", "--lease", "1") as server:
-        await asyncio.to_thread(server.ready)
-        async with requests_to(server) as silent:
-            idle = len(server.children())
-            path = await silent.sandbox()
-            asking = [
-                asyncio.create_task(silent.send("POST", f"{path}/exec", json={"command": ["sleep", "60"]})),
-                asyncio.create_task(silent.run("import time\ntime.sleep(60)")),
-            ]
-            await until(lambda: len(server.children()) > idle)
-            assert [type(o).__name__ for o in await asyncio.gather(*asking, return_exceptions=True)] == [
-                "ServerDisconnectedError"
-            ] * 2
-            await until(lambda: len(server.children()) <= idle)
-            assert (await silent.run())[0] == 410

@@ -5,7 +5,7 @@ GET    /metrics                 Prometheus' text format; like all that follows, 
 GET    /v1/host                 what the host is
 POST   /v1/sessions             a new session;  PUT: its client lives;  DELETE: it ends
 POST   /v1/runs                 one run in a slot
-POST   /v1/sandboxes            a new sandbox;  DELETE: it is gone
+PUT    /v1/sandboxes/NAME       a new sandbox, of a name that the client chose;  DELETE: it is gone
 POST   /v1/sandboxes/NAME/exec | read     PUT /v1/sandboxes/NAME/files (an archive)
 """
 
@@ -45,11 +45,13 @@ from agent_rl_sandboxes.host.wire import Malformed, from_json, to_json
 from agent_rl_sandboxes.local import inner_path
 
 _LOG = logging.getLogger(__name__)
-_SMALL_BODY = 1 << 16
+_REST = "/{rest}"
+"""What stands for all that is no route."""
 _LARGE_ARCHIVE = 1 << 20
 """From here on an archive is read in a thread."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
+_R = TypeVar("_R")
 
 
 class HostApp:
@@ -77,20 +79,22 @@ class HostApp:
         session = f"{PREFIX}/sessions/{{session:[0-9a-f]{{32}}}}"
         app.add_routes(
             [
-                web.get("/health", self._health),
-                web.get("/metrics", self._show_metrics),
-                web.get(f"{PREFIX}/host", self._describe),
-                web.post(f"{PREFIX}/sessions", self._open_session),
-                web.put(session, self._renew_session),
-                web.delete(session, self._end_session),
-                web.post(f"{PREFIX}/runs", self._run),
-                web.post(f"{PREFIX}/sandboxes", self._open_sandbox),
-                web.delete(sandbox, self._close_sandbox),
-                web.post(f"{sandbox}/exec", self._exec),
-                web.post(f"{sandbox}/read", self._read),
-                web.put(f"{sandbox}/files", self._write_files),
+                web.get("/health", self._health, expect_handler=_expects_nothing),
+                web.get("/metrics", self._show_metrics, expect_handler=_expects_nothing),
+                web.get(f"{PREFIX}/host", self._describe, expect_handler=_expects_nothing),
+                web.post(f"{PREFIX}/sessions", self._open_session, expect_handler=_expects_nothing),
+                web.put(session, self._renew_session, expect_handler=_expects_nothing),
+                web.delete(session, self._end_session, expect_handler=_expects_nothing),
+                web.post(f"{PREFIX}/runs", self._run, expect_handler=_expects_nothing),
+                web.put(sandbox, self._open_sandbox, expect_handler=_expects_nothing),
+                web.delete(sandbox, self._close_sandbox, expect_handler=_expects_nothing),
+                web.post(f"{sandbox}/exec", self._exec, expect_handler=_expects_nothing),
+                web.post(f"{sandbox}/read", self._read, expect_handler=_expects_nothing),
+                web.put(f"{sandbox}/files", self._write_files, expect_handler=_expects_nothing),
             ]
         )
+        # Also for whatever is no route: aiohttp's own answers to an Expect header can fail over what stands in it.
+        app.router.add_route("*", "/{rest:.*}", self._no_route, expect_handler=_expects_nothing)
         return app
 
     # What every request passes
@@ -98,7 +102,8 @@ class HostApp:
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        route = f"{request.method} {resource.canonical}" if resource is not None else "none"
+        known = resource.canonical if resource is not None else _REST
+        route = f"{request.method} {known}" if known != _REST else "none"
         try:
             response = await self._admit(request, handler)
         except (asyncio.CancelledError, ConnectionError):
@@ -110,6 +115,8 @@ class HostApp:
         return response
 
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if "Expect" in request.headers:
+            raise web.HTTPExpectationFailed
         if request.path == "/health":
             return await handler(request)
         if "Origin" in request.headers:
@@ -120,7 +127,9 @@ class HostApp:
             return await handler(request)
         if request.headers.get(VERSION_HEADER) != str(PROTOCOL):
             raise Refusal("protocol", f"this host speaks version {PROTOCOL}: send {VERSION_HEADER}: {PROTOCOL}")
-        if self.draining and request.method == "POST":
+        if request.path.startswith(f"{PREFIX}/sessions/"):
+            return await handler(request)  # however much there is to do, who lives can say so
+        if self.draining and request.method != "DELETE":
             raise Refusal("draining", "this host is going down")
         with self._requests.take(1):
             self.idle.clear()
@@ -140,11 +149,7 @@ class HostApp:
                 self.metrics.count("refused_total")
                 return refusal("busy", text, retry_after=error.retry_after)
             case web.HTTPException():
-                kind = "route" if error.status in (404, 405) else "malformed"
-                response = refusal(kind, error.reason, status=error.status)
-                if "Allow" in error.headers:
-                    response.headers["Allow"] = error.headers["Allow"]
-                return response
+                return refusal("malformed", error.reason, status=error.status)
             case Malformed() | HttpProcessingError() | RequestPayloadError():
                 return refusal("malformed", text or type(error).__name__)
             case NoSession():
@@ -179,6 +184,9 @@ class HostApp:
 
     def _sandbox(self, request: web.Request, session: Session) -> Sandbox:
         return self.sessions.sandbox(session, request.match_info["sandbox"])
+
+    async def _no_route(self, request: web.Request) -> web.Response:
+        raise Refusal("route", "there is no such route")
 
     # What a host is and how it does
 
@@ -226,6 +234,19 @@ class HostApp:
     # Runs
 
     async def _run(self, request: web.Request) -> web.Response:
+        result = await self._in_slot(
+            request,
+            protocol.RunMessage,
+            lambda message: check_limits(message.request.limits, self.limits),
+            lambda message: self._provider.run(message.request, fresh=message.fresh),
+        )
+        self.metrics.count("runs_total", status=result.status)
+        return _json(result)
+
+    async def _in_slot(
+        self, request: web.Request, kind: type[_M], check: Callable[[_M], None], work: Callable[[_M], Awaitable[_R]]
+    ) -> _R:
+        """What `work` made of the message in the body, in its turn, within the deadline, while the client is there."""
         session = self._session(request)
         deadline = deadline_of(request, protocol.run_deadline(self.limits.run_seconds))
         with self.sessions.work(session):
@@ -233,14 +254,13 @@ class HostApp:
                 asyncio.timeout(deadline),
                 held_body(request, self.limits.body_bytes, self._bodies, self.limits.body_seconds) as body,
             ):
-                message = from_json(protocol.RunMessage, bytes(body))
-                check_limits(message.request.limits, self.limits)
+                message = from_json(kind, bytes(body))
+                check(message)
                 async with self.gate.enter(self.limits.queue_seconds):
                     started = time.monotonic()
-                    result = await self._provider.run(message.request, fresh=message.fresh)
-        self.metrics.count("runs_total", status=result.status)
+                    result = await work(message)
         self.metrics.observe("run_seconds", time.monotonic() - started)
-        return _json(result)
+        return result
 
     # Sandboxes
 
@@ -248,8 +268,8 @@ class HostApp:
         session = self._session(request)
         spec = (await self._message(request, protocol.SandboxMessage)).spec
         check_spec(spec, self.limits)
-        name = self.sessions.add(session, lambda: self._provider.sandbox(spec))
-        return _json(protocol.SandboxName(name))
+        self.sessions.add(session, request.match_info["sandbox"], lambda: self._provider.sandbox(spec))
+        return web.Response(status=204)
 
     async def _close_sandbox(self, request: web.Request) -> web.Response:
         await self.sessions.close_sandbox(self._session(request), request.match_info["sandbox"])
@@ -315,6 +335,10 @@ class HostApp:
         metrics.gauge("sessions_lapsed", "Sessions whose client was not heard of.", lambda: self.sessions.lapsed)
         metrics.gauge("draining", "1 where no new work is taken.", lambda: float(self.draining))
         return metrics
+
+
+async def _expects_nothing(request: web.Request) -> None:
+    """Left to the guard, which every request passes."""
 
 
 def _json(value: Any) -> web.Response:

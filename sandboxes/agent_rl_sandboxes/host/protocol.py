@@ -81,16 +81,10 @@ class RunMessage:
 
 @dataclass(frozen=True, slots=True)
 class SandboxMessage:
-    """POST /v1/sandboxes; the answer is a `SandboxName`."""
+    """PUT /v1/sandboxes/NAME. The client chooses the name (32 hexadecimal digits), and so can end what it never heard
+    to have begun."""
 
     spec: SandboxSpec
-
-
-@dataclass(frozen=True, slots=True)
-class SandboxName:
-    """What a session calls a sandbox of its own."""
-
-    sandbox: str
 
 
 @dataclass(frozen=True, slots=True)

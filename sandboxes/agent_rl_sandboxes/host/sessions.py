@@ -7,8 +7,9 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent_rl.contracts import Sandbox
 from agent_rl_sandboxes.host.limits import Busy
@@ -87,16 +88,16 @@ class Sessions:
             session.under_way.discard(task)
             session.heard = self._clock()
 
-    def add(self, session: Session, make: Callable[[], Sandbox]) -> str:
-        """The name of a new sandbox of the session's. Raises Busy, and what `make` raises."""
+    def add(self, session: Session, name: str, make: Callable[[], Sandbox]) -> None:
+        """The session has a new sandbox. Raises Busy, ValueError where the name is taken, and what `make` raises."""
         if session.id not in self._open:
             raise NoSession("the session has ended")
+        if name in session.sandboxes:
+            raise ValueError("there is a sandbox of this name")
         if self._sandboxes >= self._most_sandboxes:
             raise Busy(f"there are {self._most_sandboxes} sandboxes", 1.0)
-        identifier = secrets.token_hex(16)
-        session.sandboxes[identifier] = make()
+        session.sandboxes[name] = make()
         self._sandboxes += 1
-        return identifier
 
     def sandbox(self, session: Session, identifier: str) -> Sandbox:
         """The session's own sandbox. Raises NoSandbox."""
@@ -137,7 +138,8 @@ class Sessions:
         """Sweeps for ever."""
         while True:
             await asyncio.sleep(self.lease_seconds / 8)
-            await self.sweep()
+            # Not waited for: a sandbox that takes long to end is no reason for others to live on.
+            self._in_background(self.sweep())
 
     async def end_all(self) -> None:
         """No session is left."""
@@ -145,8 +147,8 @@ class Sessions:
         while self._closing:
             await asyncio.wait(self._closing)
 
-    def _in_background(self, work: object) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # pyright: ignore
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         return task
