@@ -18,6 +18,8 @@ from agent_rl_sandboxes.owner import LABEL, Owner
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SETTLE_SECONDS = 20.0
+_OF_CONTAINERS = ("/overlay2/", "/containers/", "/netns/")
+"""Parts of mount points that are a daemon's: where it is not asked, they are somebody else's."""
 Things = Counter[str]
 
 
@@ -47,8 +49,8 @@ class Inventory:
             containers=containers,
             volumes=volumes,
             networks=networks,
-            mounts=Counter(m for m in _mounts() if not any(part in m for part in known)),
-            shims=Counter(s for s in _shims() if s not in known),
+            mounts=Counter(m for m in _mounts() if not any(part in m for part in known or _OF_CONTAINERS)),
+            shims=Counter(s for s in _shims() if s not in known) if docker else Counter(),
             processes=Counter(f"{pid} {name}" for pid, name in descendants(os.getpid())),
             descriptors=Counter(_descriptors()),
             threads=Counter(_threads()),
