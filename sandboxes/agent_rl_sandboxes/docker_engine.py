@@ -334,4 +334,7 @@ def _context_host() -> str | None:
 
 
 def _explain(error: Exception) -> str:
-    return str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
+    text = str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
+    if "no space left on device" in text:
+        text += ": free some of the daemon's disk (`docker system prune` removes what nothing uses)"
+    return text
