@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import math
 import secrets
 from typing import Any
@@ -16,6 +17,8 @@ from agent_rl.errors import SandboxError
 from agent_rl_sandboxes.docker_engine import Engine, Stream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, Bounds, Purpose, holder_of, host_config
 from agent_rl_sandboxes.owner import LABEL, Owner
+
+_log = logging.getLogger(__name__)
 
 # Holds an episode's container: waits for a first line, which says for how many seconds from then on. It runs as a user
 # that the programs are not: they cannot reach what ends the container, and it needs nobody outside to be alive.
@@ -137,18 +140,20 @@ class Container:
 
 
 async def reap(engine: Engine) -> int:
-    """How many containers of provably dead owners were found, and are now removed."""
+    """How many containers of provably dead owners were found, and are now removed.
+
+    One that the daemon does not remove (it was paused while a program was started in it, say) is left to the next.
+    """
     found = await engine.call(engine.api.containers, all=True, filters={"label": LABEL})
     dead = [c["Id"] for c in found if (o := Owner.parse(c["Labels"].get(LABEL, ""))) is not None and o.provably_dead()]
-    for identifier in dead:
-        await engine.remove(identifier)
+    await asyncio.gather(*(_remove_quietly(engine, identifier) for identifier in dead))
     return len(dead)
 
 
 async def remove_all(engine: Engine, owner: Owner) -> int:
     """How many containers of `owner`'s were left, and are now removed."""
     found = await engine.call(engine.api.containers, all=True, filters={"label": f"{LABEL}={owner.label()}"})
-    await asyncio.gather(*(engine.remove(container["Id"]) for container in found))
+    await asyncio.gather(*(_remove_quietly(engine, container["Id"]) for container in found))
     return len(found)
 
 
@@ -191,5 +196,7 @@ async def _end_when_made(making: asyncio.Future[Container]) -> None:
 
 
 async def _remove_quietly(engine: Engine, identifier: str) -> None:
-    with contextlib.suppress(SandboxError):
+    try:
         await engine.remove(identifier)
+    except SandboxError as error:
+        _log.warning("the container %s could not be removed: %s", identifier[:12], error)

@@ -33,7 +33,8 @@ T = TypeVar("T")
 
 _HEADER = struct.Struct(">BxxxL")
 _CONNECT_SECONDS = 10.0
-_REQUEST_SECONDS = 120
+REQUEST_SECONDS = 30
+"""Of one request. Long for a busy machine; but a daemon can be stuck over one container and well for all others."""
 _ASK_SECONDS = 0.2
 _BUFFER_BYTES = 1 << 20
 
@@ -152,7 +153,7 @@ class Engine:
             raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
         self._streams = {s for s in self._streams if not s.closed} | {stream}
         try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
+            async with asyncio.timeout(REQUEST_SECONDS):
                 await stream.upgrade(head.encode() + payload, path)
         except TimeoutError as error:
             stream.close()
@@ -311,7 +312,7 @@ def client(endpoint: Endpoint) -> docker.APIClient:
             ca_cert=str(folder / "ca.pem") if endpoint.verify else None,
             verify=endpoint.verify,
         )
-    return docker.APIClient(base_url=endpoint.url, version="auto", timeout=_REQUEST_SECONDS, tls=tls)
+    return docker.APIClient(base_url=endpoint.url, version="auto", timeout=REQUEST_SECONDS, tls=tls)
 
 
 def _knock(endpoint: Endpoint) -> None:
@@ -335,4 +336,7 @@ def _context_host() -> str | None:
 
 
 def _explain(error: Exception) -> str:
-    return str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
+    text = str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
+    if "no space left on device" in text:
+        text += ": free some of the daemon's disk (`docker system prune` removes what nothing uses)"
+    return text

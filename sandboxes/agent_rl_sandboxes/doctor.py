@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ _PROBE = RunRequest(
 )
 _PROBE_RUNS = 20
 _PROBE_SECONDS = 60.0
+_LITTLE_DISK = 2**30
 
 
 _MEANING: dict[Isolation, str] = {
@@ -68,6 +70,8 @@ async def _docker(config: SandboxConfig) -> list[Check]:
         checks = [_version(info, engine), runtime_check(info, config), _limits(info), _storage(info)]
         checks.append(_filters(info, config))
         checks.append(await _image(engine, config))
+        if engine.endpoint.kind == "unix":
+            checks.append(disk_check("docker: disk", Path(str(info.get("DockerRootDir") or "/var/lib/docker"))))
     except SandboxError as error:
         return [Check("docker: daemon", "failed", str(error), "look at the daemon's log: `journalctl -u docker`")]
     finally:
@@ -127,6 +131,18 @@ def _storage(info: Mapping[str, Any]) -> Check:
             "docker: storage", "warning", "vfs copies the whole image for each container", "use the overlay2 driver"
         )
     return Check("docker: storage", "ok", driver)
+
+
+def disk_check(name: str, folder: Path) -> Check:
+    """Whether the disk of `folder` has room for more containers and what their programs write."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Check(name, "ok", f"{folder} cannot be looked at ({error.strerror})")
+    detail = f"{free / 2**30:.1f} GiB are free in {folder}"
+    if free >= _LITTLE_DISK:
+        return Check(name, "ok", detail)
+    return Check(name, "warning", f"{detail}; where it is full, no container starts", "`docker system prune`")
 
 
 def _filters(info: Mapping[str, Any], config: SandboxConfig) -> Check:

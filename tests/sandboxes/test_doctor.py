@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +302,15 @@ def test_the_command_writes_what_it_shows_and_fails_where_nothing_is_usable(
     assert result.output.endswith("usable: local (isolation 'uid')\n")
     assert json.loads(file.read_text())["isolation"] == {"local": "uid"}
     assert doctor.usable(checks) == ["local"]
+
+
+def test_a_disk_that_is_nearly_full_is_a_warning_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30))
+    assert doctor.disk_check("docker: disk", tmp_path).status == "ok"
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 - 1))
+    check = doctor.disk_check("docker: disk", tmp_path)
+    assert (check.status, check.remedy) == ("warning", "`docker system prune`")
+    assert check.detail.startswith(f"1.0 GiB are free in {tmp_path}")

@@ -21,7 +21,7 @@ from agent_rl_sandboxes.doctor import examine
 from agent_rl_sandboxes.local import LocalProvider
 from agent_rl_sandboxes.owner import LABEL
 from tests.contract.sandbox_contract import ADD, request, values
-from tests.sandboxes.test_docker_daemon import Daemon
+from tests.sandboxes.own_daemon import Daemon
 
 INFO = {"Runtimes": {"runc": {"path": "runc"}, "io.containerd.runc.v2": {}}, "DefaultRuntime": "runc"}
 
