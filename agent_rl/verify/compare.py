@@ -6,6 +6,7 @@ comparison takes time linear in the sizes (n log n where order is set aside), an
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -81,7 +82,9 @@ def _close_numbers(actual: complex, expected: complex, tolerance: float) -> bool
         return True
     if isinstance(actual, complex) or isinstance(expected, complex):
         actual, expected = complex(actual), complex(expected)
-        return abs(actual - expected) <= tolerance * max(1.0, abs(actual), abs(expected))
+        # Of an infinity every distance is within every share; one that only comes of the arithmetic raises.
+        finite = cmath.isfinite(actual) and cmath.isfinite(expected)
+        return finite and abs(actual - expected) <= tolerance * max(1.0, abs(actual), abs(expected))
     a, e = float(actual), float(expected)  # an int beyond a float's range raises, and is then only equal to itself
     if math.isnan(a) and math.isnan(e):
         return True
