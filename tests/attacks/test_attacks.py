@@ -103,7 +103,7 @@ async def test_the_host_is_as_it_was(tried: Tried) -> None:
     assert tried.host == {}
 
 
-def test_every_line_that_a_program_can_try_is_tried() -> None:
+async def test_every_line_that_a_program_can_try_is_tried() -> None:
     """84 is about names in archives, 92 to 96 are about tasks."""
     assert {a.number for a in CORPUS} == {*range(101)} - {84, *range(92, 97)}
     assert len({a.id for a in CORPUS}) == len(CORPUS) >= 160
