@@ -60,7 +60,8 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def _close(actual: Any, expected: Any, tolerance: float) -> bool:
-    """Numbers within `tolerance`, absolute or relative to the larger; containers of one type, by element; else ==."""
+    """Numbers within `tolerance`, absolute or relative to the larger; containers of one type by element, dataclasses by
+    field; else ==."""
     if isinstance(actual, (int, float, complex)) and isinstance(expected, (int, float, complex)):
         return _close_numbers(actual, expected, tolerance)
     if type(actual) is not type(expected):
@@ -72,6 +73,12 @@ def _close(actual: Any, expected: Any, tolerance: float) -> bool:
     if isinstance(actual, dict):
         actual = cast("dict[Any, Any]", actual)
         return actual.keys() == expected.keys() and all(_close(v, expected[k], tolerance) for k, v in actual.items())
+    if isinstance(actual, Record):
+        return actual.name == expected.name and _close(
+            [[field, value] for field, value in actual.fields],
+            [[field, value] for field, value in expected.fields],
+            tolerance,
+        )
     if isinstance(actual, (set, frozenset)):
         return actual == expected or _close_sets(cast("set[Any]", actual), expected, tolerance)
     return bool(actual == expected)

@@ -11,6 +11,8 @@ DEEP: list[Any] = []
 for _ in range(90):
     DEEP = [DEEP]
 
+POINT = dataclass_like("Point", x=1, y=5, norm=0.0)
+
 # fmt: off
 VALUES = [
     honest("unicode", """
@@ -74,6 +76,26 @@ VALUES = [
         def solve(a, b):
             return [replace(Pair(a, b), left=0), astuple(Pair(a, b))]
     """, (1, 2, [dataclass_like("Pair", left=0, right=2), (1, 2)])),
+    honest("dataclasses-as-arguments", """
+        from dataclasses import dataclass, field
+        @dataclass
+        class Point:
+            x: int
+            y: int = 0
+            norm: float = field(init=False, default=0.0)
+            def moved(self, by): return Point(self.x + by, self.y + by)
+        def solve(points, options):
+            return [point.moved(options["by"]) for point in points["all"]]
+    """, ({"all": [POINT]}, {"by": 1}, [dataclass_like("Point", x=2, y=6, norm=0.0)])),
+    honest("dataclasses-that-nobody-defined", """
+        def solve(record):
+            return record
+    """, (POINT, POINT)),
+    honest("dataclasses-within-a-tolerance", """
+        from dataclasses import make_dataclass
+        Point = make_dataclass("Point", ["x"])
+        solve = lambda x: [Point(x + 0.2)]
+    """, (0.1, [dataclass_like("Point", x=0.3)]), comparison="float"),
     honest("enums-fractions-and-decimals-inside", """
         import enum
         from collections import namedtuple
