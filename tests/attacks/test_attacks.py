@@ -17,7 +17,7 @@ from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, RunCall, RunRequest, Submission, Task
 from tests.attacks.corpus import AROUND, CORPUS, LIMITS, SECRET, TASK, Attack
 from tests.attacks.judging import Judged, judge_all
-from tests.attacks.places import LEVELS, PLACES, level_of, marks_of, provider_of
+from tests.attacks.places import LEVELS, PLACES, level_of, marks_of, provider_of, skip_where_levels_cannot_be_had
 from tests.attacks.probe import Host
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
@@ -65,6 +65,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 async def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tried:
     """The attacks whose tests were selected, judged in the place that is asked for."""
     place: str = request.param
+    await skip_where_levels_cannot_be_had(place)
     chosen: list[Attack] = []
     for item in request.session.items:
         params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})

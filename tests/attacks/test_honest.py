@@ -14,7 +14,7 @@ from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import Submission, Verdict
 from tests.attacks.honest import HONEST_PROGRAMS, Honest
 from tests.attacks.judging import WORKERS
-from tests.attacks.places import LEVELS, level_of, marks_of, provider_in
+from tests.attacks.places import LEVELS, level_of, marks_of, provider_in, skip_where_levels_cannot_be_had
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
@@ -33,6 +33,7 @@ async def _judge(provider: SandboxProvider, waiting: list[Honest], found: dict[s
 async def tried(request: pytest.FixtureRequest) -> Tried:
     """The place, and the verdict on each program whose test was selected."""
     place: str = request.param
+    await skip_where_levels_cannot_be_had(place)
     chosen: list[Honest] = []
     for item in request.session.items:
         params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
