@@ -113,13 +113,11 @@ async def test_slots_and_episodes_start_under_the_runtime_that_is_named(
         assert str(sandbox.container_id) in {c["Id"] for c in found}
 
 
-@pytest.mark.docker
+@pytest.mark.gvisor
 @pytest.mark.slow
 async def test_under_gvisor_programs_run_and_the_level_is_what_its_kernel_gives(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which("runsc") is None:
-        pytest.skip("gVisor's runsc is not installed (https://gvisor.dev/docs/user_guide/install/)")
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
     async with DockerProvider(SandboxConfig(slots=1, runtime="runsc")) as provider:
         result = await provider.run(request(ADD, (1, 2)))

@@ -23,7 +23,7 @@ import sys
 import types
 from typing import Any, NoReturn
 
-from agent_rl.verify.canonical import decode, error_frame, value_frame
+from agent_rl.verify.canonical import Record, decode, error_frame, value_frame
 from agent_rl_sandboxes.inside import namespaces, roles
 
 RESULTS, REQUEST = 3, 4
@@ -216,14 +216,16 @@ def _run(request: dict[str, Any], channel: int) -> int:
         _send(channel, json.dumps({"load_error": f"NameError: the program defines no {entry_point!r}"}))
         return 1
     _send(channel, '{"loaded": true}')
-    return _answer(module.__dict__[entry_point], request["calls"], channel)
+    return _answer(module.__dict__[entry_point], request["calls"], channel, module.__dict__)
 
 
-def _answer(function: Any, calls: list[list[str]], channel: int) -> int:
+def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str, Any]) -> int:
     """The exit code after one frame for each call. What is returned is encoded at once: it may change later."""
     for call_id, arguments in calls:
         args, kwargs = decode(arguments)
         try:
+            if '{"r":' in arguments:
+                args, kwargs = _revived(args, space), _revived(kwargs, space)
             frame = value_frame(call_id, function(*args, **kwargs))
         except SystemExit:
             raise
@@ -234,6 +236,28 @@ def _answer(function: Any, calls: list[list[str]], channel: int) -> int:
             frame = error_frame(call_id, _describe(error))
         _send(channel, frame)
     return 0
+
+
+def _revived(value: Any, space: dict[str, Any]) -> Any:
+    """`value` with instances of the program's own dataclasses in the place of records of their names and fields."""
+    import dataclasses
+
+    kind: Any = type(value)
+    if kind in (list, tuple, set, frozenset):
+        return kind(_revived(item, space) for item in value)
+    if kind is dict:
+        return {_revived(k, space): _revived(v, space) for k, v in value.items()}
+    made = space.get(value.name) if kind is Record else None
+    if not isinstance(made, type) or not dataclasses.is_dataclass(made):
+        return value
+    fields = {name: _revived(content, space) for name, content in value.fields}
+    if [f.name for f in dataclasses.fields(made)] != list(fields):
+        return value
+    revived = made(**{f.name: fields[f.name] for f in dataclasses.fields(made) if f.init})
+    for f in dataclasses.fields(made):
+        if not f.init:
+            object.__setattr__(revived, f.name, fields[f.name])
+    return revived
 
 
 def _load_error(error: BaseException, channel: int) -> int:
