@@ -113,8 +113,9 @@ def run_filter() -> bytes:
     denied[_CLONE3[index]] = errno.ENOSYS
     families = b"".join(_step(_JUMP_EQUAL, family, 0, 1) + _step(_RETURN, _ALLOW) for family in _ALLOWED_FAMILIES)
     families = _step(_LOAD, _OFFSET_ARG0) + families + _step(_RETURN, _ERRNO | errno.EAFNOSUPPORT)
-    sockets = _when(_SOCKET[index], families) + _when(_SOCKETPAIR[index], families)
-    return _prologue() + _deny(denied) + _no_namespaces(index, errno.EPERM) + sockets + _step(_RETURN, _ALLOW)
+    answers = {number: _step(_RETURN, _ERRNO | error) for number, error in denied.items()}
+    answers |= {_SOCKET[index]: families, _SOCKETPAIR[index]: families, _CLONE[index]: _no_namespaces(errno.EPERM)}
+    return _prologue() + _choose(sorted(answers.items()))
 
 
 def refusing_filter(refused: Mapping[str, int], *, namespaces: int | None = None) -> bytes:
@@ -131,7 +132,7 @@ def refusing_filter(refused: Mapping[str, int], *, namespaces: int | None = None
     clone = b""
     if namespaces is not None:
         denied[_CLONE3[index]] = errno.ENOSYS
-        clone = _no_namespaces(index, namespaces)
+        clone = _when(_CLONE[index], _no_namespaces(namespaces))
     return _prologue() + _deny(denied) + clone + _step(_RETURN, _ALLOW)
 
 
@@ -185,7 +186,19 @@ def _deny(denied: Mapping[int, int]) -> bytes:
     return b"".join(_when(number, _step(_RETURN, _ERRNO | error)) for number, error in sorted(denied.items()))
 
 
-def _no_namespaces(index: int, error: int) -> bytes:
-    """`clone` with any namespace flag fails with `error`."""
+def _choose(answers: list[tuple[int, bytes]]) -> bytes:
+    """For a call's number its steps among `answers` (sorted, each ends in a return); any other call is allowed.
+
+    A tree of comparisons: when a filter is installed, the kernel tries it on every call's number.
+    """
+    if len(answers) <= 3:
+        return b"".join(_when(number, steps) for number, steps in answers) + _step(_RETURN, _ALLOW)
+    middle = len(answers) // 2
+    low, high = _choose(answers[:middle]), _choose(answers[middle:])
+    return _step(_JUMP_ABOVE, answers[middle][0], len(low) // 8, 0) + low + high
+
+
+def _no_namespaces(error: int) -> bytes:
+    """For `clone`: with any namespace flag it fails with `error`."""
     steps = _step(_LOAD, _OFFSET_ARG0) + _step(_JUMP_SET, _NAMESPACE_FLAGS, 0, 1)
-    return _when(_CLONE[index], steps + _step(_RETURN, _ERRNO | error) + _step(_RETURN, _ALLOW))
+    return steps + _step(_RETURN, _ERRNO | error) + _step(_RETURN, _ALLOW)
