@@ -27,6 +27,8 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 
 GRACE_SECONDS = 10.0
 """Beyond a run's own wall limit, how long its slot may take to answer before it is ended."""
+RECYCLE_AFTER = 5000
+"""Runs of a slot. A new container costs more than a hundred runs: this keeps it to a few hundredths of a run's cost."""
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
 _EXTRA_FRAMES = 2
@@ -239,7 +241,9 @@ class Slot:
 class SlotPool:
     """At most `size` slots at work. A slot is replaced after `recycle_after` runs, and whenever something was odd."""
 
-    def __init__(self, start_slot: Callable[[], Awaitable[Slot]], size: int, *, recycle_after: int = 500) -> None:
+    def __init__(
+        self, start_slot: Callable[[], Awaitable[Slot]], size: int, *, recycle_after: int = RECYCLE_AFTER
+    ) -> None:
         """`start_slot` makes one slot; it raises SandboxError, and leaves nothing behind where it is cancelled."""
         self._start_slot = start_slot
         self._size = size

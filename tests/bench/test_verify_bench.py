@@ -83,6 +83,18 @@ def request(program: str, *arguments: object, wall: float = 10.0) -> RunRequest:
     return RunRequest(program, "f", calls, limits=Limits(wall_seconds=wall))
 
 
+def processes_here() -> set[str]:
+    """Processes of baselines on this machine, forks among them."""
+    found: set[str] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"agent_rl_sandboxes.inside.bare" in (folder / "cmdline").read_bytes():
+                found.add(folder.name)
+        except OSError:
+            continue
+    return found
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -93,6 +105,7 @@ def request(program: str, *arguments: object, wall: float = 10.0) -> RunRequest:
     ],
 )
 async def test_a_baseline_answers_as_a_slot_does(kind: type[Baseline], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = processes_here()
     async with kind(SandboxConfig(slots=1)) as baseline:
         # What it prints is no frame; one call raises, the others return.
         program = "import threading\ndef f(x):\n    print('noise')\n    return 6 // x\n"
@@ -116,6 +129,7 @@ async def test_a_baseline_answers_as_a_slot_does(kind: type[Baseline], monkeypat
         assert len((await baseline.run(request(program, 2))).frames) == 2
         with pytest.raises(SandboxError, match="for comparison only"):
             baseline.sandbox(None)  # pyright: ignore[reportArgumentType]
+    assert processes_here() <= before
 
 
 @pytest.mark.local_sandbox

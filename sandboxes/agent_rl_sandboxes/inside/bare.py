@@ -25,7 +25,7 @@ def run_once() -> NoReturn:
 
 def serve_forks() -> NoReturn:
     """Answers each request with all frames of a fork, until the end of input. One byte says that it is ready."""
-    from agent_rl_sandboxes.inside import runs  # `run_once` has no use for it, and importing it takes time
+    from agent_rl_sandboxes.inside import namespaces, runs  # `run_once` has no use for it, and importing takes time
 
     source, target = _leave_stdio()
     runs.preload(harness.PRELOADED)
@@ -35,6 +35,8 @@ def serve_forks() -> NoReturn:
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
+            # A program that does not end is ended with this process.
+            namespaces.die_with_parent()
             for descriptor in (reader, source, target):
                 os.close(descriptor)
             harness.execute(json.loads(request), writer)

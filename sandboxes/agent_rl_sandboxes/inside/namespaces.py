@@ -233,7 +233,7 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     # Beyond the memory itself an address space holds the interpreter, its libraries, and reservations never touched.
     space = memory + (64 << 20)
     seconds = max(1, int(cpu + 0.999))
-    if _kernel() < (5, 14) or (os.getuid() == RUN_ID and _mapped(2**32 - 2)):
+    if _KERNEL < (5, 14) or (os.getuid() == RUN_ID and _mapped(2**32 - 2)):
         # There the count is of all processes of the user on the whole host, not in this namespace: in a kernel that
         # knows no better, and where every container's programs are the same user of the host's own namespace.
         processes = max(processes, 4096)
@@ -249,8 +249,12 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
 
 
 def _lower(which: int, soft: int, hard: int | None = None) -> None:
-    top = resource.getrlimit(which)[1]
     hard = soft if hard is None else hard
+    try:
+        return resource.setrlimit(which, (soft, hard))
+    except (ValueError, OSError):
+        # Beyond what is allowed at the most.
+        top = resource.getrlimit(which)[1]
     if top != resource.RLIM_INFINITY:
         soft, hard = min(soft, top), min(hard, top)
     resource.setrlimit(which, (soft, hard))
@@ -259,6 +263,9 @@ def _lower(which: int, soft: int, hard: int | None = None) -> None:
 def _kernel() -> tuple[int, int]:
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+_KERNEL = _kernel()
 
 
 def _build_root(expose: list[str], workdir: str) -> None:

@@ -385,6 +385,10 @@ def preload(names: Iterable[str]) -> None:
         os.register_at_fork = register
     # A collection in a run would touch every object that there is.
     gc.collect()
+    # What compiling and importing have left free is not to be copied into every run. (Other C libraries have no such.)
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     gc.freeze()
     gc.disable()
 
