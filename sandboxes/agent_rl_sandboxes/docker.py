@@ -60,7 +60,7 @@ class DockerProvider(SandboxProvider):
         self._building = asyncio.Lock()
         self._trying_quota = asyncio.Lock()
         self._quota_tried = False
-        self._episodes = WarmQueue(
+        self._episodes: WarmQueue[SandboxSpec, Prepared] = WarmQueue(
             lambda spec: self._patiently(lambda: self._start_episode(spec)),
             ready=config.warm_episodes,
             concurrent=config.concurrent_starts,

@@ -152,8 +152,8 @@ class WarmQueue(Generic[K, P]):
 
     def _wait_for_age(self, kind: K, task: asyncio.Task[P]) -> None:
         """A place that is still waiting in `idle_seconds` is ended; one that could not be made is forgotten now."""
-        waiting = self._waiting.get(kind, ())
-        if task not in waiting:
+        waiting = self._waiting.get(kind)
+        if waiting is None or task not in waiting:
             return
         if task.cancelled() or task.exception() is not None:
             waiting.remove(task)
@@ -163,8 +163,8 @@ class WarmQueue(Generic[K, P]):
         self._ages[task] = timer
 
     def _age_out(self, kind: K, task: asyncio.Task[P]) -> None:
-        waiting = self._waiting.get(kind, ())
-        if task in waiting:
+        waiting = self._waiting.get(kind)
+        if waiting is not None and task in waiting:
             waiting.remove(task)
             self._dispose(task)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import docker
+from docker.errors import NotFound
 
 from agent_rl_sandboxes.docker_engine import Endpoint, client
 from agent_rl_sandboxes.owner import LABEL, Owner
@@ -94,7 +94,7 @@ def _of_docker() -> tuple[Things, Things, Things, set[str]]:
                 mine.append(container["Id"])
             try:
                 found = api.inspect_container(container["Id"])
-            except docker.errors.NotFound:
+            except NotFound:
                 continue
             # Mounts name the container, or the folder of its layers.
             known.add(container["Id"])

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -153,7 +154,7 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
             await asyncio.to_thread(fill)
             # What is there goes on: a slot needs no disk.
             assert (await CaseVerifier(provider).judge(TASK, Submission.code(HONEST))).passed
-            full = "no space left on device: free some of the daemon's disk"
+            full = "no space left on device.*free some of the daemon's disk"
             with pytest.raises(SandboxStartError, match=full):
                 await provider.run(quick(), fresh=True)
             with pytest.raises(SandboxError, match=full):
@@ -169,7 +170,7 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
             (outcome,) = await asyncio.wait_for(asyncio.gather(judging, return_exceptions=True), 60)
             if isinstance(outcome, SandboxError):
                 assert "not by this program's doing" in str(outcome)
-                assert full in str(outcome)
+                assert re.search(full, str(outcome))
             else:
                 # The killed one has left room enough for another: then the verdict is the program's own.
                 assert isinstance(outcome, Verdict)
