@@ -1,8 +1,9 @@
 """`RemoteProvider`: the sandboxes of other machines, each served by `agent-rl sandbox serve`, as one provider.
 
-What crosses to a host are programs, their inputs and files; what comes back is what came out. The judge and the
-expected values stay here. A host is trusted to run a program as it was asked to and to tell the truth about what came
-out of it: a verdict is as good as the machines that it was made on.
+What crosses to a host are programs, their inputs and files; what comes back is what came out. The judge stays here, and
+with it, at tier `values`, every expected value; hidden tests that must run near the program cross as files. A host is
+trusted to run a program as it was asked to and to tell the truth about what came out of it: a verdict is as good as the
+machines that it was made on.
 
 A host that dies is taken out, and taken in again when it answers. A run that was under way there is issued again on
 another: it may have run twice, and one result is taken. An episode's sandbox is lost with its host (SandboxError): its
