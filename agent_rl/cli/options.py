@@ -41,16 +41,16 @@ SandboxOption = Annotated[
 ]
 
 
-def parse_options(given: Sequence[str] | None) -> dict[str, Any]:
+def parse_options(given: Sequence[str] | None, option: str = "--option") -> dict[str, Any]:
     """The table that `KEY=VALUE` texts make. Raises ConfigError where there is no `=` or a key stands twice."""
     options: dict[str, Any] = {}
     for text in given or ():
         key, separator, value = text.partition("=")
         key = key.strip()
         if not separator or not key:
-            raise ConfigError("expected KEY=VALUE", key="--option", value=text)
+            raise ConfigError("expected KEY=VALUE", key=option, value=text)
         if key in options:
-            raise ConfigError(f"{key} is given twice", key="--option", value=text)
+            raise ConfigError(f"{key} is given twice", key=option, value=text)
         try:
             options[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

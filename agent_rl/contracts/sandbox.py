@@ -98,9 +98,9 @@ class SandboxProvider(ABC):
         """
 
     def on_one_host(self) -> SandboxProvider:
-        """This provider, with all runs on one machine: what happens there to one can be held against another.
+        """This provider, with all runs and sandboxes on one machine: what happens to one can be held against another.
 
-        A provider of one machine is that itself. Where the machine is lost, its runs raise SandboxStartError.
+        A provider of one machine is that itself. Where the machine is lost, they raise SandboxStartError.
         """
         return self
 

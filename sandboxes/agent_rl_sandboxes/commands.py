@@ -17,8 +17,8 @@ from agent_rl.config import SandboxConfig
 from agent_rl.errors import CheckFailed
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_image
 from agent_rl_sandboxes.doctor import examine, usable
-from agent_rl_sandboxes.host.command import serve
 from agent_rl_sandboxes.kernel_switches import Check
+from agent_rl_sandboxes.serving.command import serve
 
 SCHEMA_VERSION = 1
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}

@@ -1,8 +1,9 @@
 """`RemoteProvider`: the sandboxes of other machines, each served by `agent-rl sandbox serve`, as one provider.
 
-What crosses to a host are programs, their inputs and files; what comes back is what came out. The judge and the
-expected values stay here. A host is trusted to run a program as it was asked to and to tell the truth about what came
-out of it: a verdict is as good as the machines that it was made on.
+What crosses to a host are programs, their inputs and files; what comes back is what came out. The judge stays here, and
+with it, at tier `values`, every expected value; hidden tests that must run near the program cross as files. A host is
+trusted to run a program as it was asked to and to tell the truth about what came out of it: a verdict is as good as the
+machines that it was made on.
 
 A host that dies is taken out, and taken in again when it answers. A run that was under way there is issued again on
 another: it may have run twice, and one result is taken. An episode's sandbox is lost with its host (SandboxError): its
@@ -26,12 +27,12 @@ from agent_rl.config import SandboxConfig
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.vocabulary import Isolation, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.host.protocol import RunMessage, run_deadline
-from agent_rl_sandboxes.host.tokens import read_token
-from agent_rl_sandboxes.host.wire import Malformed, from_json, to_json
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, Pace, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.remote_sandbox import RemoteSandbox
+from agent_rl_sandboxes.serving.protocol import RunMessage, run_deadline
+from agent_rl_sandboxes.serving.tokens import read_token
+from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
 from agent_rl_sandboxes.slots import LEVELS
 
 _R = TypeVar("_R")
@@ -144,13 +145,17 @@ class RemoteProvider(SandboxProvider):
         raise SandboxError("the remote provider has not been started")
 
     def sandbox(self, spec: SandboxSpec) -> Sandbox:
+        return self.sandbox_on(None, spec)
+
+    def sandbox_on(self, host: RemoteHost | None, spec: SandboxSpec) -> Sandbox:
+        """As `sandbox`, on this host and no other."""
         if spec.build_folder is not None:
             raise ConfigError(
                 "a remote host builds no images from folders of this machine: build it there, and name the image",
                 key="sandbox.build_folder",
                 value=spec.build_folder,
             )
-        sandbox = RemoteSandbox(spec, self._places, self.check_open, self._sandboxes.discard)
+        sandbox = RemoteSandbox(spec, self._places, self.check_open, self._sandboxes.discard, host)
         self._sandboxes.add(sandbox)
         return sandbox
 
@@ -236,7 +241,7 @@ class RemoteProvider(SandboxProvider):
 
 
 class _OneHost(SandboxProvider):
-    """A view of the provider whose runs are all on one host, the one that is least loaded at the first."""
+    """A view of the provider, with all runs and sandboxes on one host: that which is least loaded at the first."""
 
     name = RemoteProvider.name
 
@@ -255,12 +260,16 @@ class _OneHost(SandboxProvider):
         return self._provider.isolation
 
     def sandbox(self, spec: SandboxSpec) -> Sandbox:
-        return self._provider.sandbox(spec)
+        return self._provider.sandbox_on(self._chosen(), spec)
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
+        return await self._provider.run_on_one(self._chosen(), request, fresh=fresh)
+
+    def _chosen(self) -> RemoteHost:
+        """The host. Raises SandboxStartError where none is in."""
         if self._host is None:
             self._host = self._provider.choose_one()
-        return await self._provider.run_on_one(self._host, request, fresh=fresh)
+        return self._host
 
     def on_one_host(self) -> SandboxProvider:
         return self

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from agent_rl.vocabulary import Isolation
-from agent_rl_sandboxes.host.protocol import (
+from agent_rl_sandboxes.serving.protocol import (
     DEADLINE_HEADER,
     PREFIX,
     PROTOCOL,
@@ -22,7 +22,7 @@ from agent_rl_sandboxes.host.protocol import (
     HostLoad,
     Welcome,
 )
-from agent_rl_sandboxes.host.wire import Malformed, from_json
+from agent_rl_sandboxes.serving.wire import Malformed, from_json
 from agent_rl_sandboxes.slots import LEVELS
 
 _SMALL_ANSWER = 1 << 20

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from agent_rl.errors import SandboxStartError
-from agent_rl_sandboxes.host.protocol import HostLoad
 from agent_rl_sandboxes.remote_host import RemoteHost
+from agent_rl_sandboxes.serving.protocol import HostLoad
 
 
 @dataclass(eq=False, slots=True)

@@ -12,25 +12,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.vocabulary import ExecResult, SandboxSpec
-from agent_rl_sandboxes.host.archive import ArchiveLimits, pack, packed_bytes
-from agent_rl_sandboxes.host.protocol import (
+from agent_rl_sandboxes.local import inner_path
+from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, RemoteHost
+from agent_rl_sandboxes.remote_places import Places
+from agent_rl_sandboxes.serving.archive import ArchiveLimits, pack, packed_bytes
+from agent_rl_sandboxes.serving.protocol import (
     UPLOAD_SECONDS,
     ExecMessage,
     ReadMessage,
     SandboxMessage,
     run_deadline,
 )
-from agent_rl_sandboxes.host.wire import Malformed, from_json, to_json
-from agent_rl_sandboxes.local import inner_path
-from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, RemoteHost
-from agent_rl_sandboxes.remote_places import Places
+from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
 
 _CLOSE_SECONDS = 10.0
 _MOST_LOST = 3
 
 
 class RemoteSandbox(Sandbox):
-    """A sandbox on the host that was least loaded at its first use. Lost with that host: SandboxError from then on."""
+    """A sandbox on the host that was least loaded at its first use.
+
+    Where that host is lost, so is the sandbox: from then on everything raises SandboxStartError, since no program in it
+    is to blame for that.
+    """
 
     def __init__(
         self,
@@ -38,8 +42,11 @@ class RemoteSandbox(Sandbox):
         places: Places,
         check_open: Callable[[], None],
         forget: Callable[[RemoteSandbox], None],
+        only: RemoteHost | None = None,
     ) -> None:
+        """`only`: the one host on which it may be made."""
         self._spec = spec
+        self._only = only
         self._places = places
         self._check_open = check_open
         self._forget = forget
@@ -48,6 +55,7 @@ class RemoteSandbox(Sandbox):
         self._session: str | None = None
         self._name = secrets.token_hex(16)
         self._ended: str | None = None
+        self._lost: str | None = None
         self._making: asyncio.Task[RemoteHost] | None = None
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -128,18 +136,19 @@ class RemoteSandbox(Sandbox):
                 # Nothing was done there.
                 await asyncio.sleep(min(busy.retry_after, 5.0))
             except HostLost as error:
-                self._ended = f"the sandbox's host was lost: {error}"
-                raise SandboxError(self._ended) from error
+                self._lost = f"the sandbox's host was lost: {error}"
+                raise SandboxStartError(self._lost) from error
 
     def _check_usable(self, host: RemoteHost) -> None:
         if self._ended is not None:
             raise SandboxError(self._ended)
         self._check_open()
-        if host.session != self._session:
-            self._ended = f"the sandbox's host was lost: {host.url}"
-            raise SandboxError(self._ended)
+        if host.session != self._session and self._lost is None:
+            self._lost = f"the sandbox's host was lost: {host.url}"
+        if self._lost is not None:
+            raise SandboxStartError(self._lost)
         if host.load.draining:
-            raise SandboxError(f"the sandbox's host is going down: {host.url}")
+            raise SandboxStartError(f"the sandbox's host is going down: {host.url}")
 
     async def _ready(self) -> RemoteHost:
         """The host that has the sandbox, made at the first use. Raises SandboxError."""
@@ -165,7 +174,7 @@ class RemoteSandbox(Sandbox):
         lost: list[str] = []
         while True:
             self._check_open()
-            host = await self._places.take()
+            host = await self._places.take(only=self._only)
             made = asked = False
             try:
                 self._session, asked = host.session, True

@@ -11,10 +11,10 @@ import pytest_asyncio
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl_sandboxes.host.limits import HostLimits
-from agent_rl_sandboxes.host.serve import Bind, Host
 from agent_rl_sandboxes.local import LocalProvider
 from agent_rl_sandboxes.remote import RemoteProvider
+from agent_rl_sandboxes.serving.limits import HostLimits
+from agent_rl_sandboxes.serving.serve import Bind, Host
 from tests.contract.sandbox_contract import *  # noqa: F403
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

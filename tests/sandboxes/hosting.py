@@ -22,10 +22,10 @@ from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import ExecResult, Isolation, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.host.limits import HostLimits
-from agent_rl_sandboxes.host.serve import Bind, Host
 from agent_rl_sandboxes.remote import RemoteProvider
 from agent_rl_sandboxes.remote_host import Pace
+from agent_rl_sandboxes.serving.limits import HostLimits
+from agent_rl_sandboxes.serving.serve import Bind, Host
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef"

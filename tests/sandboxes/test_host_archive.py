@@ -10,7 +10,7 @@ import tracemalloc
 
 import pytest
 
-from agent_rl_sandboxes.host.archive import ArchiveLimits, BadArchive, pack, packed_bytes, unpack
+from agent_rl_sandboxes.serving.archive import ArchiveLimits, BadArchive, pack, packed_bytes, unpack
 from tests.sandboxes.fuzzing import member
 
 END = bytes(1024)

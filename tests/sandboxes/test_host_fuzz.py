@@ -23,9 +23,9 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.vocabulary import Limits, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.host.archive import ArchiveLimits, BadArchive, unpack
-from agent_rl_sandboxes.host.serve import Host
 from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.serving.archive import ArchiveLimits, BadArchive, unpack
+from agent_rl_sandboxes.serving.serve import Host
 from tests.sandboxes import fuzzing
 from tests.sandboxes.fuzzing import Session
 from tests.sandboxes.hosting import ANSWERED, HeldProvider, HeldSandbox, hosting, requests_to

@@ -14,11 +14,11 @@ import pytest
 from agent_rl.contracts import Sandbox
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import ExecResult, Limits, RunCall, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.host.limits import Budget, Busy, Gate
-from agent_rl_sandboxes.host.metrics import Metrics
-from agent_rl_sandboxes.host.sessions import NoSandbox, NoSession, Sessions
-from agent_rl_sandboxes.host.tokens import authorized, read_token
-from agent_rl_sandboxes.host.wire import Malformed, decode, encode, from_json, to_json
+from agent_rl_sandboxes.serving.limits import Budget, Busy, Gate
+from agent_rl_sandboxes.serving.metrics import Metrics
+from agent_rl_sandboxes.serving.sessions import NoSandbox, NoSession, Sessions
+from agent_rl_sandboxes.serving.tokens import authorized, read_token
+from agent_rl_sandboxes.serving.wire import Malformed, decode, encode, from_json, to_json
 from tests.sandboxes.hosting import until
 
 # What crosses the wire

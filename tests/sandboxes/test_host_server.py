@@ -12,8 +12,8 @@ import pytest
 
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl_sandboxes.host.archive import pack
-from agent_rl_sandboxes.host.serve import Bind, check_exposure
+from agent_rl_sandboxes.serving.archive import pack
+from agent_rl_sandboxes.serving.serve import Bind, check_exposure
 from tests.sandboxes.hosting import TOKEN, HeldProvider, hosting, requests_to, until
 
 ROUTES = [
@@ -445,7 +445,7 @@ async def test_what_strangers_send_is_counted_and_not_logged(caplog):
 
 
 def test_an_answer_to_an_error_is_json_whatever_the_message_holds():
-    from agent_rl_sandboxes.host.bodies import refusal
+    from agent_rl_sandboxes.serving.bodies import refusal
 
     answer = refusal("value", "\ud800\n" + "x" * 5000)
     assert isinstance(answer.body, bytes)

@@ -15,8 +15,8 @@ from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.verify.blame import Blamed, run_or_blame
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, RunRequest, RunResult, SandboxSpec, Submission, Task
-from agent_rl_sandboxes.host.serve import Host
 from agent_rl_sandboxes.remote import RemoteProvider
+from agent_rl_sandboxes.serving.serve import Host
 from tests.sandboxes.hosting import (
     ANSWERED,
     ENVIRONMENT,
@@ -173,6 +173,25 @@ async def test_a_program_cannot_be_blamed_for_what_happens_on_another_host():
     assert all(run == companion for run, companion in zip(places[::2], places[1::2], strict=True))
 
 
+async def test_a_view_of_one_host_has_its_runs_and_sandboxes_there():
+    first, second = InMemoryProvider(), InMemoryProvider()
+    async with hosting(second) as other:
+        async with hosting(first) as one:
+            provider = remote(one.url, other.url)
+            await provider.start()
+            views = [provider.on_one_host() for _ in range(2)]
+            for view in views:
+                assert view.on_one_host() is view
+                for _ in range(3):
+                    await view.run(RUN, fresh=True)
+                await view.sandbox(SandboxSpec()).write_files({"file": b"x"})
+            assert (first.runs, second.runs) == (3, 3)
+            assert one.app.sessions.sandboxes == other.app.sessions.sandboxes == 1
+        outcomes = await asyncio.gather(*(view.run(RUN) for view in views), return_exceptions=True)
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["RunResult", "SandboxStartError"]
+        await provider.close()
+
+
 async def test_a_program_that_ends_its_own_place_is_blamed_from_afar():
     def fail(arrival: int, request: RunRequest) -> Exception | None:
         return SandboxError("the slot died") if "killer" in request.program else None
@@ -286,7 +305,7 @@ async def test_a_sandbox_is_lost_with_its_host_and_the_next_one_is_on_another():
         outcomes = await asyncio.gather(*(s.read_file("file") for s in sandboxes), return_exceptions=True)
         assert [o for o in outcomes if isinstance(o, bytes)] == [b"x"]
         (error,) = [o for o in outcomes if isinstance(o, Exception)]
-        assert isinstance(error, SandboxError)
+        assert isinstance(error, SandboxStartError)
         assert "the sandbox's host was lost" in str(error)
         for sandbox in sandboxes:
             await sandbox.close()

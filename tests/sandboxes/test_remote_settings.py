@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from agent_rl.cli import main
 from agent_rl.cli.options import sandbox_settings
 from agent_rl.config import SandboxConfig, load_config
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import RunRequest, SandboxSpec
-from agent_rl_sandboxes.host.serve import server_tls
 from agent_rl_sandboxes.remote import RemoteProvider, check_url
+from agent_rl_sandboxes.serving.serve import server_tls
 from tests.sandboxes.hosting import ANSWERED, TOKEN, HeldProvider, hosting, remote
 
 RUN = RunRequest("1")
@@ -61,6 +62,26 @@ def test_hosts_can_be_given_on_the_command_line():
     hosts = ["https://one:8700", "https://two:8700"]
     assert sandbox_settings("https://one:8700, https://two:8700,") == {"provider": "remote", "hosts": hosts}
     assert SandboxConfig.model_validate(sandbox_settings(",".join(hosts))).hosts == tuple(hosts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--bind", "0.0.0.0:0"], "--bind: 0.0.0.0 can be reached from beyond this machine, so there must be a token"),
+        (["--sandbox", "remote"], "--sandbox: a host serves its own sandboxes"),
+        (["--set", "imag=x"], "imag: unknown key in --set (did you mean 'image'?)"),
+        (["--set", "image"], "--set: expected KEY=VALUE"),
+        (["--set", "minimum_isolation=none"], "minimum_isolation: Input should be 'container', 'uid' or 'namespaces'"),
+        (["--token-file", "no-such-file"], "--token-file: the token cannot be read from no-such-file"),
+        (["--tls-key", "key.pem"], "--tls-cert: --tls-key needs --tls-cert"),
+    ],
+)
+def test_mistakes_in_the_options_are_named(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("AGENT_RL_SANDBOX_TOKEN", raising=False)
+    assert main(["sandbox", "serve", *arguments]) == 2
+    assert says in capsys.readouterr().err
 
 
 # TLS

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from agent_rl_sandboxes.host.limits import Budget
-from agent_rl_sandboxes.host.protocol import DEADLINE_HEADER, STATUS, ErrorKind
-from agent_rl_sandboxes.host.wire import Malformed
+from agent_rl_sandboxes.serving.limits import Budget
+from agent_rl_sandboxes.serving.protocol import DEADLINE_HEADER, STATUS, ErrorKind
+from agent_rl_sandboxes.serving.wire import Malformed
 
 _MESSAGE_CHARACTERS = 2000
 

@@ -10,17 +10,19 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
-from agent_rl.config import SandboxConfig
+from agent_rl.cli.options import parse_options
+from agent_rl.config import SandboxConfig, config_error
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl.sandbox_choice import choose_provider
-from agent_rl_sandboxes.host.limits import HostLimits
-from agent_rl_sandboxes.host.serve import Bind, Host, check_exposure, server_tls
-from agent_rl_sandboxes.host.tokens import TOKEN_VARIABLE, read_token
+from agent_rl_sandboxes.serving.limits import HostLimits
+from agent_rl_sandboxes.serving.serve import Bind, Host, check_exposure, server_tls
+from agent_rl_sandboxes.serving.tokens import TOKEN_VARIABLE, read_token
 
 _MIB = 1 << 20
 _DEFAULTS = HostLimits()
@@ -47,8 +49,15 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="At SIGTERM, what is under way may finish for so long.")
     ] = _DEFAULTS.drain_seconds,
-    image: Annotated[str | None, typer.Option(help="Default image, with Docker.")] = None,
-    minimum_isolation: Annotated[str, typer.Option(help="container, uid or namespaces.")] = "container",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another key of a configuration's [sandbox], as often as needed: --set image=my/image:1 "
+            "--set minimum_isolation=namespaces.",
+        ),
+    ] = None,
 ) -> None:
     """Make this machine's sandboxes available over HTTP, to trainers with `sandbox.provider = "remote"`.
 
@@ -59,7 +68,7 @@ def serve(
     token = read_token(token_file, key="--token-file")
     check_exposure(where, token)
     tls = server_tls(tls_cert, tls_key)
-    config = _config(sandbox, slots or os.cpu_count() or 2, image, minimum_isolation)
+    config = _config({**parse_options(settings, "--set"), "provider": sandbox, "slots": slots or os.cpu_count() or 2})
     limits = HostLimits(
         slots=config.slots,
         queue=4 * config.slots,
@@ -75,17 +84,14 @@ def serve(
         asyncio.run(_serve(config, where, token, tls, limits))
 
 
-def _config(sandbox: str, slots: int, image: str | None, minimum_isolation: str) -> SandboxConfig:
-    if sandbox == "remote":
-        raise ConfigError("a host serves its own sandboxes", key="--sandbox", value=sandbox)
-    levels = ("container", "uid", "namespaces")
-    if minimum_isolation not in levels:
-        raise ConfigError(
-            f"one of {', '.join(levels)}", key="--minimum-isolation", value=minimum_isolation, valid=levels
-        )
-    return SandboxConfig.model_validate(
-        {"provider": sandbox, "slots": slots, "image": image, "minimum_isolation": minimum_isolation}
-    )
+def _config(settings: dict[str, Any]) -> SandboxConfig:
+    """The host's own [sandbox]. Raises ConfigError."""
+    if settings["provider"] == "remote" or settings.get("hosts"):
+        raise ConfigError("a host serves its own sandboxes, not those of others", key="--sandbox", value="remote")
+    try:
+        return SandboxConfig.model_validate(settings)
+    except ValidationError as error:
+        raise config_error(error, SandboxConfig, "--set") from None
 
 
 async def _serve(

@@ -7,6 +7,7 @@
     app.py        the routes;  limits.py, sessions.py, metrics.py, bodies.py are parts of it
     serve.py      binding, TLS, and an end in order
 
-What crosses are programs, their inputs and what came out. Expected values never do: the judge is the client's.
+What crosses are programs, their inputs and files, and what came out. The judge is the client's: at tier `values` no
+expected value ever crosses. Tests that must run near the program (tiers `proxied` and `in_process`) do, as files.
 Whoever holds the token can run any program in this machine's sandboxes, and can fill them up; it is no way out of them.
 """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_rl.contracts import Sandbox
-from agent_rl_sandboxes.host.limits import Busy
+from agent_rl_sandboxes.serving.limits import Busy
 
 _LOG = logging.getLogger(__name__)
 _CLOSE_SECONDS = 60.0

@@ -18,10 +18,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl_sandboxes.host.app import HostApp
-from agent_rl_sandboxes.host.limits import HostLimits
-from agent_rl_sandboxes.host.metrics import Metrics
-from agent_rl_sandboxes.host.tokens import TOKEN_VARIABLE
+from agent_rl_sandboxes.serving.app import HostApp
+from agent_rl_sandboxes.serving.limits import HostLimits
+from agent_rl_sandboxes.serving.metrics import Metrics
+from agent_rl_sandboxes.serving.tokens import TOKEN_VARIABLE
 
 _HANDSHAKE_SECONDS = 10.0
 _END_SECONDS = 2.0
@@ -201,7 +201,7 @@ class _Full(asyncio.Protocol):
 
 def _quiet_logger(metrics: Metrics) -> logging.Logger:
     """aiohttp's log of errors, without what strangers send: that is counted, since a log can be flooded."""
-    logger = logging.Logger("agent_rl_sandboxes.host.http")
+    logger = logging.Logger("agent_rl_sandboxes.serving.http")
     logger.parent = logging.getLogger("agent_rl_sandboxes")
 
     def wanted(record: logging.LogRecord) -> bool:

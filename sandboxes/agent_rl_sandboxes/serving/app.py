@@ -24,10 +24,11 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
-from agent_rl_sandboxes.host import protocol
-from agent_rl_sandboxes.host.archive import ArchiveLimits, unpack
-from agent_rl_sandboxes.host.bodies import Refusal, deadline_of, held_body, refusal
-from agent_rl_sandboxes.host.limits import (
+from agent_rl_sandboxes.local import inner_path
+from agent_rl_sandboxes.serving import protocol
+from agent_rl_sandboxes.serving.archive import ArchiveLimits, unpack
+from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal
+from agent_rl_sandboxes.serving.limits import (
     Budget,
     Busy,
     Gate,
@@ -37,12 +38,11 @@ from agent_rl_sandboxes.host.limits import (
     check_spec,
     check_text,
 )
-from agent_rl_sandboxes.host.metrics import CONTENT_TYPE, Metrics
-from agent_rl_sandboxes.host.protocol import PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
-from agent_rl_sandboxes.host.sessions import NoSandbox, NoSession, Session, Sessions
-from agent_rl_sandboxes.host.tokens import authorized
-from agent_rl_sandboxes.host.wire import Malformed, from_json, to_json
-from agent_rl_sandboxes.local import inner_path
+from agent_rl_sandboxes.serving.metrics import CONTENT_TYPE, Metrics
+from agent_rl_sandboxes.serving.protocol import PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
+from agent_rl_sandboxes.serving.sessions import NoSandbox, NoSession, Session, Sessions
+from agent_rl_sandboxes.serving.tokens import authorized
+from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
 
 _LOG = logging.getLogger(__name__)
 _REST = "/{rest}"
