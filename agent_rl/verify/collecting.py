@@ -48,7 +48,8 @@ async def collect_tests(task: Task, tests: PytestTests | AssertTests, judge: Jud
 
 
 async def _found(task: Task, tests: PytestTests | AssertTests, judge: Judge) -> tuple[str, ...]:
-    if isinstance(judge, InProcessJudge) and isinstance(tests, PytestTests):
+    if isinstance(judge, InProcessJudge):
+        assert isinstance(tests, PytestTests)  # the only kind that it collects
         found = await judge.collect(task, tests)
     else:
         verdict = await judge.judge(task, tests, Submission.code(_program(task, tests)), visible=False)
