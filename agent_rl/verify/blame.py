@@ -55,9 +55,7 @@ async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retrie
     return await _attempt_or_blame(provider, run, request.limits, retries)
 
 
-async def run_pair_or_blame(
-    provider: SandboxProvider, request: PairRequest, *, retries: int
-) -> PairResult | Blamed:
+async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, retries: int) -> PairResult | Blamed:
     """The result of a pair of runs, or `Blamed`, as `run_or_blame`.
 
     Where the place of the hidden tests died and the program's did not, that is taken for the machinery's failure and

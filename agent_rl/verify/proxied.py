@@ -48,7 +48,7 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the tests' run reported: each test's outcome and its detail, and, if it came to its end, the objects seen."""
+    """What the tests' run reported: each test's outcome and detail, and, if it came to its end, the objects seen."""
 
     outcomes: dict[str, tuple[str, str]]
     objects: tuple[str, ...] | None = None
@@ -234,7 +234,9 @@ def verdict_of(result: PairResult, wanted: tuple[str, ...], *, visible: bool) ->
     for name in wanted:
         outcome, detail = report.outcomes.get(name, ("missing", missing or "it did not run"))
         passed = outcome == "passed"
-        results.append(TestResult(wording.printable(name), passed, "" if passed else wording.printable(detail or outcome)))
+        results.append(
+            TestResult(wording.printable(name), passed, "" if passed else wording.printable(detail or outcome))
+        )
     for name, (outcome, detail) in report.outcomes.items():
         if name not in wanted and outcome not in ("passed", "skipped", "xfailed"):
             results.append(TestResult(wording.printable(name) or "tests", False, wording.printable(detail)))
@@ -269,9 +271,7 @@ def _failed(
 ) -> Verdict:
     detail = wording.printable(detail)
     feedback = (told or detail) if visible else ""
-    return Verdict(
-        False, status, "proxied", level, seconds, (TestResult(name, False, detail),), feedback=feedback
-    )
+    return Verdict(False, status, "proxied", level, seconds, (TestResult(name, False, detail),), feedback=feedback)
 
 
 def _feedback(results: list[TestResult]) -> str:

@@ -13,7 +13,8 @@ The two sides speak in turns, the tests first; every frame hands the turn over:
 
     tests       ["load"] | ["get", id, name] | ["set", id, name, value] | ["del", id, name] | ["describe", id]
                 | ["call", id, args, kwargs] | ["op", name, id, args]
-    candidate   ["return", value, modified] | ["raise", class, args, text, instance] | ["callback", id, op, args, kwargs]
+    candidate   ["return", value, modified] | ["raise", class, args, text, instance]
+                | ["callback", id, op, args, kwargs]
 
 A callback is answered by the tests with "return" or "raise", and then the candidate has still to answer.
 

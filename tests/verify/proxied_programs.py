@@ -11,7 +11,9 @@ def honest(name: str, program: str, tests: str) -> None:
     HONEST[name] = dedent(program).lstrip("\n"), dedent(tests).lstrip("\n")
 
 
-honest("a-class", """
+honest(
+    "a-class",
+    """
     class Stack:
         def __init__(self, items=()):
             self.items = list(items)
@@ -32,7 +34,8 @@ honest("a-class", """
             return self.items[index]
         def __repr__(self):
             return f"Stack({self.items!r})"
-""", """
+""",
+    """
     import pytest
     from solution import Stack
 
@@ -52,8 +55,11 @@ honest("a-class", """
     def test_empty():
         with pytest.raises(IndexError, match="empty stack"):
             Stack().pop()
-""")
-honest("dataclasses-and-equality", """
+""",
+)
+honest(
+    "dataclasses-and-equality",
+    """
     from dataclasses import dataclass, field
 
     @dataclass(frozen=True, order=True)
@@ -74,7 +80,8 @@ honest("dataclasses-and-equality", """
         return [Point(0, 0), Point(1, 1)]
     def by_name():
         return {"origin": Point(0, 0)}
-""", """
+""",
+    """
     import pytest
     import solution
     from solution import Point, corners
@@ -94,8 +101,11 @@ honest("dataclasses-and-equality", """
             Point(1).x = 5
         with pytest.raises(TypeError):
             Point()
-""")
-honest("exceptions", """
+""",
+)
+honest(
+    "exceptions",
+    """
     class Overdrawn(Exception):
         def __init__(self, amount):
             super().__init__(f"{amount} missing")
@@ -125,7 +135,8 @@ honest("exceptions", """
         open("/no/such/file")
     def decode():
         return b"\\xff".decode()
-""", """
+""",
+    """
     import pytest
     import solution
     from solution import Account, Closed, Overdrawn
@@ -165,8 +176,11 @@ honest("exceptions", """
             solution.there_is_no_such_thing
         with pytest.raises(TypeError):
             solution.missing(1, 2, 3)
-""")
-honest("generators-and-iterators", """
+""",
+)
+honest(
+    "generators-and-iterators",
+    """
     import itertools
     def count(n):
         for i in range(n):
@@ -189,7 +203,8 @@ honest("generators-and-iterators", """
         received = []
         while True:
             received.append((yield received))
-""", """
+""",
+    """
     import itertools
     import pytest
     import solution
@@ -211,8 +226,11 @@ honest("generators-and-iterators", """
         next(talk)
         assert talk.send(1) == [1] and talk.send(2) == [1, 2]
         talk.close()
-""")
-honest("functions-of-functions", """
+""",
+)
+honest(
+    "functions-of-functions",
+    """
     import functools
     def apply(function, *args, **kwargs):
         return function(*args, **kwargs)
@@ -244,7 +262,8 @@ honest("functions-of-functions", """
             return f"caught {error}"
     def convert(value, kind):
         return kind(value)
-""", """
+""",
+    """
     import pytest
     from solution import apply, compose, convert, group_by, make_counter, safely, total, twice
 
@@ -272,8 +291,11 @@ honest("functions-of-functions", """
         def shout(text):
             return text.upper()
         assert shout("a") == ["A", "A"] and apply(apply, lambda: 4) == 4
-""")
-honest("context-managers", """
+""",
+)
+honest(
+    "context-managers",
+    """
     import contextlib
     log = []
     class Resource:
@@ -295,7 +317,8 @@ honest("context-managers", """
             raise
         finally:
             log.append(f"leave {name}")
-""", """
+""",
+    """
     import pytest
     import solution
 
@@ -314,8 +337,11 @@ honest("context-managers", """
         with pytest.raises(ValueError), solution.logged("b"):
             raise ValueError("x")
         assert solution.log == ["enter a", "leave a", "enter b", "failed", "leave b"]
-""")
-honest("properties-and-class-attributes", """
+""",
+)
+honest(
+    "properties-and-class-attributes",
+    """
     import abc, enum
     class Shape(abc.ABC):
         count = 0
@@ -353,7 +379,8 @@ honest("properties-and-class-attributes", """
         return Color.BLUE if a is b else Color.RED
     def level():
         return Level.HIGH
-""", """
+""",
+    """
     import pytest
     import solution
     from solution import Color, Level, Shape, Square
@@ -384,8 +411,11 @@ honest("properties-and-class-attributes", """
         assert [c.name for c in Color] == ["RED", "BLUE"] and len(Color) == 2
         assert solution.mix(color, color) is Color.BLUE and solution.mix(Color.RED, Color.BLUE) == Color.RED
         assert solution.level() == Level.HIGH == 2 and solution.level() > Level.LOW and Level.LOW + 1 == 2
-""")
-honest("modified-arguments", """
+""",
+)
+honest(
+    "modified-arguments",
+    """
     def sort_in_place(numbers):
         numbers.sort()
     def sorted_copy(numbers):
@@ -399,7 +429,8 @@ honest("modified-arguments", """
     def update(mapping, *, seen):
         mapping["new"] = 1
         seen.add(3)
-""", """
+""",
+    """
     from solution import fill, sort_in_place, sorted_copy, update
 
     def test_in_place():
@@ -416,8 +447,11 @@ honest("modified-arguments", """
     def test_copies():
         numbers = [3, 1, 2]
         assert sorted_copy(numbers) == sorted(numbers) == [1, 2, 3] and numbers == [3, 1, 2]
-""")
-honest("values-of-the-standard-library", """
+""",
+)
+honest(
+    "values-of-the-standard-library",
+    """
     import collections, datetime, decimal, fractions
     Pair = collections.namedtuple("Pair", "left right")
     def values():
@@ -434,7 +468,8 @@ honest("values-of-the-standard-library", """
         return Pair(1, 2)
     def double(value):
         return value * 2
-""", """
+""",
+    """
     import datetime, math
     from collections import deque
     from decimal import Decimal
@@ -458,14 +493,18 @@ honest("values-of-the-standard-library", """
     @pytest.mark.parametrize("value", [Decimal("2.5"), Fraction(1, 2), datetime.timedelta(1), [1], "a"], ids=str)
     def test_both_ways(value):
         assert double(value) == value * 2
-""")
-honest("unittest-cases", """
+""",
+)
+honest(
+    "unittest-cases",
+    """
     def divide(a, b):
         return a / b
     class Box:
         def __init__(self, content):
             self.content = content
-""", """
+""",
+    """
     import unittest
     from solution import Box, divide
 
@@ -489,18 +528,25 @@ honest("unittest-cases", """
             self.assertRaises(TypeError, divide, "a", 1)
             self.assertIsInstance(self.box, Box)
             self.assertGreaterEqual(self.made, 1)
-""")
-honest("asserts-alone", """
+""",
+)
+honest(
+    "asserts-alone",
+    """
     def add(a, b):
         return a + b
-""", """
+""",
+    """
     from solution import *
     assert add(1, 2) == 3
     assert add("a", "b") == "ab", "strings"
     for n in range(3):
         assert add(n, n) == 2 * n
-""")
-honest("pytests-ways", """
+""",
+)
+honest(
+    "pytests-ways",
+    """
     import random
     state = {"calls": 0}
     def touch():
@@ -522,7 +568,8 @@ honest("pytests-ways", """
     async def numbers(n):
         for i in range(n):
             yield i
-""", """
+""",
+    """
     import asyncio
     import math
     import random
@@ -599,8 +646,11 @@ honest("pytests-ways", """
     def test_monkeypatch(monkeypatch):
         monkeypatch.setattr(solution, "state", {"calls": 10})
         assert solution.touch() == 11
-""")
-honest("linked-objects", """
+""",
+)
+honest(
+    "linked-objects",
+    """
     class Node:
         def __init__(self, value, next=None):
             self.value, self.next = value, next
@@ -619,7 +669,8 @@ honest("linked-objects", """
             self.children = {}
         def child(self, name):
             return self.children.setdefault(name, Tree())
-""", """
+""",
+    """
     import pytest
     from solution import Node, Tree, build, reverse
 
@@ -647,8 +698,11 @@ honest("linked-objects", """
         assert tree.child("a") is tree.child("a") and tree.child("a") is not tree.child("b")
         assert set(tree.children) == {"a", "b"} and tree.children["a"] is tree.child("a")
         assert tree.child("a").child("c").children == {}
-""")
-honest("large-and-odd", """
+""",
+)
+honest(
+    "large-and-odd",
+    """
     import sys, threading, time
     sys.setrecursionlimit(5000)
     print("loading")
@@ -672,7 +726,8 @@ honest("large-and-odd", """
         return x
     def text():
         return "\\ud800 \\x00 \\u00e9 \\U0001f600"
-""", """
+""",
+    """
     import solution
 
     def test_large():
@@ -685,4 +740,5 @@ honest("large-and-odd", """
         assert solution.parallel(8) == [n * n for n in range(8)]
         assert [solution.chatty(n) for n in range(50)] == list(range(50))
         assert solution.text() == "\\ud800 \\x00 \\u00e9 \\U0001f600"
-""")
+""",
+)
