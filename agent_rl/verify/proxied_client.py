@@ -35,7 +35,7 @@ from agent_rl.verify.proxied_handles import (
     RemoteIterator,
     RemoteModule,
 )
-from agent_rl.verify.proxied_wire import BUILTINS, Malformed, from_wire, read_frame, to_wire, write_frame
+from agent_rl.verify.proxied_wire import ANY_NAME, BUILTINS, Malformed, from_wire, read_frame, to_wire, write_frame
 
 _MAX_OBJECTS = 1 << 20
 _CLASS_SITE = "<class>"
@@ -191,7 +191,7 @@ class Session:
             return self.class_of(number, _CLASS_SITE)
         if self.admitted is None:
             self.seen.add(site)
-        elif site not in self.admitted:
+        elif site not in self.admitted and not (ANY_NAME in self.admitted and site.isidentifier()):
             return self._instead(number, kind, site)
         if kind == "class":
             return self.class_of(number, site)

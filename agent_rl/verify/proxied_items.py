@@ -164,7 +164,8 @@ def _axis(mark: Mark) -> "list[Any]":
     made: list[Any] = []
     for index, given in enumerate(sets):
         own = given if isinstance(given, Parameters) else None
-        values: Any = own.values if own is not None else (given,) if len(names) == 1 else given
+        alone = isinstance(said, str) and len(names) == 1
+        values: Any = own.values if own is not None else (given,) if alone else given
         if len(values) != len(names):
             raise ValueError(f"parametrize: {len(values)} values for {names}")
         by_name: dict[str, Any] = dict(zip(names, values))  # noqa: B905
