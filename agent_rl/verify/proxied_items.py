@@ -132,15 +132,16 @@ def _marks(found: Any) -> "list[Mark]":
     return [m for m in (found if isinstance(found, (list, tuple)) else [found]) if isinstance(m, Mark)]
 
 
-def _parametrized(
-    item: Item, outer: "list[Mark]", fixtures: "Callable[[str], Fixture | None]"
-) -> "Iterator[Item]":
+def _parametrized(item: Item, outer: "list[Mark]", fixtures: "Callable[[str], Fixture | None]") -> "Iterator[Item]":
     """The item once for each combination of its parametrizations, named as pytest names them."""
     marks = [*outer, *_marks(item.function.__dict__.get("pytestmark", []))]
-    axes = [_axis(mark) for mark in [*item.function.__dict__.get("pytestmark", []), *reversed(outer)]
-            if mark.name == "parametrize"]
+    axes = [
+        _axis(mark)
+        for mark in [*item.function.__dict__.get("pytestmark", []), *reversed(outer)]
+        if mark.name == "parametrize"
+    ]
     given = {name for axis in axes for _, values, indirect, _ in axis for name in (*values, *indirect)}
-    axes += [axis for axis in _fixture_axes(item, given, fixtures)]
+    axes += list(_fixture_axes(item, given, fixtures))
     # The parametrization nearest to the function comes first in the name, and varies slowest.
     for chosen in itertools.product(*axes):
         made = Item(item.name, item.module, item.function, item.owner)
@@ -154,34 +155,27 @@ def _parametrized(
         yield made
 
 
-_Choice = "tuple[str, dict[str, Any], dict[str, Any], list[Mark]]"
-
-
 def _axis(mark: Mark) -> "list[Any]":
     """(name, values, indirect values, marks) of each set of a parametrization."""
-    names, sets, *_ = (*mark.args, *[mark.kwargs[k] for k in ("argnames", "argvalues") if k in mark.kwargs])
-    names = [n.strip() for n in names.split(",") if n.strip()] if isinstance(names, str) else list(names)
+    said, sets, *_ = (*mark.args, *[mark.kwargs[k] for k in ("argnames", "argvalues") if k in mark.kwargs])
+    names: list[str] = [n.strip() for n in said.split(",") if n.strip()] if isinstance(said, str) else list(said)
     indirect = mark.kwargs.get("indirect", False)
     through = names if indirect is True else list(indirect or [])
     made: list[Any] = []
-    for index, values in enumerate(sets):
-        own = values if isinstance(values, Parameters) else None
-        if own is not None:
-            values = own.values
-        elif len(names) == 1:
-            values = (values,)
+    for index, given in enumerate(sets):
+        own = given if isinstance(given, Parameters) else None
+        alone = isinstance(said, str) and len(names) == 1
+        values: Any = own.values if own is not None else (given,) if alone else given
         if len(values) != len(names):
             raise ValueError(f"parametrize: {len(values)} values for {names}")
-        by_name = dict(zip(names, values))  # noqa: B905
+        by_name: dict[str, Any] = dict(zip(names, values))  # noqa: B905
         name = _set_name(own.name if own else None, mark.kwargs.get("ids"), index, by_name)
         direct = {n: v for n, v in by_name.items() if n not in through}
         made.append((name, direct, {n: by_name[n] for n in through}, own.marks if own else []))
     return _distinct(made)
 
 
-def _fixture_axes(
-    item: Item, given: "set[str]", fixtures: "Callable[[str], Fixture | None]"
-) -> "Iterator[list[Any]]":
+def _fixture_axes(item: Item, given: "set[str]", fixtures: "Callable[[str], Fixture | None]") -> "Iterator[list[Any]]":
     """An axis for each fixture with parameters that the test uses, through others too."""
     waiting, known = list(item.arguments), set(given)
     while waiting:

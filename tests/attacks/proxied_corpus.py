@@ -1,4 +1,4 @@
-"""Attacks on tier `proxied` itself: its frames, its references, and tests of objects. The task is `add` as in the corpus.
+"""Attacks on tier `proxied` itself: its frames, its references, its objects. The task is `add` as in the corpus.
 
 Each program knows how its process is served (`agent_rl.verify.proxied_candidate`) and uses that.
 """
@@ -40,41 +40,82 @@ def attack(number: int, name: str, program: str, outcome: Outcome = "fails", *st
 
 
 PROXIED: list[Attack] = [
-    attack(14, "a-report-of-the-tests", SERVER + """
+    attack(
+        14,
+        "a-report-of-the-tests",
+        SERVER
+        + """
 def add(a, b):
     say('{"test": "test_it.py::assert 1", "outcome": "passed", "detail": ""}', '{"done": 9, "objects": []}')
     os._exit(0)
-"""),
-    attack(15, "reports-instead-of-answers", SERVER + """
+""",
+    ),
+    attack(
+        15,
+        "reports-instead-of-answers",
+        SERVER
+        + """
 answer_with('{"done": 9, "objects": []}')
-"""),
-    attack(25, "a-million-frames", SERVER + """
+""",
+    ),
+    attack(
+        25,
+        "a-million-frames",
+        SERVER
+        + """
 def add(a, b):
     while True:
         say('["return",5,[]]')
-"""),
-    attack(25, "a-partial-frame", SERVER + """
+""",
+    ),
+    attack(
+        25,
+        "a-partial-frame",
+        SERVER
+        + """
 def add(a, b):
     os.write(3, bytes(4) + struct.pack(">I", 100) + b"half")
-"""),
-    attack(25, "a-length-of-four-gigabytes", SERVER + """
+""",
+    ),
+    attack(
+        25,
+        "a-length-of-four-gigabytes",
+        SERVER
+        + """
 def add(a, b):
     os.write(3, bytes([255]) * 64)
-"""),
-    attack(25, "a-frame-at-load", SERVER + """
+""",
+    ),
+    attack(
+        25,
+        "a-frame-at-load",
+        SERVER
+        + """
 say('["return",null,[]]')
 def add(a, b):
     return a + b
-"""),
-    attack(26, "right-answers-with-one-too-many", SERVER + """
+""",
+    ),
+    attack(
+        26,
+        "right-answers-with-one-too-many",
+        SERVER
+        + """
 calls = []
 def add(a, b):
     calls.append(a)
     if len(calls) == 3:
         say('["return",%d,[]]' % (a + b))
     return a + b
-""", "fails", "tampered"),
-    attack(26, "one-frame-after-the-last-answer", SERVER + """
+""",
+        "fails",
+        "tampered",
+    ),
+    attack(
+        26,
+        "one-frame-after-the-last-answer",
+        SERVER
+        + """
 import threading, time
 def late():
     time.sleep(0.3)
@@ -83,7 +124,8 @@ threading.Thread(target=late, daemon=True).start()
 def add(a, b):
     time.sleep(0.05)
     return a + b
-"""),
+""",
+    ),
     *(
         attack(38, f"frame-{name}", SERVER + f"def add(a, b):\n    answer_with({text!r})\n    return a + b\n")
         for name, text in {
@@ -103,10 +145,10 @@ def add(a, b):
             "builtin-eval": '["return",{"r":["builtin",[["name","eval"]]]},[]]',
             "value-of-unknown-type": '["return",{"r":["value",[["type","Popen"],["args",{"t":[["ls"]]}]]]},[]]',
             "range-of-objects": '["return",{"r":["value",[["type","range"],["args",{"t":["a",1,1]}]]]},[]]',
-            "huge-decimal": '["return",{"r":["value",[["type","Decimal"],["args",{"t":["1e99999999999999999999"]}]]]},[]]',
+            "huge-decimal": '["return",{"r":["value",[["type","Decimal"],["args",{"t":["1e' + "9" * 20 + '"]}]]]},[]]',
             "reference-without-number": '["return",{"r":["object",[["id","x"]]]},[]]',
             "reference-below-zero": '["return",{"r":["object",[["id",-1],["kind","object"]]]},[]]',
-            "class-that-is-its-own-base": '["return",{"r":["object",[["id",5],["class",5],["kind","object"],["base",null]]]},[]]',
+            "class-that-is-its-own-base": '["return",{"r":["object",[["id",5],["class",5],["kind","object"]]]},[]]',
             "callback-of-nobody": '["callback",0,"call",{"t":[]},{"d":[]}]',
             "system-exit": '["raise",{"r":["builtin",[["name","SystemExit"]]]},{"t":[0]},"0",null]',
             "keyboard-interrupt": '["raise",{"r":["builtin",[["name","KeyboardInterrupt"]]]},{"t":[]},"",null]',
@@ -114,36 +156,62 @@ def add(a, b):
             "exception-that-is-a-list": '["raise",{"r":["builtin",[["name","list"]]]},{"t":[]},"",null]',
         }.items()
     ),
-    attack(27, "claims-to-be-an-iterator-that-is-equal", SERVER + """
+    attack(
+        27,
+        "claims-to-be-an-iterator-that-is-equal",
+        SERVER
+        + """
 answer = ref(id=1, kind="iterator")
 def add(a, b):
     answer_with('["return",%s,[]]' % answer)
     return a + b
-"""),
-    attack(27, "claims-to-be-the-module", SERVER + """
+""",
+    ),
+    attack(
+        27,
+        "claims-to-be-the-module",
+        SERVER
+        + """
 def add(a, b):
     answer_with('["return",%s,[]]' % ref())
-"""),
-    attack(27, "claims-plain-content", SERVER + """
+""",
+    ),
+    attack(
+        27,
+        "claims-plain-content",
+        SERVER
+        + """
 def add(a, b):
     answer_with('["return",{"r":["object",[["id",9],["class",null],["kind","object"],["base",{"t":["int",5]}]]]},[]]')
-"""),
-    attack(27, "an-iterator-of-equal-values", """
+""",
+    ),
+    attack(
+        27,
+        "an-iterator-of-equal-values",
+        """
 class Equal:
     __eq__ = __lt__ = __gt__ = lambda self, other: True
     __hash__ = lambda self: 0
 def add(a, b):
     return iter([Equal()] * 3)
-"""),
-    attack(27, "equal-to-everything-inside-a-list", """
+""",
+    ),
+    attack(
+        27,
+        "equal-to-everything-inside-a-list",
+        """
 class Equal:
     __eq__ = lambda self, other: True
     __hash__ = lambda self: 0
 class add(list):
     def __new__(cls, a, b):
         return [Equal()]
-"""),
-    attack(27, "a-class-in-place-of-the-function", """
+""",
+    ),
+    attack(
+        27,
+        "a-class-in-place-of-the-function",
+        """
 class add:
     def __init__(self, a, b):
         pass
@@ -152,8 +220,12 @@ class add:
     __abs__ = __sub__ = __rsub__ = lambda self, *other: 0
     __float__ = lambda self: 0.0
     __bool__ = lambda self: True
-"""),
-    attack(27, "learns-the-expected-value-from-an-operator", """
+""",
+    ),
+    attack(
+        27,
+        "learns-the-expected-value-from-an-operator",
+        """
 class Liar:
     known = None
     def __sub__(self, other):
@@ -167,8 +239,12 @@ class Liar:
     __hash__ = lambda self: 0
 def add(a, b):
     return Liar.known if Liar.known is not None else Liar()
-"""),
-    attack(40, "names-that-hide-those-of-the-tests", """
+""",
+    ),
+    attack(
+        40,
+        "names-that-hide-those-of-the-tests",
+        """
 __all__ = ["add", "abs", "sum", "isinstance", "len", "sorted", "pytest", "math", "CASES", "expected", "__builtins__"]
 abs = isinstance = len = sorted = lambda *args: True
 sum = lambda *args: 5
@@ -177,13 +253,21 @@ expected = 0
 __builtins__ = {}
 def add(a, b):
     return a - b - 1
-"""),
-    attack(5, "skip-for-the-tests", """
+""",
+    ),
+    attack(
+        5,
+        "skip-for-the-tests",
+        """
 import unittest
 def add(a, b):
     raise unittest.SkipTest("skipped")
-"""),
-    attack(1, "exits-while-it-is-looked-at", """
+""",
+    ),
+    attack(
+        1,
+        "exits-while-it-is-looked-at",
+        """
 import sys
 class add:
     def __init_subclass__(cls):
@@ -192,8 +276,12 @@ class add:
         sys.exit(0)
     def __new__(cls, a, b):
         raise SystemExit(0)
-"""),
-    attack(19, "looks-for-the-tests-in-memory", """
+""",
+    ),
+    attack(
+        19,
+        "looks-for-the-tests-in-memory",
+        """
 import gc, sys
 def add(a, b):
     for thing in gc.get_objects():
@@ -203,24 +291,39 @@ def add(a, b):
         if name.startswith("test_"):
             return module.CASES[0][1]
     return None
-"""),
-    attack(55, "looks-for-the-tests-on-disk", """
+""",
+    ),
+    attack(
+        55,
+        "looks-for-the-tests-on-disk",
+        """
 import glob
 FOUND = [open(name).read() for name in glob.glob("**/test_*.py", recursive=True) + glob.glob("/work/**/test_*.py")]
 def add(a, b):
     return a + b if FOUND else None
-"""),
-    attack(8, "ends-only-with-its-tests", """
+""",
+    ),
+    attack(
+        8,
+        "ends-only-with-its-tests",
+        """
 import signal, time
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)
 def add(a, b):
     while True:
         time.sleep(1)
-""", "killed", "timeout"),
-    attack(30, "an-iterator-without-end", """
+""",
+        "killed",
+        "timeout",
+    ),
+    attack(
+        30,
+        "an-iterator-without-end",
+        """
 import itertools
 def add(a, b):
     return itertools.cycle([a + b])
-"""),
+""",
+    ),
 ]

@@ -7,7 +7,7 @@ import dataclasses
 from agent_rl.vocabulary import CallTests, PytestTests, Task
 from tests.attacks.corpus import LIMITS
 
-ADD_FORMS = '''
+ADD_FORMS = """
 import math
 import unittest
 
@@ -46,16 +46,16 @@ class Sums(unittest.TestCase):
 
 
 assert add(*CASES[0][0]) == CASES[0][1]
-'''
-STAR = '''
+"""
+STAR = """
 from solution import *
 
 CASES = {cases!r}
 
 assert sum([add(*arguments) for arguments, _ in CASES]) == sum([expected for _, expected in CASES])
 assert not [None for arguments, expected in CASES if abs(add(*arguments) - expected) > 1e-9]
-'''
-PLAIN = '''
+"""
+PLAIN = """
 from pytest import approx
 from solution import {entry_point}
 
@@ -64,7 +64,7 @@ def test_cases():
     for arguments, expected in {cases!r}:
         value = {entry_point}(*arguments)
         assert {comparison}
-'''
+"""
 COMPARISONS = {
     "python": "value == expected",
     "exact": "value == expected and type(value) is type(expected)",

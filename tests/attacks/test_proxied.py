@@ -54,8 +54,7 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
 
     async with contextlib.AsyncExitStack() as stack:
         judges = [
-            ProxiedJudge(await stack.enter_async_context(provider_of(place)))
-            for _ in range(min(WORKERS, len(attacks)))
+            ProxiedJudge(await stack.enter_async_context(provider_of(place))) for _ in range(min(WORKERS, len(attacks)))
         ]
         for task in {attack.task.id: tasks(attack) for attack in attacks}.values():
             # What the reference says of the tests is found out before it has to share the machine with attacks.
@@ -126,9 +125,7 @@ def problems(judged: Judged) -> str:
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_no_attack_passes_and_honest_programs_go_on_passing(
-    place: str, request: pytest.FixtureRequest
-) -> None:
+async def test_no_attack_passes_and_honest_programs_go_on_passing(place: str, request: pytest.FixtureRequest) -> None:
     chosen = ATTACKS if place == "local" else one_of_each(ATTACKS)
     judged = await judge_all(place, chosen)
     assert len(judged) == len(chosen)

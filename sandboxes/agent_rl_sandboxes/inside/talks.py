@@ -19,7 +19,13 @@ class Talk:
     """The two directions of one run. `said` bytes of its result channel have been passed on."""
 
     def __init__(
-        self, stream: Any, identifier: str, runner: runs.Runner, child: runs.Child, request: memoryview, order: runs.Order
+        self,
+        stream: Any,
+        identifier: str,
+        runner: runs.Runner,
+        child: runs.Child,
+        request: memoryview,
+        order: runs.Order,
     ) -> None:
         self._stream = stream
         self._identifier = identifier
