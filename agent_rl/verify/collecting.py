@@ -33,9 +33,11 @@ async def collect_tests(task: Task, tests: PytestTests | AssertTests, judge: Jud
     Raises ConfigError that names the task.
     """
     ids = tests.tests if isinstance(tests, PytestTests) else ()
+    if not tests.reference and not ids:
+        raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given", key="tests")
+    if isinstance(judge, InProcessJudge):
+        await judge.probe(task)
     if not tests.reference:
-        if not ids:
-            raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given", key="tests")
         return task
     file = cache_folder() / "collected" / f"{task.hash}-{_VERSION}.json"
     found = _kept(file)

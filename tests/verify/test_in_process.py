@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,3 +245,22 @@ async def test_a_script_passes_by_its_exit_code_or_by_its_reward() -> None:
 async def test_tests_whose_ids_are_not_known_are_not_judged() -> None:
     with pytest.raises(ConfigError, match=r"task t: the node ids of its tests are not known; call prepare\(task\)"):
         await judged(task=dataclasses.replace(TASK, tests=PytestTests(HIDDEN)))
+
+
+async def test_a_sandbox_without_pytest_is_the_users_mistake_at_load_and_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
+    asked: list[Sequence[str]] = []
+
+    def python(command: Sequence[str], stdin: bytes, files: dict[str, bytes]) -> ExecResult:
+        asked.append(command)
+        return ran(1 if len(asked) == 1 else 0)
+
+    async with InMemoryProvider(commands={"python3": python}) as provider:
+        verifier = TaskVerifier(provider, minimum_isolation="memory")
+        with pytest.raises(ConfigError, match="task t: its sandbox has no pytest"):
+            await verifier.prepare(TASK)
+        for _ in range(3):
+            assert await verifier.prepare(TASK) is TASK
+    assert asked == [["python3", "-I", "-c", "import pytest"]] * 2
