@@ -33,9 +33,11 @@ async def collect_tests(task: Task, tests: PytestTests | AssertTests, judge: Jud
     Raises ConfigError that names the task.
     """
     ids = tests.tests if isinstance(tests, PytestTests) else ()
+    if not tests.reference and not ids:
+        raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given", key="tests")
+    if isinstance(judge, InProcessJudge):
+        await judge.probe(task)
     if not tests.reference:
-        if not ids:
-            raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given", key="tests")
         return task
     file = cache_folder() / "collected" / f"{task.hash}-{_VERSION}.json"
     found = _kept(file)
@@ -48,7 +50,8 @@ async def collect_tests(task: Task, tests: PytestTests | AssertTests, judge: Jud
 
 
 async def _found(task: Task, tests: PytestTests | AssertTests, judge: Judge) -> tuple[str, ...]:
-    if isinstance(judge, InProcessJudge) and isinstance(tests, PytestTests):
+    if isinstance(judge, InProcessJudge):
+        assert isinstance(tests, PytestTests)  # the only kind that it collects
         found = await judge.collect(task, tests)
     else:
         verdict = await judge.judge(task, tests, Submission.code(_program(task, tests)), visible=False)

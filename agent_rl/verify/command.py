@@ -102,6 +102,8 @@ def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
             raise ConfigError(f"{where}: {missing!r} is missing", value=missing, valid=content)
         if len(given) > 1:
             raise ConfigError(f"{where}: only one of {', '.join(_FORMS)} can be judged, got {' and '.join(given)}")
+        if type(content["task_id"]) is int and str(content["task_id"]) in tasks:
+            content = {**content, "task_id": str(content["task_id"])}  # as MBPP numbers its tasks
         for name in ("task_id", *(n for n in given if n != "files")):
             if not isinstance(content[name], str):
                 raise ConfigError(f"{where}: {name!r} should be a string, got {type(content[name]).__name__}")

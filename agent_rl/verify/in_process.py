@@ -58,6 +58,7 @@ class InProcessJudge:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._provider = runs.provider
+        self._probed: set[SandboxSpec | None] = set()
 
     @property
     def isolation(self) -> Isolation:
@@ -97,6 +98,23 @@ class InProcessJudge:
         if isinstance(outcome, Blamed):
             outcome = failed_run("in_process", self.isolation, "crashed", 0.0, outcome.detail, visible=True)
         return outcome if visible else dataclasses.replace(outcome, feedback="")
+
+    async def probe(self, task: Task) -> None:
+        """The task's sandbox has pytest; asked once for each kind of sandbox. Raises ConfigError."""
+        if task.sandbox in self._probed:
+            return
+
+        async def has_pytest(sandbox: Sandbox) -> bool:
+            command = ["python3", "-I", "-c", "import pytest"]
+            return (await sandbox.exec(command, timeout=60.0, environment=_ENVIRONMENT)).exit_code == 0
+
+        if not await self._in_a_fresh_place(task, has_pytest):
+            raise ConfigError(
+                f"task {task.id}: its sandbox has no pytest: where it is Docker's, build the image again "
+                "(`agent-rl sandbox build`) or add pytest to the task's own; where it is the local one, install "
+                "python3-pytest"
+            )
+        self._probed.add(task.sandbox)
 
     async def collect(self, task: Task, tests: PytestTests) -> tuple[str, ...]:
         """The node ids of the tests, all passed by their reference. Raises ConfigError that names the task."""

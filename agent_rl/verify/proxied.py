@@ -22,6 +22,7 @@ from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed, run_pair_or_blame
+from agent_rl.verify.proxied_wire import ANY_NAME
 from agent_rl.vocabulary import (
     AssertTests,
     Isolation,
@@ -48,7 +49,7 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the tests' run reported: each test's outcome and its detail, and, if it came to its end, the objects seen."""
+    """What the tests' run reported: each test's outcome and detail, and, if it came to its end, the objects seen."""
 
     outcomes: dict[str, tuple[str, str]]
     objects: tuple[str, ...] | None = None
@@ -68,7 +69,7 @@ class ProxiedJudge:
 
     Before the first judging of a task its reference is run, once: it has to pass all of the tests, and where it gives
     objects (and not plain values) candidates may as well. Without a reference the node ids have to be given, and only
-    plain values are let in. `runs` counts the pairs of runs asked of the provider.
+    the module's own names (functions) may be objects. `runs` counts the pairs of runs asked of the provider.
     """
 
     def __init__(
@@ -134,7 +135,9 @@ class ProxiedJudge:
         if program is None:
             if not tests.tests:
                 raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given")
-            return _Profile(tests.tests, ())
+            if any(b"import *" in source for source in tests.files.values()):
+                raise ConfigError(f"task {task.id}: tests that import * from the solution need a reference")
+            return _Profile(tests.tests, (ANY_NAME,))
         key = _digest(tests, self.seed)
         known = self._profiles.get(key)
         if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):

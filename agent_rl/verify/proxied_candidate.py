@@ -87,6 +87,10 @@ def _anext(value: Any) -> Any:
     return _await(wait())
 
 
+def _swapped(operate: "Callable[[Any, Any], Any]") -> "Callable[[Any, Any], Any]":
+    return lambda right, left: operate(left, right)
+
+
 _OPERATIONS: "dict[str, Callable[..., Any]]" = {
     "len": len,
     "iter": iter,
@@ -132,7 +136,7 @@ _OPERATIONS: "dict[str, Callable[..., Any]]" = {
 }
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and_", "or_", "xor", "lshift", "rshift"):
     _OPERATIONS[_name] = getattr(operator, _name)
-    _OPERATIONS["r" + _name] = lambda right, left, _do=getattr(operator, _name): _do(left, right)
+    _OPERATIONS["r" + _name] = _swapped(_OPERATIONS[_name])
     _OPERATIONS["i" + _name] = getattr(operator, "i" + _name.strip("_"))
 _OPERATIONS["rpow"] = lambda right, left: pow(left, right)
 

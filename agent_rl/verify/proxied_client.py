@@ -24,12 +24,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from agent_rl.verify.canonical import NotCanonical, Record
-from agent_rl.verify.proxied_wire import BUILTINS, Malformed, from_wire, read_frame, to_wire, write_frame
+from agent_rl.verify.proxied_handles import (
+    NUMBER,
+    PATH,
+    SESSION,
+    TEXT,
+    Handle,
+    RemoteClass,
+    RemoteException,
+    RemoteIterator,
+    RemoteModule,
+)
+from agent_rl.verify.proxied_wire import ANY_NAME, BUILTINS, Malformed, from_wire, read_frame, to_wire, write_frame
 
-_NUMBER = "_agent_rl_number"
-_PATH = "_agent_rl_path"
-_SESSION = "_agent_rl_session"
-_TEXT = "_agent_rl_text"
 _MAX_OBJECTS = 1 << 20
 _CLASS_SITE = "<class>"
 """Access path of what is only there to describe an object: let in, and never recorded."""
@@ -184,7 +191,7 @@ class Session:
             return self.class_of(number, _CLASS_SITE)
         if self.admitted is None:
             self.seen.add(site)
-        elif site not in self.admitted:
+        elif site not in self.admitted and not (ANY_NAME in self.admitted and site.isidentifier()):
             return self._instead(number, kind, site)
         if kind == "class":
             return self.class_of(number, site)
@@ -219,18 +226,19 @@ class Session:
                 raise Malformed("a class without a number")
             made = self.class_of(class_number, _CLASS_SITE)
             # Objects of one class have one path, wherever they come from.
-            path = getattr(made, _PATH) + "()" if class_number in self._objects else site
+            path = getattr(made, PATH) + "()" if class_number in self._objects else site
         if base is not None and issubclass(made, (int, float, complex, str, bytes, tuple, frozenset)):
             content = self._content(base, site)
-            if not isinstance(content, made.__mro__[-2]):
+            native: Any = made.__mro__[-2]
+            if not isinstance(content, native):
                 raise Malformed("a content of another type than its class")
-            instance: Any = made.__mro__[-2].__new__(made, content)
+            instance: Any = native.__new__(made, content)
         elif issubclass(made, BaseException):
             instance = made.__new__(made)
-            instance.__dict__[_TEXT] = ""
+            instance.__dict__[TEXT] = ""
         else:
             instance = object.__new__(made)
-        instance.__dict__.update({_NUMBER: number, _PATH: path, _SESSION: self})
+        instance.__dict__.update({NUMBER: number, PATH: path, SESSION: self})
         return instance
 
     def class_of(self, number: int, site: str) -> Any:
@@ -241,7 +249,7 @@ class Session:
             made = self._classes[number] = self._new_class(number, description, site)
         if site != _CLASS_SITE and number not in self._objects:
             self._objects[number] = made
-            type.__setattr__(made, _PATH, site)
+            type.__setattr__(made, PATH, site)
         return made
 
     def _new_class(self, number: int, description: Any, site: str) -> Any:
@@ -255,7 +263,7 @@ class Session:
         if not any(isinstance(base, RemoteClass) for base in parents):
             parents.insert(0, RemoteException if exceptional else Handle)
         body: dict[str, Any] = {"__doc__": doc, "__module__": "solution"}
-        body.update({_NUMBER: number, _PATH: site, _SESSION: self})
+        body.update({NUMBER: number, PATH: site, SESSION: self})
         if native in _IMMUTABLE and not exceptional:
             base = BUILTINS[native]
             if not any(issubclass(parent, base) for parent in parents):
@@ -299,7 +307,7 @@ class Session:
         except Malformed as error:
             return self._broken(str(error))
         made = kind.__new__(kind)
-        made.__dict__.update({_NUMBER: number, _PATH: "exception", _SESSION: self, _TEXT: text})
+        made.__dict__.update({NUMBER: number, PATH: "exception", SESSION: self, TEXT: text})
         BaseException.__init__(made, *self._plain_args(args) or (text,))
         self._objects.setdefault(number, made)
         return made
@@ -334,9 +342,9 @@ class Session:
     def _refer(self, value: Any) -> Any:
         kind = type(value)
         if isinstance(value, RemoteClass):
-            return Record("object", (("id", value.__dict__[_NUMBER]),))
+            return Record("object", (("id", value.__dict__[NUMBER]),))
         if isinstance(kind, RemoteClass) or kind is RemoteIterator:
-            return Record("object", (("id", value.__dict__[_NUMBER]),))
+            return Record("object", (("id", value.__dict__[NUMBER]),))
         if isinstance(value, type) or not (callable(value) or isinstance(value, Iterator)):
             raise TypeError(
                 f"tests of this tier can hand plain values, functions, iterators and the solution's own objects to the "
@@ -402,253 +410,3 @@ def _merged(old: Any, new: Any) -> Any:
         _assign(old, new)
         return old
     return new
-
-
-def _session(proxy: Any) -> "tuple[Session, int, str]":
-    fields = proxy.__dict__
-    return fields[_SESSION], fields[_NUMBER], fields[_PATH]
-
-
-def _operate(proxy: Any, name: str, *args: Any) -> Any:
-    session, number, path = _session(proxy)
-    wire = session.outgoing(args)
-    return session.get(f"{path}.{name}", "op", name, number, wire)
-
-
-def _exact(proxy: Any, name: str, kind: type, *args: Any) -> Any:
-    """The plain result of an operation that Python itself requires to be of `kind`."""
-    value = _operate(proxy, name, *args)
-    if type(value) is not kind:
-        raise TypeError(f"__{name}__ returned no {kind.__name__}")
-    return value
-
-
-class RemoteIterator:
-    """An iterator or view of the candidate's: gives its items and nothing else."""
-
-    def __init__(self, session: Session, number: int, path: str) -> None:
-        self.__dict__.update({_SESSION: session, _NUMBER: number, _PATH: path})
-
-    def __iter__(self) -> Any:
-        session, number, path = _session(self)
-        value = session.get(path, "op", "iter", number, ())
-        if type(value) not in (RemoteIterator, Handle):
-            raise TypeError("iter() gave no iterator")
-        return value
-
-    def __next__(self) -> Any:
-        session, number, path = _session(self)
-        return session.get(path + "[]", "op", "next", number, ())
-
-    def __aiter__(self) -> "RemoteIterator":
-        return self
-
-    async def __anext__(self) -> Any:
-        session, number, path = _session(self)
-        return session.get(path + "[]", "op", "anext", number, ())
-
-    def __len__(self) -> int:
-        return _exact(self, "len", int)
-
-
-class RemoteClass(type):
-    """Stands for a class of the candidate's: calling it makes an instance there."""
-
-    def __new__(cls, name: str, bases: "tuple[type, ...]", body: "dict[str, Any]") -> Any:
-        if bases:
-            raise TypeError(f"tests of this tier cannot derive a class from the solution's {bases[0].__name__}")
-        return super().__new__(cls, name, bases, body)
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        session, number, path = _session(cls)
-        return session.call(number, path + "()", args, kwargs)
-
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("_agent_rl_") or _SESSION not in cls.__dict__:
-            raise AttributeError(name)
-        session, number, path = _session(cls)
-        return session.get(f"{path}.{name}", "get", number, name)
-
-    def __setattr__(cls, name: str, value: Any) -> None:
-        session, number, path = _session(cls)
-        session.get(path, "set", number, name, session.outgoing(value))
-
-    def __iter__(cls) -> Any:
-        return _items(cls)
-
-    def __len__(cls) -> int:
-        return _exact(cls, "len", int)
-
-    def __bool__(cls) -> bool:
-        return True
-
-    def __contains__(cls, item: Any) -> bool:
-        return _exact(cls, "contains", bool, item)
-
-    def __getitem__(cls, key: Any) -> Any:
-        session, number, path = _session(cls)
-        return session.get(path + "[]", "op", "getitem", number, session.outgoing((key,)))
-
-
-def _items(proxy: Any) -> Any:
-    session, number, path = _session(proxy)
-    iterator = session.get(path + ".iter", "op", "iter", number, ())
-    if type(iterator) is not RemoteIterator and not isinstance(type(iterator), RemoteClass):
-        raise TypeError("iter() returned no iterator")
-    return iterator
-
-
-class Handle(metaclass=RemoteClass):
-    """An object of the candidate's. What is not defined here is an attribute there."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_agent_rl_"):
-            raise AttributeError(name)
-        session, number, path = _session(self)
-        return session.get(f"{path}.{name}", "get", number, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        session, number, path = _session(self)
-        session.get(path, "set", number, name, session.outgoing(value))
-
-    def __delattr__(self, name: str) -> None:
-        session, number, path = _session(self)
-        session.get(path, "del", number, name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        session, number, path = _session(self)
-        return session.call(number, path + "()", args, kwargs)
-
-    def __eq__(self, other: Any) -> Any:
-        if self is other:
-            return True
-        if isinstance(type(other), RemoteClass):
-            return _exact(self, "eq", bool, other)
-        return NotImplemented
-
-    def __ne__(self, other: Any) -> Any:
-        if isinstance(type(other), RemoteClass):
-            return self is not other and _exact(self, "ne", bool, other)
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return _exact(self, "hash", int)
-
-    def __iter__(self) -> Any:
-        return _items(self)
-
-    def __next__(self) -> Any:
-        session, number, path = _session(self)
-        return session.get(path + "[]", "op", "next", number, ())
-
-    def __getitem__(self, key: Any) -> Any:
-        session, number, path = _session(self)
-        return session.get(path + "[]", "op", "getitem", number, session.outgoing((key,)))
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
-        return self.__leave("exit", kind, error)
-
-    async def __aenter__(self) -> Any:
-        return _operate(self, "aenter")
-
-    def __aiter__(self) -> Any:
-        return _operate(self, "aiter")
-
-    async def __anext__(self) -> Any:
-        session, number, path = _session(self)
-        return session.get(path + "[]", "op", "anext", number, ())
-
-    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> Any:
-        return self.__leave("aexit", kind, error)
-
-    def __leave(self, operation: str, kind: Any, error: Any) -> bool:
-        if kind is None:
-            return bool(_operate(self, operation, None, None, None))
-        if isinstance(kind, RemoteClass):
-            return bool(_operate(self, operation, kind, error, None))
-        plain = next((base for base in kind.__mro__ if BUILTINS.get(base.__name__) is base), None)
-        if plain is None:
-            # Of pytest's own, or an exit: no business of the solution's, but what it opened is closed.
-            _operate(self, operation, None, None, None)
-            return False
-        return bool(_operate(self, operation, plain, None, None))
-
-    def __dir__(self) -> Any:
-        return _operate(self, "dir")
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise TypeError("an object of the solution's cannot be copied or pickled by tests of this tier")
-
-
-def _forward(name: str, operation: str, kind: "type | None") -> None:
-    if kind is None:
-
-        def method(self: Any, *args: Any) -> Any:
-            return _operate(self, operation, *args)
-    else:
-
-        def method(self: Any, *args: Any) -> Any:
-            return _exact(self, operation, kind, *args)
-
-    method.__name__ = name
-    type.__setattr__(Handle, name, method)
-
-
-for _name, _kind in (
-    *((n, int) for n in ("len", "int", "index", "trunc")),
-    *((n, str) for n in ("str", "repr", "format")),
-    *(("bool", bool), ("contains", bool), ("float", float), ("complex", complex), ("bytes", bytes)),
-):
-    _forward(f"__{_name}__", _name, _kind)
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and_", "or_", "xor", "lshift", "rshift"):
-    for _prefix in ("", "r", "i"):
-        _forward(f"__{_prefix}{_name.strip('_')}__", _prefix + _name, None)
-for _name in ("lt", "le", "gt", "ge", "abs", "neg", "pos", "invert", "round", "reversed", "divmod", "pow", "rpow"):
-    _forward(f"__{_name}__", _name, None)
-for _name in ("enter", "setitem", "delitem"):
-    _forward(f"__{_name}__", _name, None)
-del _name, _kind, _prefix
-
-
-class RemoteException(metaclass=RemoteClass):
-    """Mixed into the classes that stand for the candidate's exceptions."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        session, number, path = _session(self)
-        return session.get(f"{path}.{name}", "get", number, name)
-
-    def __str__(self) -> str:
-        return self.__dict__[_TEXT]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.__dict__[_TEXT]!r})"
-
-
-class RemoteModule(types.ModuleType):
-    """The solution's module."""
-
-    def __init__(self, name: str, session: Session) -> None:
-        super().__init__(name)
-        self.__dict__.update({_SESSION: session, _NUMBER: 0, _PATH: ""})
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_agent_rl_") or (name.startswith("__") and name not in ("__all__", "__version__")):
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        session, number, _ = _session(self)
-        if name == "__all__":
-            return session.starred(number)
-        return session.get(name, "get", number, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("__"):
-            # What the import system sets.
-            super().__setattr__(name, value)
-            return
-        session, number, _ = _session(self)
-        session.get("", "set", number, name, session.outgoing(value))
-
-    def __delattr__(self, name: str) -> None:
-        session, number, _ = _session(self)
-        session.get("", "del", number, name)

@@ -141,7 +141,7 @@ def _parametrized(item: Item, outer: "list[Mark]", fixtures: "Callable[[str], Fi
         if mark.name == "parametrize"
     ]
     given = {name for axis in axes for _, values, indirect, _ in axis for name in (*values, *indirect)}
-    axes += [axis for axis in _fixture_axes(item, given, fixtures)]
+    axes += list(_fixture_axes(item, given, fixtures))
     # The parametrization nearest to the function comes first in the name, and varies slowest.
     for chosen in itertools.product(*axes):
         made = Item(item.name, item.module, item.function, item.owner)
@@ -155,25 +155,20 @@ def _parametrized(item: Item, outer: "list[Mark]", fixtures: "Callable[[str], Fi
         yield made
 
 
-_Choice = "tuple[str, dict[str, Any], dict[str, Any], list[Mark]]"
-
-
 def _axis(mark: Mark) -> "list[Any]":
     """(name, values, indirect values, marks) of each set of a parametrization."""
-    names, sets, *_ = (*mark.args, *[mark.kwargs[k] for k in ("argnames", "argvalues") if k in mark.kwargs])
-    names = [n.strip() for n in names.split(",") if n.strip()] if isinstance(names, str) else list(names)
+    said, sets, *_ = (*mark.args, *[mark.kwargs[k] for k in ("argnames", "argvalues") if k in mark.kwargs])
+    names: list[str] = [n.strip() for n in said.split(",") if n.strip()] if isinstance(said, str) else list(said)
     indirect = mark.kwargs.get("indirect", False)
     through = names if indirect is True else list(indirect or [])
     made: list[Any] = []
-    for index, values in enumerate(sets):
-        own = values if isinstance(values, Parameters) else None
-        if own is not None:
-            values = own.values
-        elif len(names) == 1:
-            values = (values,)
+    for index, given in enumerate(sets):
+        own = given if isinstance(given, Parameters) else None
+        alone = isinstance(said, str) and len(names) == 1
+        values: Any = own.values if own is not None else (given,) if alone else given
         if len(values) != len(names):
             raise ValueError(f"parametrize: {len(values)} values for {names}")
-        by_name = dict(zip(names, values))  # noqa: B905
+        by_name: dict[str, Any] = dict(zip(names, values))  # noqa: B905
         name = _set_name(own.name if own else None, mark.kwargs.get("ids"), index, by_name)
         direct = {n: v for n, v in by_name.items() if n not in through}
         made.append((name, direct, {n: by_name[n] for n in through}, own.marks if own else []))

@@ -9,9 +9,10 @@ This file is self-contained (standard library only, Python 3.9): its source also
 
 import contextlib
 import math
+import os
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Number
@@ -187,10 +188,8 @@ class approx:
         if any(isinstance(n, float) and math.isinf(n) for n in (actual, expected)):
             return False
         absolute = 1e-12 if self.abs is None else float(self.abs)
-        if self.rel is None:
-            relative = 0.0 if self.abs is not None else 1e-6
-        else:
-            relative = float(self.rel)
+        usual = 1e-6 if self.abs is None else 0.0
+        relative = usual if self.rel is None else float(self.rel)
         return abs(actual - expected) <= max(absolute, relative * abs(expected))
 
 
@@ -202,7 +201,7 @@ class Mark:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and not kwargs and (isinstance(args[0], (types.FunctionType, type))):
-            marked = args[0]
+            marked: Any = args[0]
             marked.pytestmark = [*marked.__dict__.get("pytestmark", []), self]
             return marked
         return Mark(self.name, args, kwargs)
@@ -247,6 +246,42 @@ def fixture(function: Any = None, **options: Any) -> Any:
         return lambda decorated: fixture(decorated, **options)
     function._agent_rl_fixture = Fixture(function, options)
     return function
+
+
+class MonkeyPatch:
+    """Changes that are undone after the test."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], Any]] = []
+
+    def setattr(self, target: Any, name: str, value: Any, raising: bool = True) -> None:
+        old = getattr(target, name)
+        setattr(target, name, value)
+        self._undo.append(lambda: setattr(target, name, old))
+
+    def setitem(self, target: Any, key: Any, value: Any) -> None:
+        had, old = key in target, target.get(key)
+        target[key] = value
+        self._undo.append(lambda: target.__setitem__(key, old) if had else target.pop(key, None))
+
+    def setenv(self, name: str, value: str) -> None:
+        self.setitem(os.environ, name, str(value))
+
+    def delenv(self, name: str, raising: bool = True) -> None:
+        if name in os.environ:
+            old = os.environ.pop(name)
+            self._undo.append(lambda: os.environ.__setitem__(name, old))
+        elif raising:
+            raise KeyError(name)
+
+    def chdir(self, path: Any) -> None:
+        before = os.getcwd()
+        os.chdir(path)
+        self._undo.append(lambda: os.chdir(before))
+
+    def undo(self) -> None:
+        while self._undo:
+            self._undo.pop()()
 
 
 def module() -> types.ModuleType:

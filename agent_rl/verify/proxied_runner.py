@@ -27,7 +27,7 @@ from typing import Any
 from agent_rl.verify import proxied_pytest
 from agent_rl.verify.proxied_client import Session
 from agent_rl.verify.proxied_items import Item, arguments_of, is_fixture, is_test_file, items_of, load
-from agent_rl.verify.proxied_pytest import Exit, Fixture, Outcome
+from agent_rl.verify.proxied_pytest import Exit, Fixture, MonkeyPatch, Outcome
 
 MAX_DETAIL = 600
 _SCOPES = ("session", "package", "module", "class", "function")
@@ -305,42 +305,6 @@ class Runner:
                     self._say(str(self._place[0]), "failed", f"teardown: {_detail(error)}")
 
 
-class MonkeyPatch:
-    """Changes that are undone after the test."""
-
-    def __init__(self) -> None:
-        self._undo: list[Callable[[], Any]] = []
-
-    def setattr(self, target: Any, name: str, value: Any, raising: bool = True) -> None:
-        old = getattr(target, name)
-        setattr(target, name, value)
-        self._undo.append(lambda: setattr(target, name, old))
-
-    def setitem(self, target: Any, key: Any, value: Any) -> None:
-        had, old = key in target, target.get(key)
-        target[key] = value
-        self._undo.append(lambda: target.__setitem__(key, old) if had else target.pop(key, None))
-
-    def setenv(self, name: str, value: str) -> None:
-        self.setitem(os.environ, name, str(value))
-
-    def delenv(self, name: str, raising: bool = True) -> None:
-        if name in os.environ:
-            old = os.environ.pop(name)
-            self._undo.append(lambda: os.environ.__setitem__(name, old))
-        elif raising:
-            raise KeyError(name)
-
-    def chdir(self, path: Any) -> None:
-        before = os.getcwd()
-        os.chdir(path)
-        self._undo.append(lambda: os.chdir(before))
-
-    def undo(self) -> None:
-        while self._undo:
-            self._undo.pop()()
-
-
 def arguments_with_defaults(function: Any) -> "set[str]":
     """The names of all of a function's parameters."""
     return set(inspect.signature(function).parameters)
@@ -348,7 +312,8 @@ def arguments_with_defaults(function: Any) -> "set[str]":
 
 def _class_fixtures(owner: Any) -> "dict[str, Fixture]":
     found: dict[str, Fixture] = {}
-    for kind in reversed(owner.__mro__ if owner is not None else ()):
+    kinds: list[type] = list(owner.__mro__) if owner is not None else []
+    for kind in reversed(kinds):
         for value in kind.__dict__.values():
             if is_fixture(value):
                 found[value._agent_rl_fixture.name] = value._agent_rl_fixture

@@ -13,7 +13,8 @@ The two sides speak in turns, the tests first; every frame hands the turn over:
 
     tests       ["load"] | ["get", id, name] | ["set", id, name, value] | ["del", id, name] | ["describe", id]
                 | ["call", id, args, kwargs] | ["op", name, id, args]
-    candidate   ["return", value, modified] | ["raise", class, args, text, instance] | ["callback", id, op, args, kwargs]
+    candidate   ["return", value, modified] | ["raise", class, args, text, instance]
+                | ["callback", id, op, args, kwargs]
 
 A callback is answered by the tests with "return" or "raise", and then the candidate has still to answer.
 
@@ -32,6 +33,8 @@ from typing import Any
 from agent_rl.verify.canonical import MAX_DEPTH, NotCanonical, Record, decode, encode
 
 MAX_FRAME_BYTES = 4 << 20
+ANY_NAME = "*"
+"""Among the access paths on which objects may come in: each name of the module, where no reference says which."""
 SCALARS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 NATIVE = (bool, int, float, complex, str, bytes, tuple, frozenset, list, dict, set)
 """Built-in types whose subclasses carry their plain content with them."""

@@ -13,6 +13,7 @@ Standard library and pytest only, Python 3.9: this runs inside the sandboxes.
 import json
 import os
 import sys
+from typing import Any, NoReturn
 
 _exit, _open, _write = os._exit, os.open, os.write
 _MAX_TEXT = 2000
@@ -21,30 +22,30 @@ _MAX_TEXT = 2000
 class Reporter:
     """A plugin that notes what pytest says of each test, and lets tests import from the task's folder."""
 
-    def __init__(self, root):
+    def __init__(self, root: str) -> None:
         self.root = root
-        self.collected = []
-        self.errors = []
-        self.phases = []
+        self.collected: list[str] = []
+        self.errors: list[list[str]] = []
+        self.phases: list[list[Any]] = []
 
-    def pytest_load_initial_conftests(self):
+    def pytest_load_initial_conftests(self) -> None:
         # Not before plugins were looked for: the candidate's folder is to give none.
         sys.path.insert(0, self.root)
 
-    def pytest_collection_finish(self, session):
+    def pytest_collection_finish(self, session: Any) -> None:
         self.collected = [item.nodeid for item in session.items]
 
-    def pytest_collectreport(self, report):
+    def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
             self.errors.append([report.nodeid, str(report.longrepr)[-_MAX_TEXT:]])
 
-    def pytest_runtest_logreport(self, report):
+    def pytest_runtest_logreport(self, report: Any) -> None:
         text = "" if report.passed else str(report.longrepr)[-_MAX_TEXT:]
         expected = hasattr(report, "wasxfail")
         self.phases.append([report.nodeid, report.when, report.outcome, expected, text])
 
 
-def arguments(order):
+def arguments(order: "dict[str, Any]") -> "list[str]":
     """pytest's: no configuration, plugin or conftest but the task's own."""
     options = ["-c", os.devnull, "--rootdir", order["root"], "--confcutdir", order["root"]]
     options += ["-p", "no:cacheprovider", "-q", "--color=no", "--tb=short", "--continue-on-collection-errors"]
@@ -53,7 +54,7 @@ def arguments(order):
     return [*options, *order["tests"]]
 
 
-def main():
+def main() -> NoReturn:
     order = json.loads(sys.stdin.buffer.read())
     for name in [name for name in os.environ if name.startswith(("PYTEST_", "PYTHON"))]:
         del os.environ[name]

@@ -71,11 +71,13 @@ class StdioJudge:
             raise ConfigError(f"task {task.id}: no cases, so that every program would pass")
         if tests.comparison == "checker" and not tests.checker:
             raise ConfigError(f"task {task.id}: comparison 'checker' needs a checker", key="checker")
-        for number, case in enumerate(tests.cases):
+        for number, case in enumerate(() if tests.isolated else tests.cases):
             try:
                 _argument(case)
             except NotCanonical as error:
-                raise ConfigError(f"task {task.id}: case {number}: its input cannot be held: {error}") from None
+                raise ConfigError(
+                    f"task {task.id}: case {number}: its input cannot be held ({error}); isolated cases may be longer"
+                ) from None
         if tests.comparison != "checker" and not any(_bytes(case.expected).strip() for case in tests.cases):
             raise ConfigError(f"task {task.id}: no case expects any output, so that a program that does nothing passes")
 

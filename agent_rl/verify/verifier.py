@@ -1,8 +1,12 @@
 """`TaskVerifier`: the one verifier of a run. It gives each task to the judge of its kind of tests and its tier.
 
-CallTests     values       judge.CaseVerifier         StdioTests    values       stdio.StdioJudge
-AssertTests   values       recorded as CallTests      AssertTests   proxied      proxied.ProxiedJudge
-PytestTests   proxied      proxied.ProxiedJudge       PytestTests   in_process   in_process.InProcessJudge
+tests         tier         judge
+CallTests     values       judge.CaseVerifier
+StdioTests    values       stdio.StdioJudge
+AssertTests   values       recorded as CallTests when prepared
+AssertTests   proxied      proxied.ProxiedJudge
+PytestTests   proxied      proxied.ProxiedJudge
+PytestTests   in_process   in_process.InProcessJudge
 ScriptTests   in_process   in_process.InProcessJudge
 """
 

@@ -310,7 +310,7 @@ class SlotPool:
         Errors are those of `run`. Capacity for two is taken by one at a time, so that two who wait for their second
         slot cannot wait for each other.
         """
-        # Of fresh ones one counts, so that an honest run beside them, by which they are judged, has room in a pool of two.
+        # Two fresh ones count as one: an honest run beside them, by which they are judged, has room in a pool of two.
         taken = 1 if fresh else min(2, self._size)
         await self._take(taken)
         held: list[tuple[Slot, bool]] = []

@@ -1,4 +1,4 @@
-"""Runs that are talked with, outside: `Talk`, one of them in one slot, and `talk_in_pair`, two that talk to each other."""
+"""Runs that are talked with: `Talk`, one of them in one slot, and `talk_in_pair`, two that talk with each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks on tier `proxied` itself: its frames, its references, and tests of objects. The task is `add` as in the corpus.
+"""Attacks on tier `proxied` itself: its frames, its references, its objects. The task is `add` as in the corpus.
 
 Each program knows how its process is served (`agent_rl.verify.proxied_candidate`) and uses that.
 """
@@ -145,10 +145,10 @@ def add(a, b):
             "builtin-eval": '["return",{"r":["builtin",[["name","eval"]]]},[]]',
             "value-of-unknown-type": '["return",{"r":["value",[["type","Popen"],["args",{"t":[["ls"]]}]]]},[]]',
             "range-of-objects": '["return",{"r":["value",[["type","range"],["args",{"t":["a",1,1]}]]]},[]]',
-            "huge-decimal": '["return",{"r":["value",[["type","Decimal"],["args",{"t":["1e99999999999999999999"]}]]]},[]]',
+            "huge-decimal": '["return",{"r":["value",[["type","Decimal"],["args",{"t":["1e' + "9" * 20 + '"]}]]]},[]]',
             "reference-without-number": '["return",{"r":["object",[["id","x"]]]},[]]',
             "reference-below-zero": '["return",{"r":["object",[["id",-1],["kind","object"]]]},[]]',
-            "class-that-is-its-own-base": '["return",{"r":["object",[["id",5],["class",5],["kind","object"],["base",null]]]},[]]',
+            "class-that-is-its-own-base": '["return",{"r":["object",[["id",5],["class",5],["kind","object"]]]},[]]',
             "callback-of-nobody": '["callback",0,"call",{"t":[]},{"d":[]}]',
             "system-exit": '["raise",{"r":["builtin",[["name","SystemExit"]]]},{"t":[0]},"0",null]',
             "keyboard-interrupt": '["raise",{"r":["builtin",[["name","KeyboardInterrupt"]]]},{"t":[]},"",null]',

@@ -187,7 +187,10 @@ async def test_the_machinerys_failure_is_raised_and_a_program_that_kills_its_pla
         (StdioTests(()), "task squares: no cases"),
         (StdioTests((StdioCase("1", " \n"),)), "no case expects any output"),
         (StdioTests(CASES, "checker"), "needs a checker"),
-        (StdioTests((StdioCase("x" * (5 << 20), "1"),)), "case 0: its input cannot be held"),
+        (
+            StdioTests((StdioCase("x" * (5 << 20), "1"),)),
+            "case 0: its input cannot be held .*isolated cases may be longer",
+        ),
     ],
 )
 async def test_tests_that_cannot_be_judged_are_the_users_mistake(tests: StdioTests, message: str) -> None:

@@ -3,8 +3,8 @@
 Frames on both channels are length-prefixed (32 bits, big-endian) UTF-8 texts. The tests' frames that begin with "{" are
 for the judge, all others go from one process to the other.
 
-A request is a JSON object {"role", "module", "seed", "limits"} and, for role "candidate", {"program"}; for role "tests",
-{"files": {path: base64}, "tests": [node id...], "objects": [access path...] or null}.
+A request is a JSON object {"role", "module", "seed", "limits"} and, for role "candidate", {"program"}; for role
+"tests", {"files": {path: base64}, "tests": [node id...], "objects": [access path...] or null}.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """

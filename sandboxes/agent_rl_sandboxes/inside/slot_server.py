@@ -24,15 +24,16 @@ The first frame that goes in is special (read by the bootstrap): header {"op": "
     in   {"op": "read", "id", "path", "max_bytes"}                   episodes only
     in   {"op": "cancel", "id"}                                      while a run or "exec" is under way, else ignored
     out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
-    out  {"op": "said", "id"}                                        body: bytes of a talk's result channel, as they come
+    out  {"op": "said", "id"}                                        body: of a talk's result channel, as it comes
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
           "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
     out  {"op": "file", "id", "errno"}                               body: content, for "read"
     out  {"op": "failed", "id", "error"}                             the machinery failed; the slot is to be ended
     out  {"op": "fatal", "error"}                                    the server ends
 
-A result's "results" bytes are the run's result channel as it came (of a talk, what was not yet "said"): length-prefixed (32 bits) UTF-8 frames if the run
-is honest, anything if not; only the pool outside takes them apart. Times are seconds, sizes bytes.
+A result's "results" bytes are the run's result channel as it came (of a talk, what was not yet "said"):
+length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not; only the pool outside takes them apart.
+Times are seconds, sizes bytes.
 
 Isolation between two runs is probed at the start, by doing it, and `reasons` says for each level that was not had
 which step was refused with which error:
