@@ -183,9 +183,12 @@ async def test_what_tests_of_this_tier_cannot_do_is_said_at_load(test: str, why:
 
 
 async def test_objects_are_let_in_only_where_the_reference_gives_them() -> None:
-    reference = "class Box:\n    def __init__(self, n):\n        self.n = n\ndef make(n):\n    return Box(n)\ndef add(a, b):\n    return a + b\n"
-    tests = "import solution\ndef test_box():\n    assert solution.make(3).n == 3\ndef test_add():\n    assert abs(solution.add(1, 2) - 3) < 1e-9\n"
-    liar = "class Liar:\n    n = 3\n    __sub__ = __abs__ = lambda self, *other: 0\ndef make(n):\n    return Liar()\ndef add(a, b):\n    return Liar()\n"
+    add = "def add(a, b):\n    return "
+    reference = "class Box:\n    n = 3\ndef make():\n    return Box()\n" + add + "a + b\n"
+    tests = "import solution\ndef test_box():\n    assert solution.make().n == 3\n"
+    tests += "def test_add():\n    assert abs(solution.add(1, 2) - 3) < 1e-9\n"
+    liar = "class Liar:\n    n = 3\n    __sub__ = __abs__ = lambda self, *other: 0\n"
+    liar += "def make():\n    return Liar()\n" + add + "Liar()\n"
     verdict = await judged(task_of(tests, reference), liar)
     assert [(t.name, t.passed) for t in verdict.tests] == [
         ("test_it.py::test_box", True),
