@@ -117,8 +117,9 @@ def test_a_tier_weaker_than_the_minimum_is_a_mistake_that_names_the_task(
     code, error = run(capsys, "eval", path, *GOLD)
     assert "sandbox.minimum_tier: task adds/test is judged at tier 'in_process'" in error
     assert code == 2
-    (tmp_path / "adds.py").write_text(ENVIRONMENT.replace("TIER", "values"))
-    assert run(capsys, "eval", path, *GOLD) == (0, "")
+    (tmp_path / "other").mkdir()
+    strong = config(tmp_path / "other", "values", 'minimum_tier = "values"')
+    assert run(capsys, "eval", strong, *GOLD) == (0, "")
 
 
 def test_a_level_that_there_is_none_of_names_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
