@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import docker
 import requests.exceptions
+from docker.errors import DockerException
 
 from agent_rl_sandboxes.build import DEFAULT_IMAGE
 from agent_rl_sandboxes.docker import is_rootless
@@ -22,7 +22,7 @@ def rootless_daemon() -> str | None:
         path = url.removeprefix("unix://")
         try:
             api = client(Endpoint(f"http+unix://{path}", "unix", path))
-        except (OSError, docker.errors.DockerException, requests.exceptions.RequestException):
+        except (OSError, DockerException, requests.exceptions.RequestException):
             continue
         try:
             if is_rootless(api.info()) and api.images(DEFAULT_IMAGE):

@@ -103,7 +103,7 @@ async def test_a_run_with_wider_limits_finds_room(
 ) -> None:
     request = calling("def f(): return len(bytearray(900 * 2**20))", limits=Limits(memory_bytes=1024 * MIB))
     result = await docker_provider.run(request)
-    assert result.frames[-1] == f'{{"id":"a","value":{900 * MIB}}}'
+    assert result.frames[-1] == f'{{"id":"a","value":{900 * MIB}}}', result
     memory = {docker_api.inspect_container(c)["HostConfig"]["Memory"] for c in slots_of(docker_api, docker_provider)}
     assert all(m >= 1024 * MIB for m in memory)
 
