@@ -95,11 +95,11 @@ async def test_a_daemon_that_ends_is_a_sandbox_error_and_one_that_comes_back_ser
             asyncio.create_task(sandbox.exec(["sleep", "60"])),
         ]
         await asyncio.sleep(1.0)
-        await asyncio.to_thread(daemon.end, number)
-        done = await asyncio.wait_for(asyncio.gather(*under_way, return_exceptions=True), 30)
-        assert all(isinstance(outcome, SandboxError) for outcome in done), done
         with monkeypatch.context() as impatient:
             impatient.setattr("agent_rl_sandboxes.docker.RESTART_SECONDS", 0.5)
+            await asyncio.to_thread(daemon.end, number)
+            done = await asyncio.wait_for(asyncio.gather(*under_way, return_exceptions=True), 30)
+            assert all(isinstance(outcome, SandboxError) for outcome in done), done
             with pytest.raises(SandboxError, match="Docker"):
                 await provider.run(quick())
             with pytest.raises(SandboxError, match="Docker"):
