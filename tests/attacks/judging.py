@@ -67,8 +67,9 @@ class Worker:
 
 
 def _timed(attack: Attack) -> Task:
-    """Right programs get as much time as a busy machine may need."""
-    return attack.task if attack.outcome != "same" else dataclasses.replace(attack.task, limits=ROOMY)
+    """What has to come to an end of its own gets as much time as a busy machine may need."""
+    ends_by_itself = attack.outcome == "same" or (attack.outcome == "fails" and attack.statuses)
+    return dataclasses.replace(attack.task, limits=ROOMY) if ends_by_itself else attack.task
 
 
 async def judge_all(place: str, attacks: Sequence[Attack]) -> dict[str, Judged]:

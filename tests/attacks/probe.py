@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ class Host:
     canary: Path
     processes: set[int]
     descriptors: int
-    mounts: set[str]
+    mounts: Counter[str]
     name: str
     clocks: float
 
@@ -154,14 +155,14 @@ class Host:
             "the canary was changed": None if self.canary.read_text() == "untouched" else self.canary.read_text(),
             "processes": descendants() - self.processes,
             "descriptors": max(0, len(os.listdir("/proc/self/fd")) - self.descriptors),
-            "mounts": _mounts() - self.mounts,
+            "mounts": dict(_mounts() - self.mounts),
             "name": None if socket.gethostname() == self.name else socket.gethostname(),
             "clock": abs(time.time() - time.monotonic() - self.clocks) > _CLOCK_SLACK_SECONDS,
             "files": _marks(),
             "listeners": _listeners(),
             "ipc": [line for n in ("shm", "sem", "msg") for line in _lines(f"/proc/sysvipc/{n}") if " 4660 " in line],
         }
-        return {name: value for name, value in found.items() if value not in (None, 0, False, set(), [])}
+        return {name: value for name, value in found.items() if value not in (None, 0, False, set(), [], {})}
 
     def close(self) -> None:
         """The victim has ended."""
@@ -176,19 +177,24 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-def _mounts() -> set[str]:
-    """This host's mount points but for those that a Docker daemon makes for anybody's containers."""
-    kinds = [(line.split()[4], line.split(" - ")[1].split()[0]) for line in _lines("/proc/self/mountinfo")]
-    return {point for point, kind in kinds if kind not in ("overlay", "nsfs") and "/containers/" not in point}
+def _folders() -> list[str]:
+    """Where attacks try to leave something."""
+    folders = ["/", "/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run", "/run/lock", "/etc", "/etc/cron.d", "/usr"]
+    folders += ["/usr/local/bin", "/home", "/root", "/work", "/dev", "/proc", "/sys"]
+    return [*folders, str(Path.home()), str(Path.home() / ".cache"), os.getcwd()]
+
+
+def _mounts() -> Counter[str]:
+    """How often something is mounted on the folders that attacks mount on; others' own are none of ours."""
+    points = Counter(line.split()[4] for line in _lines("/proc/self/mountinfo"))
+    return Counter({folder: points[folder] for folder in _folders()})
 
 
 def _marks() -> list[str]:
     """Files that attacks left where this host's programs could find them."""
-    folders = ["/", "/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run", "/run/lock", "/etc", "/etc/cron.d", "/usr"]
-    folders += ["/usr/local/bin", "/home", "/root", "/work", str(Path.home()), str(Path.home() / ".cache"), os.getcwd()]
     names = (MARK, f".{MARK}", f"{MARK}.py", "agent-rl-left")
     found: list[str] = []
-    for folder in folders:
+    for folder in _folders():
         with contextlib.suppress(OSError):
             found += [f"{folder}/{name}" for name in names if os.path.lexists(f"{folder}/{name}")]
     return found
