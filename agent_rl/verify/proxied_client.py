@@ -5,8 +5,9 @@ What the candidate can and cannot do to the tests:
 - Only plain values and references come in; each is decoded here into plain Python values or proxies. Nothing that
   comes in is code, and no name that comes in is looked up anywhere but in a short table of built-in types.
 - A proxy (an object of the candidate's) is let in only where the reference gives an object as well (`admitted`, found
-  when the task is loaded). Anywhere else the test has failed, whatever it goes on to do: a value that only claims to
-  be equal, greater or divisible never meets an assertion. (Iterators may come in everywhere, and give their items.)
+  when the task is loaded). Anywhere else the test that makes any use of it has failed, whatever it goes on to do: a
+  value that only claims to be equal, greater or divisible never meets an assertion. (Iterators may come in
+  everywhere, and give their items.)
 - A proxy and a plain value are never equal. Where both sides are proxies the candidate's own class answers, as it does
   for all its methods and operators: a class under test can lie about itself, and tests that compare two of its own
   objects believe it. Tests should look at plain values in the end.
@@ -34,6 +35,8 @@ from agent_rl.verify.proxied_handles import (
     RemoteException,
     RemoteIterator,
     RemoteModule,
+    Unexpected,
+    number_of,
 )
 from agent_rl.verify.proxied_wire import ANY_NAME, BUILTINS, Malformed, from_wire, read_frame, to_wire, write_frame
 
@@ -80,6 +83,7 @@ class Session:
         self.tampered: str | None = None
         self._objects: dict[int, Any] = {}
         self._classes: dict[int, type] = {}
+        self._named: set[type] = set()
         self._callbacks: list[Any] = []
         self._callback_numbers: dict[int, int] = {}
 
@@ -206,7 +210,8 @@ class Session:
         """What stands for an object where the reference gives none."""
         if kind == "iterator":
             return RemoteIterator(self, number, site)
-        raise self._spoil(f"{self._told(site)} gave an object where a plain value is expected")
+        told = f"solution.{site}" if site else "the solution"
+        return Unexpected(number, lambda: self._spoil(f"{told} gave an object where a plain value is expected"))
 
     def _content(self, base: Any, site: str) -> Any:
         """The plain content of an instance of a built-in's subclass."""
@@ -225,8 +230,9 @@ class Session:
             if type(class_number) is not int:
                 raise Malformed("a class without a number")
             made = self.class_of(class_number, _CLASS_SITE)
-            # Objects of one class have one path, wherever they come from.
-            path = getattr(made, PATH) + "()" if class_number in self._objects else site
+            # Objects of one class that the tests know by name, or derived from it, have one path wherever they are met.
+            known = [base for base in made.__mro__ if base in self._named]
+            path = getattr(known[0], PATH) + "()" if known else site
         if base is not None and issubclass(made, (int, float, complex, str, bytes, tuple, frozenset)):
             content = self._content(base, site)
             native: Any = made.__mro__[-2]
@@ -247,8 +253,8 @@ class Session:
         if made is None:
             description = self.get(_CLASS_SITE, "describe", number)
             made = self._classes[number] = self._new_class(number, description, site)
-        if site != _CLASS_SITE and number not in self._objects:
-            self._objects[number] = made
+        if site != _CLASS_SITE and made not in self._named:
+            self._named.add(made)
             type.__setattr__(made, PATH, site)
         return made
 
@@ -279,9 +285,6 @@ class Session:
             return self.get(site + "()", "op", "await", number, ())
 
         return remote()
-
-    def _told(self, site: str) -> str:
-        return f"solution.{site}" if site else "the solution"
 
     # Exceptions
 
@@ -341,9 +344,9 @@ class Session:
 
     def _refer(self, value: Any) -> Any:
         kind = type(value)
+        if isinstance(kind, RemoteClass) or kind is RemoteIterator or kind is Unexpected:
+            return Record("object", (("id", number_of(value)),))
         if isinstance(value, RemoteClass):
-            return Record("object", (("id", value.__dict__[NUMBER]),))
-        if isinstance(kind, RemoteClass) or kind is RemoteIterator:
             return Record("object", (("id", value.__dict__[NUMBER]),))
         if isinstance(value, type) or not (callable(value) or isinstance(value, Iterator)):
             raise TypeError(

@@ -243,6 +243,39 @@ class RemoteException(metaclass=RemoteClass):
         return f"{type(self).__name__}({self.__dict__[TEXT]!r})"
 
 
+class Unexpected:
+    """An object of the candidate's where the reference gives none: may be left alone or handed back, and no more."""
+
+    def __init__(self, number: int, refuse: Any) -> None:
+        object.__setattr__(self, NUMBER, number)
+        object.__setattr__(self, "refuse", refuse)
+
+    def __getattribute__(self, name: str) -> Any:
+        raise object.__getattribute__(self, "refuse")()
+
+
+def _refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+    raise object.__getattribute__(self, "refuse")()
+
+
+for _name in (
+    *("eq", "ne", "lt", "le", "gt", "ge", "hash", "bool", "len", "iter", "next", "getitem", "setitem", "delitem"),
+    *("contains", "call", "enter", "exit", "aenter", "aexit", "await", "aiter", "anext", "reversed", "dir", "str"),
+    *("repr", "format", "bytes", "int", "float", "complex", "index", "round", "trunc", "floor", "ceil", "abs", "neg"),
+    *("pos", "invert", "divmod", "rdivmod", "pow", "rpow", "ipow", "setattr", "delattr", "length_hint", "fspath"),
+):
+    setattr(Unexpected, f"__{_name}__", _refuse)
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and", "or", "xor", "lshift", "rshift"):
+    for _prefix in ("", "r", "i"):
+        setattr(Unexpected, f"__{_prefix}{_name}__", _refuse)
+del _name, _prefix  # pyright: ignore[reportPossiblyUnbound]
+
+
+def number_of(proxy: Any) -> int:
+    """The number by which the candidate's process knows the object that `proxy` stands for."""
+    return object.__getattribute__(proxy, "__dict__")[NUMBER]
+
+
 class RemoteModule(types.ModuleType):
     """The solution's module."""
 

@@ -742,3 +742,175 @@ honest(
         assert solution.text() == "\\ud800 \\x00 \\u00e9 \\U0001f600"
 """,
 )
+
+
+VARIANTS: dict[str, tuple[str, str, str]] = {}
+"""Name -> (reference, another honest program, tests that both pass): more than what the reference gives may be given."""
+
+
+def variant(name: str, reference: str, other: str, tests: str) -> None:
+    VARIANTS[name] = dedent(reference).lstrip("\n"), dedent(other).lstrip("\n"), dedent(tests).lstrip("\n")
+
+
+variant(
+    "methods-that-return-themselves",
+    """
+    class Stack:
+        def __init__(self):
+            self.items = []
+        def push(self, item):
+            self.items.append(item)
+        def pop(self):
+            return self.items.pop()
+""",
+    """
+    class Stack:
+        def __init__(self):
+            self._items = ()
+        def push(self, item):
+            self._items += (item,)
+            return self
+        def pop(self):
+            *rest, last = self._items
+            self._items = tuple(rest)
+            return last
+""",
+    """
+    from solution import Stack
+    def test_stack():
+        stack = Stack()
+        stack.push(1)
+        stack.push(2)
+        assert stack.pop() == 2 and stack.pop() == 1
+""",
+)
+variant(
+    "generators-for-lists",
+    """
+    def squares(n):
+        return [i * i for i in range(n)]
+""",
+    """
+    def squares(n):
+        return (i * i for i in range(n))
+""",
+    """
+    from solution import squares
+    def test_squares():
+        assert list(squares(3)) == [0, 1, 4] and sum(squares(4)) == 14 and sorted(squares(2)) == [0, 1]
+        assert [(a, b) for a, b in zip(squares(2), "xy")] == [(0, "x"), (1, "y")] and set(squares(2)) == {0, 1}
+""",
+)
+variant(
+    "anything-that-can-be-called",
+    """
+    def double(n):
+        return 2 * n
+    def triple(n):
+        return 3 * n
+    def quadruple(n):
+        return 4 * n
+""",
+    """
+    import functools, operator
+    class Times:
+        def __init__(self, factor):
+            self.factor = factor
+        def __call__(self, n):
+            return self.factor * n
+    double = Times(2)
+    triple = functools.partial(operator.mul, 3)
+    quadruple = functools.lru_cache(lambda n: 4 * n)
+""",
+    """
+    from solution import double, quadruple, triple
+    def test_calls():
+        assert (double(1), triple(1), quadruple(1)) == (2, 3, 4) and list(map(double, [1, 2])) == [2, 4]
+""",
+)
+variant(
+    "subclasses-from-factories",
+    """
+    class Shape:
+        def __init__(self, side):
+            self.side = side
+        def area(self):
+            return self.side**2
+    def make(kind, side):
+        return Shape(side)
+""",
+    """
+    class Shape:
+        def __init__(self, side):
+            self._side = side
+        @property
+        def side(self):
+            return self._side
+    class _Square(Shape):
+        __slots__ = ()
+        def area(self):
+            return self.side * self.side
+    def make(kind, side):
+        return {"square": _Square}[kind](side)
+""",
+    """
+    import solution
+    from solution import Shape, make
+    def test_shapes():
+        assert make("square", 3).area() == 9 and make("square", 2).side == 2
+        assert isinstance(make("square", 1), Shape)
+""",
+)
+variant(
+    "opaque-tokens",
+    """
+    def encode(text):
+        return text[::-1]
+    def decode(token):
+        return token[::-1]
+""",
+    """
+    class Token:
+        def __init__(self, text):
+            self.text = text
+    def encode(text):
+        return Token(text)
+    def decode(token):
+        return token.text
+""",
+    """
+    import pytest
+    from solution import decode, encode
+    @pytest.mark.parametrize("text", ["", "a", "abc"])
+    def test_round_trip(text):
+        assert decode(encode(text)) == text
+""",
+)
+variant(
+    "more-special-exceptions",
+    """
+    def check(n):
+        if n < 0:
+            raise ValueError("negative")
+""",
+    """
+    class Negative(ValueError):
+        def __init__(self, n):
+            self.n = n
+        def __str__(self):
+            return f"{self.n} is negative"
+    def check(n):
+        if n < 0:
+            raise Negative(n)
+        return object()
+""",
+    """
+    import pytest
+    from solution import check
+    def test_check():
+        check(1)
+        with pytest.raises(ValueError, match="negative") as caught:
+            check(-1)
+        assert "negative" in str(caught.value)
+""",
+)

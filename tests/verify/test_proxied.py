@@ -32,7 +32,7 @@ from agent_rl.vocabulary import (
     Task,
     Verdict,
 )
-from tests.verify.proxied_programs import HONEST
+from tests.verify.proxied_programs import HONEST, VARIANTS
 
 ADD = "def add(a, b):\n    return a + b\n"
 TEST_ADD = "from solution import add\n\ndef test_add():\n    assert add(1, 2) == 3\n"
@@ -68,6 +68,73 @@ async def test_honest_programs_pass(name: str, capfd: pytest.CaptureFixture[str]
     assert verdict.passed, verdict.feedback
     assert (verdict.tier, verdict.isolation, verdict.scores["tests_passed"]) == ("proxied", "memory", 1.0)
     assert all(test.passed for test in verdict.tests)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+async def test_honest_programs_that_are_other_than_the_reference_pass(name: str) -> None:
+    reference, other, tests = VARIANTS[name]
+    task = task_of(tests, reference)
+    for program in (reference, other):
+        verdict = await judged(task, program)
+        assert verdict.passed, verdict.feedback
+
+
+USES = [
+    "value == 3",
+    "3 == value",
+    "not value != 3",
+    "abs(value - 3) < 1e-9",
+    "value < 4 and value > 2",
+    "value in (3, 4)",
+    "3 in value",
+    "value",
+    "not not value",
+    "len(value) == 3",
+    "str(value) == '3'",
+    "f'{value}' == '3'",
+    "int(value) == float(value) == 3",
+    "round(value) == 3",
+    "isinstance(value, int)",
+    "value.n == 3",
+    "hasattr(value, 'n')",
+    "value(3) == 3",
+    "value[0] == 3",
+    "list(value) == [3]",
+    "[value] == [3]",
+    "{value} == {3}",
+    "{value: 1}[3] == 1",
+    "max(value, 1) == 3",
+    "value is not None and value == 3",
+    "pytest.approx(3) == value",
+    "value == pytest.approx(3)",
+    "math.isclose(value, 3)",
+    "range(4)[value] == 3",
+    "copy.copy(value) == 3",
+    "value.__class__ is int",
+]
+"""What tests do with a value."""
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_no_use_of_an_object_that_the_reference_does_not_give_passes(use: str) -> None:
+    # The reference passes the test since whatever is raised is caught there; so it is for the object.
+    source = "import copy\nimport math\nimport pytest\nimport solution\n\n"
+    source += f"def test_caught():\n    value = solution.value()\n    try:\n        assert {use}\n"
+    source += "    except BaseException:\n        pass\n"
+    liar = "class Liar:\n    n = 3\n    def __getitem__(self, i):\n        if i:\n            raise IndexError\n"
+    liar += "        return 3\n"
+    for operation in ("eq", "lt", "gt", "contains", "bool"):
+        liar += f"    __{operation}__ = lambda self, *other: True\n"
+    for operation in ("sub", "abs", "ne"):
+        liar += f"    __{operation}__ = lambda self, *other: 0\n"
+    for operation in ("len", "int", "index", "round", "call", "hash"):
+        liar += f"    __{operation}__ = lambda self, *other: 3\n"
+    liar += "    __float__ = lambda self: 3.0\n    __str__ = __repr__ = lambda self: '3'\n"
+    liar += "def value():\n    return Liar()\n"
+    verdict = await judged(task_of(source, "def value():\n    return 3\n"), liar)
+    assert [(t.passed, t.detail) for t in verdict.tests] == [
+        (False, "solution.value() gave an object where a plain value is expected")
+    ]
 
 
 # Verdicts
@@ -217,7 +284,8 @@ async def test_no_exception_or_object_ends_a_test_well_even_where_all_are_caught
     verdict = await judged(task_of(tests), f"def add(a, b):\n    {body}\n")
     results = {t.name.partition("::")[2]: t.passed for t in verdict.tests}
     # Test code that swallows every Exception swallows those of honest kinds: that is what it says.
-    swallowed = "SkipTest" in body or "AssertionError" in body
+    # So it is with an object that nothing is done with.
+    swallowed = "SkipTest" in body or "AssertionError" in body or "Equal" in body
     assert results == {"test_add": False, "test_caught": swallowed}
     assert not verdict.passed
 
