@@ -11,7 +11,7 @@ from agent_rl.config import EnvironmentEntry, SandboxConfig, config_error
 from agent_rl.contracts import Environment, SandboxProvider, Verifier
 from agent_rl.errors import ConfigError
 from agent_rl.registry import resolve
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class NamedEnvironment:
     weight: float
 
 
-def make_verifier(config: SandboxConfig, provider: SandboxProvider, seed: int) -> CaseVerifier:
+def make_verifier(config: SandboxConfig, provider: SandboxProvider, seed: int) -> TaskVerifier:
     """The judge of a run: as strict as `config` asks, with the runs of programs seeded by `seed`."""
-    return CaseVerifier(
+    return TaskVerifier(
         provider,
         seed=seed,
         retries=config.retries,

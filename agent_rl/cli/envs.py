@@ -101,11 +101,11 @@ async def _validate(config: RunConfig, splits: list[str] | None, tasks: int | No
     from agent_rl.environments import make_environments
     from agent_rl.evaluation.validate import validate
     from agent_rl.sandbox_choice import choose_provider
-    from agent_rl.verify.judge import CaseVerifier
+    from agent_rl.verify.verifier import TaskVerifier
 
     provider = await choose_provider(config.sandbox)
     # No verdict is kept: a reference has to pass each time anew.
-    verifier = CaseVerifier(provider, seed=config.seed, cache_size=0)
+    verifier = TaskVerifier(provider, seed=config.seed, cache_size=0)
     (named,) = make_environments(config.environments, verifier)
     async with provider:
         return await validate(named.environment, provider, name=named.name, splits=splits, tasks=tasks, times=times)

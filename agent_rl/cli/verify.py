@@ -20,14 +20,17 @@ def verify(
         Path,
         typer.Argument(
             metavar="TASKS",
-            help="Rows in the HumanEval schema: task_id, prompt, entry_point, "
-            "canonical_solution, test. JSONL, gzipped or not.",
+            help="Rows in the schema of HumanEval, MBPP, APPS or CodeContests, or of function calls, of inputs and "
+            "outputs, or of pytest files (JSONL, gzipped or not); or a folder of tasks with tests. The format is told "
+            "by the rows' keys.",
         ),
     ],
     solutions: Annotated[
         Path,
         typer.Argument(
-            metavar="SOLUTIONS", help='Lines {"task_id": ..., "completion": ...}, several per task allowed.'
+            metavar="SOLUTIONS",
+            help='Lines {"task_id": ..., "completion": ...}, several per task allowed; instead of "completion" '
+            'also "files" ({path: text}), "patch" (a unified diff) or "archive" (the path of a tar or zip).',
         ),
     ],
     json_file: JsonOption = None,

@@ -34,7 +34,7 @@ from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.run import PolicyAgents, RolloutSettings, TimedVerifier, run_group
 from agent_rl.runtime.local import LocalRuntime
 from agent_rl.sandbox_choice import choose_provider
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Group
 
 
@@ -51,7 +51,7 @@ class Run:
     held_out: list[LoadedEnvironment]
     objective: Objective
     provider: SandboxProvider
-    verifier: CaseVerifier
+    verifier: TaskVerifier
     agents: PolicyAgents
     policy: ReplicatedPolicy
     learner: SupervisedLearner
@@ -60,7 +60,7 @@ class Run:
 
     def verdicts(self) -> int:
         """How many verdicts have been given since the run began."""
-        return self.verifier.runs + self.verifier.reused
+        return self.verifier.verdicts
 
     async def run_group(self, sampled: SampledTask) -> Group:
         """The group of one sampled task, `loop.group_size` rollouts."""

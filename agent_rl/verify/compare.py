@@ -29,6 +29,19 @@ def _python(actual: Any, expected: Any) -> bool:
     return bool(actual == expected)
 
 
+def _json(actual: Any, expected: Any) -> bool:
+    """Python's == on what JSON can say: a tuple is a list, and a dict's keys are strings."""
+    return bool(_as_json(actual) == _as_json(expected))
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_as_json(v) for v in value]
+    if isinstance(value, dict):
+        return {k if isinstance(k, str) else repr(k): _as_json(v) for k, v in cast("dict[Any, Any]", value).items()}
+    return value
+
+
 def _exact(actual: Any, expected: Any) -> bool:
     """The same types throughout and the same floats bit for bit: nan is nan, -0.0 is not 0.0. Dicts in any order."""
     return _text(actual, _plain_scalar) == _text(expected, _plain_scalar)
@@ -52,6 +65,7 @@ def _any_order(actual: Any, expected: Any) -> bool:
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "python": _python,
+    "json": _json,
     "exact": _exact,
     "tokens": _tokens,
     "any_order": _any_order,

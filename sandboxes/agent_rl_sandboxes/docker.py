@@ -18,7 +18,7 @@ from docker.errors import ImageNotFound, NotFound
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
-from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult, SandboxSpec
+from agent_rl.vocabulary import Isolation, Limits, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_folder
 from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
 from agent_rl_sandboxes.docker_engine import Engine
@@ -27,6 +27,7 @@ from agent_rl_sandboxes.docker_sandbox import DockerSandbox, StdoutChannel
 from agent_rl_sandboxes.owner import Owner
 from agent_rl_sandboxes.slot_program import SlotSetup, slot_command
 from agent_rl_sandboxes.slots import Slot, SlotPool, check_isolation
+from agent_rl_sandboxes.talks import talk_in_pair
 
 
 class DockerProvider(SandboxProvider):
@@ -112,6 +113,12 @@ class DockerProvider(SandboxProvider):
         sandbox = DockerSandbox(spec, self._start_episode, self._sandboxes.discard)
         self._sandboxes.add(sandbox)
         return sandbox
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        if self._pool is None or self._closed:
+            raise SandboxError("the Docker provider is not started")
+        await self._make_room(request.limits)
+        return await self._pool.run_pair(lambda a, b: talk_in_pair(a, b, request), fresh=fresh)
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
         if self._pool is None or self._closed:

@@ -34,9 +34,19 @@ from typing import Any
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.vocabulary import ExecResult, Isolation, Limits, RunRequest, RunResult, SandboxSpec
+from agent_rl.vocabulary import (
+    ExecResult,
+    Isolation,
+    Limits,
+    PairRequest,
+    PairResult,
+    RunRequest,
+    RunResult,
+    SandboxSpec,
+)
 from agent_rl_sandboxes.inside.namespaces import PATH
 from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, channels_of, check_isolation, run_limits, slot_command
+from agent_rl_sandboxes.talks import talk_in_pair
 
 DOES_NOT_PROTECT_FROM = (
     "holes in the kernel",
@@ -117,6 +127,9 @@ class LocalProvider(SandboxProvider):
                     key=f"sandbox.{key}",
                 )
         return LocalSandbox(spec, self)
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        return await self._started().run_pair(lambda a, b: talk_in_pair(a, b, request), fresh=fresh)
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
         return await self._started().run(request, fresh=fresh)

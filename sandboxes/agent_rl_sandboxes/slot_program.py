@@ -10,8 +10,28 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from agent_rl.verify import canonical
-from agent_rl_sandboxes.inside import files, harness, leftovers, namespaces, runs, seccomp_filter, slot_server
+from agent_rl.verify import (
+    canonical,
+    proxied_candidate,
+    proxied_client,
+    proxied_handles,
+    proxied_items,
+    proxied_pytest,
+    proxied_runner,
+    proxied_wire,
+)
+from agent_rl_sandboxes.inside import (
+    files,
+    harness,
+    leftovers,
+    namespaces,
+    programs,
+    roles,
+    runs,
+    seccomp_filter,
+    slot_server,
+    talks,
+)
 
 PROTOCOL = slot_server.PROTOCOL
 LENGTHS = struct.Struct(">II")
@@ -80,7 +100,11 @@ def slot_command(python: str = "python3") -> list[str]:
 @cache
 def _modules() -> list[tuple[str, str]]:
     """Name and source of everything that runs inside, in an order in which it can be imported."""
-    modules: list[ModuleType] = [canonical, seccomp_filter, namespaces, harness, leftovers, runs, files, slot_server]
+    proxied: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_client, proxied_pytest]
+    proxied += [proxied_items, proxied_runner, roles]
+    modules: list[ModuleType] = [canonical, *proxied, seccomp_filter, namespaces, harness, programs, leftovers]
+    modules += [runs, talks]
+    modules += [files, slot_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 

@@ -24,7 +24,7 @@ import types
 from typing import Any, NoReturn
 
 from agent_rl.verify.canonical import decode, error_frame, value_frame
-from agent_rl_sandboxes.inside import namespaces
+from agent_rl_sandboxes.inside import namespaces, roles
 
 RESULTS, REQUEST = 3, 4
 """File descriptors of a run's process beside 0, 1 and 2."""
@@ -86,7 +86,8 @@ def read_request() -> dict[str, Any]:
     """In a run's process: the request, once it has come."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
     request: dict[str, Any] = json.loads(_read_exactly(REQUEST, size))
-    os.close(REQUEST)
+    if "role" not in request:
+        os.close(REQUEST)
     return request
 
 
@@ -95,6 +96,8 @@ def run_program() -> NoReturn:
     request = read_request()
     limits = request["limits"]
     namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
+    if "role" in request:
+        roles.take_part(request, REQUEST, RESULTS, MEMORY_EXIT)
     execute(request, RESULTS)
 
 
@@ -187,12 +190,16 @@ def _run(request: dict[str, Any], channel: int) -> int:
     """The exit code. SystemExit of the program's, wherever, ends the run."""
     entry_point = request["entry_point"]
     program = request["program"]
+    linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
+    if entry_point is None and request["calls"]:
+        from agent_rl_sandboxes.inside import programs  # which uses this module
+
+        return programs.run_cases(request, channel)
     name = "solution" if entry_point is not None else "__main__"
     module = types.ModuleType(name)
     module.__file__ = "solution.py"
     sys.modules[name] = sys.modules["__main__"] = module
     sys.argv = ["solution.py"]
-    linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
     try:
         exec(compile(program, "solution.py", "exec", dont_inherit=True), module.__dict__)
     except SystemExit:
@@ -285,6 +292,7 @@ def _flush() -> None:
 def _send(channel: int, frame: str) -> None:
     if os.getpid() != _owner:
         # A copy that the program forked and forgot to end.
+        _flush()
         _exit(0)
     data = frame.encode("utf-8", "surrogatepass")
     data = _prefix(len(data)) + data

@@ -259,7 +259,8 @@ def _build_root(expose: list[str], workdir: str) -> None:
     os.makedirs(new + "/dev")
     for name in DEVICES:
         _show(f"/dev/{name}", old, new)
-    for name, target in (("fd", "/proc/self/fd"), ("shm", "/tmp")):
+    links = [(name, f"/proc/self/fd/{number}") for number, name in enumerate(("stdin", "stdout", "stderr"))]
+    for name, target in (*links, ("fd", "/proc/self/fd"), ("shm", "/tmp")):
         os.symlink(target, f"{new}/dev/{name}")
     for path in ("/proc", "/tmp", "/run/bin", "/var", workdir):
         os.makedirs(new + path, exist_ok=True)

@@ -72,6 +72,13 @@ class Buffer:
         self.size += count
         return count
 
+    def append(self, content: memoryview) -> None:
+        """`content` is at the end."""
+        end = self.size + len(content)
+        self.grow(end)
+        self._bytes[self.size : end] = content
+        self.size = end
+
     def view(self, start: int = 0, stop: int | None = None) -> memoryview:
         """The content between two offsets, not copied."""
         return self._bytes[start : self.size if stop is None else stop]
@@ -212,9 +219,17 @@ class Runner:
             raise Failed(reason.decode("utf-8", "replace"))
 
     def run(
-        self, child: Child, request: memoryview, order: Order, stream: int, cancelled: Callable[[], bool]
+        self,
+        child: Child,
+        request: memoryview,
+        order: Order,
+        stream: int,
+        cancelled: Callable[[], bool],
+        watch: Callable[[float], str | None] | None = None,
     ) -> Outcome:
         """How the run ended, with nothing of it left. `cancelled` is asked when `stream` can be read.
+
+        `watch`, for a run that is talked with, takes the place of feeding it a request and reading its channels.
 
         Ends at the deadline, at a channel's limit, and at the first process's exit: it never waits for the end of a
         pipe, which another process may hold. Raises Failed where the machinery failed.
@@ -222,7 +237,8 @@ class Runner:
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
         started = time.monotonic()
-        status = self._watch(child, request, order, stream, cancelled, started + order.wall)
+        deadline = started + order.wall
+        status = watch(deadline) if watch else self._watch(child, request, order, stream, cancelled, deadline)
         if status is not None:
             _kill(child.pid)
         ended = self._reap(child)

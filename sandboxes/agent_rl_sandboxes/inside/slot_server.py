@@ -17,19 +17,23 @@ The first frame that goes in is special (read by the bootstrap): header {"op": "
     in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
                                                                      body: JSON for the run's own process, see harness,
                                                                      behind its length (32 bits)
+    in   {"op": "talk", ...the same}                                 body: the same; a run that is talked with
+    in   {"op": "say", "id"}                                         body: bytes for that run, while it is under way
     in   {"op": "exec", ...the same}                                 body: for `harness.run_command`; episodes only
     in   {"op": "write", "id", "path"}                               body: the file's content; episodes only
     in   {"op": "read", "id", "path", "max_bytes"}                   episodes only
-    in   {"op": "cancel", "id"}                                      while "run" or "exec" is under way, else ignored
+    in   {"op": "cancel", "id"}                                      while a run or "exec" is under way, else ignored
     out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
+    out  {"op": "said", "id"}                                        body: of a talk's result channel, as it comes
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
           "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
     out  {"op": "file", "id", "errno"}                               body: content, for "read"
     out  {"op": "failed", "id", "error"}                             the machinery failed; the slot is to be ended
     out  {"op": "fatal", "error"}                                    the server ends
 
-A result's "results" bytes are the run's result channel as it came: length-prefixed (32 bits) UTF-8 frames if the run
-is honest, anything if not; only the pool outside takes them apart. Times are seconds, sizes bytes.
+A result's "results" bytes are the run's result channel as it came (of a talk, what was not yet "said"):
+length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not; only the pool outside takes them apart.
+Times are seconds, sizes bytes.
 
 Isolation between two runs is probed at the start, by doing it, and `reasons` says for each level that was not had
 which step was refused with which error:
@@ -55,7 +59,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import files, harness, namespaces, runs
+from agent_rl_sandboxes.inside import files, harness, namespaces, runs, talks
 
 PROTOCOL = 1
 _LENGTHS = struct.Struct(">II")
@@ -104,6 +108,12 @@ class Stream:
             start + header, self._at
         )
 
+    def rewind(self) -> None:
+        """What has been taken takes no room any more; the bodies that were given out are no longer valid."""
+        if self._at == self._incoming.size:
+            self._incoming.reset(0)
+            self._at = 0
+
     def fill(self) -> None:
         """More has come. Raises Gone at the end of input."""
         self._incoming.grow(self._incoming.size + 4096)
@@ -147,7 +157,7 @@ class Server:
         while True:
             header, body = self._stream.next()
             operation = header["op"]
-            if operation in ("run", "exec"):
+            if operation in ("run", "exec", "talk"):
                 self._run(header, body)
             elif operation == "write":
                 self._answer_file(header, lambda at, content=body: files.write(self._workdir, at["path"], content))
@@ -168,15 +178,20 @@ class Server:
         except (namespaces.Refused, runs.Failed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
+        runner = self._runner
+        talk = talks.Talk(self._stream, header["id"], runner, child, body, order) if header["op"] == "talk" else None
         try:
-            outcome = self._runner.run(child, body, order, self._stream.source, lambda: self._cancelled(header["id"]))
+            outcome = runner.run(
+                child, body, order, self._stream.source, lambda: self._cancelled(header["id"]), talk and talk.watch
+            )
         except runs.Failed as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
         finally:
             child.close()
-        runner = self._runner
         channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
+        if talk is not None:
+            channels[0] = channels[0][talk.said :]
         self._stream.send(
             {
                 "op": "result",
