@@ -73,7 +73,7 @@ async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, 
 async def work_or_blame(
     provider: SandboxProvider, work: Callable[[SandboxProvider], Awaitable[_Result]], limits: Limits, *, retries: int
 ) -> _Result | Blamed:
-    """What `work` gives, which makes a fresh place for a program each time, of the provider it is given; or `Blamed`."""
+    """What `work` gives, which makes a fresh place for a program with the provider it is given; or `Blamed`."""
     return await _attempt_or_blame(provider, lambda place, fresh: work(place), limits, retries)
 
 

@@ -23,7 +23,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from agent_rl.contracts.sandbox import Sandbox
+from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed, work_or_blame
