@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import PurePosixPath
@@ -47,6 +47,12 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 _MAX_REPORT = 16 << 20
 _MAX_REWARD = 64
+_LIST_CONFTESTS = """
+import os
+for folder, _, names in os.walk("."):
+    if "conftest.py" in names:
+        print(os.path.relpath(os.path.join(folder, "conftest.py")))
+"""
 _MARGIN_SECONDS = 120.0
 """Of a sandbox's lifetime, beyond the tests' own limit."""
 T = TypeVar("T")
@@ -181,6 +187,8 @@ class InProcessJudge:
         if result.status != "completed":
             return self._ended(result, result.status.replace("_", " ")), ()
         changed = await _changed(sandbox, hidden)
+        if not changed and order["conftest"]:
+            changed = await _stray_conftest(sandbox, {**task.files, **tests.files})
         if changed:
             return tampered("in_process", self.isolation, result.seconds, changed, visible=True), ()
         try:
@@ -361,6 +369,15 @@ async def _changed(sandbox: Sandbox, staged_tests: Mapping[str, bytes]) -> str:
         if now != content:
             return f"the tests' file {path} was changed"
     return ""
+
+
+async def _stray_conftest(sandbox: Sandbox, own: Container[str]) -> str:
+    """Which conftest.py was made while the tests ran; empty where there is none but the task's `own`."""
+    result = await sandbox.exec(["python3", "-I", "-c", _LIST_CONFTESTS], timeout=20.0, environment=_ENVIRONMENT)
+    if result.status != "completed" or result.exit_code != 0:
+        return "the files beside the tests cannot be listed"
+    strays = [path for path in result.stdout.decode("utf-8", "replace").splitlines() if path not in own]
+    return f"a conftest.py was put beside the tests: {strays[0]}" if strays else ""
 
 
 async def _reward(sandbox: Sandbox, path: str) -> float | None:

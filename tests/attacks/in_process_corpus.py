@@ -107,11 +107,11 @@ def attack(
 
 
 FORCING = """
-    import pytest
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_makereport(item, call):
-        outcome = yield
-        outcome.get_result().outcome = "passed"
+import pytest
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    outcome.get_result().outcome = "passed"
 """
 PLUGIN = "[pytest11]\nevil = evil_plugin\n"
 

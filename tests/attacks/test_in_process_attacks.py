@@ -13,7 +13,7 @@ import pytest_asyncio
 from agent_rl.contracts import SandboxProvider
 from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import PytestTests, Submission, Task, Verdict
-from tests.attacks.in_process_corpus import CORPUS, HIDDEN, NODE_IDS, RIGHT, TASK, WRONG, Attack
+from tests.attacks.in_process_corpus import CORPUS, FORCING, HIDDEN, NODE_IDS, RIGHT, TASK, WRONG, Attack
 from tests.attacks.places import provider_of
 
 pytestmark = [
@@ -107,6 +107,15 @@ async def test_the_tasks_own_conftest_is_used_and_the_submissions_is_not(provide
     steering = {"solution.py": RIGHT.encode(), "tests/conftest.py": b"1 / 0", "conftest.py": b"1 / 0"}
     assert (await verifier.judge(with_conftest, Submission.of_files(steering))).passed
     assert not (await verifier.judge(with_conftest, Submission.code(WRONG))).passed
+    writes = f"{WRONG}open('tests/nested/conftest.py', 'w').write({FORCING!r})\n"
+    own["tests/nested/test_late.py"] = b"from solution import add\n\ndef test_late():\n    assert add(1, 1) == 2\n"
+    ids = ("tests/test_seven.py::test_seven", "tests/nested/test_late.py::test_late")
+    late = dataclasses.replace(task, tests=PytestTests(own, ids))
+    verdict = await verifier.judge(late, Submission.code(writes))
+    assert (verdict.status, verdict.tests[0].detail) == (
+        "tampered",
+        "a conftest.py was put beside the tests: tests/nested/conftest.py",
+    )
 
 
 async def test_visible_tests_tell_what_failed(provider: SandboxProvider, task: Task) -> None:

@@ -15,6 +15,7 @@ from tests.attacks.corpus import CORPUS, HONEST, TASK, Attack
 from tests.attacks.places import PLACES, provider_of
 from tests.attacks.proxied_corpus import PROXIED
 from tests.attacks.proxied_tasks import proxied
+from tests.verify.proxied_programs import HONEST as PROGRAMS
 
 pytestmark = [pytest.mark.timeout(300)]
 
@@ -125,18 +126,41 @@ def problems(judged: Judged) -> str:
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_no_attack_passes_and_honest_programs_go_on_passing(place: str, request: pytest.FixtureRequest) -> None:
-    chosen = ATTACKS if place == "local" else one_of_each(ATTACKS)
-    judged = await judge_all(place, chosen)
-    assert len(judged) == len(chosen)
+async def test_no_attack_passes_and_honest_programs_go_on_passing(place: str) -> None:
+    few = [a for a in ATTACKS if a in PROXIED or a.number in PLACE_MATTERS]
+    await check(place, ATTACKS if place == "local" else few)
+
+
+@pytest.mark.docker
+@pytest.mark.full
+async def test_no_attack_passes_in_docker_either() -> None:
+    await check("docker", ATTACKS)
+
+
+async def check(place: str, attacks: Sequence[Attack]) -> None:
+    judged = await judge_all(place, attacks)
+    assert len(judged) == len(attacks)
     found = {j.attack.id: problems(j) for j in judged if problems(j)}
     assert not found, "\n".join(f"{name}: {why}" for name, why in found.items())
 
 
-def one_of_each(attacks: Sequence[Attack]) -> list[Attack]:
-    """The first attack of each number, and all of this tier's own: the frames are the same in every place."""
-    first = {attack.number: attack for attack in reversed(attacks)}
-    return [*first.values(), *(a for a in PROXIED if a not in first.values())]
+@pytest.mark.parametrize("place", PLACES)
+async def test_honest_programs_pass(place: str) -> None:
+    async with provider_of(place) as provider:
+        judge = ProxiedJudge(provider)
+
+        async def judged(name: str) -> Verdict | Exception:
+            program, source = PROGRAMS[name]
+            tests = PytestTests({"test_it.py": source.encode()}, reference={"solution.py": program.encode()})
+            return await outcome(judge, Task(name, (), tests, limits=ROOMY, tier="proxied"), program)
+
+        verdicts = dict(zip(PROGRAMS, await asyncio.gather(*map(judged, PROGRAMS)), strict=True))
+    wrong = {name: v for name, v in verdicts.items() if isinstance(v, Exception) or not v.passed}
+    assert not wrong, wrong
+
+
+PLACE_MATTERS = frozenset({2, 8, 11, 13, 22, 61, 63, 66, 70, 71, 77, 78, 97, 98})
+"""Numbers of attacks on the run's own place, rather than on what its frames say, which is the same in every place."""
 
 
 def test_every_attack_is_tried_once() -> None:

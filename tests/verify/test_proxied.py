@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 from agent_rl.errors import ConfigError, SandboxError, TestsPlaceError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.verify.proxied import Malformed, ProxiedJudge, read_reports, verdict_of
+from agent_rl.verify.proxied_client import Session
 from agent_rl.verify.proxied_items import items_of, load
+from agent_rl.verify.proxied_runner import Runner
 from agent_rl.vocabulary import (
     AssertTests,
     Isolation,
@@ -183,9 +186,12 @@ async def test_what_tests_of_this_tier_cannot_do_is_said_at_load(test: str, why:
 
 
 async def test_objects_are_let_in_only_where_the_reference_gives_them() -> None:
-    reference = "class Box:\n    def __init__(self, n):\n        self.n = n\ndef make(n):\n    return Box(n)\ndef add(a, b):\n    return a + b\n"
-    tests = "import solution\ndef test_box():\n    assert solution.make(3).n == 3\ndef test_add():\n    assert abs(solution.add(1, 2) - 3) < 1e-9\n"
-    liar = "class Liar:\n    n = 3\n    __sub__ = __abs__ = lambda self, *other: 0\ndef make(n):\n    return Liar()\ndef add(a, b):\n    return Liar()\n"
+    add = "def add(a, b):\n    return "
+    reference = "class Box:\n    n = 3\ndef make():\n    return Box()\n" + add + "a + b\n"
+    tests = "import solution\ndef test_box():\n    assert solution.make().n == 3\n"
+    tests += "def test_add():\n    assert abs(solution.add(1, 2) - 3) < 1e-9\n"
+    liar = "class Liar:\n    n = 3\n    __sub__ = __abs__ = lambda self, *other: 0\n"
+    liar += "def make():\n    return Liar()\n" + add + "Liar()\n"
     verdict = await judged(task_of(tests, reference), liar)
     assert [(t.name, t.passed) for t in verdict.tests] == [
         ("test_it.py::test_box", True),
@@ -239,6 +245,60 @@ async def test_spoiling_outside_of_a_test_is_noticed() -> None:
     verdict = await judged(task_of(tests), "def add(a, b):\n    raise SystemExit(0)\n")
     assert not verdict.passed
     assert "raised SystemExit" in verdict.feedback
+
+
+# Frames
+
+
+FRAMES = [
+    '["return",3,[]]',
+    '["return",{"r":["object",[["id",1],["class",null],["kind","object"],["base",null]]]},[]]',
+    '["return",{"r":["object",[["id",2],["class",3],["kind","class"],["base",{"t":["int",3]}]]]},[]]',
+    '["return",["Liar",[{"r":["builtin",[["name","ValueError"]]]}],"int",null],[]]',
+    '["raise",{"r":["builtin",[["name","ValueError"]]]},{"t":["no"]},"no",null]',
+    '["raise",{"r":["object",[["id",4],["kind","class"]]]},null,"no",{"r":["object",[["id",5]]]}]',
+    '["callback",0,"call",{"t":[1]},{"d":[["x",2]]}]',
+    '["return",{"r":["value",[["type","Decimal"],["args",{"t":["3"]}]]]},[[0,[3]]]]',
+]
+"""Of every form that there is."""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_frames_pass_a_test_or_break_its_process(seed: int, tmp_path: Path) -> None:
+    """Whatever answers: the tests' run ends with reports, and the test, which asks for a 7 that none gives, fails."""
+    draw = random.Random(seed)
+    source = b"from solution import add\n\ndef test_it():\n    assert add([3], key=max) == 7\n"
+    ended: set[str] = set()
+    for _ in range(400):
+        reports: list[str] = []
+        answers = [mutated(draw) for _ in range(20)]
+
+        def receive(answers: list[str] = answers) -> str | None:
+            return answers.pop() if answers else None
+
+        def say(text: str, reports: list[str] = reports) -> None:
+            if text.startswith("{"):
+                reports.append(text)
+
+        admitted = frozenset({"add", "add()", "add()[]", "callback"}) if draw.random() < 0.7 else frozenset[str]()
+        session = Session(say, receive, admitted)
+        Runner({"test_it.py": source}, frozenset({"test_it.py::test_it"}), session, say, str(tmp_path)).run("solution")
+        report = read_reports(tuple(reports))
+        assert all(outcome != "passed" for outcome, _ in report.outcomes.values())
+        assert report.outcomes or report.tampered, reports
+        ended.add("tampered" if report.tampered else "failed")
+    assert ended == {"tampered", "failed"}
+
+
+def mutated(draw: random.Random) -> str:
+    """One of FRAMES, as it is or with some of its characters, or a part of another, in other places."""
+    text = draw.choice(FRAMES)
+    for _ in range(draw.choice((0, 0, 1, 2, 5))):
+        at, other = draw.randrange(len(text) + 1), draw.choice(FRAMES)
+        start = draw.randrange(len(other))
+        part = draw.choice((other[start : start + draw.randrange(12)], draw.choice('[]{}",:0-9e\\\x00')))
+        text = text[:at] + part + text[at + draw.randrange(6) :]
+    return text
 
 
 # Node ids

@@ -1,4 +1,4 @@
-"""The relay between two runs: strict turns, reports kept, and an end in every case. Both ends are played by the test."""
+"""The relay between two runs: strict turns, reports kept, and an end in every case. Both ends are played."""
 
 from __future__ import annotations
 
