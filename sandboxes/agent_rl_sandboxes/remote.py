@@ -25,12 +25,12 @@ from urllib.parse import urlsplit
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
-from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
-from agent_rl.vocabulary import Isolation, RunRequest, RunResult, SandboxSpec
+from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsPlaceError
+from agent_rl.vocabulary import Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, Pace, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.remote_sandbox import RemoteSandbox
-from agent_rl_sandboxes.serving.protocol import RunMessage, run_deadline
+from agent_rl_sandboxes.serving.protocol import PairMessage, RunMessage, run_deadline
 from agent_rl_sandboxes.serving.tokens import read_token
 from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
 from agent_rl_sandboxes.slots import LEVELS
@@ -39,7 +39,7 @@ _R = TypeVar("_R")
 _LOG = logging.getLogger(__name__)
 _MOST_LOST = 3
 """How many hosts may be lost under one run before it is given up: it may be what ends them."""
-_AFTER_THE_RUN = ("sandbox", "internal")
+_AFTER_THE_RUN = {"sandbox": SandboxError, "internal": SandboxError, "tests_place": TestsPlaceError}
 """Kinds of errors that may be the program's doing; after any other, no program has run."""
 
 
@@ -162,6 +162,9 @@ class RemoteProvider(SandboxProvider):
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
         return await self._issue(_question_of(request, fresh))
 
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        return await self._issue(_question_of_pair(request, fresh))
+
     async def _issue(self, question: _Question[_R]) -> _R:
         """The answer of the host that was given it, and where that was lost, of another."""
         refused: dict[RemoteHost, SandboxStartError] = {}
@@ -193,6 +196,10 @@ class RemoteProvider(SandboxProvider):
     async def run_on_one(self, host: RemoteHost, request: RunRequest, *, fresh: bool) -> RunResult:
         """As `run`, but on `host`, and never issued again elsewhere."""
         return await self._issue_on_one(host, _question_of(request, fresh))
+
+    async def run_pair_on_one(self, host: RemoteHost, request: PairRequest, *, fresh: bool) -> PairResult:
+        """As `run_on_one`."""
+        return await self._issue_on_one(host, _question_of_pair(request, fresh))
 
     async def _issue_on_one(self, host: RemoteHost, question: _Question[_R]) -> _R:
         while True:
@@ -271,6 +278,9 @@ class _OneHost(SandboxProvider):
             self._host = self._provider.choose_one()
         return self._host
 
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        return await self._provider.run_pair_on_one(self._chosen(), request, fresh=fresh)
+
     def on_one_host(self) -> SandboxProvider:
         return self
 
@@ -285,6 +295,12 @@ def _question_of(request: RunRequest, fresh: bool) -> _Question[RunResult]:
     return _Question("/runs", to_json(RunMessage(request, fresh)), limits.wall_seconds, most, RunResult)
 
 
+def _question_of_pair(request: PairRequest, fresh: bool) -> _Question[PairResult]:
+    limits = request.limits
+    most = 2 * ((1 << 20) + 12 * limits.output_bytes)
+    return _Question("/pairs", to_json(PairMessage(request, fresh)), limits.wall_seconds, most, PairResult)
+
+
 async def _ask(host: RemoteHost, question: _Question[_R]) -> _R:
     """The host's answer. Raises HostLost, HostBusy, SandboxError, SandboxStartError."""
     deadline = run_deadline(question.seconds)
@@ -292,8 +308,7 @@ async def _ask(host: RemoteHost, question: _Question[_R]) -> _R:
         content = await host.call("POST", question.path, question.body, deadline=deadline, most=question.most)
         return from_json(question.kind, content)
     except HostRefused as refusal:
-        kind = SandboxError if refusal.kind in _AFTER_THE_RUN else SandboxStartError
-        raise kind(str(refusal)) from None
+        raise _AFTER_THE_RUN.get(refusal.kind, SandboxStartError)(str(refusal)) from None
     except Malformed as error:
         raise SandboxError(f"{host.url} answered nonsense: {error}") from None
 

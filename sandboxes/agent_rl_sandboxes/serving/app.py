@@ -4,7 +4,7 @@ GET    /health                  no token: whether work is taken
 GET    /metrics                 Prometheus' text format; like all that follows, only with the token
 GET    /v1/host                 what the host is
 POST   /v1/sessions             a new session;  PUT: its client lives;  DELETE: it ends
-POST   /v1/runs                 one run in a slot
+POST   /v1/runs                 one run in a slot;  /v1/pairs: two runs in two slots, which talk with each other
 PUT    /v1/sandboxes/NAME       a new sandbox, of a name that the client chose;  DELETE: it is gone
 POST   /v1/sandboxes/NAME/exec | read     PUT /v1/sandboxes/NAME/files (an archive)
 """
@@ -23,7 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
 from agent_rl.contracts import Sandbox, SandboxProvider
-from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
+from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl_sandboxes.local import inner_path
 from agent_rl_sandboxes.serving import protocol
 from agent_rl_sandboxes.serving.archive import ArchiveLimits, unpack
@@ -86,6 +86,7 @@ class HostApp:
                 web.put(session, self._renew_session, expect_handler=_expects_nothing),
                 web.delete(session, self._end_session, expect_handler=_expects_nothing),
                 web.post(f"{PREFIX}/runs", self._run, expect_handler=_expects_nothing),
+                web.post(f"{PREFIX}/pairs", self._run_pair, expect_handler=_expects_nothing),
                 web.put(sandbox, self._open_sandbox, expect_handler=_expects_nothing),
                 web.delete(sandbox, self._close_sandbox, expect_handler=_expects_nothing),
                 web.post(f"{sandbox}/exec", self._exec, expect_handler=_expects_nothing),
@@ -156,6 +157,8 @@ class HostApp:
                 return refusal("session", text)
             case NoSandbox():
                 return refusal("sandbox_gone", text)
+            case TestsPlaceError():
+                return refusal("tests_place", text)
             case SandboxStartError():
                 return refusal("sandbox_start", text)
             case SandboxError():
@@ -241,6 +244,16 @@ class HostApp:
             lambda message: self._provider.run(message.request, fresh=message.fresh),
         )
         self.metrics.count("runs_total", status=result.status)
+        return _json(result)
+
+    async def _run_pair(self, request: web.Request) -> web.Response:
+        result = await self._in_slot(
+            request,
+            protocol.PairMessage,
+            lambda message: check_limits(message.request.limits, self.limits),
+            lambda message: self._provider.run_pair(message.request, fresh=message.fresh),
+        )
+        self.metrics.count("runs_total", status=result.candidate.status)
         return _json(result)
 
     async def _in_slot(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent_rl.vocabulary import Isolation, RunRequest, SandboxSpec
+from agent_rl.vocabulary import Isolation, PairRequest, RunRequest, SandboxSpec
 
 PROTOCOL = 1
 PREFIX = f"/v{PROTOCOL}"
@@ -39,6 +39,7 @@ ErrorKind = Literal[
     "os",
     "sandbox",
     "sandbox_start",
+    "tests_place",
     "deadline",
     "internal",
 ]
@@ -60,6 +61,7 @@ STATUS: dict[ErrorKind, int] = {
     "os": 409,  # OSError, with its number
     "sandbox": 502,  # SandboxError: the place died under the program
     "sandbox_start": 503,  # SandboxStartError: there was no place to run in
+    "tests_place": 502,  # TestsPlaceError: the place of hidden tests died, not the program's
     "deadline": 504,  # not done by the client's deadline, and given up
     "internal": 500,
 }
@@ -76,6 +78,14 @@ class RunMessage:
     """POST /v1/runs; the answer is a `RunResult`."""
 
     request: RunRequest
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PairMessage:
+    """POST /v1/pairs; the answer is a `PairResult`."""
+
+    request: PairRequest
     fresh: bool = False
 
 
