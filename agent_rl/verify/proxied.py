@@ -142,6 +142,8 @@ class ProxiedJudge:
         known = self._profiles.get(key)
         if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
             known = self._profiles[key] = asyncio.create_task(self._find_profile(task, tests, program.decode()))
+            # Retrieved here: whoever waited for it may have been cancelled.
+            known.add_done_callback(lambda done: None if done.cancelled() else done.exception())
             if len(self._profiles) > _PROFILES:
                 self._profiles.popitem(last=False)
         return await asyncio.shield(known)

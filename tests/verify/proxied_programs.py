@@ -745,7 +745,7 @@ honest(
 
 
 VARIANTS: dict[str, tuple[str, str, str]] = {}
-"""Name -> (reference, another honest program, tests that both pass): more than what the reference gives may be given."""
+"""Name -> (reference, another honest program, tests that both pass)."""
 
 
 def variant(name: str, reference: str, other: str, tests: str) -> None:
