@@ -132,7 +132,7 @@ class Engine:
         while True:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._threads, _knock, self.endpoint)
-                await self.call(self.api.ping)
+                await self.call(self.api.get, f"{self.api.base_url}/_ping", timeout=_CONNECT_SECONDS)
                 return True
             except (OSError, SandboxError, NotFound):
                 if time.monotonic() > until:

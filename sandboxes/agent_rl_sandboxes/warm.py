@@ -55,17 +55,21 @@ class WarmQueue(Generic[K, P]):
 
     async def take(self, kind: K) -> P:
         """A place that nobody has used, ready or made now. Raises SandboxError where none can be made."""
-        while True:
-            if self._closed:
-                raise SandboxError("no more sandboxes are made: their provider is closed")
-            waiting = self._of(kind)
-            made_ahead = bool(waiting)
-            task = waiting.popleft() if waiting else self._make(kind)
-            self._forget_age(task)
-            self._top_up(kind)
-            place = await self._wait(kind, task, made_ahead=made_ahead)
-            if place is not None:
+        task = self._waiting_task(kind)
+        own = None if task is not None else self._make(kind)
+        # Only once: nothing that is put behind keeps this call going.
+        self._top_up(kind)
+        while task is not None:
+            try:
+                place = await self._result(kind, task)
+            except SandboxError:
+                # Its start failed while nobody waited; whether another does is to be seen.
+                break
+            if await self._is_alive(place, task):
                 return place
+            self._dispose(task)
+            task = self._waiting_task(kind)
+        return await self._result(kind, own or self._make(kind))
 
     async def close(self) -> None:
         """No place that was not handed out is left, and none on its way. Idempotent."""
@@ -96,6 +100,8 @@ class WarmQueue(Generic[K, P]):
             task.add_done_callback(lambda done: self._wait_for_age(kind, done))
 
     def _make(self, kind: K) -> asyncio.Task[P]:
+        """A new place, on its way. Raises SandboxError where the queue is closed."""
+        self._check_open()
         task = asyncio.ensure_future(self._bounded_start(kind))
         self._under_way.add(task)
         task.add_done_callback(self._made)
@@ -111,32 +117,38 @@ class WarmQueue(Generic[K, P]):
         async with self._starts:
             return await self._start(kind)
 
-    async def _wait(self, kind: K, task: asyncio.Task[P], *, made_ahead: bool) -> P | None:
-        """The place, or None where one that was made ahead has failed or died: then another is tried."""
+    def _waiting_task(self, kind: K) -> asyncio.Task[P] | None:
+        """The place of `kind` that has waited longest, or is on its way; None where there is none."""
+        waiting = self._of(kind)
+        if not waiting:
+            return None
+        task = waiting.popleft()
+        self._forget_age(task)
+        return task
+
+    async def _result(self, kind: K, task: asyncio.Task[P]) -> P:
+        """The place that `task` makes. Raises SandboxError."""
         try:
-            place = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
                 # Not this call, but the queue that was closed.
-                raise SandboxError("no more sandboxes are made: their provider is closed") from None
+                self._check_open()
             self._put_back(kind, task)
             raise
-        except SandboxError:
-            if not made_ahead:
-                raise
-            return None
-        if not made_ahead:
-            return place
+
+    async def _is_alive(self, place: P, task: asyncio.Task[P]) -> bool:
         try:
-            alive = await place.alive()
+            return await place.alive()
         except SandboxError:
-            alive = False
+            return False
         except asyncio.CancelledError:
             self._dispose(task)
             raise
-        if not alive:
-            self._dispose(task)
-        return place if alive else None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SandboxError("no more sandboxes are made: their provider is closed")
 
     def _put_back(self, kind: K, task: asyncio.Task[P]) -> None:
         """A place whose taker went away waits for another, if there is room."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import docker
+import docker.errors
 
 from agent_rl_sandboxes.docker_engine import Endpoint, client
 
@@ -73,7 +75,8 @@ class Daemon:
                 self.start()
             api = self.api()
             for container in api.containers(all=True):
-                api.remove_container(container["Id"], force=True)
+                with contextlib.suppress(docker.errors.APIError):  # it is just removing itself
+                    api.remove_container(container["Id"], force=True)
             api.close()
         finally:
             self.end(signal.SIGTERM)
