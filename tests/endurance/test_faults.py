@@ -109,7 +109,7 @@ async def test_slots_that_are_stopped_change_no_verdict_and_are_replaced(
         return [(v.passed, v.status) for v in await asyncio.wait_for(asyncio.gather(*judgings), 60)]
 
     async def stop() -> list[str]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(stopped := await asyncio.to_thread(freeze)) < 2:
                 await asyncio.sleep(0.1)  # a new slot is on its way
         return stopped
@@ -121,7 +121,7 @@ async def test_slots_that_are_stopped_change_no_verdict_and_are_replaced(
     assert await at_work == right_and_wrong
     stopped += await stop()
     assert await both() == right_and_wrong
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await asyncio.to_thread(lambda: any(_is_there(provider, name) for name in stopped)):
             await asyncio.sleep(0.1)
     assert await both() == right_and_wrong

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -170,7 +169,6 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
             (outcome,) = await asyncio.wait_for(asyncio.gather(judging, return_exceptions=True), 60)
             if isinstance(outcome, SandboxError):
                 assert "not by this program's doing" in str(outcome)
-                assert re.search(full, str(outcome))
             else:
                 # The killed one has left room enough for another: then the verdict is the program's own.
                 assert isinstance(outcome, Verdict)
