@@ -23,6 +23,7 @@ from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed, run_pair_or_blame
 from agent_rl.verify.proxied_wire import ANY_NAME
+from agent_rl.verify.runs import ISOLATIONS, invalid_program, invalid_submission
 from agent_rl.vocabulary import (
     AssertTests,
     Isolation,
@@ -37,9 +38,7 @@ from agent_rl.vocabulary import (
 )
 from agent_rl.vocabulary.verdict import VerdictStatus
 
-MAX_PROGRAM_CHARS = 1 << 18
 MAX_FEEDBACK_LINES = 5
-_ISOLATIONS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 _PROFILES = 4096
 
 
@@ -92,11 +91,8 @@ class ProxiedJudge:
     ) -> Verdict:
         """The verdict. Raises ConfigError where the tests cannot be used, SandboxError where the machinery failed."""
         tests = as_pytest(task.id, tests)
-        invalid = _invalid(submission)
-        if invalid:
-            result = TestResult("submission", False, invalid)
-            feedback = invalid if visible else ""
-            return Verdict(False, "invalid_submission", "proxied", None, tests=(result,), feedback=feedback)
+        if invalid := invalid_program(submission):
+            return invalid_submission("proxied", invalid, visible=visible)
         profile = await self._profile(task, tests)
         request = self._request(tests, submission.text, profile.tests, profile.objects, task.limits)
         result = await self._run(request)
@@ -120,7 +116,7 @@ class ProxiedJudge:
         result = await run_pair_or_blame(self.provider, request, retries=self.retries)
         if isinstance(result, PairResult):
             level = weaker(result)
-            if _ISOLATIONS.index(level) < _ISOLATIONS.index(self.minimum_isolation):
+            if ISOLATIONS.index(level) < ISOLATIONS.index(self.minimum_isolation):
                 raise SandboxError(
                     f"a run was isolated at level {level!r} only, and sandbox.minimum_isolation is "
                     f"{self.minimum_isolation!r}; `agent-rl sandbox doctor` says what blocks more"
@@ -219,7 +215,7 @@ def read_reports(frames: tuple[str, ...]) -> Report:
 
 def weaker(result: PairResult) -> Isolation:
     """The isolation level of the less isolated of the two runs."""
-    return min((result.candidate.isolation, result.tests.isolation), key=_ISOLATIONS.index)
+    return min((result.candidate.isolation, result.tests.isolation), key=ISOLATIONS.index)
 
 
 def verdict_of(result: PairResult, wanted: tuple[str, ...], *, visible: bool) -> Verdict:
@@ -291,21 +287,3 @@ def _digest(tests: PytestTests, seed: int) -> bytes:
         digest.update(b"%d,%d:" % (len(path.encode()), len(content)) + path.encode() + content)
     digest.update(repr((tests.tests, tests.module, seed)).encode())
     return digest.digest()
-
-
-def _invalid(submission: Submission) -> str:
-    """Why the submission is no program that can be run; empty where it is one. Never parsed here: it is untrusted."""
-    if submission.kind != "code":
-        return f"a submission of kind {submission.kind!r}, where a program is judged"
-    text = submission.text
-    if not text.strip():
-        return "an empty program"
-    if len(text) > MAX_PROGRAM_CHARS:
-        return f"a program of more than {MAX_PROGRAM_CHARS} characters"
-    if "\0" in text:
-        return "a program with a NUL character"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "a program that is no valid Unicode"
-    return ""
