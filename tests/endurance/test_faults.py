@@ -75,7 +75,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[tuple[SandboxPr
 def _serves(api: docker.APIClient, identifier: str) -> bool:
     """Whether the slot server in the container has started, and has made the process of the next run."""
     try:
-        lines = [" ".join(row[7:]) for row in api.top(identifier)["Processes"]]
+        lines = [" ".join(row[7:]) for row in api.top(identifier)["Processes"] or ()]
     except docker.errors.APIError:
         return False
     return sum(line.startswith("python3") for line in lines) >= 3
