@@ -217,7 +217,7 @@ class DockerProvider(SandboxProvider):
         try:
             stream = await container.exec(self._slot_command(), user=PROGRAMS if purpose == "slot" else ROOT)
             channel = _SlotChannel(container, StdoutChannel(stream), self._slots)
-            return await Slot.open(channel, SlotSetup())
+            return await Slot.open(channel, SlotSetup(preload=self._config.preload))
         except BaseException:
             await asyncio.shield(asyncio.ensure_future(_quietly(container.close())))
             raise

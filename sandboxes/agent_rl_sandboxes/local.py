@@ -93,7 +93,9 @@ class LocalProvider(SandboxProvider):
             return
         if sys.platform != "linux":
             raise SandboxError("the local sandbox needs Linux namespaces: use Docker (sandbox.provider = 'docker')")
-        pool = SlotPool(lambda: self._open(SlotSetup(fall_back=False)), self._config.slots)
+        pool = SlotPool(
+            lambda: self._open(SlotSetup(fall_back=False, preload=self._config.preload)), self._config.slots
+        )
         try:
             await pool.start()
         except SandboxError as error:

@@ -17,7 +17,7 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.vocabulary import Limits, SandboxSpec
+from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
 from agent_rl_sandboxes.local import LocalChannel, LocalProvider, inner_path
 from agent_rl_sandboxes.slots import Slot, SlotSetup, slot_command
 from tests.contract.sandbox_contract import ADD, request, values
@@ -145,6 +145,15 @@ def test_paths_stay_inside() -> None:
 
 
 # What is left of it
+
+
+async def test_modules_can_be_imported_ahead_of_every_run() -> None:
+    asked = RunRequest("import os, sys\nprint('sqlite3' in sys.modules, dict(os.environ))")
+    for preload, said in (((), b"False {}\n"), (("sqlite3",), b"True {}\n")):
+        async with LocalProvider(SandboxConfig(slots=1, preload=preload)) as provider:
+            assert (await provider.run(asked)).stdout == said
+    with pytest.raises(SandboxError, match=r"\(sandbox.preload\) is not there: No module named 'nowhere'"):
+        await LocalProvider(SandboxConfig(slots=1, preload=("nowhere",))).start()
 
 
 async def test_after_closing_no_process_and_no_descriptor_is_left() -> None:

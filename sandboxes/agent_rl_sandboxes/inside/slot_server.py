@@ -372,7 +372,13 @@ def main(setup: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         os.environ.clear()
-        runs.preload([*harness.PRELOADED, *setup["preload"]])
+        # Libraries that start threads when they are imported: a process with threads cannot enter namespaces.
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+        try:
+            runs.preload([*harness.PRELOADED, *setup["preload"]])
+        except ImportError as error:
+            raise runs.Failed(f"a module to be imported ahead (sandbox.preload) is not there: {error}") from None
+        os.environ.clear()
         isolation, own_view, reasons = _choose(setup)
         if own_view:
             pid = _enter(setup)
