@@ -15,7 +15,8 @@ Purpose = Literal["slot", "uid_slot", "strict", "task_image"]
 """slot: judged programs, each in namespaces that the slot server makes | uid_slot: where it may not, each as a user of
 its own | strict, task_image: an agent's episode."""
 
-_HOLDER = "65532:65532"
+_HOLDER = "61373:61373"
+"""No image's usual user (65532 is the `nonroot` of some, 65534 `nobody`): it must be nobody that programs run as."""
 PROGRAMS = "1000:1000"
 """Who programs run as unless a spec names somebody else."""
 ROOT = "0:0"

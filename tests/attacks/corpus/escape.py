@@ -121,7 +121,7 @@ import glob, os, shutil, subprocess
 leaks = []
 before = os.getuid(), os.geteuid(), os.getgid(), os.getegid()
 for action in (lambda: os.setuid(0), lambda: os.setgid(0), lambda: os.setgroups([0]), lambda: os.setresuid(0, 0, 0),
-               lambda: os.setreuid(65532, 65532)):
+               lambda: os.setreuid(61373, 61373)):
     try:
         action()
         leaks.append("an identity")
