@@ -101,6 +101,8 @@ class Engine:
         """Whether the daemon can bound processor time; set by who has asked."""
         self.runtime: str | None = None
         """What containers are started with, None for the daemon's own choice; set by who has asked."""
+        self._missed_at: float | None = None
+        """Since when the daemon has not answered; None while it does."""
         self._streams: set[Stream] = set()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
 
@@ -118,7 +120,9 @@ class Engine:
         """What the API client's method `function` returns, from a thread of its own."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
+            answer = await loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
+            self._missed_at = None
+            return answer
         except NotFound:
             raise
         except (APIError, DockerException) as error:
@@ -127,8 +131,13 @@ class Engine:
             raise DaemonGone(f"the Docker daemon does not answer: {error}") from error
 
     async def is_back(self, seconds: float) -> bool:
-        """Whether the daemon answers within `seconds`; asked again and again."""
-        until = time.monotonic() + seconds
+        """Whether the daemon answers within `seconds` of when it was first missed; asked again and again.
+
+        Whoever asks later than that is told at once: a daemon that stays away is not waited for by each of many runs.
+        """
+        if self._missed_at is None:
+            self._missed_at = time.monotonic()
+        until = self._missed_at + seconds
         while True:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._threads, _knock, self.endpoint)
