@@ -52,7 +52,8 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[tuple[SandboxPr
         def stop_processes() -> list[str]:
             pids = {pid for pid, _ in descendants(os.getpid())} - mine
             for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
+                with contextlib.suppress(ProcessLookupError):  # a run's that has just ended
+                    os.kill(pid, signal.SIGSTOP)
             return [str(pid) for pid in pids]
 
         def pause_containers() -> list[str]:

@@ -115,9 +115,10 @@ async def test_a_daemon_that_ends_is_a_sandbox_error_and_one_that_comes_back_ser
         assert run.frames[-1] == '{"id":"a","value":1}'
         assert command.stdout == b"back\n"
     api = daemon.api()
-    left = api.containers(all=True, filters={"label": LABEL})
+    async with asyncio.timeout(20):  # a daemon that was killed removes some of them by itself, after its start
+        while api.containers(all=True, filters={"label": LABEL}):
+            await asyncio.sleep(0.2)
     api.close()
-    assert left == []
 
 
 async def test_judgings_in_flight_when_the_daemon_restarts_get_their_verdicts(

@@ -141,7 +141,7 @@ async def test_a_host_with_docker_leaves_no_container(docker_api: docker.APIClie
         found = docker_api.containers(all=True, filters={"label": LABEL})
         return sum(json.loads(container["Labels"][LABEL])["pid"] == pid for container in found)
 
-    options = ("--sandbox", "docker", "--slots", "1", "--drain", "0")
+    options = ("--sandbox", "docker", "--slots", "1", "--drain", "0", "--set", "warm_episodes=0")
     with served(free_port(), *options) as ended, served(free_port(), *options) as killed:
         await asyncio.gather(asyncio.to_thread(ended.ready), asyncio.to_thread(killed.ready))
         async with remote(ended.url, killed.url) as provider:

@@ -97,7 +97,7 @@ async def test_slots_and_episodes_start_under_the_runtime_that_is_named(
     async with DockerProvider(SandboxConfig(slots=1)) as provider:
         assert values(await provider.run(request(ADD, (1, 2)))) == [3]
     assert not commands.exists()
-    async with DockerProvider(SandboxConfig(slots=1, runtime="noted")) as provider:
+    async with DockerProvider(SandboxConfig(slots=1, runtime="noted", warm_episodes=0)) as provider:
         assert isinstance(provider, DockerProvider)
         assert provider.describe()["runtime"] == "noted"
         assert values(await provider.run(request(ADD, (1, 2)))) == [3]

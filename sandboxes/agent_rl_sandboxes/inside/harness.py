@@ -24,7 +24,7 @@ import types
 from typing import Any, NoReturn
 
 from agent_rl.verify.canonical import Record, decode, error_frame, value_frame
-from agent_rl_sandboxes.inside import namespaces, roles
+from agent_rl_sandboxes.inside import namespaces
 
 RESULTS, REQUEST = 3, 4
 """File descriptors of a run's process beside 0, 1 and 2."""
@@ -97,6 +97,8 @@ def run_program() -> NoReturn:
     limits = request["limits"]
     namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
     if "role" in request:
+        from agent_rl_sandboxes.inside import roles  # loaded before the fork; who never talks does without
+
         roles.take_part(request, REQUEST, RESULTS, MEMORY_EXIT)
     execute(request, RESULTS)
 
