@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -22,6 +22,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples_from_toml(cls, data: Any) -> Any:
+        """TOML knows lists only; here they are tuples, since values do not change."""
+        if not isinstance(data, dict):
+            return data  # pyright: ignore
+        tuples = {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is tuple}
+        return {k: tuple(v) if k in tuples and isinstance(v, list) else v for k, v in data.items()}  # pyright: ignore
+
 
 class EnvironmentEntry(Section):
     """One environment of the mix, named as package.module:Class, path/to/file.py:Class, or a registered short name."""
@@ -30,6 +39,9 @@ class EnvironmentEntry(Section):
     name: str = ""
     """The name in metrics; by default the short name, or the class's."""
     weight: float = Field(default=1.0, gt=0)
+    minimum_strength: float = Field(default=0.0, ge=0, le=1)
+    """Training tasks whose hidden tests kill a smaller share of mutants of the reference are left out; 0 is none. It
+    is measured once, which takes a while, and kept in the cache; evaluations leave nothing out."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Validated by the environment's own `config_class`."""
 
@@ -114,13 +126,6 @@ class Optimizer(Section):
     decay_steps: int = Field(default=0, ge=0)
     """After the warm-up the rate falls linearly, within this many steps, to a tenth; 0 leaves it constant."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _betas_from_toml(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("betas"), list):  # pyright: ignore
-            return {**data, "betas": tuple(data["betas"])}  # pyright: ignore
-        return data  # pyright: ignore
-
 
 class Loop(Section):
     """The asynchronous loop. All counts are in groups; synchronous training is max_staleness = 0."""
@@ -170,13 +175,6 @@ class VllmConfig(Section):
     """Seconds for a call that does not generate, an update of the weights for instance."""
     extra_arguments: tuple[str, ...] = ()
     """Appended to the server's command line."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_from_toml(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data  # pyright: ignore
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}  # pyright: ignore
 
     @model_validator(mode="after")
     def _enough_devices(self) -> VllmConfig:
@@ -235,13 +233,34 @@ class SandboxConfig(Section):
     """Where programs run: a registered provider, or `auto` (Docker where a daemon answers, else local)."""
 
     provider: str = "auto"
+    hosts: tuple[str, ...] = ()
+    """Of the provider `remote`: machines that run `agent-rl sandbox serve`, as https://host:port."""
+    token_file: str | None = None
+    """Holds the token that the hosts ask for; None is what AGENT_RL_SANDBOX_TOKEN says. Never the token itself."""
+    ca_file: str | None = None
+    """Authorities that sign the hosts' certificates; None is this system's."""
     image: str | None = None
+    runtime: str | None = None
+    """Docker only: a runtime that the daemon knows, such as `runsc` (gVisor); None for the daemon's own choice."""
     apparmor_profile: str | None = None
     """For the containers of warm slots; Docker's own denies the mounts that isolation between runs needs."""
     slots: Positive = 2
     minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
     retries: int = Field(default=2, ge=0)
+    preload: tuple[str, ...] = ()
+    """Modules of the image that are imported ahead of the fork of every run (numpy, for instance), beside some of the
+    standard library's. A program finds them imported; what does not exist there is an error at the start."""
+    warm_episodes: int = Field(default=2, ge=0)
+    """Of each kind of sandbox in use, how many stand ready for the next episodes (0: each starts at its first use)."""
+    concurrent_starts: Positive = 4
+    """Episodes' sandboxes that are being started at any moment, at most."""
+
+    @model_validator(mode="after")
+    def _hosts_are_used(self) -> SandboxConfig:
+        if self.hosts and self.provider in ("auto", "docker", "local"):
+            raise ValueError(f"hosts are given, and provider = {self.provider!r} uses none: set provider = 'remote'")
+        return self
 
 
 class Evaluation(Section):
@@ -254,13 +273,6 @@ class Evaluation(Section):
     greedy: bool = True
     every: int = Field(default=0, ge=0)
     enabled: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _k_from_toml(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("k"), list):  # pyright: ignore
-            return {**data, "k": tuple(data["k"])}  # pyright: ignore
-        return data  # pyright: ignore
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Evaluation:
@@ -294,13 +306,6 @@ class RunConfig(Section):
     sandbox: SandboxConfig = SandboxConfig()
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _environments_from_toml(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("environments"), list):  # pyright: ignore
-            return {**data, "environments": tuple(data["environments"])}  # pyright: ignore
-        return data  # pyright: ignore
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:

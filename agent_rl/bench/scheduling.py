@@ -53,7 +53,7 @@ from agent_rl.rollouts.run import PolicyAgents, RolloutSettings
 from agent_rl.runtime.clients import LearnerClient, PolicyClient
 from agent_rl.runtime.local import LocalRuntime, Role
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ async def _make_run(scenario: Scenario, folder: Path, display: Display, runtime:
     directory = RunDirectory(folder)
     directory.create(config, resume=False)
     provider = InMemoryProvider()
-    verifier = CaseVerifier(provider)
+    verifier = TaskVerifier(provider)
     environment = OneReply(EnvironmentConfig(), verifier)
     source = LoadedEnvironment("fixed", environment, await environment.load("train"))
     stand_ins = "agent_rl.bench.fixed"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent_rl.cli.options import JsonOption, SandboxOption
+from agent_rl.cli.options import JsonOption, SandboxOption, sandbox_settings
 from agent_rl.errors import CheckFailed, SandboxError
 
 if TYPE_CHECKING:
@@ -20,19 +20,31 @@ def verify(
         Path,
         typer.Argument(
             metavar="TASKS",
-            help="Rows in the HumanEval schema: task_id, prompt, entry_point, "
-            "canonical_solution, test. JSONL, gzipped or not.",
+            help="Rows in the schema of HumanEval, MBPP, APPS or CodeContests, or of function calls, of inputs and "
+            "outputs, or of pytest files (JSONL, gzipped or not); or a folder of tasks with tests. The format is told "
+            "by the rows' keys.",
         ),
     ],
     solutions: Annotated[
         Path,
         typer.Argument(
-            metavar="SOLUTIONS", help='Lines {"task_id": ..., "completion": ...}, several per task allowed.'
+            metavar="SOLUTIONS",
+            help='Lines {"task_id": ..., "completion": ...}, several per task allowed; instead of "completion" '
+            'also "files" ({path: text}), "patch" (a unified diff) or "archive" (the path of a tar or zip).',
         ),
     ],
     json_file: JsonOption = None,
     require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 where a solution failed.")] = False,
     sandbox: SandboxOption = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A runtime that the Docker daemon knows, such as runsc (gVisor).")
+    ] = None,
+    minimum_isolation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL", help="Refuse a sandbox that keeps runs apart less: container (any), uid or namespaces."
+        ),
+    ] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Programs run at a time; by default one per core.")] = None,
 ) -> None:
     """Judge given solutions against hidden tests, in a sandbox, with no model and no training.
@@ -47,10 +59,18 @@ def verify(
     """
     import os
 
-    from agent_rl.cli.running import run
-    from agent_rl.config import SandboxConfig
+    from pydantic import ValidationError
 
-    config = SandboxConfig.model_validate({"provider": sandbox or "auto", "slots": slots or os.cpu_count() or 2})
+    from agent_rl.cli.running import run
+    from agent_rl.config import SandboxConfig, config_error
+
+    given = {"runtime": runtime, "minimum_isolation": minimum_isolation, "slots": slots or os.cpu_count() or 2}
+    try:
+        config = SandboxConfig.model_validate(
+            sandbox_settings(sandbox) | {key: value for key, value in given.items() if value is not None}
+        )
+    except ValidationError as error:
+        raise config_error(error, SandboxConfig, "sandbox") from None
     report = run(_verify(tasks, solutions, config))
     if json_file is not None:
         report.write(json_file)

@@ -43,8 +43,8 @@ def read_rows(source: str | Path, split: str = "test") -> list[Row]:
     """
     rows: list[Row] = []
     seen: dict[str, str] = {}
-    for where, content in _contents(str(source), split):
-        row = _row(content, where)
+    for where, content in read_contents(str(source), split):
+        row = row_of(content, where)
         if row.task_id in seen:
             raise ConfigError(f"{where}: task_id {row.task_id!r} stands already in {seen[row.task_id]}", key="task_id")
         seen[row.task_id] = where
@@ -77,7 +77,8 @@ def read_json_lines(path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]
         raise ConfigError(f"{path} cannot be read after line {line_number}: {error}") from None
 
 
-def _contents(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_contents(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """("file:line", row) of each row of a file or a hub's data set, as it stands there. Raises ConfigError."""
     path = Path(source)
     if path.suffix == ".parquet":
         yield from _through_datasets(source, split, parquet=True)
@@ -107,7 +108,8 @@ def _through_datasets(source: str, split: str, *, parquet: bool) -> Iterator[tup
         raise ConfigError(f"{source} {what}: {type(error).__name__}: {error}") from None
 
 
-def _row(content: Mapping[str, Any], where: str) -> Row:
+def row_of(content: Mapping[str, Any], where: str) -> Row:
+    """The row, checked. Raises ConfigError that names `where`."""
     fields: dict[str, str] = {}
     for name in ("task_id", "prompt", "entry_point", "canonical_solution", "test"):
         if name not in content:

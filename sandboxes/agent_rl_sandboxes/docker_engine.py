@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +33,9 @@ T = TypeVar("T")
 
 _HEADER = struct.Struct(">BxxxL")
 _CONNECT_SECONDS = 10.0
-_REQUEST_SECONDS = 120
+REQUEST_SECONDS = 30
+"""Of one request. Long for a busy machine; but a daemon can be stuck over one container and well for all others."""
+_ASK_SECONDS = 0.2
 _BUFFER_BYTES = 1 << 20
 
 
@@ -82,6 +85,10 @@ class Endpoint:
         return context
 
 
+class DaemonGone(SandboxError):
+    """The daemon does not answer: it is down, or about to be back."""
+
+
 class Engine:
     """A connection to one daemon. Every failure of the daemon's is a SandboxError; NotFound stays what it is."""
 
@@ -92,6 +99,10 @@ class Engine:
         """Whether the daemon's storage can bound what a container writes to its root; set by who has tried."""
         self.bounds_cpus = True
         """Whether the daemon can bound processor time; set by who has asked."""
+        self.runtime: str | None = None
+        """What containers are started with, None for the daemon's own choice; set by who has asked."""
+        self._missed_at: float | None = None
+        """Since when the daemon has not answered; None while it does."""
         self._streams: set[Stream] = set()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
 
@@ -109,13 +120,33 @@ class Engine:
         """What the API client's method `function` returns, from a thread of its own."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
+            answer = await loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
+            self._missed_at = None
+            return answer
         except NotFound:
             raise
         except (APIError, DockerException) as error:
             raise SandboxError(f"Docker: {_explain(error)}") from error
         except (requests.exceptions.RequestException, OSError) as error:
-            raise SandboxError(f"the Docker daemon does not answer: {error}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error}") from error
+
+    async def is_back(self, seconds: float) -> bool:
+        """Whether the daemon answers within `seconds` of when it was first missed; asked again and again.
+
+        Whoever asks later than that is told at once: a daemon that stays away is not waited for by each of many runs.
+        """
+        if self._missed_at is None:
+            self._missed_at = time.monotonic()
+        until = self._missed_at + seconds
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, _knock, self.endpoint)
+                await self.call(self.api.get, f"{self.api.base_url}/_ping", timeout=_CONNECT_SECONDS)
+                return True
+            except (OSError, SandboxError, NotFound):
+                if time.monotonic() > until:
+                    return False
+            await asyncio.sleep(_ASK_SECONDS)
 
     async def attach(self, path: str, body: dict[str, Any] | None = None) -> Stream:
         """A hijacked connection after a POST to `path` (such as /exec/ID/start)."""
@@ -128,14 +159,14 @@ class Engine:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 stream = Stream(*await self._open())
         except (OSError, TimeoutError) as error:
-            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
         self._streams = {s for s in self._streams if not s.closed} | {stream}
         try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
+            async with asyncio.timeout(REQUEST_SECONDS):
                 await stream.upgrade(head.encode() + payload, path)
         except TimeoutError as error:
             stream.close()
-            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
         except BaseException:
             stream.close()
             raise
@@ -182,11 +213,11 @@ class Engine:
                 await self.call(self.api.wait, container, condition="removed", timeout=30)
 
     async def close(self) -> None:
-        """No thread and no connection is left; calls under way are finished first."""
+        """No thread and no connection is left; calls under way are finished first, those not begun are dropped."""
         for stream in self._streams:
             stream.close()
             await stream.wait_closed()
-        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self.api.close()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -217,7 +248,7 @@ class Stream:
                 text = (await self._reader.read(4096)).decode("utf-8", "replace")
                 raise SandboxError(f"Docker refused {path} with status {status}: {text.strip()}")
         except (OSError, ValueError, IndexError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
 
     async def write(self, data: bytes) -> None:
         """`data` is on its way. Raises SandboxError where the connection is broken."""
@@ -290,7 +321,7 @@ def client(endpoint: Endpoint) -> docker.APIClient:
             ca_cert=str(folder / "ca.pem") if endpoint.verify else None,
             verify=endpoint.verify,
         )
-    return docker.APIClient(base_url=endpoint.url, version="auto", timeout=_REQUEST_SECONDS, tls=tls)
+    return docker.APIClient(base_url=endpoint.url, version="auto", timeout=REQUEST_SECONDS, tls=tls)
 
 
 def _knock(endpoint: Endpoint) -> None:
@@ -314,4 +345,7 @@ def _context_host() -> str | None:
 
 
 def _explain(error: Exception) -> str:
-    return str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
+    text = str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
+    if "no space left on device" in text:
+        text += ": free some of the daemon's disk (`docker system prune` removes what nothing uses)"
+    return text

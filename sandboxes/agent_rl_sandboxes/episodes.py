@@ -49,6 +49,11 @@ class EpisodeClient:
         self._gone: ServerGone | None = None
         self._reader = asyncio.create_task(self._read(), name="episode-reader")
 
+    @property
+    def gone(self) -> bool:
+        """Whether the server is known to have ended, or to be of no use."""
+        return self._gone is not None
+
     async def hello(self, timeout: float) -> None:
         """The server is there."""
         try:

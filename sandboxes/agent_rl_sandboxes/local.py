@@ -28,15 +28,26 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.vocabulary import ExecResult, Isolation, Limits, RunRequest, RunResult, SandboxSpec
+from agent_rl.vocabulary import (
+    ExecResult,
+    Isolation,
+    Limits,
+    PairRequest,
+    PairResult,
+    RunRequest,
+    RunResult,
+    SandboxSpec,
+)
 from agent_rl_sandboxes.inside.namespaces import PATH
+from agent_rl_sandboxes.kernel_switches import blockers
 from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, channels_of, check_isolation, run_limits, slot_command
+from agent_rl_sandboxes.talks import talk_in_pair
 
 DOES_NOT_PROTECT_FROM = (
     "holes in the kernel",
@@ -60,10 +71,13 @@ class LocalProvider(SandboxProvider):
     def __init__(self, config: SandboxConfig) -> None:
         if config.image is not None:
             raise ConfigError("the local provider has no images", key="sandbox.image", value=config.image)
+        if config.runtime is not None:
+            raise ConfigError("the local provider has no runtimes", key="sandbox.runtime", value=config.runtime)
         self._config = config
-        self._python = _interpreter()
+        self._python = system_python()
         self._pool: SlotPool | None = None
         self._sandboxes: set[LocalSandbox] = set()
+        self._starts = asyncio.Semaphore(config.concurrent_starts)
 
     @classmethod
     async def available(cls, config: SandboxConfig) -> str | None:
@@ -71,7 +85,7 @@ class LocalProvider(SandboxProvider):
         try:
             async with cls(config.model_copy(update={"slots": 1})):
                 return None
-        except SandboxError as error:
+        except (ConfigError, SandboxError) as error:
             return str(error)
 
     async def start(self) -> None:
@@ -79,7 +93,9 @@ class LocalProvider(SandboxProvider):
             return
         if sys.platform != "linux":
             raise SandboxError("the local sandbox needs Linux namespaces: use Docker (sandbox.provider = 'docker')")
-        pool = SlotPool(lambda: self._open(SlotSetup(fall_back=False)), self._config.slots)
+        pool = SlotPool(
+            lambda: self._open(SlotSetup(fall_back=False, preload=self._config.preload)), self._config.slots
+        )
         try:
             await pool.start()
         except SandboxError as error:
@@ -118,6 +134,9 @@ class LocalProvider(SandboxProvider):
                 )
         return LocalSandbox(spec, self)
 
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        return await self._started().run_pair(lambda a, b: talk_in_pair(a, b, request), fresh=fresh)
+
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
         return await self._started().run(request, fresh=fresh)
 
@@ -144,14 +163,19 @@ class LocalProvider(SandboxProvider):
         self._started()
         self._sandboxes.add(sandbox)
         setup = SlotSetup(workdir=spec.workdir, fall_back=False, episode=(spec.disk_bytes, spec.inodes))
-        return await self._open(setup)
+        async with self._starts:
+            return await self._open(setup)
 
     def forget(self, sandbox: LocalSandbox) -> None:
         """`sandbox` is closed."""
         self._sandboxes.discard(sandbox)
 
     async def _open(self, setup: SlotSetup) -> Slot:
-        return await Slot.open(await LocalChannel.start(slot_command(self._python)), setup)
+        return await Slot.open(await LocalChannel.start(self._slot_command()), setup)
+
+    def _slot_command(self) -> list[str]:
+        """The command line of a slot server."""
+        return slot_command(self._python)
 
 
 class LocalSandbox(Sandbox):
@@ -164,6 +188,7 @@ class LocalSandbox(Sandbox):
         self._lock = asyncio.Lock()
         self._end: asyncio.TimerHandle | None = None
         self._closed = False
+        self._expired = False
         self._why_closed = "the sandbox has been closed"
         self._killing: asyncio.Future[None] | None = None
 
@@ -194,9 +219,14 @@ class LocalSandbox(Sandbox):
             "limits": run_limits(limits),
         }
         async with self._lock:
-            slot = await self._started()
-            with self._ending_on_failure(slot):
-                header, body = await slot.ask("exec", limits, payload)
+            try:
+                slot = await self._started()
+                with self._ending_on_failure(slot):
+                    header, body = await slot.ask("exec", limits, payload)
+            except SandboxError:
+                if not self._expired:
+                    raise
+                return ExecResult("timeout", None, b"", self._why_closed.encode(), 0.0)
         status, word, stdout, stderr = channels_of(header, body)
         exit_code = None
         if status == "completed":
@@ -208,9 +238,8 @@ class LocalSandbox(Sandbox):
         """As in the contract; OSError where the disk is full or a folder stands in a file's place."""
         paths = {name: inner_path(name) for name in files}
         async with self._lock:
-            slot = await self._started()
             for name, content in files.items():
-                number, _ = await self._file(slot, "write", {"path": paths[name]}, content)
+                number, _ = await self._file("write", {"path": paths[name]}, content)
                 if number in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
                     raise ValueError(f"{name!r} leads through a link or a special file")
                 if number:
@@ -219,9 +248,8 @@ class LocalSandbox(Sandbox):
     async def read_file(self, path: str, *, max_bytes: int = 1 << 20) -> bytes:
         inner = inner_path(path)
         async with self._lock:
-            slot = await self._started()
-            number, content = await self._file(slot, "read", {"path": inner, "max_bytes": max_bytes}, b"")
-        if number in _NOT_THERE:
+            number, content = await self._file("read", {"path": inner, "max_bytes": max_bytes}, b"")
+        if number in _NOT_THERE or self._expired:
             raise FileNotFoundError(errno.ENOENT, "no regular file in the sandbox", path)
         if number:
             raise OSError(number, os.strerror(number), path)
@@ -246,12 +274,21 @@ class LocalSandbox(Sandbox):
         return self._slot
 
     async def _expire(self) -> None:
+        # A limit like others: what comes after it is an answer, not a failure of the machinery.
+        self._expired = True
         self._why_closed = f"the sandbox's lifetime of {self._spec.lifetime_seconds:g} s is over"
         await self.close()
 
-    async def _file(self, slot: Slot, operation: str, header: dict[str, Any], content: bytes) -> tuple[int, bytes]:
-        with self._ending_on_failure(slot):
-            answer, body = await slot.exchange(operation, header, content, timeout=_FILE_SECONDS)
+    async def _file(self, operation: str, header: dict[str, Any], content: bytes) -> tuple[int, bytes]:
+        """The errno and the body of the answer; EIO after the lifetime. Raises SandboxError."""
+        try:
+            slot = await self._started()
+            with self._ending_on_failure(slot):
+                answer, body = await slot.exchange(operation, header, content, timeout=_FILE_SECONDS)
+        except SandboxError:
+            if not self._expired:
+                raise
+            return errno.EIO, b""
         return answer["errno"], body
 
     @contextlib.contextmanager
@@ -379,34 +416,7 @@ def inner_path(path: str) -> str:
     return str(pure)
 
 
-def blockers() -> list[str]:
-    """What on this machine refuses unprivileged namespaces, each with its remedy; what could be, where none is seen."""
-    found: list[str] = []
-    if _switch("/proc/sys/user/max_user_namespaces") == "0":
-        found.append("user.max_user_namespaces is 0: as root, `sysctl -w user.max_user_namespaces=15000`")
-    if _switch("/proc/sys/kernel/unprivileged_userns_clone") == "0":
-        found.append("kernel.unprivileged_userns_clone is 0: as root, `sysctl -w kernel.unprivileged_userns_clone=1`")
-    if _switch("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        found.append(
-            "AppArmor restricts unprivileged user namespaces: as root, "
-            "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
-        )
-    if not found and "Seccomp:\t2" in (_switch("/proc/self/status") or ""):
-        found.append(
-            "This process is under a seccomp filter, as in a container: start that with "
-            "`--security-opt seccomp=unconfined --security-opt systempaths=unconfined`, or use Docker from outside it"
-        )
-    return found or ["Otherwise use Docker: sandbox.provider = 'docker'"]
-
-
-def _switch(path: str) -> str | None:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None
-
-
-def _interpreter() -> str:
+def system_python() -> str:
     """The system's Python, whose files everybody may read; else the one that this process was started from."""
     system = "/usr/bin/python3"
     if os.access(system, os.X_OK):

@@ -10,8 +10,29 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from agent_rl.verify import canonical
-from agent_rl_sandboxes.inside import files, harness, leftovers, namespaces, runs, seccomp_filter, slot_server
+from agent_rl.verify import (
+    canonical,
+    proxied_candidate,
+    proxied_client,
+    proxied_handles,
+    proxied_items,
+    proxied_pytest,
+    proxied_runner,
+    proxied_wire,
+)
+from agent_rl_sandboxes import seccomp
+from agent_rl_sandboxes.inside import (
+    files,
+    harness,
+    leftovers,
+    namespaces,
+    programs,
+    roles,
+    runs,
+    seccomp_filter,
+    slot_server,
+    talks,
+)
 
 PROTOCOL = slot_server.PROTOCOL
 LENGTHS = struct.Struct(">II")
@@ -72,15 +93,24 @@ class SlotSetup:
 
 def slot_command(python: str = "python3") -> list[str]:
     """The command line of a slot server. Its environment is its own; it reads everything else from stdin."""
+    return python_command(_BOOTSTRAP, python)
+
+
+def python_command(program: str, python: str = "python3") -> list[str]:
+    """The command line of a Python program, with the environment and the flags that slot servers have."""
     # A fixed hash seed: the order of a set of strings is the same in every slot.
     environment = ["PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONHASHSEED=0", "LANG=C.UTF-8", "PYTHONUTF8=1"]
-    return ["/usr/bin/env", "-i", *environment, python, "-s", "-B", "-c", _BOOTSTRAP]
+    return ["/usr/bin/env", "-i", *environment, python, "-s", "-B", "-c", program]
 
 
 @cache
 def _modules() -> list[tuple[str, str]]:
     """Name and source of everything that runs inside, in an order in which it can be imported."""
-    modules: list[ModuleType] = [canonical, seccomp_filter, namespaces, harness, leftovers, runs, files, slot_server]
+    proxied: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_client, proxied_pytest]
+    proxied += [proxied_items, proxied_runner, roles]
+    modules: list[ModuleType] = [canonical, *proxied, seccomp_filter, namespaces, harness, programs, leftovers]
+    modules += [runs, talks]
+    modules += [files, slot_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 
@@ -97,6 +127,7 @@ def setup_frame(setup: SlotSetup) -> bytes:
             "fall_back": setup.fall_back,
             "preload": setup.preload,
             "episode": episode,
+            "seccomp": {machine: seccomp.run_filter(machine).hex() for machine in seccomp.MACHINES},
         },
     }
     return pack(order)

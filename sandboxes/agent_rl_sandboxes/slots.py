@@ -13,7 +13,7 @@ import json
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult
@@ -27,10 +27,15 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 
 GRACE_SECONDS = 10.0
 """Beyond a run's own wall limit, how long its slot may take to answer before it is ended."""
+RECYCLE_AFTER = 5000
+"""Runs of a slot. A new one in Docker is a `docker run` and a `docker exec`: at 500 they cost a noticeable share."""
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
 _EXTRA_FRAMES = 2
 """Frames beyond one for each call that are still taken apart: more say nothing new."""
+
+
+_Result = TypeVar("_Result")
 
 
 class Channel(Protocol):
@@ -120,7 +125,7 @@ class Slot:
             payload["stdin"] = base64.b64encode(request.stdin).decode()
         header, body = await self.ask("run", limits, payload)
         status, raw, stdout, stderr = channels_of(header, body)
-        frames, anomalies = _split_frames(raw, len(request.calls) + 1)
+        frames, anomalies = split_frames(raw, len(request.calls) + 1)
         # A run that was ended had no time to finish its last frame.
         anomalies = anomalies if status == "completed" else ()
         self.reusable = self.reusable and header["reusable"]
@@ -139,17 +144,37 @@ class Slot:
     async def ask(self, operation: str, limits: Limits, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Header and body of the server's answer to "run" or "exec". Raises SandboxError."""
         body = json.dumps(payload).encode()
-        header = {
-            "wall": limits.wall_seconds,
-            "cpu": limits.cpu_seconds,
-            "memory": limits.memory_bytes,
-            "output": limits.output_bytes,
-            "disk": limits.disk_bytes,
-            "inodes": limits.inodes,
-        }
         return await self.exchange(
-            operation, header, _FRAME_LENGTH.pack(len(body)) + body, timeout=limits.wall_seconds + GRACE_SECONDS
+            operation,
+            _order(limits),
+            _FRAME_LENGTH.pack(len(body)) + body,
+            timeout=limits.wall_seconds + GRACE_SECONDS,
         )
+
+    async def begin(self, operation: str, limits: Limits, body: bytes) -> None:
+        """A request is on its way whose answers are taken with `hear`. Raises SandboxError."""
+        self.runs += 1
+        self._count += 1
+        self._under_way = str(self._count)
+        await self.tell(operation, body, _order(limits))
+
+    async def tell(self, operation: str, body: bytes = b"", header: dict[str, Any] | None = None) -> None:
+        """Something more is said to what is under way. Raises SandboxError."""
+        try:
+            await self._channel.write(pack({"op": operation, "id": self._under_way, **(header or {})}, body))
+        except OSError as error:
+            raise SandboxError(f"a slot died ({await self._channel.why_dead() or error})") from error
+
+    async def hear(self) -> tuple[dict[str, Any], bytes]:
+        """Header and body of the next answer to what is under way; with "result" it ends. Raises SandboxError."""
+        answer, content = await self._receive()
+        if answer["op"] in ("failed", "fatal"):
+            raise SandboxError(f"a slot failed: {answer['error']}")
+        if answer.get("id") != self._under_way:
+            raise SandboxError("a slot answered something else than it was asked")
+        if answer["op"] == "result":
+            self._under_way = None
+        return answer, content
 
     async def exchange(
         self, operation: str, header: dict[str, Any], body: bytes = b"", *, timeout: float
@@ -180,6 +205,8 @@ class Slot:
                 if self._under_way is not None:
                     await self._channel.write(pack({"op": "cancel", "id": self._under_way}))
                     answer, _ = await self._receive()
+                    while answer["op"] == "said":
+                        answer, _ = await self._receive()
                     self._under_way = None
                     return answer["op"] == "result" and answer["reusable"]
         except (TimeoutError, SandboxError, OSError):
@@ -214,12 +241,15 @@ class Slot:
 class SlotPool:
     """At most `size` slots at work. A slot is replaced after `recycle_after` runs, and whenever something was odd."""
 
-    def __init__(self, start_slot: Callable[[], Awaitable[Slot]], size: int, *, recycle_after: int = 500) -> None:
+    def __init__(
+        self, start_slot: Callable[[], Awaitable[Slot]], size: int, *, recycle_after: int = RECYCLE_AFTER
+    ) -> None:
         """`start_slot` makes one slot; it raises SandboxError, and leaves nothing behind where it is cancelled."""
         self._start_slot = start_slot
         self._size = size
         self._recycle_after = recycle_after
         self._capacity = asyncio.Semaphore(size)
+        self._taking = asyncio.Lock()
         self._idle: deque[asyncio.Task[Slot]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
         self._busy: set[Slot] = set()
@@ -274,6 +304,35 @@ class SlotPool:
         self._give_back(slot, fresh=fresh)
         return result
 
+    async def run_pair(self, use: Callable[[Slot, Slot], Awaitable[_Result]], *, fresh: bool = False) -> _Result:
+        """What `use` makes of two slots. In a pool of one, the second is made for this alone, and ended after it.
+
+        Errors are those of `run`. Capacity for two is taken by one at a time, so that two who wait for their second
+        slot cannot wait for each other.
+        """
+        # Two fresh ones count as one: an honest run beside them, by which they are judged, has room in a pool of two.
+        taken = 1 if fresh else min(2, self._size)
+        await self._take(taken)
+        held: list[tuple[Slot, bool]] = []
+        try:
+            for number in range(2):
+                alone = fresh or number >= taken
+                slot = await (self._start() if alone else self._obtain())
+                self._busy.add(slot)
+                held.append((slot, alone))
+            self._check_open()
+            result = await use(held[0][0], held[1][0])
+        except asyncio.CancelledError:
+            self._in_background(self._settle_pair(held, taken))
+            raise
+        except BaseException:
+            for slot, _ in held:
+                slot.reusable = False
+            self._give_back_pair(held, taken)
+            raise
+        self._give_back_pair(held, taken)
+        return result
+
     async def close(self) -> None:
         """No slot is left, and no run under way: each raises SandboxError. Idempotent."""
         self._closed = True
@@ -282,12 +341,22 @@ class SlotPool:
         while self._idle:
             self._in_background(self._close_idle(self._idle.popleft()))
         # Whoever holds capacity has a slot, or one on its way, and closes it when it comes.
-        for _ in range(self._size):
-            await self._capacity.acquire()
+        await self._take(self._size)
         for _ in range(self._size):
             self._capacity.release()
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def _take(self, count: int) -> None:
+        """That much capacity is taken. Cancelled, nothing is."""
+        async with self._taking:
+            for taken in range(count):
+                try:
+                    await self._capacity.acquire()
+                except BaseException:
+                    for _ in range(taken):
+                        self._capacity.release()
+                    raise
 
     async def _start(self) -> Slot:
         """A new slot. Raises SandboxStartError, or SandboxError where the pool is closed."""
@@ -328,7 +397,11 @@ class SlotPool:
         return await self._start()
 
     def _give_back(self, slot: Slot, *, fresh: bool) -> None:
-        """The slot is idle again, or on its way out with another on its way in."""
+        """The slot is idle again, or on its way out with another on its way in; its capacity is free."""
+        self._put_back(slot, fresh=fresh)
+        self._capacity.release()
+
+    def _put_back(self, slot: Slot, *, fresh: bool) -> None:
         self._busy.discard(slot)
         if slot.reusable and slot.runs < self._recycle_after and not fresh and not self._closed:
             self._idle.append(_ready(slot))
@@ -336,7 +409,18 @@ class SlotPool:
             self._in_background(slot.close())
             if not fresh:
                 self._replace()
-        self._capacity.release()
+
+    def _give_back_pair(self, held: list[tuple[Slot, bool]], taken: int) -> None:
+        for slot, fresh in held:
+            self._put_back(slot, fresh=fresh)
+        for _ in range(taken):
+            self._capacity.release()
+
+    async def _settle_pair(self, held: list[tuple[Slot, bool]], taken: int) -> None:
+        settled = await asyncio.gather(*(slot.settle() for slot, _ in held))
+        for (slot, _), well in zip(held, settled, strict=True):
+            slot.reusable = well and slot.reusable
+        self._give_back_pair(held, taken)
 
     async def _settle(self, slot: Slot, *, fresh: bool) -> None:
         slot.reusable = await slot.settle() and slot.reusable
@@ -377,6 +461,18 @@ def check_isolation(level: Isolation, minimum: Isolation, reasons: tuple[str, ..
         )
 
 
+def _order(limits: Limits) -> dict[str, float]:
+    """What the slot server itself needs to know of a run."""
+    return {
+        "wall": limits.wall_seconds,
+        "cpu": limits.cpu_seconds,
+        "memory": limits.memory_bytes,
+        "output": limits.output_bytes,
+        "disk": limits.disk_bytes,
+        "inodes": limits.inodes,
+    }
+
+
 def run_limits(limits: Limits) -> dict[str, float]:
     """What a run's own process sets for itself."""
     return {
@@ -394,7 +490,7 @@ def channels_of(header: dict[str, Any], body: bytes) -> tuple[RunStatus, bytes, 
     return header["status"], body[:first], body[first:second], body[second:]
 
 
-def _split_frames(raw: bytes, expected: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_frames(raw: bytes, expected: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(frames, anomalies) of what came on a result channel, which may be anything."""
     frames: list[str] = []
     at = 0

@@ -28,7 +28,7 @@ from agent_rl.objectives import make_objective
 from agent_rl.rollouts.run import PolicyAgents, RolloutSettings
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.testing.scripted_policy import ScriptedPolicy
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Task, Verdict
 from tests.rollouts.support import PLAIN, FunctionEnvironment, chat, make_task
 
@@ -119,7 +119,7 @@ async def made_run(tmp_path: Path, settings: RunConfig, rollout=coin_toss, *, de
         [],
         make_objective(settings.objective),
         provider,
-        CaseVerifier(provider),
+        TaskVerifier(provider),
         PolicyAgents(policy, tokenizer, rollouts),
         policy,
         supervised,

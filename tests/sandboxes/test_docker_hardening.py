@@ -57,7 +57,7 @@ async def test_a_strict_container_is_closed_on_every_side_that_docker_knows(
     assert host["Tmpfs"]["/work"] == f"rw,nosuid,nodev,exec,size={32 * MIB},nr_inodes=100,mode=1777,uid=1000,gid=1000"
     assert "noexec" in host["Tmpfs"]["/tmp"]
     assert {u["Name"] for u in host["Ulimits"]} == {"nofile", "core", "memlock", "msgqueue", "sigpending"}
-    assert found["Config"]["User"] == "65532:65532"
+    assert found["Config"]["User"] == "61373:61373"
     owner = Owner.parse(found["Config"]["Labels"][LABEL])
     assert owner is not None
     assert not owner.provably_dead()

@@ -183,8 +183,13 @@ async def test_a_killed_container_is_a_sandbox_error(
 
 async def test_a_lifetime_ends_a_forgotten_sandbox(docker_provider: DockerProvider) -> None:
     sandbox = docker_provider.sandbox(SandboxSpec(lifetime_seconds=1.0))
-    with pytest.raises(SandboxError, match="gone"):
-        await sandbox.exec(["sleep", "60"])
+    for command in (["sleep", "60"], ["true"]):
+        result = await sandbox.exec(command)
+        assert (result.status, result.stderr) == ("timeout", b"the sandbox was ended: its lifetime of 1 s is over")
+    with pytest.raises(OSError, match="its lifetime of 1 s is over"):
+        await sandbox.write_files({"late": b""})
+    with pytest.raises(FileNotFoundError, match="its lifetime of 1 s is over"):
+        await sandbox.read_file("late")
 
 
 async def test_a_build_folder_becomes_an_image_once(

@@ -45,6 +45,15 @@ CASES: list[tuple[Comparison, Any, Any, bool]] = [
     ("float", 10**400, 10**400, True),
     ("float", 10**400, 1.0, False),  # beyond a float's range
     ("float", 1 + 1e-9j, 1, True),
+    ("float", complex(math.inf, 0), 1.0, False),  # any distance is within a share of infinity
+    ("float", complex(NAN, -math.inf), 1.0, False),
+    ("float", complex(math.inf, 0), math.inf, True),
+    ("float", 1.7e308 + 1.7e308j, 1.0, False),  # whose distance from 1 is no float
+    ("float", {complex(math.inf, 0)}, {1.0}, False),
+    ("float", Record("P", (("x", 0.1 + 0.2),)), Record("P", (("x", 0.3),)), True),
+    ("float", Record("P", (("x", 0.3),)), Record("Q", (("x", 0.3),)), False),
+    ("float", Record("P", (("x", 0.3),)), Record("P", (("y", 0.3),)), False),
+    ("float", Record("P", (("x", 0.3),)), Record("P", (("x", 0.4),)), False),
     ("float", "1.0", 1.0, False),
     ("tokens", " a  b\n", "a b", True),
     ("tokens", "ab", "a b", False),
@@ -56,6 +65,7 @@ CASES: list[tuple[Comparison, Any, Any, bool]] = [
     ("any_order", [True, "1"], ["1", 1], True),
     ("any_order", [[1, 2]], [[2, 1]], False),
     ("any_order", {1, 2}, {2, 1}, True),
+    ("any_order", [Record("P", (("x", 1),)), 2], [2, Record("P", (("x", 1.0),))], True),
     ("any_order", 5, 5.0, False),
 ]
 

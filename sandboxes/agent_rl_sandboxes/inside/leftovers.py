@@ -19,8 +19,23 @@ _SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/dev/mqueue")
 
 def kill_all(uid: int) -> None:
     """Every process of `uid` has been sent SIGKILL, by a process of that uid; what has ended is reaped."""
-    _as_user(uid, _kill_all)
+    send_kill(uid)
     _reap_orphans()
+
+
+def send_kill(uid: int) -> None:
+    """Every process of `uid` has been sent SIGKILL, by a process of that uid."""
+    _as_user(uid, _kill_all)
+
+
+def kill_others() -> None:
+    """Of a pid namespace whose first process this is, no other process is left."""
+    while True:
+        try:
+            os.kill(-1, signal.SIGKILL)
+            os.waitpid(-1, 0)
+        except (ProcessLookupError, ChildProcessError):
+            return
 
 
 def remove_files(uid: int) -> None:

@@ -26,6 +26,8 @@ _ATIME_FLAGS = {"noatime": 0x400, "nodiratime": 0x800, "relatime": 0x200000}
 _FLAGS = {"ro": _RDONLY, "nosuid": _NOSUID, "nodev": _NODEV, "noexec": _NOEXEC, **_ATIME_FLAGS}
 _DETACH = 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 1, 4, 38, 36
+_UNUSED_UIDS = 1_900_000_000
+"""1879048192 to 2147483647 is what systemd's table of uids leaves unused."""
 _CAPABILITY_VERSION = 0x20080522
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
@@ -131,21 +133,38 @@ def leave_root() -> None:
     """Root has become a user that owns nothing: root's processes are exempt from RLIMIT_NPROC, and own the system."""
     if os.geteuid() != 0 or os.getuid() != 0:
         return
-    # 1879048192 to 2147483647 is what systemd's table of uids leaves unused; 65534 where a container maps fewer.
-    for uid in (1_900_000_000 + os.getpid() % 100_000_000, 65534):
+    # 65534 where a container maps fewer.
+    for uid in (_UNUSED_UIDS + os.getpid() % 100_000_000, 65534):
         try:
             become(uid)
-        except OSError:
+        except Refused:
             continue
         return
-    raise Refused("setuid to an unprivileged user", errno.EPERM)
+    raise Refused("becoming an unprivileged user", errno.EPERM)
+
+
+def unused_uid() -> int:
+    """A user that nobody else is: of those that systemd leaves unused, or of the few that a container may map."""
+    draw = int.from_bytes(os.urandom(4), "big")
+    first, count = (_UNUSED_UIDS, 200_000_000) if _mapped(_UNUSED_UIDS + 200_000_000) else (20_000, 40_000)
+    return first + draw % count
+
+
+def _mapped(uid: int) -> bool:
+    """Whether the user exists in this user namespace."""
+    with open("/proc/self/uid_map") as lines:
+        ranges = [[int(word) for word in line.split()] for line in lines]
+    return any(start <= uid < start + count for start, _, count in ranges)
 
 
 def become(uid: int) -> None:
-    """This process is of user and group `uid`, with no other group. Raises OSError."""
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    """This process is of user and group `uid`, with no other group. Raises Refused."""
+    try:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        raise Refused(f"becoming user {uid}", error.errno or 0) from None
     # Changing users has made /proc/self root's.
     show()
 
@@ -214,8 +233,9 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     # Beyond the memory itself an address space holds the interpreter, its libraries, and reservations never touched.
     space = memory + (64 << 20)
     seconds = max(1, int(cpu + 0.999))
-    if _kernel() < (5, 14):
-        # There the count is of all processes of the user on the whole host, not in this namespace.
+    if _KERNEL < (5, 14) or (os.getuid() == RUN_ID and _mapped(2**32 - 2)):
+        # There the count is of all processes of the user on the whole host, not in this namespace: in a kernel that
+        # knows no better, and where every container's programs are the same user of the host's own namespace.
         processes = max(processes, 4096)
     _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
     _lower(resource.RLIMIT_AS, space)
@@ -226,12 +246,15 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     _lower(resource.RLIMIT_CORE, 0)
     # Deep recursion is honest; the kernel leaves a gap of at least 128 MiB below the stack.
     _lower(resource.RLIMIT_STACK, 64 << 20)
-    _lower(resource.RLIMIT_MSGQUEUE, 819200)
 
 
 def _lower(which: int, soft: int, hard: int | None = None) -> None:
-    top = resource.getrlimit(which)[1]
     hard = soft if hard is None else hard
+    try:
+        return resource.setrlimit(which, (soft, hard))
+    except (ValueError, OSError):
+        # Beyond what is allowed at the most.
+        top = resource.getrlimit(which)[1]
     if top != resource.RLIM_INFINITY:
         soft, hard = min(soft, top), min(hard, top)
     resource.setrlimit(which, (soft, hard))
@@ -240,6 +263,9 @@ def _lower(which: int, soft: int, hard: int | None = None) -> None:
 def _kernel() -> tuple[int, int]:
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
+
+
+_KERNEL = _kernel()
 
 
 def _build_root(expose: list[str], workdir: str) -> None:
@@ -259,7 +285,8 @@ def _build_root(expose: list[str], workdir: str) -> None:
     os.makedirs(new + "/dev")
     for name in DEVICES:
         _show(f"/dev/{name}", old, new)
-    for name, target in (("fd", "/proc/self/fd"), ("shm", "/tmp")):
+    links = [(name, f"/proc/self/fd/{number}") for number, name in enumerate(("stdin", "stdout", "stderr"))]
+    for name, target in (*links, ("fd", "/proc/self/fd"), ("shm", "/tmp")):
         os.symlink(target, f"{new}/dev/{name}")
     for path in ("/proc", "/tmp", "/run/bin", "/var", workdir):
         os.makedirs(new + path, exist_ok=True)

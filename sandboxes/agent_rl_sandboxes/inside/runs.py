@@ -23,10 +23,12 @@ from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
 FIRST_FREE = 10
 """The slot server keeps the descriptors below it occupied, so that no pipe's end is one of the above."""
 
+FOLDER = "/tmp/run"
+"""Where a run of a user of its own starts; of the same name for each, so that none knows how many were before it."""
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
 _KILL_SECONDS = 2.0
+_TICK_MILLISECONDS = 2
 _READY_SECONDS = 10.0
-_UNUSED_UIDS = 1_900_000_000
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -72,6 +74,13 @@ class Buffer:
         self.size += count
         return count
 
+    def append(self, content: memoryview) -> None:
+        """`content` is at the end."""
+        end = self.size + len(content)
+        self.grow(end)
+        self._bytes[self.size : end] = content
+        self.size = end
+
     def view(self, start: int = 0, stop: int | None = None) -> memoryview:
         """The content between two offsets, not copied."""
         return self._bytes[start : self.size if stop is None else stop]
@@ -83,6 +92,7 @@ class Child:
 
     pid: int
     pidfd: int
+    """-1 where the kernel has none (gVisor): then it is asked again and again whether the process has ended."""
     request: int
     results: int
     stdout: int
@@ -121,18 +131,19 @@ class Outcome:
 class Runner:
     """Makes, watches and ends the processes of one slot, at one level of isolation."""
 
-    def __init__(self, isolation: str, workdir: str) -> None:
+    def __init__(self, isolation: str, workdir: str, seccomp: bytes) -> None:
+        """`seccomp`: the program of the filter that every run is under."""
         self.isolation = isolation
         self.workdir = workdir
         self.results, self.stdout, self.stderr = (Buffer((1 << 20) + 1) for _ in range(3))
-        self._filter = seccomp_filter.Filter(seccomp_filter.run_filter())
+        self._filter = seccomp_filter.Filter(seccomp)
         self._oom_kills = _oom_kills()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
         """A process closed in as far as is possible before its request, which then does `body`. Raises Refused."""
         pipes = [os.pipe() for _ in range(4)]
         (request, to_child), (results, from_child), (stdout, out), (stderr, err) = pipes
-        uid = _UNUSED_UIDS + int.from_bytes(os.urandom(4), "big") % 200_000_000 if self.isolation == "uid" else None
+        uid = namespaces.unused_uid() if self.isolation == "uid" else None
         try:
             if self.isolation == "namespaces":
                 flags = namespaces.NEWUSER | namespaces.NEWPID | namespaces.NEWNS | namespaces.NEWIPC
@@ -151,10 +162,6 @@ class Runner:
         for descriptor in (to_child, results, stdout, stderr):
             os.set_blocking(descriptor, False)
         pidfd: int = _libc.syscall(_PIDFD_OPEN, pid, 0)
-        if pidfd < 0:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise namespaces.Refused("pidfd_open", ctypes.get_errno())
         return Child(pid, pidfd, to_child, results, stdout, stderr, scratch, uid)
 
     def _enter(
@@ -182,8 +189,8 @@ class Runner:
                 namespaces.become(uid)
                 # Becoming another user has cleared it.
                 namespaces.die_with_parent()
-                os.mkdir(f"/tmp/run-{uid}", 0o700)
-                os.chdir(f"/tmp/run-{uid}")
+                os.mkdir(FOLDER, 0o700)
+                os.chdir(FOLDER)
             else:
                 namespaces.show()
                 os.chdir("/tmp")
@@ -212,9 +219,17 @@ class Runner:
             raise Failed(reason.decode("utf-8", "replace"))
 
     def run(
-        self, child: Child, request: memoryview, order: Order, stream: int, cancelled: Callable[[], bool]
+        self,
+        child: Child,
+        request: memoryview,
+        order: Order,
+        stream: int,
+        cancelled: Callable[[], bool],
+        watch: Callable[[float], str | None] | None = None,
     ) -> Outcome:
         """How the run ended, with nothing of it left. `cancelled` is asked when `stream` can be read.
+
+        `watch`, for a run that is talked with, takes the place of feeding it a request and reading its channels.
 
         Ends at the deadline, at a channel's limit, and at the first process's exit: it never waits for the end of a
         pipe, which another process may hold. Raises Failed where the machinery failed.
@@ -222,9 +237,10 @@ class Runner:
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
         started = time.monotonic()
-        status = self._watch(child, request, order, stream, cancelled, started + order.wall)
+        deadline = started + order.wall
+        status = watch(deadline) if watch else self._watch(child, request, order, stream, cancelled, deadline)
         if status is not None:
-            _kill(child.pid)
+            _end(child)
         ended = self._reap(child)
         seconds = time.monotonic() - started
         anomalies: list[str] = []
@@ -260,7 +276,8 @@ class Runner:
         poll = select.poll()
         buffers = dict(self._channels(child))
         for descriptor in (child.pidfd, stream, *buffers):
-            poll.register(descriptor, select.POLLIN)
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
         request = _feed(child, request)
         if request:
             poll.register(child.request, select.POLLOUT)
@@ -269,7 +286,8 @@ class Runner:
             if left <= 0:
                 return "timeout"
             # Rounded up: a wait too short by a fraction of a millisecond would only be followed by another.
-            for descriptor, _ in poll.poll(left * 1000 + 1):
+            wait = left * 1000 + 1 if child.pidfd >= 0 else min(left * 1000 + 1, _TICK_MILLISECONDS)
+            for descriptor, _ in poll.poll(wait):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == stream:
@@ -285,13 +303,22 @@ class Runner:
                         poll.unregister(descriptor)
                     elif buffer.size > order.output:
                         return "output_limit"
+            if child.pidfd < 0 and _ended(child.pid):
+                return None
 
     def _reap(self, child: Child) -> Any:
         """(wait status, resource usage) of the ended process; None where it does not die."""
-        poll = select.poll()
-        poll.register(child.pidfd, select.POLLIN)
-        if not poll.poll(_KILL_SECONDS * 1000):
-            return None
+        if child.pidfd >= 0:
+            poll = select.poll()
+            poll.register(child.pidfd, select.POLLIN)
+            if not poll.poll(_KILL_SECONDS * 1000):
+                return None
+        else:
+            deadline = time.monotonic() + _KILL_SECONDS
+            while not _ended(child.pid):
+                if time.monotonic() > deadline:
+                    return None
+                time.sleep(_TICK_MILLISECONDS / 1000)
         _, wait_status, usage = os.wait4(child.pid, 0)
         return wait_status, usage
 
@@ -314,6 +341,9 @@ class Runner:
 
     def _end_descendants(self, child: Child, anomalies: list[str]) -> None:
         """Where no pid namespace ended with the first process: what it left is killed and removed, as its user."""
+        if self.isolation == "container" and os.getpid() == 1:
+            # An episode's: of the slot's namespaces this process is the first, so that the rest is the command's.
+            leftovers.kill_others()
         if child.uid is None:
             return
         deadline = time.monotonic() + _KILL_SECONDS
@@ -355,6 +385,10 @@ def preload(names: Iterable[str]) -> None:
         os.register_at_fork = register
     # A collection in a run would touch every object that there is.
     gc.collect()
+    # What compiling and importing have left free is not to be copied into every run. (Other C libraries have no such.)
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     gc.freeze()
     gc.disable()
 
@@ -376,6 +410,19 @@ def _how(wait_status: int) -> tuple[int | None, int | None]:
     if os.WIFSIGNALED(wait_status):
         return None, os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status), None
+
+
+def _ended(pid: int) -> bool:
+    """Whether the child has ended; it is not reaped by this."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end(child: Child) -> None:
+    """The run's first process has been sent SIGKILL; with a user of its own, as that user, with all of its others."""
+    if child.uid is None:
+        _kill(child.pid)
+    else:
+        leftovers.send_kill(child.uid)
 
 
 def _kill(pid: int) -> None:

@@ -17,19 +17,23 @@ The first frame that goes in is special (read by the bootstrap): header {"op": "
     in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
                                                                      body: JSON for the run's own process, see harness,
                                                                      behind its length (32 bits)
+    in   {"op": "talk", ...the same}                                 body: the same; a run that is talked with
+    in   {"op": "say", "id"}                                         body: bytes for that run, while it is under way
     in   {"op": "exec", ...the same}                                 body: for `harness.run_command`; episodes only
     in   {"op": "write", "id", "path"}                               body: the file's content; episodes only
     in   {"op": "read", "id", "path", "max_bytes"}                   episodes only
-    in   {"op": "cancel", "id"}                                      while "run" or "exec" is under way, else ignored
+    in   {"op": "cancel", "id"}                                      while a run or "exec" is under way, else ignored
     out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
+    out  {"op": "said", "id"}                                        body: of a talk's result channel, as it comes
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
           "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
     out  {"op": "file", "id", "errno"}                               body: content, for "read"
     out  {"op": "failed", "id", "error"}                             the machinery failed; the slot is to be ended
     out  {"op": "fatal", "error"}                                    the server ends
 
-A result's "results" bytes are the run's result channel as it came: length-prefixed (32 bits) UTF-8 frames if the run
-is honest, anything if not; only the pool outside takes them apart. Times are seconds, sizes bytes.
+A result's "results" bytes are the run's result channel as it came (of a talk, what was not yet "said"):
+length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not; only the pool outside takes them apart.
+Times are seconds, sizes bytes.
 
 Isolation between two runs is probed at the start, by doing it, and `reasons` says for each level that was not had
 which step was refused with which error:
@@ -37,8 +41,11 @@ which step was refused with which error:
     namespaces   the slot has user, pid, mount, network, ipc and uts namespaces and a read-only view of the system; each
                  run has user, pid, mount and ipc namespaces of its own in them, its own /proc and tmpfs. The network
                  namespace is the slot's; it is empty, and replaced once a run has sent a packet in it.
-    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed
+    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed;
+                 once a run has sent a packet the pool ends the slot
     container    neither: the pool ends the slot, with all that is in it, after its first run
+
+Where a run has no tmpfs of its own ("disk", "inodes") it has as much of both as its container.
 
 Where the pool goes away (end of input), the server kills what runs and ends; as pid 1 of its namespace it takes
 everything in it along, however it dies.
@@ -55,7 +62,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import files, harness, namespaces, runs
+from agent_rl_sandboxes.inside import files, harness, namespaces, runs, talks
 
 PROTOCOL = 1
 _LENGTHS = struct.Struct(">II")
@@ -104,6 +111,12 @@ class Stream:
             start + header, self._at
         )
 
+    def rewind(self) -> None:
+        """What has been taken takes no room any more; the bodies that were given out are no longer valid."""
+        if self._at == self._incoming.size:
+            self._incoming.reset(0)
+            self._at = 0
+
     def fill(self) -> None:
         """More has come. Raises Gone at the end of input."""
         self._incoming.grow(self._incoming.size + 4096)
@@ -134,7 +147,7 @@ class Server:
         self._own_view = own_view
         self._workdir: str = setup["workdir"]
         self._episode: str | None = setup.get("episode")
-        self._runner = runs.Runner(isolation, self._workdir)
+        self._runner = runs.Runner(isolation, self._workdir, _seccomp(setup))
         self._spare: runs.Child | None = None
         self._traffic = Traffic()
 
@@ -147,7 +160,7 @@ class Server:
         while True:
             header, body = self._stream.next()
             operation = header["op"]
-            if operation in ("run", "exec"):
+            if operation in ("run", "exec", "talk"):
                 self._run(header, body)
             elif operation == "write":
                 self._answer_file(header, lambda at, content=body: files.write(self._workdir, at["path"], content))
@@ -168,15 +181,23 @@ class Server:
         except (namespaces.Refused, runs.Failed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
+        runner = self._runner
+        talk = talks.Talk(self._stream, header["id"], runner, child, body, order) if header["op"] == "talk" else None
         try:
-            outcome = self._runner.run(child, body, order, self._stream.source, lambda: self._cancelled(header["id"]))
+            outcome = runner.run(
+                child, body, order, self._stream.source, lambda: self._cancelled(header["id"]), talk and talk.watch
+            )
         except runs.Failed as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
         finally:
             child.close()
-        runner = self._runner
+        if self._isolation == "uid" and self._traffic.seen():
+            # The network is the slot's, and what was sent in it may be seen by the next run.
+            outcome.reusable = False
         channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
+        if talk is not None:
+            channels[0] = channels[0][talk.said :]
         self._stream.send(
             {
                 "op": "result",
@@ -208,7 +229,7 @@ class Server:
         return spare
 
     def _spawn(self, scratch: str, operation: str = "run") -> runs.Child:
-        if self._isolation == "container" and self._own_view:
+        if self._isolation == "container" and self._own_view and self._episode is None:
             namespaces.mount_scratch(self._workdir, scratch)
         own = None if self._episode is not None else scratch
         return self._runner.spawn(own, harness.run_command if operation == "exec" else harness.run_program)
@@ -280,6 +301,14 @@ def _take_stdio() -> tuple[int, int]:
     return moved[0], moved[1]
 
 
+def _seccomp(setup: dict[str, Any]) -> bytes:
+    """The program of a run's filter for this processor. Raises Failed where there is none for it."""
+    machine = os.uname().machine
+    if machine not in setup["seccomp"]:
+        raise runs.Failed(f"no seccomp filter for the architecture {machine}")
+    return bytes.fromhex(setup["seccomp"][machine])
+
+
 def _enter(setup: dict[str, Any]) -> int:
     return namespaces.enter_slot(setup["expose"], setup["workdir"])
 
@@ -295,21 +324,21 @@ def _probe_slot(setup: dict[str, Any]) -> None:
 def _probe_run(setup: dict[str, Any]) -> None:
     """The slot's namespaces can be had, and a run's in them. Raises Refused or Failed."""
     _probe_slot(setup)
-    runner = runs.Runner("namespaces", setup["workdir"])
+    runner = runs.Runner("namespaces", setup["workdir"], _seccomp(setup))
     child = runner.spawn(_DEFAULT_SCRATCH, lambda: os._exit(0))
     runner.await_ready(child)
 
 
-def _probe_user() -> None:
+def _probe_user(setup: dict[str, Any]) -> None:
     """A run can have a uid of its own. Raises PermissionError."""
     if os.geteuid() != 0:
         raise PermissionError("the slot server is not root")
-    runner = runs.Runner("uid", "/")
+    runner = runs.Runner("uid", "/", _seccomp(setup))
     child = runner.spawn(None, lambda: os._exit(0))
     runner.await_ready(child)
     os.waitpid(child.pid, 0)
     namespaces.become(child.uid or 0)
-    os.rmdir(f"/tmp/run-{child.uid}")
+    os.rmdir(runs.FOLDER)
 
 
 def _choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
@@ -323,7 +352,7 @@ def _choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
         return "container", True, reasons
     if not setup["fall_back"]:
         raise runs.Failed(refusal)
-    refusal = namespaces.attempt(_probe_user)
+    refusal = namespaces.attempt(lambda: _probe_user(setup))
     if refusal is None:
         return "uid", False, reasons
     return "container", False, [*reasons, f"uid: {refusal}"]
@@ -343,7 +372,13 @@ def main(setup: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         os.environ.clear()
-        runs.preload([*harness.PRELOADED, *setup["preload"]])
+        # Libraries that start threads when they are imported: a process with threads cannot enter namespaces.
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+        try:
+            runs.preload([*harness.PRELOADED, *setup["preload"]])
+        except ImportError as error:
+            raise runs.Failed(f"a module to be imported ahead (sandbox.preload) is not there: {error}") from None
+        os.environ.clear()
         isolation, own_view, reasons = _choose(setup)
         if own_view:
             pid = _enter(setup)

@@ -1,0 +1,170 @@
+"""Tier `proxied` against the whole corpus, and against attacks on its own frames: no program that is wrong passes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+
+from agent_rl.verify.proxied import ProxiedJudge
+from agent_rl.vocabulary import Limits, PytestTests, Submission, Task, Verdict
+from tests.attacks.corpus import CORPUS, HONEST, TASK, Attack
+from tests.attacks.places import PLACES, provider_of
+from tests.attacks.proxied_corpus import PROXIED
+from tests.attacks.proxied_tasks import proxied
+from tests.verify.proxied_programs import HONEST as PROGRAMS
+
+pytestmark = [pytest.mark.timeout(300)]
+
+LIMITS = Limits(wall_seconds=0.6, cpu_seconds=0.6, memory_bytes=256 * 2**20)
+ROOMY = dataclasses.replace(LIMITS, wall_seconds=20.0, cpu_seconds=20.0)
+"""Of right programs: so long that a busy machine does not fail them."""
+WORKERS = 3
+_TRIES = 3
+"""A busy machine may be late once to stop a program; what is late each time is not stopped in time."""
+
+HARMLESS = {
+    "9-an-endless-end": "nothing is flushed at the end: the process is ended when the tests have ended",
+    "18-the-right-sum-in-another-spelling": "changes code that does not serve at this tier; it is right",
+    "18-a-value-and-an-error-at-once": "the same",
+    "18-every-answer-under-one-id": "the same",
+    "24-both-halves-of-a-fork-answer": "the same: a copy of the process is not heard",
+}
+"""Programs that are right, and whose attack is on the harness of tier `values` alone: they may pass."""
+
+
+@dataclasses.dataclass
+class Judged:
+    attack: Attack
+    verdict: Verdict | Exception
+    honest: Verdict | Exception
+
+
+async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
+    """What became of each attack in `place`, and of the honest program after it; several at a time."""
+    waiting = sorted(attacks, key=lambda attack: getattr(attack, "alone", False), reverse=True)
+    alone = [a for a in waiting if getattr(a, "alone", False)]
+    found: list[Judged] = []
+
+    async def work(judge: ProxiedJudge) -> None:
+        while waiting:
+            found.append(await one(judge, waiting.pop(0)))
+
+    async with contextlib.AsyncExitStack() as stack:
+        judges = [
+            ProxiedJudge(await stack.enter_async_context(provider_of(place))) for _ in range(min(WORKERS, len(attacks)))
+        ]
+        for task in {attack.task.id: tasks(attack) for attack in attacks}.values():
+            # What the reference says of the tests is found out before it has to share the machine with attacks.
+            for judge in judges:
+                assert isinstance(task.tests, PytestTests)
+                reference = task.tests.reference["solution.py"].decode()
+                verdict = await outcome(judge, dataclasses.replace(task, limits=ROOMY), reference)
+                assert isinstance(verdict, Verdict) and verdict.passed, verdict
+        for attack in alone:
+            waiting.remove(attack)
+            found.append(await one(judges[0], attack))
+        await asyncio.gather(*map(work, judges))
+    return found
+
+
+async def one(judge: ProxiedJudge, attack: Attack) -> Judged:
+    task = dataclasses.replace(tasks(attack), limits=ROOMY if attack.outcome == "same" else LIMITS)
+    verdict = await outcome(judge, task, attack.program)
+    for _ in range(_TRIES - 1):
+        if attack.outcome == "killed" and isinstance(verdict, Verdict) and verdict.seconds > LIMITS.wall_seconds + 1:
+            verdict = await outcome(judge, task, attack.program)
+    return Judged(attack, verdict, await outcome(judge, dataclasses.replace(ADD, limits=ROOMY), HONEST))
+
+
+async def outcome(judge: ProxiedJudge, task: Task, program: str) -> Verdict | Exception:
+    """The verdict, or whatever was raised: no program may bring that about."""
+    assert isinstance(task.tests, PytestTests)
+    try:
+        return await judge.judge(task, task.tests, Submission.code(program), visible=True)
+    except Exception as error:
+        return error
+
+
+_TASKS: dict[str, Task | None] = {}
+
+
+def tasks(attack: Attack) -> Task:
+    task = _TASKS.setdefault(attack.task.id, proxied(attack.task))
+    assert task is not None
+    return task
+
+
+_ADD = proxied(TASK)
+assert _ADD is not None
+ADD: Task = _ADD
+ATTACKS = [attack for attack in (*CORPUS, *PROXIED) if proxied(attack.task) is not None]
+
+
+def problems(judged: Judged) -> str:
+    """What is not as it has to be; empty where all is."""
+    attack, verdict, honest = judged.attack, judged.verdict, judged.honest
+    if isinstance(honest, Exception) or not honest.passed:
+        return f"an honest program after it: {honest}"
+    if isinstance(verdict, Exception):
+        return f"{type(verdict).__name__}: {verdict}"
+    told = f"{verdict.status} after {verdict.seconds:.2f} s: {[t.detail for t in verdict.tests if not t.passed][:2]}"
+    if verdict.tier != "proxied" or not all(test.detail.isprintable() for test in verdict.tests):
+        return f"the verdict's form: {verdict}"
+    if attack.id in HARMLESS:
+        return ""
+    if verdict.passed != (attack.outcome == "same"):
+        return told
+    if attack.outcome == "killed" and attack.number != 98 and verdict.seconds > LIMITS.wall_seconds + 1:
+        # Of one run. Where a slot dies, or is full of processes, who is to blame and what is left take longer.
+        return f"too late: {told}"
+    if attack in PROXIED and attack.statuses and verdict.status not in attack.statuses:
+        return told
+    return ""
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_no_attack_passes_and_honest_programs_go_on_passing(place: str) -> None:
+    few = [a for a in ATTACKS if a in PROXIED or a.number in PLACE_MATTERS]
+    await check(place, ATTACKS if place == "local" else few)
+
+
+@pytest.mark.docker
+@pytest.mark.full
+async def test_no_attack_passes_in_docker_either() -> None:
+    await check("docker", ATTACKS)
+
+
+async def check(place: str, attacks: Sequence[Attack]) -> None:
+    judged = await judge_all(place, attacks)
+    assert len(judged) == len(attacks)
+    found = {j.attack.id: problems(j) for j in judged if problems(j)}
+    assert not found, "\n".join(f"{name}: {why}" for name, why in found.items())
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_honest_programs_pass(place: str) -> None:
+    async with provider_of(place) as provider:
+        judge = ProxiedJudge(provider)
+
+        async def judged(name: str) -> Verdict | Exception:
+            program, source = PROGRAMS[name]
+            tests = PytestTests({"test_it.py": source.encode()}, reference={"solution.py": program.encode()})
+            return await outcome(judge, Task(name, (), tests, limits=ROOMY, tier="proxied"), program)
+
+        verdicts = dict(zip(PROGRAMS, await asyncio.gather(*map(judged, PROGRAMS)), strict=True))
+    wrong = {name: v for name, v in verdicts.items() if isinstance(v, Exception) or not v.passed}
+    assert not wrong, wrong
+
+
+PLACE_MATTERS = frozenset({2, 8, 11, 13, 22, 61, 63, 66, 70, 71, 77, 78, 97, 98})
+"""Numbers of attacks on the run's own place, rather than on what its frames say, which is the same in every place."""
+
+
+def test_every_attack_is_tried_once() -> None:
+    ids = [attack.id for attack in ATTACKS]
+    assert len(set(ids)) == len(ids)
+    assert {attack.id for attack in PROXIED} <= set(ids)

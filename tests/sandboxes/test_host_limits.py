@@ -1,0 +1,123 @@
+"""How much a sandbox host bears: beyond it, requests are turned away and told when to come again."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
+from tests.sandboxes.hosting import TOKEN, HeldProvider, hosting, requests_to, until
+
+
+async def test_beyond_slots_and_queue_runs_are_told_to_come_again():
+    # Two slots and one place before them: of five runs, three are taken in and two turned away.
+    async with hosting(provider := HeldProvider(), slots=2, queue=1) as host, requests_to(host) as requests:
+        runs = [asyncio.create_task(requests.run()) for _ in range(5)]
+        await until(lambda: sum(run.done() for run in runs) == 2)
+        for run in runs:
+            if run.done():
+                status, answer, headers = run.result()
+                assert (status, answer["error"]["kind"], headers["Retry-After"]) == (429, "busy", "1")
+        provider.go.set()
+        assert sorted([(await run)[0] for run in runs]) == [200, 200, 200, 429, 429]
+        assert provider.most == 2
+        assert host.app.gate.inside == host.app.gate.waiting == 0
+
+
+async def test_who_waits_too_long_for_a_slot_is_told_to_come_again():
+    async with hosting(provider := HeldProvider(), slots=1, queue_seconds=0.05) as host, requests_to(host) as requests:
+        first = asyncio.create_task(requests.run())
+        await until(lambda: provider.under_way == 1)
+        status, answer, headers = await requests.run()
+        assert (status, headers["Retry-After"]) == (429, "1")
+        assert answer["error"]["message"] == "no slot became free in 0.05 s"
+        provider.go.set()
+        assert (await first)[0] == 200
+
+
+async def test_requests_sandboxes_and_sessions_are_bounded():
+    async with (
+        hosting(provider := HeldProvider(), slots=9, requests=2, sandboxes=1, sessions=2) as host,
+        requests_to(host) as requests,
+    ):
+        path = await requests.sandbox()
+        status, answer, headers = await requests.send("PUT", f"/v1/sandboxes/{'a' * 32}", json={"spec": {}})
+        assert (status, answer["error"]["message"], headers["Retry-After"]) == (429, "there are 1 sandboxes", "1")
+        assert (await requests.send("DELETE", path))[0] == 204
+        await requests.sandbox()
+        async with requests_to(host), requests_to(host) as third:
+            assert "Agent-RL-Session" not in third.http.headers
+        runs = [asyncio.create_task(requests.run()) for _ in range(3)]
+        await until(lambda: any(run.done() for run in runs))
+        assert next(run for run in runs if run.done()).result()[0] == 429
+        provider.go.set()
+        assert sorted([(await run)[0] for run in runs]) == [200, 200, 429]
+
+
+async def test_connections_are_bounded():
+    async with hosting(InMemoryProvider(), connections=3) as host:
+        held = [await asyncio.open_connection("127.0.0.1", host.port) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n")
+        writer.close()
+        for _, other in held:
+            other.close()
+
+
+async def test_a_connection_that_sends_nothing_or_no_end_is_closed():
+    async with hosting(InMemoryProvider(), idle_seconds=0.1) as host:
+        for sent in (b"", b"GET /health HTTP/1.1\r\nHost: x\r\nX-Long: "):
+            reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+            writer.write(sent)
+            async with asyncio.timeout(10):
+                assert await reader.read() == b""
+            writer.close()
+
+
+async def test_large_bodies_are_refused_before_they_are_read():
+    async with hosting(provider := HeldProvider(), body_bytes=1000) as host, requests_to(host) as requests:
+
+        async def parts():
+            for _ in range(100):
+                yield b" " * 100
+
+        for body in (b" " * 1001, parts()):
+            status, answer, _ = await requests.send("POST", "/v1/runs", data=body)
+            assert (status, answer["error"]["kind"]) == (413, "too_large")
+        # Said to be large, and never sent: answered at once.
+        reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+        session = requests.http.headers["Agent-RL-Session"]
+        writer.write(
+            f"POST /v1/runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nAgent-RL-Protocol: 1\r\n"
+            f"Agent-RL-Session: {session}\r\nContent-Length: 1000000000000\r\n\r\n".encode()
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+        writer.close()
+        assert provider.requests == []
+
+
+async def test_bodies_in_memory_are_bounded_together():
+    # 600 bytes of one run are held while it runs: another 600 are not taken in.
+    async with hosting(provider := HeldProvider(), held_bytes=1000) as host, requests_to(host) as requests:
+        first = asyncio.create_task(requests.run("1" * 600))
+        await until(lambda: provider.under_way == 1)
+        status, answer, headers = await requests.run("1" * 600)
+        assert (status, headers["Retry-After"]) == (429, "1")
+        assert "bytes of bodies are taken" in answer["error"]["message"]
+        provider.go.set()
+        assert (await first)[0] == (await requests.run("1" * 600))[0] == 200
+
+
+async def test_a_body_is_waited_for_only_so_long_and_never_unpacked():
+    async with hosting(HeldProvider(), body_seconds=0.1) as host, requests_to(host) as requests:
+
+        async def never():
+            yield b"{"
+            await asyncio.sleep(30)
+
+        status, answer, _ = await requests.send("POST", "/v1/runs", data=never())
+        assert (status, answer["error"]["message"]) == (400, "the body did not arrive in 0.1 s")
+        for coding in ("gzip", "deflate", "br", "identity"):
+            status, answer, _ = await requests.send("POST", "/v1/runs", data=b"x", headers={"Content-Encoding": coding})
+            assert (status, answer["error"]["message"]) == (400, "bodies are not compressed")
