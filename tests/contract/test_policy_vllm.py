@@ -26,6 +26,6 @@ async def subject(served: ServedModel) -> AsyncIterator[Subject]:
 
     # As where a run is pointed at a server: whatever it has served, it is brought to the model's weights first.
     policy = served.policy()
-    yield Subject(policy, publish)
+    yield Subject(policy, publish, long=1600)  # of 2,048
     await policy.close()
     sender.close()
