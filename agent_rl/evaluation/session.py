@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from agent_rl.config import RunConfig
 from agent_rl.contracts import SamplingParams, SandboxProvider
@@ -100,17 +99,3 @@ async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack
         max_context=served_context(config, folder),
     )
     return Agents.of_policy(PolicyAgents(policy, tokenizer, settings), version)
-
-
-def context_of(folder: Path, default: int = 4096) -> int:
-    """How many tokens the model in `folder` can attend to, by its own configuration; else `default`."""
-    import json
-
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder / 'config.json'} cannot be read: {error}", key="--policy") from None
-    for part in (config, config.get("text_config") or {}):
-        if isinstance(part.get("max_position_embeddings"), int):
-            return part["max_position_embeddings"]
-    return default
