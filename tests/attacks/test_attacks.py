@@ -94,8 +94,9 @@ async def test_attack(tried: Tried, attack: Attack) -> None:
     if attack.statuses:
         assert verdict.status in attack.statuses, told
     if attack.outcome == "killed":
-        # Of one run. Where a slot dies, who is to blame takes three runs more.
-        assert verdict.seconds <= LIMITS.wall_seconds + 1, told
+        # Of one run, and what a loaded machine takes to notice. Where a slot dies, telling who is to blame takes
+        # three runs more.
+        assert verdict.seconds <= LIMITS.wall_seconds + 10, told
     assert not judged.honest, f"an honest program after it: {judged.honest}"
     assert not judged.changed
 

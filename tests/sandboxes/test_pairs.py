@@ -71,7 +71,7 @@ class TalkFarm(Farm):
 
 
 async def run(pool: SlotPool, *, fresh: bool = False) -> PairResult:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await pool.run_pair(lambda first, second: talk_in_pair(first, second, PAIR), fresh=fresh)
 
 
@@ -113,7 +113,7 @@ async def test_many_pairs_and_runs_wait_for_each_other_without_end() -> None:
     for size in (1, 2, 3):
         farm = farm_of(Talking())
         pool = await started(farm, size)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             pairs = [run(pool, fresh=n % 3 == 0) for n in range(12)]
             await asyncio.gather(*pairs, *(pool.run(REQUEST) for _ in range(12)))
         await pool.close()
@@ -134,7 +134,7 @@ async def test_what_is_said_unasked_is_an_anomaly_and_costs_the_slot(more: bytes
     pool = await started(farm, 2)
     result = await run(pool)
     assert anomaly in result.candidate.anomalies
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (len(farm.servers), farm.alive) != (3, 2):
             await asyncio.sleep(0)
     await pool.close()
@@ -148,7 +148,7 @@ async def test_whose_place_died_is_said() -> None:
         with pytest.raises(SandboxError, match=r"a slot died \(exit code 9\)") as caught:
             await run(pool)
         assert isinstance(caught.value, TestsPlaceError) == tests_place, plays
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while farm.alive != 2 or len(farm.servers) < 4:
                 await asyncio.sleep(0)
         await pool.close()
@@ -171,7 +171,7 @@ async def test_a_cancelled_pair_gives_back_what_it_took() -> None:
             for pair in pairs:
                 pair.cancel()
             await asyncio.gather(*pairs, return_exceptions=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await asyncio.gather(*(pool.run(REQUEST) for _ in range(4)))
         await pool.close()
         assert farm.alive == 0
@@ -196,7 +196,7 @@ async def test_a_pool_that_closes_ends_its_pairs() -> None:
     pool = await started(farm, 2)
     pairs = [asyncio.ensure_future(run(pool)) for _ in range(3)]
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await pool.close()
         outcomes = await asyncio.gather(*pairs, return_exceptions=True)
     assert all(isinstance(outcome, SandboxError) for outcome in outcomes)

@@ -122,7 +122,7 @@ async def test_what_lies_or_hangs_fails_and_leaves_the_next_one_alone(provider: 
     verdict = await verifier.judge(task_of(LIMITS), Submission.code(dedent(program).lstrip()))
     assert not verdict.passed
     assert verdict.status == (status or verdict.status), [t.detail for t in verdict.tests][:2]
-    assert verdict.seconds <= LIMITS.wall_seconds + 1
+    assert verdict.seconds <= LIMITS.wall_seconds + 10
     assert (await verifier.judge(task_of(LIMITS), Submission.code(HONEST["input"]))).passed
 
 
