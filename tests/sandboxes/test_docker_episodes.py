@@ -158,10 +158,14 @@ async def test_a_start_that_is_cancelled_leaves_no_container(docker_image: str, 
         assert isinstance(provider, DockerProvider)
         slots = containers(docker_api, provider)
         for delay in (0.005, 0.03, 0.1, 0.2, 0.3):
-            starting = asyncio.create_task(provider.sandbox(SandboxSpec()).exec(["true"]))
+            sandbox = provider.sandbox(SandboxSpec())
+            assert isinstance(sandbox, DockerSandbox)
+            starting = asyncio.create_task(sandbox.exec(["true"]))
             await asyncio.sleep(delay)
             starting.cancel()
             await asyncio.wait([starting])
+            if sandbox.container_id is not None:  # it had begun already: it is there until it is closed
+                await sandbox.close()
         assert await eventually(lambda: containers(docker_api, provider) == slots), (
             slots,
             containers(docker_api, provider),
