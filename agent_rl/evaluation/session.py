@@ -14,8 +14,10 @@ from agent_rl.evaluation.agents import Agents, group_runner, held_out_tasks
 from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
 from agent_rl.evaluation.row import EvalRow
+from agent_rl.roles.start import make_policy, served_context
 from agent_rl.rollouts.agent import AgentMaker, PolicyAgents, RolloutSettings, empty_agent, reference_agent
 from agent_rl.rollouts.chat import ChatTokenizer
+from agent_rl.runtime.local import LocalRuntime
 from agent_rl.sandbox_choice import choose_provider
 
 _GROUPS_AT_ONCE = 64
@@ -83,9 +85,6 @@ async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack
     if not isinstance(plan.policy, ModelSource):
         maker = _FIXED[plan.policy]
         return Agents(maker, maker, None)
-    from agent_rl.loop.roles import make_policy, served_context
-    from agent_rl.runtime.local import LocalRuntime
-
     folder, version = plan.policy.folder, plan.policy.version
     tokenizer = ChatTokenizer.load(folder, config.model.chat_template)
     runtime = await stack.enter_async_context(LocalRuntime())
