@@ -11,7 +11,8 @@ from typing import Any
 
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, InfrastructureError
-from agent_rl.verify.archive import InvalidArchive, read_archive
+from agent_rl.verify.archive import read_archive
+from agent_rl.verify.file_sets import InvalidArchive
 from agent_rl.verify.formats import read_tasks, submission_of
 from agent_rl.verify.humaneval import read_json_lines
 from agent_rl.verify.verifier import TaskVerifier
