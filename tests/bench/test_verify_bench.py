@@ -13,7 +13,7 @@ import pytest
 from agent_rl import registry
 from agent_rl.bench import verify_kinds
 from agent_rl.bench.verify import Bursts, VerifyPlan, VerifyReport, compare_kinds, parse_plan
-from agent_rl.bench.verify_items import Item, counts, default_tasks, make_items, mutants
+from agent_rl.bench.verify_items import Item, counts, default_tasks, make_items
 from agent_rl.bench.verify_kinds import KINDS, HumanEvalKind, JudgedKind, make_kind, unavailable
 from agent_rl.cli.app import main
 from agent_rl.config import SandboxConfig
@@ -55,7 +55,7 @@ async def test_half_of_the_programs_are_wrong_and_all_variants_occur(tasks_file:
     items = await items_of(tasks_file)
     assert counts(items) == {"reference": 3, "mutated": 1, "empty": 1, "return None": 1}
     mutated = next(item for item in items if item.variant == "mutated")
-    assert mutated.program == "def double(x):\n    return x + 2\n"
+    assert mutated.program == "def double(x):\n    return x * 1\n"
     assert items == await items_of(tasks_file)
 
 
@@ -66,16 +66,6 @@ async def test_a_task_whose_tests_reject_nothing_is_an_error(tmp_path: Path) -> 
     file.write_text(json.dumps({**row, "test": test}) + "\n")
     with pytest.raises(ConfigError, match="the tests of v reject no wrong program"):
         await items_of(file)
-
-
-def test_each_mutant_differs_in_one_place() -> None:
-    row = Row("t", "def f(x, y):\n", "f", "    return x + 1 if x < y else y\n", "")
-    assert list(mutants(row)) == [
-        "def f(x, y):\n    return x + 1 if not x < y else y\n",
-        "def f(x, y):\n    return x + 1 if x >= y else y\n",
-        "def f(x, y):\n    return x - 1 if x < y else y\n",
-        "def f(x, y):\n    return x + 2 if x < y else y\n",
-    ]
 
 
 def request(program: str, *arguments: object, wall: float = 10.0) -> RunRequest:
