@@ -113,10 +113,10 @@ async def test_a_baseline_answers_as_a_slot_does(kind: type[Baseline], monkeypat
             {"load_error": "NameError: the program defines no 'f'"}
         ]
         # Grace is for a daemon; with little of it a program that does not end is ended, and the next one runs.
-        monkeypatch.setattr("agent_rl_sandboxes.baselines._GRACE_SECONDS", 0.3)
+        monkeypatch.setattr("agent_rl_sandboxes.baselines.baseline._GRACE_SECONDS", 0.3)
         hung = await baseline.run(request("while True: pass\n", 1, wall=0.01))
         assert (hung.status, hung.frames) == ("timeout", ())
-        monkeypatch.setattr("agent_rl_sandboxes.baselines._GRACE_SECONDS", 30.0)
+        monkeypatch.setattr("agent_rl_sandboxes.baselines.baseline._GRACE_SECONDS", 30.0)
         assert len((await baseline.run(request(program, 2))).frames) == 2
         with pytest.raises(SandboxError, match="for comparison only"):
             baseline.sandbox(None)  # pyright: ignore[reportArgumentType]
