@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import AsyncExitStack
 from typing import Any
-
-from docker.errors import NotFound
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxStartError
@@ -20,8 +19,6 @@ from agent_rl_sandboxes.docker_engine import Engine, Stream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, PROGRAMS, episode_bounds, host_config
 from agent_rl_sandboxes.owner import LABEL, Owner
 from agent_rl_sandboxes.slot_program import python_command
-
-_START_SECONDS = 60
 
 
 class _InDocker(Baseline):
@@ -88,15 +85,17 @@ class DockerRun(_InDocker):
         identifier: str = (await engine.call(self._create, engine, program.command))["Id"]
         removed = False
         try:
-            stream = await engine.attach(f"/containers/{identifier}/attach?stream=1&stdin=1&stdout=1&stderr=1")
-            try:
+            async with AsyncExitStack() as stack:
+                stream = await engine.attach(f"/containers/{identifier}/attach?stream=1&stdin=1&stdout=1&stderr=1")
+                stack.callback(stream.close)
+                # As with `docker run --rm`, the run is over when the daemon has removed the container; and like that
+                # command, waits for it from before the start: what begins as the container goes waits for ever.
+                removal = await engine.attach(f"/containers/{identifier}/wait?condition=removed")
+                stack.callback(removal.close)
                 await engine.call(engine.api.start, identifier)
                 await stream.write(program.preamble + request)
                 answer = await _stdout(stream)
-            finally:
-                stream.close()
-            # The daemon removes it by itself; as with `docker run --rm`, the run is over when that is done.
-            await engine.call(_wait_removed, engine, identifier)
+                await removal.first_byte()
             removed = True
             return answer
         finally:
@@ -159,10 +158,3 @@ async def _stdout(stream: Stream) -> bytes:
         if number == 1:
             parts.append(data)
     return b"".join(parts)
-
-
-def _wait_removed(engine: Engine, identifier: str) -> None:
-    try:
-        engine.api.wait(identifier, condition="removed", timeout=_START_SECONDS)
-    except NotFound:
-        return
