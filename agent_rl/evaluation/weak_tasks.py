@@ -16,10 +16,11 @@ from typing import Any
 from agent_rl.cache import cache_folder
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl.evaluation.judging import judge_reply, side_by_side
+from agent_rl.evaluation.judging import SIDE_BY_SIDE, judge_reply
 from agent_rl.evaluation.mutants import VERSION
 from agent_rl.evaluation.strength import MUTANTS, Strength, not_measurable, strength_of
 from agent_rl.files import write_atomically
+from agent_rl.side_by_side import side_by_side
 from agent_rl.vocabulary import Task, Verdict
 
 SCHEMA_VERSION = 1
@@ -102,7 +103,7 @@ async def select(
             say(f"  {done} of {len(missing)}")
         return measured
 
-    new = dict(zip(missing, await side_by_side(map(measure, missing)), strict=True))
+    new = dict(zip(missing, await side_by_side(map(measure, missing), SIDE_BY_SIDE), strict=True))
     found = [measured or new[index] for index, measured in enumerate(known)]
     return _selected(name, minimum_strength, found)
 

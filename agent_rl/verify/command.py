@@ -11,7 +11,9 @@ from typing import Any
 
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, InfrastructureError
-from agent_rl.verify.archive import InvalidArchive, read_archive
+from agent_rl.side_by_side import side_by_side
+from agent_rl.verify.archive import read_archive
+from agent_rl.verify.file_sets import InvalidArchive
 from agent_rl.verify.formats import read_tasks, submission_of
 from agent_rl.verify.humaneval import read_json_lines
 from agent_rl.verify.verifier import TaskVerifier
@@ -172,15 +174,12 @@ async def verify_files(
         return result
 
     try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(one(s)) for s in solutions]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        results = await side_by_side(map(one, solutions))
     finally:
         for preparation in preparing.values():
             preparation.cancel()
         await asyncio.gather(*preparing.values(), return_exceptions=True)
-    return VerifyReport(tuple(r.result() for r in running))
+    return VerifyReport(tuple(results))
 
 
 async def _gated(gate: asyncio.Semaphore, verifier: TaskVerifier, task: Task) -> Task:

@@ -21,10 +21,11 @@ This file is standard library only, Python 3.9: its source also runs inside the 
 """
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from agent_rl.verify.canonical import NotCanonical, Record
+from agent_rl.verify.proxied_handed import HandedOver, assign
 from agent_rl.verify.proxied_handles import (
     NUMBER,
     PATH,
@@ -36,9 +37,8 @@ from agent_rl.verify.proxied_handles import (
     RemoteIterator,
     RemoteModule,
     Unexpected,
-    number_of,
 )
-from agent_rl.verify.proxied_wire import ANY_NAME, BUILTINS, Malformed, from_wire, read_frame, to_wire, write_frame
+from agent_rl.verify.proxied_wire import ANY_NAME, BUILTINS, Malformed, from_wire, read_frame, write_frame
 
 _MAX_OBJECTS = 1 << 20
 _CLASS_SITE = "<class>"
@@ -84,8 +84,7 @@ class Session:
         self._objects: dict[int, Any] = {}
         self._classes: dict[int, type] = {}
         self._named: set[type] = set()
-        self._callbacks: list[Any] = []
-        self._callback_numbers: dict[int, int] = {}
+        self._handed = HandedOver()
 
     def ask(self, site: str, *request: Any) -> Any:
         """What the candidate answers to a request; what it raises is raised. `site` is the answer's access path."""
@@ -125,10 +124,7 @@ class Session:
 
     def outgoing(self, value: Any) -> Any:
         """`value` for the wire. Raises TypeError where it cannot be handed over."""
-        try:
-            return to_wire(value, self._refer)
-        except NotCanonical as error:
-            raise TypeError(f"this cannot be handed to the solution: {error}") from None
+        return self._handed.outgoing(value)
 
     def call(self, number: int, site: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
         """The value of a call; arguments that it modified are modified here."""
@@ -138,9 +134,9 @@ class Session:
                 raise self._broken("a modified argument of unknown form")
             key, content = change
             if type(key) is int and 0 <= key < len(args):
-                _assign(args[key], self.value(content, site + "(argument)"))
+                assign(args[key], self.value(content, site + "(argument)"))
             elif type(key) is str and key in kwargs:
-                _assign(kwargs[key], self.value(content, site + "(argument)"))
+                assign(kwargs[key], self.value(content, site + "(argument)"))
             else:
                 raise self._broken("a modified argument that was not given")
         return value
@@ -186,9 +182,9 @@ class Session:
         if type(number) is not int or not 0 <= number < _MAX_OBJECTS:
             raise Malformed("a reference without a number")
         if name == "callback":
-            if number >= len(self._callbacks):
+            if not self._handed.has(number):
                 raise Malformed("a function that was never handed over")
-            return self._callbacks[number]
+            return self._handed.function(number)
         if name != "object" or type(kind) is not str:
             raise Malformed("a reference of unknown kind")
         if kind == "class" and site.startswith(_CLASS_SITE):
@@ -286,6 +282,17 @@ class Session:
 
         return remote()
 
+    def _called_back(self, content: "list[Any]") -> str:
+        """The frame that answers the candidate's call of a function of the tests'."""
+        if len(content) != 5 or type(content[1]) is not int or not self._handed.has(content[1]):
+            raise self._broken("a call of a function that was never handed over")
+        _, number, operation, args, kwargs = content
+        if operation not in ("call", "next") or type(args) is not tuple or type(kwargs) is not dict:
+            raise self._broken("a call of unknown form")
+        args = self.value(args, "callback")
+        kwargs = self.value(kwargs, "callback")
+        return self._handed.answer(number, operation, args, kwargs)
+
     # Exceptions
 
     def _exception(self, content: "list[Any]") -> BaseException:
@@ -340,76 +347,6 @@ class Session:
             made.args = args
             return made
 
-    # What the tests hand over
-
-    def _refer(self, value: Any) -> Any:
-        kind = type(value)
-        if isinstance(kind, RemoteClass) or kind is RemoteIterator or kind is Unexpected:
-            return Record("object", (("id", number_of(value)),))
-        if isinstance(value, RemoteClass):
-            return Record("object", (("id", value.__dict__[NUMBER]),))
-        if isinstance(value, type) or not (callable(value) or isinstance(value, Iterator)):
-            raise TypeError(
-                f"tests of this tier can hand plain values, functions, iterators and the solution's own objects to the "
-                f"solution, not {value if isinstance(value, type) else kind!r}"
-            )
-        number = self._callback_numbers.get(id(value))
-        if number is None:
-            number = self._callback_numbers[id(value)] = len(self._callbacks)
-            self._callbacks.append(value)
-        return Record("callback", (("id", number),))
-
-    def _called_back(self, content: "list[Any]") -> str:
-        """The frame that answers the candidate's call of a function of the tests'."""
-        if len(content) != 5 or type(content[1]) is not int or not 0 <= content[1] < len(self._callbacks):
-            raise self._broken("a call of a function that was never handed over")
-        _, number, operation, args, kwargs = content
-        if operation not in ("call", "next") or type(args) is not tuple or type(kwargs) is not dict:
-            raise self._broken("a call of unknown form")
-        function = self._callbacks[number]
-        args = self.value(args, "callback")
-        kwargs = self.value(kwargs, "callback")
-        try:
-            value = next(function) if operation == "next" else function(*args, **kwargs)
-            return write_frame(["return", self.outgoing(value), []])
-        except Exception as error:
-            return write_frame(self._failure(error))
-
-    def _failure(self, error: Exception) -> "list[Any]":
-        if isinstance(type(error), RemoteClass):
-            return ["raise", None, None, str(error), self._refer(error)]
-        kind = next(base for base in type(error).__mro__ if BUILTINS.get(base.__name__) is base)
-        try:
-            args = self.outgoing(error.args)
-        except TypeError:
-            args = None
-        return ["raise", Record("builtin", (("name", kind.__name__),)), args, str(error)[:5000], None]
-
 
 def _only_plain(name: str, fields: "dict[str, Any]") -> Any:
     raise Malformed("no plain value")
-
-
-def _assign(old: Any, new: Any) -> None:
-    """`old` has the content of `new`; containers in it that are still there stay the same objects."""
-    if type(old) is not type(new):
-        return
-    if type(old) is list:
-        kept = [_merged(a, b) for a, b in zip(old, new)]  # noqa: B905
-        old[:] = kept + new[len(kept) :]
-    elif type(old) is dict:
-        merged = {key: _merged(old.get(key), value) for key, value in new.items()}
-        old.clear()
-        old.update(merged)
-    elif type(old) is set:
-        old.clear()
-        old.update(new)
-    elif type(old) is bytearray:
-        old[:] = new
-
-
-def _merged(old: Any, new: Any) -> Any:
-    if type(old) is type(new) and type(old) in (list, dict, set, bytearray):
-        _assign(old, new)
-        return old
-    return new

@@ -7,7 +7,6 @@ task's hash, under `~/.cache/agent-rl/recorded` (`AGENT_RL_CACHE` names another 
 from __future__ import annotations
 
 import ast
-import asyncio
 import dataclasses
 import json
 import secrets
@@ -19,6 +18,7 @@ from agent_rl.cache import cache_folder
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.contracts.verifier import Verifier
 from agent_rl.errors import ConfigError
+from agent_rl.side_by_side import side_by_side
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed, run_or_blame
 from agent_rl.verify.canonical import NotCanonical, decode, encode
@@ -100,12 +100,7 @@ async def record_tests(
 
 async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
     """`verifier.prepare` of each task, side by side. Raises the first error itself, never a group; nothing is left."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            preparing = [group.create_task(verifier.prepare(t)) for t in tasks]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [p.result() for p in preparing]
+    return await side_by_side(verifier.prepare(task) for task in tasks)
 
 
 async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -> list[Recorded]:

@@ -24,10 +24,10 @@ from agent_rl.verify.runs import (
     MAX_DETAILS,
     Runs,
     failed_run,
-    feedback_lines,
     invalid_program,
     invalid_submission,
     tampered,
+    verdict_of_cases,
 )
 from agent_rl.vocabulary import (
     Isolation,
@@ -38,7 +38,6 @@ from agent_rl.vocabulary import (
     StdioTests,
     Submission,
     Task,
-    TestResult,
     Verdict,
 )
 from agent_rl.vocabulary.sandbox import RunStatus
@@ -209,19 +208,8 @@ class _Judging:
             detail = rejected.get(index) or self._detail(index)
             failed += detail != ""
             details.append(detail if failed <= MAX_DETAILS else "failed" if detail else "")
-        final = self._status if self._status != "completed" else "failed" if failed else "passed"
-        feedback = ""
-        if self._visible:
-            feedback = wording.last_line(self._load_error) if self._load_error else feedback_lines(details)
-        return Verdict(
-            final == "passed",
-            final,
-            "values",
-            self.isolation,
-            self.seconds,
-            tuple(TestResult(f"case {i}", not d, d) for i, d in enumerate(details)),
-            {"tests_passed": (len(details) - failed) / len(details)},
-            feedback,
+        return verdict_of_cases(
+            self._status, details, self.isolation, self.seconds, visible=self._visible, load_error=self._load_error
         )
 
     def _detail(self, index: int) -> str:

@@ -36,6 +36,7 @@ _CONNECT_SECONDS = 10.0
 REQUEST_SECONDS = 30
 """Of one request. Long for a busy machine; but a daemon can be stuck over one container and well for all others."""
 _ASK_SECONDS = 0.2
+_GONE_SECONDS = 0.05
 _BUFFER_BYTES = 1 << 20
 
 
@@ -209,8 +210,19 @@ class Engine:
             if not isinstance(error.__cause__, APIError) or error.__cause__.status_code != 409:
                 raise
             # 409: somebody (or auto-removal) is removing it right now.
-            with contextlib.suppress(NotFound):
-                await self.call(self.api.wait, container, condition="removed", timeout=30)
+            await self._until_gone(container)
+
+    async def _until_gone(self, container: str) -> None:
+        """It is there no more. Asked for: a wait that the daemon begins just as the container goes never ends."""
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                while True:
+                    await self.call(self.api.inspect_container, container)
+                    await asyncio.sleep(_GONE_SECONDS)
+        except NotFound:
+            return
+        except TimeoutError:
+            raise SandboxError(f"the container {container[:12]} is being removed for {REQUEST_SECONDS} s") from None
 
     async def close(self) -> None:
         """No thread and no connection is left; calls under way are finished first, those not begun are dropped."""
@@ -257,6 +269,11 @@ class Stream:
             await self._writer.drain()
         except OSError as error:
             raise SandboxError(f"the connection to the container broke: {error}") from error
+
+    async def first_byte(self) -> None:
+        """Something has come, or the end. Nothing else can be read after it."""
+        with contextlib.suppress(OSError):
+            await self._reader.read(1)
 
     def write_eof(self) -> None:
         """The program's stdin ends after what was written."""

@@ -14,6 +14,7 @@ from agent_rl.verify import (
     canonical,
     proxied_candidate,
     proxied_client,
+    proxied_handed,
     proxied_handles,
     proxied_items,
     proxied_pytest,
@@ -106,8 +107,8 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 @cache
 def _modules() -> list[tuple[str, str]]:
     """Name and source of everything that runs inside, in an order in which it can be imported."""
-    proxied: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_client, proxied_pytest]
-    proxied += [proxied_items, proxied_runner, roles]
+    proxied: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_handed, proxied_client]
+    proxied += [proxied_pytest, proxied_items, proxied_runner, roles]
     modules: list[ModuleType] = [canonical, *proxied, seccomp_filter, namespaces, harness, programs, leftovers]
     modules += [runs, talks]
     modules += [files, slot_server]

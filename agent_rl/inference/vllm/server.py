@@ -23,6 +23,7 @@ from agent_rl.errors import ConfigError, PolicyError
 from agent_rl.inference.context import context_of
 from agent_rl.inference.vllm import guard
 from agent_rl.inference.vllm.plugin import BACKEND
+from agent_rl.runtime.logs import log_tail
 
 INTERPRETER_VARIABLE = "AGENT_RL_VLLM_PYTHON"
 """Names the interpreter that has vLLM, where it is not this one and the configuration names none."""
@@ -156,13 +157,7 @@ class VllmServer:
 
     def log_tail(self, lines: int = 25) -> str:
         """The last lines of the server's log, introduced; empty where there are none."""
-        try:
-            with self._log.open("rb") as file:
-                file.seek(max(self._log_start, self._log.stat().st_size - 65536))
-                tail = file.read().decode("utf-8", "replace").rstrip().splitlines()[-lines:]
-        except OSError:
-            return ""
-        return "\n".join([f"; the last lines of {self._log}:", *("  " + line for line in tail)]) if tail else ""
+        return log_tail(self._log, self._log_start, lines)
 
     def close(self) -> None:
         """The server and everything that it started are gone. Idempotent."""
