@@ -86,7 +86,8 @@ def model_logprobs(model: PreTrainedModel, batch: MicroBatch, temperature: float
         logits_to_keep=batch.select,
         layout=batch.layout,
     )
-    return token_logprobs(output.logits[0], batch.targets, temperature)
+    read = token_logprobs(output.logits[0], batch.targets, temperature)
+    return read if batch.shares is None else read[batch.shares]
 
 
 def micro_batch_limit(model: PreTrainedModel, asked: int) -> int:
