@@ -5,7 +5,7 @@
 
 Everything but attention works token by token, so that one forward pass over [1, T] with explicit positions computes
 each group's prefix once. Only inside attention rows are padded, within buckets of like length. A group whose rows
-begin alike beyond its prefix may stand there as a `TokenTree`, which is one bucket with a mask of its own. The
+begin alike beyond its prefix may stand there as a `TokenTree`, which is a bucket of one row, with windows. The
 attention function is registered with transformers under `ATTENTION` and serves every decoder that takes its attention
 from there and hands keyword arguments on to it.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from agent_rl.errors import ConfigError
-from agent_rl.learner.token_tree import TokenTree
+from agent_rl.learner.token_tree import TokenTree, Window
 
 IntArray = npt.NDArray[np.int64]
 
@@ -36,7 +36,7 @@ MAX_PADDING = 1.15
 class Bucket:
     """`rows` rows padded to `length`, after a prefix of `prefix` tokens; queries x keys `mask` (None: plain causal).
 
-    reach: the most keys that any query attends to.
+    reach: the most keys that any query attends to. windows: those of a tree, which has no mask for the whole.
     """
 
     rows: int
@@ -44,6 +44,7 @@ class Bucket:
     prefix: int
     mask: Tensor | None
     reach: int
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def make_layout(groups: Sequence[Shape], device: torch.device, dtype: torch.dtyp
     for shape in groups:
         if isinstance(shape, TokenTree):
             length = len(shape.ids)
-            described.append((None, (Bucket(1, length, 0, shape.mask(device, dtype), shape.depth),)))
+            described.append((None, (Bucket(1, length, 0, None, shape.depth, shape.windows(device, dtype)),)))
             whole(length)
             continue
         prefix_length, row_lengths = shape
@@ -212,6 +213,9 @@ def _attend_all(layout: Layout, parts: Iterator[tuple[Tensor, ...]], scaling: fl
             outputs.append(_attend(q, prefix_keys, prefix_values, prefix, scaling))
         for bucket in buckets:
             q, k, v = next(parts)
+            if bucket.windows:
+                outputs += [_attend_window(q, k, v, window, scaling) for window in bucket.windows]
+                continue
             outputs.append(
                 _attend(q, _after(prefix_keys, k, bucket), _after(prefix_values, v, bucket), bucket, scaling)
             )
@@ -248,6 +252,14 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bucket: Bucket, scaling: float | No
         q, k, v, attn_mask=bucket.mask, is_causal=bucket.mask is None, scale=scaling
     )
     return out.transpose(1, 2).flatten(0, 1)
+
+
+def _attend_window(q: Tensor, k: Tensor, v: Tensor, window: Window, scaling: float | None) -> Tensor:
+    """Attention of a window of a tree [T, H, d], to [stop - start, H, d]."""
+    q = q[window.start : window.stop]
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k.index_select(0, window.keys), v.index_select(0, window.keys)))
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=window.mask, scale=scaling)
+    return out[0].transpose(0, 1)
 
 
 def use_shared_prefix_attention(model: PreTrainedModel) -> None:

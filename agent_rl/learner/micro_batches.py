@@ -90,7 +90,7 @@ def _lesser_tree(prefix_ids: Sequence[int], rows: Sequence[_Stretch]) -> TokenTr
     tree = token_tree([(*first, *row.row.token_ids[: row.length]) for row in rows])
     tokens = prefix + sum(row.length for row in rows)
     pairs = prefix**2 + sum(row.length * (prefix + row.length) for row in rows)
-    cost = len(tree.ids) + len(tree.ids) ** 2 / PAIRS_OF_A_TOKEN
+    cost = len(tree.ids) + tree.most_pairs / PAIRS_OF_A_TOKEN
     return tree if cost < 0.9 * (tokens + pairs / PAIRS_OF_A_TOKEN) else None
 
 

@@ -22,6 +22,22 @@ from agent_rl.prefix import common_prefix
 
 IntArray = npt.NDArray[np.int64]
 
+WINDOW = 96
+"""Queries whose attention is computed together, at least: more see more tokens in vain, fewer cost more calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The tokens [start, stop) of a tree, and those that any of them sees: `keys` int64 [K], in order.
+
+    mask: 0 where a token sees a key, -inf elsewhere [stop - start, K].
+    """
+
+    start: int
+    stop: int
+    keys: Tensor
+    mask: Tensor
+
 
 @dataclass(frozen=True, slots=True)
 class TokenTree:
@@ -40,12 +56,28 @@ class TokenTree:
         """The length of the longest sequence: the most tokens that any token attends to."""
         return max(len(path) for path in self.paths)
 
-    def mask(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """0 where token i sees token j, which is itself or an ancestor, -inf elsewhere [T, T]."""
-        own = np.arange(len(self.ids))
-        unseen = (own > own[:, None]) | (self.ends <= own[:, None])
-        mask = torch.zeros(unseen.shape, device=device, dtype=dtype)
-        return mask.masked_fill_(torch.from_numpy(unseen).to(device), float("-inf"))
+    @property
+    def window(self) -> int:
+        """The most tokens of a window."""
+        return max(WINDOW, self.depth // 2)
+
+    @property
+    def most_pairs(self) -> int:
+        """Of a token and a key of its window: not more than these in all."""
+        return len(self.ids) * (self.window + self.depth)
+
+    def windows(self, device: torch.device, dtype: torch.dtype) -> tuple[Window, ...]:
+        """The tree cut into windows. The tokens before a window that are seen in it are the ancestors of its first."""
+        found: list[Window] = []
+        for start in range(0, len(self.ids), self.window):
+            stop = min(start + self.window, len(self.ids))
+            ancestors = np.flatnonzero(self.ends[:start] > start)
+            own = np.arange(start, stop)
+            keys = np.concatenate([ancestors, own])
+            unseen = torch.from_numpy((keys > own[:, None]) | (self.ends[keys] <= own[:, None])).to(device)
+            mask = torch.zeros(unseen.shape, device=device, dtype=dtype).masked_fill_(unseen, float("-inf"))
+            found.append(Window(start, stop, torch.from_numpy(keys).to(device), mask))
+        return tuple(found)
 
 
 def token_tree(sequences: Sequence[tuple[int, ...]]) -> TokenTree:

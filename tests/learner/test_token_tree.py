@@ -36,16 +36,25 @@ def test_a_sequence_may_be_the_beginning_of_another_or_share_nothing() -> None:
     assert [path.tolist() for path in tree.paths] == [[3, 4], [0, 1], [0, 1, 2]]
 
 
-def test_a_token_sees_itself_and_its_ancestors() -> None:
+def test_a_token_sees_itself_and_its_ancestors_however_the_tree_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(0)
     sequences = [tuple(draw.randrange(2) for _ in range(draw.randint(1, 7))) for _ in range(12)]
     tree = token_tree(sequences)
-    seen = {(0, 0)}
+    expected: set[tuple[int, int]] = set()
     for path in tree.paths:
-        seen |= {(i, j) for i in path.tolist() for j in path.tolist() if j <= i}
-    mask = tree.mask(CPU, torch.float32)
-    assert {(i, j) for i, j in (mask == 0).nonzero().tolist()} == seen
-    assert (mask[mask != 0] == float("-inf")).all()
+        expected |= {(i, j) for i in path.tolist() for j in path.tolist() if j <= i}
+    for window in (1, 5, 1000):
+        # At least half of the longest sequence, which has 7 tokens.
+        monkeypatch.setattr("agent_rl.learner.token_tree.WINDOW", window)
+        found: set[tuple[int, int]] = set()
+        pairs = 0
+        for part in tree.windows(CPU, torch.float32):
+            assert part.stop - part.start <= max(window, 3)
+            assert (part.mask[part.mask != 0] == float("-inf")).all()
+            found |= {(part.start + i, int(part.keys[j])) for i, j in (part.mask == 0).nonzero().tolist()}
+            pairs += part.mask.numel()
+        assert found == expected
+        assert pairs <= tree.most_pairs
 
 
 def like_rows(seed: int, *, groups: int = 3, rows: int = 8) -> Batch:
@@ -74,10 +83,12 @@ def cut(batch: Batch, *, every: bool = False) -> MicroBatch:
     return micro
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+@pytest.mark.parametrize("window", [16, 96])
+@pytest.mark.parametrize("architecture", ["llama-gqa", "qwen3"])
 def test_loss_and_gradient_of_rows_that_begin_alike_equal_those_of_plain_rows(
-    make_model: ModelMaker, architecture: str
+    make_model: ModelMaker, architecture: str, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("agent_rl.learner.token_tree.WINDOW", window)
     batch = like_rows(1)
     micro = cut(batch)
     assert micro.shares is not None
