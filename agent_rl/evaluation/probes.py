@@ -14,6 +14,7 @@ from agent_rl.evaluation.reference import parsed
 from agent_rl.verify.blame import run_or_blame
 from agent_rl.verify.canonical import NotCanonical, encode
 from agent_rl.verify.frames import Returned, Tampered, read_frames, value_of
+from agent_rl.verify.recording import pytest_for
 from agent_rl.verify.wording import printable
 from agent_rl.vocabulary import AssertTests, CallTests, Limits, RunCall, RunRequest, RunResult, StdioTests, Tests
 
@@ -170,7 +171,7 @@ async def vacuous_asserts(
     `reference` is the program that defines `entry_point`, and what the tests may use besides.
     """
     suspects = _suspects(source)
-    program = _LOAD.format(source=reference) + _LOAD.format(source=source)
+    program = _LOAD.format(source=reference) + pytest_for(source) + _LOAD.format(source=source)
     program += _ASSERTS.format(source=source, entry_point=entry_point, impostors=bool(suspects))
     probe = _Probe(provider)
     value = await probe.call(program, "__agent_rl_asserts__", 0)
@@ -193,7 +194,7 @@ class AsWritten:
 
 async def run_as_written(provider: SandboxProvider, tests: AssertTests, times: int) -> AsWritten:
     """What the tests do with their reference, `times` times, each in a run of its own and with another seed."""
-    program = _LOAD.format(source=tests.reference) + _LOAD.format(source=tests.source)
+    program = _LOAD.format(source=tests.reference) + pytest_for(tests.source) + _LOAD.format(source=tests.source)
     program += _ONCE.format(entry_point=tests.entry_point)
     passed, network = 0, ""
     for seed in range(times):

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import secrets
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,16 @@ VERSION = 1
 """Of what is recorded and how; part of a recording's key on disk."""
 RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
 MAX_SOURCE_CHARS = 1 << 20
+NOT_CASES = "its tests cannot be recorded as cases"
+_SEEDS = range(2)
+"""The reference has to pass with the order of calls that each of them gives: what was called before is no case."""
 _APPROXIMATE = frozenset({"approx", "isclose", "allclose", "ANY", "assertAlmostEqual"})
 _ENTRY_POINT = "__agent_rl_record__"
 _RECORDER = """
+
+class __agent_rl_not_recordable__(Exception):
+    pass
+
 
 def __agent_rl_record__():
     import copy
@@ -52,9 +60,17 @@ def __agent_rl_record__():
 
     reference = {entry_point}
     calls = []
+    refused = []
+
+    def copied(value):
+        try:
+            return copy.deepcopy(value)
+        except Exception as error:
+            refused.append(f"{{type(error).__name__}}: {{error}}"[:500])
+            return None
 
     def candidate(*args, **kwargs):
-        kept = copy.deepcopy((args, kwargs))
+        kept = copied((args, kwargs)) or ((), {{}})
         state = random.getstate()  # the replay draws the test's random inputs again, without the reference's draws
         try:
             value = reference(*args, **kwargs)
@@ -63,12 +79,36 @@ def __agent_rl_record__():
             raise
         finally:
             random.setstate(state)
-        calls.append((*kept, None, copy.deepcopy(value)))
+        calls.append((*kept, None, copied(value)))
         return value
 
     check(candidate)
+    if refused:
+        raise __agent_rl_not_recordable__(refused[0])
     return calls
 """
+_PYTEST = """
+def __agent_rl_pytest__():
+    import sys
+    import types
+
+    if "pytest" not in sys.modules:
+        made = types.ModuleType("proxied_pytest")
+        exec(compile({source!r}, "pytest.py", "exec", dont_inherit=True), made.__dict__)
+        sys.modules["pytest"] = made.module()
+
+__agent_rl_pytest__()
+"""
+_REFUSALS = ("NotCanonical: ", "__agent_rl_not_recordable__: ")
+"""How the error begins where the check held and only what came by could not be written down."""
+
+
+class NotRecordable(ConfigError):
+    """The reference passes its tests as they are written, and no list of cases says the same.
+
+    A value cannot be held in the canonical form or copied, or the tests look at more than values: what an argument is
+    after the call, which object it is, what was called before.
+    """
 
 
 async def record_tests(
@@ -78,7 +118,8 @@ async def record_tests(
 
     Where every use of the tested function is one side of an asserted `==`, the recorded values are expected (python);
     otherwise the data set's own check, with the reference's definitions, becomes the checker. Raises ConfigError that
-    names the task where the reference fails its tests or nothing was recorded.
+    names the task where the reference fails its tests or nothing was recorded; NotRecordable where the tests are good
+    and cannot become cases.
     """
     tests = task.tests
     if not isinstance(tests, AssertTests):
@@ -90,9 +131,9 @@ async def record_tests(
             return kept
     calls = await _record(task.id, tests, provider)
     recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls))
-    recorded = await _checked(
-        recorded, tests.reference, CaseVerifier(provider, minimum_isolation=minimum_isolation, cache_size=0)
-    )
+    for seed in _SEEDS:
+        judge = CaseVerifier(provider, seed=seed, minimum_isolation=minimum_isolation, cache_size=0)
+        recorded = await _checked(recorded, tests.reference, judge)
     if cache:
         _write(file, task, recorded)
     return recorded
@@ -112,7 +153,7 @@ async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -
     """Every call that the test body makes, with the reference's outcome."""
     if not tests.entry_point.isidentifier():
         raise ConfigError(f"task {task_id}: {tests.entry_point!r} is no function's name", key="entry_point")
-    program = f"{tests.reference}\n\n{tests.source}\n{_RECORDER.format(entry_point=tests.entry_point)}"
+    program = f"{checker_of(tests)}\n{_RECORDER.format(entry_point=tests.entry_point)}"
     call_id = secrets.token_hex(8)
     call = RunCall(call_id, encode([(), {}]))
     request = RunRequest(program, _ENTRY_POINT, (call,), limits=RECORDING_LIMITS, seed=SEED)
@@ -127,10 +168,19 @@ async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -
     except Tampered as error:
         raise ConfigError(f"{failed} {error}") from None
     if value is None or result.status != "completed":
+        if isinstance(answer, Raised) and answer.error.startswith(_REFUSALS):
+            raise NotRecordable(f"task {task_id}: {NOT_CASES} ({_refusal(answer.error)})")
         raise ConfigError(f"{failed} {_why(result, answers.load_error, answer)}")
     if not value:
         raise ConfigError(f"task {task_id}: its tests never call {tests.entry_point}, so that every program would pass")
     return value
+
+
+def _refusal(error: str) -> str:
+    """What could not be written down, in words: `no canonical value: type function`."""
+    for start, words in zip(_REFUSALS, ("no canonical value: ", "a value cannot be copied: "), strict=True):
+        error = error.replace(start, words, 1) if error.startswith(start) else error
+    return wording.last_line(error)
 
 
 def _why(result: RunResult, load_error: str | None, answer: Any) -> str:
@@ -146,9 +196,10 @@ def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded]) -> Ca
     plain = asserts_equality_only(tests.source) and all(error is None for _, _, error, _ in calls)
     if not plain:
         cases = tuple(Case(args, value, kwargs) for args, kwargs, _, value in calls)
-        checker = f"{tests.reference}\n\n{tests.source}"
-        return CallTests(tests.entry_point, cases, "checker", checker=checker)
+        return CallTests(tests.entry_point, cases, "checker", checker=checker_of(tests))
     distinct = {encode([args, kwargs, value]): Case(args, value, kwargs) for args, kwargs, _, value in calls}
+    if len({encode([case.args, dict(case.kwargs)]) for case in distinct.values()}) < len(distinct):
+        raise NotRecordable(f"task {task_id}: {NOT_CASES} (equal calls give different values)")
     return CallTests(tests.entry_point, tuple(distinct.values()), "python")
 
 
@@ -157,12 +208,19 @@ async def _checked(task: Task, reference: str, verifier: CaseVerifier) -> Task:
     verdict = await verifier.judge(task, Submission.code(reference))
     if not verdict.passed:
         reasons = "; ".join(t.detail for t in verdict.tests if not t.passed)
+        if verdict.status == "failed":
+            raise NotRecordable(f"task {task.id}: {NOT_CASES} (the reference does not pass these: {reasons})")
         raise ConfigError(f"task {task.id}: the reference does not pass its own tests ({verdict.status}): {reasons}")
     if verdict.seconds > task.limits.wall_seconds / 2:
         raise ConfigError(
             f"task {task.id}: the reference takes {verdict.seconds:.1f} s, more than half of the limit "
             f"({task.limits.wall_seconds} s)"
         )
+    return await shown_rightly(task, reference, verifier)
+
+
+async def shown_rightly(task: Task, reference: str, verifier: CaseVerifier) -> Task:
+    """`task` without the visible cases that its reference fails."""
     if not isinstance(task.visible, CallTests):
         return task
     shown = await verifier.run_visible(task, Submission.code(reference))
@@ -170,6 +228,21 @@ async def _checked(task: Task, reference: str, verifier: CaseVerifier) -> Task:
     if len(right) == len(task.visible.cases):
         return task
     return dataclasses.replace(task, visible=dataclasses.replace(task.visible, cases=right) if right else None)
+
+
+def checker_of(tests: AssertTests) -> str:
+    """The module that defines `check`, with the reference's definitions, and a `pytest` where it imports that."""
+    return f"{tests.reference}\n\n{pytest_for(tests.source)}{tests.source}"
+
+
+def pytest_for(source: str) -> str:
+    """What makes `import pytest` in `source` work, whatever an image holds; empty where it asks for none.
+
+    It is the part of pytest that tests of tier `proxied` use, which costs no import of all of pytest in each run.
+    """
+    if "import pytest" not in source and "from pytest" not in source:
+        return ""
+    return _PYTEST.format(source=files("agent_rl.verify").joinpath("proxied_pytest.py").read_text())
 
 
 def asserts_equality_only(source: str) -> bool:
@@ -241,7 +314,7 @@ def _read(file: Path, task: Task, tests: AssertTests) -> Task | None:
         return None
     if not cases:
         return None
-    checker = "" if plain else f"{tests.reference}\n\n{tests.source}"
+    checker = "" if plain else checker_of(tests)
     recorded = CallTests(tests.entry_point, cases, "python" if plain else "checker", checker=checker)
     return dataclasses.replace(task, tests=recorded, visible=visible)
 

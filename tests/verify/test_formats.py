@@ -170,7 +170,7 @@ def without(row: dict[str, Any], name: str) -> dict[str, Any]:
         ({**MBPP, "test_list": []}, "'test_list' is empty"),
         ({**MBPP, "test_list": ["assert ("]}, "'test_list' is no Python"),
         ({**MBPP, "test_list": [1]}, "'test_list' should be a string, got int"),
-        ({**MBPP, "test_list": ["assert 1 == 1"]}, "no test uses what 'code' defines"),
+        ({**MBPP, "test_list": ["assert 1 == 1"]}, "no test uses what 'code' defines .square."),
         ({**CALLS, "entry_point": "a b"}, "should be a function's name"),
         ({**CALLS, "cases": [[1, 2]]}, r"cases\[0\] should be an object with args, expected"),
         ({**CALLS, "cases": "x"}, "'cases' is no JSON"),
