@@ -33,6 +33,8 @@ def print_report(report: ValidationReport) -> None:
             for line in _weakest(split):
                 console.print(line, markup=False, soft_wrap=True)
     for split in report.splits:
+        for tier, count in Counter(t.tier for t in split.by_task if t.tier != "values").items():
+            console.print(f"{split.split}: {count} of {split.checked} tasks are judged at tier {tier}, not values")
         for why, count in _not_measured(split).items():
             console.print(
                 f"{split.split}: strength not measured for {count} tasks: {why}", markup=False, soft_wrap=True

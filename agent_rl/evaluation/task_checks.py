@@ -38,15 +38,18 @@ class TaskCheck:
         task = self.task
         if task.id in self.verifier.refused:
             await self._refused(_without_id(self.verifier.refused[task.id], task))
-            return TaskReport(task.id, not_measured="its tests cannot be judged", problems=tuple(self._problems))
+            return self._unmeasured("its tests cannot be judged")
         if task.reference is None:
             self._add("reference", "has no reference")
-            return TaskReport(task.id, not_measured="has no reference", problems=tuple(self._problems))
+            return self._unmeasured("has no reference")
         try:
             return await self._judged(task, task.reference)
         except ConfigError as error:
             self._add("structure", f"cannot be judged: {_without_id(error, task)}")
-            return TaskReport(task.id, not_measured="cannot be judged", problems=tuple(self._problems))
+            return self._unmeasured("cannot be judged")
+
+    def _unmeasured(self, why: str) -> TaskReport:
+        return TaskReport(self.task.id, self.task.tier, not_measured=why, problems=tuple(self._problems))
 
     async def _judged(self, task: Task, reference: str) -> TaskReport:
         """What was found by judging. Raises ConfigError where the tests cannot be judged."""
@@ -65,6 +68,7 @@ class TaskCheck:
                 self._add("vacuous", f"is vacuous: its tests pass all {strength.mutants} mutants of the reference")
         return TaskReport(
             task=task.id,
+            tier=task.tier,
             references=self.times,
             references_passed=passed,
             seconds=seconds,

@@ -10,6 +10,7 @@ import ast
 import asyncio
 import dataclasses
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from importlib.resources import files
@@ -46,11 +47,16 @@ MAX_SOURCE_CHARS = 1 << 20
 NOT_CASES = "its tests cannot be recorded as cases"
 _SEEDS = range(2)
 """The reference has to pass with the order of calls that each of them gives: what was called before is no case."""
+_MOST_ERRORS = 20
 _APPROXIMATE = frozenset({"approx", "isclose", "allclose", "ANY", "assertAlmostEqual"})
 _ENTRY_POINT = "__agent_rl_record__"
 _RECORDER = """
 
 class __agent_rl_not_recordable__(Exception):
+    pass
+
+
+class __agent_rl_check_failed__(Exception):
     pass
 
 
@@ -82,7 +88,16 @@ def __agent_rl_record__():
         calls.append((*kept, None, copied(value)))
         return value
 
-    check(candidate)
+    try:
+        check(candidate)
+    except Exception as error:
+        line, trace = 0, error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == candidate.__code__.co_filename:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        said = f"{{type(error).__name__}}: {{error}}".strip().rstrip(":")
+        raise __agent_rl_check_failed__(f"{{line}} {{said}}"[:1000]) from None
     if refused:
         raise __agent_rl_not_recordable__(refused[0])
     return calls
@@ -99,6 +114,7 @@ def __agent_rl_pytest__():
 
 __agent_rl_pytest__()
 """
+_CHECK_FAILED = re.compile(r"__agent_rl_check_failed__: (\d+) (.*)", re.DOTALL)
 _REFUSALS = ("NotCanonical: ", "__agent_rl_not_recordable__: ")
 """How the error begins where the check held and only what came by could not be written down."""
 
@@ -140,13 +156,35 @@ async def record_tests(
 
 
 async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
-    """`verifier.prepare` of each task, side by side. Raises the first error itself, never a group; nothing is left."""
+    """`verifier.prepare` of each task, side by side; nothing is left running.
+
+    Raises one ConfigError that names every task that cannot be used. Any other error ends all, and comes as itself.
+    """
+
+    async def one(task: Task) -> Task | ConfigError:
+        try:
+            return await verifier.prepare(task)
+        except ConfigError as error:
+            return error
+
     try:
         async with asyncio.TaskGroup() as group:
-            preparing = [group.create_task(verifier.prepare(t)) for t in tasks]
+            preparing = [group.create_task(one(t)) for t in tasks]
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return [p.result() for p in preparing]
+    prepared = [p.result() for p in preparing]
+    if wrong := [p for p in prepared if isinstance(p, ConfigError)]:
+        raise together(wrong, len(tasks))
+    return [p for p in prepared if isinstance(p, Task)]
+
+
+def together(errors: Sequence[ConfigError], tasks: int) -> ConfigError:
+    """One error for those of several tasks; a single one is itself."""
+    if len(errors) == 1:
+        return errors[0]
+    lines = [f"  {error}" for error in errors[:_MOST_ERRORS]]
+    more = [f"  and {len(errors) - _MOST_ERRORS} more"] if len(errors) > _MOST_ERRORS else []
+    return ConfigError("\n".join([f"{len(errors)} of {tasks} tasks cannot be used:", *lines, *more]))
 
 
 async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -> list[Recorded]:
@@ -170,7 +208,7 @@ async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -
     if value is None or result.status != "completed":
         if isinstance(answer, Raised) and answer.error.startswith(_REFUSALS):
             raise NotRecordable(f"task {task_id}: {NOT_CASES} ({_refusal(answer.error)})")
-        raise ConfigError(f"{failed} {_why(result, answers.load_error, answer)}")
+        raise ConfigError(f"{failed} {_why(result, answers.load_error, answer, program)}")
     if not value:
         raise ConfigError(f"task {task_id}: its tests never call {tests.entry_point}, so that every program would pass")
     return value
@@ -183,11 +221,15 @@ def _refusal(error: str) -> str:
     return wording.last_line(error)
 
 
-def _why(result: RunResult, load_error: str | None, answer: Any) -> str:
+def _why(result: RunResult, load_error: str | None, answer: Any, program: str) -> str:
     if load_error is not None:
         return wording.last_line(load_error)
     if isinstance(answer, Raised):
-        return wording.last_line(answer.error)
+        found = _CHECK_FAILED.match(answer.error)
+        if found is None:
+            return wording.last_line(answer.error)
+        line = program.splitlines()[int(found[1]) - 1 :][:1] if int(found[1]) else []
+        return f"{wording.last_line(found[2])}{''.join(f' ({wording.printable(text.strip())})' for text in line)}"
     return result.status.replace("_", " ") if result.status != "completed" else "the program ended early"
 
 
