@@ -11,7 +11,7 @@ from rich.table import Table
 from agent_rl.evaluation.validation_report import SplitReport, TaskReport, ValidationReport
 from agent_rl.verify.wording import printable
 
-_MOST_PROBLEMS = 20
+_MOST_PROBLEMS = 40
 _WEAKEST = 5
 _BINS = ((1.0, "1"), (0.9, "from .9"), (0.75, ".75"), (0.5, ".5"), (0.25, ".25"), (0.0, "0"))
 """Lower ends of the classes in which tasks are counted by strength, strongest first, and what stands over them."""
@@ -96,4 +96,6 @@ def _print_problems(console: Console, splits: Sequence[SplitReport]) -> None:
         for problem in s.problems[:_MOST_PROBLEMS]:
             console.print(f"{s.split} {problem.task}: {problem.what}", markup=False, soft_wrap=True)
         if len(s.problems) > _MOST_PROBLEMS:
-            console.print(f"{s.split}: and {len(s.problems) - _MOST_PROBLEMS} more", markup=False)
+            console.print(
+                f"{s.split}: and {len(s.problems) - _MOST_PROBLEMS} more, all of which --json FILE writes", markup=False
+            )

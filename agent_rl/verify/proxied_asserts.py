@@ -24,6 +24,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.verify.proxied import ProxiedJudge
 from agent_rl.verify.recording import NotRecordable, shown_rightly
+from agent_rl.verify.runs import TooSlow
 from agent_rl.vocabulary import AssertTests, CallTests, Isolation, PytestTests, Submission, Task
 
 VERSION = 1
@@ -69,6 +70,8 @@ async def as_proxied(
         proxied = dataclasses.replace(task, tests=made, tier="proxied")
         try:
             await _passes(proxied, made, tests.reference, provider, retries, minimum_isolation)
+        except TooSlow:
+            raise
         except ConfigError as error:
             refused = refused or str(error).removeprefix(f"task {task.id}: ")
             continue

@@ -27,6 +27,7 @@ from agent_rl.verify.canonical import NotCanonical, decode, encode
 from agent_rl.verify.checker import SEED, Recorded
 from agent_rl.verify.frames import Raised, Returned, Tampered, read_frames, value_of
 from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.runs import check_room
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,
@@ -250,14 +251,11 @@ async def _checked(task: Task, reference: str, verifier: CaseVerifier) -> Task:
     verdict = await verifier.judge(task, Submission.code(reference))
     if not verdict.passed:
         reasons = "; ".join(t.detail for t in verdict.tests if not t.passed)
+        check_room(task, verdict.seconds)
         if verdict.status == "failed":
             raise NotRecordable(f"task {task.id}: {NOT_CASES} (the reference does not pass these: {reasons})")
         raise ConfigError(f"task {task.id}: the reference does not pass its own tests ({verdict.status}): {reasons}")
-    if verdict.seconds > task.limits.wall_seconds / 2:
-        raise ConfigError(
-            f"task {task.id}: the reference takes {verdict.seconds:.1f} s, more than half of the limit "
-            f"({task.limits.wall_seconds} s)"
-        )
+    check_room(task, verdict.seconds)
     return await shown_rightly(task, reference, verifier)
 
 
