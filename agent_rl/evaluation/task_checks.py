@@ -18,7 +18,7 @@ from agent_rl.evaluation.probes import (
     vacuous_asserts,
 )
 from agent_rl.evaluation.strength import Strength, strength_of
-from agent_rl.evaluation.stubs import stubs_of
+from agent_rl.evaluation.stubs import one_expected, stubs_of
 from agent_rl.evaluation.validation_report import Problem, ProblemKind, TaskReport
 from agent_rl.evaluation.watching import WatchingVerifier, watching
 from agent_rl.verify.runs import TooSlow
@@ -190,14 +190,11 @@ class TaskCheck:
 
     def _constant(self) -> None:
         """All hidden cases expect one value: a program that gives it, whatever it is given, would pass."""
-        tests = self.task.tests
-        if not isinstance(tests, (CallTests, StdioTests)) or tests.comparison == "checker" or not tests.cases:
-            return
-        first = repr(tests.cases[0].expected)
-        if all(repr(c.expected) == first for c in tests.cases[1:]):
+        tests, value = self.task.tests, one_expected(self.task)
+        if value and isinstance(tests, (CallTests, StdioTests)):
             count = len(tests.cases)
             cases = "its one hidden case expects" if count == 1 else f"all {count} hidden cases expect"
-            self._add("vacuous", f"is vacuous: {cases} {printable(first, 60)}")
+            self._add("vacuous", f"is vacuous: {cases} {printable(value, 60)}")
 
     async def _refused(self, error: ConfigError) -> None:
         """Why the tests could not be prepared, and what of the known reasons lies behind it."""
