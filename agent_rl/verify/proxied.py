@@ -23,7 +23,7 @@ from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed, run_pair_or_blame
 from agent_rl.verify.proxied_wire import ANY_NAME
-from agent_rl.verify.runs import ISOLATIONS, invalid_program, invalid_submission
+from agent_rl.verify.runs import ISOLATIONS, check_room, invalid_program, invalid_submission
 from agent_rl.vocabulary import (
     AssertTests,
     Isolation,
@@ -164,13 +164,10 @@ class ProxiedJudge:
             if isinstance(again, PairResult):
                 verdict = verdict_of(again, found, visible=True)
         if not verdict.passed or report.objects is None:
+            check_room(task, verdict.seconds)
             reasons = "; ".join(f"{t.name}: {t.detail}" for t in verdict.tests if not t.passed)
             raise ConfigError(f"{failed} ({verdict.status}): {reasons[:1000]}")
-        if verdict.seconds > task.limits.wall_seconds / 2:
-            raise ConfigError(
-                f"task {task.id}: the reference takes {verdict.seconds:.1f} s, more than half of the limit "
-                f"({task.limits.wall_seconds} s)"
-            )
+        check_room(task, verdict.seconds)
         return _Profile(found, report.objects)
 
 

@@ -25,6 +25,17 @@ _ISOLATED_AT_ONCE = 4
 """Runs under way of one judging whose cases are isolated from each other."""
 
 
+class TooSlow(ConfigError):
+    """A task's reference has too little room in its time limit: a right answer would fail on a busy machine."""
+
+
+def check_room(task: Task, seconds: float) -> None:
+    """Raises TooSlow where the reference took `seconds`, more than half of the task's limit."""
+    limit = task.limits.wall_seconds
+    if seconds > limit / 2:
+        raise TooSlow(f"task {task.id}: the reference takes {seconds:.1f} s, more than half of the limit ({limit} s)")
+
+
 def check_tier(task: Task, minimum: Tier) -> None:
     """Raises ConfigError where the task's tier is weaker than `minimum`."""
     if TIERS.index(task.tier) < TIERS.index(minimum):
