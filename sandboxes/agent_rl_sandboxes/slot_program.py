@@ -32,6 +32,7 @@ from agent_rl_sandboxes.inside import (
     seccomp_filter,
     slot_server,
     talks,
+    wakeups,
 )
 
 PROTOCOL = slot_server.PROTOCOL
@@ -109,8 +110,7 @@ def _modules() -> list[tuple[str, str]]:
     proxied: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_client, proxied_pytest]
     proxied += [proxied_items, proxied_runner, roles]
     modules: list[ModuleType] = [canonical, *proxied, seccomp_filter, namespaces, harness, programs, leftovers]
-    modules += [runs, talks]
-    modules += [files, slot_server]
+    modules += [runs, talks, wakeups, files, slot_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 

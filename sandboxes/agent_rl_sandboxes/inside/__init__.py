@@ -5,6 +5,7 @@ namespaces.py       system calls: namespaces, the read-only view of the system, 
 harness.py          what a run's process does: load the program, call it, send what it returned
 runs.py             one process per run or command: made, watched, ended
 leftovers.py        what a run left behind where no namespace took it along
+wakeups.py          a server that its run has stopped goes on, or ends
 files.py            an episode's files
 slot_server.py      the loop around them, and the protocol with the pool outside
 """

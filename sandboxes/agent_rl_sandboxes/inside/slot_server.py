@@ -43,7 +43,8 @@ which step was refused with which error:
                  namespace is the slot's; it is empty, and replaced once a run has sent a packet in it.
     uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed;
                  once a run has sent a packet the pool ends the slot
-    container    neither: the pool ends the slot, with all that is in it, after its first run
+    container    neither: the pool ends the slot, with all that is in it, after its first run; a server that the run
+                 has stopped goes on at the run's deadline, or is ended, by the kernel's doing
 
 Where a run has no tmpfs of its own ("disk", "inodes") it has as much of both as its container.
 
@@ -63,6 +64,7 @@ import sys
 from typing import Any, NoReturn
 
 from agent_rl_sandboxes.inside import files, harness, namespaces, runs, talks
+from agent_rl_sandboxes.inside.wakeups import Wakeups
 
 PROTOCOL = 1
 _LENGTHS = struct.Struct(">II")
@@ -150,6 +152,8 @@ class Server:
         self._runner = runs.Runner(isolation, self._workdir, _seccomp(setup))
         self._spare: runs.Child | None = None
         self._traffic = Traffic()
+        # As the first process of namespaces the server cannot be stopped by anything in them; as root by no run.
+        self._wakeups = Wakeups() if isolation == "container" and not own_view else None
 
     def serve(self) -> NoReturn:
         """Until the pool goes away. Raises Gone."""
@@ -181,6 +185,8 @@ class Server:
         except (namespaces.Refused, runs.Failed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
+        if self._wakeups is not None:
+            self._wakeups.set(order.wall)
         runner = self._runner
         talk = talks.Talk(self._stream, header["id"], runner, child, body, order) if header["op"] == "talk" else None
         try:
