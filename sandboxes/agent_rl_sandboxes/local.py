@@ -46,7 +46,8 @@ from agent_rl.vocabulary import (
 )
 from agent_rl_sandboxes.inside.namespaces import PATH
 from agent_rl_sandboxes.kernel_switches import blockers
-from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, channels_of, check_isolation, run_limits, slot_command
+from agent_rl_sandboxes.pool import SlotPool, check_isolation
+from agent_rl_sandboxes.slots import Slot, SlotSetup, channels_of, run_limits, slot_command
 from agent_rl_sandboxes.talks import talk_in_pair
 
 DOES_NOT_PROTECT_FROM = (

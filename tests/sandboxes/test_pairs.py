@@ -10,7 +10,8 @@ import pytest
 
 from agent_rl.errors import SandboxError, TestsPlaceError
 from agent_rl.vocabulary import Limits, PairRequest, PairResult
-from agent_rl_sandboxes.slots import Slot, SlotPool
+from agent_rl_sandboxes.pool import SlotPool
+from agent_rl_sandboxes.slots import Slot
 from agent_rl_sandboxes.talks import talk_in_pair
 from tests.sandboxes.test_slots import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
 

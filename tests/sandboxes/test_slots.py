@@ -13,7 +13,8 @@ import pytest
 
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Limits, RunCall, RunRequest
-from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, check_isolation
+from agent_rl_sandboxes.pool import SlotPool, check_isolation
+from agent_rl_sandboxes.slots import Slot, SlotSetup
 
 HELLO = {"op": "hello", "protocol": 1, "isolation": "namespaces", "reasons": [], "python": "3.11.2"}
 REQUEST = RunRequest("x = 1", "add", (RunCall("0a", "[[],{}]"),), limits=Limits(wall_seconds=1.0))
