@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
@@ -14,11 +15,19 @@ from agent_rl_sandboxes.slots import LEVELS, Slot
 
 RECYCLE_AFTER = 5000
 """Runs of a slot. A new one in Docker is a `docker run` and a `docker exec`: at 500 they cost a noticeable share."""
+RETRY_SECONDS = 1.0
+"""After which a slot that could not be made is tried again. Doubled each time, up to:"""
+LONGEST_RETRY_SECONDS = 30.0
+_log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
 class SlotPool:
-    """At most `size` slots at work. A slot is replaced after `recycle_after` runs, and whenever something was odd."""
+    """At most `size` slots at work. A slot is replaced after `recycle_after` runs, and whenever something was odd.
+
+    Where a slot cannot be made the pool tries again by itself, one at a time and after longer and longer pauses, until
+    it has them all. A run that finds none does not wait for that: it tries at once, and fails where it cannot.
+    """
 
     def __init__(
         self, start_slot: Callable[[], Awaitable[Slot]], size: int, *, recycle_after: int = RECYCLE_AFTER
@@ -33,6 +42,10 @@ class SlotPool:
         self._closing: set[asyncio.Task[None]] = set()
         self._busy: set[Slot] = set()
         self._first: Slot | None = None
+        self._missing = 0
+        """Slots that could not be made, and that nobody is making."""
+        self._pause = RETRY_SECONDS
+        self._retry: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def start(self) -> None:
@@ -115,6 +128,8 @@ class SlotPool:
     async def close(self) -> None:
         """No slot is left, and no run under way: each raises SandboxError. Idempotent."""
         self._closed = True
+        if self._retry is not None:
+            self._retry.cancel()
         for slot in list(self._busy):
             self._in_background(slot.close())
         while self._idle:
@@ -141,9 +156,14 @@ class SlotPool:
         """A new slot. Raises SandboxStartError, or SandboxError where the pool is closed."""
         self._check_open()
         try:
-            return await self._start_slot()
+            slot = await self._start_slot()
         except SandboxError as error:
             raise SandboxStartError(str(error)) from error
+        self._pause = RETRY_SECONDS
+        while self._missing:  # what kept them from being made is over
+            self._missing -= 1
+            self._replace()
+        return slot
 
     def _check_open(self) -> None:
         if self._closed:
@@ -160,10 +180,6 @@ class SlotPool:
             task = self._idle.popleft()
             try:
                 slot = await asyncio.shield(task)
-                if not slot.dead:
-                    return slot
-                self._in_background(slot.close())
-                self._replace()
             except asyncio.CancelledError:
                 if task.cancelled():
                     # Not this call, but the pool that was closed.
@@ -171,9 +187,23 @@ class SlotPool:
                 self._idle.append(task)
                 raise
             except SandboxError:
-                # Its start failed while nobody waited; whether another does is to be seen.
+                # Whether another start fails too is to be seen.
+                self._miss()
                 continue
-        return await self._start()
+            if not slot.dead:
+                return slot
+            self._in_background(slot.close())
+            self._replace()
+        return await self._start_missing()
+
+    async def _start_missing(self) -> Slot:
+        """One of the slots that are missing. Raises as `_start`, and then it still is."""
+        self._missing = max(0, self._missing - 1)
+        try:
+            return await self._start()
+        except BaseException:
+            self._miss()
+            raise
 
     def _give_back(self, slot: Slot, *, fresh: bool) -> None:
         """The slot is idle again, or on its way out with another on its way in; its capacity is free."""
@@ -206,12 +236,37 @@ class SlotPool:
         self._give_back(slot, fresh=fresh)
 
     def _replace(self) -> None:
+        """A new slot is on its way, among the idle ones."""
         if self._closed:
             return
         task = asyncio.ensure_future(self._start())
-        # Retrieved here, so that a failure that nobody waits for is not reported as forgotten.
-        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        task.add_done_callback(self._replaced)
         self._idle.append(task)
+
+    def _replaced(self, task: asyncio.Task[Slot]) -> None:
+        # The exception is retrieved here, so that a failure that nobody waits for is not reported as forgotten.
+        if task.cancelled() or (error := task.exception()) is None or self._closed:
+            return
+        _log.warning("a slot could not be made, and will be tried again: %s", error)
+        if task in self._idle:  # whoever waits for it has taken it out
+            self._idle.remove(task)
+            self._miss()
+
+    def _miss(self) -> None:
+        """There is a slot less, until a run or the clock asks for it."""
+        if self._closed:
+            return
+        self._missing += 1
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(self._pause, self._try_again)
+
+    def _try_again(self) -> None:
+        """One of the missing slots is on its way; the others follow where it can be made."""
+        self._retry = None
+        self._pause = min(2 * self._pause, LONGEST_RETRY_SECONDS)
+        if self._missing:
+            self._missing -= 1
+            self._replace()
 
     async def _close_idle(self, task: asyncio.Task[Slot]) -> None:
         if not task.done():

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent_rl.errors import SandboxError
+from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Limits, RunCall, RunRequest
 from agent_rl_sandboxes.pool import SlotPool, check_isolation
 from agent_rl_sandboxes.slots import Slot, SlotSetup
@@ -211,6 +211,90 @@ async def test_slots_that_died_while_they_were_idle_are_no_runs_death() -> None:
             await asyncio.sleep(0)
     await pool.close()
     assert farm.alive == 0
+
+
+class Clock:
+    """Notes for how long what is called later would have waited, and calls it at once."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, most: int) -> None:
+        self.waited: list[float] = []
+        self.stopped: list[Callable[[], object]] = []
+        loop = asyncio.get_running_loop()
+        timeouts = loop.call_at
+
+        def call_later(delay: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+            self.waited.append(delay)
+            if len(self.waited) > most:
+                self.stopped.append(callback)
+                return timeouts(loop.time() + 3600, callback)
+            return timeouts(loop.time(), callback)
+
+        patch.setattr(loop, "call_later", call_later)
+
+
+async def test_slots_that_cannot_be_made_are_tried_again_until_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(honest)
+    pool = await started(farm, 3)
+    while len(farm.servers) < 3:
+        await asyncio.sleep(0)
+    clock = Clock(monkeypatch, most=100)
+    # The first of three runs finds three dead slots, whose replacements fail, and its own attempt fails too.
+    farm.refuse_starts = 3 + 1 + 7
+    for server in farm.servers:
+        server.die()
+    with pytest.raises(SandboxStartError, match="no more room"):
+        await pool.run(REQUEST)
+    async with asyncio.timeout(10):  # nobody asks for a slot
+        while farm.alive != 3:
+            await asyncio.sleep(0)
+    # One at a time, seven failures, and a start that goes well: the two others follow without a pause.
+    assert clock.waited == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert (len(farm.servers), farm.refuse_starts) == (6, 0)
+    # The next trouble begins with the shortest pause again.
+    farm.refuse_starts = 1
+    clock.waited.clear()
+    for server in farm.servers:
+        server.die()
+    assert (await pool.run(REQUEST)).status == "completed"
+    async with asyncio.timeout(10):
+        while (farm.alive, clock.waited) != (3, [1.0]):
+            await asyncio.sleep(0)
+    await pool.close()
+    assert farm.alive == 0
+
+
+async def test_a_run_does_not_wait_until_a_slot_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(dying, honest)
+    pool = await started(farm)
+    clock = Clock(monkeypatch, most=0)
+    farm.refuse_starts = 1
+    with pytest.raises(SandboxError, match="a slot died"):
+        await pool.run(REQUEST)
+    async with asyncio.timeout(10):
+        while not clock.waited:
+            await asyncio.sleep(0)
+    assert (await pool.run(REQUEST)).status == "completed"
+    # What the clock brings later finds nothing missing.
+    clock.stopped[0]()
+    assert (await pool.run(REQUEST)).status == "completed"
+    assert (len(farm.servers), farm.alive) == (2, 1)
+    await pool.close()
+
+
+async def test_a_closed_pool_tries_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(dying)
+    pool = await started(farm)
+    clock = Clock(monkeypatch, most=0)
+    farm.refuse_starts = 1
+    with pytest.raises(SandboxError, match="a slot died"):
+        await pool.run(REQUEST)
+    async with asyncio.timeout(10):
+        while not clock.waited:
+            await asyncio.sleep(0)
+    await pool.close()
+    clock.stopped[0]()
+    await asyncio.sleep(0)
+    assert (len(farm.servers), farm.alive, clock.waited) == (1, 0, [1.0])
 
 
 async def test_a_slot_that_hangs_is_ended_at_the_pools_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
