@@ -104,6 +104,8 @@ class DockerProvider(SandboxProvider):
         check_runtime(self._info, self._config.runtime)
         engine.runtime = self._config.runtime
         engine.bounds_cpus = self._info.get("CpuCfsQuota") is not False
+        if engine.endpoint.kind == "unix" and self._info.get("DockerRootDir"):
+            engine.root = Path(self._info["DockerRootDir"])
         await reap(engine)
         await self._user_of(self._image)
         self._pool = SlotPool(lambda: self._patiently(self._start_slot), self._config.slots)
