@@ -36,7 +36,7 @@ from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.docker_container import Container, remove_all
 from agent_rl_sandboxes.docker_engine import Engine, Stream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, PROGRAMS, episode_bounds, host_config
-from agent_rl_sandboxes.inside import bare, harness, leftovers, namespaces, runs, seccomp_filter
+from agent_rl_sandboxes.inside import bare, harness, loading, namespaces, preloading
 from agent_rl_sandboxes.local import LocalChannel, system_python
 from agent_rl_sandboxes.owner import LABEL, Owner
 from agent_rl_sandboxes.slot_program import python_command
@@ -94,7 +94,7 @@ Main = Literal["run_once", "serve_forks"]
 
 def _sources(main: Main) -> list[tuple[str, str]]:
     """Name and source of what a process needs for `main`, in an order in which it can be imported."""
-    modules: list[ModuleType] = [canonical, seccomp_filter, namespaces, harness, leftovers, runs, bare]
+    modules: list[ModuleType] = [canonical, namespaces, harness, loading, preloading, bare]
     if main == "run_once":
         modules = [canonical, harness, bare]
     sources = [(module.__name__, inspect.getsource(module)) for module in modules]

@@ -25,7 +25,9 @@ from agent_rl_sandboxes.inside import (
     files,
     harness,
     leftovers,
+    loading,
     namespaces,
+    preloading,
     programs,
     roles,
     runs,
@@ -41,7 +43,7 @@ LENGTHS = struct.Struct(">II")
 
 # Reads the first frame (see slot_server) and becomes the program in it. Nothing needs to be installed inside.
 _BOOTSTRAP = """
-import json, os, struct, sys, types
+import json, os, struct, sys
 def read(size):
     parts = []
     while size:
@@ -60,16 +62,11 @@ sys.path[:] = [path for path in sys.path if path]
 if sys.version_info < (3, 9):
     say({"op": "fatal", "error": "Python 3.9 or later is needed inside, not " + sys.version.split()[0]})
     sys.exit(1)
-for name, source in order["modules"]:
-    parts = name.split(".")
-    for index in range(1, len(parts) + 1):
-        part = ".".join(parts[:index])
-        if part not in sys.modules:
-            module = sys.modules[part] = types.ModuleType(part)
-            module.__path__ = []
-            if index > 1:
-                setattr(sys.modules[".".join(parts[:index - 1])], parts[index - 1], module)
-    exec(compile(source, "<" + name + ">", "exec"), sys.modules[name].__dict__)
+(name, source), *modules = order["modules"]
+own = {}
+exec(source, own)
+own["load"]([(name, source)])
+sys.modules[name].load(modules)
 sys.modules[order["main"]].main(order["setup"])
 """
 
@@ -105,13 +102,19 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 
 
 @cache
-def _modules() -> list[tuple[str, str]]:
-    """Name and source of everything that runs inside, in an order in which it can be imported."""
-    proxied: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_client, proxied_pytest]
-    proxied += [proxied_items, proxied_runner, roles]
-    modules: list[ModuleType] = [canonical, *proxied, seccomp_filter, namespaces, harness, programs, leftovers]
-    modules += [runs, talks, wakeups, files, slot_server]
+def _sources() -> list[tuple[str, str]]:
+    """Name and source of what every slot server runs, in an order in which it can be imported; the loader first."""
+    modules: list[ModuleType] = [loading, canonical, seccomp_filter, namespaces, harness, programs, leftovers]
+    modules += [preloading, runs, talks, wakeups, files, slot_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
+
+
+@cache
+def role_sources() -> bytes:
+    """The body of "load" by which a slot server can have a proxied judging's parts played."""
+    modules: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_client, proxied_pytest]
+    modules += [proxied_items, proxied_runner, roles]
+    return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 
 
 def setup_frame(setup: SlotSetup) -> bytes:
@@ -119,7 +122,7 @@ def setup_frame(setup: SlotSetup) -> bytes:
     episode = None if setup.episode is None else "size={},nr_inodes={},mode=1777".format(*setup.episode)
     order = {
         "op": "setup",
-        "modules": _modules(),
+        "modules": _sources(),
         "main": slot_server.__name__,
         "setup": {
             "workdir": setup.workdir,

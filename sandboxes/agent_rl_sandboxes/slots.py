@@ -13,10 +13,10 @@ import json
 import struct
 from typing import Any, Protocol
 
-from agent_rl.errors import SandboxError
+from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult
 from agent_rl.vocabulary.sandbox import RunStatus
-from agent_rl_sandboxes.slot_program import LENGTHS, PROTOCOL, SlotSetup, pack, setup_frame, slot_command
+from agent_rl_sandboxes.slot_program import LENGTHS, PROTOCOL, SlotSetup, pack, role_sources, setup_frame, slot_command
 
 __all__ = ["Channel", "Slot", "SlotSetup", "channels_of", "run_limits", "slot_command"]
 
@@ -25,6 +25,7 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 
 GRACE_SECONDS = 10.0
 """Beyond a run's own wall limit, how long its slot may take to answer before it is ended."""
+_LOAD_SECONDS = 30.0
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
 _EXTRA_FRAMES = 2
@@ -66,6 +67,7 @@ class Slot:
         self._count = 0
         self._lengths: tuple[int, int] | None = None
         self._under_way: str | None = None
+        self._has_roles = False
         self.isolation: Isolation = hello["isolation"]
         self.reasons: tuple[str, ...] = tuple(hello["reasons"])
         """For each better level of isolation, which step was refused with which error."""
@@ -143,6 +145,19 @@ class Slot:
             _FRAME_LENGTH.pack(len(body)) + body,
             timeout=limits.wall_seconds + GRACE_SECONDS,
         )
+
+    async def load_roles(self) -> None:
+        """Before a first talk: the server has loaded what plays a part in it, and no run's time was spent on that.
+
+        Most slots never talk, so that it is not loaded at their start. Raises SandboxStartError.
+        """
+        if self._has_roles:
+            return
+        try:
+            await self.exchange("load", {}, role_sources(), timeout=_LOAD_SECONDS)
+        except SandboxError as error:
+            raise SandboxStartError(str(error)) from error
+        self._has_roles = True
 
     async def begin(self, operation: str, limits: Limits, body: bytes) -> None:
         """A request is on its way whose answers are taken with `hear`. Raises SandboxError."""

@@ -6,18 +6,16 @@ Standard library only, Python 3.9: this runs inside the sandboxes.
 from __future__ import annotations
 
 import ctypes
-import gc
-import importlib
 import mmap
 import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import harness, leftovers, namespaces, seccomp_filter
+from agent_rl_sandboxes.inside import harness, leftovers, namespaces, preloading, seccomp_filter
 from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
 
 FIRST_FREE = 10
@@ -197,8 +195,7 @@ class Runner:
             _prefer_for_oom()
             if self.isolation != "uid":
                 namespaces.drop_capabilities()
-            for hooks in _fork_hooks:
-                os.register_at_fork(**hooks)
+            preloading.register_fork_hooks()
             self._filter.install()
             os.write(RESULTS, b"R")
             body()
@@ -365,32 +362,6 @@ class Runner:
         _kill(child.pid)
         os.waitpid(child.pid, 0)
         child.close()
-
-
-_fork_hooks: list[dict[str, Any]] = []
-
-
-def preload(names: Iterable[str]) -> None:
-    """The modules are imported, and what exists now is left alone by the collector in every run.
-
-    What they want done after a fork (`threading`, `random`) is for the forks of a program's own: each run registers it
-    anew. Done in the fork that makes the run, it would touch, and so copy, more memory than all the rest.
-    """
-    register = os.register_at_fork
-    os.register_at_fork = lambda **hooks: _fork_hooks.append(hooks)  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        for name in names:
-            importlib.import_module(name)
-    finally:
-        os.register_at_fork = register
-    # A collection in a run would touch every object that there is.
-    gc.collect()
-    # What compiling and importing have left free is not to be copied into every run. (Other C libraries have no such.)
-    trim = getattr(_libc, "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-    gc.freeze()
-    gc.disable()
 
 
 def _feed(child: Child, request: memoryview) -> memoryview:

@@ -14,6 +14,8 @@ Protocol, on standard input and output. Every message is a frame
 The first frame that goes in is special (read by the bootstrap): header {"op": "setup", "modules": [[name, source]...],
 "main": name, "setup": {...}}. Then, at most one at a time:
 
+    in   {"op": "load", "id"}                                        body: JSON [[name, source]...], modules that every
+                                                                     later run finds loaded
     in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
                                                                      body: JSON for the run's own process, see harness,
                                                                      behind its length (32 bits)
@@ -24,6 +26,7 @@ The first frame that goes in is special (read by the bootstrap): header {"op": "
     in   {"op": "read", "id", "path", "max_bytes"}                   episodes only
     in   {"op": "cancel", "id"}                                      while a run or "exec" is under way, else ignored
     out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
+    out  {"op": "loaded", "id"}
     out  {"op": "said", "id"}                                        body: of a talk's result channel, as it comes
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
           "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
@@ -63,7 +66,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import files, harness, namespaces, runs, talks
+from agent_rl_sandboxes.inside import files, harness, namespaces, preloading, runs, talks
 from agent_rl_sandboxes.inside.wakeups import Wakeups
 
 PROTOCOL = 1
@@ -166,6 +169,8 @@ class Server:
             operation = header["op"]
             if operation in ("run", "exec", "talk"):
                 self._run(header, body)
+            elif operation == "load":
+                self._load(header, body)
             elif operation == "write":
                 self._answer_file(header, lambda at, content=body: files.write(self._workdir, at["path"], content))
             elif operation == "read":
@@ -175,6 +180,15 @@ class Server:
     @property
     def _prepares(self) -> bool:
         return self._isolation == "namespaces" and self._episode is None
+
+    def _load(self, header: dict[str, Any], body: memoryview) -> None:
+        """Load modules, and make a process that has them for the next run, where it is made ahead."""
+        preloading.load(json.loads(bytes(body)))
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            self._runner.discard(spare)
+            self._renew(spare.scratch or _DEFAULT_SCRATCH)
+        self._stream.send({"op": "loaded", "id": header["id"]})
 
     def _run(self, header: dict[str, Any], body: memoryview) -> None:
         """Run a program or a command, answer, and only then make the next run's process."""
@@ -381,7 +395,7 @@ def main(setup: dict[str, Any]) -> NoReturn:
         # Libraries that start threads when they are imported: a process with threads cannot enter namespaces.
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
         try:
-            runs.preload([*harness.PRELOADED, *setup["preload"]])
+            preloading.preload([*harness.PRELOADED, *setup["preload"]])
         except ImportError as error:
             raise runs.Failed(f"a module to be imported ahead (sandbox.preload) is not there: {error}") from None
         os.environ.clear()
