@@ -23,10 +23,15 @@ _Result = TypeVar("_Result")
 
 
 class SlotPool:
-    """At most `size` slots at work. A slot is replaced after `recycle_after` runs, and whenever something was odd.
+    """At most `size` slots at work, beside fresh ones that are made for one use alone.
+
+    A slot is replaced after `recycle_after` runs, and whenever something was odd.
 
     Where a slot cannot be made the pool tries again by itself, one at a time and after longer and longer pauses, until
     it has them all. A run that finds none does not wait for that: it tries at once, and fails where it cannot.
+
+    Uses of fresh slots are at most twice as many, and do not count among the others: so the honest run by which another
+    is judged (see `agent_rl.verify.blame`) finds room beside it, in a pool of one too, and however busy it is.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class SlotPool:
         self._size = size
         self._recycle_after = recycle_after
         self._capacity = asyncio.Semaphore(size)
+        self._fresh_capacity = asyncio.Semaphore(2 * size)
         self._taking = asyncio.Lock()
         self._idle: deque[asyncio.Task[Slot]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
@@ -73,11 +79,12 @@ class SlotPool:
 
         Raises SandboxError, and of it SandboxStartError where there was no slot to run in.
         """
-        await self._capacity.acquire()
+        capacity = self._fresh_capacity if fresh else self._capacity
+        await capacity.acquire()
         try:
             slot = await (self._start() if fresh else self._obtain())
         except BaseException:
-            self._capacity.release()
+            capacity.release()
             raise
         self._busy.add(slot)
         try:
@@ -102,9 +109,8 @@ class SlotPool:
         Errors are those of `run`. Capacity for two is taken by one at a time, so that two who wait for their second
         slot cannot wait for each other.
         """
-        # Two fresh ones count as one: an honest run beside them, by which they are judged, has room in a pool of two.
         taken = 1 if fresh else min(2, self._size)
-        await self._take(taken)
+        await self._take(taken, fresh=fresh)
         held: list[tuple[Slot, bool]] = []
         try:
             for number in range(2):
@@ -115,14 +121,14 @@ class SlotPool:
             self._check_open()
             result = await use(held[0][0], held[1][0])
         except asyncio.CancelledError:
-            self._in_background(self._settle_pair(held, taken))
+            self._in_background(self._settle_pair(held, taken, fresh=fresh))
             raise
         except BaseException:
             for slot, _ in held:
                 slot.reusable = False
-            self._give_back_pair(held, taken)
+            self._give_back_pair(held, taken, fresh=fresh)
             raise
-        self._give_back_pair(held, taken)
+        self._give_back_pair(held, taken, fresh=fresh)
         return result
 
     async def close(self) -> None:
@@ -135,22 +141,29 @@ class SlotPool:
         while self._idle:
             self._in_background(self._close_idle(self._idle.popleft()))
         # Whoever holds capacity has a slot, or one on its way, and closes it when it comes.
-        await self._take(self._size)
-        for _ in range(self._size):
-            self._capacity.release()
+        for fresh, capacity in ((False, self._size), (True, 2 * self._size)):
+            await self._take(capacity, fresh=fresh)
+            self._release(capacity, fresh=fresh)
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
-    async def _take(self, count: int) -> None:
+    async def _take(self, count: int, *, fresh: bool) -> None:
         """That much capacity is taken. Cancelled, nothing is."""
+        capacity = self._fresh_capacity if fresh else self._capacity
+        if count == 1:
+            await capacity.acquire()
+            return
         async with self._taking:
             for taken in range(count):
                 try:
-                    await self._capacity.acquire()
+                    await capacity.acquire()
                 except BaseException:
-                    for _ in range(taken):
-                        self._capacity.release()
+                    self._release(taken, fresh=fresh)
                     raise
+
+    def _release(self, count: int, *, fresh: bool) -> None:
+        for _ in range(count):
+            (self._fresh_capacity if fresh else self._capacity).release()
 
     async def _start(self) -> Slot:
         """A new slot. Raises SandboxStartError, or SandboxError where the pool is closed."""
@@ -159,6 +172,12 @@ class SlotPool:
             slot = await self._start_slot()
         except SandboxError as error:
             raise SandboxStartError(str(error)) from error
+        if self._first is not None and LEVELS.index(slot.isolation) < LEVELS.index(self._first.isolation):
+            await slot.close()
+            raise SandboxStartError(
+                f"a slot came out at isolation {slot.isolation!r} and not {self._first.isolation!r} as the first "
+                f"({'; '.join(slot.reasons)})"
+            )
         self._pause = RETRY_SECONDS
         while self._missing:  # what kept them from being made is over
             self._missing -= 1
@@ -208,7 +227,7 @@ class SlotPool:
     def _give_back(self, slot: Slot, *, fresh: bool) -> None:
         """The slot is idle again, or on its way out with another on its way in; its capacity is free."""
         self._put_back(slot, fresh=fresh)
-        self._capacity.release()
+        self._release(1, fresh=fresh)
 
     def _put_back(self, slot: Slot, *, fresh: bool) -> None:
         self._busy.discard(slot)
@@ -219,17 +238,16 @@ class SlotPool:
             if not fresh:
                 self._replace()
 
-    def _give_back_pair(self, held: list[tuple[Slot, bool]], taken: int) -> None:
-        for slot, fresh in held:
-            self._put_back(slot, fresh=fresh)
-        for _ in range(taken):
-            self._capacity.release()
+    def _give_back_pair(self, held: list[tuple[Slot, bool]], taken: int, *, fresh: bool) -> None:
+        for slot, alone in held:
+            self._put_back(slot, fresh=alone)
+        self._release(taken, fresh=fresh)
 
-    async def _settle_pair(self, held: list[tuple[Slot, bool]], taken: int) -> None:
+    async def _settle_pair(self, held: list[tuple[Slot, bool]], taken: int, *, fresh: bool) -> None:
         settled = await asyncio.gather(*(slot.settle() for slot, _ in held))
         for (slot, _), well in zip(held, settled, strict=True):
             slot.reusable = well and slot.reusable
-        self._give_back_pair(held, taken)
+        self._give_back_pair(held, taken, fresh=fresh)
 
     async def _settle(self, slot: Slot, *, fresh: bool) -> None:
         slot.reusable = await slot.settle() and slot.reusable

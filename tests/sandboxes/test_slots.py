@@ -377,6 +377,39 @@ async def test_a_fresh_run_has_a_slot_for_itself() -> None:
     await pool.close()
 
 
+async def test_fresh_runs_find_room_beside_a_busy_pool_and_each_other() -> None:
+    """One that is judged and the honest one beside it, whatever else a pool of one has to do."""
+    farm = Farm(silent)
+    pool = await started(farm)
+    runs = [asyncio.ensure_future(pool.run(REQUEST, fresh=fresh)) for fresh in (False, False, True, True, True)]
+    await asyncio.sleep(0.01)
+    # Of the first two one is at work, of the last three two.
+    asked = [header["op"] for server in farm.servers for header in server.headers]
+    assert (len(farm.servers), asked.count("run")) == (3, 3)
+    for run in runs:
+        run.cancel()
+    await asyncio.gather(*runs, return_exceptions=True)
+    await pool.close()
+    assert farm.alive == 0
+
+
+async def test_a_slot_that_came_out_weaker_than_the_first_is_not_used() -> None:
+    class Weakening(Farm):
+        async def start(self) -> Slot:
+            hello = {**HELLO, "isolation": "container", "reasons": ["namespaces: ENOSPC"]} if self.servers else HELLO
+            server = Server(honest, hello)
+            self.servers.append(server)
+            return await Slot.open(server)
+
+    farm = Weakening(honest)
+    pool = await started(farm)
+    with pytest.raises(SandboxStartError, match=r"at isolation 'container' and not 'namespaces'.*namespaces: ENOSPC"):
+        await pool.run(REQUEST, fresh=True)
+    assert farm.servers[1].killed
+    assert (await pool.run(REQUEST)).isolation == "namespaces"
+    await pool.close()
+
+
 async def test_a_cancelled_run_gives_its_slot_back() -> None:
     farm = Farm(silent)
     pool = await started(farm)

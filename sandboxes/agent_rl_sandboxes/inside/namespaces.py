@@ -169,6 +169,18 @@ def become(uid: int) -> None:
     show()
 
 
+def act_as(uid: int) -> None:
+    """This process may do what user and group `uid` may, and no process of that user may signal it. Raises Refused."""
+    other = unused_uid()
+    try:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        # Who sends a signal needs the real or the saved user of whom it is sent to.
+        os.setresuid(other, uid, other)
+    except OSError as error:
+        raise Refused(f"acting as user {uid}", error.errno or 0) from None
+
+
 def fresh_network() -> None:
     """This process, and its later children, are in a new network namespace with only a loopback. Raises Refused."""
     unshare(NEWNET, "unshare(CLONE_NEWNET)")
@@ -233,9 +245,10 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     # Beyond the memory itself an address space holds the interpreter, its libraries, and reservations never touched.
     space = memory + (64 << 20)
     seconds = max(1, int(cpu + 0.999))
-    if _KERNEL < (5, 14) or (os.getuid() == RUN_ID and _mapped(2**32 - 2)):
+    if os.getuid() == RUN_ID and (_KERNEL < (5, 14) or _mapped(2**32 - 2)):
         # There the count is of all processes of the user on the whole host, not in this namespace: in a kernel that
-        # knows no better, and where every container's programs are the same user of the host's own namespace.
+        # knows no better, and where every container's programs are the same user of the host's own namespace. (A user
+        # of a run's own has no others.)
         processes = max(processes, 4096)
     _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
     _lower(resource.RLIMIT_AS, space)

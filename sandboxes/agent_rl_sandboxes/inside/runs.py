@@ -24,7 +24,9 @@ FIRST_FREE = 10
 FOLDER = "/tmp/run"
 """Where a run of a user of its own starts; of the same name for each, so that none knows how many were before it."""
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
-_KILL_SECONDS = 2.0
+_KILL_SECONDS = 5.0
+"""For ending a run with all that it started: on a busy machine even what was killed needs a processor to end."""
+_MOST_PAUSE_SECONDS = 0.05
 _TICK_MILLISECONDS = 2
 _READY_SECONDS = 10.0
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -229,7 +231,7 @@ class Runner:
         `watch`, for a run that is talked with, takes the place of feeding it a request and reading its channels.
 
         Ends at the deadline, at a channel's limit, and at the first process's exit: it never waits for the end of a
-        pipe, which another process may hold. Raises Failed where the machinery failed.
+        pipe, which another process may hold. Raises Failed or OSError where the machinery failed.
         """
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
@@ -238,12 +240,13 @@ class Runner:
         status = watch(deadline) if watch else self._watch(child, request, order, stream, cancelled, deadline)
         if status is not None:
             _end(child)
-        ended = self._reap(child)
+        over = time.monotonic() + _KILL_SECONDS
+        ended = self._reap(child, over)
         seconds = time.monotonic() - started
         anomalies: list[str] = []
         if ended is None:
             return Outcome(status or "timeout", None, None, seconds, ["a process that cannot be killed"], False)
-        self._end_descendants(child, anomalies)
+        self._end_descendants(child, over, anomalies)
         for descriptor, buffer in self._channels(child):
             while buffer.size <= order.output and buffer.read(descriptor, order.output + 1) > 0:
                 pass
@@ -303,17 +306,16 @@ class Runner:
             if child.pidfd < 0 and _ended(child.pid):
                 return None
 
-    def _reap(self, child: Child) -> Any:
-        """(wait status, resource usage) of the ended process; None where it does not die."""
+    def _reap(self, child: Child, over: float) -> Any:
+        """(wait status, resource usage) of the ended process; None where it has not died when it is `over`."""
         if child.pidfd >= 0:
             poll = select.poll()
             poll.register(child.pidfd, select.POLLIN)
-            if not poll.poll(_KILL_SECONDS * 1000):
+            if not poll.poll((over - time.monotonic()) * 1000):
                 return None
         else:
-            deadline = time.monotonic() + _KILL_SECONDS
             while not _ended(child.pid):
-                if time.monotonic() > deadline:
+                if time.monotonic() > over:
                     return None
                 time.sleep(_TICK_MILLISECONDS / 1000)
         _, wait_status, usage = os.wait4(child.pid, 0)
@@ -336,22 +338,26 @@ class Runner:
             raise Failed("a run's process was killed from outside" if kills == self._oom_kills else "out of memory")
         return "crashed"
 
-    def _end_descendants(self, child: Child, anomalies: list[str]) -> None:
-        """Where no pid namespace ended with the first process: what it left is killed and removed, as its user."""
+    def _end_descendants(self, child: Child, over: float, anomalies: list[str]) -> None:
+        """Where no pid namespace ended with the first process: what it left is killed and removed, as its user.
+
+        What has not died when it is `over` is an anomaly. Raises OSError.
+        """
         if self.isolation == "container" and os.getpid() == 1:
             # An episode's: of the slot's namespaces this process is the first, so that the rest is the command's.
             leftovers.kill_others()
         if child.uid is None:
             return
-        deadline = time.monotonic() + _KILL_SECONDS
+        pause = _TICK_MILLISECONDS / 1000
         while True:
             leftovers.kill_all(child.uid)
             if not leftovers.processes_of(child.uid):
                 break
-            if time.monotonic() > deadline:
+            if time.monotonic() > over:
                 anomalies.append("processes that cannot be killed")
                 return
-            time.sleep(0.002)
+            time.sleep(pause)
+            pause = min(2 * pause, _MOST_PAUSE_SECONDS)
         leftovers.remove_files(child.uid)
         left = leftovers.files_of(child.uid)
         if left:

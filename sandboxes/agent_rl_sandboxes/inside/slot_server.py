@@ -207,7 +207,7 @@ class Server:
             outcome = runner.run(
                 child, body, order, self._stream.source, lambda: self._cancelled(header["id"]), talk and talk.watch
             )
-        except runs.Failed as error:
+        except (runs.Failed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
         finally:
