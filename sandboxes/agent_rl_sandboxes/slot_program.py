@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import struct
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -22,9 +21,11 @@ from agent_rl.verify import (
 )
 from agent_rl_sandboxes import seccomp
 from agent_rl_sandboxes.inside import (
+    buffers,
     files,
     harness,
     leftovers,
+    levels,
     loading,
     namespaces,
     preloading,
@@ -33,12 +34,15 @@ from agent_rl_sandboxes.inside import (
     runs,
     seccomp_filter,
     slot_server,
+    stream,
     talks,
+    traffic,
+    view,
     wakeups,
 )
 
 PROTOCOL = slot_server.PROTOCOL
-LENGTHS = struct.Struct(">II")
+LENGTHS = stream.LENGTHS
 """Before each frame: the lengths of its header and its body."""
 
 # Reads the first frame (see slot_server) and becomes the program in it. Nothing needs to be installed inside.
@@ -104,8 +108,8 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 @cache
 def _sources() -> list[tuple[str, str]]:
     """Name and source of what every slot server runs, in an order in which it can be imported; the loader first."""
-    modules: list[ModuleType] = [loading, canonical, seccomp_filter, namespaces, harness, programs, leftovers]
-    modules += [preloading, runs, talks, wakeups, files, slot_server]
+    modules: list[ModuleType] = [loading, canonical, seccomp_filter, namespaces, view, harness, programs, leftovers]
+    modules += [preloading, buffers, runs, talks, levels, wakeups, files, stream, traffic, slot_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 
