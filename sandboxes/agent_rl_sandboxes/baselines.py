@@ -37,7 +37,8 @@ from agent_rl_sandboxes.docker_container import Container, remove_all
 from agent_rl_sandboxes.docker_engine import Engine, Stream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, PROGRAMS, episode_bounds, host_config
 from agent_rl_sandboxes.inside import bare, harness, loading, namespaces, preloading
-from agent_rl_sandboxes.local import LocalChannel, system_python
+from agent_rl_sandboxes.local import system_python
+from agent_rl_sandboxes.local_channel import LocalChannel
 from agent_rl_sandboxes.owner import LABEL, Owner
 from agent_rl_sandboxes.slot_program import python_command
 from agent_rl_sandboxes.slots import run_limits, split_frames

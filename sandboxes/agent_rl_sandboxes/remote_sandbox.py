@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.vocabulary import ExecResult, SandboxSpec
-from agent_rl_sandboxes.local import inner_path
+from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.serving.archive import ArchiveLimits, pack, packed_bytes

@@ -18,7 +18,9 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
-from agent_rl_sandboxes.local import LocalChannel, LocalProvider, inner_path
+from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.local_channel import LocalChannel
+from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.slots import Slot, SlotSetup, slot_command
 from tests.contract.sandbox_contract import ADD, request, values
 from tests.contract.sandbox_isolation_contract import probe

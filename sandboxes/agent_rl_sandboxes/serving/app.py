@@ -24,7 +24,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsPlaceError
-from agent_rl_sandboxes.local import inner_path
+from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.serving import protocol
 from agent_rl_sandboxes.serving.archive import ArchiveLimits, unpack
 from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal
