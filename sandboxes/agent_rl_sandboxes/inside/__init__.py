@@ -20,5 +20,6 @@ traffic.py          whether a network was used
 slot_server.py      the loop around them, and the protocol
 bare.py             a run's program without a slot server, to compare with
 
-episode_server.py   another program: it runs an agent's commands in a container of its own
+episode_server.py   another program: it serves an agent's commands and files in a container of its own
+episode_command.py  one of its commands
 """
