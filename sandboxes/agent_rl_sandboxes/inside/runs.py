@@ -280,12 +280,16 @@ class Runner:
         if number != signal.SIGKILL:
             return "crashed"
         # In a pid namespace of its own, nobody inside can send its first process SIGKILL: the kernel did (memory), or
-        # somebody outside.
-        kills, self._oom_kills = self._oom_kills, _oom_kills()
-        if resident >= order.memory // 2 and (kills != self._oom_kills or self.isolation != "namespaces"):
+        # somebody outside. Elsewhere its own children can.
+        before, self._oom_kills = self._oom_kills, _oom_kills()
+        kernels_doing = before != self._oom_kills
+        if resident >= order.memory // 2 and (kernels_doing or self.isolation != "namespaces"):
             return "out_of_memory"
+        if kernels_doing:
+            # For want of memory, but not for what this process has used: it may have been another's turn.
+            raise Failed("a run's process may have been killed for want of memory that others used")
         if self.isolation == "namespaces":
-            raise Failed("a run's process was killed from outside" if kills == self._oom_kills else "out of memory")
+            raise Failed("a run's process was killed from outside")
         return "crashed"
 
     def _end_descendants(self, child: Child, over: float, anomalies: list[str]) -> None:
