@@ -28,6 +28,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.utils import parse_host
 
 from agent_rl.errors import SandboxError
+from agent_rl_sandboxes import full_disk
 
 T = TypeVar("T")
 
@@ -100,6 +101,8 @@ class Engine:
         """Whether the daemon's storage can bound what a container writes to its root; set by who has tried."""
         self.bounds_cpus = True
         """Whether the daemon can bound processor time; set by who has asked."""
+        self.root: Path | None = None
+        """The daemon's folder; set by who has asked, where the daemon is on this machine."""
         self.runtime: str | None = None
         """What containers are started with, None for the daemon's own choice; set by who has asked."""
         self._missed_at: float | None = None
@@ -127,7 +130,7 @@ class Engine:
         except NotFound:
             raise
         except (APIError, DockerException) as error:
-            raise SandboxError(f"Docker: {_explain(error)}") from error
+            raise SandboxError(_explain(error, self.root)) from error
         except (requests.exceptions.RequestException, OSError) as error:
             raise DaemonGone(f"the Docker daemon does not answer: {error}") from error
 
@@ -361,8 +364,6 @@ def _context_host() -> str | None:
     return getattr(context, "Host", None)
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, root: Path | None) -> str:
     text = str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
-    if "no space left on device" in text:
-        text += ": free some of the daemon's disk (`docker system prune` removes what nothing uses)"
-    return text
+    return full_disk.explain(text, root) if full_disk.NO_SPACE in text else f"Docker: {text}"

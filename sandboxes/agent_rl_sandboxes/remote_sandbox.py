@@ -13,7 +13,7 @@ from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.verify.file_sets import ArchiveLimits, Spellings
 from agent_rl.verify.tar import pack, packed_bytes
 from agent_rl.vocabulary import ExecResult, SandboxSpec
-from agent_rl_sandboxes.local import inner_path
+from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.serving.protocol import (

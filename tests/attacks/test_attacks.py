@@ -36,8 +36,7 @@ def in_full_only(place: str, attack: Attack) -> bool:
     """Whether the attack is left to `make full` in `place`: there each run takes a container of its own to start.
 
     Where it does not, the same programs meet the same level in the local sandbox; what reaches for the processes
-    around it, or beyond them, is tried in a container of Docker's each time. What stops its slot server there takes
-    half a minute, as the server's silence has to be waited out.
+    around it, or beyond them, is tried in a container of Docker's each time, but for what takes many seconds there.
     """
     return place == "docker-container" and (attack.long or attack not in AROUND)
 

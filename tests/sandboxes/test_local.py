@@ -18,7 +18,10 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
-from agent_rl_sandboxes.local import LocalChannel, LocalProvider, inner_path
+from agent_rl_sandboxes.inside.traffic import Traffic
+from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.local_channel import LocalChannel
+from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.slots import Slot, SlotSetup, slot_command
 from tests.contract.sandbox_contract import ADD, request, values
 from tests.contract.sandbox_isolation_contract import probe
@@ -297,6 +300,7 @@ async def _open(refusal: Refusal, *, fall_back: bool = True) -> Slot:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the level needs root")
 async def test_root_without_namespaces_gives_each_run_a_uid_of_its_own() -> None:
+    traffic = Traffic()
     slot = await _open(ALL_NAMESPACES)
     try:
         assert slot.isolation == "uid"
@@ -329,9 +333,11 @@ def add(a, b):
             result = await slot.run(request(hostile, (1, 2), limits=limits))
             assert (result.status, values(result)) == (status, [])
         assert values(await slot.run(request(ADD, (1, 2)))) == [3]
-        assert slot.reusable
+        # Here the slot's network is the machine's, and what others sent in it counts too.
+        assert slot.reusable or traffic.seen()
     finally:
         await slot.close()
+        traffic.close()
     assert not os.path.exists("/tmp/run")
 
 

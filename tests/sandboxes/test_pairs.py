@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from agent_rl.errors import SandboxError, TestsPlaceError
+from agent_rl.errors import SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl.vocabulary import Limits, PairRequest, PairResult
-from agent_rl_sandboxes.slots import Slot, SlotPool
+from agent_rl_sandboxes.pool import SlotPool
+from agent_rl_sandboxes.slots import Slot
 from agent_rl_sandboxes.talks import talk_in_pair
 from tests.sandboxes.test_slots import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
 
@@ -30,6 +31,8 @@ class Talking:
         operation = header["op"]
         if operation == "run":
             server.result(header, frame("{}"))
+        elif operation == "load":
+            load(server, header)
         elif operation == "talk":
             server.role = json.loads(server.body[4:])["role"]
             if server.role == "tests":
@@ -46,6 +49,17 @@ class Talking:
                 server.result(header, frame(self._report))
         elif operation == "cancel":
             server.result(header, status="cancelled", exit_code=None, signal=9)
+
+
+def load(server: Any, header: dict[str, Any]) -> None:
+    server.send({"op": "loaded", "id": header["id"]})
+
+
+async def dying_in_its_talk(server: Any, header: dict[str, Any]) -> None:
+    if header["op"] == "load":
+        load(server, header)
+    else:
+        await dying(server, header)
 
 
 class TalkServer(Server):
@@ -140,9 +154,39 @@ async def test_what_is_said_unasked_is_an_anomaly_and_costs_the_slot(more: bytes
     await pool.close()
 
 
+async def test_both_slots_have_their_roles_loaded_once_and_before_either_talk_begins() -> None:
+    began: list[str] = []
+
+    class Listening(Talking):
+        async def __call__(self, server: Any, header: dict[str, Any]) -> None:
+            if header["op"] in ("load", "talk"):
+                began.append(header["op"])
+            if header["op"] == "load":
+                names = [name for name, _ in json.loads(server.body)]
+                assert names[-1] == "agent_rl_sandboxes.inside.roles"
+            await super().__call__(server, header)
+
+    pool = await started(farm_of(Listening()), 2)
+    for _ in range(2):
+        await run(pool)
+    assert began == ["load", "load", "talk", "talk", "talk", "talk"]
+    await pool.close()
+
+
+async def test_a_slot_that_dies_before_the_talk_is_no_programs_doing() -> None:
+    for plays in ((dying, Talking()), (Talking(), dying), (dying, dying)):
+        farm = farm_of(*plays)
+        pool = await started(farm, 2)
+        with pytest.raises(SandboxStartError, match=r"a slot died \(exit code 9\)"):
+            await run(pool)
+        await pool.close()
+        assert farm.alive == 0
+
+
 async def test_whose_place_died_is_said() -> None:
     """The first server is the program's, the second the tests'."""
-    for plays, tests_place in (((dying, Talking()), False), ((Talking(), dying), True), ((dying, dying), False)):
+    both = (dying_in_its_talk, Talking())
+    for plays, tests_place in ((both, False), (both[::-1], True), ((dying_in_its_talk, dying_in_its_talk), False)):
         farm = farm_of(*plays)
         pool = await started(farm, 2)
         with pytest.raises(SandboxError, match=r"a slot died \(exit code 9\)") as caught:
@@ -156,8 +200,10 @@ async def test_whose_place_died_is_said() -> None:
 
 async def test_a_cancelled_pair_gives_back_what_it_took() -> None:
     async def waiting(server: Any, header: dict[str, Any]) -> None:
-        """Says nothing in a talk, and knows how to run and to be cancelled."""
-        if header["op"] == "run":
+        """Says nothing in a talk, and knows how to load, to run and to be cancelled."""
+        if header["op"] == "load":
+            load(server, header)
+        elif header["op"] == "run":
             await honest(server, header)
         elif header["op"] == "cancel":
             await silent(server, header)

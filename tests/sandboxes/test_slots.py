@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from agent_rl.errors import SandboxError
+from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Limits, RunCall, RunRequest
-from agent_rl_sandboxes.slots import Slot, SlotPool, SlotSetup, check_isolation
+from agent_rl_sandboxes.pool import SlotPool, check_isolation
+from agent_rl_sandboxes.slots import Slot, SlotSetup
 
 HELLO = {"op": "hello", "protocol": 1, "isolation": "namespaces", "reasons": [], "python": "3.11.2"}
 REQUEST = RunRequest("x = 1", "add", (RunCall("0a", "[[],{}]"),), limits=Limits(wall_seconds=1.0))
@@ -212,6 +213,90 @@ async def test_slots_that_died_while_they_were_idle_are_no_runs_death() -> None:
     assert farm.alive == 0
 
 
+class Clock:
+    """Notes for how long what is called later would have waited, and calls it at once."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, most: int) -> None:
+        self.waited: list[float] = []
+        self.stopped: list[Callable[[], object]] = []
+        loop = asyncio.get_running_loop()
+        timeouts = loop.call_at
+
+        def call_later(delay: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+            self.waited.append(delay)
+            if len(self.waited) > most:
+                self.stopped.append(callback)
+                return timeouts(loop.time() + 3600, callback)
+            return timeouts(loop.time(), callback)
+
+        patch.setattr(loop, "call_later", call_later)
+
+
+async def test_slots_that_cannot_be_made_are_tried_again_until_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(honest)
+    pool = await started(farm, 3)
+    while len(farm.servers) < 3:
+        await asyncio.sleep(0)
+    clock = Clock(monkeypatch, most=100)
+    # The first of three runs finds three dead slots, whose replacements fail, and its own attempt fails too.
+    farm.refuse_starts = 3 + 1 + 7
+    for server in farm.servers:
+        server.die()
+    with pytest.raises(SandboxStartError, match="no more room"):
+        await pool.run(REQUEST)
+    async with asyncio.timeout(10):  # nobody asks for a slot
+        while farm.alive != 3:
+            await asyncio.sleep(0)
+    # One at a time, seven failures, and a start that goes well: the two others follow without a pause.
+    assert clock.waited == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert (len(farm.servers), farm.refuse_starts) == (6, 0)
+    # The next trouble begins with the shortest pause again.
+    farm.refuse_starts = 1
+    clock.waited.clear()
+    for server in farm.servers:
+        server.die()
+    assert (await pool.run(REQUEST)).status == "completed"
+    async with asyncio.timeout(10):
+        while (farm.alive, clock.waited) != (3, [1.0]):
+            await asyncio.sleep(0)
+    await pool.close()
+    assert farm.alive == 0
+
+
+async def test_a_run_does_not_wait_until_a_slot_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(dying, honest)
+    pool = await started(farm)
+    clock = Clock(monkeypatch, most=0)
+    farm.refuse_starts = 1
+    with pytest.raises(SandboxError, match="a slot died"):
+        await pool.run(REQUEST)
+    async with asyncio.timeout(10):
+        while not clock.waited:
+            await asyncio.sleep(0)
+    assert (await pool.run(REQUEST)).status == "completed"
+    # What the clock brings later finds nothing missing.
+    clock.stopped[0]()
+    assert (await pool.run(REQUEST)).status == "completed"
+    assert (len(farm.servers), farm.alive) == (2, 1)
+    await pool.close()
+
+
+async def test_a_closed_pool_tries_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(dying)
+    pool = await started(farm)
+    clock = Clock(monkeypatch, most=0)
+    farm.refuse_starts = 1
+    with pytest.raises(SandboxError, match="a slot died"):
+        await pool.run(REQUEST)
+    async with asyncio.timeout(10):
+        while not clock.waited:
+            await asyncio.sleep(0)
+    await pool.close()
+    clock.stopped[0]()
+    await asyncio.sleep(0)
+    assert (len(farm.servers), farm.alive, clock.waited) == (1, 0, [1.0])
+
+
 async def test_a_slot_that_hangs_is_ended_at_the_pools_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent_rl_sandboxes.slots.GRACE_SECONDS", -0.9)
     farm = Farm(deaf, honest)
@@ -289,6 +374,39 @@ async def test_a_fresh_run_has_a_slot_for_itself() -> None:
     await pool.run(REQUEST)
     await asyncio.sleep(0)
     assert [server.killed for server in farm.servers] == [False, True]
+    await pool.close()
+
+
+async def test_fresh_runs_find_room_beside_a_busy_pool_and_each_other() -> None:
+    """One that is judged and the honest one beside it, whatever else a pool of one has to do."""
+    farm = Farm(silent)
+    pool = await started(farm)
+    runs = [asyncio.ensure_future(pool.run(REQUEST, fresh=fresh)) for fresh in (False, False, True, True, True)]
+    await asyncio.sleep(0.01)
+    # Of the first two one is at work, of the last three two.
+    asked = [header["op"] for server in farm.servers for header in server.headers]
+    assert (len(farm.servers), asked.count("run")) == (3, 3)
+    for run in runs:
+        run.cancel()
+    await asyncio.gather(*runs, return_exceptions=True)
+    await pool.close()
+    assert farm.alive == 0
+
+
+async def test_a_slot_that_came_out_weaker_than_the_first_is_not_used() -> None:
+    class Weakening(Farm):
+        async def start(self) -> Slot:
+            hello = {**HELLO, "isolation": "container", "reasons": ["namespaces: ENOSPC"]} if self.servers else HELLO
+            server = Server(honest, hello)
+            self.servers.append(server)
+            return await Slot.open(server)
+
+    farm = Weakening(honest)
+    pool = await started(farm)
+    with pytest.raises(SandboxStartError, match=r"at isolation 'container' and not 'namespaces'.*namespaces: ENOSPC"):
+        await pool.run(REQUEST, fresh=True)
+    assert farm.servers[1].killed
+    assert (await pool.run(REQUEST)).isolation == "namespaces"
     await pool.close()
 
 

@@ -8,7 +8,8 @@ from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
 from agent_rl_sandboxes.baselines.baseline import Baseline
 from agent_rl_sandboxes.baselines.program import COMPILE, LENGTH, Main, Program
-from agent_rl_sandboxes.local import LocalChannel, system_python
+from agent_rl_sandboxes.local import system_python
+from agent_rl_sandboxes.local_channel import LocalChannel
 from agent_rl_sandboxes.slot_program import python_command
 
 _START_SECONDS = 60

@@ -10,7 +10,7 @@ from typing import Literal
 
 from agent_rl.errors import SandboxError
 from agent_rl.verify import canonical
-from agent_rl_sandboxes.inside import bare, harness, leftovers, namespaces, runs, seccomp_filter
+from agent_rl_sandboxes.inside import bare, harness, loading, namespaces, preloading
 from agent_rl_sandboxes.slot_program import python_command
 
 LENGTH = struct.Struct(">I")
@@ -63,7 +63,7 @@ Main = Literal["run_once", "serve_forks"]
 
 def _sources(main: Main) -> list[tuple[str, str]]:
     """Name and source of what a process needs for `main`, in an order in which it can be imported."""
-    modules: list[ModuleType] = [canonical, seccomp_filter, namespaces, harness, leftovers, runs, bare]
+    modules: list[ModuleType] = [canonical, namespaces, harness, loading, preloading, bare]
     if main == "run_once":
         modules = [canonical, harness, bare]
     sources = [(module.__name__, inspect.getsource(module)) for module in modules]

@@ -9,22 +9,25 @@ import errno
 import os
 import signal
 import stat
+import time
 from collections.abc import Callable
 
 from agent_rl_sandboxes.inside import namespaces
 
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/dev/mqueue")
 """Folders that any user can write to."""
+_FORK_SECONDS = 2.0
+_FORK_PAUSE_SECONDS = 0.01
 
 
 def kill_all(uid: int) -> None:
-    """Every process of `uid` has been sent SIGKILL, by a process of that uid; what has ended is reaped."""
+    """Every process of `uid` has been sent SIGKILL, in its name; what has ended is reaped. Raises OSError."""
     send_kill(uid)
     _reap_orphans()
 
 
 def send_kill(uid: int) -> None:
-    """Every process of `uid` has been sent SIGKILL, by a process of that uid."""
+    """Every process of `uid` has been sent SIGKILL, in its name. Raises OSError."""
     _as_user(uid, _kill_all)
 
 
@@ -39,19 +42,32 @@ def kill_others() -> None:
 
 
 def remove_files(uid: int) -> None:
-    """As that user, so that no link of its making leads anywhere that it could not have gone itself."""
+    """In that user's name, so that no link of its making leads where it could not have gone itself. Raises OSError."""
     _as_user(uid, lambda: _remove_own(uid))
 
 
 def _as_user(uid: int, action: Callable[[], None]) -> None:
-    pid = os.fork()
+    """Done, by a process that those of `uid` cannot stop or end. Raises OSError."""
+    pid = _fork()
     if pid == 0:
         try:
-            namespaces.become(uid)
+            namespaces.act_as(uid)
             action()
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
+
+
+def _fork() -> int:
+    """As os.fork; where the processes to be ended have left no room for another, it is tried for a while."""
+    until = time.monotonic() + _FORK_SECONDS
+    while True:
+        try:
+            return os.fork()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(_FORK_PAUSE_SECONDS)
 
 
 def _kill_all() -> None:
@@ -71,7 +87,10 @@ def _reap_orphans() -> None:
 
 
 def processes_of(uid: int) -> list[int]:
-    """Living processes whose real uid it is. (/proc/PID itself belongs to root where the process wants it so.)"""
+    """Processes whose real uid it is, also those that ended and were not reaped.
+
+    (/proc/PID itself belongs to root where the process wants it so.)
+    """
     found: list[int] = []
     for name in os.listdir("/proc"):
         if name.isdigit():
