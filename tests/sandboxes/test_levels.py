@@ -12,7 +12,7 @@ from agent_rl.vocabulary import Isolation, Limits
 from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.local import LocalProvider
 from agent_rl_sandboxes.seccomp import profile
-from tests.contract.sandbox_contract import ADD, values
+from tests.contract.sandbox_contract import ADD, PASSED, pair, reports, values
 from tests.contract.sandbox_contract import request as run_request
 from tests.sandboxes.levels import (
     NESTED_NAMESPACES,
@@ -114,6 +114,18 @@ async def test_a_minimum_refuses_what_is_weaker_and_says_why(kind: Kind, level: 
 async def test_local_slots_without_namespaces_in_them_are_used_once() -> None:
     async with RefusedLocal(SandboxConfig(slots=1), NESTED_NAMESPACES) as provider:
         await check(provider, "container", ["namespaces: clone with user, pid, mount and ipc namespaces: EPERM"])  # pyright: ignore[reportArgumentType]
+
+
+@LOCAL
+async def test_in_a_kernel_without_descriptors_of_processes_runs_and_pairs_end_all_the_same() -> None:
+    """As gVisor's answers for pidfd_open."""
+    limits = Limits(wall_seconds=0.5, cpu_seconds=5.0)
+    async with RefusedLocal(SandboxConfig(slots=2), Refusal({"pidfd_open": errno.ENOSYS})) as provider:
+        assert values(await provider.run(run_request(ADD, (1, 2)))) == [3]
+        assert (await provider.run(run_request("while True: pass", (1, 2), limits=limits))).status == "timeout"
+        assert reports(await provider.run_pair(pair()))[0] == PASSED
+        assert (await provider.run_pair(pair("while True: pass", limits=limits))).candidate.status == "timeout"
+        assert (await provider.run_pair(pair("import os\nos._exit(3)"))).candidate.exit_code == 3
 
 
 @DOCKER
