@@ -35,6 +35,7 @@ class Pace:
     """How patient a client is, in seconds."""
 
     heartbeat: float = 10.0
+    """Or a third of the lease that a host gives, where that is less."""
     answer: float = 10.0
     """What a small question may take, and any answer beyond its deadline."""
     first_retry: float = 0.25
@@ -243,13 +244,18 @@ class RemoteHost:
                 pause = min(2 * pause, self._pace.longest_retry)
             else:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(
-                        self._pace.heartbeat if self._suspected is None else self._pace.first_retry
-                    ):
+                    async with asyncio.timeout(self._until_renewal()):
                         await self._wake.wait()
                 self._wake.clear()
                 if self.out is None:
                     await self._renew()
+
+    def _until_renewal(self) -> float:
+        """Seconds after which the host is to hear of us: before its lease is over, and soon where it is suspected."""
+        if self._suspected is not None:
+            return self._pace.first_retry
+        assert self.welcome is not None
+        return max(min(self._pace.heartbeat, self.welcome.lease_seconds / 3), self._pace.first_retry)
 
     async def _connect(self) -> bool:
         """Whether it is in now, with a new session."""

@@ -248,6 +248,18 @@ async def test_a_host_that_ends_is_taken_out_its_work_issued_again_and_it_is_tak
         await provider.close()
 
 
+async def test_a_client_is_heard_of_before_a_hosts_lease_is_over():
+    """A host may give less than the time between two heartbeats."""
+    slow = dataclasses.replace(QUICK, heartbeat=60.0)
+    async with hosting(InMemoryProvider(), lease_seconds=0.6) as host, remote(host.url, pace=slow) as provider:
+        sandbox = provider.sandbox(SandboxSpec())
+        await sandbox.write_files({"file": b"x"})
+        renewed = 'requests_total{route="PUT /v1/sessions/{session}",status="200"} 4'
+        await until(lambda: renewed in host.app.metrics.render())
+        assert host.app.sessions.lapsed == 0
+        assert await sandbox.read_file("file") == b"x"
+
+
 async def test_where_every_host_is_out_work_waits_and_then_says_why():
     port = free_port()
     held = HeldProvider()

@@ -12,6 +12,7 @@ POST   /v1/sandboxes/NAME/exec | read     PUT /v1/sandboxes/NAME/files (an archi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import time
@@ -47,8 +48,8 @@ from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
 _LOG = logging.getLogger(__name__)
 _REST = "/{rest}"
 """What stands for all that is no route."""
-_LARGE_ARCHIVE = 1 << 20
-"""From here on an archive is read in a thread."""
+_LARGE_BODY = 1 << 20
+"""From here on a body is taken apart in a thread."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
 _R = TypeVar("_R")
@@ -127,7 +128,7 @@ class HostApp:
         if request.path == "/metrics":
             return await handler(request)
         if request.headers.get(VERSION_HEADER) != str(PROTOCOL):
-            raise Refusal("protocol", f"this host speaks version {PROTOCOL}: send {VERSION_HEADER}: {PROTOCOL}")
+            raise Refusal("protocol", _other_version(request.headers.get(VERSION_HEADER)))
         if request.path.startswith(f"{PREFIX}/sessions/"):
             return await handler(request)  # however much there is to do, who lives can say so
         if self.draining and request.method != "DELETE":
@@ -135,10 +136,22 @@ class HostApp:
         with self._requests.take(1):
             self.idle.clear()
             try:
-                return await handler(request)
+                return await self._sent(request, await handler(request))
             finally:
                 if self._requests.taken == 1:
                     self.idle.set()
+
+    async def _sent(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        """The response, which its client has taken in: until then the request is under way. Else ConnectionError."""
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionAbortedError("the client did not take the answer in") from None
+        return response
 
     def _answer_to(self, error: Exception) -> web.Response:
         """The answer to what a handler raised."""
@@ -180,7 +193,7 @@ class HostApp:
     async def _message(self, request: web.Request, kind: type[_M]) -> _M:
         """The small message in the body."""
         async with held_body(request, self.limits.body_bytes, self._bodies, self.limits.body_seconds) as body:
-            return from_json(kind, bytes(body))
+            return await _taken_apart(body, lambda data: from_json(kind, data))
 
     def _session(self, request: web.Request) -> Session:
         return self.sessions.get(request.headers.get(SESSION_HEADER, ""))
@@ -267,7 +280,7 @@ class HostApp:
                 asyncio.timeout(deadline),
                 held_body(request, self.limits.body_bytes, self._bodies, self.limits.body_seconds) as body,
             ):
-                message = from_json(kind, bytes(body))
+                message = await _taken_apart(body, lambda data: from_json(kind, data))
                 check(message)
                 async with self.gate.enter(self.limits.queue_seconds):
                     started = time.monotonic()
@@ -312,23 +325,20 @@ class HostApp:
                 held_body(request, limits.body_bytes, self._bodies, limits.body_seconds) as body,
             ):
                 bounds = ArchiveLimits(archive_bytes=limits.body_bytes)
-                if len(body) < _LARGE_ARCHIVE:
-                    files = unpack(bytes(body), bounds)
-                else:
-                    files = await asyncio.to_thread(unpack, bytes(body), bounds)
-                await sandbox.write_files(files)
+                await sandbox.write_files(await _taken_apart(body, lambda data: unpack(data, bounds)))
         return web.Response(status=204)
 
     async def _read(self, request: web.Request) -> web.Response:
         session = self._session(request)
         sandbox = self._sandbox(request, session)
-        with self.sessions.work(session):
+        with self.sessions.work(session), contextlib.ExitStack() as held:
             async with asyncio.timeout(deadline_of(request, protocol.UPLOAD_SECONDS)):
                 message = await self._message(request, protocol.ReadMessage)
                 if not 0 <= message.max_bytes <= self.limits.read_bytes:
                     raise ValueError(f"max_bytes = {message.max_bytes} is out of range")
+                held.enter_context(self._bodies.take(message.max_bytes))
                 content = await sandbox.read_file(inner_path(message.path), max_bytes=message.max_bytes)
-        return web.Response(body=content, content_type="application/octet-stream")
+            return await self._sent(request, web.Response(body=content, content_type="application/octet-stream"))
 
     def _make_metrics(self) -> Metrics:
         metrics = Metrics()
@@ -342,12 +352,34 @@ class HostApp:
         metrics.gauge("runs_in_slots", "Runs in slots now.", lambda: self.gate.inside)
         metrics.gauge("runs_waiting", "Runs that wait for a slot.", lambda: self.gate.waiting)
         metrics.gauge("requests_under_way", "Requests under way.", lambda: self._requests.taken)
-        metrics.gauge("body_bytes", "Bytes of requests' bodies in memory.", lambda: self._bodies.taken)
+        metrics.gauge("body_bytes", "Bytes of bodies and files in memory.", lambda: self._bodies.taken)
         metrics.gauge("sandboxes", "Sandboxes that are open.", lambda: self.sessions.sandboxes)
         metrics.gauge("sessions", "Clients.", lambda: len(self.sessions))
         metrics.gauge("sessions_lapsed", "Sessions whose client was not heard of.", lambda: self.sessions.lapsed)
         metrics.gauge("draining", "1 where no new work is taken.", lambda: float(self.draining))
         return metrics
+
+
+def _other_version(sent: str | None) -> str:
+    """What to tell a client that speaks another version of the protocol, or none."""
+    if sent is None:
+        return f"this host speaks version {PROTOCOL} of its protocol: send {VERSION_HEADER}: {PROTOCOL}"
+    return (
+        f"this host speaks version {PROTOCOL} of its protocol and the client version {sent[:20]!r}: install the same "
+        "version of agent-rl on both"
+    )
+
+
+async def _taken_apart(body: bytearray, read: Callable[[bytes], _R]) -> _R:
+    """What `read` makes of the body; a large one does not hold up other clients meanwhile. Raises what `read` does."""
+    if len(body) < _LARGE_BODY:
+        return read(bytes(body))
+    reading = asyncio.ensure_future(asyncio.to_thread(read, bytes(body)))
+    try:
+        return await asyncio.shield(reading)
+    finally:
+        # A thread cannot be stopped: what it holds is counted until it is done, also where the client has gone away.
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 async def _expects_nothing(request: web.Request) -> None:

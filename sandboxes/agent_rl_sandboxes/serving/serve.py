@@ -200,7 +200,7 @@ class _Full(asyncio.Protocol):
 
 
 def _quiet_logger(metrics: Metrics) -> logging.Logger:
-    """aiohttp's log of errors, without what strangers send: that is counted, since a log can be flooded."""
+    """aiohttp's log of errors, without what strangers send and who goes away: both are counted, a log can be flooded."""
     logger = logging.Logger("agent_rl_sandboxes.serving.http")
     logger.parent = logging.getLogger("agent_rl_sandboxes")
 
@@ -209,7 +209,7 @@ def _quiet_logger(metrics: Metrics) -> logging.Logger:
         if isinstance(error, HttpProcessingError):
             metrics.count("malformed_total")
             return False
-        return True
+        return not isinstance(error, ConnectionError)
 
     logger.addFilter(wanted)
     return logger
