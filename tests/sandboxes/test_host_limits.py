@@ -60,16 +60,17 @@ async def test_requests_sandboxes_and_sessions_are_bounded():
         assert sorted([(await run)[0] for run in runs]) == [200, 200, 429]
 
 
-async def test_connections_are_bounded():
+async def test_connections_are_bounded_also_where_many_come_at_once():
     async with hosting(InMemoryProvider(), connections=3) as host:
-        held = [await asyncio.open_connection("127.0.0.1", host.port) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
-        answer = await reader.read()
-        assert answer.startswith(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n")
-        writer.close()
-        for _, other in held:
-            other.close()
+        streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", host.port) for _ in range(20)))
+        answers = [asyncio.create_task(reader.read()) for reader, _ in streams]
+        await until(lambda: sum(answer.done() for answer in answers) == 17)
+        for answer in answers:
+            if answer.done():
+                assert answer.result().startswith(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n")
+        for _, writer in streams:
+            writer.close()
+        await asyncio.gather(*answers)
 
 
 async def test_a_connection_that_sends_nothing_or_no_end_is_closed():

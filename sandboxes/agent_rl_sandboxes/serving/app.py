@@ -28,7 +28,7 @@ from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsP
 from agent_rl_sandboxes.local import inner_path
 from agent_rl_sandboxes.serving import protocol
 from agent_rl_sandboxes.serving.archive import ArchiveLimits, unpack
-from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal
+from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal, taken_apart
 from agent_rl_sandboxes.serving.limits import (
     Budget,
     Busy,
@@ -48,8 +48,6 @@ from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
 _LOG = logging.getLogger(__name__)
 _REST = "/{rest}"
 """What stands for all that is no route."""
-_LARGE_BODY = 1 << 20
-"""From here on a body is taken apart in a thread."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
 _R = TypeVar("_R")
@@ -193,7 +191,7 @@ class HostApp:
     async def _message(self, request: web.Request, kind: type[_M]) -> _M:
         """The small message in the body."""
         async with held_body(request, self.limits.body_bytes, self._bodies, self.limits.body_seconds) as body:
-            return await _taken_apart(body, lambda data: from_json(kind, data))
+            return await taken_apart(body, lambda data: from_json(kind, data))
 
     def _session(self, request: web.Request) -> Session:
         return self.sessions.get(request.headers.get(SESSION_HEADER, ""))
@@ -280,7 +278,7 @@ class HostApp:
                 asyncio.timeout(deadline),
                 held_body(request, self.limits.body_bytes, self._bodies, self.limits.body_seconds) as body,
             ):
-                message = await _taken_apart(body, lambda data: from_json(kind, data))
+                message = await taken_apart(body, lambda data: from_json(kind, data))
                 check(message)
                 async with self.gate.enter(self.limits.queue_seconds):
                     started = time.monotonic()
@@ -325,7 +323,7 @@ class HostApp:
                 held_body(request, limits.body_bytes, self._bodies, limits.body_seconds) as body,
             ):
                 bounds = ArchiveLimits(archive_bytes=limits.body_bytes)
-                await sandbox.write_files(await _taken_apart(body, lambda data: unpack(data, bounds)))
+                await sandbox.write_files(await taken_apart(body, lambda data: unpack(data, bounds)))
         return web.Response(status=204)
 
     async def _read(self, request: web.Request) -> web.Response:
@@ -368,18 +366,6 @@ def _other_version(sent: str | None) -> str:
         f"this host speaks version {PROTOCOL} of its protocol and the client version {sent[:20]!r}: install the same "
         "version of agent-rl on both"
     )
-
-
-async def _taken_apart(body: bytearray, read: Callable[[bytes], _R]) -> _R:
-    """What `read` makes of the body; a large one does not hold up other clients meanwhile. Raises what `read` does."""
-    if len(body) < _LARGE_BODY:
-        return read(bytes(body))
-    reading = asyncio.ensure_future(asyncio.to_thread(read, bytes(body)))
-    try:
-        return await asyncio.shield(reading)
-    finally:
-        # A thread cannot be stopped: what it holds is counted until it is done, also where the client has gone away.
-        await asyncio.gather(reading, return_exceptions=True)
 
 
 async def _expects_nothing(request: web.Request) -> None:
