@@ -59,6 +59,7 @@ DOES_NOT_PROTECT_FROM = (
 _ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 _FILE_SECONDS = 30.0
 _END_SECONDS = 2.0
+_TICK_SECONDS = 0.01
 _STREAM_BYTES = 1 << 20
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
@@ -396,7 +397,12 @@ class LocalChannel:
             return
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        descriptor = os.pidfd_open(self._process.pid)
+        try:
+            descriptor = os.pidfd_open(self._process.pid)
+        except OSError:  # a kernel that has none, such as gVisor's
+            while self._process.poll() is None:
+                await asyncio.sleep(_TICK_SECONDS)
+            return
         loop.add_reader(descriptor, ended.set)
         try:
             await ended.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
@@ -14,6 +15,7 @@ from agent_rl_sandboxes.local import LocalProvider
 from agent_rl_sandboxes.seccomp import profile
 from tests.contract.sandbox_contract import ADD, PASSED, pair, reports, values
 from tests.contract.sandbox_contract import request as run_request
+from tests.endurance.inventory import descendants
 from tests.sandboxes.levels import (
     NESTED_NAMESPACES,
     Kind,
@@ -117,8 +119,16 @@ async def test_local_slots_without_namespaces_in_them_are_used_once() -> None:
 
 
 @LOCAL
-async def test_in_a_kernel_without_descriptors_of_processes_runs_and_pairs_end_all_the_same() -> None:
-    """As gVisor's answers for pidfd_open."""
+async def test_in_a_kernel_without_descriptors_of_processes_runs_and_pairs_end_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As gVisor's answers for pidfd_open, inside and outside."""
+
+    def absent(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("os.pidfd_open", absent)
+    before = set(descendants(os.getpid()))
     limits = Limits(wall_seconds=0.5, cpu_seconds=5.0)
     async with RefusedLocal(SandboxConfig(slots=2), Refusal({"pidfd_open": errno.ENOSYS})) as provider:
         assert values(await provider.run(run_request(ADD, (1, 2)))) == [3]
@@ -126,6 +136,7 @@ async def test_in_a_kernel_without_descriptors_of_processes_runs_and_pairs_end_a
         assert reports(await provider.run_pair(pair()))[0] == PASSED
         assert (await provider.run_pair(pair("while True: pass", limits=limits))).candidate.status == "timeout"
         assert (await provider.run_pair(pair("import os\nos._exit(3)"))).candidate.exit_code == 3
+    assert set(descendants(os.getpid())) == before
 
 
 @DOCKER
