@@ -400,7 +400,7 @@ class LocalChannel:
         try:
             descriptor = os.pidfd_open(self._process.pid)
         except OSError:  # a kernel that has none, such as gVisor's
-            while self._process.poll() is None:
+            while self._process.poll() is None:  # noqa: ASYNC110
                 await asyncio.sleep(_TICK_SECONDS)
             return
         loop.add_reader(descriptor, ended.set)
