@@ -51,6 +51,7 @@ _REST = "/{rest}"
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
 _R = TypeVar("_R")
+_S = TypeVar("_S", bound=web.StreamResponse)
 
 
 class HostApp:
@@ -139,7 +140,7 @@ class HostApp:
                 if self._requests.taken == 1:
                     self.idle.set()
 
-    async def _sent(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    async def _sent(self, request: web.Request, response: _S) -> _S:
         """The response, which its client has taken in: until then the request is under way. Else ConnectionError."""
         try:
             async with asyncio.timeout(self.limits.body_seconds):
