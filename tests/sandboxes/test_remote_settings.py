@@ -117,7 +117,7 @@ async def test_tls_is_by_certificate_files_and_an_unknown_authority_is_refused(c
             sandbox = provider.sandbox(SandboxSpec())
             await sandbox.write_files({"file": b"x" * 3_000_000})
             assert await sandbox.read_file("file", max_bytes=1 << 22) == b"x" * 3_000_000
-        with pytest.raises(SandboxError, match=r"certificate verify failed.*; where it is one of yours, .* sandbox\.ca_file"):
+        with pytest.raises(SandboxError, match=r"certificate verify failed.*; .*sandbox\.ca_file"):
             await remote(host.url).start()
         with pytest.raises(SandboxError, match="no sandbox host can be used"):
             await remote(host.url.replace("https", "http")).start()
