@@ -125,7 +125,7 @@ class EpisodeClient:
             self._waiting.pop(number, None)
 
     async def _cancel(self, number: int) -> None:
-        """The server has been told to end the command. One that does not read (its commands can stop it) is given up."""
+        """The server is told to end the command; one that does not read (its commands can stop it) is given up."""
         try:
             async with asyncio.timeout(_GRACE_SECONDS):
                 await self._send({"op": "cancel", "id": number}, b"")
