@@ -40,7 +40,7 @@ from agent_rl_sandboxes.serving.limits import (
     check_text,
 )
 from agent_rl_sandboxes.serving.metrics import CONTENT_TYPE, Metrics
-from agent_rl_sandboxes.serving.protocol import PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
+from agent_rl_sandboxes.serving.protocol import FRESH_PER_SLOT, PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
 from agent_rl_sandboxes.serving.sessions import NoSandbox, NoSession, Session, Sessions
 from agent_rl_sandboxes.serving.tokens import authorized
 from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
@@ -50,6 +50,7 @@ _REST = "/{rest}"
 """What stands for all that is no route."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
+_Run = TypeVar("_Run", protocol.RunMessage, protocol.PairMessage)
 _R = TypeVar("_R")
 _S = TypeVar("_S", bound=web.StreamResponse)
 
@@ -64,6 +65,9 @@ class HostApp:
         self.draining = False
         """No new work is taken any more."""
         self.gate = Gate(limits.slots, limits.queue)
+        self.fresh_gate = Gate(FRESH_PER_SLOT * limits.slots, limits.queue)
+        """Of runs in places made for them alone. They count by themselves: the honest run by which another is judged
+        has room beside it, however busy the slots are."""
         self.sessions = Sessions(limits.lease_seconds, limits.sessions, limits.sandboxes)
         self._bodies = Budget(limits.held_bytes, "bytes of bodies")
         self._requests = Budget(limits.requests, "requests at a time")
@@ -269,7 +273,11 @@ class HostApp:
         return _json(result)
 
     async def _in_slot(
-        self, request: web.Request, kind: type[_M], check: Callable[[_M], None], work: Callable[[_M], Awaitable[_R]]
+        self,
+        request: web.Request,
+        kind: type[_Run],
+        check: Callable[[_Run], None],
+        work: Callable[[_Run], Awaitable[_R]],
     ) -> _R:
         """What `work` made of the message in the body, in its turn, within the deadline, while the client is there."""
         session = self._session(request)
@@ -281,7 +289,8 @@ class HostApp:
             ):
                 message = await taken_apart(body, lambda data: from_json(kind, data))
                 check(message)
-                async with self.gate.enter(self.limits.queue_seconds):
+                gate = self.fresh_gate if message.fresh else self.gate
+                async with gate.enter(self.limits.queue_seconds):
                     started = time.monotonic()
                     result = await work(message)
         self.metrics.observe("run_seconds", time.monotonic() - started)
@@ -348,8 +357,8 @@ class HostApp:
         metrics.counter("commands_total", "Commands in sandboxes by how they ended.")
         metrics.histogram("run_seconds", "Seconds a run took in its slot, its start included.")
         metrics.gauge("slots", "Runs at a time, at most.", lambda: self.limits.slots)
-        metrics.gauge("runs_in_slots", "Runs in slots now.", lambda: self.gate.inside)
-        metrics.gauge("runs_waiting", "Runs that wait for a slot.", lambda: self.gate.waiting)
+        metrics.gauge("runs_in_slots", "Runs in slots now.", lambda: self.gate.inside + self.fresh_gate.inside)
+        metrics.gauge("runs_waiting", "Runs that wait for one.", lambda: self.gate.waiting + self.fresh_gate.waiting)
         metrics.gauge("requests_under_way", "Requests under way.", lambda: self._requests.taken)
         metrics.gauge("body_bytes", "Bytes of bodies and files in memory.", lambda: self._bodies.taken)
         metrics.gauge("sandboxes", "Sandboxes that are open.", lambda: self.sessions.sandboxes)
