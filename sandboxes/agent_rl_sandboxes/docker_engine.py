@@ -164,7 +164,7 @@ class Engine:
                 stream = Stream(*await self._open())
         except (OSError, TimeoutError) as error:
             raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
-        self._streams = {s for s in self._streams if not s.closed} | {stream}
+        self._streams = {s for s in self._streams if not s.gone} | {stream}
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 await stream.upgrade(head.encode() + payload, path)
@@ -230,7 +230,8 @@ class Engine:
     async def close(self) -> None:
         """No thread and no connection is left; calls under way are finished first, those not begun are dropped."""
         for stream in self._streams:
-            stream.close()
+            # A daemon that hangs never takes in what was written: it is not waited for.
+            stream.abort()
             await stream.wait_closed()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self.api.close()
@@ -304,6 +305,16 @@ class Stream:
         """The connection is on its way out; the program sees the end of its stdin."""
         self.closed = True
         self._writer.close()
+
+    def abort(self) -> None:
+        """As `close`, without what the program has not read yet."""
+        self.closed = True
+        self._writer.transport.abort()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has been closed, and nothing is left to be sent."""
+        return self.closed and not self._writer.transport.get_write_buffer_size()
 
     async def wait_closed(self) -> None:
         """After `close`: the connection is gone."""

@@ -177,7 +177,9 @@ async def _probe(
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             if (reason := await provider_class.available(config)) is not None:
-                return Check(name, "failed", "not to be had here", reason)
+                # The local sandbox says what to turn itself; Docker's reasons hold their remedy.
+                remedy = ". ".join(blockers()) if kind == "local" else ""
+                return Check(name, "failed", reason.removesuffix(remedy).rstrip(". "), remedy)
             async with provider_class(config) as provider:
                 milliseconds = await _time_runs(provider)
                 reasons = tuple(provider.describe().get("why_not_higher") or ())

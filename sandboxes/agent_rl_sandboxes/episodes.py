@@ -129,11 +129,20 @@ class EpisodeClient:
         except TimeoutError:
             raise self._fail("no answer in time") from None
         except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
-                await asyncio.shield(self._send({"op": "cancel", "id": number}, b""))
+            await self._cancel(number)
             raise
         finally:
             self._waiting.pop(number, None)
+
+    async def _cancel(self, number: int) -> None:
+        """The server is told to end the command; one that does not read (its commands can stop it) is given up."""
+        try:
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await self._send({"op": "cancel", "id": number}, b"")
+        except TimeoutError:
+            self._fail("it does not read")
+        except ServerGone:
+            return
 
     async def _send(self, header: dict[str, Any], payload: bytes) -> None:
         text = json.dumps(header).encode()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from agent_rl.errors import SandboxError
 
 _END_SECONDS = 2.0
+_TICK_SECONDS = 0.01
 _STREAM_BYTES = 1 << 20
 
 
@@ -105,7 +106,12 @@ class LocalChannel:
             return
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        descriptor = os.pidfd_open(self._process.pid)
+        try:
+            descriptor = os.pidfd_open(self._process.pid)
+        except OSError:  # a kernel that has none, such as gVisor's
+            while self._process.poll() is None:  # noqa: ASYNC110
+                await asyncio.sleep(_TICK_SECONDS)
+            return
         loop.add_reader(descriptor, ended.set)
         try:
             await ended.wait()

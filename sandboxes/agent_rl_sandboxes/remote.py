@@ -30,7 +30,7 @@ from agent_rl.vocabulary import Isolation, PairRequest, PairResult, RunRequest, 
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, Pace, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.remote_sandbox import RemoteSandbox
-from agent_rl_sandboxes.serving.protocol import PairMessage, RunMessage, run_deadline
+from agent_rl_sandboxes.serving.protocol import FRESH_PER_SLOT, PairMessage, RunMessage, run_deadline
 from agent_rl_sandboxes.serving.tokens import read_token
 from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
 from agent_rl_sandboxes.slots import LEVELS
@@ -49,6 +49,7 @@ class _Question(Generic[_R]):
 
     path: str
     body: bytes
+    fresh: bool
     seconds: float
     most: int
     kind: type[_R]
@@ -88,6 +89,12 @@ class RemoteProvider(SandboxProvider):
             self._hosts,
             room=lambda host: host.welcome.host.slots if host.welcome is not None else 0,
             taken_by_all=lambda host: host.load.running + host.load.waiting,
+            patience=pace.patience,
+        )
+        self._fresh = Places(
+            self._hosts,
+            room=lambda host: FRESH_PER_SLOT * host.welcome.host.slots if host.welcome is not None else 0,
+            taken_by_all=lambda host: 0,
             patience=pace.patience,
         )
         self._places = Places(
@@ -167,12 +174,13 @@ class RemoteProvider(SandboxProvider):
 
     async def _issue(self, question: _Question[_R]) -> _R:
         """The answer of the host that was given it, and where that was lost, of another."""
+        places = self._fresh if question.fresh else self._runs
         refused: dict[RemoteHost, SandboxStartError] = {}
         lost: list[str] = []
         while True:
             self.check_open()
             try:
-                host = await self._runs.take(besides=refused)
+                host = await places.take(besides=refused)
             except SandboxStartError as error:
                 raise next(iter(refused.values()), error) from None
             try:
@@ -188,7 +196,7 @@ class RemoteProvider(SandboxProvider):
                 if all(h in refused for h in self._hosts if h.out is None):
                     raise
             finally:
-                self._runs.give_back(host)
+                places.give_back(host)
 
     def on_one_host(self) -> SandboxProvider:
         return _OneHost(self)
@@ -202,9 +210,10 @@ class RemoteProvider(SandboxProvider):
         return await self._issue_on_one(host, _question_of_pair(request, fresh))
 
     async def _issue_on_one(self, host: RemoteHost, question: _Question[_R]) -> _R:
+        places = self._fresh if question.fresh else self._runs
         while True:
             self.check_open()
-            await self._runs.take(only=host)
+            await places.take(only=host)
             try:
                 return await _ask(host, question)
             except HostLost as error:
@@ -212,7 +221,7 @@ class RemoteProvider(SandboxProvider):
             except HostBusy as busy:
                 host.rest(busy.retry_after)
             finally:
-                self._runs.give_back(host)
+                places.give_back(host)
 
     def describe(self) -> Mapping[str, Any]:
         hosts: list[dict[str, Any]] = []
@@ -243,8 +252,8 @@ class RemoteProvider(SandboxProvider):
         return self._runs.choose_one()
 
     def _changed(self) -> None:
-        self._runs.changed()
-        self._places.changed()
+        for places in (self._runs, self._fresh, self._places):
+            places.changed()
 
 
 class _OneHost(SandboxProvider):
@@ -292,13 +301,13 @@ def _question_of(request: RunRequest, fresh: bool) -> _Question[RunResult]:
     limits = request.limits
     # As JSON, text may be six times as long, and bytes a third longer.
     most = (1 << 20) + 12 * limits.output_bytes + 64 * len(request.calls)
-    return _Question("/runs", to_json(RunMessage(request, fresh)), limits.wall_seconds, most, RunResult)
+    return _Question("/runs", to_json(RunMessage(request, fresh)), fresh, limits.wall_seconds, most, RunResult)
 
 
 def _question_of_pair(request: PairRequest, fresh: bool) -> _Question[PairResult]:
     limits = request.limits
     most = 2 * ((1 << 20) + 12 * limits.output_bytes)
-    return _Question("/pairs", to_json(PairMessage(request, fresh)), limits.wall_seconds, most, PairResult)
+    return _Question("/pairs", to_json(PairMessage(request, fresh)), fresh, limits.wall_seconds, most, PairResult)
 
 
 async def _ask(host: RemoteHost, question: _Question[_R]) -> _R:

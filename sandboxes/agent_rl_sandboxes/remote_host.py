@@ -35,6 +35,7 @@ class Pace:
     """How patient a client is, in seconds."""
 
     heartbeat: float = 10.0
+    """Or a third of the lease that a host gives, where that is less."""
     answer: float = 10.0
     """What a small question may take, and any answer beyond its deadline."""
     first_retry: float = 0.25
@@ -212,6 +213,9 @@ class RemoteHost:
                 raise self._refusal(response, bytes(content))
         except TimeoutError:
             raise HostLost(f"{self.url}: no answer in {deadline + self._pace.answer:g} s") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            mend = "where it is one of yours, name who signed it in sandbox.ca_file (or the variable SSL_CERT_FILE)"
+            raise HostLost(f"{self.url}: its certificate is not accepted: {error.os_error}; {mend}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise HostLost(f"{self.url}: {type(error).__name__}: {error}") from error
 
@@ -243,13 +247,18 @@ class RemoteHost:
                 pause = min(2 * pause, self._pace.longest_retry)
             else:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(
-                        self._pace.heartbeat if self._suspected is None else self._pace.first_retry
-                    ):
+                    async with asyncio.timeout(self._until_renewal()):
                         await self._wake.wait()
                 self._wake.clear()
                 if self.out is None:
                     await self._renew()
+
+    def _until_renewal(self) -> float:
+        """Seconds after which the host is to hear of us: before its lease is over, and soon where it is suspected."""
+        if self._suspected is not None:
+            return self._pace.first_retry
+        assert self.welcome is not None
+        return max(min(self._pace.heartbeat, self.welcome.lease_seconds / 3), self._pace.first_retry)
 
     async def _connect(self) -> bool:
         """Whether it is in now, with a new session."""

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from agent_rl.errors import SandboxError, TestsPlaceError
@@ -44,7 +44,7 @@ class Talk:
     async def __aenter__(self) -> Talk:
         """The run has its request. Raises SandboxError."""
         body = json.dumps(self._payload).encode()
-        with self._failing():
+        async with self._within(self._limits.wall_seconds + GRACE_SECONDS):
             await self._slot.begin("talk", self._limits, _LENGTH.pack(len(body)) + body)
         self._reading = asyncio.create_task(self._read())
         self._reading.add_done_callback(lambda _: self._news.set())
@@ -59,7 +59,7 @@ class Talk:
     async def say(self, frame: str) -> None:
         data = frame.encode()
         if not self._done:
-            with self._failing():
+            async with self._within(GRACE_SECONDS):
                 await self._slot.tell("say", _LENGTH.pack(len(data)) + data)
 
     async def hear(self) -> str | None:
@@ -78,7 +78,7 @@ class Talk:
         """How the run ended, being ended where it has not, and whether it had said more than was heard."""
         assert self._reading is not None
         if not self._done:
-            with self._failing():
+            async with self._within(GRACE_SECONDS):
                 await self._slot.tell("cancel")
         try:
             async with asyncio.timeout(GRACE_SECONDS):
@@ -107,6 +107,16 @@ class Talk:
                     return self._result(header, status, stdout, stderr)
         except TimeoutError:
             raise self._error("a slot did not end a run in time") from None
+
+    @contextlib.asynccontextmanager
+    async def _within(self, seconds: float) -> AsyncIterator[None]:
+        """What is told in it is taken in within `seconds`, by a slot that is stopped too; else this talk's error."""
+        try:
+            async with asyncio.timeout(seconds):
+                with self._failing():
+                    yield
+        except TimeoutError:
+            raise self._error("a slot does not take in what it is told") from None
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:

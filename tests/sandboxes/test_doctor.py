@@ -11,10 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from agent_rl.config import SandboxConfig
+from agent_rl.errors import SandboxError
 from agent_rl_sandboxes import commands, doctor
 from agent_rl_sandboxes.docker import has_apparmor, is_rootless, unfit
 from agent_rl_sandboxes.doctor import examine, runtime_check, slot_check, usable
 from agent_rl_sandboxes.kernel_switches import Check, blockers, host_checks
+from agent_rl_sandboxes.local import LocalProvider
 
 INFO: dict[str, Any] = {
     "OSType": "linux",
@@ -152,6 +154,21 @@ def test_for_the_local_sandbox_the_remedy_is_this_hosts(tmp_path: Path) -> None:
     root = kernel(tmp_path, kernel__apparmor_restrict_unprivileged_userns="1")
     check = slot_check("local", "container", (REFUSED,), 10.0, SandboxConfig(), {}, root)
     assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in check.remedy
+
+
+async def test_where_no_slot_can_be_had_the_reason_and_the_remedy_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def refused(self: LocalProvider, setup: object) -> None:
+        raise SandboxError("the slot server cannot start: unshare(CLONE_NEWUSER): EPERM")
+
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    monkeypatch.setattr(LocalProvider, "_open", refused)
+    monkeypatch.setattr(doctor, "blockers", lambda: ["turn this"])
+    monkeypatch.setattr("agent_rl_sandboxes.local.blockers", lambda: ["turn this"])
+    slot = by_name(await examine(SandboxConfig()))["local: slot"]
+    reason = "the local sandbox cannot work here: the slot server cannot start: unshare(CLONE_NEWUSER): EPERM"
+    assert (slot.status, slot.detail, slot.remedy) == ("failed", reason, "turn this")
 
 
 # Runtimes and rootless daemons, as they describe themselves

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
+import threading
+
+import pytest
+from agent_rl_sandboxes.serving.archive import pack
 
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
+from agent_rl_sandboxes.serving.wire import from_json
 from tests.sandboxes.hosting import TOKEN, HeldProvider, hosting, requests_to, until
 
 
@@ -53,16 +60,17 @@ async def test_requests_sandboxes_and_sessions_are_bounded():
         assert sorted([(await run)[0] for run in runs]) == [200, 200, 429]
 
 
-async def test_connections_are_bounded():
+async def test_connections_are_bounded_also_where_many_come_at_once():
     async with hosting(InMemoryProvider(), connections=3) as host:
-        held = [await asyncio.open_connection("127.0.0.1", host.port) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
-        answer = await reader.read()
-        assert answer.startswith(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n")
-        writer.close()
-        for _, other in held:
-            other.close()
+        streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", host.port) for _ in range(20)))
+        answers = [asyncio.create_task(reader.read()) for reader, _ in streams]
+        await until(lambda: sum(answer.done() for answer in answers) == 17)
+        for answer in answers:
+            if answer.done():
+                assert answer.result().startswith(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n")
+        for _, writer in streams:
+            writer.close()
+        await asyncio.gather(*answers)
 
 
 async def test_a_connection_that_sends_nothing_or_no_end_is_closed():
@@ -107,6 +115,55 @@ async def test_bodies_in_memory_are_bounded_together():
         assert "bytes of bodies are taken" in answer["error"]["message"]
         provider.go.set()
         assert (await first)[0] == (await requests.run("1" * 600))[0] == 200
+
+
+async def test_an_answer_that_is_not_taken_in_is_held_within_bounds_and_only_so_long(caplog):
+    """Five readers of a file of 8 MB who take nothing in: of 20 MB two are held, and given up in time."""
+    size = 8_000_000
+    async with (
+        hosting(HeldProvider(), held_bytes=20_000_000, body_seconds=0.5) as host,
+        requests_to(host) as requests,
+    ):
+        path = await requests.sandbox()
+        assert (await requests.send("PUT", f"{path}/files", data=io.BytesIO(pack({"large": bytes(size)}))))[0] == 204
+        body = json.dumps({"path": "large", "max_bytes": size})
+        head = (
+            f"POST {path}/read HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nAgent-RL-Protocol: 1\r\n"
+            f"Agent-RL-Session: {requests.http.headers['Agent-RL-Session']}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        readers = [await asyncio.open_connection("127.0.0.1", host.port, limit=1000) for _ in range(5)]
+        for _, writer in readers:
+            writer.write((head + body).encode())
+        refused = 'requests_total{route="POST /v1/sandboxes/{sandbox}/read",status="429"} 3'
+        await until(lambda: refused in host.app.metrics.render())
+        assert "agent_rl_host_body_bytes 16000000" in host.app.metrics.render()
+        await until(lambda: "agent_rl_host_body_bytes 0" in host.app.metrics.render())
+        gone = 'requests_total{route="POST /v1/sandboxes/{sandbox}/read",status="gone"} 2'
+        await until(lambda: gone in host.app.metrics.render())
+        assert (await requests.send("POST", f"{path}/read", data=body))[:2] == (200, bytes(size))
+        for _, writer in readers:
+            writer.close()
+    assert caplog.records == []
+
+
+async def test_a_large_message_does_not_hold_up_other_clients(monkeypatch: pytest.MonkeyPatch):
+    """Reading it waits for a question of another client's to be answered: on one thread, it would for ever."""
+    answered = threading.Event()
+
+    def slow(kind: type, data: bytes) -> object:
+        if len(data) > 1 << 20:
+            assert answered.wait(20)
+        return from_json(kind, data)
+
+    monkeypatch.setattr("agent_rl_sandboxes.serving.app.from_json", slow)
+    async with hosting(provider := HeldProvider()) as host, requests_to(host) as requests:
+        provider.go.set()
+        large = json.dumps({"request": {"program": "1" * (1 << 21)}}).encode()
+        asking = asyncio.create_task(requests.send("POST", "/v1/runs", data=io.BytesIO(large)))
+        await until(lambda: host.app.metrics.render().find("agent_rl_host_body_bytes 2") > 0)
+        assert (await requests.run())[0] == 200
+        answered.set()
+        assert (await asking)[0] == 200
 
 
 async def test_a_body_is_waited_for_only_so_long_and_never_unpacked():

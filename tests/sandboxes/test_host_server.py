@@ -83,6 +83,13 @@ async def test_web_pages_and_other_versions_are_refused():
         ):
             async with http.post(f"{host.url}/v1/sessions", headers=headers) as response:
                 assert (await response.json())["error"]["kind"] == kind
+        # Whatever its own version is, a client of another is told about the version, not of a route that is missing.
+        async with http.post(f"{host.url}/v7/sessions", headers={"Agent-RL-Protocol": "7"}) as response:
+            assert (response.status, (await response.json())["error"]["message"]) == (
+                400,
+                "this host speaks version 1 of its protocol and the client version '7': install the same version of "
+                "agent-rl on both",
+            )
         async with http.post(f"{host.url}/v1/sessions", headers={"Agent-RL-Protocol": "1"}) as response:
             assert response.status == 200
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
@@ -12,8 +13,9 @@ from agent_rl.vocabulary import Isolation, Limits
 from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.local import LocalProvider
 from agent_rl_sandboxes.seccomp import profile
-from tests.contract.sandbox_contract import ADD, values
+from tests.contract.sandbox_contract import ADD, PASSED, pair, reports, values
 from tests.contract.sandbox_contract import request as run_request
+from tests.endurance.inventory import descendants
 from tests.sandboxes.levels import (
     NESTED_NAMESPACES,
     Kind,
@@ -127,6 +129,27 @@ for _ in range(6):
                 pass
 signal.pause()
 """
+
+
+@LOCAL
+async def test_in_a_kernel_without_descriptors_of_processes_runs_and_pairs_end_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As gVisor's answers for pidfd_open, inside and outside."""
+
+    def absent(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("os.pidfd_open", absent)
+    before = set(descendants(os.getpid()))
+    limits = Limits(wall_seconds=0.5, cpu_seconds=5.0)
+    async with RefusedLocal(SandboxConfig(slots=2), Refusal({"pidfd_open": errno.ENOSYS})) as provider:
+        assert values(await provider.run(run_request(ADD, (1, 2)))) == [3]
+        assert (await provider.run(run_request("while True: pass", (1, 2), limits=limits))).status == "timeout"
+        assert reports(await provider.run_pair(pair()))[0] == PASSED
+        assert (await provider.run_pair(pair("while True: pass", limits=limits))).candidate.status == "timeout"
+        assert (await provider.run_pair(pair("import os\nos._exit(3)"))).candidate.exit_code == 3
+    assert set(descendants(os.getpid())) == before
 
 
 @DOCKER

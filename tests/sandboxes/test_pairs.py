@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -196,6 +197,43 @@ async def test_whose_place_died_is_said() -> None:
             while farm.alive != 2 or len(farm.servers) < 4:
                 await asyncio.sleep(0)
         await pool.close()
+
+
+@pytest.mark.parametrize(
+    ("operation", "role"), [("talk", "candidate"), ("talk", "tests"), ("say", "candidate"), ("cancel", "candidate")]
+)
+async def test_a_slot_that_takes_nothing_in_is_given_up(
+    operation: str, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a paused container does not, once the pipes to it are full."""
+    monkeypatch.setattr("agent_rl_sandboxes.talks.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("agent_rl_sandboxes.slots.GRACE_SECONDS", 0.05)
+
+    class Stuffed(TalkServer):
+        async def write(self, data: bytes) -> None:
+            size = int.from_bytes(data[:4], "big")
+            told, body = json.loads(data[8 : 8 + size])["op"], data[8 + size :]
+            if told == operation and role == (json.loads(body[4:])["role"] if told == "talk" else self.role):
+                await asyncio.Event().wait()
+            await super().write(data)
+
+    class StuffedFarm(Farm):
+        async def start(self) -> Slot:
+            # The third and later ones are as they should be.
+            server = (Stuffed if len(self.servers) < 2 else TalkServer)(Talking())
+            self.servers.append(server)
+            return await Slot.open(server)
+
+    farm = StuffedFarm(Talking())
+    pool = await started(farm, 2)
+    quick = dataclasses.replace(PAIR, limits=Limits(wall_seconds=0.1))
+    async with asyncio.timeout(5):
+        with pytest.raises(SandboxError, match="a slot does not take in what it is told") as caught:
+            await pool.run_pair(lambda first, second: talk_in_pair(first, second, quick))
+        assert isinstance(caught.value, TestsPlaceError) == (role == "tests")
+        assert (await run(pool)).tests.frames == (REPORT,)
+    await pool.close()
+    assert farm.alive == 0
 
 
 async def test_a_cancelled_pair_gives_back_what_it_took() -> None:

@@ -173,6 +173,22 @@ async def test_a_program_cannot_be_blamed_for_what_happens_on_another_host():
     assert all(run == companion for run, companion in zip(places[::2], places[1::2], strict=True))
 
 
+async def test_a_run_and_its_companion_have_room_beside_busy_slots():
+    """Else an honest one that only waits would be taken for one that outlived the death of the other's place."""
+    held = HeldProvider()
+    async with hosting(held, slots=1, queue=0) as host, remote(host.url) as provider:
+        first, second = (asyncio.create_task(provider.run(RUN)) for _ in range(2))
+        await until(lambda: held.under_way == 1)
+        place = provider.on_one_host()
+        beside = [asyncio.create_task(place.run(RUN, fresh=True)) for _ in range(2)]
+        elsewhere = asyncio.create_task(provider.run(RUN, fresh=True))
+        await until(lambda: held.under_way == 3)
+        assert host.app.gate.inside == 1
+        held.go.set()
+        assert await asyncio.gather(first, second, *beside, elsewhere) == [ANSWERED] * 5
+        assert held.most == 3
+
+
 async def test_a_view_of_one_host_has_its_runs_and_sandboxes_there():
     first, second = InMemoryProvider(), InMemoryProvider()
     async with hosting(second) as other:
@@ -212,13 +228,14 @@ async def test_the_judge_works_from_afar_and_sends_no_expected_value():
             seen.append(repr(request).encode())
             return await super().run(request, fresh=fresh)
 
-    secret = Task("mul", (), CallTests("mul", (Case((111, 7), 777),)))
+    # So long that no random id holds it.
+    secret = Task("mul", (), CallTests("mul", (Case((111_222_333_444, 7), 778_556_334_108),)))
     async with hosting(Listening()) as host, remote(host.url) as provider:
         verifier = CaseVerifier(provider, minimum_isolation="memory")
         assert (await verifier.judge(secret, Submission.code("def mul(a, b):\n    return a * b\n"))).passed
         assert not (await verifier.judge(secret, Submission.code("def mul(a, b):\n    return a + b\n"))).passed
     assert len(seen) == 2
-    assert all(b"111" in request and b"777" not in request for request in seen)
+    assert all(b"111222333444" in request and b"778556334108" not in request for request in seen)
 
 
 # Hosts that die, and come back
@@ -246,6 +263,18 @@ async def test_a_host_that_ends_is_taken_out_its_work_issued_again_and_it_is_tak
             await asyncio.gather(*(provider.run(RUN) for _ in range(8)))
             assert len(third.requests) >= 2
         await provider.close()
+
+
+async def test_a_client_is_heard_of_before_a_hosts_lease_is_over():
+    """A host may give less than the time between two heartbeats."""
+    slow = dataclasses.replace(QUICK, heartbeat=60.0)
+    async with hosting(InMemoryProvider(), lease_seconds=0.6) as host, remote(host.url, pace=slow) as provider:
+        sandbox = provider.sandbox(SandboxSpec())
+        await sandbox.write_files({"file": b"x"})
+        renewed = 'requests_total{route="PUT /v1/sessions/{session}",status="200"} 4'
+        await until(lambda: renewed in host.app.metrics.render())
+        assert host.app.sessions.lapsed == 0
+        assert await sandbox.read_file("file") == b"x"
 
 
 async def test_where_every_host_is_out_work_waits_and_then_says_why():

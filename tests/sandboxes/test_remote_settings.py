@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import RunRequest, SandboxSpec
 from agent_rl_sandboxes.remote import RemoteProvider, check_url
 from agent_rl_sandboxes.serving.serve import server_tls
-from tests.sandboxes.hosting import ANSWERED, TOKEN, HeldProvider, hosting, remote
+from tests.sandboxes.hosting import ANSWERED, TOKEN, HeldProvider, hosting, remote, until
 
 RUN = RunRequest("1")
 
@@ -115,10 +117,36 @@ async def test_tls_is_by_certificate_files_and_an_unknown_authority_is_refused(c
             sandbox = provider.sandbox(SandboxSpec())
             await sandbox.write_files({"file": b"x" * 3_000_000})
             assert await sandbox.read_file("file", max_bytes=1 << 22) == b"x" * 3_000_000
-        with pytest.raises(SandboxError, match="certificate verify failed"):
+        with pytest.raises(SandboxError, match=r"certificate verify failed.*; .*sandbox\.ca_file"):
             await remote(host.url).start()
         with pytest.raises(SandboxError, match="no sandbox host can be used"):
             await remote(host.url.replace("https", "http")).start()
+
+
+async def test_handshakes_that_are_not_finished_are_bounded(certificates: Path):
+    """Of 8 connections two may be shaking hands: of 20 that never do, 18 are closed, and then there is room again."""
+    held = HeldProvider()
+    held.go.set()
+    tls = server_tls(certificates / "cert.pem", certificates / "key.pem")
+    async with hosting(held, tls=tls, connections=8) as host:
+        streams = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", host.port) for _ in range(20)))
+        ends = [asyncio.create_task(asyncio.wait([asyncio.ensure_future(reader.read())])) for reader, _ in streams]
+        await until(lambda: sum(end.done() for end in ends) == 18)
+        for _, writer in streams:
+            writer.close()
+        await asyncio.gather(*ends)
+        async with remote(host.url, ca_file=str(certificates / "ca.pem")) as provider:
+            assert await provider.run(RUN) == ANSWERED
+
+
+async def test_a_connection_too_many_is_told_so_over_tls_too(certificates: Path):
+    tls = server_tls(certificates / "cert.pem", certificates / "key.pem")
+    trusting = ssl.create_default_context(cafile=certificates / "ca.pem")
+    async with hosting(HeldProvider(), tls=tls, connections=2) as host:
+        streams = [await asyncio.open_connection("127.0.0.1", host.port, ssl=trusting) for _ in range(3)]
+        assert (await streams[2][0].read()).startswith(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n")
+        for _, writer in streams:
+            writer.close()
 
 
 def test_certificates_that_cannot_be_used_are_a_mistake_of_the_users(certificates: Path):

@@ -235,9 +235,7 @@ class Runner:
             left = deadline - time.monotonic()
             if left <= 0:
                 return "timeout"
-            # Rounded up: a wait too short by a fraction of a millisecond would only be followed by another.
-            wait = left * 1000 + 1 if child.pidfd >= 0 else min(left * 1000 + 1, _TICK_MILLISECONDS)
-            for descriptor, _ in poll.poll(wait):
+            for descriptor, _ in poll.poll(wait_milliseconds(child, left)):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == stream:
@@ -253,7 +251,7 @@ class Runner:
                         poll.unregister(descriptor)
                     elif buffer.size > order.output:
                         return "output_limit"
-            if child.pidfd < 0 and _ended(child.pid):
+            if child.pidfd < 0 and has_ended(child.pid):
                 return None
 
     def _reap(self, child: Child, over: float) -> Any:
@@ -264,7 +262,7 @@ class Runner:
             if not poll.poll((over - time.monotonic()) * 1000):
                 return None
         else:
-            while not _ended(child.pid):
+            while not has_ended(child.pid):
                 if time.monotonic() > over:
                     return None
                 time.sleep(_TICK_MILLISECONDS / 1000)
@@ -343,7 +341,13 @@ def _how(wait_status: int) -> tuple[int | None, int | None]:
     return os.WEXITSTATUS(wait_status), None
 
 
-def _ended(pid: int) -> bool:
+def wait_milliseconds(child: Child, left: float) -> float:
+    """For how long to wait for `child` with `left` seconds to its deadline, before its end is asked for again."""
+    # Rounded up: a wait too short by a fraction of a millisecond would only be followed by another.
+    return left * 1000 + 1 if child.pidfd >= 0 else min(left * 1000 + 1, _TICK_MILLISECONDS)
+
+
+def has_ended(pid: int) -> bool:
     """Whether the child has ended; it is not reaped by this."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 

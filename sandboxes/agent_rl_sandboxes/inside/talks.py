@@ -44,7 +44,8 @@ class Talk:
         buffers = {child.stdout: runner.stdout, child.stderr: runner.stderr}
         poll = select.poll()
         for descriptor in (child.pidfd, child.results, *buffers, self._stream.source):
-            poll.register(descriptor, select.POLLIN)
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
         # What was said first may have come in with the request.
         if self._listen():
             return "cancelled"
@@ -53,7 +54,7 @@ class Talk:
             left = deadline - time.monotonic()
             if left <= 0:
                 return "timeout"
-            for descriptor, _ in poll.poll(left * 1000 + 1):
+            for descriptor, _ in poll.poll(runs.wait_milliseconds(child, left)):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == self._stream.source:
@@ -73,6 +74,8 @@ class Talk:
                     poll.unregister(descriptor)
                 elif buffers[descriptor].size > self._order.output:
                     return "output_limit"
+            if child.pidfd < 0 and runs.has_ended(child.pid):
+                return None
 
     def _listen(self) -> bool:
         """Whether the pool has ended the talk; what else it said waits for the run to read it."""

@@ -12,6 +12,7 @@ POST   /v1/sandboxes/NAME/exec | read     PUT /v1/sandboxes/NAME/files (an archi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import time
@@ -28,7 +29,7 @@ from agent_rl.verify.archive import unpack
 from agent_rl.verify.file_sets import ArchiveLimits
 from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.serving import protocol
-from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal
+from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal, taken_apart
 from agent_rl_sandboxes.serving.limits import (
     Budget,
     Busy,
@@ -40,7 +41,7 @@ from agent_rl_sandboxes.serving.limits import (
     check_text,
 )
 from agent_rl_sandboxes.serving.metrics import CONTENT_TYPE, Metrics
-from agent_rl_sandboxes.serving.protocol import PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
+from agent_rl_sandboxes.serving.protocol import FRESH_PER_SLOT, PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
 from agent_rl_sandboxes.serving.sessions import NoSandbox, NoSession, Session, Sessions
 from agent_rl_sandboxes.serving.tokens import authorized
 from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
@@ -48,11 +49,11 @@ from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
 _LOG = logging.getLogger(__name__)
 _REST = "/{rest}"
 """What stands for all that is no route."""
-_LARGE_ARCHIVE = 1 << 20
-"""From here on an archive is read in a thread."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
+_Run = TypeVar("_Run", protocol.RunMessage, protocol.PairMessage)
 _R = TypeVar("_R")
+_S = TypeVar("_S", bound=web.StreamResponse)
 
 
 class HostApp:
@@ -65,6 +66,9 @@ class HostApp:
         self.draining = False
         """No new work is taken any more."""
         self.gate = Gate(limits.slots, limits.queue)
+        self.fresh_gate = Gate(FRESH_PER_SLOT * limits.slots, limits.queue)
+        """Of runs in places made for them alone. They count by themselves: the honest run by which another is judged
+        has room beside it, however busy the slots are."""
         self.sessions = Sessions(limits.lease_seconds, limits.sessions, limits.sandboxes)
         self._bodies = Budget(limits.held_bytes, "bytes of bodies")
         self._requests = Budget(limits.requests, "requests at a time")
@@ -128,7 +132,7 @@ class HostApp:
         if request.path == "/metrics":
             return await handler(request)
         if request.headers.get(VERSION_HEADER) != str(PROTOCOL):
-            raise Refusal("protocol", f"this host speaks version {PROTOCOL}: send {VERSION_HEADER}: {PROTOCOL}")
+            raise Refusal("protocol", _other_version(request.headers.get(VERSION_HEADER)))
         if request.path.startswith(f"{PREFIX}/sessions/"):
             return await handler(request)  # however much there is to do, who lives can say so
         if self.draining and request.method != "DELETE":
@@ -136,10 +140,22 @@ class HostApp:
         with self._requests.take(1):
             self.idle.clear()
             try:
-                return await handler(request)
+                return await self._sent(request, await handler(request))
             finally:
                 if self._requests.taken == 1:
                     self.idle.set()
+
+    async def _sent(self, request: web.Request, response: _S) -> _S:
+        """The response, which its client has taken in: until then the request is under way. Else ConnectionError."""
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionAbortedError("the client did not take the answer in") from None
+        return response
 
     def _answer_to(self, error: Exception) -> web.Response:
         """The answer to what a handler raised."""
@@ -181,7 +197,7 @@ class HostApp:
     async def _message(self, request: web.Request, kind: type[_M]) -> _M:
         """The small message in the body."""
         async with held_body(request, self.limits.body_bytes, self._bodies, self.limits.body_seconds) as body:
-            return from_json(kind, bytes(body))
+            return await taken_apart(body, lambda data: from_json(kind, data))
 
     def _session(self, request: web.Request) -> Session:
         return self.sessions.get(request.headers.get(SESSION_HEADER, ""))
@@ -258,7 +274,11 @@ class HostApp:
         return _json(result)
 
     async def _in_slot(
-        self, request: web.Request, kind: type[_M], check: Callable[[_M], None], work: Callable[[_M], Awaitable[_R]]
+        self,
+        request: web.Request,
+        kind: type[_Run],
+        check: Callable[[_Run], None],
+        work: Callable[[_Run], Awaitable[_R]],
     ) -> _R:
         """What `work` made of the message in the body, in its turn, within the deadline, while the client is there."""
         session = self._session(request)
@@ -268,9 +288,10 @@ class HostApp:
                 asyncio.timeout(deadline),
                 held_body(request, self.limits.body_bytes, self._bodies, self.limits.body_seconds) as body,
             ):
-                message = from_json(kind, bytes(body))
+                message = await taken_apart(body, lambda data: from_json(kind, data))
                 check(message)
-                async with self.gate.enter(self.limits.queue_seconds):
+                gate = self.fresh_gate if message.fresh else self.gate
+                async with gate.enter(self.limits.queue_seconds):
                     started = time.monotonic()
                     result = await work(message)
         self.metrics.observe("run_seconds", time.monotonic() - started)
@@ -313,23 +334,20 @@ class HostApp:
                 held_body(request, limits.body_bytes, self._bodies, limits.body_seconds) as body,
             ):
                 bounds = ArchiveLimits(archive_bytes=limits.body_bytes)
-                if len(body) < _LARGE_ARCHIVE:
-                    files = unpack(bytes(body), bounds)
-                else:
-                    files = await asyncio.to_thread(unpack, bytes(body), bounds)
-                await sandbox.write_files(files)
+                await sandbox.write_files(await taken_apart(body, lambda data: unpack(data, bounds)))
         return web.Response(status=204)
 
     async def _read(self, request: web.Request) -> web.Response:
         session = self._session(request)
         sandbox = self._sandbox(request, session)
-        with self.sessions.work(session):
+        with self.sessions.work(session), contextlib.ExitStack() as held:
             async with asyncio.timeout(deadline_of(request, protocol.UPLOAD_SECONDS)):
                 message = await self._message(request, protocol.ReadMessage)
                 if not 0 <= message.max_bytes <= self.limits.read_bytes:
                     raise ValueError(f"max_bytes = {message.max_bytes} is out of range")
+                held.enter_context(self._bodies.take(message.max_bytes))
                 content = await sandbox.read_file(inner_path(message.path), max_bytes=message.max_bytes)
-        return web.Response(body=content, content_type="application/octet-stream")
+            return await self._sent(request, web.Response(body=content, content_type="application/octet-stream"))
 
     def _make_metrics(self) -> Metrics:
         metrics = Metrics()
@@ -340,15 +358,25 @@ class HostApp:
         metrics.counter("commands_total", "Commands in sandboxes by how they ended.")
         metrics.histogram("run_seconds", "Seconds a run took in its slot, its start included.")
         metrics.gauge("slots", "Runs at a time, at most.", lambda: self.limits.slots)
-        metrics.gauge("runs_in_slots", "Runs in slots now.", lambda: self.gate.inside)
-        metrics.gauge("runs_waiting", "Runs that wait for a slot.", lambda: self.gate.waiting)
+        metrics.gauge("runs_in_slots", "Runs in slots now.", lambda: self.gate.inside + self.fresh_gate.inside)
+        metrics.gauge("runs_waiting", "Runs that wait for one.", lambda: self.gate.waiting + self.fresh_gate.waiting)
         metrics.gauge("requests_under_way", "Requests under way.", lambda: self._requests.taken)
-        metrics.gauge("body_bytes", "Bytes of requests' bodies in memory.", lambda: self._bodies.taken)
+        metrics.gauge("body_bytes", "Bytes of bodies and files in memory.", lambda: self._bodies.taken)
         metrics.gauge("sandboxes", "Sandboxes that are open.", lambda: self.sessions.sandboxes)
         metrics.gauge("sessions", "Clients.", lambda: len(self.sessions))
         metrics.gauge("sessions_lapsed", "Sessions whose client was not heard of.", lambda: self.sessions.lapsed)
         metrics.gauge("draining", "1 where no new work is taken.", lambda: float(self.draining))
         return metrics
+
+
+def _other_version(sent: str | None) -> str:
+    """What to tell a client that speaks another version of the protocol, or none."""
+    if sent is None:
+        return f"this host speaks version {PROTOCOL} of its protocol: send {VERSION_HEADER}: {PROTOCOL}"
+    return (
+        f"this host speaks version {PROTOCOL} of its protocol and the client version {sent[:20]!r}: install the same "
+        "version of agent-rl on both"
+    )
 
 
 async def _expects_nothing(request: web.Request) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -15,6 +16,9 @@ from agent_rl_sandboxes.serving.protocol import DEADLINE_HEADER, STATUS, ErrorKi
 from agent_rl_sandboxes.serving.wire import Malformed
 
 _MESSAGE_CHARACTERS = 2000
+_LARGE_BODY = 1 << 20
+"""From here on a body is taken apart in a thread."""
+_R = TypeVar("_R")
 
 
 class Refusal(Exception):
@@ -51,6 +55,18 @@ async def held_body(request: web.Request, most: int, budget: Budget, seconds: fl
         except TimeoutError:
             raise Refusal("malformed", f"the body did not arrive in {seconds:g} s") from None
         yield body
+
+
+async def taken_apart(body: bytearray, read: Callable[[bytes], _R]) -> _R:
+    """What `read` makes of the body; a large one does not hold up other clients meanwhile. Raises what `read` does."""
+    if len(body) < _LARGE_BODY:
+        return read(bytes(body))
+    reading = asyncio.ensure_future(asyncio.to_thread(read, bytes(body)))
+    try:
+        return await asyncio.shield(reading)
+    finally:
+        # A thread cannot be stopped: what it holds is counted until it is done, also where the client has gone away.
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 def deadline_of(request: web.Request, most: float) -> float:

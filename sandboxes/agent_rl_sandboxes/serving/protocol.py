@@ -17,6 +17,8 @@ SESSION_HEADER = "Agent-RL-Session"
 DEADLINE_HEADER = "Agent-RL-Deadline"
 """Seconds, from its arrival, that the client will wait for the answer."""
 
+FRESH_PER_SLOT = 2
+"""How many runs in places of their own a host takes at a time beside those in its slots, for each slot."""
 OVERHEAD_SECONDS = 90.0
 """What an answer may take beyond the program's own limit: waiting for a slot, making one, ending a run."""
 UPLOAD_SECONDS = 120.0

@@ -19,13 +19,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl_sandboxes.serving.app import HostApp
+from agent_rl_sandboxes.serving.door import Doors
 from agent_rl_sandboxes.serving.limits import HostLimits
 from agent_rl_sandboxes.serving.metrics import Metrics
 from agent_rl_sandboxes.serving.tokens import TOKEN_VARIABLE
 
-_HANDSHAKE_SECONDS = 10.0
 _END_SECONDS = 2.0
-_FULL = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_BACKLOG = 128
+"""Connections that the kernel keeps until they are accepted, at least: who is told 429 has to be accepted too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,10 @@ class Host:
             )
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
-            server = await self._listen(runner)
+            assert runner.server is not None
+            doors = Doors(runner.server, self._tls, self._limits.connections)
+            stack.push_async_callback(doors.close)
+            server = await self._listen(doors)
             stack.callback(server.close)
             self.port = server.sockets[0].getsockname()[1]
             self._stack = stack.pop_all()
@@ -168,39 +172,19 @@ class Host:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
-        def protocol() -> asyncio.Protocol:
-            serving = runner.server
-            if serving is None or len(serving.connections) >= self._limits.connections:
-                return _Full()
-            return serving()
-
+    async def _listen(self, doors: Doors) -> asyncio.Server:
         # A port left open is one of one address.
         addresses = self._bind.addresses if self._bind.port else self._bind.addresses[:1]
         try:
             return await asyncio.get_running_loop().create_server(
-                protocol,
-                list(addresses),
-                self._bind.port,
-                ssl=self._tls,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS if self._tls is not None else None,
-                backlog=self._limits.connections,
+                doors, list(addresses), self._bind.port, backlog=max(self._limits.connections, _BACKLOG)
             )
         except OSError as error:
             raise ConfigError(f"cannot listen there: {error.strerror or error}", key="--bind") from None
 
 
-class _Full(asyncio.Protocol):
-    """A connection too many: told so, and closed."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(_FULL)
-        transport.close()
-
-
 def _quiet_logger(metrics: Metrics) -> logging.Logger:
-    """aiohttp's log of errors, without what strangers send: that is counted, since a log can be flooded."""
+    """aiohttp's log of errors, without what strangers send and who goes away: that is counted, a log can be flooded."""
     logger = logging.Logger("agent_rl_sandboxes.serving.http")
     logger.parent = logging.getLogger("agent_rl_sandboxes")
 
@@ -209,7 +193,7 @@ def _quiet_logger(metrics: Metrics) -> logging.Logger:
         if isinstance(error, HttpProcessingError):
             metrics.count("malformed_total")
             return False
-        return True
+        return not isinstance(error, ConnectionError)
 
     logger.addFilter(wanted)
     return logger
