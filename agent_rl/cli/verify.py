@@ -74,12 +74,10 @@ def verify(
     from agent_rl.cli.running import run
     from agent_rl.config import SandboxConfig, config_error
 
-    given = {"runtime": runtime, "minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier}
-    given["slots"] = slots or os.cpu_count() or 2
+    asked = {"runtime": runtime, "minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier}
+    given = {"slots": slots or os.cpu_count() or 2, **{key: value for key, value in asked.items() if value is not None}}
     try:
-        config = SandboxConfig.model_validate(
-            sandbox_settings(sandbox) | {key: value for key, value in given.items() if value is not None}
-        )
+        config = SandboxConfig.model_validate(sandbox_settings(sandbox) | given)
     except ValidationError as error:
         raise config_error(error, SandboxConfig, "sandbox") from None
     report = run(_verify(tasks, solutions, config))
