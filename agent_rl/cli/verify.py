@@ -74,8 +74,12 @@ def verify(
     from agent_rl.cli.running import run
     from agent_rl.config import SandboxConfig, config_error
 
-    given = {"runtime": runtime, "minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier}
-    given["slots"] = slots or os.cpu_count() or 2
+    given = {
+        "runtime": runtime,
+        "minimum_isolation": minimum_isolation,
+        "minimum_tier": minimum_tier,
+        "slots": slots or os.cpu_count() or 2,
+    }
     try:
         config = SandboxConfig.model_validate(
             sandbox_settings(sandbox) | {key: value for key, value in given.items() if value is not None}
