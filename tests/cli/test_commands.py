@@ -112,6 +112,19 @@ def test_validate_finds_what_is_wrong(capsys, tmp_path, changed, problem):
     assert not json.loads(file.read_text())["passed"]
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rows.jsonl", "ENV: a data set is read by `code`: envs validate code --option dataset=rows.jsonl"),
+        (".", "ENV: a folder of tasks is read by `folder`: envs validate folder --option folder=."),
+        ("code", "dataset: missing in --option"),
+    ],
+)
+def test_validate_says_how_data_is_given(capsys, name, message):
+    code, _, error = run(capsys, "envs", "validate", name, *MEMORY)
+    assert (code, error) == (2, f"error: {message}\n")
+
+
 def test_validate_of_one_split_and_of_one_that_is_not_there(capsys, tmp_path):
     name = environment(tmp_path)
     code, out, _ = run(capsys, "envs", "validate", name, "--split", "test", "--times", 1, "--tasks", 1, *MEMORY)

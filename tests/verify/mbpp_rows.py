@@ -111,6 +111,10 @@ JUDGED_BY_A_PROGRAM = [
     Kind("a dataclass that is set up", "def norm(p):\n    return abs(p.x) + abs(p.y)\n",
          ["assert norm(Point(1, -2)) == 3", "assert norm(Point(0, 0)) == 0"], "def norm(p):\n    return p.x + p.y\n",
          more={"test_setup_code": DATA}),
+    Kind("dataclasses that the code defines", f"{DATA}def mirror(p):\n    return Point(p.y, p.x)\n",
+         ["assert mirror(Point(1, 2)) == Point(2, 1)", "assert mirror(Point(0, 3)) == Point(3, 0)"],
+         "class Point:\n    def __init__(self, x, y):\n        pass\n    __eq__ = lambda self, other: True\n"
+         "def mirror(p):\n    return Point(0, 0)\n"),
     Kind("being handed on", "def key(word):\n    return len(word)\n",
          ["assert sorted(['ccc', 'a', 'bb'], key=key) == ['a', 'bb', 'ccc']",
           "assert list(map(key, ['', 'x'])) == [0, 1]"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from agent_rl.verify.formats import program_of, read_tasks
 from agent_rl.verify.recording import prepare_all
 from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, PytestTests, Submission, Task
-from tests.verify.mbpp_rows import KINDS, NOT_CASES, Kind
+from tests.verify.mbpp_rows import DATA, KINDS, NOT_CASES, Kind
 
 
 @pytest.fixture(autouse=True)
@@ -43,16 +45,21 @@ async def test_every_kind_of_row_passes_with_its_own_code_and_fails_with_a_wrong
     tasks = read(tmp_path, *(kind.row(number) for number, kind in enumerate(KINDS)))
     async with LocalProvider(SandboxConfig()) as provider:
         verifier = TaskVerifier(provider)
-        for kind, task in zip(KINDS, await prepare_all(verifier, tasks), strict=True):
+
+        async def passes(task: Task, reply: str, tier: str) -> bool:
+            verdict = await verifier.judge(task, Submission.code(program_of(task, reply)))
+            assert (task.id, verdict.tier) == (task.id, tier)
+            return verdict.passed
+
+        async def outcomes(kind: Kind, task: Task) -> tuple[str, bool, bool, bool]:
             assert task.reference is not None
-            right = await verifier.judge(task, Submission.code(program_of(task, task.reference)))
-            wrong = await verifier.judge(task, Submission.code(program_of(task, kind.wrong)))
-            stub = await verifier.judge(task, Submission.code(program_of(task, "pass")))
-            assert (kind.name, right.passed, right.tier) == (kind.name, True, kind.tier)
-            assert (kind.name, wrong.passed, wrong.tier) == (kind.name, False, kind.tier)
-            assert (kind.name, stub.passed, stub.tier) == (kind.name, False, kind.tier)
             shown = await verifier.run_visible(task, Submission.code(program_of(task, task.reference)))
-            assert (kind.name, shown.passed) == (kind.name, True)
+            right, wrong = [await passes(task, reply, kind.tier) for reply in (task.reference, kind.wrong)]
+            return kind.name, right, wrong, shown.passed
+
+        pairs = zip(KINDS, await prepare_all(verifier, tasks), strict=True)
+        found = await asyncio.gather(*(outcomes(kind, task) for kind, task in pairs))
+    assert found == [(kind.name, True, False, True) for kind in KINDS]
 
 
 OBJECT, IN_PLACE = (next(k for k in NOT_CASES if k.name == name) for name in ("an object", "a change in place"))
@@ -139,6 +146,33 @@ async def test_a_row_in_humanevals_schema_is_treated_alike(tmp_path: Path, memor
     for body, passes in (("    return Point(p.x + p.x)\n", True), ("    return p\n", False), ("    return 4\n", False)):
         verdict = await memory.judge(task, Submission.code(program_of(task, body) if body else ""))
         assert (body, verdict.passed, verdict.tier) == (body, passes, "proxied")
+
+
+async def test_what_the_tests_use_beside_the_function_is_out_of_a_candidates_reach(
+    tmp_path: Path, memory: TaskVerifier
+) -> None:
+    helper = "def far(a, b):\n    return a != b\n"
+    code = f"{helper}class Box:\n    n = 3\ndef box():\n    return Box()\n"
+    row = {
+        "task_id": "H/0",
+        "prompt": f"{helper}def box():\n    ''\n",
+        "entry_point": "box",
+        "canonical_solution": "    class Box:\n        n = 3\n    return Box()\n",
+        "test": "def check(candidate):\n    assert not far(candidate().n, 3)\n",
+    }
+    task = await memory.prepare(read(tmp_path, row)[0])
+    wrong = code.replace("a != b", "False").replace("n = 3", "n = 4")
+    assert task.tier == "proxied"
+    assert (await memory.judge(task, Submission.code(code))).passed
+    assert not (await memory.judge(task, Submission.code(wrong))).passed
+
+
+async def test_a_task_with_a_dataclass_among_its_values_has_a_hash(tmp_path: Path, memory: TaskVerifier) -> None:
+    kind = Kind("x", f"{DATA}def f(n):\n    return Point(n, 2)\n", ["assert f(1) == Point(1, 2)"], "")
+    task = await memory.prepare(read(tmp_path, kind.row(1))[0])
+    assert isinstance(task.tests, CallTests)
+    assert task.hash == dataclasses.replace(task).hash
+    assert task.hash != dataclasses.replace(task, tests=dataclasses.replace(task.tests, cases=())).hash
 
 
 def test_names_that_the_prompt_does_not_show_are_told(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Rows in MBPP's schema: `text` (or `prompt`), `code`, `test_list`, and `test_setup_code` and `test_imports`.
 
 Asserts about one function become the body of a `check(candidate)`, which is recorded as cases (tier `values`); where
-its values cannot be, it is judged at tier `proxied` (`agent_rl.verify.proxied_asserts`). Asserts about several
-functions, a class, a value, or what a function has beside its result become a pytest file (tier `proxied`).
+its values cannot be, it is judged at tier `proxied` (`agent_rl.verify.proxied_asserts`). Dataclasses are values, and
+may stand in the asserts too. Asserts about several functions, another class, a value, or what a function has beside its
+result become a pytest file (tier `proxied`).
 
 What is set up is there for the program and for the tests, as when all of it runs in one module; but what is set up
 with the help of `code` (a tree of its nodes) is the tests' alone. The first assert is in the prompt, since it says how
@@ -59,13 +60,14 @@ def task_of(row: Fields, settings: Settings) -> Task:
     if not used:
         known = ", ".join(sorted(parts.defined)) or "nothing"
         raise row.wrong(f"no test uses what 'code' defines ({known})")
-    entry_point = next(iter(used)) if len(used) == 1 and _is_only_called(parts, *used) else ""
+    tested = used - _dataclasses(parts.program)
+    entry_point = next(iter(tested)) if len(tested) == 1 and _is_only_called(parts, *tested) else ""
     if entry_point:
         hidden, visible, tier = _asserts(parts, entry_point), _shown(texts[0], entry_point), "values"
     else:
         hidden, visible, tier = _pytest(parts, parts.tests), _pytest(parts, parts.tests[:1]), "proxied"
     request = f"{row.text('text', 'prompt').strip()}\nThis test has to pass:\n\n```python\n{texts[0].strip()}\n```"
-    unseen = sorted(used - names_used(parts.tests[0])) if not entry_point else []
+    unseen = sorted(used - names_used(parts.tests[0]) - {entry_point})
     if unseen:
         request += f"\nOther tests use {', '.join(f'`{name}`' for name in unseen)}."
     return Task(
@@ -131,6 +133,12 @@ def _is_only_called(row: _Row, name: str) -> bool:
         return False
     nodes = [n for tree in (*row.tests, *row.own) for n in ast.walk(tree)]
     return not any(isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name for n in nodes)
+
+
+def _dataclasses(program: ast.Module) -> set[str]:
+    """The names of the program's dataclasses, whose instances cross by their fields."""
+    classes = [n for n in program.body if isinstance(n, ast.ClassDef)]
+    return {c.name for c in classes if any("dataclass" in ast.unparse(d) for d in c.decorator_list)}
 
 
 class _Renamed(ast.NodeTransformer):
