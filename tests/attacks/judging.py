@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Submission, Task, Verdict
 from tests.attacks.corpus import HONEST, LIMITS, TASK, Attack
 from tests.attacks.places import level_of, provider_in
@@ -41,7 +41,7 @@ class Worker:
 
     def __init__(self, provider: SandboxProvider, first: dict[str, Any]) -> None:
         self.provider = provider
-        self.verifier = CaseVerifier(provider, cache_size=0)
+        self.verifier = TaskVerifier(provider, cache_size=0)
         self.first = first
 
     async def judge(self, attack: Attack) -> Judged:

@@ -327,10 +327,10 @@ def _show(path: str, old: str, new: str) -> None:
     else:
         return
     mount(source, target, None, _BIND | _REC)
-    if path.startswith("/dev/"):
-        return
+    # Devices are written to on a read-only mount too; their times are not, which are the host's.
+    nodev = 0 if path.startswith("/dev/") else _NODEV
     for point, flags in list(_mounts_below(target, old)):
-        mount(None, point, None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV | flags)
+        mount(None, point, None, _BIND | _REMOUNT | _RDONLY | _NOSUID | nodev | flags)
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -177,7 +177,9 @@ class Runner:
         """In the child. Says "R" on the result channel when it is ready, or "E" and why it is not."""
         try:
             namespaces.die_with_parent()
-            for source, target in ((stdout, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
+            # Opened anew: flags and locks are an open file's, and the server's would keep them for the next run.
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for source, target in ((nothing, 0), (stdout, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
                 os.dup2(source, target)
             if _libc.syscall(_CLOSE_RANGE, REQUEST + 1, 0xFFFFFFFF, 0) != 0:
                 os.closerange(REQUEST + 1, 4096)
