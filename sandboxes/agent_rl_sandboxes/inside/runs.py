@@ -138,6 +138,7 @@ class Runner:
         self.results, self.stdout, self.stderr = (Buffer((1 << 20) + 1) for _ in range(3))
         self._filter = seccomp_filter.Filter(seccomp)
         self._oom_kills = _oom_kills()
+        self._device_times = leftovers.device_times()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
         """A process closed in as far as is possible before its request, which then does `body`. Raises Refused."""
@@ -259,7 +260,8 @@ class Runner:
         exit_code, number = _how(wait_status)
         if status is None:
             status = self._status(exit_code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, order)
-        reusable = self.isolation != "container" and not anomalies
+        untouched = self.isolation == "namespaces" or leftovers.device_times() == self._device_times
+        reusable = self.isolation != "container" and not anomalies and untouched
         return Outcome(status, exit_code, number, seconds, anomalies, reusable)
 
     def _channels(self, child: Child) -> tuple[tuple[int, Buffer], ...]:

@@ -40,7 +40,7 @@ FORGED_VALUES = [
     _forged("text-of-a-set-with-an-element-twice", "'{\"s\":[%d,%d,%d,0.5]}' % (a, a, b)", SET_TASK),
     _forged("text-of-a-record-of-no-form", "'{\"r\":[\"int\",{\"d\":[]}]}'"),
     _forged("text-of-a-list-as-key", "'{\"d\":[[[],%d]]}' % value"),
-    _forged("text-of-a-hundred-thousand-lists", "'[' + '[],' * 100_000 + '[]]'"),
+    _forged("text-of-forty-thousand-lists", "'[' + '[],' * 40_000 + '[]]'"),
     _forged("text-of-a-float-of-a-hundred-thousand-digits", "'0.' + '9' * 100_000"),
     _forged("text-of-an-int-of-a-hundred-thousand-digits", "'9' * 100_000"),
     attack(0, "a-counter-whose-items-never-end", """
