@@ -14,6 +14,7 @@ from agent_rl.vocabulary import Limits, PytestTests, Submission, Task, Verdict
 from tests.attacks.corpus import CORPUS, HONEST, TASK, Attack
 from tests.attacks.places import PLACES, provider_of
 from tests.attacks.proxied_corpus import PROXIED
+from tests.attacks.proxied_shapes import SHAPES
 from tests.attacks.proxied_tasks import proxied
 from tests.verify.proxied_programs import HONEST as PROGRAMS
 
@@ -158,6 +159,26 @@ async def test_honest_programs_pass(place: str) -> None:
         verdicts = dict(zip(PROGRAMS, await asyncio.gather(*map(judged, PROGRAMS)), strict=True))
     wrong = {name: v for name, v in verdicts.items() if isinstance(v, Exception) or not v.passed}
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_no_lie_satisfies_tests_of_any_shape(place: str) -> None:
+    """Of each shape's programs the wrong ones fail, for what they do and not by the machinery; the right ones pass."""
+    async with provider_of(place) as provider:
+        judge = ProxiedJudge(provider)
+        wrong: list[str] = []
+        for shape in SHAPES:
+            tests = PytestTests(
+                {"test_it.py": shape.tests.encode()}, reference={"solution.py": shape.reference.encode()}
+            )
+            task = Task(shape.name, (), tests, limits=ROOMY, tier="proxied")
+            programs = {**dict.fromkeys((shape.reference, *shape.right), True), **dict.fromkeys(shape.wrong, False)}
+            for program, passes in programs.items():
+                verdict = await outcome(judge, task, program)
+                status = verdict.status if isinstance(verdict, Verdict) else str(verdict)
+                if status != ("passed" if passes else "failed"):
+                    wrong.append(f"{shape.name}: {verdict}\n{program}")
+    assert not wrong, "\n".join(wrong)
 
 
 PLACE_MATTERS = frozenset({2, 8, 11, 13, 22, 61, 63, 66, 70, 71, 77, 78, 97, 98})

@@ -55,9 +55,8 @@ LOOPED_TASK = Task("looped", (), CallTests("add", CASES, "checker", checker=LOOP
 JSON_TASK = Task(
     "json", (), CallTests("add", tuple(Case((a, b), {str(a): [b, [a + b]]}) for a, b in SUMS), "json"), limits=LIMITS
 )
-NESTED_TASK = Task(
-    "nested", (), CallTests("add", tuple(Case((a, b), [[a, b], [a + b + 0.5]]) for a, b in SUMS), "float"), limits=LIMITS
-)
+NESTED = tuple(Case((a, b), [[a, b], [a + b + 0.5]]) for a, b in SUMS)
+NESTED_TASK = Task("nested", (), CallTests("add", NESTED, "float"), limits=LIMITS)
 
 
 @dataclass

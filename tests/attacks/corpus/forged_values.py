@@ -1,16 +1,14 @@
-"""By class, what the list has no line for: values that no honest run writes, and comparisons of every kind met with them."""
+"""By class, what the list has no line for: texts that no honest run writes, and values that a comparison could miss."""
 
 from __future__ import annotations
 
 from tests.attacks.corpus.attack import (
     CHECKED_TASK,
-    EXACT_TASK,
     FORGE,
     JSON_TASK,
     LINES_TASK,
     LOOPED_TASK,
     NESTED_TASK,
-    ORDER_TASK,
     RECORD_TASK,
     SET_TASK,
     attack,
@@ -29,33 +27,18 @@ def add(a, b):
 
 
 FORGED_VALUES = [
-    _forged("text-with-a-plus", "'+%d' % value if value > 0 else '-0'"),
-    _forged("text-of-a-float-with-an-exponent", "'%de0' % value"),
     _forged("text-of-a-long-form-of-a-short-int", "'{\"i\":\"%s\"}' % hex(value)"),
     _forged("text-with-spaces", "' %d ' % value"),
-    _forged("text-with-two-tags", "'{\"t\":[],\"s\":[]}'"),
-    _forged("text-of-an-unknown-tag", "'{\"pickle\":\"gASVAAAAAAAAAC4=\"}'"),
     _forged("text-of-a-dict-with-equal-keys", "'{\"d\":[[1,%d],[true,%d]]}' % (value, value)"),
     _forged("text-of-a-set-that-is-not-sorted", "'{\"s\":[%d,%d,0.5]}' % (max(a, b), min(a, b))", SET_TASK),
-    _forged("text-of-a-set-with-an-element-twice", "'{\"s\":[%d,%d,%d,0.5]}' % (a, a, b)", SET_TASK),
-    _forged("text-of-a-record-of-no-form", "'{\"r\":[\"int\",{\"d\":[]}]}'"),
-    _forged("text-of-a-list-as-key", "'{\"d\":[[[],%d]]}' % value"),
     _forged("text-of-forty-thousand-lists", "'[' + '[],' * 40_000 + '[]]'"),
     _forged("text-of-a-float-of-a-hundred-thousand-digits", "'0.' + '9' * 100_000"),
-    _forged("text-of-an-int-of-a-hundred-thousand-digits", "'9' * 100_000"),
     attack(0, "a-counter-whose-items-never-end", """
         import collections, itertools
         def add(a, b):
             counted = collections.Counter({1: 5})
             counted.items = lambda: ((n, n) for n in itertools.count())
             return counted
-    """, "fails", "failed"),
-    attack(0, "an-ordered-dict-that-is-longer-than-it-says", """
-        import collections
-        def add(a, b):
-            found = collections.OrderedDict.fromkeys(range(100), 5)
-            found.items = lambda: iter([(1, 5)] * 10**6)
-            return found
     """, "fails", "failed"),
     attack(0, "an-int-with-a-repr-of-its-own-in-a-list", """
         class Int(int):
@@ -84,50 +67,16 @@ FORGED_VALUES = [
         def add(a, b):
             return Pair(b, a)
     """, "fails", "failed", task=RECORD_TASK),
-    attack(0, "a-record-of-another-class", """
-        import dataclasses
-        Other = dataclasses.make_dataclass("pair", ["left", "right"])
-        def add(a, b):
-            return Other(a, b) if a % 2 else {"left": a, "right": b}
-    """, "fails", "failed", task=RECORD_TASK),
-    attack(0, "a-class-in-the-records-place", """
-        import dataclasses
-        @dataclasses.dataclass
-        class Pair:
-            left: int = 0
-            right: int = 0
-        def add(a, b):
-            Pair.left, Pair.right = a, b
-            return Pair
-    """, "fails", task=RECORD_TASK),
     attack(0, "keys-that-json-cannot-tell-apart", """
         def add(a, b):
             return {a: None, str(a): [b, (a + b,)]}
     """, "fails", "failed", task=JSON_TASK),
-    attack(0, "keys-of-another-type-in-json", """
-        def add(a, b):
-            return {str(a).encode(): [b, [a + b]]}
-    """, "fails", "failed", task=JSON_TASK),
-    attack(0, "a-set-for-a-list-in-json", """
-        def add(a, b):
-            return {str(a): {b, a + b}}
-    """, "fails", "failed", task=JSON_TASK),
-    attack(0, "the-same-elements-in-other-nests", """
-        def add(a, b):
-            return [[[b, a]], [a + b]]
-    """, "fails", "failed", task=NESTED_TASK),
     attack(0, "nan-for-every-number-in-a-nest", """
         def add(a, b):
             return [[a, b], [float("nan")]]
     """, "fails", "failed", task=NESTED_TASK),
-    attack(0, "a-tuple-for-a-list-in-any-order", "def add(a, b):\n    return (a + b, b, a)", "fails", task=ORDER_TASK),
-    attack(0, "texts-that-read-like-the-values", """
-        def add(a, b):
-            return [str(a), str(b), f"{a},{b}"]
-    """, "fails", "failed", task=ORDER_TASK),
-    attack(0, "a-bool-where-types-count", "def add(a, b):\n    return a + b if a + b > 1 else bool(a + b)", task=EXACT_TASK),
     attack(0, "errors-that-the-checker-might-take-for-its-own", """
-        names = iter(["AssertionError", "RecursionError", "MemoryError", "ImportError", "UnicodeDecodeError", "OSError"])
+        names = iter("AssertionError RecursionError MemoryError ImportError UnicodeDecodeError OSError".split())
         def add(a, b):
             raise type(next(names), (Exception,), {})("True")
     """, "fails", task=CHECKED_TASK),
@@ -135,7 +84,6 @@ FORGED_VALUES = [
         def add(a, b):
             raise type("StopIteration", (Exception,), {})()
     """, "fails", task=LOOPED_TASK),
-    attack(0, "nothing-for-the-checkers-zip", "def add(a, b):\n    return []", "fails", task=LOOPED_TASK),
     attack(0, "a-record-named-as-the-checkers-own-class", """
         import dataclasses
         @dataclasses.dataclass
@@ -144,10 +92,6 @@ FORGED_VALUES = [
             seen: int = 0
         def add(a, b):
             return Total(a + b, 1)
-    """, "fails", task=LOOPED_TASK),
-    attack(0, "a-text-that-the-checker-would-run", """
-        def add(a, b):
-            return "__import__('sys').exit(0)"
     """, "fails", task=LOOPED_TASK),
     attack(0, "marks-of-the-next-executions", """
         import sys
@@ -164,13 +108,6 @@ FORGED_VALUES = [
         os.sys.stdout.flush()
         os._exit(0)
     """, "killed", "timeout", task=LINES_TASK),
-    attack(0, "the-input-of-the-executions-to-come", """
-        import sys
-        frame = sys._getframe()
-        while "request" not in frame.f_locals:
-            frame = frame.f_back
-        print(frame.f_locals["request"])
-    """, "fails", "failed", task=LINES_TASK),
     attack(0, "executions-that-print-for-each-other", """
         import atexit, builtins, sys, threading, time
         held = sys.modules.setdefault("held", [])

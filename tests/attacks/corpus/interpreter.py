@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks.corpus.attack import FORGE, RIGHT, WRONG, attack
+from tests.attacks.corpus.attack import FORGE, RIGHT, attack
 
 INTERPRETER = [
     attack(0, "nothing-ends-the-process", FORGE + """
@@ -45,23 +45,6 @@ def add(a, b):
         call[0] = one
     return a + b
 """),
-    attack(0, "the-callers-next-line-is-another", """
-        import sys
-        def jump(frame, event, argument):
-            if event == "line":
-                try:
-                    frame.f_lineno = frame.f_code.co_firstlineno + 1
-                except ValueError:
-                    pass
-            return jump
-        def add(a, b):
-            sys.settrace(jump)
-            frame = sys._getframe(1)
-            while frame is not None:
-                frame.f_trace = jump
-                frame = frame.f_back
-            return None
-    """),
     attack(0, "an-exception-in-the-main-thread-from-another", """
         import ctypes, threading, time
         main = threading.main_thread().ident
@@ -77,17 +60,6 @@ def add(a, b):
                 except BaseException:
                     continue
     """),
-    attack(0, "the-interpreter-is-finalized", """
-        import ctypes
-        def add(a, b):
-            ctypes.pythonapi.Py_FinalizeEx()
-            return None
-    """),
-    attack(0, "exits-of-the-c-library", """
-        import ctypes
-        def add(a, b):
-            ctypes.CDLL(None).exit(0)
-    """),
     attack(0, "a-fatal-error-of-the-interpreter", """
         import ctypes
         def add(a, b):
@@ -99,12 +71,6 @@ def add(a, b):
             faulthandler.dump_traceback(file=3)
             return a + b
     """, "fails", "tampered"),
-    attack(0, "an-exit-that-a-watchdog-makes", """
-        import faulthandler, time
-        faulthandler.dump_traceback_later(0.05, exit=True)
-        def add(a, b):
-            time.sleep(60)
-    """, "fails", "failed"),
     attack(0, "standard-output-is-the-result-channel", """
         import os
         os.dup2(3, 1)
@@ -141,16 +107,6 @@ def add(a, b):
             gc.collect()
             return a + b
     """, "same"),
-    attack(0, "a-thread-that-never-gives-the-lock-back", """
-        import ctypes, sys, threading
-        sys.setswitchinterval(1e6)
-        def hog():
-            ctypes.PyDLL(None).pause()
-        def add(a, b):
-            threading.Thread(target=hog, daemon=True).start()
-            while True:
-                pass
-    """, "killed", "timeout"),
     attack(0, "the-leader-leaves-its-threads-alone", """
         import ctypes, os, threading, time
         def stay():
@@ -184,41 +140,5 @@ def add(a, b):
             for name in ("RLIMIT_FSIZE", "RLIMIT_NOFILE", "RLIMIT_STACK", "RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_MEMLOCK"):
                 resource.setrlimit(getattr(resource, name), (0, 0))
             return [a, b] * 1000
-    """),
-    attack(0, "a-recursion-limit-below-what-the-harness-needs", """
-        import sys
-        def add(a, b):
-            sys.setrecursionlimit(len(__import__("inspect").stack()) + 5)
-            return [[[[[[a - b - 1]]]]]]
-    """),
-    attack(0, "every-module-is-the-program", WRONG + """
-import sys
-for name in list(sys.modules):
-    if name not in ("sys", "builtins"):
-        sys.modules[name] = sys.modules["solution"]
-"""),
-    attack(0, "functions-with-each-others-code", """
-        import gc, types
-        def add(a, b):
-            found = [f for f in gc.get_objects() if type(f) is types.FunctionType and not f.__closure__]
-            by_size = {}
-            for function in found:
-                by_size.setdefault(function.__code__.co_nfreevars if False else len(function.__code__.co_freevars), function)
-            for function in found[:2000]:
-                function.__code__ = by_size[len(function.__code__.co_freevars)].__code__
-            return a - b - 1
-    """),
-    attack(0, "defaults-and-annotations-of-others", """
-        import gc, types
-        def add(a, b):
-            for thing in gc.get_objects():
-                if type(thing) is types.FunctionType and "canonical" in str(thing.__module__):
-                    thing.__defaults__ = ()
-                    thing.__globals__["MAX_NODES"] = thing.__globals__["MAX_CHARS"] = 1 << 60
-                    thing.__globals__["MAX_DEPTH"] = 100_000
-            value = 5
-            for _ in range(400):
-                value = [value]
-            return value
     """),
 ]  # fmt: skip
