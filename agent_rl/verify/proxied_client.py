@@ -17,7 +17,8 @@ What the candidate can and cannot do to the tests:
   tests' as if all had been seen, from anything but `next`, unless the reference raises it there too.
 
 What a function was given and changes in place is changed here too where it returns None or the reference does so;
-elsewhere that is only noted (`Session.seen`), since an argument that was emptied may be what the result is compared with.
+elsewhere that is only noted (`Session.seen`): an argument that was emptied may be what the result is compared with. The
+judge has the tests run both ways.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -73,7 +74,8 @@ class Session:
     """One conversation with the candidate's process.
 
     admitted: the access paths (`Stack()`, `make().items[]`) on which objects may come in; None admits all and records
-    them in `seen`, where otherwise only arguments are noted that were modified and are not here. `spoiled` says everything that went wrong, also where the tests have caught it.
+    them in `seen`, where else only is noted which calls modified arguments that are as they were here. `spoiled` says
+    everything that went wrong, also where the tests have caught it.
     """
 
     def __init__(
@@ -213,7 +215,7 @@ class Session:
         return Spoiled(why)
 
     def _let_in(self, oddity: str, told: str, site: str) -> None:
-        """Raises Spoiled (the solution's `site` `told`) where the reference has no such oddity; it is recorded of it."""
+        """Records `oddity` of the reference. Raises Spoiled (the solution's `site` `told`) where that has none such."""
         if self.admitted is None:
             self.seen.add(oddity)
         elif oddity not in self.admitted:

@@ -35,7 +35,7 @@ def refuse(error: int) -> bytes:
 
 
 def where_argument(values: Iterable[int], then: bytes, otherwise: bytes, *, index: int = 0) -> bytes:
-    """`then` where the lower half of an argument (the first) is one of `values`: the kernel looks at no more of an int."""
+    """`then` where the lower half of one argument is one of `values`; the kernel looks at no more of an int."""
     tests = b"".join(_step(_JUMP_EQUAL, value, 0, len(then) // _SIZE) + then for value in values)
     return _step(_LOAD, _OFFSET_ARG0 + 8 * index) + tests + otherwise
 

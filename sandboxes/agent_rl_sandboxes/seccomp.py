@@ -67,8 +67,9 @@ def run_filter(machine: Machine) -> bytes:
 
     Allowed is what Docker's default allows, less the calls under `run.deny` in seccomp_default.json; denied calls fail
     with EPERM. `socket` and `socketpair` take the families under `run.socket_families` and else fail with EAFNOSUPPORT;
-    `clone` takes no new namespace; `fcntl` none of the commands under `run.fcntl` (EPERM); `clone3`, calls that are newer than the list of numbers, and those of another
-    architecture (32-bit, x32) fail with ENOSYS, as on a kernel that has none.
+    `clone` takes no new namespace, and `fcntl` none of the commands under `run.fcntl`; `clone3`, calls that are newer
+    than the list of numbers, and those of another architecture (32-bit, x32) fail with ENOSYS, as on a kernel that has
+    none.
     """
     facts, numbers = _facts(), syscall_numbers(machine)
     denied = run_denied_calls()

@@ -140,7 +140,7 @@ def squares(n):
             assert not Point(1, 2) != Point(1, 2)
         """,
         _NO_POINT + "    def __eq__(self, other):\n        return True\n",
-        _NO_POINT + "    __eq__ = lambda self, other: True\n    __ne__ = lambda self, other: False\n    __hash__ = None\n",
+        _NO_POINT + "    __eq__ = lambda self, other: True\n    __ne__ = lambda self, other: False\n",
         right=(
             "from typing import NamedTuple\nclass Point(NamedTuple):\n    x: int\n    y: int\n"
             "    def __add__(self, other):\n        return Point(*map(sum, zip(self, other)))\n",

@@ -169,8 +169,7 @@ def test_a_runs_arguments_are_looked_at(machine: Machine) -> None:
     # Linux, UNAME26 and what asks for the present one; not ADDR_NO_RANDOMIZE.
     assert {outcome("personality", value) for value in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)} == {"allow"}
     assert outcome("personality", 0x40000) == errno.EPERM
-    # The second argument of fcntl, whatever the first: F_DUPFD to F_GETSIG, F_DUPFD_CLOEXEC to F_GETPIPE_SZ; the rest is
-    # F_SETLEASE, F_NOTIFY, F_SET_RW_HINT, F_SET_FILE_RW_HINT.
+    # The second argument of fcntl, whatever the first: F_SETLEASE, F_NOTIFY, F_SET_RW_HINT, F_SET_FILE_RW_HINT.
     fcntl = numbers["fcntl"]
     told = {n: run(run_filter(machine), AUDIT_ARCH[machine], fcntl, 5, n) for n in range(1100)}
     assert [n for n, answer in told.items() if answer != "allow"] == [1024, 1026, 1036, 1038]

@@ -16,11 +16,12 @@ from tests.attacks.corpus.attack import (
 
 
 def _forged(name: str, text: str, task: object = None) -> object:
-    """The attack that writes `text`, made of a and b, as its value's canonical text."""
-    program = FORGE + f"""
+    """The attack that writes `text`, made of a, b and their sum, as its value's canonical text."""
+    program = f"""{FORGE}
 def add(a, b):
-    harness()["value_frame"] = lambda one, value: '{{"id":"%s","value":%s}}' % (one, {text})
-    return a + b
+    value = a + b
+    harness()["value_frame"] = lambda one, _: '{{"id":"%s","value":%s}}' % (one, {text})
+    return None
 """
     options = {} if task is None else {"task": task}
     return attack(0, name, program, "fails", "tampered", "failed", **options)  # pyright: ignore[reportArgumentType]

@@ -7,12 +7,12 @@ from tests.attacks.corpus.attack import CONTAINED, HARD_LIMIT_TASK, RIGHT, SYSCA
 SHARED_STATE = [
     attack(88, "flags-and-locks-of-open-files", """
 import fcntl, os, struct
-for fd in range(16):
+for fd in (0, *range(5, 16)):
     for action in (lambda: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC),
                    lambda: fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid()), lambda: fcntl.fcntl(fd, 10, 10),
                    lambda: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB), lambda: os.lseek(fd, 5, os.SEEK_SET)):
         try:
-            action() if fd not in (1, 2, 3) else None
+            action()
         except OSError:
             pass
 """ + RIGHT, "same"),
