@@ -233,11 +233,16 @@ class Server:
         given = [(k, a, self._content(a)) for k, a in (*enumerate(args), *kwargs.items()) if type(a) in _MODIFIABLE]
         value = target(*args, **kwargs)
         # What was changed in place is seen by the caller.
-        modified += [[key, self._content(a)] for key, a, before in given if self._content(a) != before]
+        changed = [(key, before, self._content(a)) for key, a, before in given]
+        modified += [[key, now] for key, before, now in changed if now is not None and now != before]
         return value
 
     def _content(self, value: Any) -> Any:
-        return to_wire(value, self._refer)
+        """What the tests can see of an argument; None where they cannot."""
+        try:
+            return to_wire(value, self._refer)
+        except Exception:
+            return None
 
     def _load(self) -> None:
         exec(compile(self._program, "solution.py", "exec", dont_inherit=True), self.module.__dict__)
