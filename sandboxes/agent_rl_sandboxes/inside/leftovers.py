@@ -104,7 +104,8 @@ def files_of(uid: int) -> list[str]:
 
 def device_times() -> list[int]:
     """When the devices that every user can write to were last touched, as any user may."""
-    return [os.stat(f"/dev/{name}").st_mtime_ns for name in namespaces.DEVICES]
+    there = filter(os.path.exists, (f"/dev/{name}" for name in namespaces.DEVICES))
+    return [os.stat(path).st_mtime_ns for path in there]
 
 
 def _remove_own(uid: int) -> None:
