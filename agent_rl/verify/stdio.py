@@ -9,6 +9,7 @@ last case by that, and the rest is asked of another run: no case is ever execute
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import random
 import secrets
@@ -117,14 +118,20 @@ class _Judging:
         self.seconds = 0.0
 
     async def together(self, order: list[int]) -> Blamed | None:
-        """All cases in one run, or in as many as the program ends processes. Raises Tampered."""
+        """All cases in one run, or in as many as the program ends processes, in its limit of time. Raises Tampered."""
         left = order
         while left:
+            limits = self._task.limits
+            if self.seconds:
+                limits = dataclasses.replace(limits, wall_seconds=limits.wall_seconds - self.seconds)
+            if limits.wall_seconds <= 0:
+                self._status = "timeout"
+                return None
             secret = secrets.token_hex(8 * len(left))
             calls = tuple(
                 RunCall(secret[16 * at : 16 * at + 16], _argument(self._tests.cases[i])) for at, i in enumerate(left)
             )
-            request = RunRequest(self._program, calls=calls, limits=self._task.limits, seed=self._seed)
+            request = RunRequest(self._program, calls=calls, limits=limits, seed=self._seed)
             result = await self._runs.run(request)
             if isinstance(result, Blamed):
                 return result

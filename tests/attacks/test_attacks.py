@@ -96,6 +96,8 @@ async def test_attack(tried: Tried, attack: Attack) -> None:
         # Of one run, and what a loaded machine takes to notice. Where a slot dies, telling who is to blame takes
         # three runs more.
         assert verdict.seconds <= LIMITS.wall_seconds + 10, told
+    if attack.outcome == "same" and level_of(tried.place) == "namespaces":
+        assert judged.same_slot, "its slot was replaced: what it left there was not looked for"
     assert not judged.honest, f"an honest program after it: {judged.honest}"
     assert not judged.changed
 

@@ -12,7 +12,7 @@ import stat
 import time
 from collections.abc import Callable
 
-from agent_rl_sandboxes.inside import namespaces
+from agent_rl_sandboxes.inside import namespaces, view
 
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/dev/mqueue")
 """Folders that any user can write to."""
@@ -119,6 +119,12 @@ def files_of(uid: int) -> list[str]:
             except FileNotFoundError:
                 continue
     return found
+
+
+def device_times() -> list[int]:
+    """When the devices that every user can write to were last touched, as any user may."""
+    there = filter(os.path.exists, (f"/dev/{name}" for name in view.DEVICES))
+    return [os.stat(path).st_mtime_ns for path in there]
 
 
 def _remove_own(uid: int) -> None:

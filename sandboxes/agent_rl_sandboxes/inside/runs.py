@@ -88,6 +88,7 @@ class Runner:
         self.results, self.stdout, self.stderr = (Buffer((1 << 20) + 1) for _ in range(3))
         self._filter = seccomp_filter.Filter(seccomp)
         self._oom_kills = _oom_kills()
+        self._device_times = leftovers.device_times()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
         """A process closed in as far as is possible before its request, which then does `body`. Raises Refused."""
@@ -127,7 +128,9 @@ class Runner:
         """In the child. Says "R" on the result channel when it is ready, or "E" and why it is not."""
         try:
             namespaces.die_with_parent()
-            for source, target in ((stdout, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
+            # Opened anew: flags and locks are an open file's, and the server's would keep them for the next run.
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for source, target in ((nothing, 0), (stdout, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
                 os.dup2(source, target)
             if _libc.syscall(_CLOSE_RANGE, REQUEST + 1, 0xFFFFFFFF, 0) != 0:
                 os.closerange(REQUEST + 1, 4096)
@@ -207,7 +210,8 @@ class Runner:
         exit_code, number = _how(wait_status)
         if status is None:
             status = self._status(exit_code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, order)
-        reusable = self.isolation != "container" and not anomalies
+        untouched = self.isolation == "namespaces" or leftovers.device_times() == self._device_times
+        reusable = self.isolation != "container" and not anomalies and untouched
         return Outcome(status, exit_code, number, seconds, anomalies, reusable)
 
     def _channels(self, child: Child) -> tuple[tuple[int, Buffer], ...]:

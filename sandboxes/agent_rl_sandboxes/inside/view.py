@@ -135,10 +135,10 @@ def _show(path: str, old: str, new: str) -> None:
     else:
         return
     mount(source, target, None, BIND | _REC)
-    if path.startswith("/dev/"):
-        return
+    # Devices are written to on a read-only mount too; their times are not, which are the host's.
+    nodev = 0 if path.startswith("/dev/") else NODEV
     for point, flags in list(_mounts_below(target, old)):
-        mount(None, point, None, BIND | _REMOUNT | _RDONLY | NOSUID | NODEV | flags)
+        mount(None, point, None, BIND | _REMOUNT | _RDONLY | NOSUID | nodev | flags)
 
 
 def _parents(path: str) -> Iterator[str]:
