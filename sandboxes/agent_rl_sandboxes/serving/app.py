@@ -132,9 +132,9 @@ class HostApp:
             return await handler(request)
         if request.headers.get(VERSION_HEADER) != str(PROTOCOL):
             raise Refusal("protocol", _other_version(request.headers.get(VERSION_HEADER)))
-        if request.path.startswith(f"{PREFIX}/sessions/"):
-            return await handler(request)  # however much there is to do, who lives can say so
-        if self.draining and request.method != "DELETE":
+        if request.path.startswith(f"{PREFIX}/sessions/") or request.method == "DELETE":
+            return await handler(request)  # however much there is to do, who lives can say so, and who is done
+        if self.draining:
             raise Refusal("draining", "this host is going down")
         with self._requests.take(1):
             self.idle.clear()
