@@ -342,7 +342,7 @@ class HostApp:
         with self.sessions.work(session), contextlib.ExitStack() as held:
             async with asyncio.timeout(deadline_of(request, protocol.UPLOAD_SECONDS)):
                 message = await self._message(request, protocol.ReadMessage)
-                if not 0 <= message.max_bytes <= self.limits.read_bytes:
+                if not 0 <= message.max_bytes <= min(self.limits.read_bytes, self.limits.held_bytes):
                     raise ValueError(f"max_bytes = {message.max_bytes} is out of range")
                 held.enter_context(self._bodies.take(message.max_bytes))
                 content = await sandbox.read_file(inner_path(message.path), max_bytes=message.max_bytes)
