@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import math
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -20,6 +21,8 @@ _MAX_HEADER = 1 << 16
 _CHUNK = 1 << 20
 _GRACE_SECONDS = 2.0
 _STATUSES = get_args(RunStatus)
+_EXIT_CODES = range(256)
+"""128 + n where signal n ended the command."""
 _BOOTSTRAP = """
 import sys
 (loader, source), *modules = {modules!r}
@@ -83,9 +86,10 @@ class EpisodeClient:
         seconds, truncated = header.get("seconds"), header.get("truncated")
         well_formed = (
             status in _STATUSES
-            and (isinstance(code, int) if status == "completed" else code is None)
+            and (type(code) is int and code in _EXIT_CODES if status == "completed" else code is None)
             and isinstance(cut, int)
             and isinstance(seconds, float)
+            and 0 <= seconds < math.inf
             and isinstance(truncated, bool)
         )
         if not well_formed:

@@ -200,8 +200,14 @@ class RemoteSandbox(Sandbox):
 
     async def _end_there(self, host: RemoteHost) -> None:
         """The sandbox is gone. Where the host cannot be told, it ends the sandbox with our session."""
-        with contextlib.suppress(HostLost, HostBusy, HostRefused):
-            await host.call("DELETE", f"/sandboxes/{self._name}", deadline=_CLOSE_SECONDS)
+        with contextlib.suppress(HostLost, HostRefused, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while True:
+                    try:
+                        await host.call("DELETE", f"/sandboxes/{self._name}", deadline=_CLOSE_SECONDS)
+                        return
+                    except HostBusy as busy:
+                        await asyncio.sleep(min(busy.retry_after, 1.0))
 
 
 def _being_cancelled() -> bool:

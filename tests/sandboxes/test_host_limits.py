@@ -141,6 +141,9 @@ async def test_an_answer_that_is_not_taken_in_is_held_within_bounds_and_only_so_
         gone = 'requests_total{route="POST /v1/sandboxes/{sandbox}/read",status="gone"} 2'
         await until(lambda: gone in host.app.metrics.render())
         assert (await requests.send("POST", f"{path}/read", data=body))[:2] == (200, bytes(size))
+        # What can never be held is a mistake, not something to come again for.
+        asked = json.dumps({"path": "large", "max_bytes": 20_000_001})
+        assert (await requests.send("POST", f"{path}/read", data=asked))[0] == 422
         for _, writer in readers:
             writer.close()
     assert caplog.records == []

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from agent_rl.verify.blame import Blamed, run_or_blame
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, RunRequest, RunResult, SandboxSpec, Submission, Task
 from agent_rl_sandboxes.remote import RemoteProvider
+from agent_rl_sandboxes.remote_host import HostBusy, RemoteHost
 from agent_rl_sandboxes.serving.serve import Host
 from tests.sandboxes.hosting import (
     ANSWERED,
@@ -357,6 +359,33 @@ async def test_sandboxes_wait_for_room_and_are_gone_when_closed():
         assert host.app.sessions.sandboxes == 1
         await second.close()
         assert host.app.sessions.sandboxes == 0
+
+
+async def test_a_sandbox_is_ended_however_busy_its_host_is(monkeypatch: pytest.MonkeyPatch):
+    """Else it would take one of the host's places for as long as its client lives."""
+    held = HeldProvider()
+    async with hosting(held, slots=2, requests=2, sandboxes=2) as host, remote(host.url) as provider:
+        first, second = provider.sandbox(SandboxSpec()), provider.sandbox(SandboxSpec())
+        for sandbox in (first, second):
+            await sandbox.write_files({"file": b"x"})
+        runs = [asyncio.create_task(provider.run(RUN)) for _ in range(2)]
+        await until(lambda: held.under_way == 2)
+        await first.close()
+        assert (held.closed, host.app.sessions.sandboxes) == (1, 1)
+        # Also where the connection itself is one too many: it is tried again.
+        answers = iter([HostBusy("too many connections", 0.01)] * 2)
+        call = RemoteHost.call
+
+        async def refused_at_first(self: RemoteHost, *arguments: Any, **options: Any) -> bytes:
+            for busy in answers:
+                raise busy
+            return await call(self, *arguments, **options)
+
+        monkeypatch.setattr(RemoteHost, "call", refused_at_first)
+        await second.close()
+        assert (held.closed, host.app.sessions.sandboxes) == (2, 0)
+        held.go.set()
+        await asyncio.gather(*runs)
 
 
 async def test_a_sandbox_that_waits_for_room_can_be_closed_and_one_that_was_given_up_is_not_left():

@@ -20,7 +20,7 @@ from agent_rl_sandboxes.docker_sandbox import DockerSandbox
 from agent_rl_sandboxes.doctor import examine
 from agent_rl_sandboxes.local import LocalProvider
 from agent_rl_sandboxes.owner import LABEL
-from tests.contract.sandbox_contract import ADD, request, values
+from tests.contract.sandbox_contract import ADD, PASSED, pair, reports, request, values
 from tests.sandboxes.own_daemon import Daemon
 
 INFO = {"Runtimes": {"runc": {"path": "runc"}, "io.containerd.runc.v2": {}}, "DefaultRuntime": "runc"}
@@ -125,5 +125,6 @@ async def test_under_gvisor_programs_run_and_the_level_is_what_its_kernel_gives(
         assert (provider.describe()["why_not_higher"] == []) == (provider.isolation == "namespaces")
         kernel = "import os\ndef add(a, b): return open('/proc/version').read()"
         assert "4.4.0" in values(await provider.run(request(kernel, (1, 2))))[0]  # gVisor's own, on every host
+        assert reports(await provider.run_pair(pair()))[0] == PASSED
         sandbox = provider.sandbox(SandboxSpec())
         assert (await sandbox.exec(["python3", "-c", "print(6 * 7)"])).stdout == b"42\n"

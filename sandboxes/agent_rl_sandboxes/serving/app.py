@@ -133,9 +133,9 @@ class HostApp:
             return await handler(request)
         if request.headers.get(VERSION_HEADER) != str(PROTOCOL):
             raise Refusal("protocol", _other_version(request.headers.get(VERSION_HEADER)))
-        if request.path.startswith(f"{PREFIX}/sessions/"):
-            return await handler(request)  # however much there is to do, who lives can say so
-        if self.draining and request.method != "DELETE":
+        if request.path.startswith(f"{PREFIX}/sessions/") or request.method == "DELETE":
+            return await handler(request)  # however much there is to do, who lives can say so, and who is done
+        if self.draining:
             raise Refusal("draining", "this host is going down")
         with self._requests.take(1):
             self.idle.clear()
@@ -343,7 +343,7 @@ class HostApp:
         with self.sessions.work(session), contextlib.ExitStack() as held:
             async with asyncio.timeout(deadline_of(request, protocol.UPLOAD_SECONDS)):
                 message = await self._message(request, protocol.ReadMessage)
-                if not 0 <= message.max_bytes <= self.limits.read_bytes:
+                if not 0 <= message.max_bytes <= min(self.limits.read_bytes, self.limits.held_bytes):
                     raise ValueError(f"max_bytes = {message.max_bytes} is out of range")
                 held.enter_context(self._bodies.take(message.max_bytes))
                 content = await sandbox.read_file(inner_path(message.path), max_bytes=message.max_bytes)

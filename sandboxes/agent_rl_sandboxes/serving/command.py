@@ -76,7 +76,7 @@ def serve(
         requests=max_requests,
         connections=2 * max_requests,
         body_bytes=max_body * _MIB,
-        held_bytes=4 * max_body * _MIB,
+        held_bytes=4 * max(max_body * _MIB, _DEFAULTS.read_bytes),
         lease_seconds=lease,
         drain_seconds=drain,
     )

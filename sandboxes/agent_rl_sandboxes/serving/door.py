@@ -14,8 +14,8 @@ _FULL = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\
 class Doors:
     """Makes the protocol of each accepted connection. At most `most` are the server's: who comes beyond is told 429.
 
-    A TLS handshake is made here, not by the event loop's server, since that counts none that is not finished: at most a
-    quarter of `most` are under way, and who comes beyond is closed unheard.
+    A TLS handshake is made here, not by the event loop's server, since that counts none that is not finished. With
+    those under way there are at most a quarter more connections, to be told 429; who comes beyond is closed unheard.
     """
 
     def __init__(self, server: web.Server, tls: ssl.SSLContext | None, most: int) -> None:
@@ -37,7 +37,7 @@ class Doors:
         """A connection has been accepted."""
         if self._tls is None:
             self._let_in(door, transport)
-        elif len(self._shaking) >= max(1, self._most // 4):
+        elif len(self._server.connections) + len(self._shaking) >= self._most + max(1, self._most // 4):
             transport.abort()
         else:
             transport.pause_reading()

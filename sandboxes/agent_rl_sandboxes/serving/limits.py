@@ -32,7 +32,7 @@ class HostLimits:
     read_bytes: int = 64 << 20
     """Of a file that is read out of a sandbox."""
     held_bytes: int = 256 << 20
-    """Of all bodies that are in memory at a time."""
+    """Of all bodies that are in memory at a time; no less than the largest one."""
     body_seconds: float = 120.0
     idle_seconds: float = 75.0
     """After which a connection that sends no request is closed."""
