@@ -258,6 +258,9 @@ def main(setup: dict[str, Any]) -> NoReturn:
                 _guard(pid)
         else:
             namespaces.adopt_orphans()
+        if isolation == "uid":
+            # For what removes a run's files.
+            preloading.preload(["shutil"])
         if isolation == "container":
             # Runs are of the same user as this process.
             namespaces.hide()
