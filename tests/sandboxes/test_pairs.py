@@ -14,7 +14,7 @@ from agent_rl.vocabulary import Limits, PairRequest, PairResult
 from agent_rl_sandboxes.pool import SlotPool
 from agent_rl_sandboxes.slots import Slot
 from agent_rl_sandboxes.talks import talk_in_pair
-from tests.sandboxes.test_slots import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
+from tests.sandboxes.played import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
 
 PAIR = PairRequest("x = 1", {"test_it.py": b"assert True"}, limits=Limits(wall_seconds=1.0))
 ASK, ANSWER, REPORT = '["load"]', '["return",null,[]]', '{"done":0,"objects":[]}'

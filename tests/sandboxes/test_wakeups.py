@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 
@@ -14,15 +15,18 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="timers of the L
 SERVER = """
 import sys, time
 from agent_rl_sandboxes.inside.wakeups import Wakeups
-Wakeups().set(float(sys.argv[1]))
+wakeups = Wakeups()
+wakeups.begin(float(sys.argv[1]))
+if sys.argv[3] == "over":
+    wakeups.end()
 print("set", flush=True)
 time.sleep(float(sys.argv[2]))
 """
 
 
-def server(wall: float, seconds: float) -> subprocess.Popen[str]:
-    """A process whose run ends `wall` seconds from now, and that ends by itself in `seconds`."""
-    command = [sys.executable, "-c", SERVER, str(wall), str(seconds)]
+def server(wall: float, seconds: float, run: Literal["under way", "over"] = "under way") -> subprocess.Popen[str]:
+    """A process whose run has `wall` seconds from now, or is over, and that ends by itself in `seconds`."""
+    command = [sys.executable, "-c", SERVER, str(wall), str(seconds), run]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "set\n"
@@ -42,3 +46,9 @@ def test_a_server_that_is_stopped_again_and_again_is_ended_a_little_later() -> N
         while process.poll() is None:
             process.send_signal(signal.SIGSTOP)
         assert process.returncode == -signal.SIGKILL
+
+
+def test_a_run_that_is_over_leaves_time_for_its_answer() -> None:
+    # Were the run still under way, it would be ended half a second from now.
+    with server(-2.5, 1.0, "over") as process:
+        assert process.wait(20) == 0

@@ -50,6 +50,7 @@ def _probe_user(setup: dict[str, Any]) -> None:
     child = runner.spawn(None, lambda: os._exit(0))
     runner.await_ready(child)
     os.waitpid(child.pid, 0)
+    child.close()
     namespaces.become(child.uid or 0)
     os.rmdir(runs.FOLDER)
 

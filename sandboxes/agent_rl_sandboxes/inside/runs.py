@@ -49,8 +49,12 @@ class Child:
     stderr: int
     scratch: str | None
     uid: int | None = None
+    ender: leftovers.Ender | None = None
+    """Where the process is a user of its own: what ends that user's processes."""
 
     def close(self) -> None:
+        if self.ender is not None:
+            self.ender.close()
         for descriptor in (self.pidfd, self.request, self.results, self.stdout, self.stderr):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -91,10 +95,15 @@ class Runner:
         self._device_times = leftovers.device_times()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
-        """A process closed in as far as is possible before its request, which then does `body`. Raises Refused."""
+        """A process closed in as far as is possible before its request, which then does `body`.
+
+        Raises Refused or OSError.
+        """
+        uid = namespaces.unused_uid() if self.isolation == "uid" else None
+        # First of all, so that it has no end of the run's pipes.
+        ender = None if uid is None else leftovers.Ender(uid)
         pipes = [os.pipe() for _ in range(4)]
         (request, to_child), (results, from_child), (stdout, out), (stderr, err) = pipes
-        uid = namespaces.unused_uid() if self.isolation == "uid" else None
         try:
             if self.isolation == "namespaces":
                 flags = namespaces.NEWUSER | namespaces.NEWPID | namespaces.NEWNS | namespaces.NEWIPC
@@ -107,13 +116,15 @@ class Runner:
             for pair in pipes:
                 os.close(pair[0])
                 os.close(pair[1])
+            if ender is not None:
+                ender.close()
             raise
         for descriptor in (request, from_child, out, err):
             os.close(descriptor)
         for descriptor in (to_child, results, stdout, stderr):
             os.set_blocking(descriptor, False)
         pidfd: int = _libc.syscall(_PIDFD_OPEN, pid, 0)
-        return Child(pid, pidfd, to_child, results, stdout, stderr, scratch, uid)
+        return Child(pid, pidfd, to_child, results, stdout, stderr, scratch, uid, ender)
 
     def _enter(
         self,
@@ -302,11 +313,12 @@ class Runner:
         if self.isolation == "container" and os.getpid() == 1:
             # An episode's: of the slot's namespaces this process is the first, so that the rest is the command's.
             leftovers.kill_others()
-        if child.uid is None:
+        if child.uid is None or child.ender is None:
             return
         pause = _TICK_MILLISECONDS / 1000
         while True:
-            leftovers.kill_all(child.uid)
+            child.ender.kill()
+            leftovers.reap_orphans()
             if not leftovers.processes_of(child.uid):
                 break
             if time.monotonic() > over:
@@ -314,7 +326,7 @@ class Runner:
                 return
             time.sleep(pause)
             pause = min(2 * pause, _MOST_PAUSE_SECONDS)
-        leftovers.remove_files(child.uid)
+        child.ender.remove_files()
         left = leftovers.files_of(child.uid)
         if left:
             anomalies.append(f"files that cannot be removed: {', '.join(left[:3])}")
@@ -358,10 +370,10 @@ def has_ended(pid: int) -> bool:
 
 def _end(child: Child) -> None:
     """The run's first process has been sent SIGKILL; with a user of its own, as that user, with all of its others."""
-    if child.uid is None:
+    if child.ender is None:
         _kill(child.pid)
     else:
-        leftovers.send_kill(child.uid)
+        child.ender.kill()
 
 
 def _kill(pid: int) -> None:

@@ -129,7 +129,7 @@ class Server:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
         if self._wakeups is not None:
-            self._wakeups.set(order.wall)
+            self._wakeups.begin(order.wall)
         runner = self._runner
         talk = talks.Talk(self._stream, header["id"], runner, child, body, order) if header["op"] == "talk" else None
         try:
@@ -141,6 +141,8 @@ class Server:
             return
         finally:
             child.close()
+        if self._wakeups is not None:
+            self._wakeups.end()
         if self._isolation == "uid" and self._traffic.seen():
             # The network is the slot's, and what was sent in it may be seen by the next run.
             outcome.reusable = False
@@ -256,6 +258,9 @@ def main(setup: dict[str, Any]) -> NoReturn:
                 _guard(pid)
         else:
             namespaces.adopt_orphans()
+        if isolation == "uid":
+            # For what removes a run's files.
+            preloading.preload(["shutil"])
         if isolation == "container":
             # Runs are of the same user as this process.
             namespaces.hide()

@@ -23,8 +23,10 @@ _ONCE = struct.Struct("qqqq")
 """struct itimerspec: the interval, here 0, and the time until the signal; each in seconds and nanoseconds."""
 _AFTER_SECONDS = 0.05
 """Past a run's deadline, so that the server, woken up, finds it over."""
-_GRACE_SECONDS = 3.0
-"""For ending an overdue run and answering, which a server that is not stopped does in milliseconds."""
+_END_SECONDS = 3.0
+"""For ending an overdue run, which a server that is not stopped does in milliseconds."""
+_ANSWER_SECONDS = 10.0
+"""For passing on what a run has said, which takes as long as the pool takes to read it."""
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -32,18 +34,17 @@ class Wakeups:
     """Two timers of this process, or none where the kernel has none; then only the pool's own deadline is left."""
 
     def __init__(self) -> None:
-        self._timers = [(_timer(number), after) for number, after in _SIGNALS]
+        self._continue, self._kill = _timer(signal.SIGCONT), _timer(signal.SIGKILL)
 
-    def set(self, wall: float) -> None:
-        """In `wall` seconds, and a little, this process goes on if it was stopped; in some more it is ended."""
-        for timer, after in self._timers:
-            if timer is not None:
-                seconds, rest = divmod(wall + after, 1)
-                spec = _ONCE.pack(0, 0, int(seconds), int(rest * 1e9))
-                _libc.syscall(_TIMER_SETTIME[os.uname().machine], timer, 0, spec, None)
+    def begin(self, wall: float) -> None:
+        """A run has begun: when its `wall` seconds are over this process goes on if it was stopped, or soon ends."""
+        _set(self._continue, wall + _AFTER_SECONDS)
+        _set(self._kill, wall + _END_SECONDS)
 
-
-_SIGNALS = ((signal.SIGCONT, _AFTER_SECONDS), (signal.SIGKILL, _GRACE_SECONDS))
+    def end(self) -> None:
+        """The run is over, though processes of it may be left: there is time for the answer."""
+        _set(self._continue, _AFTER_SECONDS)
+        _set(self._kill, _ANSWER_SECONDS)
 
 
 def _timer(number: signal.Signals) -> int | None:
@@ -53,3 +54,11 @@ def _timer(number: signal.Signals) -> int | None:
     create = _TIMER_CREATE[os.uname().machine]
     made = _libc.syscall(create, time.CLOCK_MONOTONIC, event, ctypes.byref(timer))
     return None if made < 0 else timer.value
+
+
+def _set(timer: int | None, after: float) -> None:
+    """The timer's signal comes `after` so many seconds, and not before; none does where there is no timer."""
+    if timer is not None:
+        seconds, rest = divmod(after, 1)
+        spec = _ONCE.pack(0, 0, int(seconds), int(rest * 1e9))
+        _libc.syscall(_TIMER_SETTIME[os.uname().machine], timer, 0, spec, None)
