@@ -31,6 +31,11 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 """Calls that hold the interpreter's lock: there is one thread, and giving the lock away and back costs time."""
+# Looked up here, and not by every child anew, which would touch, and so copy, dozens of pages.
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_child, _after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Child, ctypes.pythonapi.PyOS_AfterFork_Parent
+_capset: Any = getattr(_libc, "capset", None)
+"""Linux alone has it; this module is imported elsewhere too."""
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 
 PATH = "/run/bin:/usr/local/bin:/usr/bin:/bin"
@@ -69,13 +74,13 @@ def clone(flags: int) -> int:
     Unlike unshare and fork, one system call, and the child is pid 1 of its own pid namespace. The C library's cached
     thread id stays the parent's, so this is for a parent that is pid 1 itself, or for namespaces without NEWPID.
     """
-    ctypes.pythonapi.PyOS_BeforeFork()
+    _before_fork()
     pid: int = _libc.syscall(_CLONE[os.uname().machine], flags | signal.SIGCHLD, 0, 0, 0, 0)
     if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
+        _after_fork_child()
         return 0
     number = ctypes.get_errno()
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    _after_fork_parent()
     if pid < 0:
         raise Refused("clone with user, pid, mount and ipc namespaces", number)
     return pid
@@ -113,8 +118,12 @@ def unused_uid() -> int:
 
 def _mapped(uid: int) -> bool:
     """Whether the user exists in this user namespace."""
-    with open("/proc/self/uid_map") as lines:
-        ranges = [[int(word) for word in line.split()] for line in lines]
+    descriptor = os.open("/proc/self/uid_map", os.O_RDONLY)
+    try:
+        # Without a stream: each run asks.
+        ranges = [[int(word) for word in line.split()] for line in os.read(descriptor, 1 << 16).splitlines()]
+    finally:
+        os.close(descriptor)
     return any(start <= uid < start + count for start, _, count in ranges)
 
 
@@ -178,7 +187,7 @@ def drop_capabilities() -> None:
     """No capability is left, and none can be gained by executing a file. Raises Refused."""
     check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
     header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
-    check(_libc.capset(header, bytes(24)), "capset")
+    check(_capset(header, bytes(24)), "capset")
 
 
 def die_with_parent() -> None:
