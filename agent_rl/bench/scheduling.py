@@ -41,14 +41,14 @@ from agent_rl.contracts import EnvironmentConfig, SamplingParams
 from agent_rl.errors import LearnerError, PolicyError
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.live import Display
-from agent_rl.loop.replicas import ReplicatedPolicy
 from agent_rl.loop.run import Run
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.loop.sampler import LoadedEnvironment, TaskSampler
-from agent_rl.loop.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.loop.train import run_loop
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.objectives import make_objective
+from agent_rl.roles.replicas import ReplicatedPolicy
+from agent_rl.roles.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.rollouts.run import PolicyAgents, RolloutSettings
 from agent_rl.runtime.clients import LearnerClient, PolicyClient
 from agent_rl.runtime.local import LocalRuntime, Role

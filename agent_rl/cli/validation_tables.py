@@ -11,7 +11,7 @@ from rich.table import Table
 from agent_rl.evaluation.validation_report import SplitReport, TaskReport, ValidationReport
 from agent_rl.verify.wording import printable
 
-_MOST_PROBLEMS = 20
+_MOST_PROBLEMS = 40
 _WEAKEST = 5
 _BINS = ((1.0, "1"), (0.9, "from .9"), (0.75, ".75"), (0.5, ".5"), (0.25, ".25"), (0.0, "0"))
 """Lower ends of the classes in which tasks are counted by strength, strongest first, and what stands over them."""
@@ -33,6 +33,8 @@ def print_report(report: ValidationReport) -> None:
             for line in _weakest(split):
                 console.print(line, markup=False, soft_wrap=True)
     for split in report.splits:
+        for tier, count in Counter(t.tier for t in split.by_task if t.tier != "values").items():
+            console.print(f"{split.split}: {count} of {split.checked} tasks are judged at tier {tier}, not values")
         for why, count in _not_measured(split).items():
             console.print(
                 f"{split.split}: strength not measured for {count} tasks: {why}", markup=False, soft_wrap=True
@@ -94,4 +96,6 @@ def _print_problems(console: Console, splits: Sequence[SplitReport]) -> None:
         for problem in s.problems[:_MOST_PROBLEMS]:
             console.print(f"{s.split} {problem.task}: {problem.what}", markup=False, soft_wrap=True)
         if len(s.problems) > _MOST_PROBLEMS:
-            console.print(f"{s.split}: and {len(s.problems) - _MOST_PROBLEMS} more", markup=False)
+            console.print(
+                f"{s.split}: and {len(s.problems) - _MOST_PROBLEMS} more, all of which --json FILE writes", markup=False
+            )

@@ -6,22 +6,38 @@ A probe is a program around the data set's own code. Nothing is at stake in what
 from __future__ import annotations
 
 import ast
+import re
 import secrets
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from agent_rl.contracts import SandboxProvider
 from agent_rl.evaluation.reference import parsed
-from agent_rl.verify.blame import run_or_blame
+from agent_rl.verify.blame import run_or_blame, run_pair_or_blame
 from agent_rl.verify.canonical import NotCanonical, encode
 from agent_rl.verify.frames import Returned, Tampered, read_frames, value_of
+from agent_rl.verify.recording import pytest_for
 from agent_rl.verify.wording import printable
-from agent_rl.vocabulary import AssertTests, CallTests, Limits, RunCall, RunRequest, RunResult, StdioTests, Tests
+from agent_rl.vocabulary import (
+    AssertTests,
+    CallTests,
+    Limits,
+    PairRequest,
+    PairResult,
+    PytestTests,
+    RunCall,
+    RunRequest,
+    RunResult,
+    StdioTests,
+    Tests,
+)
 
 NETWORK_MODULES = frozenset(
     {"socket", "ssl", "urllib", "http", "ftplib", "smtplib", "poplib", "imaplib", "telnetlib", "requests", "httpx"}
     | {"aiohttp", "urllib3", "websocket", "websockets", "paramiko", "boto3", "wget", "huggingface_hub"}
 )
 PROBE_LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0, memory_bytes=2**30)
+_NETWORK_PROGRAM = re.compile(r"\b(curl|wget|pip3? install|apt-get|git clone|npm install)\b")
 _MOST_CALLS, _MOST_RUNS = 64, 4
 _HOOK = """
 def __agent_rl_watch__(token):
@@ -86,12 +102,35 @@ def __agent_rl_asserts__():
 
         return candidate
 
+    class Thing:
+        # Has every attribute and item, can be called, and equals itself alone.
+        def __init__(self, parts=None):
+            self.__dict__["parts"] = {{}} if parts is None else parts
+
+        def part(self, key):
+            return self.parts.setdefault(key, self if "itself" in self.parts else Thing())
+
+        def __getattr__(self, name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return self.part(name)
+
+        def __getitem__(self, key):
+            return self.part(repr(key))
+
+        def __call__(self, *args, **kwargs):
+            return self.part(repr((args, kwargs)))
+
+    one = Thing({{"itself": True}})
+
     def numbers(draw):
         return [draw.randrange(1000) for _ in range(5)]
 
     kinds = {{
         "None": lambda draw: None,
         "object": lambda draw: object(),
+        "thing": lambda draw: Thing(),
+        "one thing": lambda draw: one,
         "int": lambda draw: draw.randrange(10**6),
         "str": lambda draw: "".join(map(str, numbers(draw))),
         "list": numbers,
@@ -135,10 +174,12 @@ def __agent_rl_uncalled__():
 async def network_use(provider: SandboxProvider, program: str, tests: Tests, limits: Limits) -> str:
     """Which host the program reaches for where there is no network, given what the tests give it; else empty.
 
-    Only tests by cases are tried: others bring the program into places of their own.
+    Tests beside the program (tier `in_process`) are not tried: they bring it into places of their own.
     """
     if isinstance(tests, StdioTests):
         return await _network_use_of_runs(provider, program, tests, limits)
+    if isinstance(tests, PytestTests):
+        return await _Probe(provider).pair(program, tests, limits)
     if not isinstance(tests, CallTests):
         return ""
     try:
@@ -170,7 +211,7 @@ async def vacuous_asserts(
     `reference` is the program that defines `entry_point`, and what the tests may use besides.
     """
     suspects = _suspects(source)
-    program = _LOAD.format(source=reference) + _LOAD.format(source=source)
+    program = _LOAD.format(source=reference) + pytest_for(source) + _LOAD.format(source=source)
     program += _ASSERTS.format(source=source, entry_point=entry_point, impostors=bool(suspects))
     probe = _Probe(provider)
     value = await probe.call(program, "__agent_rl_asserts__", 0)
@@ -193,7 +234,7 @@ class AsWritten:
 
 async def run_as_written(provider: SandboxProvider, tests: AssertTests, times: int) -> AsWritten:
     """What the tests do with their reference, `times` times, each in a run of its own and with another seed."""
-    program = _LOAD.format(source=tests.reference) + _LOAD.format(source=tests.source)
+    program = _LOAD.format(source=tests.reference) + pytest_for(tests.source) + _LOAD.format(source=tests.source)
     program += _ONCE.format(entry_point=tests.entry_point)
     passed, network = 0, ""
     for seed in range(times):
@@ -228,10 +269,29 @@ class _Probe:
         result = await run_or_blame(self._provider, request, retries=2)
         if not isinstance(result, RunResult):
             return None
+        self._look(result)
+        return result
+
+    async def pair(self, program: str, tests: PytestTests, limits: Limits) -> str:
+        """What the program, or tests that reach it from outside, ask for of a network."""
+        files = {
+            path: _watched(source, self._hook) if path.endswith(".py") else source
+            for path, source in tests.files.items()
+        }
+        # Where the program begins with what has to stand first, it stands first all the same.
+        request = PairRequest(
+            _watched(program.encode(), self._hook).decode(), files, tests.tests, tests.module, None, limits
+        )
+        result = await run_pair_or_blame(self._provider, request, retries=2)
+        for run in (result.candidate, result.tests) if isinstance(result, PairResult) else ():
+            self._look(run)
+        return self.network
+
+    def _look(self, result: RunResult) -> None:
+        """Takes down what the hook said."""
         for line in result.stderr.decode("utf-8", "replace").splitlines():
             if line.startswith(self._token):
                 self.network = self.network or printable(line.removeprefix(self._token).strip(), 120)
-        return result
 
     async def call(self, program: str, entry_point: str, seed: int) -> object:
         """What `entry_point()` returned; None where it raised, or never came to that."""
@@ -246,12 +306,24 @@ class _Probe:
             return None
 
 
+def _watched(source: bytes, hook: str) -> bytes:
+    """The source with `hook` run first, as one statement on the first line that may hold one."""
+    tree = parsed(source.decode("utf-8", "replace"))
+    if not hook or tree is None:
+        return source
+    first = f"exec({hook!r})\n".encode()
+    ends = [s.end_lineno or 0 for s in tree.body if isinstance(s, ast.ImportFrom) and s.module == "__future__"]
+    lines = source.splitlines(keepends=True)
+    at = max(ends, default=0)
+    return b"".join([*lines[:at], b"\n" if at and not lines[at - 1].endswith(b"\n") else b"", first, *lines[at:]])
+
+
 def identical_sides(source: str) -> list[str]:
     """The assertions in `source` that compare something that is called with the very same expression. Only parsed."""
     tree = parsed(source)
     found: list[str] = []
     for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare) and len(node.test.ops) == 1:
+        if isinstance(node, ast.Assert) and _says_equal(node.test):
             sides = node.test.left, node.test.comparators[0]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) >= 2:
             sides = (node.args[0], node.args[1]) if node.func.attr in ("assertEqual", "assertEquals") else None
@@ -262,6 +334,17 @@ def identical_sides(source: str) -> list[str]:
         if any(isinstance(n, (ast.Call, ast.Name)) for n in ast.walk(sides[0])):
             found.append(printable(ast.unparse(node), 120))
     return found
+
+
+def _says_equal(test: ast.expr) -> TypeGuard[ast.Compare]:
+    """Whether it is one comparison that holds of every value with itself."""
+    equal = (ast.Eq, ast.Is, ast.LtE, ast.GtE)
+    return isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], equal)
+
+
+def network_calls(script: str) -> list[str]:
+    """The programs for networks that a shell script names; only a sign."""
+    return sorted(set(_NETWORK_PROGRAM.findall(script)))
 
 
 def network_imports(*sources: str) -> list[str]:

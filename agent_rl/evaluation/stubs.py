@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from agent_rl.evaluation.examples import entry_point_of, literal, shown_calls, shown_runs
 from agent_rl.evaluation.reference import ReferenceProgram, functions_of, program_in
-from agent_rl.vocabulary import AnswerTests, Case, Task
+from agent_rl.vocabulary import AnswerTests, CallTests, Case, StdioTests, Task
 
 BODIES = {
     "pass": "pass",
@@ -33,6 +33,7 @@ PROGRAMS = {"pass": "pass", "exit(0)": BODIES["exit(0)"], "os._exit(0)": BODIES[
 TEXTS = {"empty": "", "None": "None", "no answer": "I do not know.", "exit(0)": "exit(0)"}
 SCRIPTS = {"a script that does nothing": "```sh\ntrue\n```", "a script that fails": "```sh\nexit 1\n```"}
 """For agents that answer with a script."""
+_TRY_THE_JUDGE = frozenset({"equal to everything", "exit(0)", "os._exit(0)"})
 _SHELL = re.compile(r"^[ \t]*```(?:sh|bash|shell)[ \t]*$", re.MULTILINE)
 TABLE, CONSTANT = "a table of the visible examples", "the visible examples' most frequent value"
 
@@ -47,6 +48,23 @@ def stubs_of(task: Task) -> dict[str, str]:
     if program is not None and program.indent is None and runs:
         stubs |= {name: program.reply(ast.parse(text)) for name, text in _from_runs(runs).items()}
     return stubs
+
+
+def guesses_of(task: Task) -> dict[str, str]:
+    """Those of `stubs_of` that a policy comes upon by itself: nothing, None, and what the visible examples say.
+
+    The others try the judge, not the tests.
+    """
+    return {name: reply for name, reply in stubs_of(task).items() if name not in _TRY_THE_JUDGE}
+
+
+def one_expected(task: Task) -> str:
+    """The value that all hidden cases expect, where that is one for all of them; else empty."""
+    tests = task.tests
+    if not isinstance(tests, (CallTests, StdioTests)) or tests.comparison == "checker":
+        return ""
+    values = {repr(case.expected) for case in tests.cases}
+    return values.pop() if len(values) == 1 else ""
 
 
 def stub_replies(reference: str, entry_point: str | None = None, examples: Sequence[Case] = ()) -> dict[str, str]:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl.evaluation.judging import SIDE_BY_SIDE, side_by_side
+from agent_rl.evaluation.judging import SIDE_BY_SIDE
 from agent_rl.evaluation.strength import MUTANTS, of_split
 from agent_rl.evaluation.task_checks import TaskCheck
 from agent_rl.evaluation.validation_report import Problem, SplitReport, ValidationReport
 from agent_rl.evaluation.watching import WatchingVerifier
+from agent_rl.side_by_side import side_by_side
 from agent_rl.vocabulary import AssertTests, CallTests, StdioTests, Task
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from agent_rl.evaluation.strength import SplitStrength, Strength
+from agent_rl.vocabulary.task import Tier
 
 SCHEMA_VERSION = 2
 
@@ -28,10 +29,12 @@ class Problem:
 class TaskReport:
     """What was found on one task.
 
-    references: of how many judgings; seconds: of the slowest. strength is None where `not_measured` says why.
+    tier: at which its verdicts are reached. references: of how many judgings; seconds: of the slowest. strength is
+    None where `not_measured` says why.
     """
 
     task: str
+    tier: Tier = "values"
     references: int = 0
     references_passed: int = 0
     seconds: float = 0.0

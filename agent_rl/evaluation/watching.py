@@ -45,7 +45,7 @@ class WatchingVerifier(Verifier):
     def __init__(self, make: Callable[[int], Verifier]) -> None:
         self._make = make
         self._made: dict[int, Verifier] = {}
-        self.refused: dict[str, str] = {}
+        self.refused: dict[str, ConfigError] = {}
         self.given: dict[str, Task] = {}
 
     def _judge(self) -> Verifier:
@@ -72,5 +72,13 @@ class WatchingVerifier(Verifier):
         try:
             return await self._judge().prepare(task)
         except ConfigError as error:
-            self.refused[task.id] = str(error)
+            self.refused[task.id] = error
             return task
+
+    async def prepares(self, task: Task) -> bool:
+        """Whether the task can be prepared with the seed that is watched. Nothing is noted of it."""
+        try:
+            await self._judge().prepare(task)
+        except ConfigError:
+            return False
+        return True

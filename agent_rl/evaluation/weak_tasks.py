@@ -1,5 +1,7 @@
 """Weak tasks left out of training: those whose tests kill fewer mutants than `minimum_strength` asks for.
 
+Tests that pass a guess (nothing, None, the visible examples by heart), or that expect one value of every case, have no
+strength, however many mutants they kill: of a constant's mutants few are that constant.
 A task is measured once; what was measured is kept on disk by the task's hash, below `strength` in the cache folder.
 """
 
@@ -16,20 +18,23 @@ from typing import Any
 from agent_rl.cache import cache_folder
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl.evaluation.judging import judge_reply, side_by_side
+from agent_rl.evaluation.judging import SIDE_BY_SIDE, judge_reply
 from agent_rl.evaluation.mutants import VERSION
-from agent_rl.evaluation.strength import MUTANTS, Strength, not_measurable, strength_of
+from agent_rl.evaluation.strength import MUTANTS, Judge, Strength, not_measurable, strength_of
+from agent_rl.evaluation.stubs import guesses_of, one_expected
 from agent_rl.files import write_atomically
-from agent_rl.vocabulary import Task, Verdict
+from agent_rl.side_by_side import side_by_side
+from agent_rl.verify.wording import printable
+from agent_rl.vocabulary import CallTests, StdioTests, Task, Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _REPORTS = 10
 """How often progress is said, where many tasks have to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One task's strength. score is None where `why` says that it has none, or that its reference does not pass."""
+    """One task's strength. `why` says why it is 0 without any mutants, or why score is None: it cannot be measured."""
 
     task: str
     killed: int = 0
@@ -102,7 +107,7 @@ async def select(
             say(f"  {done} of {len(missing)}")
         return measured
 
-    new = dict(zip(missing, await side_by_side(map(measure, missing)), strict=True))
+    new = dict(zip(missing, await side_by_side(map(measure, missing), SIDE_BY_SIDE), strict=True))
     found = [measured or new[index] for index, measured in enumerate(known)]
     return _selected(name, minimum_strength, found)
 
@@ -133,13 +138,29 @@ async def _measure(task: Task, environment: Environment, provider: SandboxProvid
     async def judge(task: Task, text: str) -> Verdict:
         return await judge_reply(task, text, environment, provider)
 
-    verdict = await judge(task, task.reference)
+    try:
+        verdict = await judge(task, task.reference)
+    except ConfigError as error:
+        return Measured(task.id, why=str(error).removeprefix(f"task {task.id}: "), broken=True)
     if not verdict.passed:
         return Measured(task.id, why=f"the reference is judged {verdict.status}", broken=True)
+    if (why := await _guessed(task, judge)) is not None:
+        return Measured(task.id, score=0.0, why=why)
     strength = await strength_of(task, judge, verdict.seconds)
     if not isinstance(strength, Strength):
         return Measured(task.id, why=strength)
     return Measured(task.id, strength.killed, strength.mutants, strength.score)
+
+
+async def _guessed(task: Task, judge: Judge) -> str | None:
+    """How the tests are passed by one who has solved nothing; None where they are not."""
+    tests, value = task.tests, one_expected(task)
+    if value and isinstance(tests, (CallTests, StdioTests)) and len(tests.cases) > 1:
+        return f"all {len(tests.cases)} hidden cases expect {printable(value, 60)}"
+    for name, reply in guesses_of(task).items():
+        if (await judge(task, reply)).passed:
+            return f"a stub passes: {name}"
+    return None
 
 
 def _key(environment: Environment, task: Task) -> str:

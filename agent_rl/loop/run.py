@@ -20,18 +20,18 @@ from agent_rl.learner.warm_start import prepare_model
 from agent_rl.loop.agreement import agreement_of
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
-from agent_rl.loop.colocated import device_free
 from agent_rl.loop.flight import Flight
 from agent_rl.loop.live import Display
 from agent_rl.loop.lockstep import LockstepPolicy
-from agent_rl.loop.replicas import ReplicatedPolicy
-from agent_rl.loop.roles import make_policy, served_context, start_learner
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask, TaskSampler
 from agent_rl.loop.strong_tasks import strong_sources
-from agent_rl.loop.supervised import SupervisedLearner
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.objectives import make_objective
+from agent_rl.roles.colocated import device_free
+from agent_rl.roles.replicas import ReplicatedPolicy
+from agent_rl.roles.start import make_policy, served_context, start_learner
+from agent_rl.roles.supervised import SupervisedLearner
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.run import PolicyAgents, RolloutSettings, TimedVerifier, run_group
 from agent_rl.runtime.local import LocalRuntime

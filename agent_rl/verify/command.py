@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,9 +12,13 @@ from typing import Any
 
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, InfrastructureError
-from agent_rl.verify.archive import InvalidArchive, read_archive
+from agent_rl.side_by_side import side_by_side
+from agent_rl.verify.archive import read_archive
+from agent_rl.verify.file_sets import InvalidArchive
 from agent_rl.verify.formats import read_tasks, submission_of
 from agent_rl.verify.humaneval import read_json_lines
+from agent_rl.verify.recording import together
+from agent_rl.verify.runs import TIERS
 from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Isolation, Submission, Task
 from agent_rl.vocabulary.task import Tier
@@ -46,6 +51,10 @@ class SolutionResult:
     detail: str = ""
     """For a person: the first failing case, or the machinery's error. Not part of the JSON."""
 
+    def line(self) -> str:
+        """What a person is told of one that did not pass."""
+        return f"task {self.task_id}: {self.status.replace('_', ' ')}{f': {self.detail}' if self.detail else ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
@@ -64,6 +73,12 @@ class VerifyReport:
     @property
     def num_excluded(self) -> int:
         return sum(r.passed is None for r in self.results)
+
+    @property
+    def tiers(self) -> dict[Tier, int]:
+        """How many verdicts were reached at each tier, the strongest first."""
+        counts = Counter(r.tier for r in self.results)
+        return {tier: counts[tier] for tier in reversed(TIERS) if counts[tier]}
 
     def to_json(self) -> dict[str, Any]:
         """The content of `--json FILE`."""
@@ -102,7 +117,7 @@ def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
             raise ConfigError(f"{where}: {missing!r} is missing", value=missing, valid=content)
         if len(given) > 1:
             raise ConfigError(f"{where}: only one of {', '.join(_FORMS)} can be judged, got {' and '.join(given)}")
-        if type(content["task_id"]) is int and str(content["task_id"]) in tasks:
+        if type(content["task_id"]) is int:
             content = {**content, "task_id": str(content["task_id"])}  # as MBPP numbers its tasks
         for name in ("task_id", *(n for n in given if n != "files")):
             if not isinstance(content[name], str):
@@ -143,27 +158,33 @@ async def verify_files(
     *,
     retries: int = 2,
     minimum_isolation: Isolation = "container",
+    minimum_tier: Tier = "in_process",
     on_result: Callable[[int, int, SolutionResult], None] | None = None,
 ) -> VerifyReport:
     """A verdict for each line of `solutions_path`, in a started `provider`.
 
     `on_result(done, total, result)` is called as they come. Only tasks that have a solution are recorded and judged.
-    Raises ConfigError for malformed files and for a task whose reference fails its own tests.
+    Raises ConfigError for malformed files, and one for all tasks whose references fail their own tests.
     """
     tasks = {t.id: t for t in read_tasks(tasks_path, split=None)}
     solutions = read_solutions(solutions_path, tasks)
-    verifier = TaskVerifier(provider, retries=retries, minimum_isolation=minimum_isolation)
+    verifier = TaskVerifier(provider, retries=retries, minimum_isolation=minimum_isolation, minimum_tier=minimum_tier)
     gate = asyncio.Semaphore(_AT_ONCE)
     needed = {s.task_id for s in solutions}
     preparing = {task_id: asyncio.create_task(_gated(gate, verifier, tasks[task_id])) for task_id in needed}
     done = 0
+    wrong: dict[str, ConfigError] = {}
 
     async def one(solution: Solution) -> SolutionResult:
         nonlocal done
+        result = SolutionResult(solution.task_id, None, "excluded", None, 0.0)
         try:
             task = await asyncio.shield(preparing[solution.task_id])
             async with gate:
-                result = await _judge(verifier, task, solution)
+                # Once it is known that a task cannot be used, only what else is wrong is of interest.
+                result = result if wrong else await _judge(verifier, task, solution)
+        except ConfigError as error:
+            wrong[solution.task_id] = error
         except InfrastructureError as error:
             result = SolutionResult(solution.task_id, None, "excluded", None, 0.0, str(error))
         done += 1
@@ -172,15 +193,14 @@ async def verify_files(
         return result
 
     try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(one(s)) for s in solutions]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        results = await side_by_side(map(one, solutions))
     finally:
         for preparation in preparing.values():
             preparation.cancel()
         await asyncio.gather(*preparing.values(), return_exceptions=True)
-    return VerifyReport(tuple(r.result() for r in running))
+    if wrong:
+        raise together([wrong[task_id] for task_id in tasks if task_id in wrong], len(needed))
+    return VerifyReport(tuple(results))
 
 
 async def _gated(gate: asyncio.Semaphore, verifier: TaskVerifier, task: Task) -> Task:

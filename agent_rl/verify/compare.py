@@ -31,15 +31,20 @@ def _python(actual: Any, expected: Any) -> bool:
 
 
 def _json(actual: Any, expected: Any) -> bool:
-    """Python's == on what JSON can say: a tuple is a list, and a dict's keys are strings."""
+    """Python's == on what JSON can say: a tuple is a list, and a dict's keys are strings, no two of them the same."""
     return bool(_as_json(actual) == _as_json(expected))
 
 
 def _as_json(value: Any) -> Any:
+    """`value` as JSON has it. Raises ValueError where two keys would be one."""
     if isinstance(value, (list, tuple)):
         return [_as_json(v) for v in value]
     if isinstance(value, dict):
-        return {k if isinstance(k, str) else repr(k): _as_json(v) for k, v in cast("dict[Any, Any]", value).items()}
+        content = cast("dict[Any, Any]", value)
+        named = {k if isinstance(k, str) else repr(k): _as_json(v) for k, v in content.items()}
+        if len(named) != len(content):
+            raise ValueError("keys that are one in JSON")
+        return named
     return value
 
 

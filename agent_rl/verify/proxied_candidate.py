@@ -230,13 +230,19 @@ class Server:
             return self._describe(target)
         args = from_wire(content[2], self._resolve)
         kwargs = from_wire(content[3], self._resolve)
+        given = [(k, a, self._content(a)) for k, a in (*enumerate(args), *kwargs.items()) if type(a) in _MODIFIABLE]
         value = target(*args, **kwargs)
-        if value is None:
-            # What is changed in place is seen by the caller, where nothing is returned (as the convention is).
-            for key, argument in (*enumerate(args), *kwargs.items()):
-                if type(argument) in _MODIFIABLE:
-                    modified.append([key, to_wire(argument, self._refer)])
+        # What was changed in place is seen by the caller.
+        changed = [(key, before, self._content(a)) for key, a, before in given]
+        modified += [[key, now] for key, before, now in changed if now is not None and now != before]
         return value
+
+    def _content(self, value: Any) -> Any:
+        """What the tests can see of an argument; None where they cannot."""
+        try:
+            return to_wire(value, self._refer)
+        except Exception:
+            return None
 
     def _load(self) -> None:
         exec(compile(self._program, "solution.py", "exec", dont_inherit=True), self.module.__dict__)

@@ -10,21 +10,25 @@ What the candidate can and cannot do to the tests:
   everywhere, and give their items.)
 - A proxy and a plain value are never equal. Where both sides are proxies the candidate's own class answers, as it does
   for all its methods and operators: a class under test can lie about itself, and tests that compare two of its own
-  objects believe it. Tests should look at plain values in the end.
+  objects believe it, unless it says that it is equal to a stranger too. Tests should look at plain values in the end.
 - An exception comes in as the built-in type of that name, or as a class of proxies derived from its built-in base.
   SystemExit, KeyboardInterrupt and whatever else is no Exception fail the test that sees them, even where it catches
-  them; so does every frame that is not as it should be.
+  them; so does every frame that is not as it should be. So does StopIteration, which ends a `map` or a `zip` of the
+  tests' as if all had been seen, from anything but `next`, unless the reference raises it there too.
 
-What a function was given and changes in place is changed here too, where it returns None.
+What a function was given and changes in place is changed here too where it returns None or the reference does so;
+elsewhere that is only noted (`Session.seen`): an argument that was emptied may be what the result is compared with. The
+judge has the tests run both ways.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
 
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from agent_rl.verify.canonical import NotCanonical, Record
+from agent_rl.verify.proxied_handed import HandedOver, assign
 from agent_rl.verify.proxied_handles import (
     NUMBER,
     PATH,
@@ -38,7 +42,7 @@ from agent_rl.verify.proxied_handles import (
     Unexpected,
     number_of,
 )
-from agent_rl.verify.proxied_wire import ANY_NAME, BUILTINS, Malformed, from_wire, read_frame, to_wire, write_frame
+from agent_rl.verify.proxied_wire import ANY_NAME, BUILTINS, Malformed, from_wire, read_frame, write_frame
 
 _MAX_OBJECTS = 1 << 20
 _CLASS_SITE = "<class>"
@@ -51,6 +55,11 @@ _NATIVE_METHODS = tuple(
     )
 )
 """Answered from the plain content, where an object has one."""
+MODIFIED = "(modified)"
+"""Behind the access path of a value: the call that gave it has changed its arguments."""
+_STRANGER = "what no honest object is equal to"
+_NEXT = (("op", "next"), ("op", "anext"))
+"""Requests that may well end an iteration."""
 _IMMUTABLE = ("int", "float", "complex", "str", "bytes", "tuple", "frozenset")
 
 
@@ -66,7 +75,8 @@ class Session:
     """One conversation with the candidate's process.
 
     admitted: the access paths (`Stack()`, `make().items[]`) on which objects may come in; None admits all and records
-    them in `seen`. `spoiled` says everything that went wrong, also where the tests have caught it.
+    them in `seen`, where else only is noted which calls modified arguments that are as they were here. `spoiled` says
+    everything that went wrong, also where the tests have caught it.
     """
 
     def __init__(
@@ -84,8 +94,8 @@ class Session:
         self._objects: dict[int, Any] = {}
         self._classes: dict[int, type] = {}
         self._named: set[type] = set()
-        self._callbacks: list[Any] = []
-        self._callback_numbers: dict[int, int] = {}
+        self._doubted: set[Any] = set()
+        self._handed = HandedOver()
 
     def ask(self, site: str, *request: Any) -> Any:
         """What the candidate answers to a request; what it raises is raised. `site` is the answer's access path."""
@@ -102,7 +112,7 @@ class Session:
                 break
             self._send(self._called_back(content))
         if content[0] == "raise" and len(content) == 5:
-            raise self._exception(content)
+            raise self._of_its_place(self._exception(content), site, request)
         if content[0] != "return" or len(content) != 3 or type(content[2]) is not list:
             raise self._broken("an answer of unknown form")
         return self.value(content[1], site), content[2]
@@ -121,29 +131,33 @@ class Session:
         except Malformed as error:
             raise self._broken(str(error)) from None
         except (TypeError, RecursionError) as error:
-            raise self._spoil(f"a value that cannot be held here: {error}") from None
+            raise self.spoil(f"a value that cannot be held here: {error}") from None
 
     def outgoing(self, value: Any) -> Any:
         """`value` for the wire. Raises TypeError where it cannot be handed over."""
-        try:
-            return to_wire(value, self._refer)
-        except NotCanonical as error:
-            raise TypeError(f"this cannot be handed to the solution: {error}") from None
+        return self._handed.outgoing(value)
 
     def call(self, number: int, site: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
         """The value of a call; arguments that it modified are modified here."""
         value, modified = self.ask(site, "call", number, self.outgoing(args), self.outgoing(kwargs))
+        if modified and value is not None and not self._modifies(site):
+            return value
         for change in modified:
-            if type(change) is not list or len(change) != 2 or value is not None:
+            if type(change) is not list or len(change) != 2:
                 raise self._broken("a modified argument of unknown form")
             key, content = change
             if type(key) is int and 0 <= key < len(args):
-                _assign(args[key], self.value(content, site + "(argument)"))
+                assign(args[key], self.value(content, site + "(argument)"))
             elif type(key) is str and key in kwargs:
-                _assign(kwargs[key], self.value(content, site + "(argument)"))
+                assign(kwargs[key], self.value(content, site + "(argument)"))
             else:
                 raise self._broken("a modified argument that was not given")
         return value
+
+    def _modifies(self, site: str) -> bool:
+        """Whether arguments are modified here by calls that give something on `site`; it is noted that one did."""
+        self.seen.add(site + MODIFIED)
+        return self.admitted is None or site + MODIFIED in self.admitted
 
     def module(self, name: str) -> types.ModuleType:
         """The solution's module, loaded by the candidate's process. Raises what loading it raises."""
@@ -170,14 +184,39 @@ class Session:
         except Malformed as error:
             raise self._broken(str(error)) from None
 
+    def doubt(self, proxy: Any) -> None:
+        """Raises Spoiled where `proxy`, which says that it is equal to another, is equal to whatever comes.
+
+        Asked once for each class: whoever lies with more care is believed.
+        """
+        kind, number, path = type(proxy), number_of(proxy), proxy.__dict__[PATH]
+        asked = number if kind is Handle else kind
+        if asked in self._doubted:
+            return
+        self._doubted.add(asked)
+        try:
+            answer = self.get(path, "op", "eq", number, (_STRANGER,))
+        except Exception:
+            return
+        if answer is True:
+            self._let_in(f"{path}==", "is equal to everything", path)
+
     def _broken(self, why: str) -> Gone:
         self.tampered = why
         self.spoiled.append(why)
         return Gone(why)
 
-    def _spoil(self, why: str) -> Spoiled:
+    def spoil(self, why: str) -> Spoiled:
+        """What is to be raised where the test that runs now has failed, whatever it makes of it."""
         self.spoiled.append(why)
         return Spoiled(why)
+
+    def _let_in(self, oddity: str, told: str, site: str) -> None:
+        """Records `oddity` of the reference. Raises Spoiled (the solution's `site` `told`) where that has none such."""
+        if self.admitted is None:
+            self.seen.add(oddity)
+        elif oddity not in self.admitted:
+            raise self.spoil(f"solution.{site} {told}")
 
     # Objects of the candidate's
 
@@ -186,12 +225,12 @@ class Session:
         if type(number) is not int or not 0 <= number < _MAX_OBJECTS:
             raise Malformed("a reference without a number")
         if name == "callback":
-            if number >= len(self._callbacks):
+            if not self._handed.has(number):
                 raise Malformed("a function that was never handed over")
-            return self._callbacks[number]
+            return self._handed.function(number)
         if name != "object" or type(kind) is not str:
             raise Malformed("a reference of unknown kind")
-        if kind == "class" and site.startswith(_CLASS_SITE):
+        if kind == "class" and site == _CLASS_SITE + "[]":
             return self.class_of(number, _CLASS_SITE)
         if self.admitted is None:
             self.seen.add(site)
@@ -211,7 +250,7 @@ class Session:
         if kind == "iterator":
             return RemoteIterator(self, number, site)
         told = f"solution.{site}" if site else "the solution"
-        return Unexpected(number, lambda: self._spoil(f"{told} gave an object where a plain value is expected"))
+        return Unexpected(number, lambda: self.spoil(f"{told} gave an object where a plain value is expected"))
 
     def _content(self, base: Any, site: str) -> Any:
         """The plain content of an instance of a built-in's subclass."""
@@ -286,7 +325,27 @@ class Session:
 
         return remote()
 
+    def _called_back(self, content: "list[Any]") -> str:
+        """The frame that answers the candidate's call of a function of the tests'."""
+        if len(content) != 5 or type(content[1]) is not int or not self._handed.has(content[1]):
+            raise self._broken("a call of a function that was never handed over")
+        _, number, operation, args, kwargs = content
+        if operation not in ("call", "next") or type(args) is not tuple or type(kwargs) is not dict:
+            raise self._broken("a call of unknown form")
+        args = self.value(args, "callback")
+        kwargs = self.value(kwargs, "callback")
+        return self._handed.answer(number, operation, args, kwargs)
+
     # Exceptions
+
+    def _of_its_place(self, error: BaseException, site: str, request: "tuple[Any, ...]") -> BaseException:
+        """`error`, or what is raised in its place where it would end an iteration that is none of the candidate's."""
+        if isinstance(error, (StopIteration, StopAsyncIteration)) and request[:2] not in _NEXT:
+            try:
+                self._let_in(f"{site}!", f"raised {type(error).__name__}", site)
+            except Spoiled as spoiled:
+                return spoiled
+        return error
 
     def _exception(self, content: "list[Any]") -> BaseException:
         """The exception to be raised here for one that was raised there."""
@@ -298,12 +357,12 @@ class Session:
             name = fields.get("name")
             kind = BUILTINS.get(name) if type(name) is str else None
             if kind is None or not issubclass(kind, Exception):
-                return self._spoil(f"raised {name if type(name) is str else '?'}: {text[:200]}")
+                return self.spoil(f"raised {name if type(name) is str else '?'}: {text[:200]}")
             return self._built_in(kind, self._plain_args(args), text)
         try:
             kind = self._class_of_exception(fields)
             if not issubclass(kind, Exception):
-                return self._spoil(f"raised what is no Exception: {text[:200]}")
+                return self.spoil(f"raised what is no Exception: {text[:200]}")
             number = dict(instance.fields).get("id") if type(instance) is Record else None
             if type(number) is not int or not 0 <= number < _MAX_OBJECTS:
                 return self._broken("an exception of unknown form")
@@ -340,76 +399,6 @@ class Session:
             made.args = args
             return made
 
-    # What the tests hand over
-
-    def _refer(self, value: Any) -> Any:
-        kind = type(value)
-        if isinstance(kind, RemoteClass) or kind is RemoteIterator or kind is Unexpected:
-            return Record("object", (("id", number_of(value)),))
-        if isinstance(value, RemoteClass):
-            return Record("object", (("id", value.__dict__[NUMBER]),))
-        if isinstance(value, type) or not (callable(value) or isinstance(value, Iterator)):
-            raise TypeError(
-                f"tests of this tier can hand plain values, functions, iterators and the solution's own objects to the "
-                f"solution, not {value if isinstance(value, type) else kind!r}"
-            )
-        number = self._callback_numbers.get(id(value))
-        if number is None:
-            number = self._callback_numbers[id(value)] = len(self._callbacks)
-            self._callbacks.append(value)
-        return Record("callback", (("id", number),))
-
-    def _called_back(self, content: "list[Any]") -> str:
-        """The frame that answers the candidate's call of a function of the tests'."""
-        if len(content) != 5 or type(content[1]) is not int or not 0 <= content[1] < len(self._callbacks):
-            raise self._broken("a call of a function that was never handed over")
-        _, number, operation, args, kwargs = content
-        if operation not in ("call", "next") or type(args) is not tuple or type(kwargs) is not dict:
-            raise self._broken("a call of unknown form")
-        function = self._callbacks[number]
-        args = self.value(args, "callback")
-        kwargs = self.value(kwargs, "callback")
-        try:
-            value = next(function) if operation == "next" else function(*args, **kwargs)
-            return write_frame(["return", self.outgoing(value), []])
-        except Exception as error:
-            return write_frame(self._failure(error))
-
-    def _failure(self, error: Exception) -> "list[Any]":
-        if isinstance(type(error), RemoteClass):
-            return ["raise", None, None, str(error), self._refer(error)]
-        kind = next(base for base in type(error).__mro__ if BUILTINS.get(base.__name__) is base)
-        try:
-            args = self.outgoing(error.args)
-        except TypeError:
-            args = None
-        return ["raise", Record("builtin", (("name", kind.__name__),)), args, str(error)[:5000], None]
-
 
 def _only_plain(name: str, fields: "dict[str, Any]") -> Any:
     raise Malformed("no plain value")
-
-
-def _assign(old: Any, new: Any) -> None:
-    """`old` has the content of `new`; containers in it that are still there stay the same objects."""
-    if type(old) is not type(new):
-        return
-    if type(old) is list:
-        kept = [_merged(a, b) for a, b in zip(old, new)]  # noqa: B905
-        old[:] = kept + new[len(kept) :]
-    elif type(old) is dict:
-        merged = {key: _merged(old.get(key), value) for key, value in new.items()}
-        old.clear()
-        old.update(merged)
-    elif type(old) is set:
-        old.clear()
-        old.update(new)
-    elif type(old) is bytearray:
-        old[:] = new
-
-
-def _merged(old: Any, new: Any) -> Any:
-    if type(old) is type(new) and type(old) in (list, dict, set, bytearray):
-        _assign(old, new)
-        return old
-    return new

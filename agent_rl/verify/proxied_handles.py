@@ -15,6 +15,8 @@ PATH = "_agent_rl_path"
 SESSION = "_agent_rl_session"
 TEXT = "_agent_rl_text"
 """In the `__dict__` of each proxy: its object's number, its access path, its session, an exception's message."""
+_ITEMS = "_agent_rl_items"
+"""In the `__dict__` of an iterator whose length was asked for: its items."""
 
 
 def _session(proxy: Any) -> "tuple[Any, int, str]":
@@ -37,13 +39,15 @@ def _exact(proxy: Any, name: str, kind: type, *args: Any) -> Any:
 
 
 class RemoteIterator:
-    """An iterator or view of the candidate's: gives its items and nothing else."""
+    """An iterator or view of the candidate's: gives its items and nothing else. Its length is how many it gives."""
 
     def __init__(self, session: Any, number: int, path: str) -> None:
         self.__dict__.update({SESSION: session, NUMBER: number, PATH: path})
 
     def __iter__(self) -> Any:
         session, number, path = _session(self)
+        if _ITEMS in self.__dict__:
+            return iter(self.__dict__[_ITEMS])
         value = session.get(path, "op", "iter", number, ())
         if type(value) not in (RemoteIterator, Handle):
             raise TypeError("iter() gave no iterator")
@@ -61,7 +65,24 @@ class RemoteIterator:
         return session.get(path + "[]", "op", "anext", number, ())
 
     def __len__(self) -> int:
-        return _exact(self, "len", int)
+        length = _exact(self, "len", int)
+        if _ITEMS not in self.__dict__:
+            items: list[Any] = []
+            for item in self.__iter__():
+                items.append(item)
+                if len(items) > length:
+                    break
+            if len(items) != length:
+                session, _, path = _session(self)
+                raise session.spoil(f"solution.{path} gave an iterator of another length than it says")
+            self.__dict__[_ITEMS] = items
+        return length
+
+    def __bool__(self) -> bool:
+        try:
+            return len(self) > 0
+        except TypeError:
+            return True
 
 
 class RemoteClass(type):
@@ -136,13 +157,18 @@ class Handle(metaclass=RemoteClass):
         if self is other:
             return True
         if isinstance(type(other), RemoteClass):
-            return _exact(self, "eq", bool, other)
+            return self.__equal(_exact(self, "eq", bool, other))
         return NotImplemented
 
     def __ne__(self, other: Any) -> Any:
         if isinstance(type(other), RemoteClass):
-            return self is not other and _exact(self, "ne", bool, other)
+            return self is not other and not self.__equal(not _exact(self, "ne", bool, other))
         return NotImplemented
+
+    def __equal(self, equal: bool) -> bool:
+        if equal:
+            _session(self)[0].doubt(self)
+        return equal
 
     def __hash__(self) -> int:
         return _exact(self, "hash", int)

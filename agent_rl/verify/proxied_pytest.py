@@ -179,6 +179,7 @@ class approx:
         return bool(actual == expected)
 
     def _number(self, actual: Any, expected: Any) -> bool:
+        actual, expected = _plain(actual), _plain(expected)
         if actual == expected:
             return True
         if isinstance(expected, Decimal) or isinstance(actual, Decimal):
@@ -191,6 +192,13 @@ class approx:
         usual = 1e-6 if self.abs is None else 0.0
         relative = usual if self.rel is None else float(self.rel)
         return abs(actual - expected) <= max(absolute, relative * abs(expected))
+
+
+def _plain(number: Any) -> Any:
+    """The number itself, of one whose class may say something else of it."""
+    if isinstance(number, float):
+        return float.__float__(number)
+    return int.__int__(number) if isinstance(number, int) else number
 
 
 class Mark:

@@ -12,8 +12,8 @@ from agent_rl.verify.canonical import NotCanonical, decode, encode
 from agent_rl.verify.checker import Recorded, recorded_call
 from agent_rl.verify.compare import equal
 from agent_rl.verify.frames import Answer, Raised, Returned, Tampered, read_frames, value_of
-from agent_rl.verify.runs import MAX_DETAILS, feedback_lines, tampered
-from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, TestResult, Verdict
+from agent_rl.verify.runs import MAX_DETAILS, tampered, verdict_of_cases
+from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, Verdict
 from agent_rl.vocabulary.sandbox import RunStatus
 
 
@@ -109,20 +109,8 @@ class Reading:
         for index in range(len(self.prepared.cases)):
             details.append(self._detail(index, describe=failed < MAX_DETAILS))
             failed += details[-1] != ""
-        status = self.status
-        final = status if status != "completed" else "failed" if failed else "passed"
-        feedback = ""
-        if self.visible:
-            feedback = wording.last_line(self._load_error) if self._load_error is not None else feedback_lines(details)
-        return Verdict(
-            final == "passed",
-            final,
-            "values",
-            self.isolation,
-            self.seconds,
-            tuple(TestResult(f"case {i}", not d, d) for i, d in enumerate(details)),
-            {"tests_passed": (len(details) - failed) / len(details)},
-            feedback,
+        return verdict_of_cases(
+            self.status, details, self.isolation, self.seconds, visible=self.visible, load_error=self._load_error
         )
 
     def _detail(self, index: int, *, describe: bool) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.side_by_side import side_by_side
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed, run_or_blame
 from agent_rl.vocabulary import Isolation, RunRequest, RunResult, Submission, Task, TestResult, Verdict
+from agent_rl.vocabulary.sandbox import RunStatus
 from agent_rl.vocabulary.task import Tier
 from agent_rl.vocabulary.verdict import VerdictStatus
 
@@ -22,6 +23,17 @@ MAX_DETAILS = 20
 """Failed cases that are described; the others only count."""
 _ISOLATED_AT_ONCE = 4
 """Runs under way of one judging whose cases are isolated from each other."""
+
+
+class TooSlow(ConfigError):
+    """A task's reference has too little room in its time limit: a right answer would fail on a busy machine."""
+
+
+def check_room(task: Task, seconds: float) -> None:
+    """Raises TooSlow where the reference took `seconds`, more than half of the task's limit."""
+    limit = task.limits.wall_seconds
+    if seconds > limit / 2:
+        raise TooSlow(f"task {task.id}: the reference takes {seconds:.1f} s, more than half of the limit ({limit} s)")
 
 
 def check_tier(task: Task, minimum: Tier) -> None:
@@ -53,7 +65,7 @@ class Runs:
         while len(results) < len(requests):
             # The first alone: a program that hangs is not waited for several times.
             count = _ISOLATED_AT_ONCE if results else 1
-            outcomes = await self._side_by_side(requests[len(results) : len(results) + count])
+            outcomes = await side_by_side(self.run(r) for r in requests[len(results) : len(results) + count])
             for outcome in outcomes:
                 if isinstance(outcome, Blamed):
                     return outcome
@@ -61,14 +73,6 @@ class Runs:
             if any(r.status != "completed" for r in results):
                 break
         return results
-
-    async def _side_by_side(self, requests: Sequence[RunRequest]) -> list[RunResult | Blamed]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                running = [group.create_task(self.run(r)) for r in requests]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return [r.result() for r in running]
 
     def check(self, isolation: Isolation) -> None:
         """Raises SandboxError where `isolation` is less than demanded."""
@@ -97,6 +101,26 @@ def invalid_program(submission: Submission) -> str:
     return ""
 
 
+def verdict_of_cases(
+    status: RunStatus,
+    details: Sequence[str],
+    isolation: Isolation,
+    seconds: float,
+    *,
+    visible: bool,
+    load_error: str | None,
+) -> Verdict:
+    """At tier `values`, of why each case failed ("" where it passed). A `status` other than "completed" stands."""
+    failed = sum(detail != "" for detail in details)
+    final = status if status != "completed" else "failed" if failed else "passed"
+    feedback = ""
+    if visible:
+        feedback = wording.last_line(load_error) if load_error is not None else feedback_lines(details)
+    tests = tuple(TestResult(f"case {i}", not detail, detail) for i, detail in enumerate(details))
+    scores = {"tests_passed": (len(details) - failed) / len(details)}
+    return Verdict(final == "passed", final, "values", isolation, seconds, tests, scores, feedback)
+
+
 def invalid_submission(tier: Tier, why: str, *, visible: bool) -> Verdict:
     """The verdict of a submission that cannot be judged, because of `why`."""
     why = wording.printable(why)
@@ -120,7 +144,7 @@ def tampered(tier: Tier, isolation: Isolation | None, seconds: float, why: str, 
     return Verdict(False, "tampered", tier, isolation, seconds, tests, feedback=feedback)
 
 
-def feedback_lines(details: list[str]) -> str:
+def feedback_lines(details: Sequence[str]) -> str:
     """The first of the failing tests' details, and how many more there are."""
     failing = [d for d in details if d]
     more = [f"and {len(failing) - MAX_FEEDBACK_LINES} more"] if len(failing) > MAX_FEEDBACK_LINES else []

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import PurePosixPath
 
-from agent_rl.verify.archive import ArchiveLimits, InvalidArchive, checked_files
+from agent_rl.verify.file_sets import ArchiveLimits, InvalidArchive, checked_files
 from agent_rl.verify.patch import InvalidPatch, apply_patch
 from agent_rl.verify.runs import invalid_program
 from agent_rl.vocabulary import Submission, Task

@@ -9,6 +9,7 @@ last case by that, and the rest is asked of another run: no case is ever execute
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import random
 import secrets
@@ -24,10 +25,10 @@ from agent_rl.verify.runs import (
     MAX_DETAILS,
     Runs,
     failed_run,
-    feedback_lines,
     invalid_program,
     invalid_submission,
     tampered,
+    verdict_of_cases,
 )
 from agent_rl.vocabulary import (
     Isolation,
@@ -38,7 +39,6 @@ from agent_rl.vocabulary import (
     StdioTests,
     Submission,
     Task,
-    TestResult,
     Verdict,
 )
 from agent_rl.vocabulary.sandbox import RunStatus
@@ -118,14 +118,20 @@ class _Judging:
         self.seconds = 0.0
 
     async def together(self, order: list[int]) -> Blamed | None:
-        """All cases in one run, or in as many as the program ends processes. Raises Tampered."""
+        """All cases in one run, or in as many as the program ends processes, in its limit of time. Raises Tampered."""
         left = order
         while left:
+            limits = self._task.limits
+            if self.seconds:
+                limits = dataclasses.replace(limits, wall_seconds=limits.wall_seconds - self.seconds)
+            if limits.wall_seconds <= 0:
+                self._status = "timeout"
+                return None
             secret = secrets.token_hex(8 * len(left))
             calls = tuple(
                 RunCall(secret[16 * at : 16 * at + 16], _argument(self._tests.cases[i])) for at, i in enumerate(left)
             )
-            request = RunRequest(self._program, calls=calls, limits=self._task.limits, seed=self._seed)
+            request = RunRequest(self._program, calls=calls, limits=limits, seed=self._seed)
             result = await self._runs.run(request)
             if isinstance(result, Blamed):
                 return result
@@ -209,19 +215,8 @@ class _Judging:
             detail = rejected.get(index) or self._detail(index)
             failed += detail != ""
             details.append(detail if failed <= MAX_DETAILS else "failed" if detail else "")
-        final = self._status if self._status != "completed" else "failed" if failed else "passed"
-        feedback = ""
-        if self._visible:
-            feedback = wording.last_line(self._load_error) if self._load_error else feedback_lines(details)
-        return Verdict(
-            final == "passed",
-            final,
-            "values",
-            self.isolation,
-            self.seconds,
-            tuple(TestResult(f"case {i}", not d, d) for i, d in enumerate(details)),
-            {"tests_passed": (len(details) - failed) / len(details)},
-            feedback,
+        return verdict_of_cases(
+            self._status, details, self.isolation, self.seconds, visible=self._visible, load_error=self._load_error
         )
 
     def _detail(self, index: int) -> str:

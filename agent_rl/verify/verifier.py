@@ -3,7 +3,7 @@
 tests         tier         judge
 CallTests     values       judge.CaseVerifier
 StdioTests    values       stdio.StdioJudge
-AssertTests   values       recorded as CallTests when prepared
+AssertTests   values       recorded as CallTests when prepared; what no case can hold becomes PytestTests (proxied)
 AssertTests   proxied      proxied.ProxiedJudge
 PytestTests   proxied      proxied.ProxiedJudge
 PytestTests   in_process   in_process.InProcessJudge
@@ -22,6 +22,8 @@ from agent_rl.errors import ConfigError
 from agent_rl.verify.collecting import Judge, collect_tests
 from agent_rl.verify.in_process import InProcessJudge
 from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.proxied_asserts import as_proxied, kept_as_proxied
+from agent_rl.verify.recording import NotRecordable
 from agent_rl.verify.runs import Runs, check_tier
 from agent_rl.verify.shared import SharedVerdicts
 from agent_rl.verify.stdio import StdioJudge
@@ -121,18 +123,38 @@ class TaskVerifier(Verifier):
     async def prepare(self, task: Task) -> Task:
         """The task ready to be judged: `AssertTests` recorded as cases, the node ids of `PytestTests` found.
 
-        Raises ConfigError (naming the task) where its reference fails, or it is weaker than demanded.
+        Asserts that cannot become cases become `PytestTests`, and the task's tier is `proxied` from then on. Raises
+        ConfigError (naming the task) where its reference fails, or it is weaker than demanded.
         """
         check_tier(task, self.minimum_tier)
         tests = task.tests
         if isinstance(tests, AnswerTests):
             return task
-        if isinstance(tests, CallTests) or (isinstance(tests, AssertTests) and task.tier == "values"):
+        if isinstance(tests, AssertTests) and task.tier == "values":
+            return await self._recorded(task)
+        if isinstance(tests, CallTests):
             return await self._calls.prepare(task)
         judge = self._judge_of(task, tests)
         if isinstance(tests, (PytestTests, AssertTests)):
             return await collect_tests(task, tests, judge)
         return task
+
+    async def _recorded(self, task: Task) -> Task:
+        """The task with its asserts as cases, or else as hidden tests that reach the program from outside."""
+        if self.minimum_tier == "values":
+            try:
+                return await self._calls.prepare(task)
+            except NotRecordable as error:
+                message = f"{error}, so that it is judged at tier 'proxied'"
+                raise ConfigError(message, key="sandbox.minimum_tier", value=self.minimum_tier) from None
+        if (known := kept_as_proxied(task)) is not None:
+            return known
+        try:
+            return await self._calls.prepare(task)
+        except NotRecordable as error:
+            return await as_proxied(
+                task, self.provider, error, retries=self.retries, minimum_isolation=self.minimum_isolation
+            )
 
     async def _verdict(self, task: Task, tests: Tests, submission: Submission, *, visible: bool) -> Verdict:
         judge, digest = self._knows(task, tests)

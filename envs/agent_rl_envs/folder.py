@@ -17,7 +17,8 @@ from pathlib import Path
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.verify.archive import InvalidArchive, take_files
+from agent_rl.verify.archive import take_files
+from agent_rl.verify.file_sets import InvalidArchive
 from agent_rl.verify.formats import read_tasks
 from agent_rl.verify.recording import prepare_all
 from agent_rl.vocabulary import ScriptTests, Submission, Task, Verdict

@@ -34,10 +34,10 @@ def refuse(error: int) -> bytes:
     return _step(_RETURN, 0x00050000 | error)
 
 
-def where_argument(values: Iterable[int], then: bytes, otherwise: bytes) -> bytes:
-    """`then` where the lower half of the first argument is one of `values`; the kernel looks at no more of an int."""
+def where_argument(values: Iterable[int], then: bytes, otherwise: bytes, *, index: int = 0) -> bytes:
+    """`then` where the lower half of one argument is one of `values`; the kernel looks at no more of an int."""
     tests = b"".join(_step(_JUMP_EQUAL, value, 0, len(then) // _SIZE) + then for value in values)
-    return _step(_LOAD, _OFFSET_ARG0) + tests + otherwise
+    return _step(_LOAD, _OFFSET_ARG0 + 8 * index) + tests + otherwise
 
 
 def where_any_flag(flags: int, then: bytes, otherwise: bytes) -> bytes:

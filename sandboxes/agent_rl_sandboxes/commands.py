@@ -23,7 +23,9 @@ from agent_rl_sandboxes.serving.command import serve
 SCHEMA_VERSION = 1
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
-sandbox_app = typer.Typer(no_args_is_help=True, help="Images, whether this machine can hold programs in, and serving.")
+sandbox_app = typer.Typer(
+    help="Images, whether this machine can hold programs in, and serving.", no_args_is_help=True, rich_markup_mode=None
+)
 sandbox_app.command()(serve)
 
 

@@ -25,8 +25,9 @@ from agent_rl_sandboxes.docker_engine import DaemonGone, Engine
 from agent_rl_sandboxes.docker_hardening import PROGRAMS, ROOT, Bounds, episode_bounds, slot_bounds
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox, Prepared, StdoutChannel, prepare
 from agent_rl_sandboxes.owner import Owner
+from agent_rl_sandboxes.pool import SlotPool, check_isolation
 from agent_rl_sandboxes.slot_program import SlotSetup, slot_command
-from agent_rl_sandboxes.slots import Slot, SlotPool, check_isolation
+from agent_rl_sandboxes.slots import Slot
 from agent_rl_sandboxes.talks import talk_in_pair
 from agent_rl_sandboxes.warm import IDLE_SECONDS, WarmQueue
 
@@ -103,6 +104,8 @@ class DockerProvider(SandboxProvider):
         check_runtime(self._info, self._config.runtime)
         engine.runtime = self._config.runtime
         engine.bounds_cpus = self._info.get("CpuCfsQuota") is not False
+        if engine.endpoint.kind == "unix" and self._info.get("DockerRootDir"):
+            engine.root = Path(self._info["DockerRootDir"])
         await reap(engine)
         await self._user_of(self._image)
         self._pool = SlotPool(lambda: self._patiently(self._start_slot), self._config.slots)

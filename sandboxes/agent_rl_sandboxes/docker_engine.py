@@ -28,6 +28,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.utils import parse_host
 
 from agent_rl.errors import SandboxError
+from agent_rl_sandboxes import full_disk
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ _CONNECT_SECONDS = 10.0
 REQUEST_SECONDS = 30
 """Of one request. Long for a busy machine; but a daemon can be stuck over one container and well for all others."""
 _ASK_SECONDS = 0.2
+_GONE_SECONDS = 0.05
 _BUFFER_BYTES = 1 << 20
 
 
@@ -99,6 +101,8 @@ class Engine:
         """Whether the daemon's storage can bound what a container writes to its root; set by who has tried."""
         self.bounds_cpus = True
         """Whether the daemon can bound processor time; set by who has asked."""
+        self.root: Path | None = None
+        """The daemon's folder; set by who has asked, where the daemon is on this machine."""
         self.runtime: str | None = None
         """What containers are started with, None for the daemon's own choice; set by who has asked."""
         self._missed_at: float | None = None
@@ -126,7 +130,7 @@ class Engine:
         except NotFound:
             raise
         except (APIError, DockerException) as error:
-            raise SandboxError(f"Docker: {_explain(error)}") from error
+            raise SandboxError(_explain(error, self.root)) from error
         except (requests.exceptions.RequestException, OSError) as error:
             raise DaemonGone(f"the Docker daemon does not answer: {error}") from error
 
@@ -209,8 +213,19 @@ class Engine:
             if not isinstance(error.__cause__, APIError) or error.__cause__.status_code != 409:
                 raise
             # 409: somebody (or auto-removal) is removing it right now.
-            with contextlib.suppress(NotFound):
-                await self.call(self.api.wait, container, condition="removed", timeout=30)
+            await self._until_gone(container)
+
+    async def _until_gone(self, container: str) -> None:
+        """It is there no more. Asked for: a wait that the daemon begins just as the container goes never ends."""
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                while True:
+                    await self.call(self.api.inspect_container, container)
+                    await asyncio.sleep(_GONE_SECONDS)
+        except NotFound:
+            return
+        except TimeoutError:
+            raise SandboxError(f"the container {container[:12]} is being removed for {REQUEST_SECONDS} s") from None
 
     async def close(self) -> None:
         """No thread and no connection is left; calls under way are finished first, those not begun are dropped."""
@@ -258,6 +273,11 @@ class Stream:
             await self._writer.drain()
         except OSError as error:
             raise SandboxError(f"the connection to the container broke: {error}") from error
+
+    async def first_byte(self) -> None:
+        """Something has come, or the end. Nothing else can be read after it."""
+        with contextlib.suppress(OSError):
+            await self._reader.read(1)
 
     def write_eof(self) -> None:
         """The program's stdin ends after what was written."""
@@ -355,8 +375,6 @@ def _context_host() -> str | None:
     return getattr(context, "Host", None)
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, root: Path | None) -> str:
     text = str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
-    if "no space left on device" in text:
-        text += ": free some of the daemon's disk (`docker system prune` removes what nothing uses)"
-    return text
+    return full_disk.explain(text, root) if full_disk.NO_SPACE in text else f"Docker: {text}"

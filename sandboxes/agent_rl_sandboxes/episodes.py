@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
 import math
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any, Protocol, get_args
 
 from agent_rl.vocabulary import ExecResult
 from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl_sandboxes.inside import episode_command, episode_server, loading
 
 _HEAD = struct.Struct(">II")
 _MAX_HEADER = 1 << 16
@@ -22,6 +23,15 @@ _GRACE_SECONDS = 2.0
 _STATUSES = get_args(RunStatus)
 _EXIT_CODES = range(256)
 """128 + n where signal n ended the command."""
+_BOOTSTRAP = """
+import sys
+(loader, source), *modules = {modules!r}
+own = {{}}
+exec(source, own)
+own["load"]([(loader, source)])
+sys.modules[loader].load(modules)
+sys.modules[modules[-1][0]].main(sys.argv[1], int(sys.argv[2]))
+"""
 
 
 class Channel(Protocol):
@@ -174,9 +184,9 @@ class EpisodeClient:
 
 
 def server_command(python: str, workdir: str, output_bytes: int) -> list[str]:
-    """The command line that starts the server: its source travels in it."""
-    source = files("agent_rl_sandboxes").joinpath("inside", "episode_server.py").read_text()
-    return [python, "-I", "-c", source, workdir, str(output_bytes)]
+    """The command line that starts the server: its sources travel in it."""
+    modules = [(module.__name__, inspect.getsource(module)) for module in (loading, episode_command, episode_server)]
+    return [python, "-I", "-c", _BOOTSTRAP.format(modules=modules), workdir, str(output_bytes)]
 
 
 def checked_path(path: str) -> str:

@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import os
 import secrets
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
+from agent_rl.verify.file_sets import ArchiveLimits, Spellings
+from agent_rl.verify.tar import pack, packed_bytes
 from agent_rl.vocabulary import ExecResult, SandboxSpec
-from agent_rl_sandboxes.local import inner_path
+from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
-from agent_rl_sandboxes.serving.archive import ArchiveLimits, pack, packed_bytes
 from agent_rl_sandboxes.serving.protocol import (
     UPLOAD_SECONDS,
     ExecMessage,
@@ -249,30 +249,16 @@ def _batches(contents: Mapping[str, bytes], most: int) -> Iterator[dict[str, byt
         yield {}
     while left:
         batch: dict[str, bytes] = {}
-        spelled: dict[str, str] = {}
+        spellings = Spellings()
         size = 4 * 10240
         for path, content in left.items():
             if packed_bytes(path, content) + 4 * 10240 > most:
                 raise OSError(27, f"{len(content)} bytes, and a host takes archives of {most}", path)
-            if size + packed_bytes(path, content) > most or len(batch) >= ArchiveLimits().members // 2:
+            if size + packed_bytes(path, content) > most or len(batch) >= ArchiveLimits().members:
                 break
-            if _fits(path, spelled):
+            if spellings.clash(path) is None:
                 batch[path] = content
                 size += packed_bytes(path, content)
         for path in batch:
             del left[path]
         yield batch
-
-
-def _fits(path: str, spelled: dict[str, str]) -> bool:
-    """Whether no part of `path` is there in another spelling; it is then noted."""
-    above = plain = ""
-    found: dict[str, str] = {}
-    for part in path.split("/"):
-        above = f"{above}/{part}"
-        plain += "/" + unicodedata.normalize("NFC", part).casefold()
-        if spelled.get(plain, above) != above:
-            return False
-        found[plain] = above
-    spelled.update(found)
-    return True

@@ -67,8 +67,9 @@ def run_filter(machine: Machine) -> bytes:
 
     Allowed is what Docker's default allows, less the calls under `run.deny` in seccomp_default.json; denied calls fail
     with EPERM. `socket` and `socketpair` take the families under `run.socket_families` and else fail with EAFNOSUPPORT;
-    `clone` takes no new namespace; `clone3`, calls that are newer than the list of numbers, and those of another
-    architecture (32-bit, x32) fail with ENOSYS, as on a kernel that has none.
+    `clone` takes no new namespace, and `fcntl` none of the commands under `run.fcntl`; `clone3`, calls that are newer
+    than the list of numbers, and those of another architecture (32-bit, x32) fail with ENOSYS, as on a kernel that has
+    none.
     """
     facts, numbers = _facts(), syscall_numbers(machine)
     denied = run_denied_calls()
@@ -76,6 +77,8 @@ def run_filter(machine: Machine) -> bytes:
     outcome = {number: ALLOW if name in allowed - denied else refuse(errno.EPERM) for name, number in numbers.items()}
     family = where_argument(facts["run"]["socket_families"], ALLOW, refuse(errno.EAFNOSUPPORT))
     outcome |= {numbers["socket"]: family, numbers["socketpair"]: family}
+    commands = [command for group in facts["run"]["fcntl"].values() for command in group]
+    outcome[numbers["fcntl"]] = where_argument(commands, refuse(errno.EPERM), ALLOW, index=1)
     outcome[numbers["personality"]] = where_argument(facts["personalities"], ALLOW, refuse(errno.EPERM))
     outcome[numbers["clone"]] = where_any_flag(facts["namespace_flags"], refuse(errno.EPERM), ALLOW)
     outcome[numbers["clone3"]] = refuse(errno.ENOSYS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import struct
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -14,6 +13,7 @@ from agent_rl.verify import (
     canonical,
     proxied_candidate,
     proxied_client,
+    proxied_handed,
     proxied_handles,
     proxied_items,
     proxied_pytest,
@@ -22,25 +22,33 @@ from agent_rl.verify import (
 )
 from agent_rl_sandboxes import seccomp
 from agent_rl_sandboxes.inside import (
+    buffers,
     files,
     harness,
     leftovers,
+    levels,
+    loading,
     namespaces,
+    preloading,
     programs,
     roles,
     runs,
     seccomp_filter,
     slot_server,
+    stream,
     talks,
+    traffic,
+    view,
+    wakeups,
 )
 
 PROTOCOL = slot_server.PROTOCOL
-LENGTHS = struct.Struct(">II")
+LENGTHS = stream.LENGTHS
 """Before each frame: the lengths of its header and its body."""
 
 # Reads the first frame (see slot_server) and becomes the program in it. Nothing needs to be installed inside.
 _BOOTSTRAP = """
-import json, os, struct, sys, types
+import json, os, struct, sys
 def read(size):
     parts = []
     while size:
@@ -59,16 +67,11 @@ sys.path[:] = [path for path in sys.path if path]
 if sys.version_info < (3, 9):
     say({"op": "fatal", "error": "Python 3.9 or later is needed inside, not " + sys.version.split()[0]})
     sys.exit(1)
-for name, source in order["modules"]:
-    parts = name.split(".")
-    for index in range(1, len(parts) + 1):
-        part = ".".join(parts[:index])
-        if part not in sys.modules:
-            module = sys.modules[part] = types.ModuleType(part)
-            module.__path__ = []
-            if index > 1:
-                setattr(sys.modules[".".join(parts[:index - 1])], parts[index - 1], module)
-    exec(compile(source, "<" + name + ">", "exec"), sys.modules[name].__dict__)
+(name, source), *modules = order["modules"]
+own = {}
+exec(source, own)
+own["load"]([(name, source)])
+sys.modules[name].load(modules)
 sys.modules[order["main"]].main(order["setup"])
 """
 
@@ -104,14 +107,19 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 
 
 @cache
-def _modules() -> list[tuple[str, str]]:
-    """Name and source of everything that runs inside, in an order in which it can be imported."""
-    proxied: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_client, proxied_pytest]
-    proxied += [proxied_items, proxied_runner, roles]
-    modules: list[ModuleType] = [canonical, *proxied, seccomp_filter, namespaces, harness, programs, leftovers]
-    modules += [runs, talks]
-    modules += [files, slot_server]
+def _sources() -> list[tuple[str, str]]:
+    """Name and source of what every slot server runs, in an order in which it can be imported; the loader first."""
+    modules: list[ModuleType] = [loading, canonical, seccomp_filter, namespaces, view, harness, programs, leftovers]
+    modules += [preloading, buffers, runs, talks, levels, wakeups, files, stream, traffic, slot_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
+
+
+@cache
+def role_sources() -> bytes:
+    """The body of "load" by which a slot server can have a proxied judging's parts played."""
+    modules: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_handed, proxied_client]
+    modules += [proxied_pytest, proxied_items, proxied_runner, roles]
+    return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 
 
 def setup_frame(setup: SlotSetup) -> bytes:
@@ -119,7 +127,7 @@ def setup_frame(setup: SlotSetup) -> bytes:
     episode = None if setup.episode is None else "size={},nr_inodes={},mode=1777".format(*setup.episode)
     order = {
         "op": "setup",
-        "modules": _modules(),
+        "modules": _sources(),
         "main": slot_server.__name__,
         "setup": {
             "workdir": setup.workdir,

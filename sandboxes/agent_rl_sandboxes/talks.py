@@ -168,7 +168,11 @@ class Talk:
 
 
 async def talk_in_pair(candidate_slot: Slot, tests_slot: Slot, request: PairRequest) -> PairResult:
-    """What the two runs did. Raises SandboxError, and TestsPlaceError where only the tests' slot died."""
+    """What the two runs did.
+
+    Raises SandboxError, and of it SandboxStartError where a slot is not fit for it, and TestsPlaceError where only the
+    tests' slot died.
+    """
     limits = request.limits
     candidate_payload = {
         "role": "candidate",
@@ -190,6 +194,7 @@ async def talk_in_pair(candidate_slot: Slot, tests_slot: Slot, request: PairRequ
         cpu_seconds=limits.cpu_seconds + TESTS_MARGIN_SECONDS,
         output_bytes=max(limits.output_bytes, _MOST_TESTS_OUTPUT),
     )
+    await asyncio.gather(candidate_slot.load_roles(), tests_slot.load_roles())
     async with (
         Talk(candidate_slot, candidate_payload, limits) as candidate,
         Talk(tests_slot, tests_payload, longer, TestsPlaceError) as tests,

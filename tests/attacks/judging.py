@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Submission, Task, Verdict
+from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.slots import Slot
 from tests.attacks.corpus import HONEST, LIMITS, TASK, Attack
 from tests.attacks.places import level_of, provider_in
 from tests.attacks.probe import ROOMY, differences, probe
@@ -34,19 +36,21 @@ class Judged:
     """What went wrong with the honest program after it; empty where nothing did."""
     changed: dict[str, Any]
     """What the probe after it found other than the probe before all."""
+    same_slot: bool
+    """Whether the slot was kept, so that what followed was where the attack had been."""
 
 
 class Worker:
     """One provider with one slot."""
 
-    def __init__(self, provider: SandboxProvider, first: dict[str, Any]) -> None:
+    def __init__(self, provider: DockerProvider | LocalProvider, first: dict[str, Any]) -> None:
         self.provider = provider
-        self.verifier = CaseVerifier(provider, cache_size=0)
+        self.verifier = TaskVerifier(provider, cache_size=0)
         self.first = first
 
     async def judge(self, attack: Attack) -> Judged:
         """The attack's verdict, and what is left of it."""
-        verdict, error = None, ""
+        verdict, error, slot = None, "", self._slot()
         try:
             for _ in range(_TRIES):
                 verdict = await self.verifier.judge(_timed(attack), Submission.code(attack.program))
@@ -54,6 +58,7 @@ class Worker:
                     break
         except Exception as raised:  # whatever it is: no program may bring it about
             error = f"{type(raised).__name__}: {raised}"
+        same_slot = slot is not None and self._slot() is slot
         honest, changed = "", {}
         try:
             # Where each run has a place of its own, one run says all of the next: the probe is an honest program too.
@@ -63,7 +68,14 @@ class Worker:
             changed = differences(self.first, await probe(self.provider))
         except Exception as raised:
             honest = f"{type(raised).__name__}: {raised}"
-        return Judged(verdict, error, honest, changed)
+        return Judged(verdict, error, honest, changed, same_slot)
+
+    def _slot(self) -> Slot | None:
+        """The provider's one slot while nothing runs in it; None where it is only on its way."""
+        pool = self.provider._pool
+        assert pool is not None and len(pool._idle) == 1
+        idle = pool._idle[0]
+        return idle.result() if idle.done() and not idle.cancelled() and idle.exception() is None else None
 
 
 def _timed(attack: Attack) -> Task:
@@ -85,7 +97,8 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> dict[str, Judged]:
     async with contextlib.AsyncExitStack() as stack:
         workers: list[Worker] = []
         for _ in range(min(WORKERS, len(attacks))):
-            provider = await stack.enter_async_context(provider_in(place))
+            provider = provider_in(place)
+            await stack.enter_async_context(provider)
             assert provider.isolation == level_of(place)
             workers.append(Worker(provider, await probe(provider)))
         for attack in attacks:

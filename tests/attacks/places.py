@@ -9,6 +9,8 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.registry import resolve
+from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.local import LocalProvider
 from tests.sandboxes.levels import BY_LEVEL, provider_at, skip_without_namespaces
 
 PROVIDERS = {
@@ -30,10 +32,10 @@ def provider_of(name: str) -> SandboxProvider:
     return kind(SandboxConfig(provider=name, slots=2))
 
 
-def provider_in(place: str) -> SandboxProvider:
-    """A provider with one slot for `place`, one of LEVELS, not yet started."""
+def provider_in(place: str, *, slots: int = 1) -> DockerProvider | LocalProvider:
+    """A provider with one slot, or more, for `place`, one of LEVELS, not yet started."""
     kind, level = place.split("-")
-    return provider_at(cast(Any, kind), cast(Any, level), SandboxConfig(provider=kind, slots=1))
+    return provider_at(cast(Any, kind), cast(Any, level), SandboxConfig(provider=kind, slots=slots))
 
 
 async def skip_where_levels_cannot_be_had(place: str) -> None:

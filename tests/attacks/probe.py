@@ -25,7 +25,20 @@ _MEMORY_SLACK_KIB = 8 << 10
 _CLOCK_SLACK_SECONDS = 60.0
 
 PROBE = r'''
-import json, math, os, random, resource, signal, socket, struct, sys, time
+import fcntl, json, math, os, random, resource, signal, socket, struct, sys, time
+
+def locked(path):
+    """Whether somebody holds a lock on the file, or has left a hint with it."""
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return fcntl.fcntl(file, 1035, bytes(8)) != bytes(8)  # F_GET_RW_HINT
+
+def touched(path):
+    """Whether the device was changed after it was made, or put here."""
+    return os.stat(path).st_mtime > os.lstat("/dev/stdin").st_mtime + 0.1
 
 def lines(path):
     try:
@@ -61,6 +74,9 @@ def probe(now):
         "ipc": [len(lines("/proc/sysvipc/" + n)) for n in ("shm", "sem", "msg")],
         "keys": len(lines("/proc/keys")),
         "descriptors": sorted(n for n in os.listdir("/proc/self/fd"))[:5],
+        "their flags": [[fcntl.fcntl(fd, get) for get in (fcntl.F_GETFL, fcntl.F_GETOWN, 11)] for fd in range(3)],
+        "locks": [path for path in ("/dev/null", "/dev/zero", "/etc/passwd", "/usr/bin/env") if locked(path)],
+        "devices": [name for name in ("null", "zero", "full", "random", "urandom") if touched("/dev/" + name)],
         "environment": dict(os.environ),
         "arguments": sys.argv,
         "path": sys.path,

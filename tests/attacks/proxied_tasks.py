@@ -77,7 +77,8 @@ COMPARISONS = {
 def proxied(task: Task) -> Task | None:
     """`task` as a proxied one; None where its cases cannot be asserted so."""
     tests = task.tests
-    assert isinstance(tests, CallTests)
+    if not isinstance(tests, CallTests) or any(dataclasses.is_dataclass(case.expected) for case in tests.cases):
+        return None
     cases = [(case.args, case.expected) for case in tests.cases]
     files: dict[str, str] = {}
     if task.id == "add":

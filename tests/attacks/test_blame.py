@@ -97,7 +97,9 @@ async def test_places_that_died_before_the_judging_are_not_its_programs_doing(
     verifier = CaseVerifier(provider)
     judging = asyncio.create_task(verifier.judge(TASK, Submission.code(SLOW)))
     await asyncio.sleep(0.5)
-    assert await asyncio.to_thread(kill) > 0
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(kill):  # on a busy machine its new place is still on its way
+            await asyncio.sleep(0.1)
     verdict = await judging
     assert (verdict.passed, verdict.status) == (True, "passed"), verdict
 

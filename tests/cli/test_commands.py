@@ -112,6 +112,19 @@ def test_validate_finds_what_is_wrong(capsys, tmp_path, changed, problem):
     assert not json.loads(file.read_text())["passed"]
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rows.jsonl", "ENV: a data set is read by `code`: envs validate code --option dataset=rows.jsonl"),
+        (".", "ENV: a folder of tasks is read by `folder`: envs validate folder --option folder=."),
+        ("code", "dataset: missing in --option"),
+    ],
+)
+def test_validate_says_how_data_is_given(capsys, name, message):
+    code, _, error = run(capsys, "envs", "validate", name, *MEMORY)
+    assert (code, error) == (2, f"error: {message}\n")
+
+
 def test_validate_of_one_split_and_of_one_that_is_not_there(capsys, tmp_path):
     name = environment(tmp_path)
     code, out, _ = run(capsys, "envs", "validate", name, "--split", "test", "--times", 1, "--tasks", 1, *MEMORY)
@@ -158,10 +171,10 @@ def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
     tasks = (
         TaskReport("strong", strength=strength(20)),
         TaskReport("weak", strength=strength(9, Survivor("constant", diff), Survivor("operator", ""))),
-        TaskReport("other", not_measured="has no reference"),
+        TaskReport("other", tier="proxied", not_measured="has no reference"),
     )
     overall = SplitStrength(2, 29, 40, 0.725, 0.45, 1.0)
-    problems = tuple(Problem("weak", f"problem {n}") for n in range(21))
+    problems = tuple(Problem("weak", f"problem {n}") for n in range(41))
     split = SplitReport("test", 3, 3, 9, 9, 24, 24, overall, problems, tasks)
     print_report(ValidationReport("e", (split,)))
     out = capsys.readouterr().out
@@ -169,8 +182,9 @@ def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
     lines = out.splitlines()
     assert "test weak: 9 of 20 killed; passes too: - return x + 1 + return x + 2" in lines
     assert "test: strength not measured for 1 tasks: has no reference" in lines
-    assert "test weak: problem 19" in lines
-    assert lines[-1] == "test: and 1 more"
+    assert "test: 1 of 3 tasks are judged at tier proxied, not values" in lines
+    assert "test weak: problem 39" in lines
+    assert lines[-1] == "test: and 1 more, all of which --json FILE writes"
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,29 @@ def test_verify_refuses_it_too_and_judges_where_the_minimum_is_met(
     )
     code, error = run(capsys, *verify, "--minimum-isolation", "namespaces")
     assert (code, REFUSED in error) == (3, True)
-    assert run(capsys, *verify, "--minimum-isolation", "container") == (0, "")
+    assert run(capsys, *verify, "--minimum-isolation", "container", "--minimum-tier", "values") == (0, "")
+
+
+def test_verify_refuses_a_task_below_the_minimum_tier(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    task = {"task_id": 1, "text": "Count.", "code": "def f():\n    yield 1\n", "test_list": ["assert list(f()) == [1]"]}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(task) + "\n")
+    (tmp_path / "solutions.jsonl").write_text(json.dumps({"task_id": 1, "completion": "def f():\n    return 1\n"}))
+    verify = (
+        "verify",
+        tmp_path / "tasks.jsonl",
+        tmp_path / "solutions.jsonl",
+        "--sandbox",
+        "weak-test",
+        "--slots",
+        "2",
+    )
+    code, error = run(capsys, *verify, "--minimum-tier", "values")
+    assert code == 2
+    assert "sandbox.minimum_tier: task 1: its tests cannot be recorded as cases" in error
+    assert main([str(a) for a in verify]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-3:-1] == ["passed 0, failed 1, excluded 0", "judged at tier proxied: 1"]
+    assert out[-1].startswith("  task 1: failed: ")
 
 
 def test_a_tier_weaker_than_the_minimum_is_a_mistake_that_names_the_task(

@@ -1,7 +1,7 @@
 """What every `SandboxProvider` must do. A module that imports these functions and has a fixture `provider` runs them.
 
 `provider` is a started provider; `fresh_provider` makes another that has not been started. The tests that only a real
-isolation can pass are in `sandbox_isolation_contract`.
+isolation can pass are in `sandbox_isolation_contract`, `pair_isolation_contract` and `episode_isolation_contract`.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ async def test_a_test_that_rewrites_itself_under_the_candidates_hand_is_tamperin
         reply = script(f"cat > main.sh <<'END'\n{text}\nEND")
         verdict = await judged(environment, task, Says(reply), provider)
         assert (verdict.passed, verdict.status) == (False, status)
-        assert verdict.seconds <= 6
+        assert verdict.seconds <= 30  # the time limit is 5 s, and nothing waits for the sleeper
 
 
 async def test_a_folder_that_is_none_is_the_users_mistake(provider: SandboxProvider, tmp_path: Path) -> None:

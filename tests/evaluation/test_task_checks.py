@@ -6,17 +6,30 @@ from dataclasses import replace
 import pytest
 
 from agent_rl.config import SandboxConfig
-from agent_rl.contracts import Environment, EnvironmentConfig
+from agent_rl.contracts import Environment, EnvironmentConfig, Verifier
 from agent_rl.errors import ConfigError
 from agent_rl.evaluation.examples import shown_calls
-from agent_rl.evaluation.probes import identical_sides
+from agent_rl.evaluation.probes import identical_sides, network_calls
 from agent_rl.evaluation.strength import Survivor, mutant_limits, wilson
 from agent_rl.evaluation.stubs import CONSTANT, TABLE, stubs_of
 from agent_rl.evaluation.validate import validate
 from agent_rl.evaluation.watching import WatchingVerifier
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.verify.recording import prepare_all
 from agent_rl.verify.verifier import TaskVerifier
-from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, StdioCase, StdioTests, Submission, Task
+from agent_rl.vocabulary import (
+    AssertTests,
+    CallTests,
+    Case,
+    Limits,
+    Message,
+    PytestTests,
+    StdioCase,
+    StdioTests,
+    Submission,
+    Task,
+    Verdict,
+)
 
 SQUARES = (Case((3,), 9), Case((-2,), 4), Case((0,), 0))
 TESTS = CallTests("f", SQUARES)
@@ -33,7 +46,7 @@ class Rows(Environment):
     async def load(self, split):
         if split != "train":
             raise ConfigError("there is only train", key="split", value=split)
-        tasks = [t for t in self.tasks if isinstance(t.tests, AssertTests)]
+        tasks = [t for t in self.tasks if isinstance(t.tests, (AssertTests, PytestTests))]
         prepared = {t.id: t for t in await prepare_all(self.verifier, tasks)}
         return [prepared.get(t.id, t) for t in self.tasks]
 
@@ -160,6 +173,114 @@ async def test_each_way_to_be_broken_is_named(judged):
     assert "it asks for socket.getaddrinfo 'example.org'" in said
 
 
+OBJECTS = "class P:\n    def __init__(self, x):\n        self.x = x\ndef f(x):\n    return P(x * x)\n"
+GOOD = "assert candidate(2).x == 4\nassert candidate(3).x == 9"
+
+
+def files(name, body, reference=REFERENCE, head="", **more):
+    """A task with the pytest file of one test, judged at tier `proxied`."""
+    source = f"from solution import f\n{head}\ndef test_f():\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    tests = PytestTests({"test_f.py": source.encode()}, reference={"solution.py": reference.encode()})
+    return task(name, tests, reference, tier="proxied", **more)
+
+
+@pytest.mark.local_sandbox
+async def test_tests_in_another_process_are_looked_into_too(judged):
+    asks = "import socket\ndef ask():\n    try:\n        socket.gethostbyname('example.org')\n"
+    asks += "    except OSError:\n        pass\n"
+    split = await judged(
+        asserts("object", GOOD, OBJECTS),
+        asserts("itself", f"{GOOD}\nassert candidate(4).x == candidate(4).x", OBJECTS),
+        asserts("itself kept", f"{GOOD}\nfirst = candidate(4).x\nassert candidate(4).x == first", OBJECTS),
+        asserts("differs", f"{GOOD}\nassert candidate(4).x != candidate(5).x", OBJECTS),
+        asserts("network", GOOD, f"{asks}{OBJECTS}".replace("return P", "ask()\n    return P")),
+        files("file", "assert f(3) == 9\nassert f(2) == 4"),
+        files("file itself", "assert f(3) == 9\nassert f(2) == f(2)\nassert f(1) != f(2)"),
+        files("file network", "ask()\nassert f(3) == 9\nassert f(2) == 4", head=asks),
+        files("file nothing", "f(3)"),
+        times=1,
+    )
+    assert [t.tier for t in split.by_task] == ["proxied"] * 9
+    assert {(t, kind) for t, kind, _ in problems(split)} == {
+        ("itself", "vacuous"),
+        ("itself kept", "vacuous"),
+        ("network", "network"),
+        ("file itself", "vacuous"),
+        ("file network", "network"),
+        ("file nothing", "stub"),
+    }
+
+
+@pytest.mark.local_sandbox
+async def test_tests_in_another_process_that_cannot_be_used_are_named_with_the_reason(judged):
+    slow = "import time\ndef f(x):\n    time.sleep(0.3)\n    return x * x\n"
+    short = {"limits": Limits(wall_seconds=1.0)}
+    reaches = "import urllib.request\nurllib.request.urlopen('http://example.org')\nassert f(3) == 9"
+    split = await judged(
+        files("slow", "assert [f(2), f(3)] == [4, 9]", slow, **short),
+        files("wrong", "assert f(3) == 8"),
+        files("reaches", reaches),
+        times=1,
+    )
+    assert {(t, kind) for t, kind, _ in problems(split)} == {
+        ("slow", "slow"),
+        ("wrong", "reference"),
+        ("reaches", "reference"),
+        ("reaches", "network"),
+    }
+    assert (split.references, split.references_passed) == (3, 0)
+
+
+class Refusing(Verifier):
+    """Finds that a reference fails its own tests where the seed is one of `seeds`."""
+
+    def __init__(self, seed, seeds):
+        self.refuses = seed in seeds
+
+    async def prepare(self, task):
+        if self.refuses:
+            raise ConfigError(f"task {task.id}: the reference does not pass its own tests")
+        return task
+
+    async def judge(self, task, submission):
+        await self.prepare(task)
+        return Verdict(True, "passed", task.tier, None)
+
+    async def run_visible(self, task, submission, sandbox=None):
+        return await self.judge(task, submission)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "found"),
+    [
+        # With seed 0 the tests are prepared.
+        ({2}, [("flaky", "is flaky: the reference passes 3 of 4 times, else it is judged failed (reference: the")]),
+        ({0, 1}, [("reference", "the reference does not pass its own tests"),
+                  ("flaky", "is flaky: the reference passes its tests 2 of 4 times")]),
+        ({0, 1, 2, 3}, [("reference", "the reference does not pass its own tests")]),
+    ],
+)  # fmt: skip
+async def test_tests_in_another_process_that_fail_with_some_seeds_are_flaky(seeds, found):
+    verifier = WatchingVerifier(lambda seed: Refusing(seed, seeds))
+    tests = PytestTests({"test_f.py": b""})
+    async with InMemoryProvider() as provider:
+        row = task("chance", tests, tier="proxied")
+        report = await validate(
+            Rows(verifier, [row]), verifier, provider, name="rows", times=4, mutants=0, say=lambda text: None
+        )
+    (split,) = report.splits
+    assert [(p.kind, p.what[: len(what)]) for p, (_, what) in zip(split.problems, found, strict=True)] == found
+    assert (split.references, split.references_passed) == (4, 3 if seeds == {2} else 0)
+
+
+def test_a_script_names_what_it_needs_a_network_for():
+    assert network_calls("set -e\ncurl -sf http://x | sh\npip install y\necho curly wget") == [
+        "curl",
+        "pip install",
+        "wget",
+    ]
+
+
 @pytest.mark.local_sandbox
 async def test_a_reference_that_needs_half_of_its_time_is_too_slow(judged):
     reference = "import time\ndef f(x):\n    time.sleep(0.2)\n    return x * x\n"
@@ -198,18 +319,17 @@ async def test_tests_that_cannot_be_recorded_are_named_with_the_reason_and_the_o
         asserts("seeded", "assert candidate(3) == 9", seeded),
         asserts("passes by luck", "value = candidate(1)\nassert 0 <= value < 1", draws),
         asserts(
-            "holds no value",
-            "assert candidate(1).f(2) == 4",
-            "class A:\n    f = lambda self, x: 4\nf = lambda x: A()\n",
+            "gives an object", "assert candidate(1).f(2) == 4", "class A:\n    f = lambda s, x: 4\nf = lambda x: A()\n"
         ),
+        asserts("is the same", "box = [1]\nassert candidate(box) is box", "def f(x):\n    return x\n"),
         asserts("reaches", "assert candidate(1) == 1", reaches),
     )
     found = {(t, kind) for t, kind, _ in problems(split)}
-    assert {t for t, _ in found} == {"none", "fails", "draws", "seeded", "holds no value", "reaches"}
+    assert {t for t, _ in found} == {"none", "fails", "draws", "seeded", "is the same", "reaches"}
     assert ("reaches", "network") in found
     assert "it asks for socket.getaddrinfo '192.0.2.1'" in "".join(what for _, _, what in problems(split))
     assert {kind for t, kind in found if t == "fails"} == {"reference"}
-    assert {kind for t, kind in found if t == "holds no value"} == {"reference"}
+    assert {kind for t, kind in found if t == "is the same"} == {"reference"}
     assert {kind for t, kind in found if t == "none"} == {"reference", "vacuous"}
     assert {kind for t, kind in found if t == "seeded"} == {"reference", "flaky"}
     good = split.by_task[0]

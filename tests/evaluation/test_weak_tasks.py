@@ -83,11 +83,11 @@ async def test_without_a_threshold_nothing_is_measured(kept):
 
 async def test_a_task_is_measured_once(kept):
     await kept(WEAK, STRONG, minimum=0.75)
-    # A reference and four mutants of each of two tasks.
-    assert kept.provider.runs == 10
+    # A reference, what does nothing, what returns None, and four mutants of each of two tasks.
+    assert kept.provider.runs == 14
     kept.file.unlink()
     assert await kept(WEAK, STRONG, MIDDLE, minimum=0.5) == ["weak", "strong", "middle"]
-    assert kept.provider.runs == 15
+    assert kept.provider.runs == 21
     assert "measuring how strong the tests of 1 tasks are" in kept.said[0]
 
 
@@ -97,7 +97,7 @@ async def test_half_a_file_in_the_cache_is_measured_again(kept):
         file.write_text(file.read_text()[:20])
     kept.file.unlink()
     assert await kept(WEAK, STRONG, minimum=0.75) == ["strong"]
-    assert kept.provider.runs == 20
+    assert kept.provider.runs == 28
 
 
 async def test_a_run_that_goes_on_leaves_out_what_it_did(kept):
@@ -115,6 +115,26 @@ async def test_a_task_whose_reference_fails_is_left_out_and_one_that_cannot_be_m
     (row,) = json.loads(kept.file.read_text())["environments"]
     assert [(m["task"], m["why"]) for m in row["left_out"]] == [("wrong", "the reference is judged failed")]
     assert [(m["task"], m["why"]) for m in row["not_measured"]] == [("answer", "an answer, not a program, is judged")]
+
+
+async def test_tests_that_a_guess_passes_have_no_strength(kept):
+    floor = "def f(x):\n    return max(5, x % 3 + len(str(x)))\n"
+    # Many of its mutants are other constants than 5, which the two cases see.
+    constant = CallTests("f", (Case((1,), 5), Case((10,), 5)))
+    shown = CallTests("f", (Case((3,), 9), Case((4,), 16)))
+    nothing = CallTests("f", (Case(([],)), Case(([1],))), "checker", checker="def check(f):\n    f([])\n")
+    tasks = (
+        Task("constant", (Message.user("a"),), constant, reference=floor),
+        Task("shown", (Message.user("b"),), shown, visible=shown, reference=REFERENCE),
+        Task("nothing", (Message.user("c"),), nothing, reference="def f(x):\n    x.append(1)\n"),
+    )
+    assert await kept(*tasks, STRONG, minimum=0.01) == ["strong"]
+    (row,) = json.loads(kept.file.read_text())["environments"]
+    assert [(m["task"], m["score"], m["why"]) for m in row["left_out"]] == [
+        ("constant", 0.0, "all 2 hidden cases expect 5"),
+        ("shown", 0.0, "a stub passes: a table of the visible examples"),
+        ("nothing", 0.0, "a stub passes: pass"),
+    ]
 
 
 async def test_an_environment_without_a_strong_task_is_the_users_mistake(kept):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agent_rl_sandboxes.serving.archive import pack
+from agent_rl.verify.tar import pack
 
 TOKEN = "0123456789abcdef"
 NAMES = (

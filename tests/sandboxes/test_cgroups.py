@@ -7,7 +7,7 @@ from typing import IO
 
 import pytest
 
-from agent_rl_sandboxes.inside import episode_server
+from agent_rl_sandboxes.inside import episode_command
 
 VERSION_2 = "/sys/fs/cgroup/memory.events"
 VERSION_1 = "/sys/fs/cgroup/memory/memory.oom_control"
@@ -36,5 +36,5 @@ def test_kills_for_memory_are_read_from_either_version(
             raise FileNotFoundError(path)
         return io.StringIO(files[path])
 
-    monkeypatch.setattr(episode_server, "open", opened, raising=False)
-    assert episode_server.oom_kills() == kills
+    monkeypatch.setattr(episode_command, "open", opened, raising=False)
+    assert episode_command.oom_kills() == kills

@@ -154,7 +154,10 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
             await asyncio.to_thread(fill)
             # What is there goes on: a slot needs no disk.
             assert (await CaseVerifier(provider).judge(TASK, Submission.code(HONEST))).passed
-            full = "no space left on device.*free some of the daemon's disk"
+            full = (
+                r"the Docker daemon's disk is full \(no space left on device\): 0\.\d MiB of 1\.0 GiB are left "
+                rf"in {daemon.folder}/\S+; free some of it \(`docker system prune`"
+            )
             with pytest.raises(SandboxStartError, match=full):
                 await provider.run(quick(), fresh=True)
             with pytest.raises(SandboxError, match=full):

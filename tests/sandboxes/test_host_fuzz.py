@@ -22,9 +22,10 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
+from agent_rl.verify.archive import unpack
+from agent_rl.verify.file_sets import ArchiveLimits, InvalidArchive
 from agent_rl.vocabulary import Limits, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.local import LocalProvider
-from agent_rl_sandboxes.serving.archive import ArchiveLimits, BadArchive, unpack
 from agent_rl_sandboxes.serving.serve import Host
 from tests.sandboxes import fuzzing
 from tests.sandboxes.fuzzing import Session
@@ -85,7 +86,7 @@ def taken(data: bytes) -> dict[str, bytes] | None:
     """The files in an archive; None where it is refused."""
     try:
         return unpack(data, ArchiveLimits(archive_bytes=BODY_BYTES))
-    except BadArchive:
+    except InvalidArchive:
         return None
 
 

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl_sandboxes.serving.archive import pack
+from agent_rl.verify.tar import pack
 from agent_rl_sandboxes.serving.wire import from_json
 from tests.sandboxes.hosting import TOKEN, HeldProvider, hosting, requests_to, until
 

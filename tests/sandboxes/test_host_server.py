@@ -12,7 +12,7 @@ import pytest
 
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl_sandboxes.serving.archive import pack
+from agent_rl.verify.tar import pack
 from agent_rl_sandboxes.serving.serve import Bind, check_exposure
 from tests.sandboxes.hosting import TOKEN, HeldProvider, hosting, requests_to, until
 

@@ -118,6 +118,19 @@ async def test_local_slots_without_namespaces_in_them_are_used_once() -> None:
         await check(provider, "container", ["namespaces: clone with user, pid, mount and ipc namespaces: EPERM"])  # pyright: ignore[reportArgumentType]
 
 
+STOP_ALL_FOREVER = """
+import os, signal
+for _ in range(6):
+    if os.fork() == 0:
+        while True:
+            try:
+                os.kill(-1, signal.SIGSTOP)
+            except OSError:
+                pass
+signal.pause()
+"""
+
+
 @LOCAL
 async def test_in_a_kernel_without_descriptors_of_processes_runs_and_pairs_end_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
@@ -146,6 +159,8 @@ async def test_with_a_user_of_its_own_a_run_is_ended_with_all_it_started_and_the
             ("import os\nos.kill(-1, 9)\nos.kill(os.getpid(), 9)", "crashed"),
             ("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "timeout"),
             ("import os\nos.setuid(0)", "completed"),
+            # What ends a run in its user's name must not be stopped by its processes.
+            (STOP_ALL_FOREVER, "timeout"),
         ):
             limits = Limits(wall_seconds=1.0, cpu_seconds=3.0, processes=16)
             result = await provider.run(run_request(hostile, (1, 2), limits=limits))

@@ -18,7 +18,9 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
-from agent_rl_sandboxes.local import LocalChannel, LocalProvider, inner_path
+from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.local_channel import LocalChannel
+from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.slots import Slot, SlotSetup, slot_command
 from tests.contract.sandbox_contract import ADD, request, values
 from tests.contract.sandbox_isolation_contract import probe
@@ -290,14 +292,15 @@ async def test_hundreds_of_runs_in_one_slot_leave_it_as_it_was() -> None:
 ALL_NAMESPACES = Refusal({"unshare": errno.EPERM}, namespaces=errno.EPERM)
 
 
-async def _open(refusal: Refusal, *, fall_back: bool = True) -> Slot:
-    channel = await LocalChannel.start(refusal.before(slot_command("/usr/bin/python3")))
+async def _open(refusal: Refusal, *, fall_back: bool = True, before: tuple[str, ...] = ()) -> Slot:
+    channel = await LocalChannel.start([*before, *refusal.before(slot_command("/usr/bin/python3"))])
     return await Slot.open(channel, SlotSetup(fall_back=fall_back))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the level needs root")
 async def test_root_without_namespaces_gives_each_run_a_uid_of_its_own() -> None:
-    slot = await _open(ALL_NAMESPACES)
+    # With a network of its own, as in a container: a slot is not used again once there was traffic.
+    slot = await _open(ALL_NAMESPACES, before=("unshare", "--net"))
     try:
         assert slot.isolation == "uid"
         assert "unshare(CLONE_NEWUSER): EPERM" in slot.reasons[0]

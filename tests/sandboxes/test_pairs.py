@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from agent_rl.errors import SandboxError, TestsPlaceError
+from agent_rl.errors import SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl.vocabulary import Limits, PairRequest, PairResult
-from agent_rl_sandboxes.slots import Slot, SlotPool
+from agent_rl_sandboxes.pool import SlotPool
+from agent_rl_sandboxes.slots import Slot
 from agent_rl_sandboxes.talks import talk_in_pair
-from tests.sandboxes.test_slots import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
+from tests.sandboxes.played import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
 
 PAIR = PairRequest("x = 1", {"test_it.py": b"assert True"}, limits=Limits(wall_seconds=1.0))
 ASK, ANSWER, REPORT = '["load"]', '["return",null,[]]', '{"done":0,"objects":[]}'
@@ -31,6 +32,8 @@ class Talking:
         operation = header["op"]
         if operation == "run":
             server.result(header, frame("{}"))
+        elif operation == "load":
+            load(server, header)
         elif operation == "talk":
             server.role = json.loads(server.body[4:])["role"]
             if server.role == "tests":
@@ -47,6 +50,17 @@ class Talking:
                 server.result(header, frame(self._report))
         elif operation == "cancel":
             server.result(header, status="cancelled", exit_code=None, signal=9)
+
+
+def load(server: Any, header: dict[str, Any]) -> None:
+    server.send({"op": "loaded", "id": header["id"]})
+
+
+async def dying_in_its_talk(server: Any, header: dict[str, Any]) -> None:
+    if header["op"] == "load":
+        load(server, header)
+    else:
+        await dying(server, header)
 
 
 class TalkServer(Server):
@@ -72,7 +86,7 @@ class TalkFarm(Farm):
 
 
 async def run(pool: SlotPool, *, fresh: bool = False) -> PairResult:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await pool.run_pair(lambda first, second: talk_in_pair(first, second, PAIR), fresh=fresh)
 
 
@@ -114,7 +128,7 @@ async def test_many_pairs_and_runs_wait_for_each_other_without_end() -> None:
     for size in (1, 2, 3):
         farm = farm_of(Talking())
         pool = await started(farm, size)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             pairs = [run(pool, fresh=n % 3 == 0) for n in range(12)]
             await asyncio.gather(*pairs, *(pool.run(REQUEST) for _ in range(12)))
         await pool.close()
@@ -135,21 +149,51 @@ async def test_what_is_said_unasked_is_an_anomaly_and_costs_the_slot(more: bytes
     pool = await started(farm, 2)
     result = await run(pool)
     assert anomaly in result.candidate.anomalies
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (len(farm.servers), farm.alive) != (3, 2):
             await asyncio.sleep(0)
     await pool.close()
 
 
+async def test_both_slots_have_their_roles_loaded_once_and_before_either_talk_begins() -> None:
+    began: list[str] = []
+
+    class Listening(Talking):
+        async def __call__(self, server: Any, header: dict[str, Any]) -> None:
+            if header["op"] in ("load", "talk"):
+                began.append(header["op"])
+            if header["op"] == "load":
+                names = [name for name, _ in json.loads(server.body)]
+                assert names[-1] == "agent_rl_sandboxes.inside.roles"
+            await super().__call__(server, header)
+
+    pool = await started(farm_of(Listening()), 2)
+    for _ in range(2):
+        await run(pool)
+    assert began == ["load", "load", "talk", "talk", "talk", "talk"]
+    await pool.close()
+
+
+async def test_a_slot_that_dies_before_the_talk_is_no_programs_doing() -> None:
+    for plays in ((dying, Talking()), (Talking(), dying), (dying, dying)):
+        farm = farm_of(*plays)
+        pool = await started(farm, 2)
+        with pytest.raises(SandboxStartError, match=r"a slot died \(exit code 9\)"):
+            await run(pool)
+        await pool.close()
+        assert farm.alive == 0
+
+
 async def test_whose_place_died_is_said() -> None:
     """The first server is the program's, the second the tests'."""
-    for plays, tests_place in (((dying, Talking()), False), ((Talking(), dying), True), ((dying, dying), False)):
+    both = (dying_in_its_talk, Talking())
+    for plays, tests_place in ((both, False), (both[::-1], True), ((dying_in_its_talk, dying_in_its_talk), False)):
         farm = farm_of(*plays)
         pool = await started(farm, 2)
         with pytest.raises(SandboxError, match=r"a slot died \(exit code 9\)") as caught:
             await run(pool)
         assert isinstance(caught.value, TestsPlaceError) == tests_place, plays
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while farm.alive != 2 or len(farm.servers) < 4:
                 await asyncio.sleep(0)
         await pool.close()
@@ -194,8 +238,10 @@ async def test_a_slot_that_takes_nothing_in_is_given_up(
 
 async def test_a_cancelled_pair_gives_back_what_it_took() -> None:
     async def waiting(server: Any, header: dict[str, Any]) -> None:
-        """Says nothing in a talk, and knows how to run and to be cancelled."""
-        if header["op"] == "run":
+        """Says nothing in a talk, and knows how to load, to run and to be cancelled."""
+        if header["op"] == "load":
+            load(server, header)
+        elif header["op"] == "run":
             await honest(server, header)
         elif header["op"] == "cancel":
             await silent(server, header)
@@ -209,7 +255,7 @@ async def test_a_cancelled_pair_gives_back_what_it_took() -> None:
             for pair in pairs:
                 pair.cancel()
             await asyncio.gather(*pairs, return_exceptions=True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await asyncio.gather(*(pool.run(REQUEST) for _ in range(4)))
         await pool.close()
         assert farm.alive == 0
@@ -234,7 +280,7 @@ async def test_a_pool_that_closes_ends_its_pairs() -> None:
     pool = await started(farm, 2)
     pairs = [asyncio.ensure_future(run(pool)) for _ in range(3)]
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await pool.close()
         outcomes = await asyncio.gather(*pairs, return_exceptions=True)
     assert all(isinstance(outcome, SandboxError) for outcome in outcomes)

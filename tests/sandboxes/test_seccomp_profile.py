@@ -52,9 +52,9 @@ def allowed_always(name: Profile) -> set[str]:
     }
 
 
-def run(program: bytes, audit_arch: int, number: int, argument: int = 0) -> Literal["allow"] | int:
+def run(program: bytes, audit_arch: int, number: int, argument: int = 0, second: int = 0) -> Literal["allow"] | int:
     """What the kernel does with a call under `program`: the errno, or "allow". An interpreter of classic BPF."""
-    data = struct.pack("<IIQQ", number, audit_arch, 0, argument)
+    data = struct.pack("<IIQQQ", number, audit_arch, 0, argument, second)
     steps = list(struct.iter_unpack("<HBBI", program))
     at = held = 0
     while True:
@@ -134,7 +134,7 @@ def test_every_documented_denial_is_a_difference() -> None:
     assert run_denied_calls() == {
         "ptrace", "process_vm_readv", "process_vm_writev", "memfd_create", "memfd_secret", "shmget", "semget", "msgget",
         "mq_open", "name_to_handle_at", "fanotify_mark", "adjtimex", "clock_adjtime", "modify_ldt",
-        "inotify_init", "inotify_init1",
+        "inotify_init", "inotify_init1", "io_setup", "sync", "syncfs",
     }  # fmt: skip
 
 
@@ -169,6 +169,12 @@ def test_a_runs_arguments_are_looked_at(machine: Machine) -> None:
     # Linux, UNAME26 and what asks for the present one; not ADDR_NO_RANDOMIZE.
     assert {outcome("personality", value) for value in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)} == {"allow"}
     assert outcome("personality", 0x40000) == errno.EPERM
+    # The second argument of fcntl, whatever the first: F_SETLEASE, F_NOTIFY, F_SET_RW_HINT, F_SET_FILE_RW_HINT.
+    fcntl = numbers["fcntl"]
+    told = {n: run(run_filter(machine), AUDIT_ARCH[machine], fcntl, 5, n) for n in range(1100)}
+    assert [n for n, answer in told.items() if answer != "allow"] == [1024, 1026, 1036, 1038]
+    assert {told[n] for n in (1024, 1026, 1036, 1038)} == {errno.EPERM}
+    assert run(run_filter(machine), AUDIT_ARCH[machine], fcntl, 1036, 3) == "allow"
 
 
 @pytest.mark.parametrize("machine", MACHINES)

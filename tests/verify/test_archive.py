@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from agent_rl.verify.archive import ArchiveLimits, InvalidArchive, checked_files, read_archive, safe_path
+from agent_rl.verify.archive import read_archive
+from agent_rl.verify.file_sets import ArchiveLimits, InvalidArchive, checked_files, safe_path
 
 FILES = {"a.py": b"print(1)\n", "src/b.txt": b"", "src/deep/c.bin": bytes(range(256))}
 SMALL = ArchiveLimits(archive_bytes=1 << 22, total_bytes=1 << 20, members=100)
@@ -50,12 +51,32 @@ def test_honest_archives_of_every_kind_are_read() -> None:
     kinds = (plain, gzip.compress(plain), bz2.compress(plain), lzma.compress(plain), zipped(*FILES.items()))
     for data in (*kinds, tar(*FILES.items(), format=tarfile.GNU_FORMAT), zipped(*FILES.items(), method=0)):
         assert read_archive(data) == FILES
-    assert read_archive(tar(("./a", b"x"), (special("folder", tarfile.DIRTYPE), b""))) == {"a": b"x"}
+    long = {f"{'folder/' * 20}{n}": b"x" for n in range(2)}
+    assert all(read_archive(tar(*long.items(), format=format)) == long for format in (0, 1, 2))
+    assert read_archive(tar(("./a", b"x"), (special("folder", tarfile.DIRTYPE, ""), b""))) == {"a": b"x"}
 
 
 def test_links_of_an_agents_folder_can_be_left_out() -> None:
     data = tar(("a", b"x"), (special("link", tarfile.SYMTYPE), b""), (special("pipe", tarfile.FIFOTYPE), b""))
     assert read_archive(data, links="skip") == {"a": b"x"}
+    far = special("far", tarfile.SYMTYPE, "target/" * 20)
+    for format in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        assert read_archive(tar(("a", b"x"), (far, b""), ("b", b"y"), format=format), links="skip") == {
+            "a": b"x",
+            "b": b"y",
+        }
+
+
+def test_what_git_and_other_tars_say_of_all_members_is_no_name() -> None:
+    def global_header(**said: str) -> bytes:
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, pax_headers=said) as archive:
+            archive.addfile(tarfile.TarInfo("a"))
+        return stream.getvalue()
+
+    assert read_archive(global_header(comment="4f2a", mtime="1.5", **{"SCHILY.xattr.user.x": "y"})) == {"a": b""}
+    with pytest.raises(InvalidArchive, match="names all members"):
+        read_archive(global_header(path="b"))
 
 
 SYMLINK = zipfile.ZipInfo("link")
@@ -71,33 +92,42 @@ SYMLINK.external_attr = (stat.S_IFLNK | 0o777) << 16
         (tar(("a\\b", b"")), "backslash"),
         (tar(("a\nb", b"")), "control character"),
         (tar(("x" * 4096, b"")), "more than 1024 bytes"),
-        (tar(("x" * 300, b"")), "a name of more than 255 bytes"),
-        (tar(("a", b"1"), ("a", b"2")), "differ in case only, or not at all"),
+        (tar(("x" * 300, b"")), "a part of more than 255 bytes"),
+        (tar(("a", b"1"), ("a", b"2")), "is there twice"),
         (tar(("README", b"1"), ("readme", b"2")), "differ in case only"),
         (tar(("\u00e9", b"1"), ("e\u0301", b"2")), "differ in case only"),
         (tar(("a", b"1"), ("a/b", b"2")), "a file and a folder"),
         (tar(("a/b", b"1"), ("a", b"2")), "a file and a folder"),
-        (tar((special("link", tarfile.SYMTYPE), b"")), "a link, device"),
-        (tar((special("hard", tarfile.LNKTYPE), b"")), "a link, device"),
-        (tar((special("null", tarfile.CHRTYPE), b"")), "a link, device"),
+        (tar((special("link", tarfile.SYMTYPE), b"")), "a link or device"),
+        (tar((special("hard", tarfile.LNKTYPE), b"")), "a link or device"),
+        (tar((special("null", tarfile.CHRTYPE), b"")), "a link or device"),
         (tar(*((f"f{n}", b"") for n in range(101))), "more than 100 members"),
         (tar(("big", b"x" * ((1 << 20) + 1))), "more than 1048576 bytes"),
         (gzip.compress(b"\0" * (8 << 20)), "more than 1048576 bytes"),
         (bz2.compress(b"\0" * (8 << 20)), "more than 1048576 bytes"),
         (lzma.compress(b"\0" * (8 << 20)), "more than 1048576 bytes"),
-        (tar(("a", b"x" * 1000))[:700], "ends within a file|no readable archive"),
+        (tar(("a", b"x" * 1000))[:700], "truncated within 'a'"),
+        (tar(("a", b"x"))[:1024], "truncated: there is no end of the archive"),
+        (tar(("a", b"x")) + b"x" * 512, "behind the end of the archive"),
+        (gzip.compress(tar(("a", b"x")))[:-1], "no end of the compressed archive"),
+        (lzma.compress(tar(("a", b"x"))) * 2, "behind the end of the compressed archive"),
         (b"\x1f\x8bnonsense", "no readable archive"),
-        (b"nonsense" * 100, "no readable archive"),
-        (b"", "no readable archive"),
+        (b"nonsense" * 100, "no tar archive"),
+        (b"", "truncated"),
         (b"x" * ((1 << 22) + 1), "an archive of more than"),
         (zipped(("../x", b"")), "leaves its folder"),
         (zipped(("/x", b"")), "leaves its folder"),
+        (zipped(("../x/", b"")), "leaves its folder"),
         (zipped(("a", b"x" * (2 << 20))), "more than 1048576 bytes"),
         (zipped(*((f"f{n}", b"") for n in range(101))), "more than 100 members"),
         (zipped((SYMLINK, b"/etc/passwd")), "a link or device"),
         (zipped(("a", b"x"), method=zipfile.ZIP_LZMA), "another method"),
         (zipped(("a", b"x"), method=zipfile.ZIP_BZIP2), "another method"),
         (zipped(("a", b"1"), ("A", b"2")), "differ in case only"),
+        (tar(("src/a", b"1"), ("Src/b", b"2")), "differ in case only"),
+        (tar((special("../x", tarfile.DIRTYPE, ""), b"")), "leaves its folder"),
+        (tar(("d/" * 70 + "f", b"")), "more than 64 folders deep"),
+        (tar((special("file", tarfile.REGTYPE), b"")), "names a link's target"),
         (b"PK\x03\x04" + b"\0" * 100, "without an end"),
     ],
 )
@@ -115,7 +145,7 @@ def test_a_sparse_terabyte_is_refused() -> None:
         "GNU.sparse.size": str(1 << 40),
         "GNU.sparse.map": f"0,1,{1 << 40},0",
     }
-    with pytest.raises(InvalidArchive, match="a link, device or sparse file"):
+    with pytest.raises(InvalidArchive, match=r"an extended header with 'GNU\.sparse\.major'"):
         read_archive(tar((info, b"x")), SMALL)
 
 

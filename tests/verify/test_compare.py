@@ -55,6 +55,10 @@ CASES: list[tuple[Comparison, Any, Any, bool]] = [
     ("float", Record("P", (("x", 0.3),)), Record("P", (("y", 0.3),)), False),
     ("float", Record("P", (("x", 0.3),)), Record("P", (("x", 0.4),)), False),
     ("float", "1.0", 1.0, False),
+    ("json", {"1": [2, (3,)]}, {1: (2, [3])}, True),
+    ("json", {1: 0, "1": 2}, {"1": 2}, False),  # one of two keys is not left out
+    ("json", [{"a": {1: 0, "1": 0}}], [{"a": {"1": 0}}], False),
+    ("json", {1, 2}, [1, 2], False),
     ("tokens", " a  b\n", "a b", True),
     ("tokens", "ab", "a b", False),
     ("tokens", 1, 1, False),

@@ -122,6 +122,16 @@ async def test_solutions_pass_and_others_fail_in_every_format_that_needs_no_cont
                 assert (await verifier.run_visible(task, submission_of(task, task.reference))).passed
 
 
+def test_a_file_may_be_one_array_as_the_sanitized_mbpp_is(tmp_path: Path) -> None:
+    file = tmp_path / "sanitized-mbpp.json"
+    for indent in (None, 1):
+        file.write_text(json.dumps([MBPP, CALLS], indent=indent))
+        assert [t.id for t in read_tasks(file)] == ["11", "C/1"]
+    file.write_text(json.dumps([MBPP, without(MBPP, "code")]))
+    with pytest.raises(ConfigError, match=r"sanitized-mbpp.json:\[1\]: 'code' is missing"):
+        read_tasks(file)
+
+
 def test_mbpp_asserts_become_a_check_of_the_one_function_that_they_call(tmp_path: Path) -> None:
     (task,) = read(tmp_path, MBPP)
     assert isinstance(task.tests, AssertTests)
@@ -165,12 +175,14 @@ def without(row: dict[str, Any], name: str) -> dict[str, Any]:
     [
         ({"question": "?", "answer": "!"}, "rows.jsonl:1: a row of no known format: its keys are answer, question"),
         ({}, "its keys are none"),
+        ({"task_id": "a", "completion": "x"}, "a solution .task_id, completion. where a task is expected"),
+        ({**APPS, "input_output": ""}, "'input_output' is empty: there are no tests"),
         (without(HUMANEVAL, "test"), "rows.jsonl:1: 'test' is missing"),
         (without(MBPP, "code"), "'code' is missing"),
         ({**MBPP, "test_list": []}, "'test_list' is empty"),
         ({**MBPP, "test_list": ["assert ("]}, "'test_list' is no Python"),
         ({**MBPP, "test_list": [1]}, "'test_list' should be a string, got int"),
-        ({**MBPP, "test_list": ["assert 1 == 1"]}, "no test uses what 'code' defines"),
+        ({**MBPP, "test_list": ["assert 1 == 1"]}, "no test uses what 'code' defines .square."),
         ({**CALLS, "entry_point": "a b"}, "should be a function's name"),
         ({**CALLS, "cases": [[1, 2]]}, r"cases\[0\] should be an object with args, expected"),
         ({**CALLS, "cases": "x"}, "'cases' is no JSON"),

@@ -46,7 +46,7 @@ class Voice:
 
 
 async def heard(candidate: Voice, tests: Voice) -> Heard:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await relay(candidate, tests)
 
 

@@ -111,17 +111,21 @@ async def test_repeated_calls_are_replayed_in_order() -> None:
         (check("pass"), DOUBLE, "its tests never call f, so that every program would pass"),
         (check("assert candidate(1) == 2"), "def g(x): ...", "could not be recorded with the reference: NameError"),
         (check("assert candidate(1) == 2"), "def f(x:", "could not be recorded with the reference: SyntaxError"),
-        (check("assert candidate(1)"), "def f(x):\n    return f", "NotCanonical: type function"),
+        (
+            check("assert candidate(1)"),
+            "def f(x):\n    return f",
+            r"cannot be recorded as cases \(no canonical value: type function\)",
+        ),
         (check("candidate(1)"), "def f(x):\n    raise SystemExit", "the program ended early"),
         (
             check("assert candidate(1) == 1", "assert candidate(1) == 2"),
             "n = 0\ndef f(x):\n    global n\n    n += 1\n    return n\n",
-            "the reference does not pass its own tests .failed.: f.1. gave",
+            r"cannot be recorded as cases \(equal calls give different values\)",
         ),
         (
             check("x = [2, 1]", "candidate(x)", "assert x == [1, 2]"),
             "def f(x):\n    x.sort()\n",
-            "the reference does not pass its own tests",  # changes in place do not cross the sandbox's border
+            "the reference does not pass these: the check was not",  # changes in place do not cross the border
         ),
     ],
 )

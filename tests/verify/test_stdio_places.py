@@ -122,13 +122,13 @@ async def test_what_lies_or_hangs_fails_and_leaves_the_next_one_alone(provider: 
     verdict = await verifier.judge(task_of(LIMITS), Submission.code(dedent(program).lstrip()))
     assert not verdict.passed
     assert verdict.status == (status or verdict.status), [t.detail for t in verdict.tests][:2]
-    assert verdict.seconds <= LIMITS.wall_seconds + 1
+    assert verdict.seconds <= LIMITS.wall_seconds + 10
     assert (await verifier.judge(task_of(LIMITS), Submission.code(HONEST["input"]))).passed
 
 
 async def test_cases_of_one_run_share_it_and_isolated_ones_do_not(provider: SandboxProvider) -> None:
     """A file that an execution leaves behind is seen by the next one of its run, and by no other run's."""
-    program = Submission.code("import os\ninput()\nprint(len(os.listdir('.')))\nopen(str(os.urandom(8)), 'w')\n")
+    program = Submission.code("import os\ninput()\nprint(len(os.listdir('.')))\nopen(os.urandom(8).hex(), 'w')\n")
     cases = tuple(StdioCase("x\n", "0\n") for _ in range(3))
     verifier = TaskVerifier(provider)
     together = await verifier.judge(Task("t", (), StdioTests(cases), limits=ROOMY), program)

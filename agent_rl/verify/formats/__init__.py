@@ -83,6 +83,8 @@ def _task(content: Mapping[str, Any], where: str, settings: Settings, style: Pro
                 return reader(Fields(content, where), settings)
     if not present.intersection(_HUMANEVAL):
         formats = "; ".join(f"{name}: {' or '.join('+'.join(keys) for keys in signs)}" for name, signs, _ in _READERS)
+        if {"task_id", "completion"} <= present:
+            raise ConfigError(f"{where}: a solution (task_id, completion) where a task is expected: TASKS come first")
         raise ConfigError(
             f"{where}: a row of no known format: its keys are {', '.join(sorted(content)) or 'none'}. "
             f"A format is told by these keys: HumanEval: {'+'.join(_HUMANEVAL)}; {formats}"

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.errors import ConfigError
-from agent_rl.verify.archive import ArchiveLimits, InvalidArchive, checked_files
+from agent_rl.verify.file_sets import ArchiveLimits, InvalidArchive, checked_files
 from agent_rl.verify.formats.rows import Fields, Settings
 from agent_rl.vocabulary import Limits, Message, PytestTests, SandboxSpec, ScriptTests, Task
 

@@ -76,6 +76,8 @@ def _pairs(row: Fields, name: str) -> list[StdioCase]:
 
 def _apps(row: Fields) -> StdioTests | CallTests:
     """APPS keeps calls of a function with a list around each expected value, in most rows."""
+    if row.content["input_output"] == "":
+        raise row.wrong("'input_output' is empty: there are no tests, so that every program would pass")
     tests = row.mapping("input_output")
     inputs, outputs, name = tests.get("inputs", []), tests.get("outputs", []), tests.get("fn_name")
     if name is None:

@@ -25,10 +25,10 @@ def run_once() -> NoReturn:
 
 def serve_forks() -> NoReturn:
     """Answers each request with all frames of a fork, until the end of input. One byte says that it is ready."""
-    from agent_rl_sandboxes.inside import namespaces, runs  # `run_once` has no use for it, and importing takes time
+    from agent_rl_sandboxes.inside import namespaces, preloading  # `run_once` has no use for it; importing takes time
 
     source, target = _leave_stdio()
-    runs.preload(harness.PRELOADED)
+    preloading.preload(harness.PRELOADED)
     os.write(target, b"R")
     while True:
         request = _receive(source)

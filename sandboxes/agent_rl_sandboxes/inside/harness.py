@@ -97,7 +97,7 @@ def run_program() -> NoReturn:
     limits = request["limits"]
     namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
     if "role" in request:
-        from agent_rl_sandboxes.inside import roles  # loaded before the fork; who never talks does without
+        from agent_rl_sandboxes.inside import roles  # the server was told to load it before the fork
 
         roles.take_part(request, REQUEST, RESULTS, MEMORY_EXIT)
     execute(request, RESULTS)

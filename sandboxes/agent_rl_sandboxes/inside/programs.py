@@ -93,7 +93,7 @@ class _Start:
         decimal: Any = sys.modules.get("decimal")
         if decimal is not None:
             decimal.setcontext(decimal.DefaultContext.copy())
-        # Not at the top: see `runs.preload`.
+        # Not at the top: importing it is for the server, ahead of all runs.
         import random
 
         random.seed(self._seed)

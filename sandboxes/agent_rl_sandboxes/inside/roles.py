@@ -31,7 +31,7 @@ _LENGTH = struct.Struct(">I")
 
 def take_part(request: dict[str, Any], source: int, target: int, memory_exit: int) -> NoReturn:
     """In a run's process: plays the role that `request` names until it ends. MemoryError ends with `memory_exit`."""
-    # Not at the top: see `runs.preload`.
+    # Not at the top: importing it is for the server, ahead of all runs.
     import random
 
     random.seed(request["seed"])

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from agent_rl_sandboxes.inside import runs
+from agent_rl_sandboxes.inside.buffers import Buffer
 
 
 class Talk:
@@ -32,7 +33,7 @@ class Talk:
         self._runner = runner
         self._child = child
         self._order = order
-        self._waiting = runs.Buffer(len(request) + (1 << 16))
+        self._waiting = Buffer(len(request) + (1 << 16))
         self._waiting.append(request)
         self._fed = 0
         self.said = 0

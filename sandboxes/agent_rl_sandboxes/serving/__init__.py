@@ -2,7 +2,6 @@
 
     protocol.py   paths, headers, kinds of errors: what both sides agree on
     wire.py       vocabulary as JSON and back, checked field by field
-    archive.py    files as an archive, parsed in memory with limits
     tokens.py     where the bearer token comes from
     app.py        the routes;  limits.py, sessions.py, metrics.py, bodies.py are parts of it
     serve.py      binding, TLS, and an end in order;  door.py lets connections in

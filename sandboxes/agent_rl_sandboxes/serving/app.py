@@ -25,9 +25,10 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsPlaceError
-from agent_rl_sandboxes.local import inner_path
+from agent_rl.verify.archive import unpack
+from agent_rl.verify.file_sets import ArchiveLimits
+from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.serving import protocol
-from agent_rl_sandboxes.serving.archive import ArchiveLimits, unpack
 from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal, taken_apart
 from agent_rl_sandboxes.serving.limits import (
     Budget,

@@ -12,13 +12,16 @@ from tests.attacks.corpus.attack import BOXED_TASK, HONEST, LIMITS, MARK, PORT, 
 from tests.attacks.corpus.early_exit import EARLY_EXIT
 from tests.attacks.corpus.escape import ESCAPE
 from tests.attacks.corpus.forged_results import FORGED_RESULTS
+from tests.attacks.corpus.forged_values import FORGED_VALUES
 from tests.attacks.corpus.gaming import GAMING
 from tests.attacks.corpus.interference import INTERFERENCE
+from tests.attacks.corpus.interpreter import INTERPRETER
 from tests.attacks.corpus.lying_values import LYING_VALUES
 from tests.attacks.corpus.machinery import MACHINERY
 from tests.attacks.corpus.other_processes import OTHER_PROCESSES
 from tests.attacks.corpus.reading_answers import READING_ANSWERS
 from tests.attacks.corpus.resources import RESOURCES
+from tests.attacks.corpus.shared_state import SHARED_STATE
 from tests.attacks.corpus.unusual_values import UNUSUAL_VALUES
 
 CORPUS = [
@@ -27,12 +30,15 @@ CORPUS = [
     *OTHER_PROCESSES,
     *LYING_VALUES,
     *UNUSUAL_VALUES,
+    *FORGED_VALUES,
+    *INTERPRETER,
     *MACHINERY,
     *READING_ANSWERS,
     *RESOURCES,
     *ESCAPE,
     *INTERFERENCE,
     *GAMING,
+    *SHARED_STATE,
 ]
 AROUND = [*OTHER_PROCESSES, *ESCAPE, *INTERFERENCE, *GAMING]
 """Those that reach for what lies around their own process."""

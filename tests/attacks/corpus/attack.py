@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from textwrap import dedent
 from typing import Literal
 
-from agent_rl.vocabulary import CallTests, Case, Limits, Task
+from agent_rl.vocabulary import CallTests, Case, Limits, StdioCase, StdioTests, Task
 from agent_rl.vocabulary.verdict import VerdictStatus
 
 LIMITS = Limits(wall_seconds=1.0, cpu_seconds=1.0, memory_bytes=256 * 2**20)
@@ -32,6 +32,44 @@ def check(candidate):
     assert all(map(lambda pair: candidate(*pair) - pair[0] == pair[1], {SUMS}))
 """.replace("{SUMS}", repr(SUMS))
 CHECKED_TASK = Task("checked", (), CallTests("add", CASES, "checker", checker=CHECKER), limits=LIMITS)
+LOOPS = """
+import dataclasses
+
+@dataclasses.dataclass
+class Total:
+    value: int
+    seen: int = 0
+    def __eq__(self, other):
+        self.seen += 1
+        return type(other) is not Total or self.value == other.value
+
+def check(candidate):
+    totals = [Total(a + b) for a, b in {SUMS}]
+    found = list(map(lambda pair: candidate(*pair), {SUMS}))
+    assert all(map(lambda pair: type(candidate(*pair)) is int, {SUMS}))
+    for total, value in zip(totals, found):
+        assert total.value == value and len(found) == len(totals)
+    assert [n for n, (a, b) in enumerate({SUMS}) if candidate(a, b) != a + b] == []
+""".replace("{SUMS}", repr(SUMS))
+LOOPED_TASK = Task("looped", (), CallTests("add", CASES, "checker", checker=LOOPS), limits=LIMITS)
+JSON_TASK = Task(
+    "json", (), CallTests("add", tuple(Case((a, b), {str(a): [b, [a + b]]}) for a, b in SUMS), "json"), limits=LIMITS
+)
+NESTED = tuple(Case((a, b), [[a, b], [a + b + 0.5]]) for a, b in SUMS)
+NESTED_TASK = Task("nested", (), CallTests("add", NESTED, "float"), limits=LIMITS)
+
+
+@dataclass
+class Pair:
+    """As a task would have it."""
+
+    left: int
+    right: int
+
+
+RECORD_TASK = Task("record", (), CallTests("add", tuple(Case((a, b), Pair(a, b)) for a, b in SUMS)), limits=LIMITS)
+LINES_TASK = Task("lines", (), StdioTests(tuple(StdioCase(f"{a} {b}\n", f"{a + b}\n") for a, b in SUMS)), limits=LIMITS)
+HARD_LIMIT_TASK = Task("hard-limit", (), CallTests("add", CASES), limits=Limits(20.0, 20.0, 256 * 2**20))
 
 HONEST = "def add(a, b):\n    return a + b\n"
 WRONG = "def add(a, b):\n    return a - b - 1\n"
@@ -107,7 +145,7 @@ class Attack:
 
     number: of the line in the list of attacks that the project keeps; 0 where it stands in none.
     alone: it takes the whole machine for its second: nothing is judged beside it.
-    long: at level `container` it stops the slot server itself, which is only seen after the grace of ten seconds.
+    long: at level `container` it holds the slot server up for as long as that is let, and so takes many seconds.
     """
 
     number: int

@@ -66,8 +66,23 @@ if os.fork() == 0:
         def add(a, b):
             os.kill(-1, signal.SIGSTOP)
             return None
+    """),
+    attack(78, "stop-the-parent", "import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\n" + WRONG),
+    attack(78, "stop-the-parent-again-and-again", """
+        import os, signal
+        parent = os.getppid()
+        def add(a, b):
+            for _ in range(4):
+                if os.fork() == 0:
+                    os.setsid()
+                    while True:
+                        for pid in (parent, -1):
+                            try:
+                                os.kill(pid, signal.SIGSTOP)
+                            except OSError:
+                                pass
+            return a - b - 1
     """, long=True),
-    attack(78, "stop-the-parent", "import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\n" + WRONG, long=True),
     attack(78, "signals-by-descriptor-of-a-process", SYSCALL + WRONG + """
 import signal
 for pid in range(1, 200):

@@ -22,7 +22,7 @@ from agent_rl.contracts import (
     WeightManifest,
 )
 from agent_rl.errors import LearnerError, PolicyError
-from agent_rl.loop.colocated import afterwards
+from agent_rl.roles.colocated import afterwards
 
 T = TypeVar("T")
 Say = Callable[[str], None]

@@ -1,4 +1,4 @@
-"""Archives of files for a sandbox: what is accepted comes out as it went in, all else is refused as a whole."""
+"""Archives as hosts and clients send them: what is accepted comes out as it went in, all else is refused whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import tracemalloc
 
 import pytest
 
-from agent_rl_sandboxes.serving.archive import ArchiveLimits, BadArchive, pack, packed_bytes, unpack
+from agent_rl.verify.archive import unpack
+from agent_rl.verify.file_sets import ArchiveLimits, InvalidArchive
+from agent_rl.verify.tar import pack, packed_bytes
 from tests.sandboxes.fuzzing import member
 
 END = bytes(1024)
@@ -60,23 +62,23 @@ def test_what_tar_itself_writes_is_read():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("../x", "leads out of the folder"),
-        ("a/../../x", "leads out of the folder"),
-        ("a/..", "leads out of the folder"),
+        ("../x", "leaves its folder"),
+        ("a/../../x", "leaves its folder"),
+        ("a/..", "leaves its folder"),
         ("/etc/passwd", "is absolute"),
         ("//x", "is absolute"),
         (".", "no path of a file"),
         ("", "no path of a file"),
         ("a\0b", "NUL"),
-        ("x" * 256 + "/y", "part longer than 255 bytes"),
-        ("é" * 130 + "/y", "part longer than 255 bytes"),
+        ("x" * 256 + "/y", "part of more than 255 bytes"),
+        ("é" * 130 + "/y", "part of more than 255 bytes"),
         ("d/" * 70 + "f", "more than 64 folders deep"),
     ],
 )
 def test_names_that_lead_out_or_are_too_long_are_refused(name, says):
     as_pax = member(RNG, b"x", b"x", _record(name)) + member(RNG, b"short", b"0") + END
     for data in (of(name), as_pax) if len(name.encode()) <= 100 and name else (as_pax,):
-        with pytest.raises(BadArchive, match=says if name else "no path"):
+        with pytest.raises(InvalidArchive, match=says if name else "no path"):
             unpack(data)
 
 
@@ -91,7 +93,7 @@ def _record(path: str) -> bytes:
 
 def test_a_path_that_is_too_long_is_refused():
     path = "/".join(["d" * 200] * 6)  # 1205 bytes
-    with pytest.raises(BadArchive, match="longer than 1024 bytes"):
+    with pytest.raises(InvalidArchive, match="more than 1024 bytes"):
         unpack(pack({path: b""}))
 
 
@@ -110,20 +112,20 @@ def test_a_path_that_is_too_long_is_refused():
     ],
 )
 def test_names_that_two_files_would_share_are_refused(names):
-    with pytest.raises(BadArchive):
+    with pytest.raises(InvalidArchive):
         unpack(of(*names))
 
 
 @pytest.mark.parametrize("kind", [b"1", b"2", b"3", b"4", b"6", b"7", b"S", b"L", b"K", b"g", b"V", b"A", b"\xff"])
 def test_whatever_is_no_file_or_folder_is_refused(kind):
-    with pytest.raises(BadArchive, match="neither a file nor a folder"):
+    with pytest.raises(InvalidArchive, match="neither a file nor a folder"):
         unpack(of("a", kind=kind))
 
 
 def test_a_file_with_a_links_target_and_a_folder_with_content_are_refused():
-    with pytest.raises(BadArchive, match="names a link's target"):
+    with pytest.raises(InvalidArchive, match="names a link's target"):
         unpack(member(RNG, b"a", b"0", link=b"/etc/passwd") + END)
-    with pytest.raises(BadArchive, match="the folder 'a' has content"):
+    with pytest.raises(InvalidArchive, match="'a' is no file, and has content"):
         unpack(member(RNG, b"a", b"5", b"text") + END)
 
 
@@ -142,7 +144,7 @@ def test_a_file_with_a_links_target_and_a_folder_with_content_are_refused():
     ],
 )
 def test_headers_that_are_not_posix_are_refused(fields):
-    with pytest.raises(BadArchive, match=r"octal|checksum|POSIX"):
+    with pytest.raises(InvalidArchive, match=r"octal|checksum|POSIX"):
         unpack(member(RNG, b"a", b"0", b"", **fields) + END)
 
 
@@ -159,12 +161,12 @@ def test_headers_that_are_not_posix_are_refused(fields):
         (END + bytes(511) + b"x", "behind the end"),
         (member(RNG, b"x", b"x", b"") + member(RNG, b"x", b"x", b"") + END, "two extended headers"),
         (member(RNG, b"x", b"x", _record("lost")) + END, "behind the end"),
-        (gzip.compress(of("a")), "truncated|checksum|octal"),
-        (b"PK\x03\x04" + bytes(1000), "checksum|octal"),
+        (gzip.compress(of("a")), "truncated"),
+        (b"PK\x03\x04" + bytes(1000), "no tar archive"),
     ],
 )
 def test_what_is_cut_off_or_goes_on_or_is_packed_is_refused(data, says):
-    with pytest.raises(BadArchive, match=says):
+    with pytest.raises(InvalidArchive, match=says):
         unpack(data)
 
 
@@ -178,29 +180,29 @@ def test_what_is_cut_off_or_goes_on_or_is_packed_is_refused(data, says):
         (b"9 path=a\n9 path=b\n", "malformed|two"),
         (b"13 size=1000\n", "'size'"),
         (b"17 linkpath=/etc\n", "'linkpath'"),
-        (b"22 GNU.sparse.major=1\n", "malformed"),
+        (b"22 GNU.sparse.major=1\n", "'GNU.sparse.major'"),
         (b"\xff\xfe", "malformed"),
     ],
 )
 def test_extended_headers_say_a_path_and_little_else(record, says):
-    with pytest.raises(BadArchive, match=says):
+    with pytest.raises(InvalidArchive, match=says):
         unpack(extended(record))
     assert unpack(extended(_record("long"), b"20 mtime=1700000000\n")) == {"long": b"text"}
 
 
 def test_bombs_are_bounded_by_what_was_sent():
     limits = ArchiveLimits(archive_bytes=1 << 20, members=100)
-    with pytest.raises(BadArchive, match="1048577 bytes, and 1048576 are allowed"):
+    with pytest.raises(InvalidArchive, match="an archive of more than 1048576 bytes"):
         unpack(bytes((1 << 20) + 1), limits)
-    with pytest.raises(BadArchive, match="more than 100 members"):
+    with pytest.raises(InvalidArchive, match="more than 100 members"):
         unpack(of(*map(str, range(101))), limits)
-    with pytest.raises(BadArchive, match="an extended header of 16896 bytes"):
+    with pytest.raises(InvalidArchive, match="an extended header of 16896 bytes"):
         unpack(member(RNG, b"x", b"x", bytes(16896)) + END)
     # A header that promises eight gigabytes, and ten thousand members, cost next to nothing.
     data = of(*(f"{n}/" + "d/" * 40 + "f" for n in range(9000)))
     tracemalloc.start()
     try:
-        with pytest.raises(BadArchive):
+        with pytest.raises(InvalidArchive):
             unpack(member(RNG, b"a", b"0", size=b"77777777777\0") + END)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:

@@ -9,10 +9,10 @@ from typing import Any, Literal
 from agent_rl.config import RunConfig
 from agent_rl.contracts import Learner, Policy
 from agent_rl.errors import ConfigError, LearnerError, PolicyError
-from agent_rl.evaluation.session import context_of
+from agent_rl.inference.context import context_of
 from agent_rl.inference.vllm.server import vllm_interpreter
-from agent_rl.loop.replicas import ReplicatedPolicy
-from agent_rl.loop.supervised import Process, StartLearner, StartPolicy, SupervisedPolicy
+from agent_rl.roles.replicas import ReplicatedPolicy
+from agent_rl.roles.supervised import Process, StartLearner, StartPolicy, SupervisedPolicy
 from agent_rl.runtime.clients import LearnerClient, PolicyClient
 from agent_rl.runtime.devices import visible_gpus
 from agent_rl.runtime.local import LocalRuntime

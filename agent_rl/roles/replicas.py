@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from agent_rl.contracts import GenerateRequest, Generation, Policy, PolicyStatus, WeightManifest
 from agent_rl.errors import PolicyError
-from agent_rl.loop.supervised import SupervisedPolicy
+from agent_rl.roles.supervised import SupervisedPolicy
 
 T = TypeVar("T")
 
