@@ -274,7 +274,7 @@ class Runner:
         if child.pidfd >= 0:
             poll = select.poll()
             poll.register(child.pidfd, select.POLLIN)
-            if not poll.poll((over - time.monotonic()) * 1000):
+            if not poll.poll(max(0.0, over - time.monotonic()) * 1000):
                 return None
         else:
             while not has_ended(child.pid):

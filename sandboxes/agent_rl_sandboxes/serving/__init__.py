@@ -4,7 +4,7 @@
     wire.py       vocabulary as JSON and back, checked field by field
     tokens.py     where the bearer token comes from
     app.py        the routes;  limits.py, sessions.py, metrics.py, bodies.py are parts of it
-    serve.py      binding, TLS, and an end in order
+    serve.py      binding, TLS, and an end in order;  door.py lets connections in
 
 What crosses are programs, their inputs and files, and what came out. The judge is the client's: at tier `values` no
 expected value ever crosses. Tests that must run near the program (tiers `proxied` and `in_process`) do, as files.
