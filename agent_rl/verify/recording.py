@@ -41,7 +41,7 @@ from agent_rl.vocabulary import (
     Task,
 )
 
-VERSION = 1
+VERSION = 2
 """Of what is recorded and how; part of a recording's key on disk."""
 RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
 MAX_SOURCE_CHARS = 1 << 20
@@ -51,6 +51,8 @@ _SEEDS = range(2)
 _MOST_ERRORS = 20
 _APPROXIMATE = frozenset({"approx", "isclose", "allclose", "ANY", "assertAlmostEqual"})
 _ENTRY_POINT = "__agent_rl_record__"
+_MOST_SECONDS = RECORDING_LIMITS.wall_seconds / 6
+"""Tests that take longer are not run again to see what they look at."""
 _RECORDER = """
 
 class __agent_rl_not_recordable__(Exception):
@@ -64,10 +66,13 @@ class __agent_rl_check_failed__(Exception):
 def __agent_rl_record__():
     import copy
     import random
+    import time
 
     reference = {entry_point}
     calls = []
     refused = []
+    begun = random.getstate()
+    started = time.monotonic()
 
     def copied(value):
         try:
@@ -89,6 +94,31 @@ def __agent_rl_record__():
         calls.append((*kept, None, copied(value)))
         return value
 
+    def passes(emptying):
+        # The same again, once with arguments that are left as they are and once with what no test may look at.
+        left = [10 * len(calls) + 100]
+
+        def called(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("more calls than there were")
+            state = random.getstate()
+            try:
+                value = copy.deepcopy(reference(*args, **kwargs))
+            finally:
+                random.setstate(state)
+            for argument in (*args, *kwargs.values()) if emptying else ():
+                if type(argument) in (list, dict, set, bytearray):
+                    argument.clear()
+            return value
+
+        random.setstate(begun)
+        try:
+            check(called)
+        except Exception:
+            return False
+        return True
+
     try:
         check(candidate)
     except Exception as error:
@@ -101,7 +131,8 @@ def __agent_rl_record__():
         raise __agent_rl_check_failed__(f"{{line}} {{said}}"[:1000]) from None
     if refused:
         raise __agent_rl_not_recordable__(refused[0])
-    return calls
+    short = time.monotonic() - started < {most_seconds}
+    return calls, short and passes(False) and not passes(True)
 """
 _PYTEST = """
 def __agent_rl_pytest__():
@@ -187,7 +218,7 @@ async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -
     """Every call that the test body makes, with the reference's outcome."""
     if not tests.entry_point.isidentifier():
         raise ConfigError(f"task {task_id}: {tests.entry_point!r} is no function's name", key="entry_point")
-    program = f"{checker_of(tests)}\n{_RECORDER.format(entry_point=tests.entry_point)}"
+    program = f"{checker_of(tests)}\n{_RECORDER.format(entry_point=tests.entry_point, most_seconds=_MOST_SECONDS)}"
     call_id = secrets.token_hex(8)
     call = RunCall(call_id, encode([(), {}]))
     request = RunRequest(program, _ENTRY_POINT, (call,), limits=RECORDING_LIMITS, seed=SEED)
@@ -205,9 +236,12 @@ async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -
         if isinstance(answer, Raised) and answer.error.startswith(_REFUSALS):
             raise NotRecordable(f"task {task_id}: {NOT_CASES} ({_refusal(answer.error)})")
         raise ConfigError(f"{failed} {_why(result, answers.load_error, answer, program)}")
-    if not value:
+    calls, arguments_asserted = value
+    if not calls:
         raise ConfigError(f"task {task_id}: its tests never call {tests.entry_point}, so that every program would pass")
-    return value
+    if arguments_asserted:
+        raise NotRecordable(f"task {task_id}: {NOT_CASES} (they look at what a call has left in its arguments)")
+    return calls
 
 
 def _refusal(error: str) -> str:
