@@ -11,10 +11,10 @@ import secrets
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from agent_rl.canonical import NotCanonical, encode
 from agent_rl.contracts import SandboxProvider
 from agent_rl.evaluation.reference import parsed
 from agent_rl.verify.blame import run_or_blame, run_pair_or_blame
-from agent_rl.verify.canonical import NotCanonical, encode
 from agent_rl.verify.frames import Returned, Tampered, read_frames, value_of
 from agent_rl.verify.recording import pytest_for
 from agent_rl.verify.wording import printable

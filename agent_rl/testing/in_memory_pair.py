@@ -8,9 +8,9 @@ import tempfile
 import threading
 import time
 
-from agent_rl.verify.proxied_candidate import Server
-from agent_rl.verify.proxied_client import Session
-from agent_rl.verify.proxied_runner import Runner, write_files
+from agent_rl.verify.proxied.candidate import Server
+from agent_rl.verify.proxied.client import Session
+from agent_rl.verify.proxied.runner import Runner, write_files
 from agent_rl.vocabulary import PairRequest, PairResult, RunResult
 from agent_rl.vocabulary.sandbox import RunStatus
 

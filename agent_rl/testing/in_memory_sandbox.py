@@ -20,10 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from agent_rl.canonical import decode, error_frame, value_frame
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.testing.in_memory_pair import run_pair_in_memory
-from agent_rl.verify.canonical import decode, error_frame, value_frame
 from agent_rl.vocabulary import ExecResult, Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 
 Command = Callable[[Sequence[str], bytes, dict[str, bytes]], ExecResult]

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from agent_rl.canonical import encode
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import SandboxError, SandboxStartError, TestsPlaceError
-from agent_rl.verify.canonical import encode
 from agent_rl.verify.frames import Returned, Tampered, read_frames
 from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunCall, RunRequest, RunResult
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agent_rl.verify.canonical import encode
+from agent_rl.canonical import encode
 from agent_rl.verify.frames import Answers, Returned
 from agent_rl.vocabulary import Case, Limits, RunCall, RunRequest
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from agent_rl.verify.canonical import Record, encode
+from agent_rl.canonical import Record, encode
 from agent_rl.vocabulary.task import Comparison
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from agent_rl.canonical import NotCanonical, encode
 from agent_rl.errors import ConfigError
-from agent_rl.verify.canonical import NotCanonical, encode
 from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, Task
 
 PromptStyle = Literal["instruct", "complete"]

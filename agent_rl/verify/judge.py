@@ -12,12 +12,12 @@ import random
 import secrets
 from collections import OrderedDict
 
+from agent_rl.canonical import NotCanonical
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.contracts.verifier import Verifier
 from agent_rl.errors import ConfigError
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed
-from agent_rl.verify.canonical import NotCanonical
 from agent_rl.verify.checker import checker_request, satisfied
 from agent_rl.verify.frames import Raised, Tampered, read_frames
 from agent_rl.verify.reading import Part, Prepared, Reading, prepare

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent_rl.canonical import NotCanonical, decode, encode
 from agent_rl.errors import ConfigError
 from agent_rl.verify import wording
-from agent_rl.verify.canonical import NotCanonical, decode, encode
 from agent_rl.verify.checker import Recorded, recorded_call
 from agent_rl.verify.compare import equal
 from agent_rl.verify.frames import Answer, Raised, Returned, Tampered, read_frames, value_of

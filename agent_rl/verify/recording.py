@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.cache import cache_folder
+from agent_rl.canonical import NotCanonical, decode, encode
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.contracts.verifier import Verifier
 from agent_rl.errors import ConfigError
 from agent_rl.side_by_side import side_by_side
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed, run_or_blame
-from agent_rl.verify.canonical import NotCanonical, decode, encode
 from agent_rl.verify.checker import SEED, Recorded
 from agent_rl.verify.frames import Raised, Returned, Tampered, read_frames, value_of
 from agent_rl.verify.judge import CaseVerifier
@@ -140,7 +140,7 @@ def __agent_rl_pytest__():
     import types
 
     if "pytest" not in sys.modules:
-        made = types.ModuleType("proxied_pytest")
+        made = types.ModuleType("pytest_part")
         exec(compile({source!r}, "pytest.py", "exec", dont_inherit=True), made.__dict__)
         sys.modules["pytest"] = made.module()
 
@@ -311,7 +311,7 @@ def pytest_for(source: str) -> str:
     """
     if "import pytest" not in source and "from pytest" not in source:
         return ""
-    return _PYTEST.format(source=files("agent_rl.verify").joinpath("proxied_pytest.py").read_text())
+    return _PYTEST.format(source=files("agent_rl.verify.proxied").joinpath("pytest_part.py").read_text())
 
 
 def asserts_equality_only(source: str) -> bool:

@@ -15,10 +15,10 @@ import random
 import secrets
 from dataclasses import dataclass
 
+from agent_rl.canonical import NotCanonical, encode
 from agent_rl.errors import ConfigError
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed
-from agent_rl.verify.canonical import NotCanonical, encode
 from agent_rl.verify.frames import Raised, Returned, Tampered, read_frames, value_of
 from agent_rl.verify.outputs import same_output
 from agent_rl.verify.runs import (

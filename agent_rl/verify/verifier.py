@@ -4,8 +4,8 @@ tests         tier         judge
 CallTests     values       judge.CaseVerifier
 StdioTests    values       stdio.StdioJudge
 AssertTests   values       recorded as CallTests when prepared; what no case can hold becomes PytestTests (proxied)
-AssertTests   proxied      proxied.ProxiedJudge
-PytestTests   proxied      proxied.ProxiedJudge
+AssertTests   proxied      proxied.judge.ProxiedJudge
+PytestTests   proxied      proxied.judge.ProxiedJudge
 PytestTests   in_process   in_process.InProcessJudge
 ScriptTests   in_process   in_process.InProcessJudge
 """
@@ -22,7 +22,8 @@ from agent_rl.errors import ConfigError
 from agent_rl.verify.collecting import Judge, collect_tests
 from agent_rl.verify.in_process import InProcessJudge
 from agent_rl.verify.judge import CaseVerifier
-from agent_rl.verify.proxied_asserts import as_proxied, kept_as_proxied
+from agent_rl.verify.proxied.asserts import as_proxied, kept_as_proxied
+from agent_rl.verify.proxied.judge import ProxiedJudge
 from agent_rl.verify.recording import NotRecordable
 from agent_rl.verify.runs import Runs, check_tier
 from agent_rl.verify.shared import SharedVerdicts
@@ -207,8 +208,6 @@ class TaskVerifier(Verifier):
     def _proxied_judge(self) -> Judge:
         judge = self._proxied
         if judge is None:
-            from agent_rl.verify.proxied import ProxiedJudge  # not needed where no task is of this tier
-
             judge = self._proxied = ProxiedJudge(
                 self.provider, seed=self.seed, retries=self.retries, minimum_isolation=self.minimum_isolation
             )

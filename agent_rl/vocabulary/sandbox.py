@@ -92,7 +92,7 @@ class RunRequest:
 class PairRequest:
     """Two runs that talk with each other: a program as module `module`, and hidden tests that use it from outside.
 
-    The program's process never sees the tests' files or their memory; see `agent_rl.verify.proxied_wire`.
+    The program's process never sees the tests' files or their memory; see `agent_rl.verify.proxied.wire`.
     """
 
     program: str
@@ -137,7 +137,7 @@ class PairResult:
 
     candidate: how the program's run ended ("completed" with no exit code where the tests had ended first). Its
         `anomalies` say what it sent that nobody had asked for; it has no frames.
-    tests: how the tests' run ended; its frames are what it had to say to the judge (`agent_rl.verify.proxied_runner`).
+    tests: how the tests' run ended; its frames are what it had to say to the judge (`agent_rl.verify.proxied.runner`).
     """
 
     candidate: RunResult

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent_rl.verify.canonical import Record
+from agent_rl.canonical import Record
 from agent_rl.vocabulary.sandbox import Limits, SandboxSpec
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -53,7 +53,7 @@ class Message:
 class Case:
     """One recorded call: `args` and `kwargs` go in, `expected` is what the judge compares with.
 
-    Values are plain Python values that the canonical form holds (`agent_rl.verify.canonical`).
+    Values are plain Python values that the canonical form holds (`agent_rl.canonical`).
     """
 
     args: tuple[Any, ...]

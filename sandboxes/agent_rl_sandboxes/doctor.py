@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from docker.errors import NotFound
 
+from agent_rl import canonical
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import AgentRLError, ConfigError, SandboxError
-from agent_rl.verify import canonical
 from agent_rl.vocabulary import Isolation, RunCall, RunRequest, SandboxSpec
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, current_image
 from agent_rl_sandboxes.docker import DockerProvider, check_runtime, has_apparmor, is_rootless, unfit

@@ -9,17 +9,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from agent_rl.verify import (
-    canonical,
-    proxied_candidate,
-    proxied_client,
-    proxied_handed,
-    proxied_handles,
-    proxied_items,
-    proxied_pytest,
-    proxied_runner,
-    proxied_wire,
-)
+from agent_rl import canonical
+from agent_rl.verify.proxied import candidate, client, handed, handles, items, pytest_part, runner, wire
 from agent_rl_sandboxes import seccomp
 from agent_rl_sandboxes.inside import (
     buffers,
@@ -117,8 +108,8 @@ def _sources() -> list[tuple[str, str]]:
 @cache
 def role_sources() -> bytes:
     """The body of "load" by which a slot server can have a proxied judging's parts played."""
-    modules: list[ModuleType] = [proxied_wire, proxied_candidate, proxied_handles, proxied_handed, proxied_client]
-    modules += [proxied_pytest, proxied_items, proxied_runner, roles]
+    modules: list[ModuleType] = [wire, candidate, handles, handed, client]
+    modules += [pytest_part, items, runner, roles]
     return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 
 

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from agent_rl.errors import SandboxError, TestsPlaceError
-from agent_rl.verify.proxied_relay import relay
-from agent_rl.verify.proxied_wire import MAX_FRAME_BYTES
+from agent_rl.verify.proxied.relay import relay
+from agent_rl.verify.proxied.wire import MAX_FRAME_BYTES
 from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunResult
 from agent_rl_sandboxes.slots import GRACE_SECONDS, Slot, channels_of, run_limits
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent_rl.canonical import encode
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.canonical import encode
 from agent_rl.verify.frames import Returned, read_frames, value_of
 from agent_rl.vocabulary import Limits, RunCall, RunRequest
 from tests.attacks.corpus import MARK, PORT, TASK

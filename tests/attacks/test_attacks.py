@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from agent_rl.canonical import decode, encode
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.canonical import decode, encode
 from agent_rl.verify.frames import Returned, read_frames
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, RunCall, RunRequest, Submission, Task

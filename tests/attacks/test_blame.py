@@ -18,7 +18,7 @@ import pytest_asyncio
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.verify.judge import CaseVerifier
-from agent_rl.verify.proxied import ProxiedJudge
+from agent_rl.verify.proxied.judge import ProxiedJudge
 from agent_rl.vocabulary import CallTests, Case, PytestTests, Submission, Task
 from tests.attacks.corpus import SUMS
 from tests.attacks.places import PLACES, provider_of

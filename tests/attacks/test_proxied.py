@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent_rl.verify.proxied import ProxiedJudge
+from agent_rl.verify.proxied.judge import ProxiedJudge
 from agent_rl.vocabulary import Limits, PytestTests, Submission, Task, Verdict
 from tests.attacks.corpus import CORPUS, HONEST, TASK, Attack
 from tests.attacks.places import LEVELS, PLACES, level_of, marks_of, provider_in, provider_of

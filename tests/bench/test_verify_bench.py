@@ -16,11 +16,11 @@ from agent_rl.bench import verify_kinds
 from agent_rl.bench.verify import Bursts, VerifyPlan, VerifyReport, compare_kinds, parse_plan
 from agent_rl.bench.verify_items import Item, counts, default_tasks, make_items
 from agent_rl.bench.verify_kinds import KINDS, HumanEvalKind, JudgedKind, make_kind, unavailable
+from agent_rl.canonical import encode
 from agent_rl.cli.app import main
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.canonical import encode
 from agent_rl.verify.humaneval import Row
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import Limits, RunCall, RunRequest, RunResult

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from agent_rl.canonical import decode, encode
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import SandboxError
-from agent_rl.verify.canonical import decode, encode
 from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunCall, RunRequest, RunResult, SandboxSpec
 
 ADD = "def add(a, b):\n    return a + b\n"

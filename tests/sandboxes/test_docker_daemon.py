@@ -16,9 +16,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from agent_rl import canonical
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError, SandboxStartError
-from agent_rl.verify import canonical
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, RunCall, RunRequest, SandboxSpec, Submission, Task, Verdict
 from agent_rl_sandboxes.build import DEFAULT_IMAGE

@@ -9,8 +9,8 @@ import time
 import docker
 import pytest
 
+from agent_rl import canonical
 from agent_rl.errors import SandboxError
-from agent_rl.verify import canonical
 from agent_rl.vocabulary import Limits, RunCall, RunRequest
 from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.owner import LABEL

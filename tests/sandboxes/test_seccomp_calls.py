@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from agent_rl.verify import canonical
+from agent_rl import canonical
 from agent_rl.vocabulary import Isolation, Limits, RunCall, RunRequest
 from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.docker_container import Container

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.proxied import ProxiedJudge
+from agent_rl.verify.proxied.judge import ProxiedJudge
 from agent_rl.vocabulary import AssertTests, PytestTests, Submission, Task, Verdict
 
 ADD = "def add(a, b):\n    return a + b\n"

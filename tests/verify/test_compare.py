@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from agent_rl.verify.canonical import Record, decode, encode
+from agent_rl.canonical import Record, decode, encode
 from agent_rl.verify.compare import equal
 from agent_rl.vocabulary.task import Comparison
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from agent_rl.canonical import decode, encode, value_frame
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.verify.canonical import decode, encode, value_frame
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import (
     AnswerTests,

@@ -8,7 +8,7 @@ import pytest
 
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.proxied import ProxiedJudge
+from agent_rl.verify.proxied.judge import ProxiedJudge
 from agent_rl.vocabulary import (
     AssertTests,
     PytestTests,

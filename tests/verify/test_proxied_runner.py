@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agent_rl.verify.proxied import read_reports
-from agent_rl.verify.proxied_client import Session
-from agent_rl.verify.proxied_items import items_of, load
-from agent_rl.verify.proxied_runner import Runner
+from agent_rl.verify.proxied.client import Session
+from agent_rl.verify.proxied.items import items_of, load
+from agent_rl.verify.proxied.judge import read_reports
+from agent_rl.verify.proxied.runner import Runner
 
 # Frames
 
@@ -140,10 +140,10 @@ def test_node_ids_are_those_of_pytest(tmp_path: Path) -> None:
 
 def collected(source: str) -> list[str]:
     """The node ids that our own collection finds, with pytest's module in place of ours while the file is loaded."""
-    from agent_rl.verify import proxied_pytest
+    from agent_rl.verify.proxied import pytest_part
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "pytest", proxied_pytest.module())
+        patch.setitem(sys.modules, "pytest", pytest_part.module())
         module = load("test_ids.py", source.encode(), lambda name, act: None)
         sys.modules.pop("test_ids", None)
     fixtures = {

@@ -11,7 +11,7 @@ import pytest
 
 from agent_rl.errors import SandboxError, TestsPlaceError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.proxied import Malformed, read_reports, verdict_of
+from agent_rl.verify.proxied.judge import Malformed, read_reports, verdict_of
 from agent_rl.vocabulary import (
     Isolation,
     Limits,

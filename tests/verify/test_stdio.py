@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from agent_rl.canonical import decode, value_frame
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.canonical import decode, value_frame
 from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Limits, RunRequest, RunResult, StdioCase, StdioTests, Submission, Task
 from tests.verify.fakes import Handler, ScriptedProvider

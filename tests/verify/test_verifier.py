@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import types
 from typing import Any
 
 import pytest
@@ -53,9 +51,7 @@ made: list[FakeProxied] = []
 @pytest.fixture(autouse=True)
 def _proxied(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     made.clear()
-    module = types.ModuleType("agent_rl.verify.proxied")
-    module.ProxiedJudge = FakeProxied  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "agent_rl.verify.proxied", module)
+    monkeypatch.setattr("agent_rl.verify.verifier.ProxiedJudge", FakeProxied)
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
 
 

@@ -8,8 +8,8 @@ import struct
 from types import ModuleType
 from typing import Literal
 
+from agent_rl import canonical
 from agent_rl.errors import SandboxError
-from agent_rl.verify import canonical
 from agent_rl_sandboxes.inside import bare, harness, loading, namespaces, preloading
 from agent_rl_sandboxes.slot_program import python_command
 

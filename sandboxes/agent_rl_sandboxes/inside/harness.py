@@ -23,7 +23,7 @@ import sys
 import types
 from typing import Any, NoReturn
 
-from agent_rl.verify.canonical import Record, decode, error_frame, value_frame
+from agent_rl.canonical import Record, decode, error_frame, value_frame
 from agent_rl_sandboxes.inside import namespaces
 
 RESULTS, REQUEST = 3, 4

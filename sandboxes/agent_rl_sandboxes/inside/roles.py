@@ -21,10 +21,10 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from agent_rl.verify.proxied_candidate import Server
-from agent_rl.verify.proxied_client import Session
-from agent_rl.verify.proxied_runner import Runner, write_files
-from agent_rl.verify.proxied_wire import MAX_FRAME_BYTES
+from agent_rl.verify.proxied.candidate import Server
+from agent_rl.verify.proxied.client import Session
+from agent_rl.verify.proxied.runner import Runner, write_files
+from agent_rl.verify.proxied.wire import MAX_FRAME_BYTES
 
 _LENGTH = struct.Struct(">I")
 

@@ -8,9 +8,9 @@ This file is standard library only, Python 3.9: its source also runs inside the 
 from collections.abc import Iterator
 from typing import Any
 
-from agent_rl.verify.canonical import NotCanonical, Record
-from agent_rl.verify.proxied_handles import NUMBER, RemoteClass, RemoteIterator, Unexpected, number_of
-from agent_rl.verify.proxied_wire import BUILTINS, to_wire, write_frame
+from agent_rl.canonical import NotCanonical, Record
+from agent_rl.verify.proxied.handles import NUMBER, RemoteClass, RemoteIterator, Unexpected, number_of
+from agent_rl.verify.proxied.wire import BUILTINS, to_wire, write_frame
 
 
 class HandedOver:

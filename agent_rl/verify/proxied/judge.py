@@ -1,12 +1,12 @@
 """The judge of tier `proxied`: hidden tests run in a process of their own, and reach the candidate's from outside.
 
-    PytestTests ──> PairRequest ──> provider.run_pair ──┬─ the tests' run: agent_rl.verify.proxied_runner
-                    (once a task: which tests there       │    ^ │  frames, handed on by proxied_relay in strict turns
+    PytestTests ──> PairRequest ──> provider.run_pair ──┬─ the tests' run: `runner`
+                    (once a task: which tests there       │    ^ │  frames, handed on by `relay` in strict turns
                     are, and where the reference          │    │ v
-                    gives objects)                        └─ the candidate's run: proxied_candidate
+                    gives objects)                        └─ the candidate's run: `candidate`
 
 Which test passed is said by the tests' process alone. What it believes of the candidate, and what this tier cannot
-stop, stands in `agent_rl.verify.proxied_client`.
+stop, stands in `agent_rl.verify.proxied.client`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed, run_pair_or_blame
-from agent_rl.verify.proxied_client import MODIFIED
-from agent_rl.verify.proxied_wire import ANY_NAME
+from agent_rl.verify.proxied.client import MODIFIED
+from agent_rl.verify.proxied.wire import ANY_NAME
 from agent_rl.verify.runs import ISOLATIONS, check_room, invalid_program, invalid_submission
 from agent_rl.vocabulary import (
     AssertTests,

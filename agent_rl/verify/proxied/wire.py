@@ -1,6 +1,6 @@
 """What the tests' process and the candidate's process say to each other (tier `proxied`): plain values and references.
 
-Each frame is the canonical text (`agent_rl.verify.canonical`) of a list. What that form has no place for crosses as a
+Each frame is the canonical text (`agent_rl.canonical`) of a list. What that form has no place for crosses as a
 `Record`, which on this wire is never a dataclass:
 
     object(id, class, kind, base)   an object of the candidate's. kind: object, class, iterator, coroutine;
@@ -30,7 +30,7 @@ import fractions
 from collections.abc import Callable
 from typing import Any
 
-from agent_rl.verify.canonical import MAX_DEPTH, NotCanonical, Record, decode, encode
+from agent_rl.canonical import MAX_DEPTH, NotCanonical, Record, decode, encode
 
 MAX_FRAME_BYTES = 4 << 20
 ANY_NAME = "*"

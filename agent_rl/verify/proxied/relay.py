@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent_rl.verify.proxied_wire import MAX_FRAME_BYTES
+from agent_rl.verify.proxied.wire import MAX_FRAME_BYTES
 
 MAX_REPORTS = 1 << 14
 

@@ -1,7 +1,7 @@
 """The candidate's side of tier `proxied`: loads the program as a module and serves what the tests do with it.
 
 The process is the candidate's: everything here can be read and changed by the program it runs. That is why nothing
-here is secret and nothing here decides anything; the tests' side (`agent_rl.verify.proxied_client`) believes a frame
+here is secret and nothing here decides anything; the tests' side (`agent_rl.verify.proxied.client`) believes a frame
 only as far as it can check it.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
@@ -13,8 +13,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from agent_rl.verify.canonical import NotCanonical, Record
-from agent_rl.verify.proxied_wire import (
+from agent_rl.canonical import NotCanonical, Record
+from agent_rl.verify.proxied.wire import (
     NATIVE,
     SCALARS,
     Malformed,

@@ -27,9 +27,9 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from agent_rl.verify.canonical import NotCanonical, Record
-from agent_rl.verify.proxied_handed import HandedOver, assign
-from agent_rl.verify.proxied_handles import (
+from agent_rl.canonical import NotCanonical, Record
+from agent_rl.verify.proxied.handed import HandedOver, assign
+from agent_rl.verify.proxied.handles import (
     NUMBER,
     PATH,
     SESSION,
@@ -42,7 +42,7 @@ from agent_rl.verify.proxied_handles import (
     Unexpected,
     number_of,
 )
-from agent_rl.verify.proxied_wire import ANY_NAME, BUILTINS, Malformed, from_wire, read_frame, write_frame
+from agent_rl.verify.proxied.wire import ANY_NAME, BUILTINS, Malformed, from_wire, read_frame, write_frame
 
 _MAX_OBJECTS = 1 << 20
 _CLASS_SITE = "<class>"

@@ -1,8 +1,8 @@
 """Runs hidden tests in the tests' process of tier `proxied`, and says of each how it ended.
 
 Understood are tests as functions, in `Test` classes and in `unittest.TestCase`s, with the marks and fixtures of
-`agent_rl.verify.proxied_pytest`, `conftest.py` (fixtures), xunit-style setup, coroutine tests, and assert statements
-outside of any function. What the judge is told, one JSON object each:
+`pytest_part`, `conftest.py` (fixtures), xunit-style setup, coroutine tests, and assert statements outside of any
+function. What the judge is told, one JSON object each:
 
     {"test": node id, "outcome": "passed" | "failed" | "skipped" | "xfailed", "detail": text}
     {"done": count, "objects": [access paths]}      after the last test, with every object that was let in
@@ -24,10 +24,10 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from agent_rl.verify import proxied_pytest
-from agent_rl.verify.proxied_client import Session
-from agent_rl.verify.proxied_items import Item, arguments_of, is_fixture, is_test_file, items_of, load
-from agent_rl.verify.proxied_pytest import Exit, Fixture, MonkeyPatch, Outcome
+from agent_rl.verify.proxied import pytest_part
+from agent_rl.verify.proxied.client import Session
+from agent_rl.verify.proxied.items import Item, arguments_of, is_fixture, is_test_file, items_of, load
+from agent_rl.verify.proxied.pytest_part import Exit, Fixture, MonkeyPatch, Outcome
 
 MAX_DETAIL = 600
 _SCOPES = ("session", "package", "module", "class", "function")
@@ -69,7 +69,7 @@ class Runner:
             sys.modules.update(modules)
 
     def _run(self, module: str) -> None:
-        sys.modules["pytest"] = proxied_pytest.module()
+        sys.modules["pytest"] = pytest_part.module()
         # Modules beside the tests, such as helpers, are found as pytest finds them.
         sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
         if any(b"unittest" in source for source in self._files.values()):
@@ -347,7 +347,7 @@ def _run_case(item: Item) -> None:
         lines = [line for line in wrong[0].strip().splitlines() if line.strip()]
         raise AssertionError(lines[-1] if lines else "failed")
     if result.skipped or result.expectedFailures or result.unexpectedSuccesses:
-        raise proxied_pytest.Skipped("skipped, or expected to fail")
+        raise pytest_part.Skipped("skipped, or expected to fail")
     if result.testsRun != 1:
         raise AssertionError("the test did not run")
 

@@ -2,7 +2,7 @@
 
     AssertTests ──> record_tests ──> CallTests, tier values
                         │ NotRecordable
-                        └──> proxied_asserts ──> PytestTests, tier proxied
+                        └──> as_proxied ──> PytestTests, tier proxied
 
 The tier is decided here, once, when the task is loaded, from its tests and its reference alone; what was found is kept
 on disk by the task's hash, beside the recordings.
@@ -22,7 +22,7 @@ from agent_rl.cache import cache_folder
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl.verify.judge import CaseVerifier
-from agent_rl.verify.proxied import ProxiedJudge
+from agent_rl.verify.proxied.judge import ProxiedJudge
 from agent_rl.verify.recording import NotRecordable, shown_rightly
 from agent_rl.verify.runs import TooSlow
 from agent_rl.vocabulary import AssertTests, CallTests, Isolation, PytestTests, Submission, Task

@@ -1,6 +1,6 @@
 """Proxies: what stands in the tests' process for objects of the candidate's (tier `proxied`).
 
-What they let through is decided by the `Session` that made them, in `agent_rl.verify.proxied_client`.
+What they let through is decided by the `Session` that made them, in `agent_rl.verify.proxied.client`.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -8,7 +8,7 @@ This file is standard library only, Python 3.9: its source also runs inside the 
 import types
 from typing import Any
 
-from agent_rl.verify.proxied_wire import BUILTINS
+from agent_rl.verify.proxied.wire import BUILTINS
 
 NUMBER = "_agent_rl_number"
 PATH = "_agent_rl_path"
