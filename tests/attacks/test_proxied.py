@@ -27,8 +27,8 @@ LIMITS = Limits(wall_seconds=0.6, cpu_seconds=0.6, memory_bytes=256 * 2**20)
 ROOMY = dataclasses.replace(LIMITS, wall_seconds=20.0, cpu_seconds=20.0)
 """Of right programs: so long that a busy machine does not fail them."""
 WORKERS = 3
-_TRIES = 3
-"""A busy machine may be late once to stop a program; what is late each time is not stopped in time."""
+_LATE = 10.0
+"""Seconds that a busy machine may take to notice the end of a limit; what hangs takes longer."""
 
 HARMLESS = {
     "9-an-endless-end": "nothing is flushed at the end: the process is ended when the tests have ended",
@@ -68,7 +68,6 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
         ]
         assert {provider.isolation for provider in providers} == {level_of(place)}
         judges = [ProxiedJudge(provider) for provider in providers]
-        first = await probe(providers[0])
         for task in {attack.task.id: tasks(attack) for attack in attacks}.values():
             # What the reference says of the tests is found out before it has to share the machine with attacks.
             for judge in judges:
@@ -76,6 +75,7 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
                 reference = task.tests.reference["solution.py"].decode()
                 verdict = await outcome(judge, dataclasses.replace(task, limits=ROOMY), reference)
                 assert isinstance(verdict, Verdict) and verdict.passed, verdict
+        first = await probe(providers[0])  # after a first pair: what plays its parts is loaded into a slot by then
         for attack in alone:
             waiting.remove(attack)
             found.append(await one(judges[0], attack, first))
@@ -86,9 +86,6 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
 async def one(judge: ProxiedJudge, attack: Attack, first: dict[str, Any]) -> Judged:
     task = dataclasses.replace(tasks(attack), limits=ROOMY if attack.outcome == "same" else LIMITS)
     verdict = await outcome(judge, task, attack.program)
-    for _ in range(_TRIES - 1):
-        if attack.outcome == "killed" and isinstance(verdict, Verdict) and verdict.seconds > LIMITS.wall_seconds + 1:
-            verdict = await outcome(judge, task, attack.program)
     honest = await outcome(judge, dataclasses.replace(ADD, limits=ROOMY), HONEST)
     # Idle slots are taken in turn. Where each run has a place of its own, there is nothing to be found in another's.
     slots = 0 if judge.provider.isolation == "container" else 2
@@ -136,7 +133,7 @@ def problems(judged: Judged) -> str:
         return ""
     if verdict.passed != (attack.outcome == "same"):
         return told
-    if attack.outcome == "killed" and attack.number != 98 and verdict.seconds > LIMITS.wall_seconds + 1:
+    if attack.outcome == "killed" and attack.number != 98 and verdict.seconds > LIMITS.wall_seconds + _LATE:
         # Of one run. Where a slot dies, or is full of processes, who is to blame and what is left take longer.
         return f"too late: {told}"
     if attack in PROXIED and attack.statuses and verdict.status not in attack.statuses:
