@@ -36,7 +36,12 @@ class Server:
 class Stopped(Server):
     """Reads nothing, as one does that its own commands have stopped."""
 
+    def __init__(self, answer: str) -> None:
+        super().__init__(answer)
+        self.asked = asyncio.Event()
+
     async def write(self, data: bytes) -> None:
+        self.asked.set()
         await asyncio.Event().wait()
 
 
@@ -71,9 +76,9 @@ async def test_a_command_can_be_cancelled_where_the_server_reads_nothing(monkeyp
     client = EpisodeClient(channel := Stopped(ANSWER), output_bytes=1000)
     await client.hello(5.0)
     running = asyncio.create_task(client.exec(["cat"], b"x", 600.0, {}))
-    await asyncio.sleep(0)
+    await channel.asked.wait()
     running.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await asyncio.wait([running])
     assert running.cancelled()
     # It is of no more use: whoever asks next is told at once, and starts another.
