@@ -332,12 +332,12 @@ async def watched(data: dict[str, Any], run_dir: Path) -> Watched:
 
 
 async def settled(run: Run) -> int:
-    """Tokens sampled so far, once two readings agree: a server counts what it has sampled a little later."""
-    last = -1
-    while last != (now := (await run.policy.status()).sampled_tokens):
-        last = now
+    """Tokens sampled so far, once readings over half a second agree: a busy server counts and hands out later."""
+    readings = [(await run.policy.status()).sampled_tokens]
+    while len(readings) < 6 or len(set(readings[-6:])) > 1:
         await asyncio.sleep(0.1)
-    return now
+        readings.append((await run.policy.status()).sampled_tokens)
+    return readings[-1]
 
 
 LONG = 400
