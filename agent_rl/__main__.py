@@ -1,5 +1,7 @@
 """`python -m agent_rl` is the command `agent-rl`."""
 
+import sys
+
 from agent_rl.cli import main
 
-main()
+sys.exit(main())

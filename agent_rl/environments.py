@@ -11,21 +11,22 @@ from agent_rl.config import EnvironmentEntry, SandboxConfig, config_error
 from agent_rl.contracts import Environment, SandboxProvider, Verifier
 from agent_rl.errors import ConfigError
 from agent_rl.registry import resolve
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 
 
 @dataclass(frozen=True, slots=True)
 class NamedEnvironment:
-    """An environment of the mix, its name in metrics, and its weight."""
+    """An environment of the mix, its name in metrics, its weight, and how strong the tests of its tasks have to be."""
 
     name: str
     environment: Environment
     weight: float
+    minimum_strength: float = 0.0
 
 
-def make_verifier(config: SandboxConfig, provider: SandboxProvider, seed: int) -> CaseVerifier:
+def make_verifier(config: SandboxConfig, provider: SandboxProvider, seed: int) -> TaskVerifier:
     """The judge of a run: as strict as `config` asks, with the runs of programs seeded by `seed`."""
-    return CaseVerifier(
+    return TaskVerifier(
         provider,
         seed=seed,
         retries=config.retries,
@@ -52,5 +53,5 @@ def make_environments(entries: Sequence[EnvironmentEntry], verifier: Verifier) -
         name = entry.name or entry.environment.rpartition(":")[2].lower()
         if any(other.name == name for other in made):
             raise ConfigError("this name is given twice: set `name` for each", key=f"{key}.name", value=name)
-        made.append(NamedEnvironment(name, cls(options, verifier), entry.weight))
+        made.append(NamedEnvironment(name, cls(options, verifier), entry.weight, entry.minimum_strength))
     return made

@@ -5,7 +5,8 @@
     ├── CheckFailed             a check that the user asked for did not hold (exit 1)
     └── InfrastructureError     the machinery failed, with the boundary it crossed (exit 3)
         ├── SandboxError            a sandbox, slot, container or daemon died or misbehaved
-        │   └── SandboxStartError       a new one could not be made: no program has run in it
+        │   ├── SandboxStartError       a new one could not be made: no program has run in it
+        │   └── TestsPlaceError         the place of hidden tests died, not that of the program under test
         ├── PolicyError             the process that generates died, hung or answered nonsense
         ├── LearnerError            the process that trains died or hung
         └── EnvironmentFailure      the environment's own code raised
@@ -72,6 +73,12 @@ class SandboxError(InfrastructureError):
 
 class SandboxStartError(SandboxError):
     """A new slot or container could not be made: no program has run in it, so none is to blame."""
+
+
+class TestsPlaceError(SandboxError):
+    """The slot in which hidden tests ran died, while that of the program under test did not."""
+
+    __test__ = False
 
 
 class PolicyError(InfrastructureError):

@@ -260,6 +260,22 @@ def bench_turns(folder: Path) -> list[Bar]:
     ]
 
 
+def bench_verify(folder: Path) -> list[Bar]:
+    """Warm slots against other ways to verify."""
+    out = folder / "verify.json"
+    command(AGENT_RL, "bench", "verify", "--json", out)
+    found = json.loads(out.read_text())
+    bars = [
+        Bar("bench verify", f"{name}, per minute", f"{figures['per_minute']:,.0f}", "any", True)
+        for name, figures in found["kinds"].items()
+    ]
+    required = [
+        Bar("bench verify", b["what"], b["measured"] or "not measured", b["wanted"], bool(b["met"]))
+        for b in found["bars"]
+    ]
+    return [*bars, *required]
+
+
 def shown(estimate: dict[str, float]) -> str:
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
@@ -270,6 +286,7 @@ PARTS: dict[str, Callable[[Path], list[Bar]]] = {
     "fixed": fixed_policies,
     **{f"quickstart-{seed}": quickstart(seed) for seed in SEEDS},
     "control": control,
+    "bench-verify": bench_verify,
     "bench-generate": bench_generate,
     "bench-overlap": bench_overlap,
     "bench-turns": bench_turns,

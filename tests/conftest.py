@@ -1,7 +1,7 @@
 """Which tests run: each says by its marks what it needs; what is missing skips it, or fails it where it is required.
 
 AGENT_RL_TESTS=quick (default) | all | full     how much is run (`pytest --all` is `all`)
-AGENT_RL_REQUIRE=docker,local,data,vllm         needs whose absence fails a test instead of skipping it
+AGENT_RL_REQUIRE=docker,local,gvisor,rootless,data,vllm     needs whose absence fails a test instead of skipping it
 AGENT_RL_DATA=FOLDER                            where the data sets are
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Generator
 from functools import cache
@@ -150,9 +151,26 @@ def _no_vllm() -> str | None:
     return None
 
 
+@cache
+def _no_gvisor() -> str | None:
+    if shutil.which("runsc") is None:
+        return "gVisor's runsc is not installed (https://gvisor.dev/docs/user_guide/install/)"
+    return _no_docker()
+
+
+@cache
+def _no_rootless() -> str | None:
+    from tests.sandboxes.rootless import rootless_daemon
+
+    url = rootless_daemon()
+    return None if url is not None else "no rootless Docker daemon is this user's, nor where DOCKER_HOST says"
+
+
 _NEEDS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "docker": ("docker", _no_docker),
     "local": ("local_sandbox", _no_local),
+    "gvisor": ("gvisor", _no_gvisor),
+    "rootless": ("rootless", _no_rootless),
     "data": ("data", _no_data),
     "vllm": ("vllm", _no_vllm),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from agent_rl.config import RunConfig, ScratchModel, VllmConfig, parse_config
 from agent_rl.contracts import Policy
 from agent_rl.inference.vllm.server import vllm_interpreter
-from agent_rl.loop.roles import start_policy
+from agent_rl.roles.start import start_policy
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.runtime.local import LocalRuntime
 

@@ -16,7 +16,7 @@ from agent_rl.bench.workload import COMPLETIONS, PROMPTS, Outcome, completion_to
 from agent_rl.config import ScratchModel
 from agent_rl.contracts import GenerateRequest, Policy
 from agent_rl.errors import ConfigError, PolicyError
-from agent_rl.evaluation.session import context_of
+from agent_rl.inference.context import context_of
 from agent_rl.runtime.local import LocalRuntime
 
 ENGINES = ("padded", "transformers", "vllm")

@@ -41,19 +41,19 @@ from agent_rl.contracts import EnvironmentConfig, SamplingParams
 from agent_rl.errors import LearnerError, PolicyError
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.live import Display
-from agent_rl.loop.replicas import ReplicatedPolicy
 from agent_rl.loop.run import Run
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.loop.sampler import LoadedEnvironment, TaskSampler
-from agent_rl.loop.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.loop.train import run_loop
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.objectives import make_objective
+from agent_rl.roles.replicas import ReplicatedPolicy
+from agent_rl.roles.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.rollouts.run import PolicyAgents, RolloutSettings
 from agent_rl.runtime.clients import LearnerClient, PolicyClient
 from agent_rl.runtime.local import LocalRuntime, Role
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ async def _make_run(scenario: Scenario, folder: Path, display: Display, runtime:
     directory = RunDirectory(folder)
     directory.create(config, resume=False)
     provider = InMemoryProvider()
-    verifier = CaseVerifier(provider)
+    verifier = TaskVerifier(provider)
     environment = OneReply(EnvironmentConfig(), verifier)
     source = LoadedEnvironment("fixed", environment, await environment.load("train"))
     stand_ins = "agent_rl.bench.fixed"

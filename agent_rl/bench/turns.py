@@ -23,7 +23,7 @@ from agent_rl.bench.engines import EngineSettings, ordinary_ids, prepare_bench_m
 from agent_rl.config import ScratchModel
 from agent_rl.contracts import Policy, SamplingParams
 from agent_rl.errors import ConfigError
-from agent_rl.evaluation.session import context_of
+from agent_rl.inference.context import context_of
 from agent_rl.rollouts.agent import PolicyAgent, RolloutName, RolloutSettings
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.runtime.local import LocalRuntime

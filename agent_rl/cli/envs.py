@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent_rl.cli.options import EnvironmentOptions, JsonOption, SandboxOption, parse_options, write_json
+from agent_rl.cli.options import (
+    EnvironmentOptions,
+    JsonOption,
+    SandboxOption,
+    parse_options,
+    sandbox_settings,
+    write_json,
+)
 from agent_rl.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
     from agent_rl.config import RunConfig
-    from agent_rl.evaluation.validate import ValidationReport
+    from agent_rl.evaluation.validation_report import ValidationReport
 
 envs = typer.Typer(help="List, begin and check environments.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -58,7 +65,11 @@ def new(
 def validate_environment(
     env: Annotated[
         str,
-        typer.Argument(metavar="ENV", help="A registered name, package.module:Class or path/to/file.py:Class."),
+        typer.Argument(
+            metavar="ENV",
+            help="A registered name, package.module:Class or path/to/file.py:Class; for a data set `code` with "
+            "--option dataset=FILE, for a folder of tasks `folder` with --option folder=FOLDER.",
+        ),
     ],
     option: EnvironmentOptions = None,
     split: Annotated[
@@ -66,58 +77,74 @@ def validate_environment(
     ] = None,
     tasks: Annotated[int, typer.Option(min=0, help="Tasks judged per split, evenly spread; 0 for all.")] = 20,
     times: Annotated[int, typer.Option(min=1, help="How often each reference has to pass.")] = 3,
+    mutants: Annotated[
+        int, typer.Option(min=0, help="Mutants judged per task, which say how strong its tests are; 0 for none.")
+    ] = 20,
     sandbox: SandboxOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Check that an environment's tasks tell right from wrong.
 
-    Every reference has to pass each time; stubs have to fail: an empty reply, and functions whose bodies do nothing,
-    return None, return an object that equals everything, or exit with 0. Ids are unique, loading again gives the same
-    tasks, and no task stands in two splits. Exit 1 where anything is wrong.
+    Every reference has to pass each time, with another seed and order of calls each time; stubs have to fail: an empty
+    reply, functions that do nothing, return None, return an object that equals everything, exit with 0, or know the
+    visible examples by heart. Tests that are vacuous, need a network, or take the reference more than half of its time
+    are named. Ids are unique, loading again gives the same tasks, and no task stands in two splits. Exit 1 where
+    anything is wrong.
+
+    The strength of a task's tests is the share of mutants of its reference (one small mistake each) that they fail: a
+    lower bound, since some mistakes change nothing that can be seen. It decides nothing here; [[environments]]
+    minimum_strength leaves weak tasks out of training.
     """
     from agent_rl.cli.running import run
+    from agent_rl.cli.validation_tables import print_report
     from agent_rl.config import parse_config
 
+    _check_name(env)
     entry = {"environment": env, "options": parse_options(option)}
     config = parse_config(
-        {"environments": [entry], "model": {"path": "none is used"}, "sandbox": {"provider": sandbox or "auto"}},
+        {"environments": [entry], "model": {"path": "none is used"}, "sandbox": sandbox_settings(sandbox)},
         source="the command line",
     )
-    report = run(_validate(config, split or None, tasks or None, times))
-    _print_report(report)
+    try:
+        report = run(_validate(config, split or None, tasks or None, times, mutants))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("environments.0.options", "--option")) from None
+    print_report(report)
     write_json(json_file, report.to_json())
     if not report.passed:
         raise CheckFailed(f"{env}: {sum(len(s.problems) for s in report.splits)} problems")
 
 
-async def _validate(config: RunConfig, splits: list[str] | None, tasks: int | None, times: int) -> ValidationReport:
-    from agent_rl.environments import make_environments
+def _check_name(env: str) -> None:
+    """Raises ConfigError that says how it is done where ENV is the data, not what reads it."""
+    if env.endswith((".jsonl", ".json", ".gz", ".parquet")):
+        raise ConfigError(f"a data set is read by `code`: envs validate code --option dataset={env}", key="ENV")
+    if Path(env).is_dir():
+        raise ConfigError(
+            f"a folder of tasks is read by `folder`: envs validate folder --option folder={env}", key="ENV"
+        )
+
+
+async def _validate(
+    config: RunConfig, splits: list[str] | None, tasks: int | None, times: int, mutants: int
+) -> ValidationReport:
+    from agent_rl.environments import make_environments, make_verifier
     from agent_rl.evaluation.validate import validate
+    from agent_rl.evaluation.watching import WatchingVerifier
     from agent_rl.sandbox_choice import choose_provider
-    from agent_rl.verify.judge import CaseVerifier
 
     provider = await choose_provider(config.sandbox)
-    # No verdict is kept: a reference has to pass each time anew.
-    verifier = CaseVerifier(provider, seed=config.seed, cache_size=0)
+    # A judge for each seed: no verdict on a reference is given twice.
+    verifier = WatchingVerifier(lambda seed: make_verifier(config.sandbox, provider, config.seed + seed))
     (named,) = make_environments(config.environments, verifier)
     async with provider:
-        return await validate(named.environment, provider, name=named.name, splits=splits, tasks=tasks, times=times)
-
-
-def _print_report(report: ValidationReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    table = Table()
-    for heading in ("split", "tasks", "checked", "references passed", "stubs failed", "problems"):
-        table.add_column(heading)
-    for s in report.splits:
-        passed, failed = f"{s.references_passed} of {s.references}", f"{s.stubs_failed} of {s.stubs}"
-        table.add_row(s.split, str(s.tasks), str(s.checked), passed, failed, str(len(s.problems)))
-    console.print(table)
-    for s in report.splits:
-        for problem in s.problems[:20]:
-            console.print(f"{s.split} {problem.task}: {problem.what}", markup=False)
-        if len(s.problems) > 20:
-            console.print(f"{s.split}: and {len(s.problems) - 20} more", markup=False)
+        return await validate(
+            named.environment,
+            verifier,
+            provider,
+            name=named.name,
+            splits=splits,
+            tasks=tasks,
+            times=times,
+            mutants=mutants,
+        )

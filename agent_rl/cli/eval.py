@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from agent_rl.cli.options import (
     SetOptions,
     parse_options,
     parse_sizes,
+    sandbox_settings,
     write_json,
 )
 from agent_rl.errors import ConfigError
@@ -140,13 +142,13 @@ def _configuration(
     if config is not None:
         if option:
             raise ConfigError("goes with --env; with CONFIG use --set environments.0.options.KEY=VALUE", key="--option")
-        overrides = [*(settings or ()), *([f'sandbox.provider="{sandbox}"'] if sandbox else ())]
-        return load_config(config, overrides)
+        chosen = [f"sandbox.{key}={json.dumps(value)}" for key, value in sandbox_settings(sandbox).items()]
+        return load_config(config, [*(settings or ()), *chosen])
     if settings:
         raise ConfigError("goes with CONFIG; with --env use --option KEY=VALUE", key="--set")
     entry = {"environment": env, "options": parse_options(option)}
     return parse_config(
-        {"environments": [entry], "model": {"path": "given by --policy"}, "sandbox": {"provider": sandbox or "auto"}},
+        {"environments": [entry], "model": {"path": "given by --policy"}, "sandbox": sandbox_settings(sandbox)},
         source="the command line",
     )
 

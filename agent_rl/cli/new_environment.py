@@ -72,7 +72,7 @@ from agent_rl.registry import resolve
 from agent_rl.rollouts.agent import empty_agent, reference_agent
 from agent_rl.rollouts.run import run_rollout
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 
 {class_name} = resolve(f"{{Path(__file__).with_name('{name}.py')}}:{class_name}", "agent_rl.environments", key="ENV")
 
@@ -84,7 +84,7 @@ def test_references_pass_and_other_replies_fail():
 
 async def check():
     async with InMemoryProvider() as provider:
-        verifier = CaseVerifier(provider, minimum_isolation="memory")
+        verifier = TaskVerifier(provider, minimum_isolation="memory")
         environment = {class_name}({class_name}.config_class(), verifier)
         for task in await environment.load("test"):
             solved = await run_rollout(environment, "{name}", task, reference_agent, provider)

@@ -32,25 +32,39 @@ EnvironmentOptions = Annotated[
 ]
 SandboxOption = Annotated[
     str | None,
-    typer.Option("--sandbox", metavar="NAME", help="auto (Docker where a daemon answers, else local), docker, local."),
+    typer.Option(
+        "--sandbox",
+        metavar="NAME",
+        help="auto (Docker where a daemon answers, else local), docker, local, or sandbox hosts: "
+        "https://one:8700,https://two:8700 (with the token in AGENT_RL_SANDBOX_TOKEN).",
+    ),
 ]
 
 
-def parse_options(given: Sequence[str] | None) -> dict[str, Any]:
+def parse_options(given: Sequence[str] | None, option: str = "--option") -> dict[str, Any]:
     """The table that `KEY=VALUE` texts make. Raises ConfigError where there is no `=` or a key stands twice."""
     options: dict[str, Any] = {}
     for text in given or ():
         key, separator, value = text.partition("=")
         key = key.strip()
         if not separator or not key:
-            raise ConfigError("expected KEY=VALUE", key="--option", value=text)
+            raise ConfigError("expected KEY=VALUE", key=option, value=text)
         if key in options:
-            raise ConfigError(f"{key} is given twice", key="--option", value=text)
+            raise ConfigError(f"{key} is given twice", key=option, value=text)
         try:
             options[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             options[key] = value
     return options
+
+
+def sandbox_settings(given: str | None) -> dict[str, Any]:
+    """The keys of the table `sandbox` that `--sandbox` stands for: a provider, or the remote one with its hosts."""
+    if given is None:
+        return {}
+    if "://" in given:
+        return {"provider": "remote", "hosts": [url.strip() for url in given.split(",") if url.strip()]}
+    return {"provider": given}
 
 
 def parse_sizes(text: str | None) -> tuple[int, ...] | None:

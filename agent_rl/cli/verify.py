@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent_rl.cli.options import JsonOption, SandboxOption
+from agent_rl.cli.options import JsonOption, SandboxOption, sandbox_settings
 from agent_rl.errors import CheckFailed, SandboxError
 
 if TYPE_CHECKING:
@@ -15,24 +15,46 @@ if TYPE_CHECKING:
     from agent_rl.verify.command import VerifyReport
 
 
+_MOST_LINES = 10
+"""Failures that are told one by one."""
+
+
 def verify(
     tasks: Annotated[
         Path,
         typer.Argument(
             metavar="TASKS",
-            help="Rows in the HumanEval schema: task_id, prompt, entry_point, "
-            "canonical_solution, test. JSONL, gzipped or not.",
+            help="Rows in the schema of HumanEval, MBPP, APPS or CodeContests, or of function calls, of inputs and "
+            "outputs, or of pytest files (JSONL, gzipped or not); or a folder of tasks with tests. The format is told "
+            "by the rows' keys.",
         ),
     ],
     solutions: Annotated[
         Path,
         typer.Argument(
-            metavar="SOLUTIONS", help='Lines {"task_id": ..., "completion": ...}, several per task allowed.'
+            metavar="SOLUTIONS",
+            help='Lines {"task_id": ..., "completion": ...}, several per task allowed; instead of "completion" '
+            'also "files" ({path: text}), "patch" (a unified diff) or "archive" (the path of a tar or zip).',
         ),
     ],
     json_file: JsonOption = None,
     require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 where a solution failed.")] = False,
     sandbox: SandboxOption = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A runtime that the Docker daemon knows, such as runsc (gVisor).")
+    ] = None,
+    minimum_isolation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL", help="Refuse a sandbox that keeps runs apart less: container (any), uid or namespaces."
+        ),
+    ] = None,
+    minimum_tier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIER", help="Refuse a task whose verdict is worth less: in_process (any), proxied or values."
+        ),
+    ] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Programs run at a time; by default one per core.")] = None,
 ) -> None:
     """Judge given solutions against hidden tests, in a sandbox, with no model and no training.
@@ -47,20 +69,39 @@ def verify(
     """
     import os
 
-    from agent_rl.cli.running import run
-    from agent_rl.config import SandboxConfig
+    from pydantic import ValidationError
 
-    config = SandboxConfig.model_validate({"provider": sandbox or "auto", "slots": slots or os.cpu_count() or 2})
+    from agent_rl.cli.running import run
+    from agent_rl.config import SandboxConfig, config_error
+
+    asked = {"runtime": runtime, "minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier}
+    given = {"slots": slots or os.cpu_count() or 2, **{key: value for key, value in asked.items() if value is not None}}
+    try:
+        config = SandboxConfig.model_validate(sandbox_settings(sandbox) | given)
+    except ValidationError as error:
+        raise config_error(error, SandboxConfig, "sandbox") from None
     report = run(_verify(tasks, solutions, config))
     if json_file is not None:
         report.write(json_file)
-    print(f"passed {report.num_passed}, failed {report.num_failed}, excluded {report.num_excluded}")
+    _print(report)
     code = report.exit_code(require_all=require_all)
     if code == SandboxError.exit_code:
         reason = next((r.detail for r in report.results if r.passed is None), "")
         raise SandboxError(f"{report.num_excluded} solutions could not be judged: {reason}")
     if code:
         raise CheckFailed(f"{report.num_failed} solutions failed, and --require-all was given")
+
+
+def _print(report: VerifyReport) -> None:
+    """The counts, and why the first of those that did not pass did not."""
+    print(f"passed {report.num_passed}, failed {report.num_failed}, excluded {report.num_excluded}")
+    if report.tiers:
+        print(f"judged at tier {', '.join(f'{tier}: {count}' for tier, count in report.tiers.items())}")
+    failing = [r.line() for r in report.results if r.passed is False]
+    for line in failing[:_MOST_LINES]:
+        print(f"  {line}")
+    if len(failing) > _MOST_LINES:
+        print(f"  and {len(failing) - _MOST_LINES} more")
 
 
 async def _verify(tasks: Path, solutions: Path, config: SandboxConfig) -> VerifyReport:
@@ -81,5 +122,6 @@ async def _verify(tasks: Path, solutions: Path, config: SandboxConfig) -> Verify
                 provider,
                 retries=config.retries,
                 minimum_isolation=config.minimum_isolation,
+                minimum_tier=config.minimum_tier,
                 on_result=lambda done, total, result: progress.update(bar, completed=done, total=total),
             )

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent_rl.vocabulary import ExecResult, Isolation, RunRequest, RunResult, SandboxSpec
+from agent_rl.errors import SandboxError
+from agent_rl.vocabulary import ExecResult, Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 
 
 class Sandbox(ABC):
@@ -95,6 +96,21 @@ class SandboxProvider(ABC):
         SandboxStartError where there was no slot to run in.
         Cancellation ends the run and gives the slot back.
         """
+
+    def on_one_host(self) -> SandboxProvider:
+        """This provider, with all runs and sandboxes on one machine: what happens to one can be held against another.
+
+        A provider of one machine is that itself. Where the machine is lost, they raise SandboxStartError.
+        """
+        return self
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        """Two runs at once, in two slots that share nothing, which talk with each other as `PairRequest` says.
+
+        Errors, `fresh` and cancellation are those of `run`; where the slot of the tests' run died, and only that one,
+        the error is a TestsPlaceError. A provider without such runs raises SandboxError.
+        """
+        raise SandboxError(f"the {self.name} sandbox has no runs that talk with each other, which tier 'proxied' needs")
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:

@@ -24,7 +24,8 @@ class Verifier(ABC):
 
     @abstractmethod
     async def prepare(self, task: Task) -> Task:
-        """The task with its tests recorded as cases: `AssertTests` become `CallTests`, by the reference in a sandbox.
+        """The task ready to be judged: what has to be known of its tests was found with the reference in a sandbox.
 
-        Raises ConfigError (naming the task) where the reference does not pass its own tests.
+        `AssertTests` of tier `values` become `CallTests`; `PytestTests` get their node ids. Raises ConfigError (naming
+        the task) where the reference does not pass its own tests, or the task is weaker than is demanded.
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +9,7 @@ from typing import Protocol
 from agent_rl.errors import PolicyError
 from agent_rl.evaluation.pass_at_k import bootstrap_mean, pass_at_k
 from agent_rl.evaluation.row import Estimate, EvalRow
+from agent_rl.side_by_side import side_by_side
 from agent_rl.vocabulary import Group, Task, Trajectory
 
 
@@ -94,24 +94,17 @@ async def _of_each(
     on_task: Callable[[int, int], None] | None,
 ) -> list[_Counts]:
     """`one(index, task)` of each task, at most `concurrency` at a time. Raises the first plain error of them."""
-    slots = asyncio.Semaphore(concurrency)
     done = 0
 
-    async def bounded(index: int, task: Task) -> _Counts:
+    async def told(index: int, task: Task) -> _Counts:
         nonlocal done
-        async with slots:
-            counts = await one(index, task)
+        counts = await one(index, task)
         done += 1
         if on_task is not None:
             on_task(done, len(tasks))
         return counts
 
-    try:
-        async with asyncio.TaskGroup() as running:
-            futures = [running.create_task(bounded(index, task)) for index, task in enumerate(tasks)]
-    except BaseExceptionGroup as errors:
-        raise _first(errors) from errors
-    return [future.result() for future in futures]
+    return await side_by_side((told(index, task) for index, task in enumerate(tasks)), concurrency)
 
 
 def _count(sampled: Group, greedily: Group | None) -> _Counts:
@@ -151,9 +144,3 @@ def _mean(values: Sequence[float]) -> Estimate:
     if not values:
         raise PolicyError("too few rollouts of the evaluation survived to estimate anything from")
     return bootstrap_mean(values)
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first plain exception in a group of them."""
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

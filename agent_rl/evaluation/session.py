@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from agent_rl.config import RunConfig
 from agent_rl.contracts import SamplingParams, SandboxProvider
@@ -15,8 +14,10 @@ from agent_rl.evaluation.agents import Agents, group_runner, held_out_tasks
 from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
 from agent_rl.evaluation.row import EvalRow
+from agent_rl.roles.start import make_policy, served_context
 from agent_rl.rollouts.agent import AgentMaker, PolicyAgents, RolloutSettings, empty_agent, reference_agent
 from agent_rl.rollouts.chat import ChatTokenizer
+from agent_rl.runtime.local import LocalRuntime
 from agent_rl.sandbox_choice import choose_provider
 
 _GROUPS_AT_ONCE = 64
@@ -84,9 +85,6 @@ async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack
     if not isinstance(plan.policy, ModelSource):
         maker = _FIXED[plan.policy]
         return Agents(maker, maker, None)
-    from agent_rl.loop.roles import make_policy, served_context
-    from agent_rl.runtime.local import LocalRuntime
-
     folder, version = plan.policy.folder, plan.policy.version
     tokenizer = ChatTokenizer.load(folder, config.model.chat_template)
     runtime = await stack.enter_async_context(LocalRuntime())
@@ -100,17 +98,3 @@ async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack
         max_context=served_context(config, folder),
     )
     return Agents.of_policy(PolicyAgents(policy, tokenizer, settings), version)
-
-
-def context_of(folder: Path, default: int = 4096) -> int:
-    """How many tokens the model in `folder` can attend to, by its own configuration; else `default`."""
-    import json
-
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder / 'config.json'} cannot be read: {error}", key="--policy") from None
-    for part in (config, config.get("text_config") or {}):
-        if isinstance(part.get("max_position_embeddings"), int):
-            return part["max_position_embeddings"]
-    return default

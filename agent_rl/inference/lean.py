@@ -17,8 +17,8 @@ from torch.nn.functional import linear, rms_norm, silu
 from transformers import PreTrainedModel
 
 from agent_rl.inference.attention import Attention
+from agent_rl.inference.forward import Forward, longest, match_weights
 from agent_rl.inference.kv_cache import KVShape
-from agent_rl.inference.model import Forward, longest, match_weights
 
 _SHAPED_LIKE_LLAMA = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 _FIXED_ROTATION = {"default", "linear", "llama3", "yarn"}

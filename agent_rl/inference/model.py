@@ -9,63 +9,24 @@ from __future__ import annotations
 
 import inspect
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from agent_rl.errors import ConfigError, PolicyError
-from agent_rl.inference.attention import Attention, Prefill
-from agent_rl.inference.kv_cache import Arena, KVShape, Stretch
+from agent_rl.errors import ConfigError
+from agent_rl.inference.attention import Attention
+from agent_rl.inference.forward import Forward, longest, match_weights
+from agent_rl.inference.kv_cache import KVShape
+from agent_rl.inference.lean import LeanForward, is_lean
 
 _ATTENTION = "agent_rl_ragged"
 ForwardKind = Literal["auto", "module"]
 """auto: `LeanForward` where the model is shaped like Llama and on the processor, else the module itself."""
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.3}
 """Of a log-probability, against the module with transformers' own attention, before a model is refused."""
-
-
-class Forward(ABC):
-    """Computes logits for tokens of many sequences laid side by side."""
-
-    kv_shape: KVShape
-    groups: int
-    """Query heads per key-value head."""
-    vocabulary: int
-    context: int | None
-    """The most tokens of a sequence; None where the model states none."""
-
-    @abstractmethod
-    def __call__(
-        self, tokens: torch.Tensor, positions: torch.Tensor, attention: Attention, wanted: torch.Tensor
-    ) -> torch.Tensor:
-        """Logits [wanted, vocabulary] after the tokens numbered `wanted`. tokens, positions: int64 [tokens]."""
-
-    @abstractmethod
-    def prepare(self, tensors: Mapping[str, torch.Tensor]) -> Any:
-        """New weights as `swap` takes them, beside the old. Raises PolicyError where names or shapes differ."""
-
-    @abstractmethod
-    def swap(self, prepared: Any) -> None:
-        """The prepared weights compute from now on."""
-
-    @abstractmethod
-    def to(self, device: str | torch.device) -> None:
-        """The weights are on `device`."""
-
-    def logits(self, ids: torch.Tensor) -> torch.Tensor:
-        """Logits [T, vocabulary] after each of `ids` [T], as one sequence of its own."""
-        arena = Arena(self.kv_shape, len(ids) + 2)
-        arena.add(Stretch(), 0)
-        plan = Attention(
-            len(ids), (), [Prefill(arena, 0, 0, np.zeros(1, int), np.array([len(ids)]))], groups=self.groups
-        )
-        every = torch.arange(len(ids), device=self.kv_shape.device)
-        return self(ids.to(self.kv_shape.device), every, plan, every)
 
 
 class ModuleForward(Forward):
@@ -114,8 +75,6 @@ def load_forward(path: str, *, precision: str, device: str, kind: ForwardKind = 
 
     Raises ConfigError where it cannot be loaded or does not compute the same with our attention as with its own.
     """
-    from agent_rl.inference.lean import LeanForward, is_lean  # it builds on this module
-
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     module = _load(path, place, torch.float32 if place.type == "cpu" else dtype)
@@ -153,20 +112,6 @@ def _load(path: str, place: torch.device, dtype: torch.dtype) -> PreTrainedModel
     return module
 
 
-def longest(module: PreTrainedModel) -> int | None:
-    """The most tokens that `module` and this engine agree on: its context, or less where it attends in windows.
-
-    Within one window the attention is over everything, which is what is computed here. None: no bound is stated.
-    """
-    config = module.config.get_text_config()
-    windows = getattr(config, "layer_types", None)
-    slides = any("sliding" in kind or "chunked" in kind for kind in windows) if windows else True
-    sizes = [getattr(config, "max_position_embeddings", None)]
-    if slides and getattr(config, "use_sliding_window", True):
-        sizes += [getattr(config, "sliding_window", None), getattr(config, "attention_chunk_size", None)]
-    return min((int(size) for size in sizes if size), default=None)
-
-
 def _difference(forward: Forward, ids: torch.Tensor, expected: torch.Tensor) -> float:
     """The largest difference of a log-probability from `expected` [T, vocabulary]."""
     return (forward.logits(ids).float().log_softmax(-1) - expected).abs().max().item()
@@ -176,24 +121,6 @@ def _vocabulary(module: PreTrainedModel) -> int:
     weight = module.get_input_embeddings().weight
     assert isinstance(weight, torch.Tensor)
     return weight.shape[0]
-
-
-def match_weights(
-    parameters: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """A tensor for each of `parameters`. Raises PolicyError where one is missing or has another shape."""
-    missing = [name for name in parameters if name not in tensors]
-    if missing:
-        raise PolicyError(f"the update lacks {len(missing)} of {len(parameters)} weights, such as {missing[0]!r}")
-    matched: dict[str, torch.Tensor] = {}
-    for name, parameter in parameters.items():
-        tensor = tensors[name]
-        if tensor.shape != parameter.shape:
-            raise PolicyError(f"the update's {name!r} has shape {list(tensor.shape)}, not {list(parameter.shape)}")
-        # A shape alone (a tensor of the meta device) leaves the weights where they are.
-        device = tensor.device if parameter.is_meta else parameter.device
-        matched[name] = tensor.to(device=device, dtype=parameter.dtype)
-    return matched
 
 
 class _Current(threading.local):

@@ -18,8 +18,8 @@ import torch
 from agent_rl.contracts.policy import Generation, PolicyStatus
 from agent_rl.errors import PolicyError
 from agent_rl.inference.batching import Admitted, Pass, by_size, padded
+from agent_rl.inference.forward import Forward
 from agent_rl.inference.kv_cache import Arena, Arenas
-from agent_rl.inference.model import Forward
 from agent_rl.inference.rows import Job, Rows
 from agent_rl.inference.sampling import sample, top, uniforms
 from agent_rl.inference.sessions import Conversation, Prefix, Sessions

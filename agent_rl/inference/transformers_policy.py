@@ -20,10 +20,11 @@ import torch
 
 from agent_rl.contracts.policy import GenerateRequest, Generation, Policy, PolicyStatus, WeightManifest
 from agent_rl.errors import AgentRLError, PolicyError
-from agent_rl.inference.model import Forward, ForwardKind, load_forward
+from agent_rl.inference.forward import Forward
+from agent_rl.inference.model import ForwardKind, load_forward
 from agent_rl.inference.rows import Job
 from agent_rl.inference.scheduler import Engine, EngineLimits
-from agent_rl.runtime.weights import receive
+from agent_rl.runtime.receive import receive
 
 
 @dataclass(eq=False, slots=True)

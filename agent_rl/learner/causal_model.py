@@ -14,6 +14,7 @@ from agent_rl.contracts import PackedGroup, Row
 from agent_rl.errors import ConfigError
 from agent_rl.learner.layout import use_shared_prefix_attention
 from agent_rl.learner.micro_batches import MicroBatch, micro_batches
+from agent_rl.learner.processor_linear import use_processor_linear
 from agent_rl.learner.tokens import token_logprobs
 
 transformers.utils.logging.disable_progress_bar()
@@ -34,6 +35,7 @@ def load_model(path: str | Path, device: torch.device, dtype: torch.dtype = torc
     except (OSError, ValueError) as error:
         raise ConfigError(f"the model {str(path)!r} cannot be loaded: {error}", key="model.path") from None
     model.to(device).eval()  # pyright: ignore[reportArgumentType]
+    use_processor_linear(model)
     with_shared_prefix(model)
     return model
 
@@ -86,7 +88,8 @@ def model_logprobs(model: PreTrainedModel, batch: MicroBatch, temperature: float
         logits_to_keep=batch.select,
         layout=batch.layout,
     )
-    return token_logprobs(output.logits[0], batch.targets, temperature)
+    read = token_logprobs(output.logits[0], batch.targets, temperature)
+    return read if batch.shares is None else read[batch.shares]
 
 
 def micro_batch_limit(model: PreTrainedModel, asked: int) -> int:

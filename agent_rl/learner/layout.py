@@ -4,9 +4,10 @@
     attends:    itself, causally    its group's prefix, and itself, causally
 
 Everything but attention works token by token, so that one forward pass over [1, T] with explicit positions computes
-each group's prefix once. Only inside attention rows are padded, within buckets of like length. The attention function
-is registered with transformers under `ATTENTION` and serves every decoder that takes its attention from there and hands
-keyword arguments on to it.
+each group's prefix once. Only inside attention rows are padded, within buckets of like length. A group whose rows
+begin alike beyond its prefix may stand there as a `TokenTree`, which is a bucket of one row, with windows. The
+attention function is registered with transformers under `ATTENTION` and serves every decoder that takes its attention
+from there and hands keyword arguments on to it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from agent_rl.errors import ConfigError
+from agent_rl.learner.token_tree import TokenTree, Window
 
 IntArray = npt.NDArray[np.int64]
 
@@ -32,12 +34,17 @@ MAX_PADDING = 1.15
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """`rows` rows padded to `length`, after a prefix of `prefix` tokens; queries x keys `mask` (None: plain causal)."""
+    """`rows` rows padded to `length`, after a prefix of `prefix` tokens; queries x keys `mask` (None: plain causal).
+
+    reach: the most keys that any query attends to. windows: those of a tree, which has no mask for the whole.
+    """
 
     rows: int
     length: int
     prefix: int
     mask: Tensor | None
+    reach: int
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +70,15 @@ class Layout:
     @property
     def longest(self) -> int:
         """The most keys that any query attends to."""
-        return max(b.prefix + b.length for p, rows in self.groups for b in ((p, *rows) if p else rows))
+        return max(b.reach for p, rows in self.groups for b in ((p, *rows) if p else rows))
 
 
-def make_layout(groups: Sequence[tuple[int, Sequence[int]]], device: torch.device, dtype: torch.dtype) -> Layout:
-    """The layout of groups given as (prefix length, row lengths); rows of a group in ascending length, none empty.
+Shape = tuple[int, Sequence[int]] | TokenTree
+"""A group as it stands in the stream: (prefix length, row lengths), rows in ascending length and none empty; a tree."""
+
+
+def make_layout(groups: Sequence[Shape], device: torch.device, dtype: torch.dtype) -> Layout:
+    """The layout of `groups`.
 
     `dtype` is that of the additive masks: the one in which attention is computed.
     """
@@ -76,19 +87,31 @@ def make_layout(groups: Sequence[tuple[int, Sequence[int]]], device: torch.devic
     sizes: list[int] = []
     described: list[tuple[Bucket | None, tuple[Bucket, ...]]] = []
     at = padded_at = 0
-    for prefix_length, row_lengths in groups:
+
+    def whole(length: int) -> None:
+        nonlocal at, padded_at
+        pad.append(np.arange(at, at + length))
+        unpad.append(np.arange(padded_at, padded_at + length))
+        sizes.append(length)
+        at += length
+        padded_at += length
+
+    for shape in groups:
+        if isinstance(shape, TokenTree):
+            length = len(shape.ids)
+            described.append((None, (Bucket(1, length, 0, None, shape.depth, shape.windows(device, dtype)),)))
+            whole(length)
+            continue
+        prefix_length, row_lengths = shape
         prefix = None
         if prefix_length:
-            prefix = Bucket(1, prefix_length, 0, None)
-            pad.append(np.arange(at, at + prefix_length))
-            unpad.append(np.arange(padded_at, padded_at + prefix_length))
-            sizes.append(prefix_length)
-            at += prefix_length
-            padded_at += prefix_length
+            prefix = Bucket(1, prefix_length, 0, None, prefix_length)
+            whole(prefix_length)
         buckets: list[Bucket] = []
         for lengths in _buckets(row_lengths):
             longest = lengths[-1]
-            buckets.append(Bucket(len(lengths), longest, prefix_length, _mask(prefix_length, longest, device, dtype)))
+            mask = _mask(prefix_length, longest, device, dtype)
+            buckets.append(Bucket(len(lengths), longest, prefix_length, mask, prefix_length + longest))
             sizes.append(len(lengths) * longest)
             for length in lengths:
                 pad.append(np.minimum(np.arange(at, at + longest), at + length - 1))
@@ -190,6 +213,9 @@ def _attend_all(layout: Layout, parts: Iterator[tuple[Tensor, ...]], scaling: fl
             outputs.append(_attend(q, prefix_keys, prefix_values, prefix, scaling))
         for bucket in buckets:
             q, k, v = next(parts)
+            if bucket.windows:
+                outputs += [_attend_window(q, k, v, window, scaling) for window in bucket.windows]
+                continue
             outputs.append(
                 _attend(q, _after(prefix_keys, k, bucket), _after(prefix_values, v, bucket), bucket, scaling)
             )
@@ -226,6 +252,14 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bucket: Bucket, scaling: float | No
         q, k, v, attn_mask=bucket.mask, is_causal=bucket.mask is None, scale=scaling
     )
     return out.transpose(1, 2).flatten(0, 1)
+
+
+def _attend_window(q: Tensor, k: Tensor, v: Tensor, window: Window, scaling: float | None) -> Tensor:
+    """Attention of a window of a tree [T, H, d], to [stop - start, H, d]."""
+    q = q[window.start : window.stop]
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k.index_select(0, window.keys), v.index_select(0, window.keys)))
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=window.mask, scale=scaling)
+    return out[0].transpose(0, 1)
 
 
 def use_shared_prefix_attention(model: PreTrainedModel) -> None:

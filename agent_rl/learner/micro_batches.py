@@ -1,7 +1,9 @@
 """From a `Batch` to micro-batches: flat streams of tokens with what is predicted where.
 
 A row's tokens after its last wanted one predict nothing that is wanted and are left away, as are rows with nothing
-wanted at all. A group larger than a micro-batch is cut between rows, and its prefix computed once in each piece.
+wanted at all. A group larger than a micro-batch is cut between rows, and its prefix computed once in each piece. Where
+rows begin alike beyond the prefix (a policy that is sure of itself gives many equal answers), and computing these
+tokens once is worth the wider attention, the piece is laid out as a tree.
 """
 
 from __future__ import annotations
@@ -15,18 +17,24 @@ import torch
 from torch import Tensor
 
 from agent_rl.contracts import PackedGroup, Row
-from agent_rl.learner.layout import Layout, make_layout
+from agent_rl.learner.layout import Layout, Shape, make_layout
+from agent_rl.learner.token_tree import IntArray, TokenTree, token_tree
 
 Wanted = Literal["trained", "all"]
 """Which tokens' log-probabilities are computed: those with a part in the loss, or every one."""
+PAIRS_OF_A_TOKEN = 512
+"""Pairs of query and key that cost a layer as much as the rest of one token: 6 times its width, where attention were as
+quick as a product of matrices (a layer of width w has 12 w^2 weights, a pair takes 2 w products)."""
 
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """A flat stream of T tokens, and the n predictions read from it. Tensors on the model's device.
+    """A flat stream of T tokens, and n predicted tokens of rows, of which m predictions are read from it (rows share
+    some of them). Tensors on the model's device.
 
-    ids, positions: [1, T]; select: [n], where in the stream the token before each predicted one stands.
-    targets, weights, sampler_logprobs: [n], of the predicted tokens.
+    ids, positions: [1, T]; select: [m], where in the stream the token before each predicted one stands.
+    targets: [m]; shares: [n], which of the m each predicted token of a row is; None where that is itself, in order.
+    weights, sampler_logprobs: [n], of the predicted tokens.
     places: (group, row, index in the row) of each predicted token, as three lists of length n.
     """
 
@@ -35,6 +43,7 @@ class MicroBatch:
     layout: Layout
     select: Tensor
     targets: Tensor
+    shares: Tensor | None
     weights: Tensor
     sampler_logprobs: Tensor
     places: tuple[list[int], list[int], list[int]]
@@ -56,14 +65,33 @@ class _Stretch:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A group's prefix and rows of it, in ascending length."""
+    """A group's prefix and rows of it, in ascending length; `tree`: of each row with its prefix, where that is less."""
 
     prefix_ids: Sequence[int]
     rows: tuple[_Stretch, ...]
+    tree: TokenTree | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tree", _lesser_tree(self.prefix_ids, self.rows))
 
     @property
     def tokens(self) -> int:
+        """How many are computed."""
+        if self.tree is not None:
+            return len(self.tree.ids)
         return len(self.prefix_ids) + sum(r.length for r in self.rows)
+
+
+def _lesser_tree(prefix_ids: Sequence[int], rows: Sequence[_Stretch]) -> TokenTree | None:
+    """The tree of the rows, each with its prefix; None where it would not cost clearly less than they do."""
+    if len(rows) == 1:
+        return None
+    first, prefix = tuple(prefix_ids), len(prefix_ids)
+    tree = token_tree([(*first, *row.row.token_ids[: row.length]) for row in rows])
+    tokens = prefix + sum(row.length for row in rows)
+    pairs = prefix**2 + sum(row.length * (prefix + row.length) for row in rows)
+    cost = len(tree.ids) + tree.most_pairs / PAIRS_OF_A_TOKEN
+    return tree if cost < 0.9 * (tokens + pairs / PAIRS_OF_A_TOKEN) else None
 
 
 def micro_batches(
@@ -119,19 +147,29 @@ def _assemble(pieces: Sequence[_Piece], device: torch.device, dtype: torch.dtype
     alone = sorted((p for p in pieces if len(p.rows) == 1), key=lambda piece: piece.tokens)
     stream = _Stream()
     for piece in pieces:
-        if len(piece.rows) > 1:
+        if piece.tree is not None:
+            stream.add_tree(piece, piece.tree)
+            stream.shapes.append(piece.tree)
+        elif len(piece.rows) > 1:
             stream.add(piece)
             stream.shapes.append((len(piece.prefix_ids), [row.length for row in piece.rows if row.length]))
     for piece in alone:
         stream.add(piece)
     if alone:
         stream.shapes.append((0, [piece.tokens for piece in alone]))
+    select, targets = np.array(stream.select, np.int64), np.array(stream.targets, np.int64)
+    shares = None
+    if any(piece.tree is not None for piece in pieces):
+        # What is predicted at one place of a tree for several rows is read once.
+        read, shares = np.unique(np.stack((select, targets)), axis=1, return_inverse=True)
+        select, targets = read
     return MicroBatch(
         ids=_integers(stream.ids, device)[None],
         positions=_integers(stream.positions, device)[None],
         layout=make_layout(stream.shapes, device, dtype),
-        select=_integers(stream.select, device),
-        targets=_integers(stream.targets, device),
+        select=_integers(select, device),
+        targets=_integers(targets, device),
+        shares=None if shares is None else _integers(shares, device),
         weights=torch.tensor(stream.weights, dtype=dtype, device=device),
         sampler_logprobs=torch.tensor(stream.logprobs, dtype=dtype, device=device),
         places=stream.places,
@@ -140,7 +178,10 @@ def _assemble(pieces: Sequence[_Piece], device: torch.device, dtype: torch.dtype
 
 @dataclass(slots=True)
 class _Stream:
-    """A micro-batch while it grows: see `MicroBatch`. `shapes` is what `make_layout` takes."""
+    """A micro-batch while it grows: see `MicroBatch`. `shapes` is what `make_layout` takes.
+
+    select and targets are those of the n predicted tokens.
+    """
 
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
@@ -149,7 +190,7 @@ class _Stream:
     weights: list[float] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     places: tuple[list[int], list[int], list[int]] = field(default_factory=lambda: ([], [], []))
-    shapes: list[tuple[int, list[int]]] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
 
     def add(self, piece: _Piece) -> None:
         """The prefix and the rows of `piece` are at the end of the stream."""
@@ -158,19 +199,32 @@ class _Stream:
         self.positions.extend(range(prefix))
         before_rows = len(self.ids) - 1
         for stretch in piece.rows:
-            start, row, length = len(self.ids), stretch.row, stretch.length
-            self.ids.extend(row.token_ids[:length])
+            start, length = len(self.ids), stretch.length
+            self.ids.extend(stretch.row.token_ids[:length])
             self.positions.extend(range(prefix, prefix + length))
-            for t in stretch.wanted:
-                self.select.append(start + t - 1 if t else before_rows)
-                self.targets.append(row.token_ids[t])
-                self.logprobs.append(row.logprobs[t])
-            self.weights.extend([row.weight] * len(stretch.wanted))
-            groups, rows, tokens = self.places
-            groups.extend([stretch.group] * len(stretch.wanted))
-            rows.extend([stretch.index] * len(stretch.wanted))
-            tokens.extend(stretch.wanted)
+            self.select.extend(start + t - 1 if t else before_rows for t in stretch.wanted)
+            self._predict(stretch)
+
+    def add_tree(self, piece: _Piece, tree: TokenTree) -> None:
+        """The tokens of `tree`, which is that of `piece`, are at the end of the stream."""
+        start, prefix = len(self.ids), len(piece.prefix_ids)
+        self.ids.extend(tree.ids)
+        self.positions.extend(tree.positions)
+        for stretch, path in zip(piece.rows, tree.paths, strict=True):
+            self.select.extend((path[np.array(stretch.wanted) + (prefix - 1)] + start).tolist())
+            self._predict(stretch)
+
+    def _predict(self, stretch: _Stretch) -> None:
+        """The wanted tokens of the row are among the predicted."""
+        row = stretch.row
+        self.targets.extend(row.token_ids[t] for t in stretch.wanted)
+        self.logprobs.extend(row.logprobs[t] for t in stretch.wanted)
+        self.weights.extend([row.weight] * len(stretch.wanted))
+        groups, rows, tokens = self.places
+        groups.extend([stretch.group] * len(stretch.wanted))
+        rows.extend([stretch.index] * len(stretch.wanted))
+        tokens.extend(stretch.wanted)
 
 
-def _integers(values: list[int], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.array(values, dtype=np.int64)).to(device)
+def _integers(values: list[int] | IntArray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.int64)).to(device)

@@ -76,7 +76,10 @@ def cache_key(config: RunConfig) -> str:
     if config.model.chat_template is not None:
         model["chat_template"] = _read(Path(config.model.chat_template), "model.chat_template")
     environments = [
-        {**entry.model_dump(mode="json"), "source": environment_source(entry.environment, f"environments.{index}")}
+        {
+            **entry.model_dump(mode="json", exclude={"minimum_strength"}),
+            "source": environment_source(entry.environment, f"environments.{index}"),
+        }
         for index, entry in enumerate(config.environments)
     ]
     content = json.dumps({"recipe": RECIPE, "model": model, "environments": environments}, sort_keys=True)

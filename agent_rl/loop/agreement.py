@@ -27,7 +27,7 @@ from agent_rl.contracts import (
     SamplingParams,
 )
 from agent_rl.errors import ConfigError, InfrastructureError, PolicyError
-from agent_rl.loop.replicas import ReplicatedPolicy
+from agent_rl.roles.replicas import ReplicatedPolicy
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.vocabulary import Message, Task
 

@@ -102,10 +102,13 @@ def step_row(
 def _outcomes(groups: Sequence[Group]) -> dict[str, float | int]:
     outcomes = [g.outcomes for g in groups]
     flat = [passed for group in outcomes for passed in group]
+    verdicts = [t.verdict for g in groups for t in g.trajectories if t.verdict is not None]
     return {
         "pass_rate": fmean(flat),
         "groups_all_failed": sum(not any(o) for o in outcomes),
         "groups_all_passed": sum(all(o) for o in outcomes),
+        # Of the verdicts, those of programs that were seen to interfere with their judging.
+        "tampered_share": sum(v.status == "tampered" for v in verdicts) / max(len(verdicts), 1),
     }
 
 

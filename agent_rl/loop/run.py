@@ -20,22 +20,23 @@ from agent_rl.learner.warm_start import prepare_model
 from agent_rl.loop.agreement import agreement_of
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
-from agent_rl.loop.colocated import device_free
 from agent_rl.loop.flight import Flight
 from agent_rl.loop.live import Display
 from agent_rl.loop.lockstep import LockstepPolicy
-from agent_rl.loop.replicas import ReplicatedPolicy
-from agent_rl.loop.roles import make_policy, served_context, start_learner
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask, TaskSampler
-from agent_rl.loop.supervised import SupervisedLearner
+from agent_rl.loop.strong_tasks import strong_sources
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.objectives import make_objective
+from agent_rl.roles.colocated import device_free
+from agent_rl.roles.replicas import ReplicatedPolicy
+from agent_rl.roles.start import make_policy, served_context, start_learner
+from agent_rl.roles.supervised import SupervisedLearner
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.run import PolicyAgents, RolloutSettings, TimedVerifier, run_group
 from agent_rl.runtime.local import LocalRuntime
 from agent_rl.sandbox_choice import choose_provider
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Group
 
 
@@ -52,7 +53,7 @@ class Run:
     held_out: list[LoadedEnvironment]
     objective: Objective
     provider: SandboxProvider
-    verifier: CaseVerifier
+    verifier: TaskVerifier
     agents: PolicyAgents
     policy: ReplicatedPolicy
     learner: SupervisedLearner
@@ -77,7 +78,7 @@ class Run:
 
     def verdicts(self) -> int:
         """How many verdicts have been given since the run began."""
-        return self.verifier.runs + self.verifier.reused
+        return self.verifier.verdicts
 
     async def run_group(self, sampled: SampledTask) -> Group:
         """The group of one sampled task, `loop.group_size` rollouts."""
@@ -145,7 +146,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         display.say(f"isolation between runs: {provider.isolation}")
         verifier = make_verifier(config.sandbox, provider, config.seed)
         environments = make_environments(config.environments, TimedVerifier(verifier))
-        sources = await _load(environments, "train")
+        sources = await _to_train_on(environments, provider, directory, display)
         sampler = TaskSampler(sources, config.seed)
         held_out = await _held_out(environments, config) if config.evaluation.enabled else []
         model = await _starting_model(config, display)
@@ -268,6 +269,14 @@ async def _starting_model(config: RunConfig, display: Display) -> Path:
 
 async def _load(environments: list[NamedEnvironment], split: str) -> list[LoadedEnvironment]:
     return [LoadedEnvironment(e.name, e.environment, await e.environment.load(split), e.weight) for e in environments]
+
+
+async def _to_train_on(
+    environments: list[NamedEnvironment], provider: SandboxProvider, directory: RunDirectory, display: Display
+) -> list[LoadedEnvironment]:
+    """The tasks of the split `train`, without those whose tests are too weak."""
+    sources = await _load(environments, "train")
+    return await strong_sources(environments, sources, provider, directory.left_out_tasks, display.say)
 
 
 async def _held_out(environments: list[NamedEnvironment], config: RunConfig) -> list[LoadedEnvironment]:

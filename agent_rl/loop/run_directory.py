@@ -33,7 +33,7 @@ _CHECKPOINT = re.compile(r"step_(\d{6})$")
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
     """config.toml, metrics.jsonl, timeline.jsonl, rollouts/, checkpoints/step_*/, eval.json, took.json, report.html,
-    logs/.
+    logs/; left_out_tasks.json where a threshold on the strength of tests is set.
     """
 
     path: Path
@@ -63,6 +63,10 @@ class RunDirectory:
         return self.path / "took.json"
 
     @property
+    def left_out_tasks(self) -> Path:
+        return self.path / "left_out_tasks.json"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 
@@ -80,7 +84,7 @@ class RunDirectory:
             )
         if not resume:
             # What a run left that ended before its first step.
-            for file in (self.timeline, self.evaluations):
+            for file in (self.timeline, self.evaluations, self.left_out_tasks):
                 file.unlink(missing_ok=True)
             for folder in (self.rollouts, self.checkpoints):
                 shutil.rmtree(folder, ignore_errors=True)

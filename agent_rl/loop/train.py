@@ -30,6 +30,7 @@ from agent_rl.loop.metrics import StepTimings, left_out_rows, step_row, trajecto
 from agent_rl.loop.run import Run, open_run
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.rollouts.pack import pack
+from agent_rl.runtime.collector import settled
 from agent_rl.runtime.devices import busy_core_seconds
 from agent_rl.vocabulary import Group
 
@@ -45,7 +46,8 @@ async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, displ
         watching = asyncio.create_task(run.watchdog.watch())
         working = asyncio.create_task(_train(run))
         try:
-            await asyncio.wait({watching, working}, return_when=asyncio.FIRST_COMPLETED)
+            with settled():
+                await asyncio.wait({watching, working}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
                 working.cancel()
                 await asyncio.gather(working, return_exceptions=True)

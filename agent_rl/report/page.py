@@ -169,6 +169,10 @@ def _curves(run: RunData) -> str:
             share=True,
         ),
     ]
+    tampered = [f"env/{e}/tampered_share" for e in environments] if many else ["tampered_share"]
+    tampering = [_series(metrics, key, name) for key, name in zip(tampered, environments or ["training"], strict=True)]
+    if any(s.points for s in tampering):
+        charts.append(line_chart("Share of verdicts that are tampered", tampering, share=True))
     wanted: list[tuple[str, list[tuple[str, str]]]] = [
         ("Staleness (versions)", [("staleness_mean", "mean"), ("staleness_max", "largest"), ("staleness", "mean")]),
         (

@@ -164,7 +164,8 @@ async def _attempt(
         try:
             outcome = await _episode(environment, task, agent, sandbox, hung_after)
         finally:
-            await _completed(_closed(sandbox.close(), of))
+            if task.sandbox is not None:
+                await _completed(_closed(sandbox.close(), of))
     record = agent.record()
     verdict, ended = outcome if isinstance(outcome, tuple) else (None, "infrastructure")
     failure = outcome if isinstance(outcome, _Failure) else None

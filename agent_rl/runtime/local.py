@@ -16,6 +16,7 @@ from typing import Any
 
 from agent_rl.errors import InfrastructureError
 from agent_rl.runtime import blobs
+from agent_rl.runtime.logs import log_tail
 from agent_rl.runtime.wire import (
     Call,
     Cancel,
@@ -211,13 +212,7 @@ class Role:
 
     def _log_tail(self) -> str:
         """The last lines that this process wrote to its log, introduced; empty where it wrote none."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(self._log_start, self.log.stat().st_size - 65536))
-                lines = file.read().decode("utf-8", "replace").rstrip().splitlines()[-_LOG_LINES:]
-        except OSError:
-            return ""
-        return "\n".join([f"; the last lines of {self.log}:", *("  " + line for line in lines)]) if lines else ""
+        return log_tail(self.log, self._log_start, _LOG_LINES)
 
 
 class LocalRuntime:

@@ -16,6 +16,7 @@ from typing import Any
 
 from agent_rl.errors import AgentRLError, InfrastructureError
 from agent_rl.registry import resolve
+from agent_rl.runtime.collector import settle
 from agent_rl.runtime.wire import (
     Call,
     Cancel,
@@ -94,6 +95,7 @@ class _Server:
         except BaseException as error:
             self._wire.send(StartFailed(carried(error, message.error)))
         else:
+            settle()
             self._wire.send(Started())
 
     async def _answer(self, call: Call) -> None:

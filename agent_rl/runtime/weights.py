@@ -104,17 +104,6 @@ class SharedMemoryReceiver:
         return read(torch.frombuffer(memory, dtype=torch.uint8), manifest, dtype=dtype, device=device)
 
 
-def receive(
-    manifest: WeightManifest, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
-) -> dict[str, torch.Tensor]:
-    """Name -> a copy of the tensor on `device`, however `manifest` says that it travels. Raises PolicyError."""
-    if manifest.kind == "cuda_ipc":
-        from agent_rl.runtime.cuda_weights import CudaReceiver
-
-        return CudaReceiver().load(manifest, dtype=dtype, device=device)
-    return SharedMemoryReceiver().load(manifest, dtype=dtype, device=device)
-
-
 def offered(
     named_tensors: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]], dtype: torch.dtype | None
 ) -> list[tuple[str, torch.Tensor, torch.dtype]]:

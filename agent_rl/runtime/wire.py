@@ -9,11 +9,14 @@ What is sent in one tick of the event loop goes out as one frame: an 8-byte leng
 from __future__ import annotations
 
 import asyncio
+import io
 import pickle
 import struct
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 _LENGTH = struct.Struct("<Q")
@@ -83,6 +86,38 @@ class Stop:
 Message = Start | Started | StartFailed | Call | Cancel | Result | Failure | Cancelled | Stop
 
 
+class _Pickler(pickle.Pickler):
+    """Writes a dataclass as a call of its class with its fields: Python's own way for one with slots asks it for its
+    fields anew each time, here and where it is read.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        """How `obj` is made again, or NotImplemented where pickle knows best."""
+        kind = type(obj)
+        values = _values_of(kind)
+        return NotImplemented if values is None else (kind, values(obj))
+
+
+@cache
+def _values_of(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
+    """Gives the values that `kind` makes an equal instance from; None where it is no plain frozen dataclass."""
+    if not is_dataclass(kind) or getattr(kind.__dict__.get("__getstate__"), "__module__", "") != "dataclasses":
+        return None  # only one that is frozen and has slots, and no say of its own, was given this method
+    own = fields(kind)
+    if not own or not all(field.init and not field.kw_only for field in own):
+        return None
+    names = [field.name for field in own]
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda obj: (get(obj),)
+
+
+def pickled(messages: list[Message]) -> bytes:
+    """`messages` as `pickle.loads` reads them."""
+    file = io.BytesIO()
+    _Pickler(file, protocol=5).dump(messages)
+    return file.getvalue()
+
+
 def carried(error: BaseException, otherwise: type[Exception]) -> BaseException:
     """`error` as it can cross to a process that has not loaded the modules of this one.
 
@@ -127,9 +162,9 @@ class Wire(asyncio.Protocol):
         if not messages or self._transport is None or self._transport.is_closing():
             return
         try:
-            body = pickle.dumps(messages, protocol=5)
+            body = pickled(messages)
         except Exception:
-            body = pickle.dumps(self._picklable(messages), protocol=5)
+            body = pickled(self._picklable(messages))
         self._transport.writelines((_LENGTH.pack(len(body)), body))
 
     def _picklable(self, messages: list[Message]) -> list[Message]:
@@ -137,7 +172,7 @@ class Wire(asyncio.Protocol):
         good: list[Message] = []
         for message in messages:
             try:
-                pickle.dumps(message, protocol=5)
+                pickled([message])
                 good.append(message)
             except Exception as error:
                 failure = TypeError(f"{type(message).__name__} cannot be sent between processes: {error}")

@@ -20,10 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from agent_rl.canonical import decode, error_frame, value_frame
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
-from agent_rl.verify.canonical import decode, error_frame, value_frame
-from agent_rl.vocabulary import ExecResult, Isolation, RunRequest, RunResult, SandboxSpec
+from agent_rl.testing.in_memory_pair import run_pair_in_memory
+from agent_rl.vocabulary import ExecResult, Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 
 Command = Callable[[Sequence[str], bytes, dict[str, bytes]], ExecResult]
 """A scripted command: (argv, stdin, files by path, which it may change) -> what it did."""
@@ -80,6 +81,12 @@ class InMemoryProvider(SandboxProvider):
         if error is not None:
             raise error
         return _run(request)
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        if not self._open:
+            raise SandboxError("the in-memory provider has not been started")
+        self.runs += 2
+        return await asyncio.to_thread(run_pair_in_memory, request)
 
     def describe(self) -> Mapping[str, Any]:
         return {"name": self.name, "isolation": "memory", "why_not_higher": ["it runs everything in this process"]}
@@ -143,7 +150,10 @@ def _run(request: RunRequest) -> RunResult:
     random.seed(request.seed)
     try:
         with _captured(request.stdin) as (stdout, stderr):
-            exit_code = _execute(request, frames)
+            if request.entry_point is None and request.calls:
+                exit_code = _execute_each(request, frames, stdout)
+            else:
+                exit_code = _execute(request, frames)
     finally:
         random.setstate(state)
     out, err = stdout.getvalue().encode("utf-8", "replace"), stderr.getvalue().encode("utf-8", "replace")
@@ -164,6 +174,19 @@ def _run(request: RunRequest) -> RunResult:
         seconds=time.perf_counter() - started,
         isolation="memory",
     )
+
+
+def _execute_each(request: RunRequest, frames: list[str], stdout: io.StringIO) -> int:
+    """The program, executed once per call with the call's text to read; marks and frames as `RunResult` has them."""
+    for call in request.calls:
+        given = decode(call.arguments)
+        sys.stdin = io.TextIOWrapper(io.BytesIO(given if isinstance(given, bytes) else given.encode()))
+        own: list[str] = []
+        exit_code = _execute(RunRequest(request.program), own)
+        error = next((json.loads(f)["load_error"] for f in own if "load_error" in f), None)
+        stdout.write(f"\0{call.id}\0")
+        frames.append(value_frame(call.id, (exit_code, error)))
+    return 0
 
 
 def _execute(request: RunRequest, frames: list[str]) -> int:

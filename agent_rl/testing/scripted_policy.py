@@ -24,6 +24,7 @@ from agent_rl.contracts import (
     WeightManifest,
 )
 from agent_rl.errors import PolicyError
+from agent_rl.side_by_side import side_by_side
 from agent_rl.vocabulary.trajectory import FinishReason
 
 _CLASSES = 13
@@ -85,12 +86,7 @@ class ScriptedPolicy(Policy):
             self._busy += time.monotonic() - started
 
     async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
-        try:
-            async with asyncio.TaskGroup() as running:
-                tasks = [running.create_task(self.generate(request)) for request in requests]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return await side_by_side(map(self.generate, requests))
 
     async def _generate(self, request: GenerateRequest, started: float) -> Generation:
         """One completion, token by token."""

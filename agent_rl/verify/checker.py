@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agent_rl.verify.canonical import encode
+from agent_rl.canonical import encode
 from agent_rl.verify.frames import Answers, Returned
 from agent_rl.vocabulary import Case, Limits, RunCall, RunRequest
 
@@ -46,6 +46,8 @@ def __agent_rl_replay__(recorded):
             name, _, message = error.partition(": ")
             kind = getattr(builtins, name, None)
             known = isinstance(kind, type) and issubclass(kind, Exception)
+            # Raised inside `map`, this one would end a check's loop early, as if all of it had been seen.
+            known = known and not issubclass(kind, (StopIteration, StopAsyncIteration))
             try:
                 raised = kind(message) if known else Exception(error)
             except TypeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,23 +12,31 @@ from typing import Any
 
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, InfrastructureError
-from agent_rl.verify.humaneval import assemble, read_json_lines, read_rows, tasks_from_rows
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.side_by_side import side_by_side
+from agent_rl.verify.archive import read_archive
+from agent_rl.verify.file_sets import InvalidArchive
+from agent_rl.verify.formats import read_tasks, submission_of
+from agent_rl.verify.humaneval import read_json_lines
+from agent_rl.verify.recording import together
+from agent_rl.verify.runs import TIERS
+from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Isolation, Submission, Task
 from agent_rl.vocabulary.task import Tier
 
 SCHEMA_VERSION = 1
+_FORMS = ("completion", "files", "patch", "archive")
 _AT_ONCE = 64
 """Judgings under way; the provider's slots are the real bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """One line of SOLUTIONS, as the original harness takes it."""
+    """One line of SOLUTIONS, with what it says made into what is judged; `invalid` where that cannot be done."""
 
     task_id: str
-    completion: str
+    submission: Submission
     where: str
+    invalid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,10 @@ class SolutionResult:
     seconds: float
     detail: str = ""
     """For a person: the first failing case, or the machinery's error. Not part of the JSON."""
+
+    def line(self) -> str:
+        """What a person is told of one that did not pass."""
+        return f"task {self.task_id}: {self.status.replace('_', ' ')}{f': {self.detail}' if self.detail else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,12 @@ class VerifyReport:
     @property
     def num_excluded(self) -> int:
         return sum(r.passed is None for r in self.results)
+
+    @property
+    def tiers(self) -> dict[Tier, int]:
+        """How many verdicts were reached at each tier, the strongest first."""
+        counts = Counter(r.tier for r in self.results)
+        return {tier: counts[tier] for tier in reversed(TIERS) if counts[tier]}
 
     def to_json(self) -> dict[str, Any]:
         """The content of `--json FILE`."""
@@ -92,18 +111,44 @@ def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
     """The lines of `path`. Raises ConfigError (file and line) for a malformed one or an unknown task."""
     solutions: list[Solution] = []
     for where, content in read_json_lines(path):
-        for name in ("task_id", "completion"):
-            if name not in content:
-                raise ConfigError(f"{where}: {name!r} is missing", value=name, valid=content)
+        given = [name for name in _FORMS if name in content]
+        if "task_id" not in content or not given:
+            missing = "completion" if "task_id" in content else "task_id"
+            raise ConfigError(f"{where}: {missing!r} is missing", value=missing, valid=content)
+        if len(given) > 1:
+            raise ConfigError(f"{where}: only one of {', '.join(_FORMS)} can be judged, got {' and '.join(given)}")
+        if type(content["task_id"]) is int:
+            content = {**content, "task_id": str(content["task_id"])}  # as MBPP numbers its tasks
+        for name in ("task_id", *(n for n in given if n != "files")):
             if not isinstance(content[name], str):
                 raise ConfigError(f"{where}: {name!r} should be a string, got {type(content[name]).__name__}")
         task_id = content["task_id"]
         if task_id not in tasks:
             raise ConfigError(f"{where}: there is no task {task_id!r}", value=task_id, valid=tasks)
-        solutions.append(Solution(task_id, content["completion"], where))
+        solutions.append(_solution(tasks[task_id], given[0], content[given[0]], where, Path(path).parent))
     if not solutions:
         raise ConfigError(f"{path} holds no solutions")
     return solutions
+
+
+def _solution(task: Task, form: str, given: Any, where: str, folder: Path) -> Solution:
+    """One solution in one of its forms. Raises ConfigError."""
+    if form == "completion":
+        return Solution(task.id, submission_of(task, given), where)
+    if form == "patch":
+        return Solution(task.id, Submission.patch(given), where)
+    if form == "files":
+        if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+            raise ConfigError(f"{where}: 'files' should be an object of texts by path")
+        return Solution(task.id, Submission.of_files({path: text.encode() for path, text in given.items()}), where)
+    try:
+        data = (folder / given).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{where}: the archive cannot be read: {error}") from None
+    try:
+        return Solution(task.id, Submission.of_files(read_archive(data)), where)
+    except InvalidArchive as error:
+        return Solution(task.id, Submission.of_files({}), where, str(error))
 
 
 async def verify_files(
@@ -113,27 +158,33 @@ async def verify_files(
     *,
     retries: int = 2,
     minimum_isolation: Isolation = "container",
+    minimum_tier: Tier = "in_process",
     on_result: Callable[[int, int, SolutionResult], None] | None = None,
 ) -> VerifyReport:
     """A verdict for each line of `solutions_path`, in a started `provider`.
 
     `on_result(done, total, result)` is called as they come. Only tasks that have a solution are recorded and judged.
-    Raises ConfigError for malformed files and for a task whose reference fails its own tests.
+    Raises ConfigError for malformed files, and one for all tasks whose references fail their own tests.
     """
-    tasks = {t.id: t for t in tasks_from_rows(read_rows(tasks_path))}
+    tasks = {t.id: t for t in read_tasks(tasks_path, split=None)}
     solutions = read_solutions(solutions_path, tasks)
-    verifier = CaseVerifier(provider, retries=retries, minimum_isolation=minimum_isolation)
+    verifier = TaskVerifier(provider, retries=retries, minimum_isolation=minimum_isolation, minimum_tier=minimum_tier)
     gate = asyncio.Semaphore(_AT_ONCE)
     needed = {s.task_id for s in solutions}
     preparing = {task_id: asyncio.create_task(_gated(gate, verifier, tasks[task_id])) for task_id in needed}
     done = 0
+    wrong: dict[str, ConfigError] = {}
 
     async def one(solution: Solution) -> SolutionResult:
         nonlocal done
+        result = SolutionResult(solution.task_id, None, "excluded", None, 0.0)
         try:
             task = await asyncio.shield(preparing[solution.task_id])
             async with gate:
-                result = await _judge(verifier, task, solution)
+                # Once it is known that a task cannot be used, only what else is wrong is of interest.
+                result = result if wrong else await _judge(verifier, task, solution)
+        except ConfigError as error:
+            wrong[solution.task_id] = error
         except InfrastructureError as error:
             result = SolutionResult(solution.task_id, None, "excluded", None, 0.0, str(error))
         done += 1
@@ -142,24 +193,24 @@ async def verify_files(
         return result
 
     try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(one(s)) for s in solutions]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        results = await side_by_side(map(one, solutions))
     finally:
         for preparation in preparing.values():
             preparation.cancel()
         await asyncio.gather(*preparing.values(), return_exceptions=True)
-    return VerifyReport(tuple(r.result() for r in running))
+    if wrong:
+        raise together([wrong[task_id] for task_id in tasks if task_id in wrong], len(needed))
+    return VerifyReport(tuple(results))
 
 
-async def _gated(gate: asyncio.Semaphore, verifier: CaseVerifier, task: Task) -> Task:
+async def _gated(gate: asyncio.Semaphore, verifier: TaskVerifier, task: Task) -> Task:
     async with gate:
         return await verifier.prepare(task)
 
 
-async def _judge(verifier: CaseVerifier, task: Task, solution: Solution) -> SolutionResult:
-    program = assemble(str(task.metadata["prompt"]), str(task.metadata["entry_point"]), solution.completion)
-    verdict = await verifier.judge(task, Submission.code(program))
+async def _judge(verifier: TaskVerifier, task: Task, solution: Solution) -> SolutionResult:
+    if solution.invalid:
+        return SolutionResult(task.id, False, "invalid_submission", task.tier, 0.0, solution.invalid)
+    verdict = await verifier.judge(task, solution.submission)
     detail = next((t.detail for t in verdict.tests if not t.passed), "")
     return SolutionResult(task.id, verdict.passed, verdict.status, verdict.tier, round(verdict.seconds, 6), detail)

@@ -6,11 +6,12 @@ comparison takes time linear in the sizes (n log n where order is set aside), an
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from agent_rl.verify.canonical import Record, encode
+from agent_rl.canonical import Record, encode
 from agent_rl.vocabulary.task import Comparison
 
 
@@ -27,6 +28,24 @@ def equal(actual: Any, expected: Any, comparison: Comparison, tolerance: float =
 def _python(actual: Any, expected: Any) -> bool:
     """Python's ==: 1 == 1.0 == True, -0.0 == 0.0, nan != nan, a list is no tuple."""
     return bool(actual == expected)
+
+
+def _json(actual: Any, expected: Any) -> bool:
+    """Python's == on what JSON can say: a tuple is a list, and a dict's keys are strings, no two of them the same."""
+    return bool(_as_json(actual) == _as_json(expected))
+
+
+def _as_json(value: Any) -> Any:
+    """`value` as JSON has it. Raises ValueError where two keys would be one."""
+    if isinstance(value, (list, tuple)):
+        return [_as_json(v) for v in value]
+    if isinstance(value, dict):
+        content = cast("dict[Any, Any]", value)
+        named = {k if isinstance(k, str) else repr(k): _as_json(v) for k, v in content.items()}
+        if len(named) != len(content):
+            raise ValueError("keys that are one in JSON")
+        return named
+    return value
 
 
 def _exact(actual: Any, expected: Any) -> bool:
@@ -52,6 +71,7 @@ def _any_order(actual: Any, expected: Any) -> bool:
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "python": _python,
+    "json": _json,
     "exact": _exact,
     "tokens": _tokens,
     "any_order": _any_order,
@@ -59,7 +79,8 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def _close(actual: Any, expected: Any, tolerance: float) -> bool:
-    """Numbers within `tolerance`, absolute or relative to the larger; containers of one type, by element; else ==."""
+    """Numbers within `tolerance`, absolute or relative to the larger; containers of one type by element, dataclasses by
+    field; else ==."""
     if isinstance(actual, (int, float, complex)) and isinstance(expected, (int, float, complex)):
         return _close_numbers(actual, expected, tolerance)
     if type(actual) is not type(expected):
@@ -71,6 +92,12 @@ def _close(actual: Any, expected: Any, tolerance: float) -> bool:
     if isinstance(actual, dict):
         actual = cast("dict[Any, Any]", actual)
         return actual.keys() == expected.keys() and all(_close(v, expected[k], tolerance) for k, v in actual.items())
+    if isinstance(actual, Record):
+        return actual.name == expected.name and _close(
+            [[field, value] for field, value in actual.fields],
+            [[field, value] for field, value in expected.fields],
+            tolerance,
+        )
     if isinstance(actual, (set, frozenset)):
         return actual == expected or _close_sets(cast("set[Any]", actual), expected, tolerance)
     return bool(actual == expected)
@@ -81,7 +108,9 @@ def _close_numbers(actual: complex, expected: complex, tolerance: float) -> bool
         return True
     if isinstance(actual, complex) or isinstance(expected, complex):
         actual, expected = complex(actual), complex(expected)
-        return abs(actual - expected) <= tolerance * max(1.0, abs(actual), abs(expected))
+        # Of an infinity every distance is within every share; one that only comes of the arithmetic raises.
+        finite = cmath.isfinite(actual) and cmath.isfinite(expected)
+        return finite and abs(actual - expected) <= tolerance * max(1.0, abs(actual), abs(expected))
     a, e = float(actual), float(expected)  # an int beyond a float's range raises, and is then only equal to itself
     if math.isnan(a) and math.isnan(e):
         return True

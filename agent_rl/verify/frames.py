@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent_rl.verify.canonical import MAX_CHARS, NotCanonical, decode
+from agent_rl.canonical import MAX_CHARS, NotCanonical, decode
 
 _VALUE = re.compile(r'\{"id": ?"([0-9a-f]{1,64})", ?"value": ?(.*)\}', re.DOTALL)
 

@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from agent_rl.canonical import NotCanonical, encode
 from agent_rl.errors import ConfigError
-from agent_rl.verify.canonical import NotCanonical, encode
 from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, Task
 
 PromptStyle = Literal["instruct", "complete"]
@@ -43,8 +43,8 @@ def read_rows(source: str | Path, split: str = "test") -> list[Row]:
     """
     rows: list[Row] = []
     seen: dict[str, str] = {}
-    for where, content in _contents(str(source), split):
-        row = _row(content, where)
+    for where, content in read_contents(str(source), split):
+        row = row_of(content, where)
         if row.task_id in seen:
             raise ConfigError(f"{where}: task_id {row.task_id!r} stands already in {seen[row.task_id]}", key="task_id")
         seen[row.task_id] = where
@@ -55,7 +55,10 @@ def read_rows(source: str | Path, split: str = "test") -> list[Row]:
 
 
 def read_json_lines(path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """("file:line", object) of each line that is not blank. Raises ConfigError for a line that is no JSON object."""
+    """("file:line", object) of each line that is not blank, or ("file:[index]", object) where the file is one array.
+
+    Raises ConfigError for what is no JSON object.
+    """
     path = Path(path)
     line_number = 0
     try:
@@ -64,20 +67,32 @@ def read_json_lines(path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]
                 if not line.strip():
                     continue
                 where = f"{path}:{line_number}"
-                try:
-                    content = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise ConfigError(f"{where}: no JSON: {error}") from None
-                if not isinstance(content, dict):
-                    raise ConfigError(f"{where}: expected a JSON object, got {type(content).__name__}")
-                yield where, content
+                if line.lstrip().startswith("["):
+                    array = _decoded(line + file.read(), where)
+                    yield from ((f"{path}:[{n}]", _object(row, f"{path}:[{n}]")) for n, row in enumerate(array))
+                    return
+                yield where, _object(_decoded(line, where), where)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read after line {line_number}: {error}") from None
 
 
-def _contents(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _decoded(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: no JSON: {error}") from None
+
+
+def _object(content: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: expected a JSON object, got {type(content).__name__}")
+    return cast("dict[str, Any]", content)
+
+
+def read_contents(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """("file:line", row) of each row of a file or a hub's data set, as it stands there. Raises ConfigError."""
     path = Path(source)
     if path.suffix == ".parquet":
         yield from _through_datasets(source, split, parquet=True)
@@ -107,7 +122,8 @@ def _through_datasets(source: str, split: str, *, parquet: bool) -> Iterator[tup
         raise ConfigError(f"{source} {what}: {type(error).__name__}: {error}") from None
 
 
-def _row(content: Mapping[str, Any], where: str) -> Row:
+def row_of(content: Mapping[str, Any], where: str) -> Row:
+    """The row, checked. Raises ConfigError that names `where`."""
     fields: dict[str, str] = {}
     for name in ("task_id", "prompt", "entry_point", "canonical_solution", "test"):
         if name not in content:

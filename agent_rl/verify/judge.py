@@ -1,6 +1,6 @@
-"""The judge of tier `values`: calls go into a sandbox, values come out, and are compared here, outside.
+"""The judge of tier `values` for function calls: calls go into a sandbox, values come out, and are compared outside.
 
-CallTests ──> _Prepared ──> RunRequest ──> provider.run ──> read_frames ──> compare ──> Verdict
+CallTests ──> Prepared ──> RunRequest ──> provider.run ──> read_frames ──> compare ──> Verdict
               (once a task)  (shuffled, random ids)  (strict)            (never in the candidate's process)
 """
 
@@ -11,23 +11,22 @@ import hashlib
 import random
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
 
+from agent_rl.canonical import NotCanonical
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.contracts.verifier import Verifier
-from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.errors import ConfigError
 from agent_rl.verify import wording
-from agent_rl.verify.blame import Blamed, run_or_blame
-from agent_rl.verify.canonical import NotCanonical, decode, encode
-from agent_rl.verify.checker import Recorded, checker_request, recorded_call, satisfied
-from agent_rl.verify.compare import equal
-from agent_rl.verify.frames import Answers, Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.verify.blame import Blamed
+from agent_rl.verify.checker import checker_request, satisfied
+from agent_rl.verify.frames import Raised, Tampered, read_frames
+from agent_rl.verify.reading import Part, Prepared, Reading, prepare
+from agent_rl.verify.runs import Runs, check_tier, failed_run, invalid_program, invalid_submission
 from agent_rl.verify.shared import SharedVerdicts
 from agent_rl.vocabulary import (
     AnswerTests,
     AssertTests,
     CallTests,
-    Case,
     Isolation,
     Limits,
     RunCall,
@@ -40,30 +39,10 @@ from agent_rl.vocabulary import (
     Verdict,
 )
 from agent_rl.vocabulary.task import Tier
-from agent_rl.vocabulary.verdict import VerdictStatus
 
-MAX_PROGRAM_CHARS = 1 << 18
-MAX_FEEDBACK_LINES = 5
-MAX_DETAILS = 20
-"""Failed cases that are described; the others only count."""
 _LARGE_CHARS = 1 << 16
 """Frames beyond this are read in a thread, so that one large answer does not hold up the event loop."""
 _PREPARED_TASKS = 4096
-_TIERS: tuple[Tier, ...] = ("in_process", "proxied", "values")
-_ISOLATIONS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """One `CallTests` with everything that does not depend on a submission; `cases` hold normalised values."""
-
-    source: CallTests
-    limits: Limits
-    cases: tuple[Case, ...]
-    arguments: tuple[str, ...]
-    expected: tuple[str | None, ...]
-    """Canonical text of each expected value, where equal texts mean equal values (not so for nan under ==)."""
-    digest: bytes
 
 
 class CaseVerifier(Verifier):
@@ -90,12 +69,20 @@ class CaseVerifier(Verifier):
     ) -> None:
         self.provider = provider
         self.seed = seed
-        self.retries = retries
         self.minimum_tier: Tier = minimum_tier
-        self.minimum_isolation: Isolation = minimum_isolation
-        self.runs = 0
+        self._runs = Runs(provider, retries=retries, minimum_isolation=minimum_isolation)
         self._verdicts = SharedVerdicts(cache_size)
-        self._prepared: OrderedDict[tuple[int, Limits, Tier], tuple[CallTests, _Prepared]] = OrderedDict()
+        self._prepared: OrderedDict[tuple[int, Limits, Tier], tuple[CallTests, Prepared]] = OrderedDict()
+
+    @property
+    def runs(self) -> int:
+        """Runs asked of the provider."""
+        return self._runs.count
+
+    @property
+    def minimum_isolation(self) -> Isolation:
+        """What each run's isolation has to be at least."""
+        return self._runs.minimum_isolation
 
     @property
     def reused(self) -> int:
@@ -125,53 +112,56 @@ class CaseVerifier(Verifier):
 
     async def _verdict(self, task: Task, tests: Tests, submission: Submission, *, visible: bool) -> Verdict:
         prepared = self._prepare(task, tests)
-        invalid = _invalid(submission)
+        invalid = invalid_program(submission)
         if invalid:
-            tests_failed = (TestResult("submission", False, invalid),)
-            feedback = invalid if visible else ""
-            return Verdict(False, "invalid_submission", task.tier, None, tests=tests_failed, feedback=feedback)
+            return invalid_submission(task.tier, invalid, visible=visible)
         program = hashlib.blake2b(submission.text.encode(), digest_size=16).digest()
         return await self._verdicts.get(
             (prepared.digest, program, visible), lambda: self._judge(prepared, submission.text, program, visible)
         )
 
-    def _prepare(self, task: Task, tests: Tests) -> _Prepared:
+    def _prepare(self, task: Task, tests: Tests) -> Prepared:
         """The tests ready to run, made once per object. Raises ConfigError for tests that cannot be judged here."""
         key = (id(tests), task.limits, task.tier)
         known = self._prepared.get(key)
         if known is not None and known[0] is tests:
             return known[1]
-        if _TIERS.index(task.tier) < _TIERS.index(self.minimum_tier):
-            raise ConfigError(
-                f"task {task.id} is judged at tier {task.tier!r}", key="sandbox.minimum_tier", value=self.minimum_tier
-            )
+        check_tier(task, self.minimum_tier)
         if task.tier != "values":
             raise ConfigError(f"task {task.id}: tests by cases are of tier 'values'", key="tier", value=task.tier)
         if isinstance(tests, AssertTests):
             raise ConfigError(f"task {task.id}: its tests are not recorded as cases yet; call prepare(task) first")
         if isinstance(tests, AnswerTests):
             raise ConfigError(f"task {task.id}: an answer is compared by its environment, not in a sandbox")
-        prepared = _prepare(task.id, tests, task.limits)
+        if not isinstance(tests, CallTests):
+            raise ConfigError(f"task {task.id}: {type(tests).__name__} are no function calls: they have another judge")
+        prepared = prepare(task.id, tests, task.limits)
         self._prepared[key] = (tests, prepared)  # holds `tests`, so that its id cannot be used again
         if len(self._prepared) > _PREPARED_TASKS:
             self._prepared.popitem(last=False)
         return prepared
 
-    async def _judge(self, prepared: _Prepared, program: str, program_digest: bytes, visible: bool) -> Verdict:
-        """One judging, in one run (two with a checker)."""
-        tests = prepared.source
+    async def _judge(self, prepared: Prepared, program: str, program_digest: bytes, visible: bool) -> Verdict:
+        """One judging, in one run or with isolated cases one for each (and one more with a checker)."""
         draw = random.Random(b"%d:%b:%b" % (self.seed, prepared.digest, program_digest))
         order = list(range(len(prepared.cases)))
         draw.shuffle(order)
         secret = secrets.token_hex(8 * len(order))
-        ids = [secret[16 * i : 16 * i + 16] for i in order]
-        calls = tuple(RunCall(ids[at], prepared.arguments[i]) for at, i in enumerate(order))
-        request = RunRequest(program, tests.entry_point, calls, limits=prepared.limits, seed=draw.getrandbits(32))
-        result = await self._run(request)
-        if isinstance(result, Blamed):
-            return self._failed(self.provider.isolation, "crashed", 0.0, result.detail, visible)
-        reading = _Reading(prepared, dict(zip(order, ids, strict=True)), result, visible)
-        if sum(map(len, result.frames)) > _LARGE_CHARS:
+        ids = {i: secret[16 * at : 16 * at + 16] for at, i in enumerate(order)}
+        seed = draw.getrandbits(32)
+
+        def request(indices: list[int]) -> RunRequest:
+            calls = tuple(RunCall(ids[i], prepared.arguments[i]) for i in indices)
+            return RunRequest(program, prepared.source.entry_point, calls, limits=prepared.limits, seed=seed)
+
+        shares = [[i] for i in order] if prepared.source.isolated else [order]
+        results = await self._results([request(share) for share in shares])
+        if isinstance(results, Blamed):
+            isolation = self.provider.isolation
+            return failed_run("values", isolation, "crashed", 0.0, results.detail, visible=visible)
+        parts = [Part({i: ids[i] for i in share}, r) for share, r in zip(shares, results, strict=False)]
+        reading = Reading(prepared, parts, visible)
+        if sum(len(frame) for r in results for frame in r.frames) > _LARGE_CHARS:
             verdict = await asyncio.to_thread(reading.verdict)
         else:
             verdict = reading.verdict()
@@ -179,184 +169,32 @@ class CaseVerifier(Verifier):
             return await self._check(prepared, reading, visible)
         return verdict
 
-    async def _check(self, prepared: _Prepared, reading: _Reading, visible: bool) -> Verdict:
+    async def _results(self, requests: list[RunRequest]) -> list[RunResult] | Blamed:
+        if len(requests) > 1:
+            return await self._runs.run_each(requests)
+        result = await self._runs.run(requests[0])
+        return result if isinstance(result, Blamed) else [result]
+
+    async def _check(self, prepared: Prepared, reading: Reading, visible: bool) -> Verdict:
         """The verdict of the checker program on the outputs that `reading` holds."""
-        result, call_id = reading.result, secrets.token_hex(8)
+        isolation, seconds, call_id = reading.isolation, reading.seconds, secrets.token_hex(8)
         try:
             request = checker_request(prepared.source.checker, reading.recorded, prepared.limits, call_id)
         except NotCanonical as error:
-            return self._failed(result.isolation, "failed", result.seconds, f"outputs: {error}", visible)
-        checked = await self._run(request)
+            return failed_run("values", isolation, "failed", seconds, f"outputs: {error}", visible=visible)
+        checked = await self._runs.run(request)
         if isinstance(checked, Blamed):
-            return self._failed(result.isolation, "crashed", result.seconds, checked.detail, visible)
-        seconds = result.seconds + checked.seconds
+            return failed_run("values", isolation, "crashed", seconds, checked.detail, visible=visible)
+        seconds += checked.seconds
         try:
             answers = read_frames(checked.frames, [call_id])
         except Tampered as error:
-            return self._failed(result.isolation, "failed", seconds, f"checker: {error}", visible)
+            return failed_run("values", isolation, "failed", seconds, f"checker: {error}", visible=visible)
         if checked.status == "completed" and satisfied(answers, call_id):
             tests = (TestResult("checker", True),)
-            return Verdict(True, "passed", "values", result.isolation, seconds, tests, {"tests_passed": 1.0})
+            return Verdict(True, "passed", "values", isolation, seconds, tests, {"tests_passed": 1.0})
         answer = answers.by_id.get(call_id)
         why = wording.last_line(answer.error) if isinstance(answer, Raised) else checked.status
-        return self._failed(result.isolation, "failed", seconds, f"the check was not satisfied: {why}", visible)
-
-    async def _run(self, request: RunRequest) -> RunResult | Blamed:
-        self.runs += 1
-        result = await run_or_blame(self.provider, request, retries=self.retries)
-        if isinstance(result, RunResult) and _ISOLATIONS.index(result.isolation) < _ISOLATIONS.index(
-            self.minimum_isolation
-        ):
-            raise SandboxError(
-                f"a run was isolated at level {result.isolation!r} only, and sandbox.minimum_isolation is "
-                f"{self.minimum_isolation!r}; `agent-rl sandbox doctor` says what blocks more"
-            )
-        return result
-
-    @staticmethod
-    def _failed(isolation: Isolation, status: VerdictStatus, seconds: float, detail: str, visible: bool) -> Verdict:
-        detail = wording.printable(detail)
-        tests = (TestResult("run", False, detail),)
-        return Verdict(False, status, "values", isolation, seconds, tests, feedback=detail if visible else "")
-
-
-class _Reading:
-    """One run's result, read and compared. With a checker, `verdict` is None and `recorded` holds the outputs."""
-
-    def __init__(self, prepared: _Prepared, ids: dict[int, str], result: RunResult, visible: bool) -> None:
-        self.prepared = prepared
-        self.ids = ids
-        self.result = result
-        self.visible = visible
-        self.recorded: list[Recorded] = []
-
-    def verdict(self) -> Verdict | None:
-        """The verdict, where no checker is needed for it."""
-        if self.result.anomalies:
-            return self._tampered("; ".join(self.result.anomalies))
-        try:
-            answers = read_frames(self.result.frames, list(self.ids.values()))
-            complete = self.result.status == "completed" and len(answers.by_id) == len(self.ids)
-            if complete and self.prepared.source.comparison == "checker":
-                self._record(answers)
-                return None
-            return self._compared(answers)
-        except Tampered as error:
-            return self._tampered(str(error))
-
-    def _record(self, answers: Answers) -> None:
-        for index, case in enumerate(self.prepared.cases):
-            answer = answers.by_id[self.ids[index]]
-            if isinstance(answer, Raised):
-                self.recorded.append(recorded_call(case, answer.error, None))
-            else:
-                self.recorded.append(recorded_call(case, None, value_of(answer)))
-
-    def _compared(self, answers: Answers) -> Verdict:
-        """Each case's result. A run that did not complete keeps its status, whatever it answered before."""
-        status = self.result.status
-        if answers.load_error is not None:
-            missing = wording.last_line(answers.load_error)
-        elif status != "completed":
-            missing = status.replace("_", " ")
-        else:
-            missing = f"the program ended early, exit code {self.result.exit_code}"
-        details: list[str] = []
-        failed = 0
-        for index in range(len(self.prepared.cases)):
-            details.append(self._detail(index, answers, missing if failed < MAX_DETAILS else None))
-            failed += details[-1] != ""
-        passed = len(details) - failed
-        if status == "completed":
-            final: VerdictStatus = "passed" if passed == len(details) else "failed"
-        else:
-            final = status
-        tests = tuple(TestResult(f"case {i}", not d, d) for i, d in enumerate(details))
-        return Verdict(
-            final == "passed",
-            final,
-            "values",
-            self.result.isolation,
-            self.result.seconds,
-            tests,
-            {"tests_passed": passed / len(details)},
-            self._feedback(details, answers.load_error),
+        return failed_run(
+            "values", isolation, "failed", seconds, f"the check was not satisfied: {why}", visible=visible
         )
-
-    def _detail(self, index: int, answers: Answers, missing: str | None) -> str:
-        """Empty where the case passed, else what came out instead; only "failed" where `missing` is None."""
-        tests, case = self.prepared.source, self.prepared.cases[index]
-        answer = answers.by_id.get(self.ids[index])
-        if isinstance(answer, Returned):
-            if answer.text == self.prepared.expected[index]:
-                return ""
-            value = value_of(answer)
-            if tests.comparison != "checker" and equal(value, case.expected, tests.comparison, tests.tolerance):
-                return ""
-            return "failed" if missing is None else wording.gave(tests.entry_point, case, value)
-        if missing is None:
-            return "failed"
-        if isinstance(answer, Raised):
-            return wording.raised(tests.entry_point, case, answer.error)
-        return wording.unanswered(tests.entry_point, case, missing)
-
-    def _feedback(self, details: list[str], load_error: str | None) -> str:
-        if not self.visible:
-            return ""
-        if load_error is not None:
-            return wording.last_line(load_error)
-        failing = [d for d in details if d]
-        more = [f"and {len(failing) - MAX_FEEDBACK_LINES} more"] if len(failing) > MAX_FEEDBACK_LINES else []
-        return "\n".join([*failing[:MAX_FEEDBACK_LINES], *more])
-
-    def _tampered(self, why: str) -> Verdict:
-        detail = wording.printable(why)
-        tests = (TestResult("result channel", False, detail),)
-        feedback = "the program interfered with its tests" if self.visible else ""
-        return Verdict(
-            False, "tampered", "values", self.result.isolation, self.result.seconds, tests, feedback=feedback
-        )
-
-
-def _prepare(task_id: str, tests: CallTests, limits: Limits) -> _Prepared:
-    """The tests in canonical form. Raises ConfigError that names the task and the case."""
-    if not tests.cases:
-        raise ConfigError(f"task {task_id}: no cases, so that every program would pass")
-    if tests.comparison == "checker" and not tests.checker:
-        raise ConfigError(f"task {task_id}: comparison 'checker' needs a checker", key="checker")
-    cases: list[Case] = []
-    arguments: list[str] = []
-    expected: list[str | None] = []
-    digest = hashlib.blake2b(digest_size=16)
-    for number, case in enumerate(tests.cases):
-        try:
-            arguments.append(encode([case.args, dict(case.kwargs)]))
-            text = encode(case.expected)
-        except NotCanonical as error:
-            raise ConfigError(f"task {task_id}: case {number} cannot be held in canonical form: {error}") from None
-        value = decode(text)
-        cases.append(Case(case.args, value, case.kwargs))
-        same = equal(value, decode(text), tests.comparison, tests.tolerance) if tests.comparison != "checker" else False
-        expected.append(text if same else None)
-        digest.update(f"{len(arguments[-1])},{len(text)}:{arguments[-1]}{text}".encode())
-    settings = (tests.entry_point, tests.comparison, tests.tolerance, tests.checker, limits)
-    digest.update(repr(settings).encode())
-    return _Prepared(tests, limits, tuple(cases), tuple(arguments), tuple(expected), digest.digest())
-
-
-def _invalid(submission: Submission) -> str:
-    """Why the submission is no program that can be run; empty where it is one. Never parsed here: it is untrusted."""
-    if submission.kind != "code":
-        return f"a submission of kind {submission.kind!r}, where a program is judged"
-    text = submission.text
-    if not text.strip():
-        return "an empty program"
-    if len(text) > MAX_PROGRAM_CHARS:
-        return f"a program of more than {MAX_PROGRAM_CHARS} characters"
-    if "\0" in text:
-        return "a program with a NUL character"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "a program that is no valid Unicode"
-    return ""

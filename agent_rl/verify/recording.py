@@ -7,24 +7,27 @@ task's hash, under `~/.cache/agent-rl/recorded` (`AGENT_RL_CACHE` names another 
 from __future__ import annotations
 
 import ast
-import asyncio
 import dataclasses
 import json
+import re
 import secrets
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from agent_rl.cache import cache_folder
+from agent_rl.canonical import NotCanonical, decode, encode
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.contracts.verifier import Verifier
 from agent_rl.errors import ConfigError
+from agent_rl.side_by_side import side_by_side
 from agent_rl.verify import wording
 from agent_rl.verify.blame import Blamed, run_or_blame
-from agent_rl.verify.canonical import NotCanonical, decode, encode
 from agent_rl.verify.checker import SEED, Recorded
 from agent_rl.verify.frames import Raised, Returned, Tampered, read_frames, value_of
 from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.runs import check_room
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,
@@ -38,23 +41,48 @@ from agent_rl.vocabulary import (
     Task,
 )
 
-VERSION = 1
+VERSION = 2
 """Of what is recorded and how; part of a recording's key on disk."""
 RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
 MAX_SOURCE_CHARS = 1 << 20
+NOT_CASES = "its tests cannot be recorded as cases"
+_SEEDS = range(2)
+"""The reference has to pass with the order of calls that each of them gives: what was called before is no case."""
+_MOST_ERRORS = 20
 _APPROXIMATE = frozenset({"approx", "isclose", "allclose", "ANY", "assertAlmostEqual"})
 _ENTRY_POINT = "__agent_rl_record__"
+_MOST_SECONDS = RECORDING_LIMITS.wall_seconds / 6
+"""Tests that take longer are not run again to see what they look at."""
 _RECORDER = """
+
+class __agent_rl_not_recordable__(Exception):
+    pass
+
+
+class __agent_rl_check_failed__(Exception):
+    pass
+
 
 def __agent_rl_record__():
     import copy
     import random
+    import time
 
     reference = {entry_point}
     calls = []
+    refused = []
+    begun = random.getstate()
+    started = time.monotonic()
+
+    def copied(value):
+        try:
+            return copy.deepcopy(value)
+        except Exception as error:
+            refused.append(f"{{type(error).__name__}}: {{error}}"[:500])
+            return None
 
     def candidate(*args, **kwargs):
-        kept = copy.deepcopy((args, kwargs))
+        kept = copied((args, kwargs)) or ((), {{}})
         state = random.getstate()  # the replay draws the test's random inputs again, without the reference's draws
         try:
             value = reference(*args, **kwargs)
@@ -63,12 +91,72 @@ def __agent_rl_record__():
             raise
         finally:
             random.setstate(state)
-        calls.append((*kept, None, copy.deepcopy(value)))
+        calls.append((*kept, None, copied(value)))
         return value
 
-    check(candidate)
-    return calls
+    def passes(emptying):
+        # The same again, once with arguments that are left as they are and once with what no test may look at.
+        left = [10 * len(calls) + 100]
+
+        def called(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("more calls than there were")
+            state = random.getstate()
+            try:
+                value = copy.deepcopy(reference(*args, **kwargs))
+            finally:
+                random.setstate(state)
+            for argument in (*args, *kwargs.values()) if emptying else ():
+                if type(argument) in (list, dict, set, bytearray):
+                    argument.clear()
+            return value
+
+        random.setstate(begun)
+        try:
+            check(called)
+        except Exception:
+            return False
+        return True
+
+    try:
+        check(candidate)
+    except Exception as error:
+        line, trace = 0, error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == candidate.__code__.co_filename:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        said = f"{{type(error).__name__}}: {{error}}".strip().rstrip(":")
+        raise __agent_rl_check_failed__(f"{{line}} {{said}}"[:1000]) from None
+    if refused:
+        raise __agent_rl_not_recordable__(refused[0])
+    short = time.monotonic() - started < {most_seconds}
+    return calls, short and passes(False) and not passes(True)
 """
+_PYTEST = """
+def __agent_rl_pytest__():
+    import sys
+    import types
+
+    if "pytest" not in sys.modules:
+        made = types.ModuleType("pytest_part")
+        exec(compile({source!r}, "pytest.py", "exec", dont_inherit=True), made.__dict__)
+        sys.modules["pytest"] = made.module()
+
+__agent_rl_pytest__()
+"""
+_CHECK_FAILED = re.compile(r"__agent_rl_check_failed__: (\d+) (.*)", re.DOTALL)
+_REFUSALS = ("NotCanonical: ", "__agent_rl_not_recordable__: ")
+"""How the error begins where the check held and only what came by could not be written down."""
+
+
+class NotRecordable(ConfigError):
+    """The reference passes its tests as they are written, and no list of cases says the same.
+
+    A value cannot be held in the canonical form or copied, or the tests look at more than values: what an argument is
+    after the call, which object it is, what was called before.
+    """
 
 
 async def record_tests(
@@ -78,7 +166,8 @@ async def record_tests(
 
     Where every use of the tested function is one side of an asserted `==`, the recorded values are expected (python);
     otherwise the data set's own check, with the reference's definitions, becomes the checker. Raises ConfigError that
-    names the task where the reference fails its tests or nothing was recorded.
+    names the task where the reference fails its tests or nothing was recorded; NotRecordable where the tests are good
+    and cannot become cases.
     """
     tests = task.tests
     if not isinstance(tests, AssertTests):
@@ -90,29 +179,46 @@ async def record_tests(
             return kept
     calls = await _record(task.id, tests, provider)
     recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls))
-    recorded = await _checked(
-        recorded, tests.reference, CaseVerifier(provider, minimum_isolation=minimum_isolation, cache_size=0)
-    )
+    for seed in _SEEDS:
+        judge = CaseVerifier(provider, seed=seed, minimum_isolation=minimum_isolation, cache_size=0)
+        recorded = await _checked(recorded, tests.reference, judge)
     if cache:
         _write(file, task, recorded)
     return recorded
 
 
 async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
-    """`verifier.prepare` of each task, side by side. Raises the first error itself, never a group; nothing is left."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            preparing = [group.create_task(verifier.prepare(t)) for t in tasks]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [p.result() for p in preparing]
+    """`verifier.prepare` of each task, side by side; nothing is left running.
+
+    Raises one ConfigError that names every task that cannot be used. Any other error ends all, and comes as itself.
+    """
+
+    async def one(task: Task) -> Task | ConfigError:
+        try:
+            return await verifier.prepare(task)
+        except ConfigError as error:
+            return error
+
+    prepared = await side_by_side(map(one, tasks))
+    if wrong := [p for p in prepared if isinstance(p, ConfigError)]:
+        raise together(wrong, len(tasks))
+    return [p for p in prepared if isinstance(p, Task)]
+
+
+def together(errors: Sequence[ConfigError], tasks: int) -> ConfigError:
+    """One error for those of several tasks; a single one is itself."""
+    if len(errors) == 1:
+        return errors[0]
+    lines = [f"  {error}" for error in errors[:_MOST_ERRORS]]
+    more = [f"  and {len(errors) - _MOST_ERRORS} more"] if len(errors) > _MOST_ERRORS else []
+    return ConfigError("\n".join([f"{len(errors)} of {tasks} tasks cannot be used:", *lines, *more]))
 
 
 async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -> list[Recorded]:
     """Every call that the test body makes, with the reference's outcome."""
     if not tests.entry_point.isidentifier():
         raise ConfigError(f"task {task_id}: {tests.entry_point!r} is no function's name", key="entry_point")
-    program = f"{tests.reference}\n\n{tests.source}\n{_RECORDER.format(entry_point=tests.entry_point)}"
+    program = f"{checker_of(tests)}\n{_RECORDER.format(entry_point=tests.entry_point, most_seconds=_MOST_SECONDS)}"
     call_id = secrets.token_hex(8)
     call = RunCall(call_id, encode([(), {}]))
     request = RunRequest(program, _ENTRY_POINT, (call,), limits=RECORDING_LIMITS, seed=SEED)
@@ -127,17 +233,33 @@ async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -
     except Tampered as error:
         raise ConfigError(f"{failed} {error}") from None
     if value is None or result.status != "completed":
-        raise ConfigError(f"{failed} {_why(result, answers.load_error, answer)}")
-    if not value:
+        if isinstance(answer, Raised) and answer.error.startswith(_REFUSALS):
+            raise NotRecordable(f"task {task_id}: {NOT_CASES} ({_refusal(answer.error)})")
+        raise ConfigError(f"{failed} {_why(result, answers.load_error, answer, program)}")
+    calls, arguments_asserted = value
+    if not calls:
         raise ConfigError(f"task {task_id}: its tests never call {tests.entry_point}, so that every program would pass")
-    return value
+    if arguments_asserted:
+        raise NotRecordable(f"task {task_id}: {NOT_CASES} (they look at what a call has left in its arguments)")
+    return calls
 
 
-def _why(result: RunResult, load_error: str | None, answer: Any) -> str:
+def _refusal(error: str) -> str:
+    """What could not be written down, in words: `no canonical value: type function`."""
+    for start, words in zip(_REFUSALS, ("no canonical value: ", "a value cannot be copied: "), strict=True):
+        error = error.replace(start, words, 1) if error.startswith(start) else error
+    return wording.last_line(error)
+
+
+def _why(result: RunResult, load_error: str | None, answer: Any, program: str) -> str:
     if load_error is not None:
         return wording.last_line(load_error)
     if isinstance(answer, Raised):
-        return wording.last_line(answer.error)
+        found = _CHECK_FAILED.match(answer.error)
+        if found is None:
+            return wording.last_line(answer.error)
+        line = program.splitlines()[int(found[1]) - 1 :][:1] if int(found[1]) else []
+        return f"{wording.last_line(found[2])}{''.join(f' ({wording.printable(text.strip())})' for text in line)}"
     return result.status.replace("_", " ") if result.status != "completed" else "the program ended early"
 
 
@@ -146,9 +268,10 @@ def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded]) -> Ca
     plain = asserts_equality_only(tests.source) and all(error is None for _, _, error, _ in calls)
     if not plain:
         cases = tuple(Case(args, value, kwargs) for args, kwargs, _, value in calls)
-        checker = f"{tests.reference}\n\n{tests.source}"
-        return CallTests(tests.entry_point, cases, "checker", checker=checker)
+        return CallTests(tests.entry_point, cases, "checker", checker=checker_of(tests))
     distinct = {encode([args, kwargs, value]): Case(args, value, kwargs) for args, kwargs, _, value in calls}
+    if len({encode([case.args, dict(case.kwargs)]) for case in distinct.values()}) < len(distinct):
+        raise NotRecordable(f"task {task_id}: {NOT_CASES} (equal calls give different values)")
     return CallTests(tests.entry_point, tuple(distinct.values()), "python")
 
 
@@ -157,12 +280,16 @@ async def _checked(task: Task, reference: str, verifier: CaseVerifier) -> Task:
     verdict = await verifier.judge(task, Submission.code(reference))
     if not verdict.passed:
         reasons = "; ".join(t.detail for t in verdict.tests if not t.passed)
+        check_room(task, verdict.seconds)
+        if verdict.status == "failed":
+            raise NotRecordable(f"task {task.id}: {NOT_CASES} (the reference does not pass these: {reasons})")
         raise ConfigError(f"task {task.id}: the reference does not pass its own tests ({verdict.status}): {reasons}")
-    if verdict.seconds > task.limits.wall_seconds / 2:
-        raise ConfigError(
-            f"task {task.id}: the reference takes {verdict.seconds:.1f} s, more than half of the limit "
-            f"({task.limits.wall_seconds} s)"
-        )
+    check_room(task, verdict.seconds)
+    return await shown_rightly(task, reference, verifier)
+
+
+async def shown_rightly(task: Task, reference: str, verifier: CaseVerifier) -> Task:
+    """`task` without the visible cases that its reference fails."""
     if not isinstance(task.visible, CallTests):
         return task
     shown = await verifier.run_visible(task, Submission.code(reference))
@@ -170,6 +297,21 @@ async def _checked(task: Task, reference: str, verifier: CaseVerifier) -> Task:
     if len(right) == len(task.visible.cases):
         return task
     return dataclasses.replace(task, visible=dataclasses.replace(task.visible, cases=right) if right else None)
+
+
+def checker_of(tests: AssertTests) -> str:
+    """The module that defines `check`, with the reference's definitions, and a `pytest` where it imports that."""
+    return f"{tests.reference}\n\n{pytest_for(tests.source)}{tests.source}"
+
+
+def pytest_for(source: str) -> str:
+    """What makes `import pytest` in `source` work, whatever an image holds; empty where it asks for none.
+
+    It is the part of pytest that tests of tier `proxied` use, which costs no import of all of pytest in each run.
+    """
+    if "import pytest" not in source and "from pytest" not in source:
+        return ""
+    return _PYTEST.format(source=files("agent_rl.verify.proxied").joinpath("pytest_part.py").read_text())
 
 
 def asserts_equality_only(source: str) -> bool:
@@ -241,7 +383,7 @@ def _read(file: Path, task: Task, tests: AssertTests) -> Task | None:
         return None
     if not cases:
         return None
-    checker = "" if plain else f"{tests.reference}\n\n{tests.source}"
+    checker = "" if plain else checker_of(tests)
     recorded = CallTests(tests.entry_point, cases, "python" if plain else "checker", checker=checker)
     return dataclasses.replace(task, tests=recorded, visible=visible)
 

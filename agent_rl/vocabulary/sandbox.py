@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,7 +61,10 @@ class ExecResult:
 
 @dataclass(frozen=True, slots=True)
 class RunCall:
-    """One call of the entry point: a random id and the canonical JSON text of [args, kwargs]."""
+    """One call of the entry point: a random id and the canonical JSON text of [args, kwargs].
+
+    Without an entry point, one execution of the whole program: the text of what it can read, a str or bytes.
+    """
 
     id: str
     arguments: str
@@ -71,7 +75,8 @@ class RunRequest:
     """One run of a program in a place that nothing else has touched.
 
     The program's source is executed as a module; then `entry_point` is called once per entry of `calls`, in order.
-    With `entry_point` None only the module runs. `stdin` is what it can read.
+    With `entry_point` None the module runs as `__main__`: once, with `stdin` to read; or once per entry of `calls`, in
+    order and in one process, each time with input, output, globals and exit code of its own.
     """
 
     program: str
@@ -84,12 +89,33 @@ class RunRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class PairRequest:
+    """Two runs that talk with each other: a program as module `module`, and hidden tests that use it from outside.
+
+    The program's process never sees the tests' files or their memory; see `agent_rl.verify.proxied.wire`.
+    """
+
+    program: str
+    files: Mapping[str, bytes]
+    """The tests: path relative to the working directory -> content."""
+    tests: tuple[str, ...] = ()
+    """The node ids to run; empty: all that are found."""
+    module: str = "solution"
+    objects: tuple[str, ...] | None = None
+    """The access paths on which the program may give objects; None: all, and the tests' run says which it saw."""
+    limits: Limits = Limits()
+    """Of the program's run; the tests' has the same, and a little longer to say so where they run out."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """What a run did, as seen from outside it: nothing in `frames` is to be believed before it is checked.
 
     frames: JSON texts that arrived on the result channel, in order, each as the run wrote it:
         {"id": ..., "value": canonical} | {"id": ..., "error": text} | {"loaded": true} | {"load_error": text}
-        and at most `Limits.output_bytes` of them in all.
+        and at most `Limits.output_bytes` of them in all. Where a program was executed once per call, the value is
+        (exit code, "Type: message" or None), and what that execution printed ends in `stdout` with NUL, id, NUL.
     signal, exit_code: of the run's first process.
     anomalies: signs of tampering that the slot server saw (an extra channel, a malformed frame length, ...).
     """
@@ -103,3 +129,16 @@ class RunResult:
     seconds: float
     isolation: Isolation
     anomalies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """What two runs that talked with each other did.
+
+    candidate: how the program's run ended ("completed" with no exit code where the tests had ended first). Its
+        `anomalies` say what it sent that nobody had asked for; it has no frames.
+    tests: how the tests' run ended; its frames are what it had to say to the judge (`agent_rl.verify.proxied.runner`).
+    """
+
+    candidate: RunResult
+    tests: RunResult

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from agent_rl.canonical import Record
 from agent_rl.vocabulary.sandbox import Limits, SandboxSpec
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -52,7 +53,7 @@ class Message:
 class Case:
     """One recorded call: `args` and `kwargs` go in, `expected` is what the judge compares with.
 
-    Values are plain Python values that the canonical form holds (`agent_rl.verify.canonical`).
+    Values are plain Python values that the canonical form holds (`agent_rl.canonical`).
     """
 
     args: tuple[Any, ...]
@@ -60,12 +61,13 @@ class Case:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-Comparison = Literal["python", "exact", "float", "tokens", "any_order", "checker"]
+Comparison = Literal["python", "json", "exact", "float", "tokens", "any_order", "checker"]
 """How returned and expected values are compared, always outside the candidate's process.
 
-python: Python's == on plain values (1 == 1.0 == True, a list is no tuple) | exact: also the same types |
-float: numbers within `tolerance`, absolute or relative | tokens: strings split at whitespace | any_order: equal
-as multisets | checker: a program, itself untrusted and run in a sandbox of its own, sees inputs and outputs.
+python: Python's == on plain values (1 == 1.0 == True, a list is no tuple) | json: the same, for expected values that
+were kept as JSON: a tuple is a list, a dict's keys are strings | exact: also the same types | float: numbers within
+`tolerance`, absolute or relative | tokens: strings split at whitespace | any_order: equal as multisets | checker: a
+program, itself untrusted and run in a sandbox of its own, sees inputs and outputs.
 """
 
 
@@ -80,6 +82,67 @@ class CallTests:
     checker: str = ""
     """For `comparison = "checker"`: source of a module whose `check(candidate)` raises unless it is satisfied;
     `candidate` replays the recorded outputs for the recorded arguments."""
+    isolated: bool = False
+    """Each case has a run of its own; otherwise all are answered, in random order, by one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class StdioCase:
+    """One execution of a program: what it can read, and what it is to print (text stands for its UTF-8)."""
+
+    stdin: str | bytes
+    expected: str | bytes
+
+
+OutputComparison = Literal["tokens", "exact", "float", "any_order", "checker"]
+"""How a program's output is compared, always outside its process.
+
+tokens: split at whitespace | exact: byte for byte | float: by tokens, numbers within `tolerance`, absolute or
+relative | any_order: by lines, each by its tokens, in any order | checker: a program, itself untrusted and run in a
+sandbox of its own, sees input, output and the expected output.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StdioTests:
+    """Tests of a whole program by its standard input and output (tier 1); it has to end with exit code 0."""
+
+    cases: tuple[StdioCase, ...]
+    comparison: OutputComparison = "tokens"
+    tolerance: float = 1e-6
+    checker: str = ""
+    """For `comparison = "checker"`: source of a module whose `check(stdin, stdout, expected)` returns True for a good
+    output (each a str, or bytes where it is no UTF-8)."""
+    isolated: bool = False
+    """Each case has a run of its own; otherwise one process executes the program once per case, in random order."""
+
+
+@dataclass(frozen=True, slots=True)
+class PytestTests:
+    """Tests as pytest files, for tier `proxied` (functions and simple classes of `module`) or `in_process`."""
+
+    files: Mapping[str, bytes]
+    """Path relative to the working directory -> content; staged after the agent has stopped."""
+    tests: tuple[str, ...] = ()
+    """Exact node ids, each of which has to pass; `Verifier.prepare` fills them in with the reference."""
+    module: str = "solution"
+    """The name under which the tests import a submission of kind `code`."""
+    reference: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """The files of a solution, with which `prepare` finds out which tests there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptTests:
+    """Tests as a script that is run beside the submission (tier `in_process`)."""
+
+    files: Mapping[str, bytes]
+    """Path relative to the working directory -> content; staged after the agent has stopped."""
+    command: tuple[str, ...] = ("/bin/sh", "tests/test.sh")
+    """Its program is an absolute path. Exit code 0 passes, unless `reward_file` says otherwise."""
+    reward_file: str = ""
+    """Where it is set: a file, in the working directory or absolute, with a number from 0 to 1, of which 1 passes."""
+    artifacts: tuple[str, ...] = ()
+    """Paths of files and folders that an agent's work is taken from; empty: all of the working directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +166,7 @@ class AnswerTests:
     answer: str
 
 
-Tests = CallTests | AssertTests | AnswerTests
+Tests = CallTests | StdioTests | AssertTests | PytestTests | ScriptTests | AnswerTests
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +207,8 @@ def _plain(value: Any) -> Any:
         return ["set", sorted(repr(v) for v in value)]  # pyright: ignore
     if isinstance(value, (list, tuple)):
         return [type(value).__name__, *(_plain(v) for v in value)]  # pyright: ignore
+    if isinstance(value, Record):
+        return ["record", value.name, _plain(value.fields)]
     if isinstance(value, (bytes, float, complex)):
         return [type(value).__name__, repr(value)]
     return value

@@ -35,6 +35,16 @@ class Submission:
         return Submission("code", text)
 
     @staticmethod
+    def of_files(files: Mapping[str, bytes]) -> Submission:
+        """Files by path relative to the working directory, as they were taken from a sandbox."""
+        return Submission("files", files=dict(files))
+
+    @staticmethod
+    def patch(text: str) -> Submission:
+        """A unified diff against the task's files."""
+        return Submission("patch", text)
+
+    @staticmethod
     def answer(text: str) -> Submission:
         """A final answer's text."""
         return Submission("answer", text)

@@ -1,4 +1,7 @@
-"""`Code`: any data set in the HumanEval schema as an environment, with no code from its user.
+"""`Code`: a data set of programs to write as an environment, with no code from its user.
+
+Rows in the schemas of HumanEval, MBPP, APPS and CodeContests, of function calls, of standard input and output, and of
+pytest files: see `agent_rl.verify.formats`.
 
 [[environments]]
 environment = "code"
@@ -8,6 +11,7 @@ options = { dataset = "HumanEval.jsonl.gz", max_turns = 2 }
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -15,7 +19,8 @@ from pydantic import Field
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.verify.humaneval import PromptStyle, Row, program_of, read_rows, tasks_from_rows
+from agent_rl.verify.formats import program_of, read_tasks
+from agent_rl.verify.humaneval import PromptStyle
 from agent_rl.verify.recording import prepare_all
 from agent_rl.vocabulary import Submission, Task, Verdict
 
@@ -44,8 +49,8 @@ class Code(Environment):
         self.config: CodeConfig = config
 
     async def load(self, split: str) -> Sequence[Task]:
-        rows = await asyncio.to_thread(self._rows, split)
-        return await prepare_all(self.verifier, tasks_from_rows(rows, split=split, style=self.config.prompt))
+        tasks = await asyncio.to_thread(self._tasks, split)
+        return await prepare_all(self.verifier, tasks)
 
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
         program = program_of(task, await agent.say(task.prompt))
@@ -61,8 +66,11 @@ class Code(Environment):
         programs = [program_of(task, replies[-1])] if replies else []
         return await super().judge_partial(task, programs, sandbox)
 
-    def _rows(self, split: str) -> list[Row]:
-        """The rows of `split`. Raises ConfigError for an unknown split, a malformed row, or a range with no rows."""
+    def _tasks(self, split: str) -> list[Task]:
+        """The tasks of `split`, not yet prepared.
+
+        Raises ConfigError for an unknown split, a malformed row, or a range with no rows.
+        """
         known = self.config.splits
         if split not in known:
             message = f"the data set's splits are {', '.join(sorted(known))}; options.splits names more"
@@ -72,8 +80,9 @@ class Code(Environment):
             raise ConfigError("expected name[start:stop], each part optional", key=f"splits.{split}", value=split)
         name = match["name"]
         is_file = name.endswith((".jsonl", ".gz", ".json", ".parquet"))
-        rows = read_rows(name) if is_file else read_rows(self.config.dataset, name or split)
+        source, of_hub = (name, split) if is_file else (self.config.dataset, name or split)
+        tasks = read_tasks(source, of_hub, style=self.config.prompt)
         start, stop = (int(match[part]) if match[part] else None for part in ("start", "stop"))
-        if not rows[start:stop]:
-            raise ConfigError(f"{known[split]!r} holds none of the {len(rows)} rows", key=f"splits.{split}")
-        return rows[start:stop]
+        if not tasks[start:stop]:
+            raise ConfigError(f"{known[split]!r} holds none of the {len(tasks)} rows", key=f"splits.{split}")
+        return [dataclasses.replace(task, split=split) for task in tasks[start:stop]]

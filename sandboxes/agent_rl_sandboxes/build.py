@@ -26,7 +26,7 @@ DEFAULT_IMAGE = "agent-rl-python:latest"
 CONTENT_LABEL = "agent-rl.content"
 """Carries the hash of what an image was built from, so that a build is skipped where nothing has changed."""
 
-_PACKAGES = ("python3",)
+_PACKAGES = ("python3", "python3-pytest")
 _DEFAULT_SUITE = "bookworm"
 _PUBLIC_MIRRORS = {"deb.debian.org", "security.debian.org", "archive.ubuntu.com", "security.ubuntu.com"}
 _UNWANTED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")

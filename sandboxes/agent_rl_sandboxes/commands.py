@@ -1,4 +1,4 @@
-"""`agent-rl sandbox build | doctor`."""
+"""`agent-rl sandbox build | doctor | serve`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from rich.table import Table
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import CheckFailed
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_image
-from agent_rl_sandboxes.doctor import Check, examine, usable
+from agent_rl_sandboxes.doctor import examine, usable
+from agent_rl_sandboxes.kernel_switches import Check
+from agent_rl_sandboxes.serving.command import serve
 
 SCHEMA_VERSION = 1
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
-sandbox_app = typer.Typer(no_args_is_help=True, help="Images, and whether this machine can hold programs in.")
+sandbox_app = typer.Typer(
+    help="Images, whether this machine can hold programs in, and serving.", no_args_is_help=True, rich_markup_mode=None
+)
+sandbox_app.command()(serve)
 
 
 @sandbox_app.command()
@@ -42,29 +47,36 @@ def build(
 def doctor(
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the checks to this file.")] = None,
     image: Annotated[str | None, typer.Option(help="Check this image instead of the default one.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Check Docker with this runtime, such as runsc (gVisor).")] = None,
+    apparmor_profile: Annotated[
+        str | None, typer.Option(help="Check Docker with this AppArmor profile for the containers of slots.")
+    ] = None,
 ) -> None:
     """Check each thing that the Docker and the local sandbox need, and say how to mend it.
 
-    Exit 0 where at least one of the two can run a program, else 1.
+    The options are those of a configuration's [sandbox]. Exit 0 where at least one of the two can run a program.
     """
-    checks = asyncio.run(examine(SandboxConfig(image=image)))
+    checks = asyncio.run(examine(SandboxConfig(image=image, runtime=runtime, apparmor_profile=apparmor_profile)))
     providers = usable(checks)
+    levels = {check.name.partition(":")[0]: check.isolation for check in checks if check.isolation is not None}
     if json_file is not None:
         rows = [dataclasses.asdict(check) for check in checks]
-        document = {"schema_version": SCHEMA_VERSION, "usable": providers, "checks": rows}
+        document = {"schema_version": SCHEMA_VERSION, "usable": providers, "isolation": levels, "checks": rows}
         json_file.write_text(json.dumps(document, indent=2) + "\n")
     _show(checks, Console())
     if not providers:
         raise CheckFailed("neither Docker nor the local sandbox can run a program here: see the remedies above")
-    typer.echo(f"usable: {', '.join(providers)}")
+    typer.echo(f"usable: {', '.join(f'{name} (isolation {levels[name]!r})' for name in providers)}")
 
 
 def _show(checks: list[Check], console: Console) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("check", "status", "found"):
-        table.add_column(column, overflow="fold")
+    """One paragraph a check: its status, what was found, and how to mend it where there is something to mend."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for check in checks:
         colour = _COLOURS[check.status]
         remedy = f"\n[bold]mend:[/bold] {escape(check.remedy)}" if check.remedy and check.status != "ok" else ""
-        table.add_row(check.name, f"[{colour}]{check.status}[/{colour}]", escape(check.detail) + remedy)
+        found = f"[bold]{escape(check.name)}[/bold]  {escape(check.detail)}{remedy}"
+        table.add_row(f"[{colour}]{check.status}[/{colour}]", found)
     console.print(table)

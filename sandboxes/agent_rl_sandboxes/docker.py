@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from docker.errors import ImageNotFound, NotFound
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Sandbox, SandboxProvider
-from agent_rl.errors import SandboxError
-from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult, SandboxSpec
+from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.vocabulary import Isolation, Limits, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, build_folder
 from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
-from agent_rl_sandboxes.docker_engine import Engine
-from agent_rl_sandboxes.docker_hardening import PROGRAMS, Bounds, episode_bounds, slot_bounds
-from agent_rl_sandboxes.docker_sandbox import DockerSandbox, StdoutChannel
+from agent_rl_sandboxes.docker_engine import DaemonGone, Engine
+from agent_rl_sandboxes.docker_hardening import PROGRAMS, ROOT, Bounds, episode_bounds, slot_bounds
+from agent_rl_sandboxes.docker_sandbox import DockerSandbox, Prepared, StdoutChannel, prepare
 from agent_rl_sandboxes.owner import Owner
+from agent_rl_sandboxes.pool import SlotPool, check_isolation
 from agent_rl_sandboxes.slot_program import SlotSetup, slot_command
-from agent_rl_sandboxes.slots import Slot, SlotPool, check_isolation
+from agent_rl_sandboxes.slots import Slot
+from agent_rl_sandboxes.talks import talk_in_pair
+from agent_rl_sandboxes.warm import IDLE_SECONDS, WarmQueue
+
+T = TypeVar("T")
+
+RESTART_SECONDS = 30.0
+"""For which a daemon that does not answer is waited for where a new container is needed."""
+_START_SECONDS = 60.0
+"""Beyond the longest wait of a container that was made ahead: for its start, and for whoever takes it."""
 
 
 class DockerProvider(SandboxProvider):
@@ -43,11 +53,19 @@ class DockerProvider(SandboxProvider):
         self._pool: SlotPool | None = None
         self._slots: set[_SlotChannel] = set()
         self._bounds = _bounds_for(Limits())
+        self._purpose: Literal["slot", "uid_slot"] | None = None
+        """The kind of container that slots have; None before the first has tried what there is."""
         self._widening = asyncio.Lock()
         self._sandboxes: set[DockerSandbox] = set()
         self._users: dict[str, str] = {}
         self._building = asyncio.Lock()
+        self._trying_quota = asyncio.Lock()
         self._quota_tried = False
+        self._episodes: WarmQueue[SandboxSpec, Prepared] = WarmQueue(
+            lambda spec: self._patiently(lambda: self._start_episode(spec)),
+            ready=config.warm_episodes,
+            concurrent=config.concurrent_starts,
+        )
         self._closed = False
 
     @classmethod
@@ -58,13 +76,15 @@ class DockerProvider(SandboxProvider):
         except SandboxError as error:
             return str(error)
         try:
-            reason = unfit(await engine.call(engine.api.info))
+            info = await engine.call(engine.api.info)
+            check_runtime(info, config.runtime)
+            reason = unfit(info)
             if reason is None:
                 await engine.call(engine.api.inspect_image, config.image or DEFAULT_IMAGE)
             return reason
         except NotFound:
             return missing_image(config.image or DEFAULT_IMAGE)
-        except SandboxError as error:
+        except (ConfigError, SandboxError) as error:
             return str(error)
         finally:
             await engine.close()
@@ -81,10 +101,14 @@ class DockerProvider(SandboxProvider):
         self._info = await engine.call(engine.api.info)
         if (reason := unfit(self._info)) is not None:
             raise SandboxError(reason)
+        check_runtime(self._info, self._config.runtime)
+        engine.runtime = self._config.runtime
         engine.bounds_cpus = self._info.get("CpuCfsQuota") is not False
+        if engine.endpoint.kind == "unix" and self._info.get("DockerRootDir"):
+            engine.root = Path(self._info["DockerRootDir"])
         await reap(engine)
         await self._user_of(self._image)
-        self._pool = SlotPool(self._start_slot, self._config.slots)
+        self._pool = SlotPool(lambda: self._patiently(self._start_slot), self._config.slots)
         await self._pool.start()
         check_isolation(self._pool.isolation, self._config.minimum_isolation, self._pool.first.reasons)
 
@@ -99,8 +123,11 @@ class DockerProvider(SandboxProvider):
             stack.push_async_callback(_quietly, remove_all(self._engine, self.owner))
             if self._pool is not None:
                 stack.push_async_callback(self._pool.close)
-            for sandbox in tuple(self._sandboxes):
-                stack.push_async_callback(_quietly, sandbox.close())
+            stack.push_async_callback(self._close_sandboxes)
+            stack.push_async_callback(self._episodes.close)
+
+    async def _close_sandboxes(self) -> None:
+        await asyncio.gather(*(_quietly(sandbox.close()) for sandbox in tuple(self._sandboxes)))
 
     @property
     def isolation(self) -> Isolation:
@@ -109,9 +136,15 @@ class DockerProvider(SandboxProvider):
         return self._pool.isolation
 
     def sandbox(self, spec: SandboxSpec) -> Sandbox:
-        sandbox = DockerSandbox(spec, self._start_episode, self._sandboxes.discard)
+        sandbox = DockerSandbox(spec, self._episodes.take, self._sandboxes.discard)
         self._sandboxes.add(sandbox)
         return sandbox
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        if self._pool is None or self._closed:
+            raise SandboxError("the Docker provider is not started")
+        await self._make_room(request.limits)
+        return await self._pool.run_pair(lambda a, b: talk_in_pair(a, b, request), fresh=fresh)
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
         if self._pool is None or self._closed:
@@ -121,7 +154,6 @@ class DockerProvider(SandboxProvider):
 
     def describe(self) -> Mapping[str, Any]:
         info = self._info
-        security = [str(option) for option in info.get("SecurityOptions") or ()]
         return {
             "name": self.name,
             "version": info.get("ServerVersion"),
@@ -129,31 +161,73 @@ class DockerProvider(SandboxProvider):
             "image": self._image,
             "isolation": self._pool.isolation if self._pool is not None else None,
             "why_not_higher": list(self._pool.first.reasons) if self._pool is not None else [],
+            "runtime": self._config.runtime or info.get("DefaultRuntime"),
             "cgroup_version": info.get("CgroupVersion", "1"),
             "storage": info.get("Driver"),
-            "rootless": any("rootless" in option for option in security),
-            "apparmor": any("apparmor" in option for option in security),
+            "rootless": is_rootless(info),
+            "apparmor": has_apparmor(info),
             "slots": self._config.slots,
+            "warm_episodes": self._config.warm_episodes,
         }
 
+    async def _patiently(self, start: Callable[[], Awaitable[T]]) -> T:
+        """What `start` returns; a daemon that is being restarted is waited for. Raises SandboxError."""
+        try:
+            return await start()
+        except DaemonGone:
+            if not await self._running_engine().is_back(RESTART_SECONDS):
+                raise
+            return await start()
+
     async def _start_slot(self) -> Slot:
-        """A slot in a container of its own. Raises SandboxError."""
+        """A slot in a container of its own, at the best level that the first one found. Raises SandboxError."""
+        if self._purpose is not None:
+            return await self._open_slot(self._purpose)
+        slot = await self._open_slot("slot")
+        if slot.isolation != "namespaces":
+            slot = await self._with_users(slot)
+        self._purpose = "uid_slot" if slot.isolation == "uid" else "slot"
+        return slot
+
+    async def _with_users(self, slot: Slot) -> Slot:
+        """In the place of `slot` one whose runs have users of their own, or `slot` with the reason why not.
+
+        Its server is root, which that of `slot` is better off without.
+        """
+        try:
+            other = await self._open_slot("uid_slot")
+        except SandboxError as error:
+            slot.reasons = (*slot.reasons[:1], f"uid: {error}")
+            return slot
+        except BaseException:
+            await slot.close()
+            raise
+        better, worse = (other, slot) if other.isolation == "uid" else (slot, other)
+        better.reasons = (*slot.reasons[:1], *(r for r in other.reasons if not r.startswith("namespaces:")))
+        await worse.close()
+        return better
+
+    async def _open_slot(self, purpose: Literal["slot", "uid_slot"]) -> Slot:
         engine = self._running_engine()
         container = await Container.start(
             engine,
             image=self._image,
-            purpose="slot",
+            purpose=purpose,
             bounds=self._bounds,
             owner=self.owner,
             apparmor=self._config.apparmor_profile,
         )
         try:
-            stream = await container.exec(slot_command(), user=PROGRAMS)
+            stream = await container.exec(self._slot_command(), user=PROGRAMS if purpose == "slot" else ROOT)
             channel = _SlotChannel(container, StdoutChannel(stream), self._slots)
-            return await Slot.open(channel, SlotSetup())
+            return await Slot.open(channel, SlotSetup(preload=self._config.preload))
         except BaseException:
             await asyncio.shield(asyncio.ensure_future(_quietly(container.close())))
             raise
+
+    def _slot_command(self) -> list[str]:
+        """The command line of a slot server, as it is started in each container."""
+        return slot_command()
 
     async def _make_room(self, limits: Limits) -> None:
         """Every slot's container holds a run with `limits`: bounds only ever grow."""
@@ -174,8 +248,8 @@ class DockerProvider(SandboxProvider):
                     if channel in self._slots and await channel.container.running():
                         raise
 
-    async def _start_episode(self, spec: SandboxSpec) -> tuple[Container, str]:
-        """An episode's container and who commands run as in it. Raises SandboxError."""
+    async def _start_episode(self, spec: SandboxSpec) -> Prepared:
+        """A container for an episode of `spec`, with a server in it. Raises SandboxError."""
         engine = self._running_engine()
         image = spec.image or self._image
         if spec.build_folder is not None:
@@ -192,9 +266,9 @@ class DockerProvider(SandboxProvider):
             bounds=episode_bounds(spec),
             owner=self.owner,
             network=spec.network,
-            lifetime=spec.lifetime_seconds,
+            begins_within=IDLE_SECONDS + _START_SECONDS,
         )
-        return container, user
+        return await prepare(container, spec, user)
 
     async def _user_of(self, image: str) -> str:
         """The user that `image` names, root where it names none. Raises SandboxError where it is missing."""
@@ -209,18 +283,19 @@ class DockerProvider(SandboxProvider):
 
     async def _try_quota(self, engine: Engine, image: str) -> None:
         """Whether the daemon's storage can bound a writable root is known: by asking it for such a container."""
-        if self._quota_tried:
-            return
-        self._quota_tried = True
-        try:
-            engine.quota = True
-            probe = episode_bounds(SandboxSpec(hardening="task_image"))
-            container = await Container.start(
-                engine, image=image, purpose="task_image", bounds=probe, owner=self.owner, lifetime=10
-            )
-            await container.close()
-        except SandboxError:
-            engine.quota = False
+        async with self._trying_quota:
+            if self._quota_tried:
+                return
+            try:
+                engine.quota = True
+                probe = episode_bounds(SandboxSpec(hardening="task_image"))
+                container = await Container.start(
+                    engine, image=image, purpose="task_image", bounds=probe, owner=self.owner, begins_within=10
+                )
+                await container.close()
+            except SandboxError:
+                engine.quota = False
+            self._quota_tried = True
 
     def _running_engine(self) -> Engine:
         if self._engine is None or self._closed:
@@ -280,8 +355,34 @@ def unfit(info: Mapping[str, Any]) -> str | None:
     return None
 
 
+def is_rootless(info: Mapping[str, Any]) -> bool:
+    """Whether a daemon that says `info` of itself runs as an ordinary user."""
+    return any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def has_apparmor(info: Mapping[str, Any]) -> bool:
+    """Whether a daemon that says `info` of itself puts containers under an AppArmor profile; no rootless one can."""
+    return any("apparmor" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def check_runtime(info: Mapping[str, Any], runtime: str | None) -> None:
+    """A daemon that says `info` of itself knows `runtime`. Raises ConfigError with those that it knows."""
+    known = [str(name) for name in info.get("Runtimes") or ()]
+    # A shim's full name needs no entry in the daemon's configuration; whether it is there only a start tells.
+    if runtime is None or runtime in known or runtime.startswith("io.containerd."):
+        return
+    gvisor = runtime == "runsc"
+    remedy = ": install gVisor, then as root `runsc install` and `systemctl restart docker`" if gvisor else ""
+    raise ConfigError(
+        f"this Docker daemon has no such runtime, only {', '.join(sorted(known))}{remedy}",
+        key="sandbox.runtime",
+        value=runtime,
+        valid=() if gvisor else known,
+    )
+
+
 def _bounds_for(limits: Limits) -> Bounds:
-    return slot_bounds(limits.memory_bytes, limits.disk_bytes, limits.processes)
+    return slot_bounds(limits)
 
 
 async def _quietly(operation: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
+import math
 import secrets
 from typing import Any
 
@@ -13,15 +15,22 @@ from docker.types import HostConfig
 
 from agent_rl.errors import SandboxError
 from agent_rl_sandboxes.docker_engine import Engine, Stream
-from agent_rl_sandboxes.docker_hardening import HOLDER, HOSTNAME, Bounds, Purpose, host_config
+from agent_rl_sandboxes.docker_hardening import HOSTNAME, Bounds, Purpose, holder_of, host_config
 from agent_rl_sandboxes.owner import LABEL, Owner
+
+_log = logging.getLogger(__name__)
+
+# Holds an episode's container: waits for a first line, which says for how many seconds from then on. It runs as a user
+# that the programs are not: they cannot reach what ends the container, and it needs nobody outside to be alive.
+_HOLD = 'seconds=$(timeout -s KILL {wait} head -n 1) && exec timeout -s KILL "$seconds" cat'
 
 
 class Container:
     """A running container whose first process reads its stdin until that ends.
 
     Its stdin is this process's connection: where this process dies, however it dies, the daemon closes it, the first
-    process ends, and the container removes itself. `close` does so at once.
+    process ends, and the container removes itself. `close` does so at once. So it is after the lifetime that `begin`
+    sets, also where this process hangs.
     """
 
     def __init__(self, engine: Engine, identifier: str, holder: Stream) -> None:
@@ -39,21 +48,38 @@ class Container:
         bounds: Bounds,
         owner: Owner,
         network: str = "none",
-        lifetime: float | None = None,
+        begins_within: float | None = None,
         apparmor: str | None = None,
     ) -> Container:
-        """A container of `image`, closed in for `purpose`; after `lifetime` seconds it ends by itself.
+        """A container of `image`, closed in for `purpose`; it ends by itself unless `begin` comes in `begins_within`.
 
-        Raises SandboxError where the image is missing or the daemon refuses an option.
+        Raises SandboxError where the image is missing or the daemon refuses an option. Where it is cancelled, what the
+        daemon is about to make is waited for, and removed.
         """
         if not engine.bounds_cpus:
             bounds = dataclasses.replace(bounds, cpus=None)
         options = host_config(
-            purpose, bounds, network=network, apparmor=apparmor, quota=engine.quota and bounds.root_bytes is not None
+            purpose,
+            bounds,
+            network=network,
+            runtime=engine.runtime,
+            apparmor=apparmor,
+            quota=engine.quota and bounds.root_bytes is not None,
         )
-        hold = ["cat"] if lifetime is None else ["timeout", "-s", "KILL", str(max(1, round(lifetime))), "cat"]
+        hold = ["cat"] if begins_within is None else ["sh", "-c", _HOLD.format(wait=math.ceil(begins_within))]
+        making = asyncio.ensure_future(Container._make(engine, image, hold, holder_of(purpose), owner, options))
         try:
-            created = await engine.call(_create, engine, image, hold, owner, options)
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.ensure_future(_end_when_made(making)))
+            raise
+
+    @staticmethod
+    async def _make(
+        engine: Engine, image: str, hold: list[str], user: str, owner: Owner, options: HostConfig
+    ) -> Container:
+        try:
+            created = await engine.call(_create, engine, image, hold, user, owner, options)
         except NotFound as error:
             raise SandboxError(missing_image(image)) from error
         identifier: str = created["Id"]
@@ -61,9 +87,13 @@ class Container:
             holder = await engine.attach(f"/containers/{identifier}/attach?stream=1&stdin=1")
             await engine.call(engine.api.start, identifier)
         except BaseException:
-            await asyncio.shield(_remove_quietly(engine, identifier))
+            await _remove_quietly(engine, identifier)
             raise
         return Container(engine, identifier, holder)
+
+    async def begin(self, lifetime: float) -> None:
+        """In `lifetime` seconds (rounded up) the container ends by itself; said once. Raises SandboxError."""
+        await self._holder.write(b"%d\n" % max(1, math.ceil(lifetime)))
 
     async def exec(
         self, command: list[str], *, user: str, workdir: str | None = None, environment: dict[str, str] | None = None
@@ -79,9 +109,17 @@ class Container:
             return None
 
     async def running(self) -> bool:
-        """Whether the container is there and runs."""
+        """Whether the container is there, runs, and has not been paused."""
+        return await self.why_not_running() is None
+
+    async def why_not_running(self) -> str | None:
+        """How it came that the container's programs do not run; None where they do."""
         state = await self.state()
-        return state is not None and bool(state.get("Running"))
+        if state is None:
+            return "is gone"
+        if state.get("Paused"):
+            return "was paused from outside"
+        return None if state.get("Running") else f"is gone (exit code {state.get('ExitCode')})"
 
     async def written_bytes(self) -> int:
         """How much the container has written to its root; 0 where it is gone."""
@@ -102,19 +140,20 @@ class Container:
 
 
 async def reap(engine: Engine) -> int:
-    """How many containers of provably dead owners were found, and are now removed."""
+    """How many containers of provably dead owners were found, and are now removed.
+
+    One that the daemon does not remove (it was paused while a program was started in it, say) is left to the next.
+    """
     found = await engine.call(engine.api.containers, all=True, filters={"label": LABEL})
     dead = [c["Id"] for c in found if (o := Owner.parse(c["Labels"].get(LABEL, ""))) is not None and o.provably_dead()]
-    for identifier in dead:
-        await engine.remove(identifier)
+    await asyncio.gather(*(_remove_quietly(engine, identifier) for identifier in dead))
     return len(dead)
 
 
 async def remove_all(engine: Engine, owner: Owner) -> int:
     """How many containers of `owner`'s were left, and are now removed."""
     found = await engine.call(engine.api.containers, all=True, filters={"label": f"{LABEL}={owner.label()}"})
-    for container in found:
-        await engine.remove(container["Id"])
+    await asyncio.gather(*(_remove_quietly(engine, container["Id"]) for container in found))
     return len(found)
 
 
@@ -123,14 +162,16 @@ def missing_image(image: str) -> str:
     return f"the image {image!r} is missing: run `agent-rl sandbox build` (or `agent-rl sandbox build --bootstrap`)"
 
 
-def _create(engine: Engine, image: str, hold: list[str], owner: Owner, options: HostConfig) -> dict[str, Any]:
+def _create(
+    engine: Engine, image: str, hold: list[str], user: str, owner: Owner, options: HostConfig
+) -> dict[str, Any]:
     api = engine.api
     return api.create_container(
         image=image,
         entrypoint=hold,
         command=[],
         name=f"agent-rl-{owner.lease[:8]}-{secrets.token_hex(4)}",
-        user=HOLDER,
+        user=user,
         hostname=HOSTNAME,
         labels={LABEL: owner.label()},
         stdin_open=True,
@@ -149,6 +190,13 @@ def _update(engine: Engine, identifier: str, bounds: Bounds) -> None:
         raise SandboxError(f"Docker refused new limits for a container: {response.text.strip()}")
 
 
-async def _remove_quietly(engine: Engine, identifier: str) -> None:
+async def _end_when_made(making: asyncio.Future[Container]) -> None:
     with contextlib.suppress(SandboxError):
+        await (await making).close()
+
+
+async def _remove_quietly(engine: Engine, identifier: str) -> None:
+    try:
         await engine.remove(identifier)
+    except SandboxError as error:
+        _log.warning("the container %s could not be removed: %s", identifier[:12], error)

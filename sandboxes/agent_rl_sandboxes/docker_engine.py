@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,12 +28,16 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.utils import parse_host
 
 from agent_rl.errors import SandboxError
+from agent_rl_sandboxes import full_disk
 
 T = TypeVar("T")
 
 _HEADER = struct.Struct(">BxxxL")
 _CONNECT_SECONDS = 10.0
-_REQUEST_SECONDS = 120
+REQUEST_SECONDS = 30
+"""Of one request. Long for a busy machine; but a daemon can be stuck over one container and well for all others."""
+_ASK_SECONDS = 0.2
+_GONE_SECONDS = 0.05
 _BUFFER_BYTES = 1 << 20
 
 
@@ -82,6 +87,10 @@ class Endpoint:
         return context
 
 
+class DaemonGone(SandboxError):
+    """The daemon does not answer: it is down, or about to be back."""
+
+
 class Engine:
     """A connection to one daemon. Every failure of the daemon's is a SandboxError; NotFound stays what it is."""
 
@@ -92,6 +101,12 @@ class Engine:
         """Whether the daemon's storage can bound what a container writes to its root; set by who has tried."""
         self.bounds_cpus = True
         """Whether the daemon can bound processor time; set by who has asked."""
+        self.root: Path | None = None
+        """The daemon's folder; set by who has asked, where the daemon is on this machine."""
+        self.runtime: str | None = None
+        """What containers are started with, None for the daemon's own choice; set by who has asked."""
+        self._missed_at: float | None = None
+        """Since when the daemon has not answered; None while it does."""
         self._streams: set[Stream] = set()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
 
@@ -109,13 +124,33 @@ class Engine:
         """What the API client's method `function` returns, from a thread of its own."""
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
+            answer = await loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
+            self._missed_at = None
+            return answer
         except NotFound:
             raise
         except (APIError, DockerException) as error:
-            raise SandboxError(f"Docker: {_explain(error)}") from error
+            raise SandboxError(_explain(error, self.root)) from error
         except (requests.exceptions.RequestException, OSError) as error:
-            raise SandboxError(f"the Docker daemon does not answer: {error}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error}") from error
+
+    async def is_back(self, seconds: float) -> bool:
+        """Whether the daemon answers within `seconds` of when it was first missed; asked again and again.
+
+        Whoever asks later than that is told at once: a daemon that stays away is not waited for by each of many runs.
+        """
+        if self._missed_at is None:
+            self._missed_at = time.monotonic()
+        until = self._missed_at + seconds
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, _knock, self.endpoint)
+                await self.call(self.api.get, f"{self.api.base_url}/_ping", timeout=_CONNECT_SECONDS)
+                return True
+            except (OSError, SandboxError, NotFound):
+                if time.monotonic() > until:
+                    return False
+            await asyncio.sleep(_ASK_SECONDS)
 
     async def attach(self, path: str, body: dict[str, Any] | None = None) -> Stream:
         """A hijacked connection after a POST to `path` (such as /exec/ID/start)."""
@@ -128,14 +163,14 @@ class Engine:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 stream = Stream(*await self._open())
         except (OSError, TimeoutError) as error:
-            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
-        self._streams = {s for s in self._streams if not s.closed} | {stream}
+            raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
+        self._streams = {s for s in self._streams if not s.gone} | {stream}
         try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
+            async with asyncio.timeout(REQUEST_SECONDS):
                 await stream.upgrade(head.encode() + payload, path)
         except TimeoutError as error:
             stream.close()
-            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
         except BaseException:
             stream.close()
             raise
@@ -178,15 +213,27 @@ class Engine:
             if not isinstance(error.__cause__, APIError) or error.__cause__.status_code != 409:
                 raise
             # 409: somebody (or auto-removal) is removing it right now.
-            with contextlib.suppress(NotFound):
-                await self.call(self.api.wait, container, condition="removed", timeout=30)
+            await self._until_gone(container)
+
+    async def _until_gone(self, container: str) -> None:
+        """It is there no more. Asked for: a wait that the daemon begins just as the container goes never ends."""
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                while True:
+                    await self.call(self.api.inspect_container, container)
+                    await asyncio.sleep(_GONE_SECONDS)
+        except NotFound:
+            return
+        except TimeoutError:
+            raise SandboxError(f"the container {container[:12]} is being removed for {REQUEST_SECONDS} s") from None
 
     async def close(self) -> None:
-        """No thread and no connection is left; calls under way are finished first."""
+        """No thread and no connection is left; calls under way are finished first, those not begun are dropped."""
         for stream in self._streams:
-            stream.close()
+            # A daemon that hangs never takes in what was written: it is not waited for.
+            stream.abort()
             await stream.wait_closed()
-        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self.api.close()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -217,7 +264,7 @@ class Stream:
                 text = (await self._reader.read(4096)).decode("utf-8", "replace")
                 raise SandboxError(f"Docker refused {path} with status {status}: {text.strip()}")
         except (OSError, ValueError, IndexError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            raise SandboxError(f"the Docker daemon does not answer: {error!r}") from error
+            raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
 
     async def write(self, data: bytes) -> None:
         """`data` is on its way. Raises SandboxError where the connection is broken."""
@@ -226,6 +273,11 @@ class Stream:
             await self._writer.drain()
         except OSError as error:
             raise SandboxError(f"the connection to the container broke: {error}") from error
+
+    async def first_byte(self) -> None:
+        """Something has come, or the end. Nothing else can be read after it."""
+        with contextlib.suppress(OSError):
+            await self._reader.read(1)
 
     def write_eof(self) -> None:
         """The program's stdin ends after what was written."""
@@ -253,6 +305,16 @@ class Stream:
         """The connection is on its way out; the program sees the end of its stdin."""
         self.closed = True
         self._writer.close()
+
+    def abort(self) -> None:
+        """As `close`, without what the program has not read yet."""
+        self.closed = True
+        self._writer.transport.abort()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has been closed, and nothing is left to be sent."""
+        return self.closed and not self._writer.transport.get_write_buffer_size()
 
     async def wait_closed(self) -> None:
         """After `close`: the connection is gone."""
@@ -290,7 +352,7 @@ def client(endpoint: Endpoint) -> docker.APIClient:
             ca_cert=str(folder / "ca.pem") if endpoint.verify else None,
             verify=endpoint.verify,
         )
-    return docker.APIClient(base_url=endpoint.url, version="auto", timeout=_REQUEST_SECONDS, tls=tls)
+    return docker.APIClient(base_url=endpoint.url, version="auto", timeout=REQUEST_SECONDS, tls=tls)
 
 
 def _knock(endpoint: Endpoint) -> None:
@@ -313,5 +375,6 @@ def _context_host() -> str | None:
     return getattr(context, "Host", None)
 
 
-def _explain(error: Exception) -> str:
-    return str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
+def _explain(error: Exception, root: Path | None) -> str:
+    text = str(error.explanation) if isinstance(error, APIError) and error.explanation else str(error)
+    return full_disk.explain(text, root) if full_disk.NO_SPACE in text else f"Docker: {text}"

@@ -8,16 +8,19 @@ from typing import Literal
 from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.types import HostConfig, LogConfig, Ulimit
 
-from agent_rl.vocabulary import SandboxSpec
+from agent_rl.vocabulary import Limits, SandboxSpec
 from agent_rl_sandboxes.seccomp import profile
 
-Purpose = Literal["slot", "strict", "task_image"]
-"""slot: judged programs, each in namespaces that the slot server makes | strict, task_image: an agent's episode."""
+Purpose = Literal["slot", "uid_slot", "strict", "task_image"]
+"""slot: judged programs, each in namespaces that the slot server makes | uid_slot: where it may not, each as a user of
+its own | strict, task_image: an agent's episode."""
 
-HOLDER = "65532:65532"
-"""Who the container's first process runs as: another user than the programs', which so cannot signal it."""
+_HOLDER = "61373:61373"
+"""No image's usual user (65532 is the `nonroot` of some, 65534 `nobody`): it must be nobody that programs run as."""
 PROGRAMS = "1000:1000"
 """Who programs run as unless a spec names somebody else."""
+ROOT = "0:0"
+"""Who the server of a `uid_slot` runs as: it becomes another user for each program."""
 HOSTNAME = "sandbox"
 _MIB = 2**20
 _SHM_BYTES = 16 * _MIB
@@ -41,13 +44,27 @@ class Bounds:
     """What may be written to a writable root."""
 
 
-def slot_bounds(memory_bytes: int, disk_bytes: int, processes: int) -> Bounds:
+def holder_of(purpose: Purpose) -> str:
+    """Who the container's first process runs as: another user than the programs', which so cannot signal it.
+
+    Root in a `uid_slot`: what is started later by `exec` has no more capabilities than the first process.
+    """
+    return ROOT if purpose == "uid_slot" else _HOLDER
+
+
+def slot_bounds(limits: Limits) -> Bounds:
     """The bounds of a slot's container for a run with these limits: files of a run lie in memory too."""
     return Bounds(
-        memory_bytes=memory_bytes + disk_bytes + _OVERHEAD_BYTES,
-        processes=processes + 4 * _OVERHEAD_PROCESSES,
+        memory_bytes=limits.memory_bytes + limits.disk_bytes + _OVERHEAD_BYTES,
+        processes=limits.processes + 4 * _OVERHEAD_PROCESSES,
         cpus=1.0,
-        tmpfs={"/tmp": _tmpfs(16 * _MIB, 1024), "/run": _tmpfs(_MIB, 128)},
+        tmpfs={
+            # Where a run lacks a mount namespace its files lie in these; otherwise in a tmpfs of its own.
+            "/tmp": _tmpfs(limits.disk_bytes, limits.inodes),
+            "/var/tmp": _tmpfs(_MIB, 128),
+            "/dev/shm": _tmpfs(_SHM_BYTES, 128),
+            "/run": _tmpfs(_MIB, 128),
+        },
     )
 
 
@@ -75,13 +92,20 @@ def episode_bounds(spec: SandboxSpec) -> Bounds:
 
 
 def host_config(
-    purpose: Purpose, bounds: Bounds, *, network: str = "none", apparmor: str | None = None, quota: bool = False
+    purpose: Purpose,
+    bounds: Bounds,
+    *,
+    network: str = "none",
+    runtime: str | None = None,
+    apparmor: str | None = None,
+    quota: bool = False,
 ) -> HostConfig:
     """The `HostConfig` of a container for `purpose`; `quota` where the daemon's storage can bound a writable root.
 
-    Everything that Docker lets one close is closed. Two things are open, each for one purpose only: `slot` gets the
+    Everything that Docker lets one close is closed. Three things are open, each for one purpose only: `slot` gets the
     wider seccomp profile and an unmasked /proc, without which no namespace can have a /proc of its own (the run's own
-    filter and its read-only view close both again); `task_image` gets a writable root.
+    filter and its read-only view close both again); `uid_slot` gets the two capabilities by which root becomes another
+    user, who then has none; `task_image` gets a writable root.
     """
     security = ["no-new-privileges"]
     if purpose == "slot":
@@ -102,7 +126,9 @@ def host_config(
     config = HostConfig(
         version=DEFAULT_DOCKER_API_VERSION,
         network_mode=network,
+        runtime=runtime,
         cap_drop=["ALL"],
+        cap_add=["SETUID", "SETGID"] if purpose == "uid_slot" else None,
         privileged=False,
         security_opt=security,
         read_only=purpose != "task_image",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from agent_rl.contracts import Sandbox
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import ExecResult, SandboxSpec
+from agent_rl.vocabulary.sandbox import RunStatus
 from agent_rl_sandboxes.docker_container import Container
 from agent_rl_sandboxes.docker_engine import Stream
 from agent_rl_sandboxes.docker_hardening import PROGRAMS
@@ -67,33 +70,88 @@ class StdoutChannel:
         self.stream.close()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A container in which nobody has run anything, with a server in it that waits for commands."""
+
+    container: Container
+    user: str
+    """Who commands run as."""
+    client: EpisodeClient
+
+    async def alive(self) -> bool:
+        """Whether the server is there and the container runs. Raises SandboxError where the daemon does not say."""
+        return not self.client.gone and await self.container.running()
+
+    async def close(self) -> None:
+        """Nothing of it is left. Never raises SandboxError: what the daemon could not remove is reaped by its label."""
+        await self.client.close()
+        with contextlib.suppress(SandboxError, OSError):
+            await self.container.close()
+
+
+async def prepare(container: Container, spec: SandboxSpec, user: str) -> Prepared:
+    """`container` with its first server. Raises SandboxError, and then the container is gone."""
+    try:
+        try:
+            client = await start_server(container, spec, user)
+        except ServerGone as gone:
+            if (how := await container.why_not_running()) is not None:
+                raise SandboxError(f"the sandbox's container {how}: {gone}") from gone
+            raise SandboxError(
+                f"a sandbox's server cannot start in the image {spec.image or 'of the provider'!r} "
+                f"(python3 must be there): {gone}"
+            ) from gone
+        return Prepared(container, user, client)
+    except BaseException:
+        with contextlib.suppress(SandboxError, OSError):
+            await asyncio.shield(asyncio.ensure_future(container.close()))
+        raise
+
+
+async def start_server(container: Container, spec: SandboxSpec, user: str) -> EpisodeClient:
+    """A new episode server in `container`. Raises ServerGone, or SandboxError where the container is gone."""
+    environment = {"HOME": spec.workdir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = server_command("python3", spec.workdir, spec.output_bytes)
+    stream = await container.exec(command, user=user, environment=environment)
+    client = EpisodeClient(StdoutChannel(stream), spec.output_bytes)
+    try:
+        await client.hello(_START_SECONDS)
+    except BaseException:
+        await client.close()
+        raise
+    return client
+
+
 class DockerSandbox(Sandbox):
-    """A container of its own, started at first use.
+    """A container of its own, had at first use, and ended at the end of its lifetime.
 
     Inside, an episode server runs the commands. Agents run as its user and can kill it: that costs them the command
     (`crashed`, or `timeout`) and their processes, never their files, and it is no SandboxError; else an agent that
     fails could have its rollout left out. What nothing inside can do is end the container: its first process belongs to
-    another user. Where the container is gone, the machinery failed.
+    another user. Where the container is gone, the machinery failed; but its lifetime is a limit, and what an agent
+    begins after it is over is answered with the status `timeout`.
 
-    `start` makes the container; `user` says who commands run as, given the image.
+    `take` gives a prepared container that nobody has used.
     """
 
     def __init__(
         self,
         spec: SandboxSpec,
-        start: Callable[[SandboxSpec], Awaitable[tuple[Container, str]]],
+        take: Callable[[SandboxSpec], Awaitable[Prepared]],
         forget: Callable[[DockerSandbox], None],
     ) -> None:
         self._spec = spec
-        self._start = start
+        self._take = take
         self._forget = forget
         self._lock = asyncio.Lock()
         self._container: Container | None = None
         self._user = PROGRAMS
         self._client: EpisodeClient | None = None
-        self._served = False
         self._closed = False
         self._destroyed: str | None = None
+        self._destroyed_as: RunStatus = "crashed"
+        self._over = math.inf
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -114,14 +172,15 @@ class DockerSandbox(Sandbox):
         began = time.monotonic()
         client = await self._ready()
         if client is None:
-            return ExecResult("crashed", None, b"", str(self._destroyed).encode(), 0.0)
+            return ExecResult(self._destroyed_as, None, b"", str(self._destroyed).encode(), 0.0)
         try:
             return await client.exec(command, stdin, timeout, environment or {})
         except ServerGone as gone:
             await self._recover(client, gone)
             seconds = time.monotonic() - began
             told = self._destroyed or f"the sandbox's own server was ended, and with it every process: {gone}"
-            return ExecResult("timeout" if seconds >= timeout else "crashed", None, b"", told.encode(), seconds)
+            status = "timeout" if seconds >= timeout else self._destroyed_as
+            return ExecResult(status, None, b"", told.encode(), seconds)
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         contents = {checked_path(path): content for path, content in files.items()}
@@ -174,42 +233,38 @@ class DockerSandbox(Sandbox):
             if self._destroyed is not None:
                 return None
             if self._container is None:
-                self._container, self._user = await self._start(self._spec)
-                if self._spec.hardening == "task_image":
-                    self._watch = asyncio.create_task(self._watch_disk(self._container))
-            if self._client is None:
+                await self._begin(await self._take(self._spec))
+            if self._client is None and self._container is not None:
                 try:
-                    self._client = await self._start_server(self._container)
-                except ServerGone as gone:
-                    if not await self._container.running():
-                        raise SandboxError(f"the sandbox's container is gone: {gone}") from gone
-                    if not self._served:
-                        raise SandboxError(
-                            f"a sandbox's server cannot start in the image {self._spec.image or 'of the provider'!r} "
-                            f"(python3 must be there): {gone}"
-                        ) from gone
-                    await self._destroy(f"its programs left no way to start another: {gone}")
+                    self._client = await start_server(self._container, self._spec, self._user)
+                except (ServerGone, SandboxError) as error:
+                    if (how := await self._container.why_not_running()) is not None:
+                        await self._lost(how, error)
+                    elif isinstance(error, SandboxError):
+                        raise
+                    else:
+                        await self._destroy(f"its programs left no way to start another: {error}")
                     return None
-                self._served = True
             return self._client
 
-    async def _start_server(self, container: Container) -> EpisodeClient:
-        """A new episode server in `container`. Raises ServerGone, or SandboxError where the container is gone."""
-        environment = {"HOME": self._spec.workdir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = server_command("python3", self._spec.workdir, self._spec.output_bytes)
+    async def _begin(self, prepared: Prepared) -> None:
+        """The episode has its place, and its lifetime runs. Raises SandboxError where the place died just now."""
+        lifetime = self._spec.lifetime_seconds
+        self._over = time.monotonic() + lifetime
         try:
-            stream = await container.exec(command, user=self._user, environment=environment)
-        except SandboxError as error:
-            if not await container.running():
-                raise SandboxError(f"the sandbox's container is gone: {error}") from error
-            raise
-        client = EpisodeClient(StdoutChannel(stream), self._spec.output_bytes)
-        try:
-            await client.hello(_START_SECONDS)
+            await prepared.container.begin(lifetime)
         except BaseException:
-            await client.close()
+            await asyncio.shield(asyncio.ensure_future(prepared.close()))
             raise
-        return client
+        self._container, self._user, self._client = prepared.container, prepared.user, prepared.client
+        if self._spec.hardening == "task_image":
+            self._watch = asyncio.create_task(self._watch_disk(self._container))
+
+    async def _lost(self, how: str, error: Exception) -> None:
+        """The container does not run. Raises SandboxError, unless it is the lifetime that is over."""
+        if time.monotonic() < self._over:
+            raise SandboxError(f"the sandbox's container {how}: {error}") from error
+        await self._destroy(f"its lifetime of {self._spec.lifetime_seconds:g} s is over", as_="timeout")
 
     async def _recover(self, client: EpisodeClient, gone: ServerGone) -> None:
         """After the server's end: every process inside is killed, the files stay, the next use starts a server.
@@ -223,16 +278,18 @@ class DockerSandbox(Sandbox):
             await client.close()
             if self._destroyed is not None:
                 return
-            if not await self._container.running():
-                raise SandboxError(f"the sandbox's container is gone: {gone}")
+            if (how := await self._container.why_not_running()) is not None:
+                await self._lost(how, gone)
+                return
             try:
                 async with asyncio.timeout(_KILL_SECONDS):
                     await self._kill_all(self._container)
             except (SandboxError, TimeoutError) as error:
                 # A dying container ends its programs first, and only then is known to have ended.
                 for _ in range(_SETTLE_CHECKS):
-                    if not await self._container.running():
-                        raise SandboxError(f"the sandbox's container is gone: {gone}") from error
+                    if (how := await self._container.why_not_running()) is not None:
+                        await self._lost(how, gone)
+                        return
                     await asyncio.sleep(_SETTLE_SECONDS / _SETTLE_CHECKS)
                 await self._destroy(f"its programs left no way to start another: {error}")
 
@@ -246,9 +303,10 @@ class DockerSandbox(Sandbox):
         if said:
             raise SandboxError(said.decode("utf-8", "replace").strip())
 
-    async def _destroy(self, reason: str) -> None:
-        """The container is ended because of what its programs did; from now on commands are `crashed`."""
+    async def _destroy(self, reason: str, *, as_: RunStatus = "crashed") -> None:
+        """The container is ended because of what its programs did; from now on commands have the status `as_`."""
         self._destroyed = f"the sandbox was ended: {reason}"
+        self._destroyed_as = as_
         if self._container is not None:
             await self._container.close()
 

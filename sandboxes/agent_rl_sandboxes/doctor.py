@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import platform
+import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from docker.errors import NotFound
 
+from agent_rl import canonical
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
-from agent_rl.errors import AgentRLError, SandboxError
-from agent_rl.verify import canonical
-from agent_rl.vocabulary import RunCall, RunRequest, SandboxSpec
+from agent_rl.errors import AgentRLError, ConfigError, SandboxError
+from agent_rl.vocabulary import Isolation, RunCall, RunRequest, SandboxSpec
 from agent_rl_sandboxes.build import DEFAULT_IMAGE, current_image
-from agent_rl_sandboxes.docker import DockerProvider, unfit
+from agent_rl_sandboxes.docker import DockerProvider, check_runtime, has_apparmor, is_rootless, unfit
 from agent_rl_sandboxes.docker_container import missing_image
 from agent_rl_sandboxes.docker_engine import Engine
+from agent_rl_sandboxes.kernel_switches import Check, blockers, host_checks, refusing_switches
 from agent_rl_sandboxes.local import LocalProvider
-
-Status = Literal["ok", "warning", "failed"]
 
 _OLDEST_DOCKER = (20, 10)
 _PROBE = RunRequest(
@@ -34,22 +32,26 @@ _PROBE = RunRequest(
 )
 _PROBE_RUNS = 20
 _PROBE_SECONDS = 60.0
+_LITTLE_DISK = 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that a sandbox needs. `name` begins with whose need it is (docker, host, local)."""
-
-    name: str
-    status: Status
-    detail: str
-    remedy: str = ""
+_MEANING: dict[Isolation, str] = {
+    "namespaces": "each run has users, processes, files and a network of its own",
+    "uid": "each run is a user of its own, in a container that others were in before it",
+    "container": "each run has a place of its own, made anew for it, which takes long",
+    "memory": "nothing keeps runs apart",
+}
+APPARMOR_REMEDY = (
+    'set sandbox.apparmor_profile to a profile that allows mount (or to "unconfined"): it is used only for the '
+    "containers of slots, which keep their own system call filter, user and limits"
+)
 
 
 async def examine(config: SandboxConfig | None = None) -> list[Check]:
     """Every check, in the order in which to mend; the last of each provider's makes a slot and runs a program in it."""
     config = config or SandboxConfig()
-    return [*await _docker(config), *host_checks(), await _probe("local: slot", LocalProvider, config)]
+    here = config.model_copy(update={"image": None, "runtime": None})
+    return [*await _docker(config), *host_checks(), await _probe("local", LocalProvider, here, {})]
 
 
 def usable(checks: Sequence[Check]) -> list[str]:
@@ -65,25 +67,40 @@ async def _docker(config: SandboxConfig) -> list[Check]:
         return [Check("docker: daemon", "failed", reason, remedy)]
     try:
         info = await engine.call(engine.api.info)
-        checks = [_version(info, engine), _limits(info), _storage(info), _filters(info, config)]
+        checks = [_version(info, engine), runtime_check(info, config), _limits(info), _storage(info)]
+        checks.append(_filters(info, config))
         checks.append(await _image(engine, config))
+        if engine.endpoint.kind == "unix":
+            checks.append(disk_check("docker: disk", Path(str(info.get("DockerRootDir") or "/var/lib/docker"))))
     except SandboxError as error:
         return [Check("docker: daemon", "failed", str(error), "look at the daemon's log: `journalctl -u docker`")]
     finally:
         await engine.close()
     if any(c.status == "failed" for c in checks):
         return checks
-    return [*checks, await _probe("docker: slot", DockerProvider, config), await _episode(config)]
+    return [*checks, await _probe("docker", DockerProvider, config, info), await _episode(config)]
 
 
 def _version(info: Mapping[str, Any], engine: Engine) -> Check:
     version = str(info.get("ServerVersion"))
-    rootless = " (rootless)" if any("rootless" in str(o) for o in info.get("SecurityOptions") or ()) else ""
+    rootless = ", rootless" if is_rootless(info) else ""
     detail = f"version {version}{rootless}, API {engine.api.api_version}, at {engine.endpoint.address}"
     numbers = tuple(int(n) for n in version.split(".")[:2] if n.isdigit())
     if len(numbers) == 2 and numbers < _OLDEST_DOCKER:
         return Check("docker: daemon", "warning", detail, "not tried with versions before 20.10: upgrade Docker")
     return Check("docker: daemon", "ok", detail)
+
+
+def runtime_check(info: Mapping[str, Any], config: SandboxConfig) -> Check:
+    """What containers start with; failed where the daemon does not know the one that the configuration names."""
+    try:
+        check_runtime(info, config.runtime)
+    except ConfigError as error:
+        reason, _, remedy = str(error).removeprefix("sandbox.runtime: ").partition(": ")
+        return Check("docker: runtime", "failed", reason, remedy or "name one of these in sandbox.runtime")
+    if config.runtime is None:
+        return Check("docker: runtime", "ok", f"{info.get('DefaultRuntime', 'runc')}, the daemon's own choice")
+    return Check("docker: runtime", "ok", f"{config.runtime}, as sandbox.runtime says")
 
 
 def _limits(info: Mapping[str, Any]) -> Check:
@@ -116,18 +133,27 @@ def _storage(info: Mapping[str, Any]) -> Check:
     return Check("docker: storage", "ok", driver)
 
 
+def disk_check(name: str, folder: Path) -> Check:
+    """Whether the disk of `folder` has room for more containers and what their programs write."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Check(name, "ok", f"{folder} cannot be looked at ({error.strerror})")
+    detail = f"{free / 2**30:.1f} GiB are free in {folder}"
+    if free >= _LITTLE_DISK:
+        return Check(name, "ok", detail)
+    return Check(name, "warning", f"{detail}; where it is full, no container starts", "`docker system prune`")
+
+
 def _filters(info: Mapping[str, Any], config: SandboxConfig) -> Check:
-    options = [str(o) for o in info.get("SecurityOptions") or ()]
-    if any("apparmor" in o for o in options) and config.apparmor_profile is None:
-        return Check(
-            "docker: filters",
-            "warning",
-            "seccomp; AppArmor's Docker profile denies mounts, without which runs get containers of their own (slow)",
-            'set sandbox.apparmor_profile to a profile that allows mount (or to "unconfined"): it is used only for the '
-            "containers of slots, which keep their own system call filter, user and limits",
-        )
-    names = [o.removeprefix("name=").partition(",")[0] for o in options]
-    return Check("docker: filters", "ok", ", ".join(names) or "none")
+    names = [str(o).removeprefix("name=").partition(",")[0] for o in info.get("SecurityOptions") or ()]
+    kinds = [name for name in names if name in ("seccomp", "apparmor", "selinux")]
+    if not has_apparmor(info):
+        return Check("docker: filters", "ok", ", ".join(kinds))
+    if config.apparmor_profile is not None:
+        return Check("docker: filters", "ok", f"{', '.join(kinds)}; slots under {config.apparmor_profile!r}")
+    detail = f"{', '.join(kinds)}; AppArmor's Docker profile denies mounts, which isolation 'namespaces' needs"
+    return Check("docker: filters", "warning", detail, APPARMOR_REMEDY)
 
 
 async def _image(engine: Engine, config: SandboxConfig) -> Check:
@@ -142,16 +168,22 @@ async def _image(engine: Engine, config: SandboxConfig) -> Check:
     return Check("docker: image", "ok", detail)
 
 
-async def _probe(name: str, provider_class: Any, config: SandboxConfig) -> Check:
+async def _probe(
+    kind: Literal["docker", "local"], provider_class: Any, config: SandboxConfig, info: Mapping[str, Any]
+) -> Check:
     """A slot is made and a program run in it: the isolation had, why not a higher one, how long it took."""
+    name = f"{kind}: slot"
     config = config.model_copy(update={"slots": 1, "minimum_isolation": "container"})
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             if (reason := await provider_class.available(config)) is not None:
-                return Check(name, "failed", "not to be had here", reason)
+                # The local sandbox says what to turn itself; Docker's reasons hold their remedy.
+                remedy = ". ".join(blockers()) if kind == "local" else ""
+                return Check(name, "failed", reason.removesuffix(remedy).rstrip(". "), remedy)
             async with provider_class(config) as provider:
                 milliseconds = await _time_runs(provider)
-                return _isolation(name, provider, milliseconds)
+                reasons = tuple(provider.describe().get("why_not_higher") or ())
+                return slot_check(kind, provider.isolation, reasons, milliseconds, config, info)
     except (AgentRLError, TimeoutError) as error:
         return Check(name, "failed", f"a program could not be run: {error or 'no end in time'}", "see the checks above")
 
@@ -169,13 +201,43 @@ async def _time_runs(provider: SandboxProvider) -> float:
     return statistics.median(times) * 1e3
 
 
-def _isolation(name: str, provider: SandboxProvider, milliseconds: float) -> Check:
-    detail = f"isolation {provider.isolation!r}, a run takes {milliseconds:.1f} ms"
-    if provider.isolation == "namespaces":
-        return Check(name, "ok", detail)
-    why = "; ".join(provider.describe().get("why_not_higher") or ())
-    blocked = " ".join(c.remedy for c in host_checks() if c.status == "failed")
-    return Check(name, "warning", f"{detail}; {why}", blocked or "runs are slower; see the checks of filters above")
+def slot_check(
+    kind: Literal["docker", "local"],
+    isolation: Isolation,
+    reasons: Sequence[str],
+    milliseconds: float,
+    config: SandboxConfig,
+    info: Mapping[str, Any],
+    root: Path = Path("/"),
+) -> Check:
+    """Which level of isolation was had and what it means; why not the next better one, and what to do about it."""
+    detail = f"isolation {isolation!r}: {_MEANING[isolation]}; a run takes {milliseconds:.1f} ms"
+    if isolation == "namespaces":
+        return Check(f"{kind}: slot", "ok", detail, isolation=isolation)
+    why = ". ".join(f"Not {level!r}: {reason}" for level, _, reason in (r.partition(": ") for r in reasons))
+    remedies = _remedies(kind, reasons, config, info, root)
+    return Check(f"{kind}: slot", "warning", f"{detail}. {why}", ". ".join(remedies), isolation)
+
+
+def _remedies(
+    kind: Literal["docker", "local"], reasons: Sequence[str], config: SandboxConfig, info: Mapping[str, Any], root: Path
+) -> list[str]:
+    """What would give the best level, for what refused it; the first word is the kernel's, for both providers."""
+    switches = [switch.remedy for switch in refusing_switches(root)]
+    if kind == "docker" and config.runtime is not None and info.get("DefaultRuntime") != config.runtime:
+        return [
+            f"nothing to mend if {config.runtime!r} is wanted for its own kernel, which offers no more: programs are "
+            "held in by that. For 'namespaces' leave sandbox.runtime away"
+        ]
+    if switches:
+        return switches
+    if kind == "docker" and has_apparmor(info) and config.apparmor_profile is None:
+        return [APPARMOR_REMEDY]
+    if kind == "local":
+        return blockers(root)
+    if any("ENOSPC" in reason for reason in reasons):
+        return ["namespaces are at their limit: raise user.max_user_namespaces, or end other programs that hold some"]
+    return ["the kernel or a filter around the Docker daemon refuses this (a daemon in a container or a virtual host?)"]
 
 
 async def _episode(config: SandboxConfig) -> Check:
@@ -192,55 +254,3 @@ async def _episode(config: SandboxConfig) -> Check:
     if result.stdout != b"42\n":
         return Check("docker: episode", "failed", f"a command was {result.status}: {result.stderr[-300:]!r}")
     return Check("docker: episode", "ok", f"a sandbox's first command takes {seconds:.2f} s")
-
-
-def host_checks(root: Path = Path("/")) -> list[Check]:
-    """What this kernel allows an ordinary user, as read from `root`; the local sandbox needs all of it."""
-    if platform.system() != "Linux":
-        return [Check("host: kernel", "failed", platform.system(), "the local sandbox needs Linux: use Docker")]
-    checks = [
-        _switch(root, "kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
-        _switch(root, "user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"),
-        _switch(
-            root,
-            "kernel/apparmor_restrict_unprivileged_userns",
-            "1",
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-    ]
-    python = root / "usr/bin/python3"
-    checks.append(
-        Check("host: python", "ok", str(python))
-        if python.exists()
-        else Check("host: python", "failed", "/usr/bin/python3 is missing", "as root: `apt-get install python3`")
-    )
-    known = _read(root / "proc/filesystems") or ""
-    checks.append(
-        Check("host: tmpfs", "ok", "known to the kernel")
-        if "\ttmpfs" in known
-        else Check("host: tmpfs", "failed", "not known to the kernel", "use a kernel with CONFIG_TMPFS")
-    )
-    return checks
-
-
-def _switch(root: Path, name: str, forbidding: str, command: str) -> Check:
-    """A kernel setting that forbids user namespaces at the value `forbidding`; one that is absent forbids nothing."""
-    title = f"host: {name.replace('/', '.')}"
-    value = _read(root / "proc/sys" / name)
-    if value is None:
-        return Check(title, "ok", "not present in this kernel")
-    if value.strip() != forbidding:
-        return Check(title, "ok", value.strip())
-    return Check(
-        title,
-        "failed",
-        f"{value.strip()}: ordinary users cannot make namespaces",
-        f"as root: `{command}` (and the same line in /etc/sysctl.d/90-agent-rl.conf to keep it)",
-    )
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except OSError:
-        return None

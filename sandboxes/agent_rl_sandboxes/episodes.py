@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import json
+import math
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any, Protocol, get_args
 
 from agent_rl.vocabulary import ExecResult
 from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl_sandboxes.inside import episode_command, episode_server, loading
 
 _HEAD = struct.Struct(">II")
 _MAX_HEADER = 1 << 16
 _CHUNK = 1 << 20
 _GRACE_SECONDS = 2.0
 _STATUSES = get_args(RunStatus)
+_EXIT_CODES = range(256)
+"""128 + n where signal n ended the command."""
+_BOOTSTRAP = """
+import sys
+(loader, source), *modules = {modules!r}
+own = {{}}
+exec(source, own)
+own["load"]([(loader, source)])
+sys.modules[loader].load(modules)
+sys.modules[modules[-1][0]].main(sys.argv[1], int(sys.argv[2]))
+"""
 
 
 class Channel(Protocol):
@@ -49,6 +62,11 @@ class EpisodeClient:
         self._gone: ServerGone | None = None
         self._reader = asyncio.create_task(self._read(), name="episode-reader")
 
+    @property
+    def gone(self) -> bool:
+        """Whether the server is known to have ended, or to be of no use."""
+        return self._gone is not None
+
     async def hello(self, timeout: float) -> None:
         """The server is there."""
         try:
@@ -68,9 +86,10 @@ class EpisodeClient:
         seconds, truncated = header.get("seconds"), header.get("truncated")
         well_formed = (
             status in _STATUSES
-            and (isinstance(code, int) if status == "completed" else code is None)
+            and (type(code) is int and code in _EXIT_CODES if status == "completed" else code is None)
             and isinstance(cut, int)
             and isinstance(seconds, float)
+            and 0 <= seconds < math.inf
             and isinstance(truncated, bool)
         )
         if not well_formed:
@@ -114,11 +133,21 @@ class EpisodeClient:
         except TimeoutError:
             raise self._fail("no answer in time") from None
         except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
-                await asyncio.shield(self._send({"op": "cancel", "id": number}, b""))
+            await self._cancel(number)
             raise
         finally:
             self._waiting.pop(number, None)
+
+    async def _cancel(self, number: int) -> None:
+        """The server is told to end the command; one that does not read (its commands can stop it) is given up."""
+        # Not `asyncio.timeout`: before Python 3.11.4 it tells a task that was cancelled already nothing of its end.
+        telling = asyncio.ensure_future(self._send({"op": "cancel", "id": number}, b""))
+        _, waiting = await asyncio.wait([telling], timeout=_GRACE_SECONDS)
+        if waiting:
+            telling.cancel()
+            self._fail("it does not read")
+        with contextlib.suppress(asyncio.CancelledError, ServerGone):
+            await telling
 
     async def _send(self, header: dict[str, Any], payload: bytes) -> None:
         text = json.dumps(header).encode()
@@ -156,9 +185,9 @@ class EpisodeClient:
 
 
 def server_command(python: str, workdir: str, output_bytes: int) -> list[str]:
-    """The command line that starts the server: its source travels in it."""
-    source = files("agent_rl_sandboxes").joinpath("inside", "episode_server.py").read_text()
-    return [python, "-I", "-c", source, workdir, str(output_bytes)]
+    """The command line that starts the server: its sources travel in it."""
+    modules = [(module.__name__, inspect.getsource(module)) for module in (loading, episode_command, episode_server)]
+    return [python, "-I", "-c", _BOOTSTRAP.format(modules=modules), workdir, str(output_bytes)]
 
 
 def checked_path(path: str) -> str:

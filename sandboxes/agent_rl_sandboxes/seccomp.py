@@ -1,26 +1,33 @@
-"""Seccomp profiles for containers, as data: Docker's default, and the default plus what the slot server needs.
+"""The two filters of system calls: Docker's default, as data, and by what each of the two differs from it.
 
-Two filters lie on a judged program. The container's is made here and must let the slot server make namespaces. The
-second one is set inside by the slot server, after its namespaces stand and before the program's first byte; it denies
-the same calls again, since a filter is inherited and can only be made narrower.
+Two filters lie on a judged program. The container's is made here as a profile for the daemon, and must let the slot
+server make namespaces: Docker's default plus `slot_server` in seccomp_default.json. The second one is made here as a
+program for the kernel, and set inside by the slot server after its namespaces stand and before the judged program's
+first byte: Docker's default less `run` there. A filter is inherited and can only be made narrower. The local sandbox
+has the second one alone, so both are complete lists of what is allowed: what nobody has thought of is denied.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+from agent_rl_sandboxes.bpf import ALLOW, AUDIT_ARCH, by_number, refuse, where_any_flag, where_argument
 
 Profile = Literal["default", "slots"]
+Machine = Literal["x86_64", "aarch64"]
+MACHINES: tuple[Machine, ...] = ("x86_64", "aarch64")
 
 _ARCHITECTURES = [
     {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]},
     {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": ["SCMP_ARCH_ARM"]},
 ]
+_DOCKERS_NAME: dict[Machine, str] = {"x86_64": "amd64", "aarch64": "arm64"}
 _AF_VSOCK = 40
-_EPERM = 1
-_ENOSYS = 38
 
 
 @cache
@@ -31,23 +38,22 @@ def profile(name: Profile) -> str:
     under `slot_server` in seccomp_default.json: namespaces, the mount family, a host name of one's own.
     """
     facts = _facts()
-    names = [n for group in facts["allow"].values() for n in group.split()]
-    rules = [_allow(names)]
+    rules = [_allow(sorted(_names(facts["allow"])))]
     for architecture, text in facts["architecture"].items():
         rules.append(_allow(text.split(), includes={"arches": [architecture]}))
     rules.append(_allow(["socket"], argument=(0, _AF_VSOCK, "SCMP_CMP_NE")))
     rules += [_allow(["personality"], argument=(0, value, "SCMP_CMP_EQ")) for value in facts["personalities"]]
     if name == "slots":
-        rules.append(_allow([n for group in facts["slot_server"].values() for n in group.split()]))
+        rules.append(_allow(sorted(slot_calls())))
     else:
         # Allowed where none of the namespace flags is set: flags & mask == 0.
         rules.append(_allow(["clone"], argument=(0, facts["namespace_flags"], "SCMP_CMP_MASKED_EQ")))
     # Its flags lie in memory, where no filter can look: "not there" makes the C library fall back to clone.
-    rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS})
+    rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS})
     return json.dumps(
         {
             "defaultAction": "SCMP_ACT_ERRNO",
-            "defaultErrnoRet": _EPERM,
+            "defaultErrnoRet": errno.EPERM,
             "archMap": _ARCHITECTURES,
             "syscalls": rules,
         },
@@ -55,13 +61,64 @@ def profile(name: Profile) -> str:
     )
 
 
+@cache
+def run_filter(machine: Machine) -> bytes:
+    """The BPF program that every run is under, on a processor of this kind.
+
+    Allowed is what Docker's default allows, less the calls under `run.deny` in seccomp_default.json; denied calls fail
+    with EPERM. `socket` and `socketpair` take the families under `run.socket_families` and else fail with EAFNOSUPPORT;
+    `clone` takes no new namespace, and `fcntl` none of the commands under `run.fcntl`; `clone3`, calls that are newer
+    than the list of numbers, and those of another architecture (32-bit, x32) fail with ENOSYS, as on a kernel that has
+    none.
+    """
+    facts, numbers = _facts(), syscall_numbers(machine)
+    denied = run_denied_calls()
+    allowed = _names(facts["allow"]) | set(facts["architecture"][_DOCKERS_NAME[machine]].split())
+    outcome = {number: ALLOW if name in allowed - denied else refuse(errno.EPERM) for name, number in numbers.items()}
+    family = where_argument(facts["run"]["socket_families"], ALLOW, refuse(errno.EAFNOSUPPORT))
+    outcome |= {numbers["socket"]: family, numbers["socketpair"]: family}
+    commands = [command for group in facts["run"]["fcntl"].values() for command in group]
+    outcome[numbers["fcntl"]] = where_argument(commands, refuse(errno.EPERM), ALLOW, index=1)
+    outcome[numbers["personality"]] = where_argument(facts["personalities"], ALLOW, refuse(errno.EPERM))
+    outcome[numbers["clone"]] = where_any_flag(facts["namespace_flags"], refuse(errno.EPERM), ALLOW)
+    outcome[numbers["clone3"]] = refuse(errno.ENOSYS)
+    return by_number(AUDIT_ARCH[machine], outcome, otherwise=refuse(errno.EPERM), beyond=refuse(errno.ENOSYS))
+
+
 def slot_calls() -> frozenset[str]:
     """The system calls by which `slots` is wider than `default` (clone: with namespace flags)."""
-    return frozenset(n for group in _facts()["slot_server"].values() for n in group.split())
+    return _names(_facts()["slot_server"])
+
+
+def run_denied_calls() -> frozenset[str]:
+    """The system calls by which a run's filter is narrower than `default`, whatever their arguments."""
+    return _names(_facts()["run"]["deny"])
+
+
+def default_calls(machine: Machine) -> frozenset[str]:
+    """The system calls that `default` allows with any arguments, of those that this kind of processor has."""
+    facts = _facts()
+    names = _names(facts["allow"]) | set(facts["architecture"][_DOCKERS_NAME[machine]].split())
+    return frozenset(names & syscall_numbers(machine).keys())
+
+
+@cache
+def syscall_numbers(machine: Machine) -> Mapping[str, int]:
+    """Name -> number of every system call that this kind of processor has, as of the list's kernel."""
+    return cast("dict[str, int]", json.loads(_data("syscall_numbers.json"))[machine])
 
 
 def _facts() -> dict[str, Any]:
-    return json.loads(files("agent_rl_sandboxes").joinpath("seccomp_default.json").read_text())
+    return json.loads(_data("seccomp_default.json"))
+
+
+def _data(name: str) -> str:
+    return files("agent_rl_sandboxes").joinpath(name).read_text()
+
+
+def _names(groups: Mapping[str, str]) -> frozenset[str]:
+    """The calls of all groups: subject -> names with spaces between them."""
+    return frozenset(name for group in groups.values() for name in group.split())
 
 
 def _allow(

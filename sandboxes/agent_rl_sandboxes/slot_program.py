@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import inspect
 import json
-import struct
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
 
-from agent_rl.verify import canonical
-from agent_rl_sandboxes.inside import files, harness, leftovers, namespaces, runs, seccomp_filter, slot_server
+from agent_rl import canonical
+from agent_rl.verify.proxied import candidate, client, handed, handles, items, pytest_part, runner, wire
+from agent_rl_sandboxes import seccomp
+from agent_rl_sandboxes.inside import (
+    buffers,
+    files,
+    harness,
+    leftovers,
+    levels,
+    loading,
+    namespaces,
+    preloading,
+    programs,
+    roles,
+    runs,
+    seccomp_filter,
+    slot_server,
+    stream,
+    talks,
+    traffic,
+    view,
+    wakeups,
+)
 
 PROTOCOL = slot_server.PROTOCOL
-LENGTHS = struct.Struct(">II")
+LENGTHS = stream.LENGTHS
 """Before each frame: the lengths of its header and its body."""
 
 # Reads the first frame (see slot_server) and becomes the program in it. Nothing needs to be installed inside.
 _BOOTSTRAP = """
-import json, os, struct, sys, types
+import json, os, struct, sys
 def read(size):
     parts = []
     while size:
@@ -38,16 +58,11 @@ sys.path[:] = [path for path in sys.path if path]
 if sys.version_info < (3, 9):
     say({"op": "fatal", "error": "Python 3.9 or later is needed inside, not " + sys.version.split()[0]})
     sys.exit(1)
-for name, source in order["modules"]:
-    parts = name.split(".")
-    for index in range(1, len(parts) + 1):
-        part = ".".join(parts[:index])
-        if part not in sys.modules:
-            module = sys.modules[part] = types.ModuleType(part)
-            module.__path__ = []
-            if index > 1:
-                setattr(sys.modules[".".join(parts[:index - 1])], parts[index - 1], module)
-    exec(compile(source, "<" + name + ">", "exec"), sys.modules[name].__dict__)
+(name, source), *modules = order["modules"]
+own = {}
+exec(source, own)
+own["load"]([(name, source)])
+sys.modules[name].load(modules)
 sys.modules[order["main"]].main(order["setup"])
 """
 
@@ -72,16 +87,30 @@ class SlotSetup:
 
 def slot_command(python: str = "python3") -> list[str]:
     """The command line of a slot server. Its environment is its own; it reads everything else from stdin."""
+    return python_command(_BOOTSTRAP, python)
+
+
+def python_command(program: str, python: str = "python3") -> list[str]:
+    """The command line of a Python program, with the environment and the flags that slot servers have."""
     # A fixed hash seed: the order of a set of strings is the same in every slot.
     environment = ["PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONHASHSEED=0", "LANG=C.UTF-8", "PYTHONUTF8=1"]
-    return ["/usr/bin/env", "-i", *environment, python, "-s", "-B", "-c", _BOOTSTRAP]
+    return ["/usr/bin/env", "-i", *environment, python, "-s", "-B", "-c", program]
 
 
 @cache
-def _modules() -> list[tuple[str, str]]:
-    """Name and source of everything that runs inside, in an order in which it can be imported."""
-    modules: list[ModuleType] = [canonical, seccomp_filter, namespaces, harness, leftovers, runs, files, slot_server]
+def _sources() -> list[tuple[str, str]]:
+    """Name and source of what every slot server runs, in an order in which it can be imported; the loader first."""
+    modules: list[ModuleType] = [loading, canonical, seccomp_filter, namespaces, view, harness, programs, leftovers]
+    modules += [preloading, buffers, runs, talks, levels, wakeups, files, stream, traffic, slot_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
+
+
+@cache
+def role_sources() -> bytes:
+    """The body of "load" by which a slot server can have a proxied judging's parts played."""
+    modules: list[ModuleType] = [wire, candidate, handles, handed, client]
+    modules += [pytest_part, items, runner, roles]
+    return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 
 
 def setup_frame(setup: SlotSetup) -> bytes:
@@ -89,7 +118,7 @@ def setup_frame(setup: SlotSetup) -> bytes:
     episode = None if setup.episode is None else "size={},nr_inodes={},mode=1777".format(*setup.episode)
     order = {
         "op": "setup",
-        "modules": _modules(),
+        "modules": _sources(),
         "main": slot_server.__name__,
         "setup": {
             "workdir": setup.workdir,
@@ -97,6 +126,7 @@ def setup_frame(setup: SlotSetup) -> bytes:
             "fall_back": setup.fall_back,
             "preload": setup.preload,
             "episode": episode,
+            "seccomp": {machine: seccomp.run_filter(machine).hex() for machine in seccomp.MACHINES},
         },
     }
     return pack(order)

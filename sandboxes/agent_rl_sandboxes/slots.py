@@ -1,32 +1,31 @@
-"""Warm slots: `Slot`, one long-lived stream to a slot server, and `SlotPool`, which hands runs to slots and heals.
+"""Warm slots: `Slot`, one long-lived stream to a slot server.
 
 A provider makes slots: it starts `slot_command()` somewhere closed off, wraps that program's standard input and output
-in a `Channel`, and calls `Slot.open`. Everything else (frames, statuses, deadlines, recycling) is the same for all.
+in a `Channel`, and calls `Slot.open`. Everything else (frames, statuses, deadlines) is the same for all; a `SlotPool`
+(see pool.py) hands runs to them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import struct
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult
 from agent_rl.vocabulary.sandbox import RunStatus
-from agent_rl_sandboxes.slot_program import LENGTHS, PROTOCOL, SlotSetup, pack, setup_frame, slot_command
+from agent_rl_sandboxes.slot_program import LENGTHS, PROTOCOL, SlotSetup, pack, role_sources, setup_frame, slot_command
 
-__all__ = ["Channel", "Slot", "SlotPool", "SlotSetup", "channels_of", "check_isolation", "run_limits", "slot_command"]
+__all__ = ["Channel", "Slot", "SlotSetup", "channels_of", "run_limits", "slot_command"]
 
 LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 """From the weakest to the strongest."""
 
 GRACE_SECONDS = 10.0
 """Beyond a run's own wall limit, how long its slot may take to answer before it is ended."""
+_LOAD_SECONDS = 30.0
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
 _EXTRA_FRAMES = 2
@@ -68,6 +67,7 @@ class Slot:
         self._count = 0
         self._lengths: tuple[int, int] | None = None
         self._under_way: str | None = None
+        self._has_roles = False
         self.isolation: Isolation = hello["isolation"]
         self.reasons: tuple[str, ...] = tuple(hello["reasons"])
         """For each better level of isolation, which step was refused with which error."""
@@ -120,7 +120,7 @@ class Slot:
             payload["stdin"] = base64.b64encode(request.stdin).decode()
         header, body = await self.ask("run", limits, payload)
         status, raw, stdout, stderr = channels_of(header, body)
-        frames, anomalies = _split_frames(raw, len(request.calls) + 1)
+        frames, anomalies = split_frames(raw, len(request.calls) + 1)
         # A run that was ended had no time to finish its last frame.
         anomalies = anomalies if status == "completed" else ()
         self.reusable = self.reusable and header["reusable"]
@@ -139,17 +139,50 @@ class Slot:
     async def ask(self, operation: str, limits: Limits, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Header and body of the server's answer to "run" or "exec". Raises SandboxError."""
         body = json.dumps(payload).encode()
-        header = {
-            "wall": limits.wall_seconds,
-            "cpu": limits.cpu_seconds,
-            "memory": limits.memory_bytes,
-            "output": limits.output_bytes,
-            "disk": limits.disk_bytes,
-            "inodes": limits.inodes,
-        }
         return await self.exchange(
-            operation, header, _FRAME_LENGTH.pack(len(body)) + body, timeout=limits.wall_seconds + GRACE_SECONDS
+            operation,
+            _order(limits),
+            _FRAME_LENGTH.pack(len(body)) + body,
+            timeout=limits.wall_seconds + GRACE_SECONDS,
         )
+
+    async def load_roles(self) -> None:
+        """Before a first talk: the server has loaded what plays a part in it, and no run's time was spent on that.
+
+        Most slots never talk, so that it is not loaded at their start. Raises SandboxStartError.
+        """
+        if self._has_roles:
+            return
+        try:
+            await self.exchange("load", {}, role_sources(), timeout=_LOAD_SECONDS)
+        except SandboxError as error:
+            raise SandboxStartError(str(error)) from error
+        self._has_roles = True
+
+    async def begin(self, operation: str, limits: Limits, body: bytes) -> None:
+        """A request is on its way whose answers are taken with `hear`. Raises SandboxError."""
+        self.runs += 1
+        self._count += 1
+        self._under_way = str(self._count)
+        await self.tell(operation, body, _order(limits))
+
+    async def tell(self, operation: str, body: bytes = b"", header: dict[str, Any] | None = None) -> None:
+        """Something more is said to what is under way. Raises SandboxError."""
+        try:
+            await self._channel.write(pack({"op": operation, "id": self._under_way, **(header or {})}, body))
+        except OSError as error:
+            raise SandboxError(f"a slot died ({await self._channel.why_dead() or error})") from error
+
+    async def hear(self) -> tuple[dict[str, Any], bytes]:
+        """Header and body of the next answer to what is under way; with "result" it ends. Raises SandboxError."""
+        answer, content = await self._receive()
+        if answer["op"] in ("failed", "fatal"):
+            raise SandboxError(f"a slot failed: {answer['error']}")
+        if answer.get("id") != self._under_way:
+            raise SandboxError("a slot answered something else than it was asked")
+        if answer["op"] == "result":
+            self._under_way = None
+        return answer, content
 
     async def exchange(
         self, operation: str, header: dict[str, Any], body: bytes = b"", *, timeout: float
@@ -180,6 +213,8 @@ class Slot:
                 if self._under_way is not None:
                     await self._channel.write(pack({"op": "cancel", "id": self._under_way}))
                     answer, _ = await self._receive()
+                    while answer["op"] == "said":
+                        answer, _ = await self._receive()
                     self._under_way = None
                     return answer["op"] == "result" and answer["reusable"]
         except (TimeoutError, SandboxError, OSError):
@@ -211,170 +246,16 @@ class Slot:
             raise SandboxError(f"a slot died{f' ({why})' if why else ''}") from error
 
 
-class SlotPool:
-    """At most `size` slots at work. A slot is replaced after `recycle_after` runs, and whenever something was odd."""
-
-    def __init__(self, start_slot: Callable[[], Awaitable[Slot]], size: int, *, recycle_after: int = 500) -> None:
-        """`start_slot` makes one slot; it raises SandboxError, and leaves nothing behind where it is cancelled."""
-        self._start_slot = start_slot
-        self._size = size
-        self._recycle_after = recycle_after
-        self._capacity = asyncio.Semaphore(size)
-        self._idle: deque[asyncio.Task[Slot]] = deque()
-        self._closing: set[asyncio.Task[None]] = set()
-        self._busy: set[Slot] = set()
-        self._first: Slot | None = None
-        self._closed = False
-
-    async def start(self) -> None:
-        """One slot is ready and the others are on their way. Raises SandboxError."""
-        task = asyncio.ensure_future(self._start())
-        self._first = await task
-        self._idle.append(task)
-        for _ in range(self._size - 1):
-            self._replace()
-
-    @property
-    def first(self) -> Slot:
-        """The slot that `start` made, for what was probed: isolation, reasons, version of Python."""
-        if self._first is None:
-            raise SandboxError("the slots have not been started")
-        return self._first
-
-    @property
-    def isolation(self) -> Isolation:
-        """The isolation level between two runs, as probed."""
-        return self.first.isolation
-
-    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
-        """One run in a warm slot, or with `fresh` in one made for it alone.
-
-        Raises SandboxError, and of it SandboxStartError where there was no slot to run in.
-        """
-        await self._capacity.acquire()
-        try:
-            slot = await (self._start() if fresh else self._obtain())
-        except BaseException:
-            self._capacity.release()
-            raise
-        self._busy.add(slot)
-        try:
-            self._check_open()
-            result = await slot.run(request)
-        except asyncio.CancelledError:
-            # The capacity comes back when the slot does.
-            self._in_background(self._settle(slot, fresh=fresh))
-            raise
-        except BaseException:
-            slot.reusable = False
-            self._give_back(slot, fresh=fresh)
-            raise
-        if result.anomalies:
-            slot.reusable = False
-        self._give_back(slot, fresh=fresh)
-        return result
-
-    async def close(self) -> None:
-        """No slot is left, and no run under way: each raises SandboxError. Idempotent."""
-        self._closed = True
-        for slot in list(self._busy):
-            self._in_background(slot.close())
-        while self._idle:
-            self._in_background(self._close_idle(self._idle.popleft()))
-        # Whoever holds capacity has a slot, or one on its way, and closes it when it comes.
-        for _ in range(self._size):
-            await self._capacity.acquire()
-        for _ in range(self._size):
-            self._capacity.release()
-        while self._closing:
-            await asyncio.gather(*self._closing, return_exceptions=True)
-
-    async def _start(self) -> Slot:
-        """A new slot. Raises SandboxStartError, or SandboxError where the pool is closed."""
-        self._check_open()
-        try:
-            return await self._start_slot()
-        except SandboxError as error:
-            raise SandboxStartError(str(error)) from error
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise SandboxError("the slots have been closed")
-
-    async def _obtain(self) -> Slot:
-        """An idle slot, or one on its way, or a new one.
-
-        Never one that is known to have died while it was idle: the run would be asked to answer for that death.
-        """
-        for _ in range(2 * self._size):
-            if not self._idle:
-                break
-            task = self._idle.popleft()
-            try:
-                slot = await asyncio.shield(task)
-                if not slot.dead:
-                    return slot
-                self._in_background(slot.close())
-                self._replace()
-            except asyncio.CancelledError:
-                if task.cancelled():
-                    # Not this call, but the pool that was closed.
-                    break
-                self._idle.append(task)
-                raise
-            except SandboxError:
-                # Its start failed while nobody waited; whether another does is to be seen.
-                continue
-        return await self._start()
-
-    def _give_back(self, slot: Slot, *, fresh: bool) -> None:
-        """The slot is idle again, or on its way out with another on its way in."""
-        self._busy.discard(slot)
-        if slot.reusable and slot.runs < self._recycle_after and not fresh and not self._closed:
-            self._idle.append(_ready(slot))
-        else:
-            self._in_background(slot.close())
-            if not fresh:
-                self._replace()
-        self._capacity.release()
-
-    async def _settle(self, slot: Slot, *, fresh: bool) -> None:
-        slot.reusable = await slot.settle() and slot.reusable
-        self._give_back(slot, fresh=fresh)
-
-    def _replace(self) -> None:
-        if self._closed:
-            return
-        task = asyncio.ensure_future(self._start())
-        # Retrieved here, so that a failure that nobody waits for is not reported as forgotten.
-        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
-        self._idle.append(task)
-
-    async def _close_idle(self, task: asyncio.Task[Slot]) -> None:
-        if not task.done():
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, SandboxError):
-            await (await task).close()
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-
-def _ready(slot: Slot) -> asyncio.Task[Slot]:
-    """A finished wait for `slot`."""
-    future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-    future.set_result(slot)
-    return cast("asyncio.Task[Slot]", future)
-
-
-def check_isolation(level: Isolation, minimum: Isolation, reasons: tuple[str, ...]) -> None:
-    """Raises SandboxError where `level` is weaker than `minimum`, with the reasons."""
-    if LEVELS.index(level) < LEVELS.index(minimum):
-        raise SandboxError(
-            f"sandbox.minimum_isolation = {minimum!r} cannot be had here, only {level!r} ({'; '.join(reasons)})"
-        )
+def _order(limits: Limits) -> dict[str, float]:
+    """What the slot server itself needs to know of a run."""
+    return {
+        "wall": limits.wall_seconds,
+        "cpu": limits.cpu_seconds,
+        "memory": limits.memory_bytes,
+        "output": limits.output_bytes,
+        "disk": limits.disk_bytes,
+        "inodes": limits.inodes,
+    }
 
 
 def run_limits(limits: Limits) -> dict[str, float]:
@@ -394,7 +275,7 @@ def channels_of(header: dict[str, Any], body: bytes) -> tuple[RunStatus, bytes, 
     return header["status"], body[:first], body[first:second], body[second:]
 
 
-def _split_frames(raw: bytes, expected: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_frames(raw: bytes, expected: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(frames, anomalies) of what came on a result channel, which may be anything."""
     frames: list[str] = []
     at = 0

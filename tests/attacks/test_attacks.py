@@ -1,24 +1,115 @@
-"""Early exit, forged results, lying values and gaming of the machinery, tried for real in each kind of sandbox."""
+"""The whole corpus, tried for real in each kind of sandbox and at each level of isolation."""
 
 from __future__ import annotations
 
 import dataclasses
 import secrets
-import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from agent_rl.canonical import decode, encode
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.canonical import decode, encode
 from agent_rl.verify.frames import Returned, read_frames
 from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, RunCall, RunRequest, Submission, Task
-from tests.attacks.corpus import CORPUS, HONEST, LIMITS, TASK, Attack
-from tests.attacks.places import PLACES, provider_of
+from tests.attacks.corpus import AROUND, CORPUS, LIMITS, SECRET, TASK, Attack
+from tests.attacks.judging import Judged, judge_all
+from tests.attacks.places import LEVELS, PLACES, level_of, marks_of, provider_of, skip_where_levels_cannot_be_had
+from tests.attacks.probe import Host
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+
+
+@dataclasses.dataclass
+class Tried:
+    """All attacks of this session in one place, and what they did to the host."""
+
+    place: str
+    judged: dict[str, Judged]
+    host: dict[str, Any]
+
+
+def in_full_only(place: str, attack: Attack) -> bool:
+    """Whether the attack is left to `make full` in `place`: there each run takes a container of its own to start.
+
+    Where it does not, the same programs meet the same level in the local sandbox; what reaches for the processes
+    around it, or beyond them, is tried in a container of Docker's each time, but for what takes many seconds there.
+    """
+    return place == "docker-container" and (attack.long or attack not in AROUND)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every attack in every place."""
+    if "attack" in metafunc.fixturenames:
+        pairs = [
+            pytest.param(
+                place,
+                attack,
+                marks=[*marks_of(place), *([pytest.mark.full] if in_full_only(place, attack) else [])],
+                id=f"{place}-{attack.id}",
+            )
+            for place in LEVELS
+            for attack in CORPUS
+        ]
+        metafunc.parametrize(("tried", "attack"), pairs, indirect=["tried"], scope="module")
+    elif "tried" in metafunc.fixturenames:
+        places = [pytest.param(place, marks=marks_of(place)) for place in LEVELS]
+        metafunc.parametrize("tried", places, indirect=True, scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def tried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tried:
+    """The attacks whose tests were selected, judged in the place that is asked for."""
+    place: str = request.param
+    await skip_where_levels_cannot_be_had(place)
+    chosen: list[Attack] = []
+    for item in request.session.items:
+        params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+        if params.get("tried") == place and "attack" in params and not item.get_closest_marker("skip"):
+            chosen.append(params["attack"])
+    canary = tmp_path_factory.mktemp("canary") / "canary"
+    host = Host.watch(canary)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(SECRET, SECRET)
+            judged = await judge_all(place, chosen)
+        return Tried(place, judged, host.changes())
+    finally:
+        host.close()
+
+
+async def test_attack(tried: Tried, attack: Attack) -> None:
+    judged = tried.judged[attack.id]
+    assert not judged.error, f"the machinery was made to fail: {judged.error}"
+    verdict = judged.verdict
+    assert verdict is not None
+    told = f"{verdict.status} after {verdict.seconds:.2f} s: {[t.detail for t in verdict.tests if t.detail][:2]}"
+    assert verdict.passed == (attack.outcome == "same"), told
+    assert (verdict.tier, verdict.isolation) == ("values", level_of(tried.place))
+    assert all(test.detail.isprintable() for test in verdict.tests)
+    if attack.statuses:
+        assert verdict.status in attack.statuses, told
+    if attack.outcome == "killed":
+        # Of one run, and what a loaded machine takes to notice. Where a slot dies, telling who is to blame takes
+        # three runs more.
+        assert verdict.seconds <= LIMITS.wall_seconds + 10, told
+    if attack.outcome == "same" and level_of(tried.place) == "namespaces":
+        assert judged.same_slot, "its slot was replaced: what it left there was not looked for"
+    assert not judged.honest, f"an honest program after it: {judged.honest}"
+    assert not judged.changed
+
+
+async def test_the_host_is_as_it_was(tried: Tried) -> None:
+    assert tried.host == {}
+
+
+async def test_every_line_that_a_program_can_try_is_tried() -> None:
+    """84 is about names in archives, 92 to 96 are about tasks."""
+    assert {a.number for a in CORPUS} == {*range(101)} - {84, *range(92, 97)}
+    assert len({a.id for a in CORPUS}) == len(CORPUS) >= 160
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=PLACES)
@@ -27,34 +118,11 @@ async def provider(request: pytest.FixtureRequest) -> AsyncIterator[SandboxProvi
         yield started
 
 
-@pytest.fixture
-def verifier(provider: SandboxProvider) -> CaseVerifier:
-    return CaseVerifier(provider, cache_size=0)
-
-
-@pytest.mark.parametrize("attack", CORPUS, ids=lambda attack: attack.id)
-async def test_attack(verifier: CaseVerifier, attack: Attack) -> None:
-    started = time.monotonic()
-    verdict = await verifier.judge(attack.task, Submission.code(attack.program))
-    seconds = time.monotonic() - started
-    told = f"{verdict.status} after {seconds:.2f} s: {[t.detail for t in verdict.tests][:2]}"
-    assert verdict.passed == (attack.outcome == "same"), told
-    assert verdict.tier == "values"
-    assert verdict.isolation == verifier.provider.isolation
-    if attack.statuses:
-        assert verdict.status in attack.statuses, told
-    if attack.number != 98:
-        # One judging is one run of at most the limit (and, with a checker, one more; there is none here). Where a slot
-        # dies, who is to blame takes three runs more.
-        assert verdict.seconds <= LIMITS.wall_seconds + 1, told
-    honest = await verifier.judge(TASK, Submission.code(HONEST))
-    assert honest.passed, f"an honest program after it: {honest.status}: {[t.detail for t in honest.tests]}"
-
-
-async def test_a_second_judging_of_one_that_marked_its_place_fails_too(verifier: CaseVerifier) -> None:
+async def test_a_second_judging_of_one_that_marked_its_place_fails_too(provider: SandboxProvider) -> None:
     """Attack 100: what a run leaves behind is gone, whichever way it ended."""
-    (program,) = [a.program for a in CORPUS if a.number == 100]
-    for _ in range(3):
+    verifier = CaseVerifier(provider, cache_size=0)
+    programs = [a.program for a in CORPUS if a.number == 100]
+    for program in 3 * programs:
         assert not (await verifier.judge(TASK, Submission.code(program))).passed
 
 

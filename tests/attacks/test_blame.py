@@ -18,7 +18,8 @@ import pytest_asyncio
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.verify.judge import CaseVerifier
-from agent_rl.vocabulary import CallTests, Case, Submission, Task
+from agent_rl.verify.proxied.judge import ProxiedJudge
+from agent_rl.vocabulary import CallTests, Case, PytestTests, Submission, Task
 from tests.attacks.corpus import SUMS
 from tests.attacks.places import PLACES, provider_of
 
@@ -96,7 +97,9 @@ async def test_places_that_died_before_the_judging_are_not_its_programs_doing(
     verifier = CaseVerifier(provider)
     judging = asyncio.create_task(verifier.judge(TASK, Submission.code(SLOW)))
     await asyncio.sleep(0.5)
-    assert await asyncio.to_thread(kill) > 0
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(kill):  # on a busy machine its new place is still on its way
+            await asyncio.sleep(0.1)
     verdict = await judging
     assert (verdict.passed, verdict.status) == (True, "passed"), verdict
 
@@ -120,3 +123,43 @@ async def test_places_that_are_always_killed_are_the_machinerys_failure(
         stop.set()
         await killer
     assert (await CaseVerifier(provider).judge(TASK, Submission.code(SLOW))).passed
+
+
+PAIRED_TESTS = PytestTests(
+    {"test_it.py": b"import solution\ndef test_it():\n    assert solution.add(2, 3) == 5\n"}, ("test_it.py::test_it",)
+)
+PAIRED = Task("add", (), PAIRED_TESTS, tier="proxied")
+
+
+async def test_a_pair_of_places_that_is_killed_once_changes_no_verdict(
+    place: tuple[SandboxProvider, Callable[[], int]],
+) -> None:
+    provider, kill = place
+    judge = ProxiedJudge(provider)
+    judging = asyncio.create_task(judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), visible=False))
+    await asyncio.sleep(0.5)
+    assert await asyncio.to_thread(kill) > 0
+    verdict = await judging
+    assert (verdict.passed, verdict.status) == (True, "passed"), verdict
+
+
+async def test_pairs_of_places_that_are_always_killed_are_the_machinerys_failure(
+    place: tuple[SandboxProvider, Callable[[], int]],
+) -> None:
+    provider, kill = place
+    stop = asyncio.Event()
+
+    async def killing() -> None:
+        while not stop.is_set():
+            await asyncio.to_thread(kill)
+            await asyncio.sleep(0.002)
+
+    judge = ProxiedJudge(provider, retries=1)
+    killer = asyncio.create_task(killing())
+    try:
+        with pytest.raises(SandboxError, match="not by this program's doing"):
+            await judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), visible=False)
+    finally:
+        stop.set()
+        await killer
+    assert (await judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), visible=False)).passed

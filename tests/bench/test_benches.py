@@ -112,7 +112,7 @@ def test_a_missed_bar_is_an_error_only_where_it_is_required(
     assert "missed: balanced at least 0.95" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["generate", "overlap", "turns"])
+@pytest.mark.parametrize("command", ["generate", "overlap", "turns", "verify"])
 def test_every_bench_says_what_it_measures_and_its_bar(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", command, "--help"]) == 0
     text = capsys.readouterr().out

@@ -1,6 +1,7 @@
 """What the commands do when all is well, and when a check does not hold."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -11,8 +12,11 @@ import pytest
 from agent_rl.cli import main
 from agent_rl.cli.new_environment import write_environment
 from agent_rl.cli.train import latest_run, new_run, print_outcome
+from agent_rl.cli.validation_tables import print_report
 from agent_rl.evaluation import Estimate, EvalRow, append_row
+from agent_rl.evaluation.strength import SplitStrength, Strength, Survivor
 from agent_rl.evaluation.stubs import stub_replies
+from agent_rl.evaluation.validation_report import Problem, SplitReport, TaskReport, ValidationReport
 
 MEMORY = ("--sandbox", "memory-test")
 SYNTHETIC = '''
@@ -108,6 +112,19 @@ def test_validate_finds_what_is_wrong(capsys, tmp_path, changed, problem):
     assert not json.loads(file.read_text())["passed"]
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rows.jsonl", "ENV: a data set is read by `code`: envs validate code --option dataset=rows.jsonl"),
+        (".", "ENV: a folder of tasks is read by `folder`: envs validate folder --option folder=."),
+        ("code", "dataset: missing in --option"),
+    ],
+)
+def test_validate_says_how_data_is_given(capsys, name, message):
+    code, _, error = run(capsys, "envs", "validate", name, *MEMORY)
+    assert (code, error) == (2, f"error: {message}\n")
+
+
 def test_validate_of_one_split_and_of_one_that_is_not_there(capsys, tmp_path):
     name = environment(tmp_path)
     code, out, _ = run(capsys, "envs", "validate", name, "--split", "test", "--times", 1, "--tasks", 1, *MEMORY)
@@ -115,6 +132,59 @@ def test_validate_of_one_split_and_of_one_that_is_not_there(capsys, tmp_path):
     assert "1 of 1" in out
     code, _, error = run(capsys, "envs", "validate", name, "--split", "dev", *MEMORY)
     assert (code, error) == (2, "error: split: the splits are train and test\n")
+
+
+@pytest.mark.data
+@pytest.mark.local_sandbox
+def test_validate_names_the_one_vacuous_task_of_a_data_set_and_measures_both(capsys, tmp_path):
+    rows, file = Path(os.environ["AGENT_RL_DATA"]) / "HumanEval.jsonl.gz", tmp_path / "report.json"
+    options = ("--option", f"dataset={rows}", "--option", 'splits={test="[34:36]"}', "--split", "test")
+    code, out, _ = run(capsys, "envs", "validate", "code", *options, "--sandbox", "local", "--times", 2, "--json", file)
+    assert code == 1
+    (split,) = json.loads(file.read_text())["splits"]
+    # HumanEval/34 has one hidden case, which is also the one that it shows.
+    assert {(p["task"], p["kind"]) for p in split["problems"]} == {
+        ("HumanEval/34", "stub"),
+        ("HumanEval/34", "vacuous"),
+    }
+    assert "HumanEval/34: a stub passes: a table of the visible examples" in out
+    weak, strong = (t["strength"] for t in split["by_task"])
+    # `sorted(list(set(l)))` of small numbers is the same without `sorted`, and without `list`.
+    assert (weak["mutants"], len(weak["survivors"])) == (4, 2)
+    assert strong["score"] > weak["score"] == 0.5
+
+
+def test_train_asks_for_strong_tests_before_it_makes_a_model(capsys, tmp_path):
+    config = tmp_path / "run.toml"
+    entry = f'[[environments]]\nenvironment = "{environment(tmp_path)}"\nminimum_strength = 0.5\n'
+    config.write_text(f'{entry}[model]\npath = "unused"\n[sandbox]\nprovider = "memory-test"\n')
+    code, _, error = run(capsys, "train", config, "--run-dir", tmp_path / "run")
+    assert code == 2
+    assert "minimum_strength: environment echo: the strength of none of its 3 training tasks can be measured" in error
+
+
+def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
+    def strength(killed, *survivors):
+        return Strength(killed, 20, killed / 20, 0.1, 0.9, 0, survivors)
+
+    diff = "--- reference\n+++ mutant\n@@ -1,2 +1,2 @@\n def f(x):\n-    return x + 1\n+    return x + 2\n"
+    tasks = (
+        TaskReport("strong", strength=strength(20)),
+        TaskReport("weak", strength=strength(9, Survivor("constant", diff), Survivor("operator", ""))),
+        TaskReport("other", tier="proxied", not_measured="has no reference"),
+    )
+    overall = SplitStrength(2, 29, 40, 0.725, 0.45, 1.0)
+    problems = tuple(Problem("weak", f"problem {n}") for n in range(41))
+    split = SplitReport("test", 3, 3, 9, 9, 24, 24, overall, problems, tasks)
+    print_report(ValidationReport("e", (split,)))
+    out = capsys.readouterr().out
+    assert "│ test  │ 0.450 to 1.000 │ 29 of 40 │ 1 │ 0       │ 0   │ 0  │ 1   │ 0 │" in out
+    lines = out.splitlines()
+    assert "test weak: 9 of 20 killed; passes too: - return x + 1 + return x + 2" in lines
+    assert "test: strength not measured for 1 tasks: has no reference" in lines
+    assert "test: 1 of 3 tasks are judged at tier proxied, not values" in lines
+    assert "test weak: problem 39" in lines
+    assert lines[-1] == "test: and 1 more, all of which --json FILE writes"
 
 
 @pytest.mark.parametrize(
@@ -136,6 +206,8 @@ def test_stubs_keep_the_references_form(reference, stub):
 
 def test_a_reference_that_is_no_program_has_stubs_that_answer_nothing():
     assert set(stub_replies("#### 42")) == {"empty", "None", "no answer", "exit(0)"}
+    scripts = {"a script that does nothing", "a script that fails"}
+    assert set(stub_replies("```sh\necho 42 > answer\n```")) == {"empty", "None", "no answer", "exit(0)"} | scripts
 
 
 @pytest.mark.local_sandbox
@@ -144,11 +216,15 @@ def test_a_new_environment_works_as_it_is(capsys, tmp_path):
     assert code == 0
     name = f"{tmp_path}/mine/unit_conversion.py:UnitConversion"
     assert out.splitlines()[-1] == f"try:  agent-rl envs validate {name}"
-    code, out, error = run(capsys, "envs", "validate", name, "--tasks", 2, "--sandbox", "local")
+    file = tmp_path / "report.json"
+    code, out, error = run(capsys, "envs", "validate", name, "--tasks", 2, "--sandbox", "local", "--json", file)
     assert (code, error) == (0, "")
-    # Of each split two tasks: each reference three times, five bodies and an empty reply as stubs.
-    assert out.count("6 of 6") == 2
-    assert out.count("12 of 12") == 2
+    splits = json.loads(file.read_text())["splits"]
+    # Of each split two tasks: each reference three times; as stubs five bodies, an empty reply, and the visible
+    # examples as a table and as a constant.
+    assert [(s["references_passed"], s["stubs_failed"], s["stubs"]) for s in splits] == [(6, 16, 16)] * 2
+    assert all(s["strength"]["score"] > 0.8 for s in splits)
+    assert "strength: the share of mutants" in out
 
 
 def test_the_test_of_a_new_environment_passes(tmp_path):

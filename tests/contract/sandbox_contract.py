@@ -1,7 +1,7 @@
 """What every `SandboxProvider` must do. A module that imports these functions and has a fixture `provider` runs them.
 
 `provider` is a started provider; `fresh_provider` makes another that has not been started. The tests that only a real
-isolation can pass are in `sandbox_isolation_contract`.
+isolation can pass are in `sandbox_isolation_contract`, `pair_isolation_contract` and `episode_isolation_contract`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from agent_rl.canonical import decode, encode
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import SandboxError
-from agent_rl.verify.canonical import decode, encode
-from agent_rl.vocabulary import Limits, RunCall, RunRequest, RunResult, SandboxSpec
+from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunCall, RunRequest, RunResult, SandboxSpec
 
 ADD = "def add(a, b):\n    return a + b\n"
 LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0)
@@ -161,6 +161,63 @@ async def test_a_result_beyond_the_limit_is_a_status(provider: SandboxProvider) 
     result = await provider.run(request(program, (1, 2), limits=limits))
     assert result.status == "output_limit"
     assert sum(map(len, result.frames)) <= limits.output_bytes
+
+
+# Pairs of runs
+
+
+TESTS = {"test_it.py": b"import solution\n\ndef test_add():\n    assert solution.add(2, 3) == 5\n"}
+PASSED = {"test": "test_it.py::test_add", "outcome": "passed", "detail": ""}
+
+
+def pair(program: str = ADD, tests: bytes | None = None, **options: Any) -> PairRequest:
+    """Hidden tests beside `program`."""
+    files = TESTS if tests is None else {"test_it.py": tests}
+    return PairRequest(program, files, **{"limits": LIMITS, **options})
+
+
+def reports(result: PairResult) -> list[Any]:
+    """What the tests' run told the judge."""
+    return [json.loads(frame) for frame in result.tests.frames]
+
+
+async def test_tests_and_program_run_apart_and_talk(provider: SandboxProvider) -> None:
+    result = await provider.run_pair(pair())
+    # With no paths given, those on which objects came in are told: the function itself.
+    assert reports(result) == [PASSED, {"done": 1, "objects": ["add"]}]
+    assert (result.candidate.status, result.candidate.frames, result.candidate.anomalies) == ("completed", (), ())
+    assert (result.tests.status, result.tests.exit_code) == ("completed", 0)
+    assert result.candidate.isolation == result.tests.isolation == provider.isolation
+
+
+async def test_tests_that_fail_say_so(provider: SandboxProvider) -> None:
+    result = await provider.run_pair(pair("def add(a, b):\n    return a * b\n", objects=("add",)))
+    first, last = reports(result)
+    assert (first["outcome"], last) == ("failed", {"done": 1, "objects": []})
+
+
+async def test_only_the_tests_that_are_asked_for_run(provider: SandboxProvider) -> None:
+    tests = TESTS["test_it.py"] + b"\ndef test_other():\n    assert False\n"
+    everything = await provider.run_pair(pair(tests=tests))
+    assert [r.get("outcome") for r in reports(everything)] == ["passed", "failed", None]
+    asked = await provider.run_pair(PairRequest(ADD, {"test_it.py": tests}, (PASSED["test"],), limits=LIMITS))
+    assert [r.get("outcome") for r in reports(asked)] == ["passed", None]
+
+
+async def test_many_pairs_at_once_wait_for_two_slots_each(provider: SandboxProvider) -> None:
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(
+            *(provider.run_pair(pair()) for _ in range(12)), *(provider.run(request(ADD, (1, 2))) for _ in range(6))
+        )
+    for result in results:
+        if isinstance(result, PairResult):
+            assert reports(result)[0] == PASSED
+        else:
+            assert values(result) == [3]
+
+
+async def test_a_fresh_pair_answers_the_same(provider: SandboxProvider) -> None:
+    assert reports(await provider.run_pair(pair(), fresh=True))[0] == PASSED
 
 
 # Providers

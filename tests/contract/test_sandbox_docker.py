@@ -9,6 +9,8 @@ import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
 from agent_rl_sandboxes.docker import DockerProvider
+from tests.contract.episode_isolation_contract import *  # noqa: F403
+from tests.contract.pair_isolation_contract import *  # noqa: F403
 from tests.contract.sandbox_contract import *  # noqa: F403
 from tests.contract.sandbox_isolation_contract import *  # noqa: F403
 

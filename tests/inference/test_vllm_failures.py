@@ -27,7 +27,7 @@ from agent_rl.contracts import GenerateRequest, SamplingParams, WeightManifest
 from agent_rl.errors import ConfigError, PolicyError
 from agent_rl.inference.vllm.client import VllmClient
 from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE
-from agent_rl.loop.supervised import SupervisedPolicy
+from agent_rl.roles.supervised import SupervisedPolicy
 from agent_rl.runtime.clients import PolicyClient
 from agent_rl.runtime.local import LocalRuntime, Role
 

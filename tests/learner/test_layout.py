@@ -17,8 +17,8 @@ from .conftest import SHAPE
 CPU = torch.device("cpu")
 
 
-def row(length: int, trained: list[int], weight: float = 1.0) -> Row:
-    ids = list(range(10, 10 + length))
+def row(length: int, trained: list[int], weight: float = 1.0, first: int = 10) -> Row:
+    ids = list(range(first, first + length))
     mask = [t in trained for t in range(length)]
     return Row(ids, mask, [-1.0 * t for t in range(length)], [0] * length, 1.0, weight)
 
@@ -56,7 +56,7 @@ def test_nothing_trained_is_no_micro_batch() -> None:
 
 def test_groups_are_cut_at_the_limit_and_prefixes_computed_once_in_each_piece() -> None:
     # 3 + 4 * 4 = 19 tokens (of each row's 5 the last predicts nothing); at most 12 at a time: 3 + 2 * 4 = 11, twice.
-    group = PackedGroup([1, 2, 3], [row(5, [4]) for _ in range(4)])
+    group = PackedGroup([1, 2, 3], [row(5, [4], first=10 + i) for i in range(4)])
     assert [micro.ids.shape[1] for micro in cut([group], max_tokens=12)] == [11, 11]
     assert [micro.ids.shape[1] for micro in cut([group, group], max_tokens=38)] == [38]
     assert [micro.ids.shape[1] for micro in cut([group, group], max_tokens=37)] == [19, 19]

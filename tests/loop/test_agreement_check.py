@@ -17,8 +17,8 @@ from agent_rl.errors import InfrastructureError, PolicyError
 from agent_rl.loop import run as run_module
 from agent_rl.loop.agreement import Agreement, Difference, MismatchWatch, fixed_prompts, measure_agreement
 from agent_rl.loop.live import Display
-from agent_rl.loop.roles import make_policy
 from agent_rl.loop.train import train
+from agent_rl.roles.start import make_policy
 from tests.loop import test_whole_runs as whole
 from tests.rollouts.support import PLAIN, chat, make_task
 

@@ -15,10 +15,10 @@ import pytest
 from agent_rl.config import parse_config
 from agent_rl.contracts import Batch, GenerateRequest, Generation, SamplingParams, StepReport, WeightManifest
 from agent_rl.errors import LearnerError
-from agent_rl.loop.colocated import device_free
 from agent_rl.loop.run import Run, open_run
-from agent_rl.loop.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.loop.train import run_loop, train
+from agent_rl.roles.colocated import device_free
+from agent_rl.roles.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.testing.scripted_policy import ScriptedPolicy
 from tests.loop.test_train import FakeProcess, config, looped, made_run, rows
 from tests.loop.test_whole_runs import (
@@ -365,7 +365,8 @@ async def test_no_token_is_sampled_while_the_learner_works(tmp_path: Path, engin
     seen = await watched(data, tmp_path / "run")
     assert [row["step"] for row in seen.metrics] == list(range(1, 9))
     assert [row["rollouts"] for row in seen.metrics] == [8] * 8
-    assert [row["timings"]["policy_busy_while_learning"] for row in seen.metrics] == [0.0] * 8
+    # A busy server notices the end of its last request a little late; what it sampled is counted exactly, below.
+    assert max(row["timings"]["policy_busy_while_learning"] for row in seen.metrics) < 0.1
     assert sum(row["timings"]["policy_busy"] for row in seen.metrics) > 0
     assert seen.sampled == [0] * 8
     assert max(row["staleness_max"] for row in seen.metrics) == 1

@@ -21,14 +21,14 @@ from agent_rl.loop.live import Display
 from agent_rl.loop.run import Run
 from agent_rl.loop.run_directory import RunDirectory
 from agent_rl.loop.sampler import LoadedEnvironment, TaskSampler
-from agent_rl.loop.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.loop.train import run_loop
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.objectives import make_objective
+from agent_rl.roles.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.rollouts.run import PolicyAgents, RolloutSettings
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.testing.scripted_policy import ScriptedPolicy
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Task, Verdict
 from tests.rollouts.support import PLAIN, FunctionEnvironment, chat, make_task
 
@@ -119,7 +119,7 @@ async def made_run(tmp_path: Path, settings: RunConfig, rollout=coin_toss, *, de
         [],
         make_objective(settings.objective),
         provider,
-        CaseVerifier(provider),
+        TaskVerifier(provider),
         PolicyAgents(policy, tokenizer, rollouts),
         policy,
         supervised,

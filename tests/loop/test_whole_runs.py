@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,10 @@ def settings(steps: int = 20, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory):
+    # A run collects what lies about when it begins: the Docker SDK's unclosed sockets, say, of earlier tests' daemons.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AGENT_RL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -37,6 +37,7 @@ def metrics_row(step: int, steps: int, generator: random.Random) -> dict[str, ob
         "pass_rate": rate,
         "groups_all_failed": int(10 * (1 - rate)),
         "groups_all_passed": int(10 * rate**2),
+        "tampered_share": 0.01 if step % 10 == 0 else 0.0,
         "groups": 16,
         "rollouts": 256,
         "staleness_mean": generator.uniform(0.3, 0.9),

@@ -50,12 +50,20 @@ def test_the_report_of_a_whole_run_has_every_part(run_dir):
     text, elements = page_of(run_dir)
     for heading in ("Held-out evaluation", "Curves", "Who worked when", "Left out", "Rollouts", "Configuration"):
         assert f"<h2>{heading}</h2>" in text
-    for title in ("Pass rate in training", "K = 0", "K = N", "Staleness", "Tokens per second", "Verdicts per second"):
+    for title in (
+        "verdicts that are tampered",
+        "Pass rate in training",
+        "K = 0",
+        "K = N",
+        "Staleness",
+        "Tokens per second",
+        "Verdicts per second",
+    ):
         assert title in text
     assert "21.0% →</span> 74.0%" in text
     assert "<b>0.740</b> <span class='ci'>[0.690, 0.790]</span>" in text
     assert "<td>sandbox</td><td>3</td>" in text  # steps 20, 40 and 60
-    assert sum(tag == "svg" for tag, _ in elements.tags) == 10  # two and seven charts, and the strip
+    assert sum(tag == "svg" for tag, _ in elements.tags) == 11  # three and seven charts, and the strip
     assert len(text) < 400_000
 
 

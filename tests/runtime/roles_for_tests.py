@@ -100,7 +100,7 @@ class Reader:
     """Takes published weights, and tells what they add up to."""
 
     def sums(self, manifest: object) -> dict[str, float]:
-        from agent_rl.runtime.weights import receive
+        from agent_rl.runtime.receive import receive
 
         loaded = receive(manifest)  # pyright: ignore[reportArgumentType]
         return {name: float(tensor.double().sum()) for name, tensor in loaded.items()}

@@ -17,7 +17,8 @@ from agent_rl.errors import PolicyError
 from agent_rl.runtime import blobs
 from agent_rl.runtime.cuda_weights import CudaSender, packed, unpacked
 from agent_rl.runtime.local import LocalRuntime
-from agent_rl.runtime.weights import SharedMemoryReceiver, SharedMemorySender, receive
+from agent_rl.runtime.receive import receive
+from agent_rl.runtime.weights import SharedMemoryReceiver, SharedMemorySender
 
 
 def weights(seed: int) -> dict[str, torch.Tensor]:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker
 import pytest
 
+from agent_rl import canonical
 from agent_rl.config import SandboxConfig
-from agent_rl.errors import SandboxError
-from agent_rl.verify import canonical
-from agent_rl.vocabulary import Limits, RunCall, RunRequest, SandboxSpec
+from agent_rl.errors import SandboxError, SandboxStartError
+from agent_rl.verify.judge import CaseVerifier
+from agent_rl.vocabulary import CallTests, Case, Limits, RunCall, RunRequest, SandboxSpec, Submission, Task, Verdict
 from agent_rl_sandboxes.build import DEFAULT_IMAGE
 from agent_rl_sandboxes.docker import DockerProvider
-from agent_rl_sandboxes.docker_engine import Endpoint, client
 from agent_rl_sandboxes.owner import LABEL
+from tests.sandboxes.own_daemon import Daemon
 
 pytestmark = [
     pytest.mark.docker,
@@ -32,80 +33,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-START_SECONDS = 60.0
-
-
-class Daemon:
-    """A Docker daemon of the test's own, in a folder of its own; it touches no other daemon's data.
-
-    Its containerd is started beside it, as a system does, and outlives it. Both have a network namespace of their own:
-    a daemon without a bridge removes the one that it finds, which would be another daemon's.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.url = f"unix://{folder}/docker.sock"
-        self._daemon: subprocess.Popen[bytes] | None = None
-        address = folder / "containerd.sock"
-        config = folder / "containerd.toml"
-        # The plugins that are left out would listen on ports, or look after other people's containers.
-        config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
-        command = ["unshare", "--net", "containerd", "--config", str(config), "--address", str(address)]
-        command += ["--root", str(folder / "containerd"), "--state", str(folder / "containerd-state")]
-        self._containerd = self._start(command, "containerd.log")
-
-    def start(self) -> None:
-        """The daemon answers. Raises AssertionError with the end of its log where it does not."""
-        folder = self.folder
-        (folder / "daemon.json").write_text("{}")
-        (folder / "docker.pid").unlink(missing_ok=True)
-        command = ["unshare", "--net", "dockerd", "--host", self.url, "--config-file", str(folder / "daemon.json")]
-        command += ["--containerd", str(folder / "containerd.sock"), "--pidfile", str(folder / "docker.pid")]
-        command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
-        command += ["--bridge=none", "--iptables=false"]
-        self._daemon = self._start(command, "docker.log")
-        until = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                self.api().close()
-                return
-            except OSError:
-                ended = self._daemon.poll() is not None or time.monotonic() > until
-                assert not ended, (folder / "docker.log").read_text()[-2000:]
-                time.sleep(0.1)
-
-    def api(self) -> docker.APIClient:
-        """A client. Raises OSError where nobody listens."""
-        return client(Endpoint(f"http+unix://{self.folder}/docker.sock", "unix", f"{self.folder}/docker.sock"))
-
-    def end(self, number: signal.Signals) -> None:
-        if self._daemon is not None:
-            self._daemon.send_signal(number)
-            self._daemon.wait(60)
-            self._daemon = None
-
-    def clean(self) -> None:
-        """The daemon, its containerd and whatever it still held are gone."""
-        try:
-            if self._daemon is None:
-                self.start()
-            api = self.api()
-            for container in api.containers(all=True):
-                api.remove_container(container["Id"], force=True)
-            api.close()
-        finally:
-            self.end(signal.SIGTERM)
-            self._containerd.terminate()
-            self._containerd.wait(60)
-            mounts = Path("/proc/self/mounts").read_text().splitlines()
-            for point in sorted((line.split()[1] for line in mounts if str(self.folder) in line), reverse=True):
-                subprocess.run(["umount", "-l", point], check=False)
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _start(self, command: list[str], log: str) -> subprocess.Popen[bytes]:
-        with (self.folder / log).open("ab") as output:
-            return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-
 
 @pytest.fixture(scope="module")
 def daemon(docker_image: str, docker_api: docker.APIClient) -> Iterator[Daemon]:
@@ -113,7 +40,10 @@ def daemon(docker_image: str, docker_api: docker.APIClient) -> Iterator[Daemon]:
     if os.geteuid() != 0 or missing:
         pytest.skip(f"starting a daemon of one's own needs root, dockerd, containerd and unshare (missing: {missing})")
     # A short path: a socket's has at most 107 characters.
-    daemon = Daemon(Path(tempfile.mkdtemp(prefix="ard-")))
+    folder = Path(tempfile.mkdtemp(prefix="ard-"))
+    # A disk of its own, small enough to be filled.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "agent-rl-test", str(folder)], check=True)
+    daemon = Daemon(folder)
     try:
         daemon.start()
         own = daemon.api()
@@ -129,6 +59,14 @@ def daemon(docker_image: str, docker_api: docker.APIClient) -> Iterator[Daemon]:
 def _collect_the_sdks_sockets() -> Iterator[None]:
     yield
     gc.collect()
+
+
+SUMS = ((2, 3), (-1, 1), (0, 0))
+LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0)
+TASK = Task("add", (), CallTests("add", tuple(Case((a, b), a + b) for a, b in SUMS)), limits=LIMITS)
+HONEST = "def add(a, b):\n    return a + b\n"
+SLOW = f"import time\ntime.sleep(3)\n{HONEST}"
+SLOW_AND_WRONG = SLOW.replace("a + b", "a - b - 1")
 
 
 def hanging() -> RunRequest:
@@ -156,21 +94,96 @@ async def test_a_daemon_that_ends_is_a_sandbox_error_and_one_that_comes_back_ser
             asyncio.create_task(sandbox.exec(["sleep", "60"])),
         ]
         await asyncio.sleep(1.0)
-        await asyncio.to_thread(daemon.end, number)
-        done = await asyncio.wait_for(asyncio.gather(*under_way, return_exceptions=True), 30)
-        assert [type(outcome) for outcome in done] == [SandboxError, SandboxError]
-        with pytest.raises(SandboxError, match="Docker"):
-            await provider.run(quick())
-        with pytest.raises(SandboxError, match="Docker"):
-            await provider.sandbox(SandboxSpec()).exec(["true"])
+        with monkeypatch.context() as impatient:
+            impatient.setattr("agent_rl_sandboxes.docker.RESTART_SECONDS", 0.5)
+            await asyncio.to_thread(daemon.end, number)
+            done = await asyncio.wait_for(asyncio.gather(*under_way, return_exceptions=True), 30)
+            assert all(isinstance(outcome, SandboxError) for outcome in done), done
+            with pytest.raises(SandboxError, match="Docker"):
+                await provider.run(quick())
+            with pytest.raises(SandboxError, match="Docker"):
+                await provider.sandbox(SandboxSpec()).exec(["true"])
 
+        # Asked for while it is down, answered when it is back.
+        waiting = [
+            asyncio.create_task(provider.run(quick())),
+            asyncio.create_task(provider.sandbox(SandboxSpec()).exec(["echo", "back"])),
+        ]
+        await asyncio.sleep(0.5)
         await asyncio.to_thread(daemon.start)
-        assert (await provider.run(quick())).frames[-1] == '{"id":"a","value":1}'
-        assert (await provider.sandbox(SandboxSpec()).exec(["echo", "back"])).stdout == b"back\n"
+        run, command = await asyncio.wait_for(asyncio.gather(*waiting), 60)
+        assert run.frames[-1] == '{"id":"a","value":1}'
+        assert command.stdout == b"back\n"
     api = daemon.api()
-    left = api.containers(all=True, filters={"label": LABEL})
+    async with asyncio.timeout(20):  # a daemon that was killed removes some of them by itself, after its start
+        while api.containers(all=True, filters={"label": LABEL}):
+            await asyncio.sleep(0.2)
     api.close()
-    assert left == []
+
+
+async def test_judgings_in_flight_when_the_daemon_restarts_get_their_verdicts(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", daemon.url)
+    async with DockerProvider(SandboxConfig(slots=2)) as provider:
+        verifier = CaseVerifier(provider)
+        judgings = [asyncio.create_task(verifier.judge(TASK, Submission.code(p))) for p in (SLOW, SLOW_AND_WRONG)]
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(daemon.end, signal.SIGTERM)
+        await asyncio.to_thread(daemon.start)
+        verdicts = await asyncio.wait_for(asyncio.gather(*judgings), 120)
+        assert [(v.passed, v.status) for v in verdicts] == [(True, "passed"), (False, "failed")], verdicts
+        assert (await verifier.judge(TASK, Submission.code(HONEST))).passed
+
+
+async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_is_room(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", daemon.url)
+    filler = daemon.folder / "filler"
+
+    def fill() -> None:
+        with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(1 << 12))
+
+    api = daemon.api()
+    try:
+        async with DockerProvider(SandboxConfig(slots=1)) as provider:
+            assert isinstance(provider, DockerProvider)
+            await asyncio.to_thread(fill)
+            # What is there goes on: a slot needs no disk.
+            assert (await CaseVerifier(provider).judge(TASK, Submission.code(HONEST))).passed
+            full = (
+                r"the Docker daemon's disk is full \(no space left on device\): 0\.\d MiB of 1\.0 GiB are left "
+                rf"in {daemon.folder}/\S+; free some of it \(`docker system prune`"
+            )
+            with pytest.raises(SandboxStartError, match=full):
+                await provider.run(quick(), fresh=True)
+            with pytest.raises(SandboxError, match=full):
+                await provider.sandbox(SandboxSpec()).exec(["true"])
+            with pytest.raises(SandboxError, match=full):
+                await DockerProvider(SandboxConfig(slots=1)).start()
+            judging = asyncio.create_task(CaseVerifier(provider).judge(TASK, Submission.code(SLOW_AND_WRONG)))
+            await asyncio.sleep(1.0)
+            # What could not be made has left a little room.
+            await asyncio.to_thread(fill)
+            for container in api.containers(filters={"label": f"{LABEL}={provider.owner.label()}"}):
+                api.kill(container["Id"])
+            (outcome,) = await asyncio.wait_for(asyncio.gather(judging, return_exceptions=True), 60)
+            if isinstance(outcome, SandboxError):
+                assert "not by this program's doing" in str(outcome)
+            else:
+                # The killed one has left room enough for another: then the verdict is the program's own.
+                assert isinstance(outcome, Verdict)
+                assert outcome.status == "failed"
+            filler.unlink()
+            assert (await CaseVerifier(provider).judge(TASK, Submission.code(HONEST))).passed
+            assert (await provider.sandbox(SandboxSpec()).exec(["echo", "room"])).stdout == b"room\n"
+        assert api.containers(all=True, filters={"label": LABEL}) == []
+    finally:
+        filler.unlink(missing_ok=True)
+        api.close()
 
 
 async def test_closing_without_a_daemon_ends_and_the_next_start_removes_what_was_left(

@@ -57,7 +57,7 @@ async def test_a_strict_container_is_closed_on_every_side_that_docker_knows(
     assert host["Tmpfs"]["/work"] == f"rw,nosuid,nodev,exec,size={32 * MIB},nr_inodes=100,mode=1777,uid=1000,gid=1000"
     assert "noexec" in host["Tmpfs"]["/tmp"]
     assert {u["Name"] for u in host["Ulimits"]} == {"nofile", "core", "memlock", "msgqueue", "sigpending"}
-    assert found["Config"]["User"] == "65532:65532"
+    assert found["Config"]["User"] == "61373:61373"
     owner = Owner.parse(found["Config"]["Labels"][LABEL])
     assert owner is not None
     assert not owner.provably_dead()
@@ -162,9 +162,11 @@ async def test_a_fork_bomb_is_bounded_and_ended(docker_provider: DockerProvider)
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     result = await sandbox.exec(["python3", "-c", bomb], timeout=1.0)
     assert result.status == "timeout"
-    assert result.seconds < 3.0
-    left = await sandbox.exec(["sh", "-c", "cat /proc/*/comm | grep -c python3"])
-    assert int(left.stdout) <= 2  # the server and this command's keeper
+    assert result.seconds < 15.0  # it is ended, not waited for
+    counted = "n=$(cat /proc/*/comm | grep -c python3); [ $n -le 2 ] && break; sleep .05"
+    count = f"for i in $(seq 200); do {counted}; done; echo $n"
+    left = await sandbox.exec(["sh", "-c", count])
+    assert int(left.stdout) <= 2  # the server and this command's keeper, once the dead are reaped
 
 
 async def test_output_is_bounded_on_both_channels(docker_provider: DockerProvider) -> None:

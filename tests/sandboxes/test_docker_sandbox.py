@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import docker
@@ -45,7 +44,7 @@ async def test_a_deadline_ends_the_whole_tree_also_what_ignores_signals_and_left
     sandbox = docker_provider.sandbox(SandboxSpec())
     result = await sandbox.exec(["python3", "-c", STUBBORN], timeout=1.0)
     assert (result.status, result.exit_code, result.stdout) == ("timeout", None, b"ready\n")
-    assert 1.0 <= result.seconds < 2.5
+    assert 1.0 <= result.seconds < 12.0
     size = len(await sandbox.read_file("alive"))
     assert size > 0
     await asyncio.sleep(0.2)
@@ -87,10 +86,10 @@ async def test_a_cancelled_command_is_ended(docker_provider: DockerProvider) -> 
 async def test_commands_run_side_by_side(docker_provider: DockerProvider) -> None:
     sandbox = docker_provider.sandbox(SandboxSpec())
     await sandbox.exec(["true"])
-    began = time.monotonic()
-    results = await asyncio.gather(*(sandbox.exec(["sh", "-c", f"sleep 0.5; echo {i}"]) for i in range(4)))
+    # Each waits until all four have begun.
+    meet = "touch here$0; while [ $(ls here* | wc -l) -lt 4 ]; do sleep 0.02; done; echo $0"
+    results = await asyncio.gather(*(sandbox.exec(["sh", "-c", meet, str(i)], timeout=30.0) for i in range(4)))
     assert [r.stdout for r in results] == [b"0\n", b"1\n", b"2\n", b"3\n"]
-    assert time.monotonic() - began < 1.5  # one after the other they would take 2.0
 
 
 async def test_input_environment_and_exit_codes(docker_provider: DockerProvider) -> None:
@@ -183,8 +182,13 @@ async def test_a_killed_container_is_a_sandbox_error(
 
 async def test_a_lifetime_ends_a_forgotten_sandbox(docker_provider: DockerProvider) -> None:
     sandbox = docker_provider.sandbox(SandboxSpec(lifetime_seconds=1.0))
-    with pytest.raises(SandboxError, match="gone"):
-        await sandbox.exec(["sleep", "60"])
+    for command in (["sleep", "60"], ["true"]):
+        result = await sandbox.exec(command)
+        assert (result.status, result.stderr) == ("timeout", b"the sandbox was ended: its lifetime of 1 s is over")
+    with pytest.raises(OSError, match="its lifetime of 1 s is over"):
+        await sandbox.write_files({"late": b""})
+    with pytest.raises(FileNotFoundError, match="its lifetime of 1 s is over"):
+        await sandbox.read_file("late")
 
 
 async def test_a_build_folder_becomes_an_image_once(

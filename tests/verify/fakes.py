@@ -8,10 +8,10 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from agent_rl.canonical import decode, error_frame, value_frame
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.verify.blame import COMPANION
-from agent_rl.verify.canonical import decode, error_frame, value_frame
 from agent_rl.vocabulary import CallTests, Case, Isolation, RunRequest, RunResult, SandboxSpec, Task
 
 Outcome = RunResult | Exception

@@ -67,6 +67,25 @@ async def test_a_verdict_for_each_solution_in_their_order(tmp_path: Path) -> Non
     assert report.exit_code(require_all=True) == 1
 
 
+async def test_every_task_that_cannot_be_used_is_named_at_once(tmp_path: Path) -> None:
+    broken = TEST.replace("n * n", "3")
+    with pytest.raises(ConfigError) as caught:
+        await verified(
+            tmp_path,
+            [row("a"), row("b", broken), row("c", broken)],
+            [solution("a", RIGHT), solution("b", RIGHT), solution("c", RIGHT), solution("b", WRONG)],
+        )
+    why = "the tests could not be recorded with the reference: AssertionError (assert candidate(n) == 3)"
+    lines = ["2 of 3 tasks cannot be used:", f"  task b: {why}", f"  task c: {why}"]
+    assert str(caught.value).splitlines() == lines
+
+
+async def test_a_person_is_told_what_failed_and_at_which_tier(tmp_path: Path) -> None:
+    report = await verified(tmp_path, [row("a")], [solution("a", RIGHT), solution("a", WRONG)])
+    assert report.tiers == {"values": 2}
+    assert report.results[1].line() == "task a: failed: square(1) gave 2, expected 1"
+
+
 async def test_what_the_machinery_failed_is_excluded_never_failed(tmp_path: Path) -> None:
     def dies_on_b(request: RunRequest) -> Outcome:
         return SandboxError("the daemon is gone") if "return x + x" in request.program else executes(request)
@@ -97,7 +116,11 @@ async def test_only_tasks_with_solutions_are_recorded(tmp_path: Path) -> None:
     ("solutions", "message"),
     [
         ([{"task_id": "a"}], r"solutions\.jsonl:1: 'completion' is missing"),
-        ([solution("a", RIGHT), {"task_id": 1, "completion": ""}], r"solutions\.jsonl:2: 'task_id' should be a string"),
+        (
+            [solution("a", RIGHT), {"task_id": 1.5, "completion": ""}],
+            r"solutions\.jsonl:2: 'task_id' should be a string",
+        ),
+        ([{"task_id": 1, "completion": ""}], r"solutions\.jsonl:1: there is no task '1'"),
         ([solution("square/1", RIGHT)], r"solutions\.jsonl:1: there is no task 'square/1'.*did you mean 'square/0'"),
         ([], r"solutions\.jsonl holds no solutions"),
     ],

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from agent_rl.verify.canonical import Record, decode, encode
+from agent_rl.canonical import Record, decode, encode
 from agent_rl.verify.compare import equal
 from agent_rl.vocabulary.task import Comparison
 
@@ -45,7 +45,20 @@ CASES: list[tuple[Comparison, Any, Any, bool]] = [
     ("float", 10**400, 10**400, True),
     ("float", 10**400, 1.0, False),  # beyond a float's range
     ("float", 1 + 1e-9j, 1, True),
+    ("float", complex(math.inf, 0), 1.0, False),  # any distance is within a share of infinity
+    ("float", complex(NAN, -math.inf), 1.0, False),
+    ("float", complex(math.inf, 0), math.inf, True),
+    ("float", 1.7e308 + 1.7e308j, 1.0, False),  # whose distance from 1 is no float
+    ("float", {complex(math.inf, 0)}, {1.0}, False),
+    ("float", Record("P", (("x", 0.1 + 0.2),)), Record("P", (("x", 0.3),)), True),
+    ("float", Record("P", (("x", 0.3),)), Record("Q", (("x", 0.3),)), False),
+    ("float", Record("P", (("x", 0.3),)), Record("P", (("y", 0.3),)), False),
+    ("float", Record("P", (("x", 0.3),)), Record("P", (("x", 0.4),)), False),
     ("float", "1.0", 1.0, False),
+    ("json", {"1": [2, (3,)]}, {1: (2, [3])}, True),
+    ("json", {1: 0, "1": 2}, {"1": 2}, False),  # one of two keys is not left out
+    ("json", [{"a": {1: 0, "1": 0}}], [{"a": {"1": 0}}], False),
+    ("json", {1, 2}, [1, 2], False),
     ("tokens", " a  b\n", "a b", True),
     ("tokens", "ab", "a b", False),
     ("tokens", 1, 1, False),
@@ -56,6 +69,7 @@ CASES: list[tuple[Comparison, Any, Any, bool]] = [
     ("any_order", [True, "1"], ["1", 1], True),
     ("any_order", [[1, 2]], [[2, 1]], False),
     ("any_order", {1, 2}, {2, 1}, True),
+    ("any_order", [Record("P", (("x", 1),)), 2], [2, Record("P", (("x", 1.0),))], True),
     ("any_order", 5, 5.0, False),
 ]
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.verify.judge import CaseVerifier
-from agent_rl.verify.recording import asserts_equality_only, prepare_all, record_tests
+from agent_rl.verify.recording import NotRecordable, asserts_equality_only, prepare_all, record_tests
 from agent_rl.vocabulary import AssertTests, CallTests, Case, RunRequest, Submission, Task
 from tests.verify.fakes import ScriptedProvider, executes
 
@@ -49,6 +49,27 @@ async def test_arguments_are_recorded_before_the_reference_changes_them() -> Non
     pops = "def f(xs, *, k=0):\n    return xs.pop() + k\n"
     tests = await recorded(check("assert candidate([1, 2], k=1) == 3"), pops)
     assert tests.cases == (Case(([1, 2],), 3, {"k": 1}),)
+
+
+@pytest.mark.parametrize(
+    ("lines", "seen"),
+    [
+        (("x = [2, 1]", "assert candidate(x) == 3", "assert x == [2, 1]"), True),
+        (("x = [2, 1]", "assert candidate(x) == sum(x)"), True),
+        (("x = {'a': [1]}", "assert candidate(k=x) == 3", "assert x['a'] == [1]"), True),
+        (("assert candidate([2, 1]) == 3", "assert candidate([2, 1]) == 3"), False),
+        (("x = [2, 1]", "assert candidate(list(x)) == sum(x)"), False),
+        (("x = (2, 1)", "assert candidate(x) == sum(x)"), False),
+        (("import random", "x = [random.random()]", "assert candidate(x) == 3"), False),
+    ],
+)
+async def test_tests_that_look_at_an_argument_after_a_call_are_no_cases(lines: tuple[str, ...], seen: bool) -> None:
+    reference = "def f(x=(), k=None):\n    return 3\n"
+    if seen:
+        with pytest.raises(NotRecordable, match=r"task demo: .* look at what a call has left in its arguments"):
+            await recorded(check(*lines), reference)
+    else:
+        assert (await recorded(check(*lines), reference)).comparison == "python"
 
 
 async def test_random_inputs_are_drawn_again_by_the_checker() -> None:
@@ -111,17 +132,21 @@ async def test_repeated_calls_are_replayed_in_order() -> None:
         (check("pass"), DOUBLE, "its tests never call f, so that every program would pass"),
         (check("assert candidate(1) == 2"), "def g(x): ...", "could not be recorded with the reference: NameError"),
         (check("assert candidate(1) == 2"), "def f(x:", "could not be recorded with the reference: SyntaxError"),
-        (check("assert candidate(1)"), "def f(x):\n    return f", "NotCanonical: type function"),
+        (
+            check("assert candidate(1)"),
+            "def f(x):\n    return f",
+            r"cannot be recorded as cases \(no canonical value: type function\)",
+        ),
         (check("candidate(1)"), "def f(x):\n    raise SystemExit", "the program ended early"),
         (
             check("assert candidate(1) == 1", "assert candidate(1) == 2"),
             "n = 0\ndef f(x):\n    global n\n    n += 1\n    return n\n",
-            "the reference does not pass its own tests .failed.: f.1. gave",
+            r"cannot be recorded as cases \(equal calls give different values\)",
         ),
         (
             check("x = [2, 1]", "candidate(x)", "assert x == [1, 2]"),
             "def f(x):\n    x.sort()\n",
-            "the reference does not pass its own tests",  # changes in place do not cross the sandbox's border
+            "they look at what a call has left in its arguments",  # changes in place do not cross the border
         ),
     ],
 )

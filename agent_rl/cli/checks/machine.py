@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent_rl.cli.checks.outcome import GIB, Check, Outcome, size
 from agent_rl.config import RunConfig
-from agent_rl.loop.roles import chosen_engine
+from agent_rl.roles.start import chosen_engine
 from agent_rl.runtime.devices import visible_gpus
 
 _LEARNER, _PUBLISHED, _CHECKPOINT, _ASLEEP = 16, 8, 12, 12

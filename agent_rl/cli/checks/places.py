@@ -68,6 +68,8 @@ async def tasks_of(config: RunConfig, named: NamedEnvironment, provider: Sandbox
     if config.evaluation.enabled and not held_out:
         return Check(name, "failed", f"has no tasks in the split {config.evaluation.split!r}")
     detail = f"{len(training)} tasks to train on, {len(held_out)} held out"
+    if named.minimum_strength > 0:
+        detail += f" (those of a strength below {named.minimum_strength:g} are left out when training starts)"
     task = training[0]
     if task.reference is None:
         return Check(name, "noted", f"{detail}; {task.id} has no reference, so no judging was tried")

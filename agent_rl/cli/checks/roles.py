@@ -17,8 +17,8 @@ from agent_rl.config import RunConfig
 from agent_rl.errors import InfrastructureError, PolicyError
 from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE, vllm_interpreter
 from agent_rl.loop.agreement import agreement_of
-from agent_rl.loop.roles import chosen_engine, served_context
 from agent_rl.loop.run import open_roles
+from agent_rl.roles.start import chosen_engine, served_context
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.runtime.local import LocalRuntime
 from agent_rl.vocabulary import Task

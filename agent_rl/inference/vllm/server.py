@@ -20,11 +20,15 @@ from pathlib import Path
 
 from agent_rl.config import Precision, VllmConfig
 from agent_rl.errors import ConfigError, PolicyError
+from agent_rl.inference.context import context_of
 from agent_rl.inference.vllm import guard
 from agent_rl.inference.vllm.plugin import BACKEND
+from agent_rl.runtime.logs import log_tail
 
 INTERPRETER_VARIABLE = "AGENT_RL_VLLM_PYTHON"
 """Names the interpreter that has vLLM, where it is not this one and the configuration names none."""
+_CONTEXT = 32768
+"""Tokens that a model can attend to, where it does not say."""
 
 
 def vllm_interpreter(config: VllmConfig) -> str | None:
@@ -70,8 +74,9 @@ class ServerPlan:
         if self.on_cpu:
             # A prompt read in parts draws and throws away a token, and vLLM 0.32 cannot set a seeded generator of a CPU
             # back then: it dies. So every prompt is read at once.
-            longest = self.config.max_context or _context_of(self.model)
-            words += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(8192, longest))]
+            own = context_of(self.model, _CONTEXT) if Path(self.model).is_dir() else _CONTEXT
+            longest = max(8192, self.config.max_context or own)
+            words += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(longest)]
         else:
             words += ["--enable-sleep-mode", "--gpu-memory-utilization", str(self.config.gpu_memory_utilization)]
         return [*words, *self.config.extra_arguments]
@@ -152,13 +157,7 @@ class VllmServer:
 
     def log_tail(self, lines: int = 25) -> str:
         """The last lines of the server's log, introduced; empty where there are none."""
-        try:
-            with self._log.open("rb") as file:
-                file.seek(max(self._log_start, self._log.stat().st_size - 65536))
-                tail = file.read().decode("utf-8", "replace").rstrip().splitlines()[-lines:]
-        except OSError:
-            return ""
-        return "\n".join([f"; the last lines of {self._log}:", *("  " + line for line in tail)]) if tail else ""
+        return log_tail(self._log, self._log_start, lines)
 
     def close(self) -> None:
         """The server and everything that it started are gone. Idempotent."""
@@ -175,15 +174,6 @@ class VllmServer:
                     os.killpg(running.pid, signal.SIGKILL)
                 running.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _context_of(model: str, otherwise: int = 32768) -> int:
-    """The tokens that the model in the folder `model` can attend to; `otherwise` where that cannot be read."""
-    try:
-        config = json.loads((Path(model) / "config.json").read_text())
-    except (OSError, ValueError):
-        return otherwise
-    return int((config.get("text_config") or config).get("max_position_embeddings") or otherwise)
 
 
 def _guarded(command: Sequence[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:

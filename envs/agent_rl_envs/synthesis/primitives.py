@@ -59,3 +59,8 @@ SEPARATORS: tuple[Site, ...] = over(("-", "+", ".", "_"), "joined by '@'", "@", 
 def on(variable: str, sites: Iterable[Site]) -> tuple[Site, ...]:
     """`sites` about `variable`."""
     return tuple(site.on(variable) for site in sites)
+
+
+ON_N, IF_N = on("n", MAPS), on("n", CONDITIONS)
+STARTS: tuple[Site, ...] = over(range(1, 10), "@", "@", "0", "omission")
+"""What a total begins with."""

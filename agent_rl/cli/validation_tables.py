@@ -1,0 +1,101 @@
+"""What `agent-rl envs validate` prints: what was judged, how strong the tests are, and what is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from agent_rl.evaluation.validation_report import SplitReport, TaskReport, ValidationReport
+from agent_rl.verify.wording import printable
+
+_MOST_PROBLEMS = 40
+_WEAKEST = 5
+_BINS = ((1.0, "1"), (0.9, "from .9"), (0.75, ".75"), (0.5, ".5"), (0.25, ".25"), (0.0, "0"))
+"""Lower ends of the classes in which tasks are counted by strength, strongest first, and what stands over them."""
+
+
+def print_report(report: ValidationReport) -> None:
+    """The tables and the problems of a validation stand on standard output."""
+    console = Console(highlight=False)
+    console.print(_judged(report.splits))
+    measured = [s for s in report.splits if s.strength is not None]
+    if measured:
+        console.print(_strength(measured))
+        console.print(
+            "strength: the share of mutants (the reference with one mistake) that the hidden tests fail, on average "
+            "over tasks; a lower bound, since some mistakes change nothing",
+            soft_wrap=True,
+        )
+        for split in measured:
+            for line in _weakest(split):
+                console.print(line, markup=False, soft_wrap=True)
+    for split in report.splits:
+        for tier, count in Counter(t.tier for t in split.by_task if t.tier != "values").items():
+            console.print(f"{split.split}: {count} of {split.checked} tasks are judged at tier {tier}, not values")
+        for why, count in _not_measured(split).items():
+            console.print(
+                f"{split.split}: strength not measured for {count} tasks: {why}", markup=False, soft_wrap=True
+            )
+    _print_problems(console, report.splits)
+
+
+def _judged(splits: Sequence[SplitReport]) -> Table:
+    table = Table()
+    for heading in ("split", "tasks", "checked", "references passed", "stubs failed", "strength", "problems"):
+        table.add_column(heading)
+    for s in splits:
+        passed, failed = f"{s.references_passed} of {s.references}", f"{s.stubs_failed} of {s.stubs}"
+        strength = "not applicable" if s.strength is None else f"{s.strength.score:.3f}"
+        table.add_row(s.split, str(s.tasks), str(s.checked), passed, failed, strength, str(len(s.problems)))
+    return table
+
+
+def _strength(splits: Sequence[SplitReport]) -> Table:
+    """How many tasks are how strong."""
+    table = Table()
+    for heading in ("split", "95 % interval", "killed", *(heading for _, heading in _BINS)):
+        table.add_column(heading, no_wrap=True)
+    for s in splits:
+        assert s.strength is not None
+        scores = [t.strength.score for t in s.by_task if t.strength is not None]
+        counts = Counter(next(heading for low, heading in _BINS if score >= low) for score in scores)
+        interval = f"{s.strength.low:.3f} to {s.strength.high:.3f}"
+        killed = f"{s.strength.killed} of {s.strength.mutants}"
+        table.add_row(s.split, interval, killed, *(str(counts[heading]) for _, heading in _BINS))
+    return table
+
+
+def _weakest(split: SplitReport) -> list[str]:
+    """A line for each of the weakest tasks that are not killed by all, with one mistake that passes."""
+
+    def score(task: TaskReport) -> float:
+        return 1.0 if task.strength is None else task.strength.score
+
+    lines: list[str] = []
+    for task in sorted(split.by_task, key=score)[:_WEAKEST]:
+        if task.strength is None or not task.strength.survivors:
+            continue
+        s = task.strength
+        changed = [line for line in s.survivors[0].diff.splitlines()[3:] if line.startswith(("-", "+"))]
+        shown = " ".join(f"{line[0]} {line[1:].strip()}" for line in changed[:2])
+        lines.append(
+            printable(f"{split.split} {task.task}: {s.killed} of {s.mutants} killed; passes too: {shown}", 200)
+        )
+    return lines
+
+
+def _not_measured(split: SplitReport) -> Counter[str]:
+    return Counter(t.not_measured for t in split.by_task if t.not_measured)
+
+
+def _print_problems(console: Console, splits: Sequence[SplitReport]) -> None:
+    for s in splits:
+        for problem in s.problems[:_MOST_PROBLEMS]:
+            console.print(f"{s.split} {problem.task}: {problem.what}", markup=False, soft_wrap=True)
+        if len(s.problems) > _MOST_PROBLEMS:
+            console.print(
+                f"{s.split}: and {len(s.problems) - _MOST_PROBLEMS} more, all of which --json FILE writes", markup=False
+            )

@@ -1,0 +1,45 @@
+"""The one configuration of a run: strict, frozen, and the same keys on a laptop and on a cluster."""
+
+from agent_rl.config.reading import config_error, load_config, parse_config
+from agent_rl.config.schema import (
+    AgreementConfig,
+    Checkpoints,
+    EnvironmentEntry,
+    Evaluation,
+    LearnerConfig,
+    Loop,
+    Model,
+    ObjectiveConfig,
+    Optimizer,
+    PolicyConfig,
+    Precision,
+    RunConfig,
+    Sampling,
+    SandboxConfig,
+    ScratchModel,
+    VllmConfig,
+    WarmStart,
+)
+
+__all__ = [
+    "AgreementConfig",
+    "Checkpoints",
+    "EnvironmentEntry",
+    "Evaluation",
+    "LearnerConfig",
+    "Loop",
+    "Model",
+    "ObjectiveConfig",
+    "Optimizer",
+    "PolicyConfig",
+    "Precision",
+    "RunConfig",
+    "Sampling",
+    "SandboxConfig",
+    "ScratchModel",
+    "VllmConfig",
+    "WarmStart",
+    "config_error",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,100 @@
+"""Configurations read from files and overrides, and what is wrong with them in words that help."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from agent_rl.config.schema import RunConfig
+from agent_rl.errors import ConfigError
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration in `path` with `overrides` (`key.sub=value`, value in TOML, or a bare string).
+
+    Raises ConfigError that names the file, the key, and the nearest valid key.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}", key="CONFIG") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is no readable TOML file: {error}", key="CONFIG") from None
+    for override in overrides:
+        _apply(data, override)
+    return parse_config(data, source=str(path))
+
+
+def parse_config(data: Mapping[str, Any], source: str = "config") -> RunConfig:
+    """`data` validated. Raises ConfigError for the first mistake."""
+    try:
+        return RunConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise config_error(error, RunConfig, source) from None
+
+
+def config_error(error: ValidationError, schema: type[BaseModel], source: str) -> ConfigError:
+    """The first mistake of `error` as a ConfigError, with the nearest valid key where a key is unknown."""
+    first = error.errors()[0]
+    location = first["loc"]
+    key = ".".join(str(part) for part in location) or source
+    if first["type"] == "extra_forbidden":
+        valid = _fields_at(schema, location[:-1])
+        return ConfigError(f"unknown key in {source}", key=key, value=location[-1], valid=valid)
+    if first["type"] == "value_error":
+        message = first["msg"].removeprefix("Value error, ")
+        return ConfigError(message if key == source else f"{message} ({source})", key=key)
+    if first["type"] == "missing":
+        return ConfigError(f"missing in {source}", key=key)
+    value = first.get("input")
+    choices = re.findall(r"'([^']+)'", first.get("ctx", {}).get("expected", ""))
+    message = f"{first['msg']}, got {value!r} ({source})"
+    return ConfigError(message, key=key, value=value, valid=choices if isinstance(value, str) else ())
+
+
+def _fields_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The valid keys of the table at `location`."""
+    model: Any = schema
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Set one `key.sub=value` in `data`, in place; a part that is a number indexes a list."""
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError("expected key=value", key="--set", value=override)
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    at: Any = data
+    *parents, last = key.strip().split(".")
+    for part in parents:
+        at = _item(at, part, override) if isinstance(at, list) else at.setdefault(part, {})  # pyright: ignore
+        if not isinstance(at, (dict, list)):
+            raise ConfigError(f"{part!r} is no table", key="--set", value=override)
+    if isinstance(at, list):
+        _item(at, last, override)  # pyright: ignore
+        at[int(last)] = value
+    else:
+        at[last] = value
+
+
+def _item(items: list[Any], part: str, override: str) -> Any:
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigError(f"{part!r} is no index into a list of {len(items)}", key="--set", value=override)
+    return items[int(part)]

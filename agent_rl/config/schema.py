@@ -1,0 +1,347 @@
+"""The sections of a run's configuration, with their defaults and what must hold between them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_origin
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are refused, values are not coerced."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples_from_toml(cls, data: Any) -> Any:
+        """TOML knows lists only; here they are tuples, since values do not change."""
+        if not isinstance(data, dict):
+            return data  # pyright: ignore
+        tuples = {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is tuple}
+        return {k: tuple(v) if k in tuples and isinstance(v, list) else v for k, v in data.items()}  # pyright: ignore
+
+
+class EnvironmentEntry(Section):
+    """One environment of the mix, named as package.module:Class, path/to/file.py:Class, or a registered short name."""
+
+    environment: str
+    name: str = ""
+    """The name in metrics; by default the short name, or the class's."""
+    weight: float = Field(default=1.0, gt=0)
+    minimum_strength: float = Field(default=0.0, ge=0, le=1)
+    """Training tasks whose hidden tests kill a smaller share of mutants of the reference are left out; 0 is none. It
+    is measured once, which takes a while, and kept in the cache; evaluations leave nothing out."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Validated by the environment's own `config_class`."""
+
+
+class ScratchModel(Section):
+    """A new small model of a standard architecture, with a tokenizer trained on the environment's demonstrations."""
+
+    architecture: Literal["llama", "qwen3"] = "llama"
+    vocabulary: Positive = 512
+    width: Positive = 128
+    layers: Positive = 2
+    heads: Positive = 4
+    kv_heads: Positive = 4
+    ffn_width: Positive = 384
+    context: Positive = 512
+
+
+class WarmStart(Section):
+    """Supervised learning on the environments' demonstrations before reinforcement learning; cached by content."""
+
+    steps: Positive = 1000
+    batch_size: Positive = 64
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    seed: int | None = None
+    """None is the run's seed; give one to start runs of several seeds from the same model."""
+
+
+class Model(Section):
+    """Where the policy's first weights come from: `path` (a folder or a hub name), or `scratch`."""
+
+    path: str | None = None
+    scratch: ScratchModel | None = None
+    warm_start: WarmStart | None = None
+    chat_template: str | None = None
+    """A Jinja file that replaces the tokenizer's own template."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        if (self.path is None) == (self.scratch is None):
+            raise ValueError("give either path or [model.scratch]")
+        return self
+
+
+class Sampling(Section):
+    """How training rollouts are sampled. top_p and top_k bias the importance ratios and are refused in training."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    max_tokens: Positive = 256
+    """Per turn."""
+    rollout_deadline: float = Field(default=600.0, gt=0)
+    """Seconds from the start of a rollout; then it ends as `deadline` and is judged as it stands."""
+
+
+class ObjectiveConfig(Section):
+    """Which objective, and its knobs: see `agent_rl.objectives`."""
+
+    name: Literal["maxrl", "reinforce", "rloo", "grpo"] = "maxrl"
+    truncation_order: Positive | None = None
+    """T of MaxRL; None is the paper's form (order N - 1)."""
+    baseline_at_zero: bool = False
+    """Keep the baseline also where no rollout passes (exact for T = N); needs truncation_order."""
+    denominator: Literal["constant", "token_mean"] = "constant"
+    """token_mean is not unbiased: a random token count correlates with K."""
+    ratio_cap: float = Field(default=2.0, gt=0)
+    """Truncation of the per-token importance ratio against the sampler."""
+    permute_verdicts: bool = False
+    """A control: the verdicts of a group are shuffled among its members."""
+
+
+class Optimizer(Section):
+    """AdamW; the rate warms up linearly, then is constant or falls linearly; gradient norms are clipped."""
+
+    learning_rate: float = Field(default=5e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    decay_steps: int = Field(default=0, ge=0)
+    """After the warm-up the rate falls linearly, within this many steps, to a tenth; 0 leaves it constant."""
+
+
+class Loop(Section):
+    """The asynchronous loop. All counts are in groups; synchronous training is max_staleness = 0."""
+
+    steps: Positive = 100
+    groups_per_batch: Positive = 16
+    group_size: Positive = 16
+    """N, the rollouts of one task."""
+    max_staleness: int = Field(default=1, ge=0)
+    straggler_timeout: float = Field(default=30.0, ge=0)
+    on_stale: Literal["drop", "mask"] = "drop"
+    transport: Literal["shared_memory", "cuda_ipc"] = "shared_memory"
+    """How new weights reach the policy: through the host's memory, which works everywhere, or from GPU to GPU of one
+    host, for a policy and a learner that are both on GPUs and work at the same time."""
+    placement: Literal["separate", "colocated"] = "separate"
+    """colocated: policy and learner share one device and take turns. While the learner works, the policy sleeps and
+    requests under way stand still (their deadlines go on); then the learner's state lies in the host's memory, for
+    float32 weights and AdamW 12 bytes a parameter. Any max_staleness is allowed."""
+    stuck_timeout: float = Field(default=900.0, gt=0)
+    """Seconds without progress after which the watchdog names the stage and dumps the stacks."""
+    max_failed_share: float = Field(default=0.5, gt=0, le=1)
+    """Of the rollouts of the last groups left out for infrastructure reasons: above it the run stops (exit 3)."""
+
+
+class VllmConfig(Section):
+    """How vLLM is run, where `policy.engine` is vllm (or auto chooses it)."""
+
+    urls: tuple[str, ...] = ()
+    """Servers that are already up (http://host:port), one replica each; none: the run launches its own."""
+    replicas: Positive = 1
+    """How many servers the run launches."""
+    python: str | None = None
+    """The interpreter that has vLLM and agent-rl; None is AGENT_RL_VLLM_PYTHON, this one, or what `make vllm` made."""
+    devices: tuple[int, ...] = ()
+    """The GPUs for the servers, `tensor_parallel` for each replica in turn; none: whatever vLLM sees."""
+    tensor_parallel: Positive = 1
+    gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
+    """Of the GPU's memory, for weights and cache together; less where the learner shares the GPU."""
+    cpu_kv_cache_gib: Positive = 1
+    max_context: Positive | None = None
+    """Tokens of the longest conversation; None is the model's own."""
+    enforce_eager: bool = False
+    """No CUDA graphs: a quicker start and slower generation. On a CPU it is always so."""
+    start_timeout: float = Field(default=900.0, gt=0)
+    """Seconds until a server must be up."""
+    call_timeout: float = Field(default=300.0, gt=0)
+    """Seconds for a call that does not generate, an update of the weights for instance."""
+    extra_arguments: tuple[str, ...] = ()
+    """Appended to the server's command line."""
+
+    @model_validator(mode="after")
+    def _enough_devices(self) -> VllmConfig:
+        needed = self.replicas * self.tensor_parallel
+        if self.devices and len(self.devices) != needed:
+            raise ValueError(
+                f"devices names {len(self.devices)} GPUs; {self.replicas} replicas of tensor_parallel = "
+                f"{self.tensor_parallel} need {needed}"
+            )
+        if self.urls and self.replicas not in (1, len(self.urls)):
+            raise ValueError(f"replicas = {self.replicas}, but there are {len(self.urls)} urls")
+        return self
+
+
+class PolicyConfig(Section):
+    """The engine that generates."""
+
+    engine: Literal["auto", "transformers", "vllm"] = "auto"
+    """auto is vllm where it is installed and there is a GPU, else transformers."""
+    threads: Positive = 1
+    precision: Precision = "float32"
+    device: str = "auto"
+    max_batch: Positive = 512
+    max_restarts: int = Field(default=3, ge=0)
+    heartbeat_timeout: float = Field(default=120.0, gt=0)
+    """Seconds without an answer after which a policy counts as hung and is started again."""
+    vllm: VllmConfig = VllmConfig()
+
+
+class LearnerConfig(Section):
+    """The process that trains."""
+
+    threads: Positive = 1
+    precision: Precision = "float32"
+    device: str = "auto"
+    micro_batch_tokens: Positive = 16384
+    max_restarts: int = Field(default=3, ge=0)
+
+
+class AgreementConfig(Section):
+    """How far the learner's log-probabilities may be from the engine's at a run's start, in nats per sampled token.
+
+    Beyond the bounds the run refuses to start: every importance ratio would be wrong by as much. Where both compute in
+    float32 only the order of summation differs (1e-6 is usual, 1e-4 where a GPU's kernels differ). In bfloat16, of 8
+    bits, 0.01 to 0.05 on average is usual, and single tokens of low probability are off by tenths.
+    """
+
+    check: bool = True
+    max_mean: float | None = Field(default=None, gt=0)
+    """None is by precision: 1e-3 where policy and learner are float32, else 0.1."""
+    max_token: float | None = Field(default=None, gt=0)
+    """Of the worst token; None is by precision: 0.05 where policy and learner are float32, else 1.5."""
+
+
+class SandboxConfig(Section):
+    """Where programs run: a registered provider, or `auto` (Docker where a daemon answers, else local)."""
+
+    provider: str = "auto"
+    hosts: tuple[str, ...] = ()
+    """Of the provider `remote`: machines that run `agent-rl sandbox serve`, as https://host:port."""
+    token_file: str | None = None
+    """Holds the token that the hosts ask for; None is what AGENT_RL_SANDBOX_TOKEN says. Never the token itself."""
+    ca_file: str | None = None
+    """Authorities that sign the hosts' certificates; None is this system's."""
+    image: str | None = None
+    runtime: str | None = None
+    """Docker only: a runtime that the daemon knows, such as `runsc` (gVisor); None for the daemon's own choice."""
+    apparmor_profile: str | None = None
+    """For the containers of warm slots; Docker's own denies the mounts that isolation between runs needs."""
+    slots: Positive = 2
+    minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
+    minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
+    retries: int = Field(default=2, ge=0)
+    preload: tuple[str, ...] = ()
+    """Modules of the image that are imported ahead of the fork of every run (numpy, for instance), beside some of the
+    standard library's. A program finds them imported; what does not exist there is an error at the start."""
+    warm_episodes: int = Field(default=2, ge=0)
+    """Of each kind of sandbox in use, how many stand ready for the next episodes (0: each starts at its first use)."""
+    concurrent_starts: Positive = 4
+    """Episodes' sandboxes that are being started at any moment, at most."""
+
+    @model_validator(mode="after")
+    def _hosts_are_used(self) -> SandboxConfig:
+        if self.hosts and self.provider in ("auto", "docker", "local"):
+            raise ValueError(f"hosts are given, and provider = {self.provider!r} uses none: set provider = 'remote'")
+        return self
+
+
+class Evaluation(Section):
+    """Held-out evaluation before and after training, and every `every` steps (0: only those two)."""
+
+    split: str = "test"
+    tasks: Positive = 200
+    samples: Positive = 8
+    k: tuple[Positive, ...] = Field(default=(1, 8), min_length=1)
+    greedy: bool = True
+    every: int = Field(default=0, ge=0)
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Evaluation:
+        if max(self.k, default=0) > self.samples:
+            raise ValueError(f"pass@{max(self.k)} needs at least as many samples, got samples={self.samples}")
+        return self
+
+
+class Checkpoints(Section):
+    """When checkpoints are written and how many are kept."""
+
+    every: Positive = 1
+    keep: Positive = 2
+
+
+class RunConfig(Section):
+    """A whole run. `agent-rl train CONFIG --dry-run` prints it resolved."""
+
+    seed: int = 0
+    deterministic: bool = False
+    """Synchronous, requests admitted in a fixed order: two runs are equal bit for bit."""
+    environments: tuple[EnvironmentEntry, ...] = Field(min_length=1)
+    model: Model
+    sampling: Sampling = Sampling()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: Optimizer = Optimizer()
+    loop: Loop = Loop()
+    policy: PolicyConfig = PolicyConfig()
+    learner: LearnerConfig = LearnerConfig()
+    agreement: AgreementConfig = AgreementConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    evaluation: Evaluation = Evaluation()
+    checkpoints: Checkpoints = Checkpoints()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if self.objective.name in ("maxrl", "rloo", "grpo") and self.loop.group_size < 2:
+            raise ValueError(
+                f"loop.group_size = 1 with objective.name = {self.objective.name!r}: a baseline needs at least two "
+                "rollouts of a task, and MaxRL with N = 1 has no gradient"
+            )
+        if self.sampling.top_p < 1 or self.sampling.top_k > 0:
+            raise ValueError(
+                "sampling.top_p < 1 and sampling.top_k > 0 bias the importance ratios: refused in training"
+            )
+        if self.objective.baseline_at_zero and self.objective.truncation_order is None:
+            raise ValueError("objective.baseline_at_zero needs objective.truncation_order")
+        if self.loop.stuck_timeout <= self.sampling.rollout_deadline:
+            raise ValueError(
+                f"loop.stuck_timeout = {self.loop.stuck_timeout:g} must exceed sampling.rollout_deadline = "
+                f"{self.sampling.rollout_deadline:g}: else a slow rollout counts as a stuck run"
+            )
+        if self.loop.transport == "cuda_ipc" and self.loop.placement == "colocated":
+            raise ValueError(
+                'loop.transport = "cuda_ipc" needs loop.placement = "separate": a learner that takes turns with the '
+                "policy publishes from the host's memory"
+            )
+        if self.deterministic and self.loop.max_staleness != 0:
+            raise ValueError("deterministic = true is synchronous: set loop.max_staleness = 0")
+        return self
+
+    @property
+    def warm_start_seed(self) -> int:
+        """The seed of the starting model: the warm start's own, else the run's."""
+        own = self.model.warm_start.seed if self.model.warm_start is not None else None
+        return self.seed if own is None else own
+
+    @property
+    def agreement_bounds(self) -> tuple[float, float]:
+        """How far learner and engine may differ, in nats: on average, and at the worst token."""
+        exact = self.policy.precision == "float32" and self.learner.precision == "float32"
+        mean, token = (1e-3, 0.05) if exact else (0.1, 1.5)
+        given = self.agreement
+        return given.max_mean or mean, given.max_token or token
+
+    def to_toml(self) -> str:
+        """The whole configuration as TOML, defaults included."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

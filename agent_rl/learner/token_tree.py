@@ -1,0 +1,102 @@
+"""Sequences that begin alike as one tree of tokens, in which every shared beginning stands once.
+
+    A B C D        A B C D            depth first: after a token come its descendants, and then what is beside it
+    A B C E   ->         E            ends:        one behind the last of its descendants
+    A F            F                  paths:       [0 1 2 3], [0 1 2 4], [0 5]
+
+What a decoder computes for a token depends on the tokens before it alone, so that it is the same for all sequences
+that begin with them: a token attends to its ancestors and itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from agent_rl.prefix import common_prefix
+
+IntArray = npt.NDArray[np.int64]
+
+WINDOW = 96
+"""Queries whose attention is computed together, at least: more see more tokens in vain, fewer cost more calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The tokens [start, stop) of a tree, and those that any of them sees: `keys` int64 [K], in order.
+
+    mask: 0 where a token sees a key, -inf elsewhere [stop - start, K].
+    """
+
+    start: int
+    stop: int
+    keys: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTree:
+    """The tokens `ids` [T] in the order above, their `positions` in a sequence and their `ends` [T].
+
+    paths: for each of the sequences, in the caller's order, where its tokens stand.
+    """
+
+    ids: list[int]
+    positions: list[int]
+    ends: IntArray
+    paths: list[IntArray]
+
+    @property
+    def depth(self) -> int:
+        """The length of the longest sequence: the most tokens that any token attends to."""
+        return max(len(path) for path in self.paths)
+
+    @property
+    def window(self) -> int:
+        """The most tokens of a window."""
+        return max(WINDOW, self.depth // 2)
+
+    @property
+    def most_pairs(self) -> int:
+        """Of a token and a key of its window: not more than these in all."""
+        return len(self.ids) * (self.window + self.depth)
+
+    def windows(self, device: torch.device, dtype: torch.dtype) -> tuple[Window, ...]:
+        """The tree cut into windows. The tokens before a window that are seen in it are the ancestors of its first."""
+        found: list[Window] = []
+        for start in range(0, len(self.ids), self.window):
+            stop = min(start + self.window, len(self.ids))
+            ancestors = np.flatnonzero(self.ends[:start] > start)
+            own = np.arange(start, stop)
+            keys = np.concatenate([ancestors, own])
+            unseen = torch.from_numpy((keys > own[:, None]) | (self.ends[keys] <= own[:, None])).to(device)
+            mask = torch.zeros(unseen.shape, device=device, dtype=dtype).masked_fill_(unseen, float("-inf"))
+            found.append(Window(start, stop, torch.from_numpy(keys).to(device), mask))
+        return tuple(found)
+
+
+def token_tree(sequences: Sequence[tuple[int, ...]]) -> TokenTree:
+    """The tree of `sequences`, of which there is at least one."""
+    ids: list[int] = []
+    positions: list[int] = []
+    ends = np.zeros(sum(map(len, sequences)), np.int64)
+    paths: list[IntArray] = [np.empty(0, np.int64)] * len(sequences)
+    before: tuple[int, ...] = ()
+    path = np.empty(0, np.int64)
+    # In this order a sequence shares more with its neighbour than with any before that.
+    for index in sorted(range(len(sequences)), key=sequences.__getitem__):
+        sequence = sequences[index]
+        shared = common_prefix(before, sequence)
+        ends[path[shared:]] = len(ids)
+        path = np.concatenate([path[:shared], np.arange(len(ids), len(ids) + len(sequence) - shared)])
+        ids.extend(sequence[shared:])
+        positions.extend(range(shared, len(sequence)))
+        paths[index] = path
+        before = sequence
+    ends[path] = len(ids)
+    return TokenTree(ids, positions, ends[: len(ids)], paths)

@@ -1,0 +1,63 @@
+"""`run_pair_in_memory`: the two runs of a proxied judging as threads of this process, for trusted programs only."""
+
+from __future__ import annotations
+
+import queue
+import random
+import tempfile
+import threading
+import time
+
+from agent_rl.verify.proxied.candidate import Server
+from agent_rl.verify.proxied.client import Session
+from agent_rl.verify.proxied.runner import Runner, write_files
+from agent_rl.vocabulary import PairRequest, PairResult, RunResult
+from agent_rl.vocabulary.sandbox import RunStatus
+
+_one_at_a_time = threading.Lock()
+"""`solution` and `pytest` are modules of this process for as long as tests run."""
+
+
+def run_pair_in_memory(request: PairRequest) -> PairResult:
+    """What the pair does; a call that does not return hangs. The program may not leave or flood its process."""
+    asked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    answered: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    reports: list[str] = []
+    ended: list[int] = []
+
+    def serve() -> None:
+        try:
+            Server(request.program, request.module, answered.put, asked.get).serve()
+        except SystemExit:
+            ended.append(0)
+        finally:
+            answered.put(None)
+
+    def say(text: str) -> None:
+        if text.startswith("{"):
+            reports.append(text)
+        else:
+            asked.put(text)
+
+    started = time.perf_counter()
+    candidate = threading.Thread(target=serve, name="candidate", daemon=True)
+    with _one_at_a_time, tempfile.TemporaryDirectory() as folder:
+        state = random.getstate()
+        random.seed(request.seed)
+        candidate.start()
+        try:
+            write_files(request.files, folder)
+            admitted = None if request.objects is None else frozenset(request.objects)
+            session = Session(say, answered.get, admitted)
+            Runner(request.files, frozenset(request.tests), session, say, folder).run(request.module)
+        finally:
+            random.setstate(state)
+            asked.put(None)
+            candidate.join(10.0)
+    seconds = time.perf_counter() - started
+    return PairResult(_result((), seconds, ended[0] if ended else None), _result(tuple(reports), seconds, 0))
+
+
+def _result(frames: tuple[str, ...], seconds: float, exit_code: int | None) -> RunResult:
+    status: RunStatus = "completed"
+    return RunResult(status, frames, b"", b"", exit_code, None, seconds, "memory")

@@ -1,0 +1,154 @@
+"""Sets of files from untrusted places: how many and how large they may be, and under which names they are taken.
+
+One set of rules, whatever the files came in: an archive, a patch, a submission or a folder of tasks.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Names = Literal["plain", "any"]
+"""Which names are taken: with no control character and no backslash in them, or all that an operating system takes."""
+
+
+class InvalidArchive(ValueError):
+    """The archive, or a set of files, is not acceptable; the message says why and is safe to print."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLimits:
+    """Bounds of one archive, and of what it holds: members, bytes of all files, of a path, of each of its parts."""
+
+    archive_bytes: int = 64 << 20
+    total_bytes: int = 64 << 20
+    members: int = 10_000
+    path_bytes: int = 1024
+    name_bytes: int = 255
+    depth: int = 64
+
+
+def checked_files(files: Mapping[str, bytes], limits: ArchiveLimits | None = None) -> dict[str, bytes]:
+    """`files` under their plain paths, with the same rules as for an archive. Raises InvalidArchive."""
+    found = FileSet(limits or ArchiveLimits())
+    for path, content in files.items():
+        found.add(path, content)
+    return found.files
+
+
+def safe_path(name: str, limits: ArchiveLimits | None = None, names: Names = "plain") -> str:
+    """`name` as a plain relative path below a folder. Raises InvalidArchive where it is none or leads out of it."""
+    path = _normal(name, limits or ArchiveLimits(), names)
+    if not path:
+        raise InvalidArchive(f"{name[:64]!a} is no path of a file")
+    return path
+
+
+class FileSet:
+    """Files taken one after another, within limits; no two under one name on any common file system."""
+
+    def __init__(self, limits: ArchiveLimits, names: Names = "plain") -> None:
+        self.files: dict[str, bytes] = {}
+        """Content by path in normal form."""
+        self.left = limits.total_bytes
+        """How many bytes more there is room for."""
+        self._limits = limits
+        self._names: Names = names
+        self._members = 0
+        self._folders: set[str] = set()
+        self._spellings = Spellings()
+
+    def count(self) -> None:
+        """One more member, of whatever kind. Raises InvalidArchive where that is one too many."""
+        self._members += 1
+        if self._members > self._limits.members:
+            raise InvalidArchive(f"more than {self._limits.members} members")
+
+    def reserve(self, size: int) -> None:
+        """There is room for `size` bytes more. Raises InvalidArchive."""
+        if size < 0 or size > self.left:
+            raise InvalidArchive(f"more than {self._limits.total_bytes} bytes in all")
+
+    def add(self, name: str, content: bytes) -> None:
+        """A file is taken. Raises InvalidArchive."""
+        self.count()
+        path = safe_path(name, self._limits, self._names)
+        if name.endswith("/"):
+            raise InvalidArchive(f"{name[:64]!a} is a file under the name of a folder")
+        self.reserve(len(content))
+        self.left -= len(content)
+        self._take(path)
+        if path in self._folders:
+            raise InvalidArchive(f"{path[:64]!a} is a file and a folder")
+        self.files[path] = content
+
+    def add_folder(self, name: str) -> None:
+        """A folder is taken: its name has to be as good as a file's. Raises InvalidArchive."""
+        self.count()
+        path = _normal(name, self._limits, self._names)
+        if path:  # or it is "./", the root itself
+            self._take(path)
+            self._folders.add(path)
+
+    def _take(self, path: str) -> None:
+        clash = self._spellings.clash(path)
+        if clash is not None:
+            shown = " and ".join(ascii(name[:64]) for name in clash)
+            raise InvalidArchive(f"{shown} differ in case only, or in how they are written")
+        if path in self.files:
+            raise InvalidArchive(f"{path[:64]!a} is there twice, or as a file and a folder")
+        at = path.find("/")
+        while at >= 0:
+            above = path[:at]
+            if above in self.files:
+                raise InvalidArchive(f"{above[:64]!a} is a file and a folder")
+            self._folders.add(above)
+            at = path.find("/", at + 1)
+
+
+class Spellings:
+    """How paths and the folders above them are written, by what a forgiving file system makes of them."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, str] = {}
+
+    def clash(self, path: str) -> tuple[str, str] | None:
+        """None, and `path` is noted; else what of it, and of which path before, are one name there, and nothing is."""
+        noted: dict[str, str] = {}
+        above = plain = ""
+        for part in path.split("/"):
+            above = f"{above}/{part}" if above else part
+            plain += "/" + unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold())
+            before = self._written.get(plain, above)
+            if before != above:
+                return above, before
+            noted[plain] = above
+        self._written.update(noted)
+        return None
+
+
+def _normal(name: str, limits: ArchiveLimits, names: Names) -> str:
+    """`name` without "." and empty parts, "" for the folder itself. Raises InvalidArchive."""
+    shown = ascii(name[:64])
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InvalidArchive(f"a path that is no valid Unicode: {shown}") from None
+    if size > limits.path_bytes:
+        raise InvalidArchive(f"a path of more than {limits.path_bytes} bytes: {shown}...")
+    if "\0" in name:
+        raise InvalidArchive(f"a path with NUL in it: {shown}")
+    if name.startswith("/"):
+        raise InvalidArchive(f"{shown} is absolute: it leaves its folder")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise InvalidArchive(f"{shown} leaves its folder")
+    if names == "plain" and any(ord(c) < 32 or c in "\\\x7f" for c in name):
+        raise InvalidArchive(f"a path with a control character or a backslash: {shown}")
+    if len(parts) > limits.depth:
+        raise InvalidArchive(f"{shown}... is more than {limits.depth} folders deep")
+    if any(len(part.encode()) > limits.name_bytes for part in parts):
+        raise InvalidArchive(f"{shown}... has a part of more than {limits.name_bytes} bytes")
+    return "/".join(parts)

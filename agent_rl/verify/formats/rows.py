@@ -1,0 +1,116 @@
+"""Fields of a data set's row, taken with a check: what is wrong is named by file, line and field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from agent_rl.errors import ConfigError
+from agent_rl.vocabulary import Limits
+
+CODE_REQUEST = "Answer with the whole program in one ```python block."
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a reader of rows is told beside the row: the split's name, and limits in place of the format's own."""
+
+    split: str = "test"
+    limits: Limits | None = None
+
+
+class Fields:
+    """One row; each method takes one field of it, or raises ConfigError that names where it stands."""
+
+    def __init__(self, content: Mapping[str, Any], where: str) -> None:
+        self.content = content
+        self.where = where
+
+    def __contains__(self, name: str) -> bool:
+        return self.content.get(name) is not None
+
+    def task_id(self, *names: str) -> str:
+        """The row's id as text: the first of `names` that it has."""
+        for name in names:
+            value = self.content.get(name)
+            if isinstance(value, (str, int)) and str(value).strip():
+                return str(value)
+        raise ConfigError(f"{self.where}: {names[0]!r} is missing", value=names[0], valid=self.content)
+
+    def text(self, *names: str, default: str | None = None) -> str:
+        """The first of `names` that the row has, a string."""
+        for name in names:
+            value = self.content.get(name)
+            if value is not None:
+                return self._of(name, value, str)
+        if default is not None:
+            return default
+        raise ConfigError(f"{self.where}: {names[0]!r} is missing", value=names[0], valid=self.content)
+
+    def choice(self, name: str, choices: Sequence[str], default: str) -> Any:
+        value = self.text(name, default=default)
+        if value not in choices:
+            among = ", ".join(choices)
+            raise ConfigError(f"{self.where}: {name!r} is one of {among}", key=name, value=value, valid=choices)
+        return value
+
+    def flag(self, name: str) -> bool:
+        return self._of(name, self.content.get(name, False), bool)
+
+    def number(self, name: str, default: float) -> float:
+        value = self.content.get(name, default)
+        return float(self._of(name, value, (int, float)))
+
+    def list(self, name: str) -> list[Any]:
+        """A list, or text that is one in JSON."""
+        return cast("list[Any]", self._of(name, self.decoded(name), list))
+
+    def texts(self, name: str) -> list[str]:
+        values = self.list(name)
+        for value in values:
+            self._of(name, value, str)
+        return values
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        return cast("Mapping[str, Any]", self._of(name, self.decoded(name), Mapping))
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """Path -> content; empty where the row has none."""
+        if name not in self:
+            return {}
+        return {path: self._of(f"{name}.{path}", text, str).encode() for path, text in self.mapping(name).items()}
+
+    def decoded(self, name: str) -> Any:
+        """The field's value; text is read as JSON, as data sets keep nested values."""
+        value = self.content.get(name)
+        if value is None:
+            raise ConfigError(f"{self.where}: {name!r} is missing", value=name, valid=self.content)
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise ConfigError(f"{self.where}: {name!r} is no JSON") from None
+
+    def identifier(self, name: str) -> str:
+        value = self.text(name)
+        if not value.isidentifier():
+            raise ConfigError(f"{self.where}: {name!r} should be a function's name, got {value!r}")
+        return value
+
+    def wrong(self, message: str) -> ConfigError:
+        """An error about this row, to be raised."""
+        return ConfigError(f"{self.where}: {message}")
+
+    def _of(self, name: str, value: Any, kind: Any) -> Any:
+        wanted = {str: "a string", bool: "true or false", list: "a list", Mapping: "an object"}.get(kind, "a number")
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ConfigError(f"{self.where}: {name!r} should be {wanted}, got {type(value).__name__}")
+        return value
+
+
+def fenced(program: str) -> str:
+    """A reply that says `program`."""
+    return f"```python\n{program.rstrip()}\n```"

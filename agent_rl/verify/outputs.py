@@ -1,0 +1,55 @@
+"""How what a program printed is compared with what it is to print: outside its process, on bytes.
+
+Every comparison takes time linear in the sizes (n log n where order is set aside), and none raises.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+
+from agent_rl.vocabulary.task import OutputComparison
+
+_NUMBER = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE)
+_MAX_NUMBER = 400
+"""Characters of a token that is read as a number; a longer one is compared as text."""
+
+
+def same_output(actual: bytes, expected: bytes, comparison: OutputComparison, tolerance: float = 1e-6) -> bool:
+    """Whether `actual` is as good as `expected` under `comparison` (`checker` is no comparison of two texts)."""
+    if comparison == "float":
+        left, right = actual.split(), expected.split()
+        return len(left) == len(right) and all(_close(a, e, tolerance) for a, e in zip(left, right, strict=True))
+    return _COMPARE[comparison](actual, expected)
+
+
+def _lines(text: bytes) -> list[list[bytes]]:
+    """The lines that are not blank, each by its tokens, sorted."""
+    return sorted(tokens for line in text.splitlines() if (tokens := line.split()))
+
+
+_COMPARE: Mapping[str, Callable[[bytes, bytes], bool]] = {
+    "exact": lambda actual, expected: actual == expected,
+    "tokens": lambda actual, expected: actual.split() == expected.split(),
+    "any_order": lambda actual, expected: _lines(actual) == _lines(expected),
+}
+
+
+def _close(actual: bytes, expected: bytes, tolerance: float) -> bool:
+    """Equal tokens, or numbers within `tolerance`, absolute or relative to the larger; nan is only like nan."""
+    if actual == expected:
+        return True
+    a, e = _number(actual), _number(expected)
+    if a is None or e is None:
+        return False
+    if math.isnan(a) or math.isnan(e):
+        return math.isnan(a) and math.isnan(e)
+    return math.isclose(a, e, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def _number(token: bytes) -> float | None:
+    """The token as a number in decimal writing, or None."""
+    if len(token) > _MAX_NUMBER or _NUMBER.fullmatch(token) is None:
+        return None
+    return float(token)

@@ -1,0 +1,77 @@
+"""`Folder`: a folder of tasks with tests as an environment, with no code from its user.
+
+[[environments]]
+environment = "folder"
+options = { folder = "tasks" }
+
+Each task is a folder: see `agent_rl.verify.formats.folders`. The agent answers with a script that is run in its sandbox
+or, with `tools = true`, works there with a shell; then the declared files are taken out, and judged in another place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
+from agent_rl.errors import ConfigError
+from agent_rl.verify.archive import take_files
+from agent_rl.verify.file_sets import InvalidArchive
+from agent_rl.verify.formats import read_tasks
+from agent_rl.verify.recording import prepare_all
+from agent_rl.vocabulary import ScriptTests, Submission, Task, Verdict
+
+_SCRIPT = re.compile(r"^[ \t]*```(?:sh|bash|shell)?[ \t]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_SCRIPT_SECONDS = 300.0
+
+
+class FolderConfig(EnvironmentConfig):
+    """`folder`: where the tasks are. `tools`: whether the agent gets a shell, for `max_turns` turns, or one script."""
+
+    folder: str
+    tools: bool = False
+
+
+class Folder(Environment):
+    """Tasks of a folder, each with a sandbox to work in and a script or pytest files that judge what was left there."""
+
+    config_class = FolderConfig
+
+    def __init__(self, config: FolderConfig, verifier: Verifier) -> None:
+        super().__init__(config, verifier)
+        self.config: FolderConfig = config
+
+    async def load(self, split: str) -> Sequence[Task]:
+        tasks = await asyncio.to_thread(read_tasks, self._folder(), split)
+        return await prepare_all(self.verifier, tasks)
+
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+        await sandbox.write_files(task.files)
+        if self.config.tools:
+            reply = await agent.run(task.prompt, tools=[sandbox.bash], max_turns=self.config.max_turns)
+        else:
+            reply = await agent.say(task.prompt)
+        return await self._judged(task, reply, sandbox)
+
+    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
+        return await self._judged(task, replies[-1] if replies else "", sandbox)
+
+    async def _judged(self, task: Task, reply: str, sandbox: Sandbox) -> Verdict:
+        """The verdict of what stands in the sandbox, after the reply's last script (if any) was run there."""
+        scripts: list[str] = _SCRIPT.findall(reply)
+        if scripts:
+            await sandbox.exec(["/bin/sh", "-c", scripts[-1]], timeout=_SCRIPT_SECONDS)
+        artifacts = task.tests.artifacts if isinstance(task.tests, ScriptTests) else ()
+        try:
+            submission = Submission.of_files(await take_files(sandbox, artifacts))
+        except InvalidArchive:
+            return Verdict(False, "invalid_submission", task.tier, None)
+        return await self.verifier.judge(task, submission)
+
+    def _folder(self) -> str:
+        """The folder. Raises ConfigError where it is none."""
+        if not self.config.folder or not Path(self.config.folder).is_dir():
+            raise ConfigError(f"there is no folder {self.config.folder!r}", key="folder", value=self.config.folder)
+        return self.config.folder

@@ -1,0 +1,19 @@
+"""What one would do without warm slots, for `agent-rl bench verify` to compare with: never for judging anything real.
+
+Every kind takes the same requests as a provider's `run` and gives the same frames, written by the same harness in the
+same interpreter with the same flags. What they do not give is what the slots are for: `bare_python` and `bare_fork`
+isolate nothing at all.
+
+    docker_run    a container for each run: created, started, its answer read, removed
+    docker_exec   a process for each run, started by `docker exec` in a container that is there already
+    bare_python   a process for each run, on this machine
+    bare_fork     a fork for each run, of a process on this machine that has imported everything already
+"""
+
+from __future__ import annotations
+
+from agent_rl_sandboxes.baselines.bare import BareFork, BarePython
+from agent_rl_sandboxes.baselines.baseline import Baseline
+from agent_rl_sandboxes.baselines.in_docker import DockerExec, DockerRun
+
+__all__ = ["BareFork", "BarePython", "Baseline", "DockerExec", "DockerRun"]

@@ -1,0 +1,82 @@
+"""`Baseline`: what all ways without warm slots have in common, behind the contract of a provider."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from agent_rl.config import SandboxConfig
+from agent_rl.contracts import Sandbox, SandboxProvider
+from agent_rl.errors import SandboxError, SandboxStartError
+from agent_rl.vocabulary import Isolation, RunRequest, RunResult, SandboxSpec
+from agent_rl_sandboxes.baselines.program import Program, message
+from agent_rl_sandboxes.slots import run_limits, split_frames
+
+_GRACE_SECONDS = 30.0
+"""Beyond a run's own wall limit: for a daemon to start it and to take it away."""
+
+
+class Baseline(SandboxProvider):
+    """One way to run a program. It has no sandboxes and no slots, and tries nothing twice."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.config = config
+        self.program: Program | None = None
+
+    @classmethod
+    async def available(cls, config: SandboxConfig) -> str | None:
+        """Why it cannot be measured here; None where it can."""
+        return None
+
+    @property
+    def isolation(self) -> Isolation:
+        return "memory"
+
+    def sandbox(self, spec: SandboxSpec) -> Sandbox:
+        raise SandboxError(f"{self.name} is for comparison only: it has no sandboxes")
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"name": self.name, "python": self.started().version}
+
+    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
+        limit = request.limits.wall_seconds + _GRACE_SECONDS
+        started = time.monotonic()
+        raw: bytes = b""
+        status: Literal["completed", "timeout"] = "completed"
+        try:
+            async with asyncio.timeout(limit):
+                raw = await self.answer(_payload(request))
+        except TimeoutError:
+            status = "timeout"
+        frames, anomalies = split_frames(raw, len(request.calls) + 1)
+        seconds = time.monotonic() - started
+        return RunResult(status, frames, b"", b"", None, None, seconds, self.isolation, anomalies)
+
+    @abstractmethod
+    async def answer(self, request: bytes) -> bytes:
+        """The frames of a run of `request`. Where it is cancelled, nothing of the run is left. Raises SandboxError."""
+
+    def started(self) -> Program:
+        """What its processes run. Raises SandboxStartError before the start."""
+        if self.program is None:
+            raise SandboxStartError(f"{self.name} is not started")
+        return self.program
+
+
+def _payload(request: RunRequest) -> bytes:
+    """What the harness is told, behind its length: as a slot tells it."""
+    content: dict[str, Any] = {
+        "program": request.program,
+        "entry_point": request.entry_point,
+        "calls": [(call.id, call.arguments) for call in request.calls],
+        "seed": request.seed,
+        "limits": run_limits(request.limits),
+    }
+    if request.stdin:
+        content["stdin"] = base64.b64encode(request.stdin).decode()
+    return message(json.dumps(content).encode())

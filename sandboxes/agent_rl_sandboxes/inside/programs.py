@@ -1,0 +1,163 @@
+"""Whole programs by standard input and output: one process executes a program once per case.
+
+Each execution has a `__main__`, standard streams, working directory, environment and atexit functions of its own, and
+ends as an interpreter ends: threads are waited for, what was registered is called, output is flushed. What an execution
+leaves behind in imported modules, in files and in daemon threads is there for the next one: where that matters, cases
+are to be isolated, each in a run of its own.
+
+What goes out: all that an execution prints, then on standard output NUL, its id, NUL; and the frame
+{"id", "value": (exit code, "Type: message" or None)}. A program that ends the process (`os._exit`) has had its last
+execution; what it printed and its exit code are then seen from outside.
+
+Standard library only, Python 3.9: this runs inside the sandboxes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import fcntl
+import gc
+import os
+import signal
+import sys
+import threading
+import types
+from typing import Any
+
+from agent_rl.canonical import decode, value_frame
+from agent_rl_sandboxes.inside import harness
+
+_FREE = 10
+"""Descriptors that are kept lie here or above: a program may close the first few."""
+
+
+def run_cases(request: dict[str, Any], channel: int) -> int:
+    """The exit code, after the program of `request` was executed for each of its calls."""
+    program = request["program"]
+    try:
+        code = compile(program, "solution.py", "exec", dont_inherit=True)
+    except BaseException as error:
+        return harness._load_error(error, channel)
+    owner = os.getpid()
+    start = _Start(request["seed"])
+    for call_id, arguments in request["calls"]:
+        start.restore(decode(arguments))
+        exit_code, error = _execute(code)
+        if os.getpid() != owner:
+            # A copy that the program forked, at its end: nobody waits for it here.
+            os._exit(exit_code)
+        os.dup2(start.stdout, 1)
+        _write(1, b"\0" + call_id.encode() + b"\0")
+        harness._send(channel, value_frame(call_id, (exit_code, error)))
+        if exit_code == harness.MEMORY_EXIT and error is not None:
+            return harness.MEMORY_EXIT
+    return 0
+
+
+class _Start:
+    """What an interpreter starts with, kept so that each execution begins with it."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.stdout, self._stderr = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FREE) for number in (1, 2))
+        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder = fcntl.fcntl(folder, fcntl.F_DUPFD_CLOEXEC, _FREE)
+        os.close(folder)
+        self._builtins: Any = vars(builtins)
+        self._own_builtins = dict(self._builtins)
+        self._environment = dict(os.environ)
+        self._path = list(sys.path)
+        self._recursion = sys.getrecursionlimit()
+        self._digits = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else None
+
+    def restore(self, stdin: Any) -> None:
+        """As at the start, with `stdin` (text or bytes) to read. Raises OSError."""
+        # Not emptied first: nothing works without them.
+        self._builtins.update(self._own_builtins)
+        for name in [name for name in self._builtins if name not in self._own_builtins]:
+            del self._builtins[name]
+        if dict(os.environ) != self._environment:
+            os.environ.clear()
+            os.environ.update(self._environment)
+        os.fchdir(self._folder)
+        sys.path[:] = self._path
+        sys.settrace(None)
+        sys.setprofile(None)
+        sys.setrecursionlimit(self._recursion)
+        if self._digits is not None:
+            sys.set_int_max_str_digits(self._digits)
+        threading.stack_size(0)
+        signal.alarm(0)
+        sys.modules.pop("fileinput", None)
+        decimal: Any = sys.modules.get("decimal")
+        if decimal is not None:
+            decimal.setcontext(decimal.DefaultContext.copy())
+        # Not at the top: importing it is for the server, ahead of all runs.
+        import random
+
+        random.seed(self._seed)
+        gc.enable()
+        self._streams(stdin if type(stdin) is bytes else stdin.encode("utf-8", "surrogatepass"))
+
+    def _streams(self, stdin: bytes) -> None:
+        os.dup2(self.stdout, 1)
+        os.dup2(self._stderr, 2)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        if nothing != 0:
+            os.dup2(nothing, 0)
+            os.close(nothing)
+        harness.set_stdin(stdin)
+        sys.stdin = sys.__stdin__ = _text(0, "r")
+        sys.stdout = sys.__stdout__ = _text(1, "w")
+        sys.stderr = sys.__stderr__ = _text(2, "w")
+
+
+def _text(descriptor: int, mode: str) -> Any:
+    """A standard stream as an interpreter opens it; closing it leaves the descriptor alone."""
+    errors = "backslashreplace" if descriptor == 2 else "surrogateescape"
+    return open(descriptor, mode, encoding="utf-8", errors=errors, newline="\n", closefd=False)
+
+
+def _execute(code: types.CodeType) -> tuple[int, str | None]:
+    """Exit code and error of one execution, as an interpreter ends a script."""
+    module = types.ModuleType("__main__")
+    module.__file__ = "solution.py"
+    sys.modules["__main__"] = module
+    sys.argv = ["solution.py"]
+    exit_code, error = 0, None
+    try:
+        exec(code, module.__dict__)
+    except SystemExit as end:
+        exit_code = harness._exit_code(end)
+    except MemoryError:
+        exit_code, error = harness.MEMORY_EXIT, "MemoryError"
+    except BaseException as raised:
+        exit_code, error = 1, harness._describe(raised)
+        try:
+            sys.__excepthook__(type(raised), raised, raised.__traceback__)
+        except BaseException:
+            exit_code = 1
+    try:
+        _end_threads()
+        atexit._run_exitfuncs()
+    except BaseException:
+        exit_code = exit_code or 1
+    harness._flush()
+    return exit_code, error
+
+
+def _end_threads() -> None:
+    """The program's threads have ended, but for its daemons; pools that it has not shut down are."""
+    pools: Any = sys.modules.get("concurrent.futures.thread")
+    if pools is not None:
+        pools._python_exit()
+        pools._shutdown = False
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,117 @@
+"""What this host's kernel allows an ordinary user: the switches that refuse namespaces, and how to turn them."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agent_rl.vocabulary import Isolation
+
+Status = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a sandbox needs. `name` begins with whose need it is (docker, host, local)."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+    isolation: Isolation | None = None
+    """What runs are held apart by, where this check ran one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A setting below /proc/sys that refuses namespaces at one value."""
+
+    name: str
+    refusing: str
+    mended: str
+    meaning: str
+
+    @property
+    def title(self) -> str:
+        """The name of its check."""
+        return f"host: {self.name}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do where it refuses."""
+        command = f"sysctl -w {self.name}={self.mended}"
+        return f"as root: `{command}` (and {self.name}={self.mended} in /etc/sysctl.d/90-agent-rl.conf to keep it)"
+
+    def read(self, root: Path) -> str | None:
+        """Its value; None where this kernel has no such setting."""
+        text = _read(root / "proc/sys" / self.name.replace(".", "/"))
+        return None if text is None else text.strip()
+
+
+SWITCHES = (
+    Switch("kernel.unprivileged_userns_clone", "0", "1", "ordinary users cannot make namespaces"),
+    Switch(
+        "kernel.apparmor_restrict_unprivileged_userns",
+        "1",
+        "0",
+        "AppArmor takes all power from the namespaces of ordinary users (Ubuntu from 23.10)",
+    ),
+    *(
+        Switch(f"user.max_{kind}_namespaces", "0", "15000", f"nobody can make {kind} namespaces")
+        for kind in ("user", "pid", "mnt", "ipc", "net", "uts")
+    ),
+)
+
+
+def refusing_switches(root: Path = Path("/")) -> list[Switch]:
+    """Those that refuse namespaces, as read from `root`."""
+    return [switch for switch in SWITCHES if switch.read(root) == switch.refusing]
+
+
+def blockers(root: Path = Path("/")) -> list[str]:
+    """What on this machine refuses unprivileged namespaces, each with its remedy; what could be, where none is seen."""
+    found = [f"{s.name} is {s.refusing}, so that {s.meaning}: {s.remedy}" for s in refusing_switches(root)]
+    if not found and "Seccomp:\t2" in (_read(root / "proc/self/status") or ""):
+        found.append(
+            "This process is under a seccomp filter, as in a container: start that with "
+            "`--security-opt seccomp=unconfined --security-opt systempaths=unconfined`, or use Docker from outside it"
+        )
+    return found or ["Otherwise use Docker: sandbox.provider = 'docker'"]
+
+
+def host_checks(root: Path = Path("/")) -> list[Check]:
+    """What this kernel allows an ordinary user, as read from `root`; the local sandbox needs all of it."""
+    if platform.system() != "Linux":
+        return [Check("host: kernel", "failed", platform.system(), "the local sandbox needs Linux: use Docker")]
+    checks = [_switch_check(switch, switch.read(root)) for switch in SWITCHES]
+    python = root / "usr/bin/python3"
+    checks.append(
+        Check("host: python", "ok", str(python))
+        if python.exists()
+        else Check("host: python", "failed", "/usr/bin/python3 is missing", "as root: `apt-get install python3`")
+    )
+    known = _read(root / "proc/filesystems") or ""
+    checks.append(
+        Check("host: tmpfs", "ok", "known to the kernel")
+        if "\ttmpfs" in known
+        else Check("host: tmpfs", "failed", "not known to the kernel", "use a kernel with CONFIG_TMPFS")
+    )
+    return checks
+
+
+def _switch_check(switch: Switch, value: str | None) -> Check:
+    """A setting that is absent forbids nothing."""
+    if value is None:
+        return Check(switch.title, "ok", "not present in this kernel")
+    if value != switch.refusing:
+        return Check(switch.title, "ok", value)
+    return Check(switch.title, "failed", f"{value}: {switch.meaning}", switch.remedy)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None

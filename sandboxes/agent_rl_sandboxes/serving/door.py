@@ -1,0 +1,92 @@
+"""`Doors`: connections let in to a server, with TLS where there is a certificate, and never more than so many."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from aiohttp import web
+
+_HANDSHAKE_SECONDS = 10.0
+_FULL = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Doors:
+    """Makes the protocol of each accepted connection. At most `most` are the server's: who comes beyond is told 429.
+
+    A TLS handshake is made here, not by the event loop's server, since that counts none that is not finished. With
+    those under way there are at most a quarter more connections, to be told 429; who comes beyond is closed unheard.
+    """
+
+    def __init__(self, server: web.Server, tls: ssl.SSLContext | None, most: int) -> None:
+        self._server = server
+        self._tls = tls
+        self._most = most
+        self._shaking: set[asyncio.Task[None]] = set()
+
+    def __call__(self) -> asyncio.Protocol:
+        return _Door(self)
+
+    async def close(self) -> None:
+        """No handshake is under way."""
+        for task in self._shaking:
+            task.cancel()
+        await asyncio.gather(*self._shaking, return_exceptions=True)
+
+    def receive(self, door: _Door, transport: asyncio.Transport) -> None:
+        """A connection has been accepted."""
+        if self._tls is None:
+            self._let_in(door, transport)
+        elif len(self._server.connections) + len(self._shaking) >= self._most + max(1, self._most // 4):
+            transport.abort()
+        else:
+            transport.pause_reading()
+            task = asyncio.ensure_future(self._shake(door, transport, self._tls))
+            self._shaking.add(task)
+            task.add_done_callback(self._shaking.discard)
+
+    async def _shake(self, door: _Door, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        try:
+            safe = await asyncio.get_running_loop().start_tls(
+                transport, door, tls, server_side=True, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+            )
+        except (OSError, TimeoutError):
+            transport.abort()  # whatever it speaks, it is not TLS as it is spoken here
+        except BaseException:
+            transport.abort()
+            raise
+        else:
+            if safe is not None:
+                self._let_in(door, safe)
+
+    def _let_in(self, door: _Door, transport: asyncio.Transport) -> None:
+        if len(self._server.connections) >= self._most:
+            transport.write(_FULL)
+            transport.close()
+            return
+        handler = self._server()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        if door.early:
+            handler.data_received(bytes(door.early))
+        if door.lost:
+            handler.connection_lost(None)
+
+
+class _Door(asyncio.Protocol):
+    """A connection that is not the server's yet; it keeps what comes in between the handshake and being let in."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self.early = bytearray()
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._doors.receive(self, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.early += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
