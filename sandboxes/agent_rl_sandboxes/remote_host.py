@@ -136,11 +136,13 @@ class RemoteHost:
         self._take_out("closed")
         if self._http is not None:
             http, self._http = self._http, None
-            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-                if session is not None:
-                    async with asyncio.timeout(self._pace.answer):
-                        await (await http.delete(f"{self.url}{PREFIX}/sessions/{session}")).read()
-            await http.close()
+            try:
+                with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                    if session is not None:
+                        async with asyncio.timeout(self._pace.answer):
+                            await (await http.delete(f"{self.url}{PREFIX}/sessions/{session}")).read()
+            finally:
+                await http.close()
 
     async def call(
         self,

@@ -365,8 +365,7 @@ async def test_no_token_is_sampled_while_the_learner_works(tmp_path: Path, engin
     seen = await watched(data, tmp_path / "run")
     assert [row["step"] for row in seen.metrics] == list(range(1, 9))
     assert [row["rollouts"] for row in seen.metrics] == [8] * 8
-    # A busy server notices the end of its last request a little late; what it sampled is counted exactly, below.
-    assert max(row["timings"]["policy_busy_while_learning"] for row in seen.metrics) < 0.1
+    assert [row["timings"]["policy_busy_while_learning"] for row in seen.metrics] == [0.0] * 8
     assert sum(row["timings"]["policy_busy"] for row in seen.metrics) > 0
     assert seen.sampled == [0] * 8
     assert max(row["staleness_max"] for row in seen.metrics) == 1

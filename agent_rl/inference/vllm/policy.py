@@ -185,10 +185,12 @@ class VllmPolicy(Policy):
     async def close(self) -> None:
         """The server is gone, if it was ours; one that is not is awake. Idempotent."""
         if self._client is not None:
-            if self._server is None and self._asleep.is_set():
-                with contextlib.suppress(ServerLost, PolicyError):
-                    await self._client.wake()
-            await self._client.close()
+            try:
+                if self._server is None and self._asleep.is_set():
+                    with contextlib.suppress(ServerLost, PolicyError):
+                        await self._client.wake()
+            finally:
+                await self._client.close()
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
 
