@@ -28,13 +28,16 @@ PROBE = r'''
 import fcntl, json, math, os, random, resource, signal, socket, struct, sys, time
 
 def locked(path):
-    """Whether somebody holds a lock on the file, or has left a hint with it."""
+    """Whether a lock on the file stays, or somebody has left a hint with it."""
     with open(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        return fcntl.fcntl(file, 1035, bytes(8)) != bytes(8)  # F_GET_RW_HINT
+        for _ in range(100):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(0.02)  # the same file in another slot: a run that is under way there, such as a probe
+            else:
+                return fcntl.fcntl(file, 1035, bytes(8)) != bytes(8)  # F_GET_RW_HINT
+        return True
 
 def touched(path):
     """Whether the device was changed after it was made, or put here."""

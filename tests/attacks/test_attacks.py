@@ -33,12 +33,15 @@ class Tried:
 
 
 def in_full_only(place: str, attack: Attack) -> bool:
-    """Whether the attack is left to `make full` in `place`: there each run takes a container of its own to start.
+    """Whether the attack is left to `make full` in `place`, a level that a host falls back to.
 
-    Where it does not, the same programs meet the same level in the local sandbox; what reaches for the processes
-    around it, or beyond them, is tried in a container of Docker's each time, but for what takes many seconds there.
+    The whole corpus is tried with namespaces, locally and in Docker: what comes out of a run is judged the same way at
+    each level. What differs is what lies around a run, and what reaches for that is tried at every one of them; but
+    not what takes many seconds where each run has a container of its own to start.
     """
-    return place == "docker-container" and (attack.long or attack not in AROUND)
+    if level_of(place) == "namespaces":
+        return False
+    return attack not in AROUND or (attack.long and place == "docker-container")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
