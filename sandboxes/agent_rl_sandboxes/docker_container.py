@@ -21,8 +21,10 @@ from agent_rl_sandboxes.owner import LABEL, Owner
 _log = logging.getLogger(__name__)
 
 # Holds an episode's container: waits for a first line, which says for how many seconds from then on. It runs as a user
-# that the programs are not: they cannot reach what ends the container, and it needs nobody outside to be alive.
-_HOLD = 'seconds=$(timeout -s KILL {wait} head -n 1) && exec timeout -s KILL "$seconds" cat'
+# that the programs are not: they cannot reach what ends the container, and it needs nobody outside to be alive. It
+# answers with a line once it needs no process more: a program that takes them all comes too late to keep it from one.
+_HOLD = "seconds=$(timeout -s KILL {wait} head -n 1) && exec timeout -s KILL \"$seconds\" sh -c 'echo && exec cat'"
+_BEGIN_SECONDS = 60.0
 
 
 class Container:
@@ -84,7 +86,7 @@ class Container:
             raise SandboxError(missing_image(image)) from error
         identifier: str = created["Id"]
         try:
-            holder = await engine.attach(f"/containers/{identifier}/attach?stream=1&stdin=1")
+            holder = await engine.attach(f"/containers/{identifier}/attach?stream=1&stdin=1&stdout=1")
             await engine.call(engine.api.start, identifier)
         except BaseException:
             await _remove_quietly(engine, identifier)
@@ -92,8 +94,17 @@ class Container:
         return Container(engine, identifier, holder)
 
     async def begin(self, lifetime: float) -> None:
-        """In `lifetime` seconds (rounded up) the container ends by itself; said once. Raises SandboxError."""
+        """In `lifetime` seconds (rounded up) the container ends by itself; said once. Raises SandboxError.
+
+        Nothing may be run in it before: a program could keep the container from being held any longer.
+        """
         await self._holder.write(b"%d\n" % max(1, math.ceil(lifetime)))
+        try:
+            answer = await asyncio.wait_for(self._holder.read_frame(), _BEGIN_SECONDS)
+        except TimeoutError:
+            raise SandboxError(f"a container did not begin its lifetime within {_BEGIN_SECONDS:g} s") from None
+        if answer is None:
+            raise SandboxError("a container ended before it was used")
 
     async def exec(
         self, command: list[str], *, user: str, workdir: str | None = None, environment: dict[str, str] | None = None

@@ -144,6 +144,9 @@ async def test_one_that_was_killed_or_paused_while_it_waited_is_not_handed_out(
         slots = containers(docker_api, provider)
         first = await begun(provider, SandboxSpec())
         assert await eventually(lambda: len(containers(docker_api, provider)) == 4)
+        # Both are ready, not only started: the next one to be taken is then looked at, and so is the one after it.
+        waiting = next(iter(provider._episodes._waiting.values()))
+        assert await eventually(lambda: [task.done() for task in waiting] == [True, True])
         killed, paused = sorted(containers(docker_api, provider) - slots - {str(first.container_id)})
         docker_api.kill(killed)
         docker_api.pause(paused)

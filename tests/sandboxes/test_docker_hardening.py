@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import docker
@@ -167,6 +168,21 @@ async def test_a_fork_bomb_is_bounded_and_ended(docker_provider: DockerProvider)
     count = f"for i in $(seq 200); do {counted}; done; echo $n"
     left = await sandbox.exec(["sh", "-c", count])
     assert int(left.stdout) <= 2  # the server and this command's keeper, once the dead are reaped
+
+
+async def test_bombs_at_once_end_no_container(docker_provider: DockerProvider) -> None:
+    """A place that is handed out needs no process more: one that takes them all cannot keep it from being held."""
+    bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+
+    async def bombed() -> str:
+        sandbox = docker_provider.sandbox(SandboxSpec(processes=24))
+        status = (await sandbox.exec(["python3", "-c", bomb], timeout=0.5)).status
+        assert (await sandbox.exec(["echo", "there"])).stdout == b"there\n"
+        await sandbox.close()
+        return status
+
+    for _ in range(3):
+        assert await asyncio.gather(*(bombed() for _ in range(4))) == ["timeout"] * 4
 
 
 async def test_output_is_bounded_on_both_channels(docker_provider: DockerProvider) -> None:

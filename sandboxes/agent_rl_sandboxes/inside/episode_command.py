@@ -219,6 +219,8 @@ class Command:
 def keep(pipes, command, environment):
     """The keeper: starts the command, adopts its orphans, reports the first one's end, stays until all are gone."""
     os.setsid()
+    signal.set_wakeup_fd(-1)  # the server's
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     (in_read, _), (_, out_write), (_, err_write), (_, report) = pipes
     child = os.fork()

@@ -15,6 +15,7 @@ Messages, both ways: u32 header size, u32 payload size (big-endian), a JSON head
 Before anything is asked it says {"id": 0}: it is there.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -47,6 +48,7 @@ class Server:
         os.set_blocking(1, False)
         self.send({"id": 0})
         self.selector.register(0, selectors.EVENT_READ, (self, "receive"))
+        self.wake_at_deaths()
         while self.open:
             now = time.monotonic()
             for command in [c for c in self.commands.values() if c.deadline <= now]:
@@ -60,6 +62,20 @@ class Server:
             self.reap()
         for command in list(self.commands.values()):
             command.kill()
+
+    def wake_at_deaths(self):
+        """The loop goes on, and reaps, where a child has died: a zombie takes up one of the processes allowed here."""
+        deaths, tell = os.pipe()
+        for descriptor in (deaths, tell):
+            os.set_blocking(descriptor, False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(tell)
+        self.selector.register(deaths, selectors.EVENT_READ, (self, "forget"))
+
+    def forget(self, descriptor):
+        """What woke the loop is read."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(descriptor, 1 << 16)
 
     def reap(self):
         """Keepers that ended, and orphans of killed keepers, leave no zombie."""
