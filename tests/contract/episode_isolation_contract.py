@@ -26,6 +26,35 @@ async def test_at_its_timeout_a_commands_whole_tree_is_ended(provider: SandboxPr
     await sandbox.close()
 
 
+async def test_one_whose_first_thread_has_ended_is_ended_too(provider: SandboxProvider) -> None:
+    """Such a process reads as a zombie, though its other threads run on, and its children hang on it."""
+    code = """if True:
+        import ctypes, os, platform, threading, time
+        def write(name):
+            while True:
+                time.sleep(.01)
+                open(name, "a").write("x")
+        threading.Thread(target=write, args=("thread",)).start()
+        os.fork() or write("child")
+        ctypes.CDLL(None).syscall(60 if platform.machine() == "x86_64" else 93, 0)  # exit, of this thread alone
+    """
+    sandbox = provider.sandbox(SandboxSpec())
+    await sandbox.write_files({"thread": b"", "child": b""})
+
+    async def written() -> list[int]:
+        return [len(await sandbox.read_file(name)) for name in ("thread", "child")]
+
+    for seconds in (1.5, 10.0, 50.0):  # an interpreter may take long to start
+        assert (await sandbox.exec(["python3", "-c", code], timeout=seconds)).status == "timeout"
+        ended = await written()
+        if min(ended) > 0:
+            break
+    assert min(ended) > 0
+    await asyncio.sleep(0.3)
+    assert await written() == ended
+    await sandbox.close()
+
+
 async def test_a_flood_of_output_is_cut(provider: SandboxProvider) -> None:
     sandbox = provider.sandbox(SandboxSpec(output_bytes=100_000))
     result = await sandbox.exec(["/bin/sh", "-c", "yes"], timeout=20.0)

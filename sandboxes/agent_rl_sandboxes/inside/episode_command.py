@@ -17,6 +17,8 @@ import time
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 KILL_SECONDS = 1.0
+GONE_SECONDS = 0.5  # after which whoever waits for the command's answer is still there
+THREADS = 17  # where /proc/PID/stat, behind the name, has how many threads there are
 CHUNK = 65536
 MAX_DESCRIPTORS = 4096
 
@@ -41,8 +43,8 @@ def oom_kills():
     return 0
 
 
-def parents():
-    """pid -> parent's pid, of every process in sight that is no zombie."""
+def processes():
+    """pid -> (parent's pid, whether it is dead and only waits for its parent to notice), of every process in sight."""
     table = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -52,8 +54,10 @@ def parents():
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue
-        if fields and fields[0] not in (b"Z", b"X"):
-            table[int(name)] = int(fields[1])
+        if len(fields) > THREADS:
+            # One whose first thread has ended reads as a zombie too, though its other threads run on.
+            dead = fields[0] in (b"Z", b"X") and int(fields[THREADS]) <= 1
+            table[int(name)] = int(fields[1]), dead
     return table
 
 
@@ -184,36 +188,47 @@ class Command:
         self.server.send(header, out + err)
 
     def kill(self):
-        """The command's tree is gone: stop, look again, kill. A stopped process cannot fork: the search converges."""
+        """The command's tree is gone: stop, look again, kill. A stopped process cannot fork: the search converges.
+
+        Its dead are waited for as well: until its parent has noticed, each takes up one of the processes allowed here.
+        """
         until = time.monotonic() + KILL_SECONDS
         stopped = set()
         while time.monotonic() < until:
-            found = self.tree()
-            if not found - stopped:
+            new = self.tree()[0] - stopped
+            if not new:
                 break
-            signal_all(found - stopped, signal.SIGSTOP)
-            stopped |= found
+            signal_all(new, signal.SIGSTOP)
+            stopped |= new
         while True:
-            found = self.tree()
-            if not found:
+            living, dead = self.tree()
+            if not living and not dead:
                 return
-            signal_all(found, signal.SIGKILL)
-            self.server.reap()
-            if time.monotonic() > until:
+            late = time.monotonic() - until
+            if late > 0 and living:
                 # It forks faster than it can be walked. This is one step, and takes the other commands with it.
                 signal_all([-1], signal.SIGKILL)
+            else:
+                signal_all(living, signal.SIGKILL)
+            if late > GONE_SECONDS:
                 return
             time.sleep(0.001)
+            self.server.reap()
 
     def tree(self):
-        """The pids below the keeper, and of trees whose keeper was killed (they are the server's own children)."""
-        table = parents()
-        found = {pid for pid, parent in table.items() if parent == os.getpid()} - self.server.keepers
-        grown = found | {self.keeper} & self.server.keepers
-        while grown:
-            grown = {pid for pid, parent in table.items() if parent in grown} - found
-            found |= grown
-        return found
+        """The pids, living and dead, below the keeper, and of trees that have none: children of the server's own."""
+        table = processes()
+        below = {}
+        for pid, (parent, _) in table.items():
+            below.setdefault(parent, []).append(pid)
+        found = set(below.get(os.getpid(), ())) - self.server.keepers
+        look = list(found | {self.keeper} & self.server.keepers)
+        while look:
+            children = set(below.get(look.pop(), ())) - found
+            found |= children
+            look += children
+        dead = {pid for pid in found if table[pid][1]}
+        return found - dead, dead
 
 
 def keep(pipes, command, environment):
