@@ -100,7 +100,9 @@ class Container:
         """
         await self._holder.write(b"%d\n" % max(1, math.ceil(lifetime)))
         try:
-            answer = await asyncio.wait_for(self._holder.read_frame(), _BEGIN_SECONDS)
+            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes just as the answer does.
+            async with asyncio.timeout(_BEGIN_SECONDS):
+                answer = await self._holder.read_frame()
         except TimeoutError:
             raise SandboxError(f"a container did not begin its lifetime within {_BEGIN_SECONDS:g} s") from None
         if answer is None:

@@ -9,13 +9,16 @@ import docker
 import pytest
 
 from agent_rl.vocabulary import ExecResult, SandboxSpec
+from agent_rl_sandboxes import docker_sandbox
 from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
+from agent_rl_sandboxes.episodes import server_command
 from agent_rl_sandboxes.owner import LABEL, Owner
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 
 MIB = 2**20
+BOMB = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
 
 
 async def inspected(provider: DockerProvider, api: docker.APIClient, spec: SandboxSpec) -> dict[str, Any]:
@@ -160,8 +163,7 @@ async def test_memory_is_bounded_without_swap_and_the_sandbox_goes_on(docker_pro
 
 async def test_a_fork_bomb_is_bounded_and_ended(docker_provider: DockerProvider) -> None:
     sandbox = docker_provider.sandbox(SandboxSpec(processes=24))
-    bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
-    result = await sandbox.exec(["python3", "-c", bomb], timeout=1.0)
+    result = await sandbox.exec(["python3", "-c", BOMB], timeout=1.0)
     assert result.status == "timeout"
     assert result.seconds < 15.0  # it is ended, not waited for
     counted = "n=$(cat /proc/*/comm | grep -c python3); [ $n -le 2 ] && break; sleep .05"
@@ -170,13 +172,35 @@ async def test_a_fork_bomb_is_bounded_and_ended(docker_provider: DockerProvider)
     assert int(left.stdout) <= 2  # the server and this command's keeper, once the dead are reaped
 
 
+async def test_after_one_that_outruns_the_search_the_next_command_runs(
+    docker_provider: DockerProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without time to search everything is killed in one step; what is dead is gone before the next command begins."""
+
+    def hurried(*arguments: Any) -> list[str]:
+        python, *options, program, workdir, size = server_command(*arguments)
+        for said, instead in (
+            ("KILL_SECONDS = 1.0", "KILL_SECONDS = 0.0"),
+            ("GONE_SECONDS = 0.5", "GONE_SECONDS = 1.5"),
+        ):
+            assert program.count(said) == 1
+            program = program.replace(said, instead)
+        return [python, *options, program, workdir, size]
+
+    monkeypatch.setattr(docker_sandbox, "server_command", hurried)
+    for _ in range(4):
+        sandbox = docker_provider.sandbox(SandboxSpec(processes=21))  # no other test's: none has been made ahead
+        assert (await sandbox.exec(["python3", "-c", BOMB], timeout=0.5)).status == "timeout"
+        assert (await sandbox.exec(["echo", "there"])).stdout == b"there\n"
+        await sandbox.close()
+
+
 async def test_bombs_at_once_end_no_container(docker_provider: DockerProvider) -> None:
     """A place that is handed out needs no process more: one that takes them all cannot keep it from being held."""
-    bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
 
     async def bombed() -> str:
         sandbox = docker_provider.sandbox(SandboxSpec(processes=24))
-        status = (await sandbox.exec(["python3", "-c", bomb], timeout=0.5)).status
+        status = (await sandbox.exec(["python3", "-c", BOMB], timeout=0.5)).status
         assert (await sandbox.exec(["echo", "there"])).stdout == b"there\n"
         await sandbox.close()
         return status

@@ -17,7 +17,7 @@ import time
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 KILL_SECONDS = 1.0
-GONE_SECONDS = 0.5  # after which whoever waits for the command's answer is still there
+GONE_SECONDS = 0.5  # on top; whoever waits for the command's answer waits for longer than both
 THREADS = 17  # where /proc/PID/stat, behind the name, has how many threads there are
 CHUNK = 65536
 MAX_DESCRIPTORS = 4096
@@ -205,11 +205,8 @@ class Command:
             if not living and not dead:
                 return
             late = time.monotonic() - until
-            if late > 0 and living:
-                # It forks faster than it can be walked. This is one step, and takes the other commands with it.
-                signal_all([-1], signal.SIGKILL)
-            else:
-                signal_all(living, signal.SIGKILL)
+            # What forks faster than it can be walked is ended in one step, which takes the other commands with it.
+            signal_all([-1] if living and late > 0 else living, signal.SIGKILL)
             if late > GONE_SECONDS:
                 return
             time.sleep(0.001)
