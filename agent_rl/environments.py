@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from agent_rl.config import EnvironmentEntry, SandboxConfig, config_error
 from agent_rl.contracts import Environment, SandboxProvider, Verifier
 from agent_rl.errors import ConfigError
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.registry import resolve
-from agent_rl.verify.verifier import TaskVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class NamedEnvironment:
     name: str
     environment: Environment
     weight: float
-    minimum_strength: float = 0.0
+    minimum_mutation_score: float = 0.0
 
 
 def make_verifier(config: SandboxConfig, provider: SandboxProvider, seed: int) -> TaskVerifier:
@@ -53,5 +53,5 @@ def make_environments(entries: Sequence[EnvironmentEntry], verifier: Verifier) -
         name = entry.name or entry.environment.rpartition(":")[2].lower()
         if any(other.name == name for other in made):
             raise ConfigError("this name is given twice: set `name` for each", key=f"{key}.name", value=name)
-        made.append(NamedEnvironment(name, cls(options, verifier), entry.weight, entry.minimum_strength))
+        made.append(NamedEnvironment(name, cls(options, verifier), entry.weight, entry.minimum_mutation_score))
     return made

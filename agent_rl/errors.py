@@ -4,7 +4,7 @@
     ├── ConfigError             the user's mistake: names the key and the value (exit 2)
     ├── CheckFailed             a check that the user asked for did not hold (exit 1)
     └── InfrastructureError     the machinery failed, with the boundary it crossed (exit 3)
-        ├── SandboxError            a sandbox, slot, container or daemon died or misbehaved
+        ├── SandboxError            a sandbox, worker, container or daemon died or misbehaved
         │   ├── SandboxStartError       a new one could not be made: no program has run in it
         │   └── TestsPlaceError         the place of hidden tests died, not that of the program under test
         ├── PolicyError             the process that generates died, hung or answered nonsense
@@ -66,17 +66,17 @@ class InfrastructureError(AgentRLError):
 
 
 class SandboxError(InfrastructureError):
-    """A sandbox, slot, container or daemon died or misbehaved."""
+    """A sandbox, worker, container or daemon died or misbehaved."""
 
     boundary: Boundary = "sandbox"
 
 
 class SandboxStartError(SandboxError):
-    """A new slot or container could not be made: no program has run in it, so none is to blame."""
+    """A new worker or container could not be made: no program has run in it, so none is to blame."""
 
 
 class TestsPlaceError(SandboxError):
-    """The slot in which hidden tests ran died, while that of the program under test did not."""
+    """The worker in which hidden tests ran died, while that of the program under test did not."""
 
     __test__ = False
 

@@ -104,7 +104,7 @@ def warm_model(seeds: Sequence[str], cache: Path) -> str:
     """The folder of the warm-started model of the run with `seeds`, from its cache."""
     program = (
         "import sys; from pathlib import Path; from agent_rl.config import load_config; "
-        "from agent_rl.learner.warm_start import prepare_model; "
+        "from agent_rl.sft.starting_model import prepare_model; "
         "print(prepare_model(load_config(sys.argv[1], sys.argv[3:]), Path(sys.argv[2])))"
     )
     overrides = [text for text in seeds if text != "--set"]
@@ -157,7 +157,7 @@ def control(folder: Path) -> list[Bar]:
 
     run = folder / "control"
     steps = int(tomllib.loads(CONFIG.read_text())["loop"]["steps"]) // 3
-    settings = ("--set", "objective.permute_verdicts=true", "--set", f"loop.steps={steps}")
+    settings = ("--set", "objective.shuffle_rewards=true", "--set", f"loop.steps={steps}")
     command(AGENT_RL, "train", CONFIG, "--run-dir", run, *settings)
     rows = json.loads((run / "eval.json").read_text())
     return control_bars(rows[0], rows[-1], steps)
@@ -261,7 +261,7 @@ def bench_turns(folder: Path) -> list[Bar]:
 
 
 def bench_verify(folder: Path) -> list[Bar]:
-    """Warm slots against other ways to verify."""
+    """Warm workers against other ways to verify."""
     out = folder / "verify.json"
     command(AGENT_RL, "bench", "verify", "--json", out)
     found = json.loads(out.read_text())

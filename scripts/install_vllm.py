@@ -90,7 +90,7 @@ def install_torch(requirement: str) -> bool:
 
 
 def requirements(wheel: Path) -> list[str]:
-    """What the wheel needs on any machine, extras left out."""
+    """What the wheel needs on any machine, extras dropped."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
         fields = HeaderParser().parsestr(archive.read(name).decode()).get_all("Requires-Dist") or []

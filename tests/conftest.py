@@ -115,14 +115,14 @@ def _required() -> set[str]:
 
 @cache
 def _no_docker() -> str | None:
-    from agent_rl_sandboxes.docker import DockerProvider
+    from agent_rl_sandboxes.docker_provider import DockerProvider
 
     return _unavailable(DockerProvider)
 
 
 @cache
 def _no_local() -> str | None:
-    from agent_rl_sandboxes.local import LocalProvider
+    from agent_rl_sandboxes.local_provider import LocalProvider
 
     return _unavailable(LocalProvider)
 

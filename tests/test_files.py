@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_rl.files import write_atomically
+from agent_rl.atomic_files import write_atomically
 
 
 def test_a_file_is_replaced_and_can_be_read_by_all(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def modules_after(statement: str) -> set[str]:
         "import agent_rl",
         "import agent_rl.contracts, agent_rl.vocabulary, agent_rl.config, agent_rl.registry, agent_rl.errors",
         "import agent_rl.cli",
-        "import agent_rl.rollouts.run, agent_rl.verify.judge, agent_rl.evaluation",
-        "import agent_rl_sandboxes.remote, agent_rl_sandboxes.serving.command",
+        "import agent_rl.rollouts.run_group, agent_rl.judging.call_judge, agent_rl.evaluation",
+        "import agent_rl_sandboxes.remote_provider, agent_rl_sandboxes.serving.serve_command",
     ],
 )
 def test_the_core_loads_nothing_heavy(statement):

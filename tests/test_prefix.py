@@ -1,6 +1,6 @@
 """Where two sequences part."""
 
-from agent_rl.prefix import common_prefix
+from agent_rl.common_prefix import common_prefix
 
 
 def test_one_is_the_beginning_of_the_other() -> None:

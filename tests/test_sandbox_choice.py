@@ -4,10 +4,10 @@ from typing import ClassVar
 
 import pytest
 
-from agent_rl import sandbox_choice
+from agent_rl import providers as module
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.sandbox_choice import choose_provider
+from agent_rl.providers import choose_provider
 
 
 class FakeProvider:
@@ -37,8 +37,8 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> dict[str, type[FakeProvider]]:
             raise ConfigError("not registered", key=key, value=name, valid=known)
         return known[name]
 
-    monkeypatch.setattr(sandbox_choice, "registered", lambda group: known)
-    monkeypatch.setattr(sandbox_choice, "resolve", resolve)
+    monkeypatch.setattr(module, "registered", lambda group: known)
+    monkeypatch.setattr(module, "resolve", resolve)
     return known
 
 

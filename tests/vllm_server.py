@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from agent_rl.inference.vllm.policy import VllmPolicy
     from agent_rl.inference.vllm.server import VllmServer
+    from agent_rl.inference.vllm.vllm_policy import VllmPolicy
 
 SHAPE: dict[str, Any] = {"architecture": "qwen3", "head_dim": 32, "max_position_embeddings": 2048}
 """Of the model: vLLM's attention on a CPU knows no smaller heads. Its output layer shares the embedding's weights."""
@@ -29,7 +29,7 @@ class ServedModel:
 
         A server that dies does not take the tests with it.
         """
-        from agent_rl.inference.vllm.policy import VllmPolicy
+        from agent_rl.inference.vllm.vllm_policy import VllmPolicy
 
         return VllmPolicy(model or self.folder, url=self.server.socket, exit_with_server=False)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from agent_rl.config import RunConfig, ScratchModel, VllmConfig, parse_config
 from agent_rl.contracts import Policy
 from agent_rl.inference.vllm.server import vllm_interpreter
-from agent_rl.roles.start import start_policy
+from agent_rl.launch.local_launcher import LocalLauncher
+from agent_rl.launch.start_roles import start_policy
 from agent_rl.rollouts.chat import ChatTokenizer
-from agent_rl.runtime.local import LocalRuntime
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ def missing(engine: str) -> str:
 
 
 async def prepare_bench_model(
-    runtime: LocalRuntime, given: Path | None, shape: ScratchModel, device: str
+    runtime: LocalLauncher, given: Path | None, shape: ScratchModel, device: str
 ) -> tuple[Path, str, str]:
     """(folder, what it is, the device's name): the model `given`, or one of `shape` made for the runtime's lifetime."""
-    maker = await runtime.start("model", "agent_rl.bench.model:ModelMaker")
+    maker = await runtime.start("model", "agent_rl.bench.bench_model:ModelMaker")
     try:
         name = await maker.call("device", device)
         if given is not None:
-            from agent_rl.learner.folder import model_folder
+            from agent_rl.learner.model_folder import model_folder
 
             return model_folder(str(given)), str(given), name
         folder = maker.log.parent.parent / "model"
@@ -55,7 +55,7 @@ def ordinary_ids(folder: Path) -> range:
 
 
 @asynccontextmanager
-async def serving(engine: str, runtime: LocalRuntime, settings: EngineSettings, folder: Path) -> AsyncIterator[Policy]:
+async def serving(engine: str, runtime: LocalLauncher, settings: EngineSettings, folder: Path) -> AsyncIterator[Policy]:
     """A policy of this engine that serves the model in `folder`, started as a run starts it; gone at the end."""
     process, policy = await start_policy(runtime, _config(engine, settings, folder))(str(folder), 0)
     try:

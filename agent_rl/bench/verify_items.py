@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from agent_rl.audit.mutants import draw_mutants
+from agent_rl.audit.oracle_program import program_in
 from agent_rl.contracts import Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.evaluation.mutants import draw_mutants
-from agent_rl.evaluation.reference import program_in
-from agent_rl.verify.humaneval import Row, read_rows, tasks_from_rows
-from agent_rl.verify.recording import prepare_all
+from agent_rl.formats.humaneval import HumanEvalRow, read_rows, tasks_from_rows
+from agent_rl.judging.recording import prepare_all
 from agent_rl.vocabulary import Submission, Task
 
 Variant = Literal["reference", "empty", "return None", "mutated"]
@@ -31,11 +31,11 @@ HUB = "openai/openai_humaneval"
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class VerifyItem:
     """One verification: a program for a task, and whether it is right."""
 
     task: Task
-    row: Row
+    row: HumanEvalRow
     program: str
     variant: Variant
 
@@ -51,7 +51,7 @@ def default_tasks() -> str:
     return str(file) if folder and file.is_file() else HUB
 
 
-async def make_items(source: str, verifier: Verifier, *, limit: int | None = None) -> list[Item]:
+async def make_items(source: str, verifier: Verifier, *, limit: int | None = None) -> list[VerifyItem]:
     """A reference and a wrong program for each of the first `limit` tasks of `source`, shuffled, always the same.
 
     `verifier` records the tests and confirms what is right and what is wrong. Raises ConfigError where a reference
@@ -59,35 +59,35 @@ async def make_items(source: str, verifier: Verifier, *, limit: int | None = Non
     """
     rows = read_rows(source)[:limit]
     tasks = await prepare_all(verifier, tasks_from_rows(rows))
-    items: list[Item] = []
+    items: list[VerifyItem] = []
     for number, (row, task) in enumerate(zip(rows, tasks, strict=True)):
-        items.append(Item(task, row, row.prompt + row.canonical_solution, "reference"))
+        items.append(VerifyItem(task, row, row.prompt + row.canonical_solution, "reference"))
         preferred = WRONG[number % len(WRONG)]
         items.append(await _wrong(row, task, (preferred, *(v for v in WRONG if v != preferred)), verifier))
     random.Random(0).shuffle(items)
     return items
 
 
-async def _wrong(row: Row, task: Task, variants: Sequence[Variant], verifier: Verifier) -> Item:
+async def _wrong(row: HumanEvalRow, task: Task, variants: Sequence[Variant], verifier: Verifier) -> VerifyItem:
     """The first of `variants` that its tests reject. Raises ConfigError where there is none."""
     bounded = replace(task, limits=replace(task.limits, wall_seconds=_ENDLESS_SECONDS))
     for variant in variants:
         for program in _programs(row, variant):
             verdict = await verifier.judge(bounded, Submission.code(program))
             if verdict.status == "failed" and verdict.seconds < _SLOW_SECONDS:
-                return Item(task, row, program, variant)
+                return VerifyItem(task, row, program, variant)
     raise ConfigError(f"{row.where}: the tests of {row.task_id} reject no wrong program", key="--tasks")
 
 
-def _programs(row: Row, variant: Variant) -> list[str]:
+def _programs(row: HumanEvalRow, variant: Variant) -> list[str]:
     """The programs of a wrong variant, in the order in which they are tried; empty where there are none."""
     if variant != "mutated":
         return [row.prompt + _BODIES[variant]]
-    reference = program_in(row.prompt + row.canonical_solution)
-    drawn = draw_mutants(reference, row.entry_point, _MUTANTS, row.task_id) if reference is not None else []
+    oracle = program_in(row.prompt + row.canonical_solution)
+    drawn = draw_mutants(oracle, row.entry_point, _MUTANTS, row.task_id) if oracle is not None else []
     return [mutant.reply for mutant in drawn]
 
 
-def counts(items: Sequence[Item]) -> dict[str, int]:
+def counts(items: Sequence[VerifyItem]) -> dict[str, int]:
     """How many items there are of each variant."""
     return {variant: sum(item.variant == variant for item in items) for variant in ("reference", *WRONG)}

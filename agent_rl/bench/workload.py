@@ -14,7 +14,7 @@ COMPLETIONS = (16, 256)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CompletionTimes:
     """What one pass over the workload took: seconds from the common start to each request's end."""
 
     ends: tuple[float, ...]

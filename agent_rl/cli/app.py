@@ -11,13 +11,13 @@ from typing import Any
 import typer
 import typer.core
 
-from agent_rl.cli.bench import bench
-from agent_rl.cli.doctor import doctor
-from agent_rl.cli.envs import envs
-from agent_rl.cli.eval import eval_command
-from agent_rl.cli.report import report
-from agent_rl.cli.train import train
-from agent_rl.cli.verify import verify
+from agent_rl.cli.bench_command import bench
+from agent_rl.cli.doctor_command import doctor
+from agent_rl.cli.envs_command import envs
+from agent_rl.cli.eval_command import eval_command
+from agent_rl.cli.report_command import report
+from agent_rl.cli.train_command import train
+from agent_rl.cli.verify_command import verify
 from agent_rl.errors import AgentRLError, ConfigError
 from agent_rl.registry import registered
 

@@ -40,14 +40,14 @@ class {class_name}(Environment):
         return [self.task(split, number) for number in SPLITS[split]]
 
     def task(self, split: str, number: int) -> Task:
-        """One problem. The agent never sees `tests` nor `reference`; `visible` is what it is told about."""
+        """One problem. The agent never sees `tests` nor `oracle`; `public` is what it is told about."""
         prompt = f"Write a Python function add(x) that returns x + {{number}}. Answer with the code alone."
         hidden = tuple(Case((x,), x + number) for x in (0, 1, -7, 1000, 2.5))
         return Task(
             id=f"{name}/{{split}}/{{number}}",
             prompt=(Message.user(prompt),),
             tests=CallTests("add", hidden),
-            visible=CallTests("add", (Case((3,), 3 + number),)),
+            public=CallTests("add", (Case((3,), 3 + number),)),
             reference=f"def add(x):\\n    return x + {{number}}\\n",
             split=split,
         )
@@ -56,7 +56,7 @@ class {class_name}(Environment):
         """One episode: ordinary control flow is the multi-turn protocol."""
         reply = await agent.say(task.prompt)
         for _ in range(self.config.max_turns - 1):
-            report = await self.verifier.run_visible(task, Submission.code(reply), sandbox)
+            report = await self.verifier.run_public_tests(task, Submission.code(reply), sandbox)
             if report.passed:
                 break
             reply = await agent.say(report.feedback)
@@ -69,10 +69,10 @@ import asyncio
 from pathlib import Path
 
 from agent_rl.registry import resolve
-from agent_rl.rollouts.agent import empty_agent, reference_agent
-from agent_rl.rollouts.run import run_rollout
+from agent_rl.rollouts.policy_agent import empty_agent, oracle_agent
+from agent_rl.rollouts.run_group import run_rollout
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.verifier import TaskVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 
 {class_name} = resolve(f"{{Path(__file__).with_name('{name}.py')}}:{class_name}", "agent_rl.environments", key="ENV")
 
@@ -87,7 +87,7 @@ async def check():
         verifier = TaskVerifier(provider, minimum_isolation="memory")
         environment = {class_name}({class_name}.config_class(), verifier)
         for task in await environment.load("test"):
-            solved = await run_rollout(environment, "{name}", task, reference_agent, provider)
+            solved = await run_rollout(environment, "{name}", task, oracle_agent, provider)
             assert solved.verdict is not None and solved.verdict.passed
             unsolved = await run_rollout(environment, "{name}", task, empty_agent, provider)
             assert unsolved.verdict is not None and not unsolved.verdict.passed

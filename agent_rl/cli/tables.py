@@ -35,7 +35,7 @@ def before_and_after(rows: Sequence[EvalRow]) -> Table:
 def evaluation_table(rows: Sequence[EvalRow]) -> Table:
     """One line per measure of each row."""
     table = _table()
-    for heading in ("environment", "split", "measure", "value", "samples", "left out"):
+    for heading in ("environment", "split", "measure", "value", "samples", "dropped"):
         table.add_column(heading, no_wrap=True)
     for row in rows:
         where = (row.environment, row.split)
@@ -48,7 +48,7 @@ def evaluation_table(rows: Sequence[EvalRow]) -> Table:
 
 
 def counts(rows: Sequence[EvalRow]) -> list[str]:
-    """A line for each row whose tasks had one rollout each, none of them left out: how many passed."""
+    """A line for each row whose tasks had one rollout each, none of them dropped: how many passed."""
     return [
         f"{row.environment}, {row.split}: {round(row.pass_at_k[1].value * row.num_tasks)} of {row.num_tasks} passed"
         for row in rows

@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from agent_rl.evaluation.validation_report import SplitReport, TaskReport, ValidationReport
-from agent_rl.verify.wording import printable
+from agent_rl.audit.validation_report import SplitReport, TaskReport, ValidationReport
+from agent_rl.judging.wording import printable
 
 _MOST_PROBLEMS = 40
 _WEAKEST = 5
 _BINS = ((1.0, "1"), (0.9, "from .9"), (0.75, ".75"), (0.5, ".5"), (0.25, ".25"), (0.0, "0"))
-"""Lower ends of the classes in which tasks are counted by strength, strongest first, and what stands over them."""
+"""Lower ends of the classes in which tasks are counted by mutation score, highest first, and their headings."""
 
 
 def print_report(report: ValidationReport) -> None:
     """The tables and the problems of a validation stand on standard output."""
     console = Console(highlight=False)
     console.print(_judged(report.splits))
-    measured = [s for s in report.splits if s.strength is not None]
+    measured = [s for s in report.splits if s.mutation_score is not None]
     if measured:
-        console.print(_strength(measured))
+        console.print(_mutation_score(measured))
         console.print(
             "strength: the share of mutants (the reference with one mistake) that the hidden tests fail, on average "
             "over tasks; a lower bound, since some mistakes change nothing",
@@ -37,7 +37,7 @@ def print_report(report: ValidationReport) -> None:
             console.print(f"{split.split}: {count} of {split.checked} tasks are judged at tier {tier}, not values")
         for why, count in _not_measured(split).items():
             console.print(
-                f"{split.split}: strength not measured for {count} tasks: {why}", markup=False, soft_wrap=True
+                f"{split.split}: mutation score not measured for {count} tasks: {why}", markup=False, soft_wrap=True
             )
     _print_problems(console, report.splits)
 
@@ -47,23 +47,23 @@ def _judged(splits: Sequence[SplitReport]) -> Table:
     for heading in ("split", "tasks", "checked", "references passed", "stubs failed", "strength", "problems"):
         table.add_column(heading)
     for s in splits:
-        passed, failed = f"{s.references_passed} of {s.references}", f"{s.stubs_failed} of {s.stubs}"
-        strength = "not applicable" if s.strength is None else f"{s.strength.score:.3f}"
-        table.add_row(s.split, str(s.tasks), str(s.checked), passed, failed, strength, str(len(s.problems)))
+        passed, failed = f"{s.oracles_passed} of {s.oracles}", f"{s.stubs_failed} of {s.stubs}"
+        mutation_score = "not applicable" if s.mutation_score is None else f"{s.mutation_score.score:.3f}"
+        table.add_row(s.split, str(s.tasks), str(s.checked), passed, failed, mutation_score, str(len(s.problems)))
     return table
 
 
-def _strength(splits: Sequence[SplitReport]) -> Table:
+def _mutation_score(splits: Sequence[SplitReport]) -> Table:
     """How many tasks are how strong."""
     table = Table()
     for heading in ("split", "95 % interval", "killed", *(heading for _, heading in _BINS)):
         table.add_column(heading, no_wrap=True)
     for s in splits:
-        assert s.strength is not None
-        scores = [t.strength.score for t in s.by_task if t.strength is not None]
+        assert s.mutation_score is not None
+        scores = [t.mutation_score.score for t in s.by_task if t.mutation_score is not None]
         counts = Counter(next(heading for low, heading in _BINS if score >= low) for score in scores)
-        interval = f"{s.strength.low:.3f} to {s.strength.high:.3f}"
-        killed = f"{s.strength.killed} of {s.strength.mutants}"
+        interval = f"{s.mutation_score.low:.3f} to {s.mutation_score.high:.3f}"
+        killed = f"{s.mutation_score.killed} of {s.mutation_score.mutants}"
         table.add_row(s.split, interval, killed, *(str(counts[heading]) for _, heading in _BINS))
     return table
 
@@ -72,13 +72,13 @@ def _weakest(split: SplitReport) -> list[str]:
     """A line for each of the weakest tasks that are not killed by all, with one mistake that passes."""
 
     def score(task: TaskReport) -> float:
-        return 1.0 if task.strength is None else task.strength.score
+        return 1.0 if task.mutation_score is None else task.mutation_score.score
 
     lines: list[str] = []
     for task in sorted(split.by_task, key=score)[:_WEAKEST]:
-        if task.strength is None or not task.strength.survivors:
+        if task.mutation_score is None or not task.mutation_score.survivors:
             continue
-        s = task.strength
+        s = task.mutation_score
         changed = [line for line in s.survivors[0].diff.splitlines()[3:] if line.startswith(("-", "+"))]
         shown = " ".join(f"{line[0]} {line[1:].strip()}" for line in changed[:2])
         lines.append(

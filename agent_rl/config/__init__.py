@@ -2,12 +2,12 @@
 
 from agent_rl.config.reading import config_error, load_config, parse_config
 from agent_rl.config.schema import (
-    AgreementConfig,
     Checkpoints,
     EnvironmentEntry,
     Evaluation,
     LearnerConfig,
     Loop,
+    MismatchConfig,
     Model,
     ObjectiveConfig,
     Optimizer,
@@ -17,12 +17,12 @@ from agent_rl.config.schema import (
     Sampling,
     SandboxConfig,
     ScratchModel,
+    SftConfig,
     VllmConfig,
-    WarmStart,
 )
 
 __all__ = [
-    "AgreementConfig",
+    "MismatchConfig",
     "Checkpoints",
     "EnvironmentEntry",
     "Evaluation",
@@ -38,7 +38,7 @@ __all__ = [
     "SandboxConfig",
     "ScratchModel",
     "VllmConfig",
-    "WarmStart",
+    "SftConfig",
     "config_error",
     "load_config",
     "parse_config",

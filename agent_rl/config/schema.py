@@ -33,8 +33,8 @@ class EnvironmentEntry(Section):
     name: str = ""
     """The name in metrics; by default the short name, or the class's."""
     weight: float = Field(default=1.0, gt=0)
-    minimum_strength: float = Field(default=0.0, ge=0, le=1)
-    """Training tasks whose hidden tests kill a smaller share of mutants of the reference are left out; 0 is none. It
+    minimum_mutation_score: float = Field(default=0.0, ge=0, le=1)
+    """Training tasks whose hidden tests kill a smaller share of mutants of the reference are dropped; 0 is none. It
     is measured once, which takes a while, and kept in the cache; evaluations leave nothing out."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Validated by the environment's own `config_class`."""
@@ -53,7 +53,7 @@ class ScratchModel(Section):
     context: Positive = 512
 
 
-class WarmStart(Section):
+class SftConfig(Section):
     """Supervised learning on the environments' demonstrations before reinforcement learning; cached by content."""
 
     steps: Positive = 1000
@@ -69,7 +69,7 @@ class Model(Section):
 
     path: str | None = None
     scratch: ScratchModel | None = None
-    warm_start: WarmStart | None = None
+    sft: SftConfig | None = None
     chat_template: str | None = None
     """A Jinja file that replaces the tokenizer's own template."""
 
@@ -93,7 +93,7 @@ class Sampling(Section):
 
 
 class ObjectiveConfig(Section):
-    """Which objective, and its knobs: see `agent_rl.objectives`."""
+    """Which objective, and its knobs: see `agent_rl.algorithms`."""
 
     name: Literal["maxrl", "reinforce", "rloo", "grpo"] = "maxrl"
     truncation_order: Positive | None = None
@@ -104,7 +104,7 @@ class ObjectiveConfig(Section):
     """token_mean is not unbiased: a random token count correlates with K."""
     ratio_cap: float = Field(default=2.0, gt=0)
     """Truncation of the per-token importance ratio against the sampler."""
-    permute_verdicts: bool = False
+    shuffle_rewards: bool = False
     """A control: the verdicts of a group are shuffled among its members."""
 
 
@@ -141,7 +141,7 @@ class Loop(Section):
     stuck_timeout: float = Field(default=900.0, gt=0)
     """Seconds without progress after which the watchdog names the stage and dumps the stacks."""
     max_failed_share: float = Field(default=0.5, gt=0, le=1)
-    """Of the rollouts of the last groups left out for infrastructure reasons: above it the run stops (exit 3)."""
+    """Of the rollouts of the last groups dropped for infrastructure reasons: above it the run stops (exit 3)."""
 
 
 class VllmConfig(Section):
@@ -208,7 +208,7 @@ class LearnerConfig(Section):
     max_restarts: int = Field(default=3, ge=0)
 
 
-class AgreementConfig(Section):
+class MismatchConfig(Section):
     """How far the learner's log-probabilities may be from the engine's at a run's start, in nats per sampled token.
 
     Beyond the bounds the run refuses to start: every importance ratio would be wrong by as much. Where both compute in
@@ -237,8 +237,8 @@ class SandboxConfig(Section):
     runtime: str | None = None
     """Docker only: a runtime that the daemon knows, such as `runsc` (gVisor); None for the daemon's own choice."""
     apparmor_profile: str | None = None
-    """For the containers of warm slots; Docker's own denies the mounts that isolation between runs needs."""
-    slots: Positive = 2
+    """For the containers of warm workers; Docker's own denies the mounts that isolation between runs needs."""
+    workers: Positive = 2
     minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
     retries: int = Field(default=2, ge=0)
@@ -296,7 +296,7 @@ class RunConfig(Section):
     loop: Loop = Loop()
     policy: PolicyConfig = PolicyConfig()
     learner: LearnerConfig = LearnerConfig()
-    agreement: AgreementConfig = AgreementConfig()
+    mismatch: MismatchConfig = MismatchConfig()
     sandbox: SandboxConfig = SandboxConfig()
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
@@ -329,17 +329,17 @@ class RunConfig(Section):
         return self
 
     @property
-    def warm_start_seed(self) -> int:
+    def sft_seed(self) -> int:
         """The seed of the starting model: the warm start's own, else the run's."""
-        own = self.model.warm_start.seed if self.model.warm_start is not None else None
+        own = self.model.sft.seed if self.model.sft is not None else None
         return self.seed if own is None else own
 
     @property
-    def agreement_bounds(self) -> tuple[float, float]:
+    def mismatch_bounds(self) -> tuple[float, float]:
         """How far learner and engine may differ, in nats: on average, and at the worst token."""
         exact = self.policy.precision == "float32" and self.learner.precision == "float32"
         mean, token = (1e-3, 0.05) if exact else (0.1, 1.5)
-        given = self.agreement
+        given = self.mismatch
         return given.max_mean or mean, given.max_token or token
 
     def to_toml(self) -> str:

@@ -2,7 +2,7 @@
 
 from agent_rl.contracts.agent import Agent, Prompt, RolloutEnded, Tool
 from agent_rl.contracts.environment import Environment, EnvironmentConfig
-from agent_rl.contracts.learner import Batch, Learner, PackedGroup, Row, StepReport
+from agent_rl.contracts.learner import Batch, Learner, PackedGroup, StepReport, TrainingRow
 from agent_rl.contracts.objective import Objective
 from agent_rl.contracts.policy import (
     GenerateRequest,
@@ -32,7 +32,7 @@ __all__ = [
     "Prompt",
     "RandomKey",
     "RolloutEnded",
-    "Row",
+    "TrainingRow",
     "Sandbox",
     "SandboxProvider",
     "SamplingParams",

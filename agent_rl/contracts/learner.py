@@ -10,7 +10,7 @@ from agent_rl.contracts.policy import WeightManifest
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainingRow:
     """One leaf's tokens after the group's shared prefix; all lists of equal length T, aligned with `token_ids`.
 
     A token is trained where `loss_mask` holds; its prediction is read at the token before it (the last of the prefix
@@ -31,7 +31,7 @@ class PackedGroup:
     """One group: the ids that all its rows begin with (at least one), and the rows."""
 
     prefix_ids: Sequence[int]
-    rows: Sequence[Row]
+    rows: Sequence[TrainingRow]
 
 
 @dataclass(frozen=True, slots=True)

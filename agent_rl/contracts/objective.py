@@ -13,7 +13,7 @@ class Objective(ABC):
     name: str
     requires: Literal["binary", "scalar"]
     smallest_group: int = 2
-    """With fewer survivors than this a group is left out. Two where there is a baseline."""
+    """With fewer survivors than this a group is dropped. Two where there is a baseline."""
 
     @abstractmethod
     def advantages(self, outcomes_N: Sequence[float]) -> list[float]:
@@ -24,7 +24,7 @@ class Objective(ABC):
 
     @abstractmethod
     def order(self, n: int) -> int:
-        """T such that the expected gradient is that of J_T (see `agent_rl.objectives`), for N = `n` survivors.
+        """T such that the expected gradient is that of J_T (see `agent_rl.algorithms`), for N = `n` survivors.
 
         0 where it is the gradient of no J_T.
         """

@@ -1,4 +1,4 @@
-"""`Sandbox`: an isolated machine-like place. `SandboxProvider`: a host that makes them, and runs programs in slots."""
+"""`Sandbox`: an isolated machine-like place. `SandboxProvider`: makes them, and runs programs in workers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _for_agent(result: ExecResult) -> str:
 
 
 class SandboxProvider(ABC):
-    """A host's sandboxes and warm slots. Used as an async context manager: `async with provider:`."""
+    """A host's sandboxes and warm workers. Used as an async context manager: `async with provider:`."""
 
     name: str
 
@@ -90,11 +90,11 @@ class SandboxProvider(ABC):
 
     @abstractmethod
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
-        """One run in a warm slot, or with `fresh` in a slot made for it alone and ended after it.
+        """One run in a warm worker, or with `fresh` in a worker made for it alone and ended after it.
 
-        Raises SandboxError where the slot died under the run (the caller decides who is to blame), and of it
-        SandboxStartError where there was no slot to run in.
-        Cancellation ends the run and gives the slot back.
+        Raises SandboxError where the worker died under the run (the caller decides who is to blame), and of it
+        SandboxStartError where there was no worker to run in.
+        Cancellation ends the run and gives the worker back.
         """
 
     def on_one_host(self) -> SandboxProvider:
@@ -105,9 +105,9 @@ class SandboxProvider(ABC):
         return self
 
     async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
-        """Two runs at once, in two slots that share nothing, which talk with each other as `PairRequest` says.
+        """Two runs at once, in two workers that share nothing, which talk with each other as `PairRequest` says.
 
-        Errors, `fresh` and cancellation are those of `run`; where the slot of the tests' run died, and only that one,
+        Errors, `fresh` and cancellation are those of `run`; where the worker of the tests' run died, and only that one,
         the error is a TestsPlaceError. A provider without such runs raises SandboxError.
         """
         raise SandboxError(f"the {self.name} sandbox has no runs that talk with each other, which tier 'proxied' needs")

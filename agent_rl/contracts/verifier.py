@@ -19,8 +19,8 @@ class Verifier(ABC):
         """
 
     @abstractmethod
-    async def run_visible(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
-        """The verdict of the task's visible tests, with `feedback` that the agent may read."""
+    async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
+        """The verdict of the task's public tests, with `feedback` that the agent may read."""
 
     @abstractmethod
     async def prepare(self, task: Task) -> Task:

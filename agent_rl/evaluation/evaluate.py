@@ -6,29 +6,29 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent_rl.concurrency import side_by_side
 from agent_rl.errors import PolicyError
 from agent_rl.evaluation.pass_at_k import bootstrap_mean, pass_at_k
-from agent_rl.evaluation.row import Estimate, EvalRow
-from agent_rl.side_by_side import side_by_side
+from agent_rl.records.eval_row import Estimate, EvalRow
 from agent_rl.vocabulary import Group, Task, Trajectory
 
 
 class GroupRunner(Protocol):
-    """Runs `samples` rollouts of `task`, greedily decoded ones where asked; failures of the machinery are left out."""
+    """Runs `samples` rollouts of `task`, greedily decoded ones where asked; failures of the machinery are dropped."""
 
     async def __call__(self, task: Task, *, index: int, samples: int, greedy: bool) -> Group: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """Of one task: surviving samples, how many of them passed, greedy outcome, and rollouts left out."""
+    """Of one task: surviving samples, how many of them passed, greedy outcome, and rollouts dropped."""
 
     survived: int
     passed: int
     greedy: bool | None
     excluded: int
     error: str
-    """Why one was left out; empty where none was."""
+    """Why one was dropped; empty where none was."""
 
 
 async def evaluate(
@@ -69,7 +69,7 @@ async def evaluate(
     if not any(c.survived for c in counts):
         errors = [c.error for c in counts if c.error]
         raise PolicyError(
-            "no rollout of the evaluation survived: every one was left out for infrastructure reasons"
+            "no rollout of the evaluation survived: every one was dropped for infrastructure reasons"
             + (f"; the last: {errors[-1]}" if errors else "")
         )
     return EvalRow(
@@ -117,7 +117,7 @@ def _count(sampled: Group, greedily: Group | None) -> _Counts:
         passed=sum(_passed(t) for t in survivors),
         greedy=_passed(greedy[0]) if greedy else None,
         excluded=asked - len(survivors) - len(greedy),
-        error=sampled.left_out[-1].error if sampled.left_out else "",
+        error=sampled.dropped[-1].error if sampled.dropped else "",
     )
 
 

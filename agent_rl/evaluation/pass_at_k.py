@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agent_rl.evaluation.row import Estimate
+from agent_rl.records.eval_row import Estimate
 
 RESAMPLES = 2000
 _CHUNK = 1 << 22

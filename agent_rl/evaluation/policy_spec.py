@@ -70,7 +70,7 @@ def _version(folder: Path) -> int:
 
 
 def _download(name: str) -> Path:
-    from agent_rl.learner.folder import model_folder
+    from agent_rl.learner.model_folder import model_folder
 
     try:
         return model_folder(name)

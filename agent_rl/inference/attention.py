@@ -2,7 +2,7 @@
 
 A token sees its sequence's own tokens before it (rows of an arena) and, where its sequence has one, a prefix that is
 shared with other sequences. The prefix's part is computed for all its sequences together: softmax over the prefix
-alone, which gives an output o_p and the logarithm of its normaliser, lse_p. In the own part, slot 0 of every row
+alone, which gives an output o_p and the logarithm of its normaliser, lse_p. In the own part, worker 0 of every row
 stands for the whole prefix, with score lse_p and value o_p; then one softmax over the row is that over everything:
 
     softmax([s_prefix, s_own]) [V_prefix; V_own] = softmax([lse_p, s_own]) [o_p; V_own].
@@ -110,11 +110,11 @@ class Attention:
         """`array` as a tensor on the device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
-    def mask(self, ends: np.ndarray, slots: int) -> torch.Tensor:
-        """0 for the slots 1 to `ends - 1` of each row, -inf for the others: float32 [rows, slots]."""
-        visible = np.arange(slots) < ends[:, None]
-        visible[:, 0] = False
-        return self.index(np.where(visible, np.float32(0), np.float32(-np.inf)))
+    def mask(self, ends: np.ndarray, workers: int) -> torch.Tensor:
+        """0 for the workers 1 to `ends - 1` of each row, -inf for the others: float32 [rows, workers]."""
+        public = np.arange(workers) < ends[:, None]
+        public[:, 0] = False
+        return self.index(np.where(public, np.float32(0), np.float32(-np.inf)))
 
     @property
     def kv_heads(self) -> int:
@@ -131,7 +131,7 @@ class Attention:
     def _plan_writes(
         self, decodes: Sequence[Decode], prefills: Sequence[Prefill]
     ) -> list[tuple[Arena, int, int, torch.Tensor]]:
-        """For each stretch of tokens: its arena, where it begins and ends, and the slots that take its keys."""
+        """For each stretch of tokens: its arena, where it begins and ends, and the workers that take its keys."""
         writes: list[tuple[Arena, int, int, torch.Tensor]] = []
         for decode in decodes:
             rows = np.arange(len(decode.lengths))
@@ -146,8 +146,8 @@ class Attention:
     def _write(
         self, arena: Arena, start: int, rows: np.ndarray, positions: np.ndarray
     ) -> tuple[Arena, int, int, torch.Tensor]:
-        slots = self.by_head(rows) * arena.capacity + positions[:, None] + 1
-        return arena, start, start + len(rows), self.index(slots.ravel())
+        workers = self.by_head(rows) * arena.capacity + positions[:, None] + 1
+        return arena, start, start + len(rows), self.index(workers.ravel())
 
 
 class _DecodePart:
@@ -158,7 +158,7 @@ class _DecodePart:
         self._count = count = len(decode.lengths)
         self._rows = slice(decode.start * plan.kv_heads, (decode.start + count) * plan.kv_heads)
         self._mask = plan.mask(decode.lengths + 2, decode.arena.capacity)[:, None]
-        """[count, 1, capacity]; the prefix's slot is hidden too."""
+        """[count, 1, capacity]; the prefix's worker is hidden too."""
 
     def attend(
         self,
@@ -193,7 +193,7 @@ class _PrefillPart:
         count, most = len(prefill.new), int(prefill.new.max())
         self._first = prefill.first_row * self._heads
         self._count, self._most = count, most
-        self._slots = prefill.arena.capacity
+        self._workers = prefill.arena.capacity
         within = np.arange(most)
         begins = prefill.start + np.cumsum(prefill.new) - prefill.new
         valid = within < prefill.new[:, None]
@@ -203,8 +203,8 @@ class _PrefillPart:
         valid = np.broadcast_to(valid[:, None], (count, self._heads, most)).ravel()
         self._valid = plan.index(np.flatnonzero(valid))
         last = plan.index(prefill.cached[:, None] + 1 + within)
-        self._hidden = torch.arange(self._slots, device=last.device) > last[:, :, None]
-        """[count, most, slots]"""
+        self._hidden = torch.arange(self._workers, device=last.device) > last[:, :, None]
+        """[count, most, workers]"""
         self._hidden[:, :, 0] = True
 
     def attend(
@@ -222,7 +222,7 @@ class _PrefillPart:
         keys, values = self._arena.data[layer].flatten(1, 2)[:, rows]
         queries = q[self._gather].view(count * heads, most, groups, -1)
         result = torch.empty_like(queries)
-        step = max(1, _MAX_SCORES // (count * heads * groups * self._slots))
+        step = max(1, _MAX_SCORES // (count * heads * groups * self._workers))
         for start in range(0, most, step):
             part = slice(start, min(start + step, most))
             size = part.stop - part.start
@@ -311,7 +311,7 @@ class _PrefixBlocks:
         queries = q.index_select(0, self._gather).view(len(keys), -1, q.shape[-1])
         scores = scaled_product(queries, keys, scaling)
         scores.view(self._blocks, -1, scores.shape[-1]).add_(self._mask)
-        # the logarithm of a weight is its score less lse; slot 1 is the prefix's first token, which everyone sees
+        # the logarithm of a weight is its score less lse; worker 1 is the prefix's first token, which everyone sees
         logweights = torch.log_softmax(scores, dim=-1)
         logsum = scores[:, :, 1] - logweights[:, :, 1]
         outer = torch.bmm(logweights.exp_().to(values.dtype), values)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agent_rl.inference.attention import Attention, Decode, Prefill, PrefixUse
+from agent_rl.inference.cached_conversations import CachedConversation, CachedConversations, Prefix
 from agent_rl.inference.kv_cache import Arena
-from agent_rl.inference.rows import Job, Rows
-from agent_rl.inference.sessions import Conversation, Prefix, Sessions
+from agent_rl.inference.request_rows import Job, Rows
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class Admitted:
     """A job that enters the running ones in this step, or reads one more part of a long prompt."""
 
     job: Job
-    conversation: Conversation
+    conversation: CachedConversation
     ids: tuple[int, ...]
     """All tokens of the sequence."""
     at_hand: int
@@ -37,8 +37,8 @@ class Admitted:
 
 
 @dataclass(slots=True)
-class Pass:
-    """The tokens of one forward pass. `slots` sample from the first of `wanted`, `ended` prefixes end at the rest."""
+class ForwardPass:
+    """The tokens of one forward pass. `workers` sample from the first of `wanted`, `ended` prefixes end at the rest."""
 
     tokens: list[np.ndarray] = field(default_factory=list[np.ndarray])
     positions: list[np.ndarray] = field(default_factory=list[np.ndarray])
@@ -47,17 +47,17 @@ class Pass:
     decodes: list[Decode] = field(default_factory=list[Decode])
     prefills: list[Prefill] = field(default_factory=list[Prefill])
     wanted: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    slots: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    workers: list[np.ndarray] = field(default_factory=list[np.ndarray])
     ended: list[Prefix] = field(default_factory=list[Prefix])
     size: int = 0
 
     def add_running(self, arena: Arena, count: int, rows: Rows) -> None:
         """One token for each of the arena's first `count` rows."""
-        slots = arena.owners[:count].copy()
-        start = self._add(rows.token[slots], rows.position[slots], rows.prefix[slots])
-        self.decodes.append(Decode(arena, start, rows.own[slots]))
+        workers = arena.owners[:count].copy()
+        start = self._add(rows.token[workers], rows.position[workers], rows.prefix[workers])
+        self.decodes.append(Decode(arena, start, rows.own[workers]))
         self.wanted.append(np.arange(start, start + count))
-        self.slots.append(slots)
+        self.workers.append(workers)
 
     def add_entering(self, arena: Arena, entering: Sequence[Admitted]) -> None:
         """The new tokens of `entering`, which are consecutive rows of the arena."""
@@ -72,7 +72,7 @@ class Pass:
         self.prefills.append(Prefill(arena, start, first, np.array([a.own for a in entering]), new))
         complete = [a.complete for a in entering]
         self.wanted.append((start + ends - 1)[complete])
-        self.slots.append(np.array([a.job.slot for a in entering if a.complete], np.int64))
+        self.workers.append(np.array([a.job.worker for a in entering if a.complete], np.int64))
 
     def add_prefixes(self, arena: Arena, prefixes: Sequence[Prefix]) -> None:
         """All tokens of `prefixes`, which are consecutive rows of the arena. They come last."""
@@ -84,7 +84,7 @@ class Pass:
         self.wanted.append(start + np.cumsum(new) - 1)
         self.ended.extend(prefixes)
 
-    def attention(self, sessions: Sessions, groups: int) -> Attention:
+    def attention(self, sessions: CachedConversations, groups: int) -> Attention:
         """The plan of the attention of the pass's tokens, `padded` to a full number."""
         uses = prefix_uses(np.concatenate(self.prefixes), sessions)
         return Attention(padded_size(self.size), self.decodes, self.prefills, uses, groups=groups)
@@ -111,7 +111,7 @@ def padded_size(count: int) -> int:
     return -(-count // 32) * 32
 
 
-def prefix_uses(numbers: np.ndarray, sessions: Sessions) -> list[PrefixUse]:
+def prefix_uses(numbers: np.ndarray, sessions: CachedConversations) -> list[PrefixUse]:
     """Who sees which prefix, for `numbers` of prefixes by token (-1: none), by arena and row.
 
     Where only few rows of an arena lie between those used, they are listed too, with no tokens: then the rows used

@@ -1,8 +1,8 @@
 """Keys and values of running sequences, in arenas by length; those of idle ones are parked as tensors of their own.
 
 An arena holds sequences of at most `capacity - 1` tokens as rows of one tensor per layer, without gaps, so that
-attention over all of them is one batched product on a view. Slot 0 of a row is all zeros: attention puts the summary
-of a shared prefix there (see `attention`); token t of a sequence lies in slot t + 1.
+attention over all of them is one batched product on a view. Worker 0 of a row is all zeros: attention puts the summary
+of a shared prefix there (see `attention`); token t of a sequence lies in worker t + 1.
 """
 
 from __future__ import annotations

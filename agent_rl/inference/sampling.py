@@ -37,7 +37,7 @@ def uniforms(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class TokenFilter:
     """top_p and top_k of one row; 1.0 and 0 leave everything."""
 
     top_p: float
@@ -54,11 +54,11 @@ class Draw:
 
 
 def sample(
-    logits: torch.Tensor, u: np.ndarray, temperatures: np.ndarray, filters: dict[int, Filter] | None = None
+    logits: torch.Tensor, u: np.ndarray, temperatures: np.ndarray, filters: dict[int, TokenFilter] | None = None
 ) -> Draw:
     """One token per row of `logits` [n, V], by the inverse of the distribution function at `u` [n].
 
-    temperatures: [n]; 0 is greedy, with the log-probability at temperature 1. filters: row -> Filter; the
+    temperatures: [n]; 0 is greedy, with the log-probability at temperature 1. filters: row -> TokenFilter; the
     log-probabilities are of the distribution that is left and renormalised.
     """
     logits = logits.float()
@@ -85,7 +85,7 @@ def top(probabilities: torch.Tensor, count: int) -> list[list[tuple[int, float]]
     return [list(zip(ids, logs, strict=True)) for ids, logs in pairs]
 
 
-def _filtered(probabilities: torch.Tensor, filters: list[Filter]) -> torch.Tensor:
+def _filtered(probabilities: torch.Tensor, filters: list[TokenFilter]) -> torch.Tensor:
     """The rows with all but the top_k likeliest tokens, and then all beyond the mass top_p, set to 0; renormalised.
 
     The likeliest token always stays. Ties are broken by the sort, which is stable.

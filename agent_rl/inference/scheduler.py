@@ -17,12 +17,12 @@ import torch
 
 from agent_rl.contracts.policy import Generation, PolicyStatus
 from agent_rl.errors import PolicyError
-from agent_rl.inference.batching import Admitted, Pass, by_size, padded
+from agent_rl.inference.batching import Admitted, ForwardPass, by_size, padded
+from agent_rl.inference.cached_conversations import CachedConversation, CachedConversations, Prefix
 from agent_rl.inference.forward import Forward
 from agent_rl.inference.kv_cache import Arena, Arenas
-from agent_rl.inference.rows import Job, Rows
+from agent_rl.inference.request_rows import Job, Rows
 from agent_rl.inference.sampling import sample, top, uniforms
-from agent_rl.inference.sessions import Conversation, Prefix, Sessions
 from agent_rl.vocabulary.trajectory import FinishReason
 
 _HEADROOM = 8
@@ -47,7 +47,7 @@ class EngineLimits:
     renew_after: int | None = None
 
 
-class Engine:
+class BatchingEngine:
     """Requests in, generations out. `version` names the weights that sample now.
 
     All of it is to run under `torch.inference_mode`.
@@ -60,7 +60,7 @@ class Engine:
         self._rows = Rows(limits.max_batch, forward.vocabulary, forward.context)
         self._arenas = Arenas(forward.kv_shape)
         self._prefix_arenas = Arenas(forward.kv_shape)
-        self._sessions = Sessions(
+        self._sessions = CachedConversations(
             self._prefix_arenas,
             budget=max(1, _kv_bytes(limits, forward.kv_shape.device) // forward.kv_shape.token_bytes),
             min_shared_prefix=limits.min_shared_prefix,
@@ -108,8 +108,8 @@ class Engine:
         """Nothing is computed for `job` any more, and what it held is freed; no generation comes of it."""
         if job.over:
             return
-        if job.slot >= 0:
-            self._finish([(job.slot, "cancelled")])
+        if job.worker >= 0:
+            self._finish([(job.worker, "cancelled")])
             self._finished.pop()
         else:
             self._waiting.remove(job)
@@ -129,7 +129,7 @@ class Engine:
         if self._asleep:
             return
         running = self._rows.running()
-        self._leave([job.slot for job in running])
+        self._leave([job.worker for job in running])
         self._waiting.extendleft(reversed(running))
         for job in self._waiting:
             if job.conversation is not None:
@@ -198,26 +198,26 @@ class Engine:
         admitted = self._admit()
         fresh = self._place(admitted)
         work = self._gather(running, admitted, fresh)
-        slots = np.concatenate([*work.slots, np.empty(0, np.int64)])
-        at_prefix = np.array([a.job.slot for a in admitted if a.new == 0], np.int64)
+        workers = np.concatenate([*work.workers, np.empty(0, np.int64)])
+        at_prefix = np.array([a.job.worker for a in admitted if a.new == 0], np.int64)
         logits: list[torch.Tensor] = []
         if work.size:
             computed = self._run(work)
-            logits.append(computed[: len(slots)])
-            for prefix, row in zip(work.ended, computed[len(slots) : len(slots) + len(work.ended)], strict=True):
+            logits.append(computed[: len(workers)])
+            for prefix, row in zip(work.ended, computed[len(workers) : len(workers) + len(work.ended)], strict=True):
                 prefix.logits = row.clone()
         for number in rows.prefix[at_prefix].tolist():
             stored = self._sessions.prefix(number).logits
             assert stored is not None
             logits.append(stored[None])
-        slots = np.concatenate([slots, at_prefix])
+        workers = np.concatenate([workers, at_prefix])
         decoded = [decode.arena.owners[: len(decode.lengths)] for decode in work.decodes]
         for owners in decoded:
             rows.own[owners] += 1
             rows.position[owners] += 1
         self._suspend([a for a in admitted if not a.complete])
-        if len(slots):
-            self._draw(slots, torch.cat(logits) if len(logits) > 1 else logits[0])
+        if len(workers):
+            self._draw(workers, torch.cat(logits) if len(logits) > 1 else logits[0])
 
     def _widen(self) -> None:
         """Rows without room for one more token have moved to the next larger arena."""
@@ -267,19 +267,19 @@ class Engine:
         rows = self._rows
         for a in admitted:
             stretch = a.conversation.stretch
-            slot = rows.enter(a.job) if a.complete else -1
-            self._arenas.fitting(a.own + a.new + _HEADROOM).add(stretch, slot)
+            worker = rows.enter(a.job) if a.complete else -1
+            self._arenas.fitting(a.own + a.new + _HEADROOM).add(stretch, worker)
             stretch.length = a.own + a.new
             if a.complete:
-                rows.own[slot], rows.position[slot] = stretch.length, len(a.ids)
-                rows.prefix[slot] = -1 if a.conversation.prefix is None else a.conversation.prefix.number
+                rows.own[worker], rows.position[worker] = stretch.length, len(a.ids)
+                rows.prefix[worker] = -1 if a.conversation.prefix is None else a.conversation.prefix.number
             self._read_tokens += a.new
         self._read_tokens += sum(len(prefix.ids) for prefix in fresh)
         return fresh
 
-    def _gather(self, running: dict[Arena, int], admitted: list[Admitted], fresh: list[Prefix]) -> Pass:
+    def _gather(self, running: dict[Arena, int], admitted: list[Admitted], fresh: list[Prefix]) -> ForwardPass:
         """The pass over one token of each running row, what the admitted read, and fresh prefixes."""
-        work = Pass()
+        work = ForwardPass()
         for arena in self._arenas.used():
             if running.get(arena):
                 work.add_running(arena, running[arena], self._rows)
@@ -292,7 +292,7 @@ class Engine:
                 work.add_prefixes(arena, prefixes)
         return work
 
-    def _run(self, work: Pass) -> torch.Tensor:
+    def _run(self, work: ForwardPass) -> torch.Tensor:
         """Logits [wanted, vocabulary], and some more rows of no meaning."""
         device = self._forward.kv_shape.device
         tokens, positions, wanted = (
@@ -313,32 +313,32 @@ class Engine:
             del self._reserved[a.job]
             self._waiting.appendleft(a.job)
 
-    def _draw(self, slots: np.ndarray, logits: torch.Tensor) -> None:
-        """One token for each of `slots` from `logits` [slots, vocabulary]; who is done with it is finished."""
+    def _draw(self, workers: np.ndarray, logits: torch.Tensor) -> None:
+        """One token for each of `workers` from `logits` [workers, vocabulary]; who is done with it is finished."""
         rows = self._rows
-        keys, positions, temperatures = rows.draws(slots)
-        drawn = sample(logits, uniforms(keys, positions), temperatures, rows.filters(slots))
+        keys, positions, temperatures = rows.draws(workers)
+        drawn = sample(logits, uniforms(keys, positions), temperatures, rows.filters(workers))
         if not np.isfinite(drawn.logprobs).all():
             raise PolicyError(f"the weights of version {self.version} give no finite log-probabilities")
-        for i, count in rows.tops(slots).items():
-            job = rows.jobs[slots[i]]
+        for i, count in rows.tops(workers).items():
+            job = rows.jobs[workers[i]]
             assert job is not None
             job.top.append(tuple(top(drawn.probabilities[i : i + 1], count)[0]))
-        self._sampled_tokens += len(slots)
+        self._sampled_tokens += len(workers)
         self._steps += 1
-        over = rows.record(slots, drawn.tokens, drawn.logprobs, self.version)
+        over = rows.record(workers, drawn.tokens, drawn.logprobs, self.version)
         if over:
             self._finish(over)
 
     def _finish(self, over: Sequence[tuple[int, FinishReason]]) -> None:
-        """The requests in these slots are over; named sessions keep their keys and values, parked."""
-        for slot, _ in over:
-            job = self._rows.jobs[slot]
+        """The requests in these workers are over; named sessions keep their keys and values, parked."""
+        for worker, _ in over:
+            job = self._rows.jobs[worker]
             assert job is not None
             assert job.conversation is not None
             stretch = job.conversation.stretch
-            stretch.length = int(self._rows.own[slot])
-        jobs = self._leave([slot for slot, _ in over], park=True)
+            stretch.length = int(self._rows.own[worker])
+        jobs = self._leave([worker for worker, _ in over], park=True)
         for job, (_, reason) in zip(jobs, over, strict=True):
             conversation = job.conversation
             assert conversation is not None
@@ -347,12 +347,12 @@ class Engine:
             job.over, job.conversation = True, None
             self._finished.append((job, job.generation(reason)))
 
-    def _leave(self, slots: Sequence[int], *, park: bool = False) -> list[Job]:
-        """The jobs whose slots and rows are free again; `park`: with their keys and values kept for the session."""
+    def _leave(self, workers: Sequence[int], *, park: bool = False) -> list[Job]:
+        """The jobs whose workers and rows are free again; `park`: with their keys and values kept for the session."""
         jobs: list[Job] = []
         rows: dict[Arena, list[int]] = {}
-        for slot in slots:
-            job = self._rows.leave(slot)
+        for worker in workers:
+            job = self._rows.leave(worker)
             assert job.conversation is not None
             stretch = job.conversation.stretch
             assert stretch.arena is not None
@@ -376,7 +376,7 @@ class Engine:
         """Requests past their deadline are over, with what they have sampled."""
         late = np.flatnonzero(self._rows.deadline <= now).tolist()
         if late:
-            self._finish([(slot, "cancelled") for slot in late])
+            self._finish([(worker, "cancelled") for worker in late])
         for job in [job for job in self._waiting if job.deadline <= now]:
             self._waiting.remove(job)
             self._give_up(job)
@@ -385,7 +385,7 @@ class Engine:
         self._next_deadline = min(waiting, float(self._rows.deadline.min()))
 
 
-def _unread(conversation: Conversation, admitted: Sequence[Admitted]) -> int:
+def _unread(conversation: CachedConversation, admitted: Sequence[Admitted]) -> int:
     """How many tokens of the conversation's prefix are to be computed, unless one of `admitted` has it computed."""
     prefix = conversation.prefix
     if prefix is None or prefix.stretch.arena is not None or any(a.conversation.prefix is prefix for a in admitted):

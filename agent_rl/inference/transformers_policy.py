@@ -20,18 +20,18 @@ import torch
 
 from agent_rl.contracts.policy import GenerateRequest, Generation, Policy, PolicyStatus, WeightManifest
 from agent_rl.errors import AgentRLError, PolicyError
+from agent_rl.inference.engine_model import ForwardKind, load_forward
 from agent_rl.inference.forward import Forward
-from agent_rl.inference.model import ForwardKind, load_forward
-from agent_rl.inference.rows import Job
-from agent_rl.inference.scheduler import Engine, EngineLimits
-from agent_rl.runtime.receive import receive
+from agent_rl.inference.request_rows import Job
+from agent_rl.inference.scheduler import BatchingEngine, EngineLimits
+from agent_rl.weights.receive import receive
 
 
 @dataclass(eq=False, slots=True)
 class _Command:
     """Something for the engine's thread to do between two steps; `future` gets what it returns."""
 
-    run: Callable[[Engine], Any]
+    run: Callable[[BatchingEngine], Any]
     future: asyncio.Future[Any]
 
 
@@ -66,7 +66,7 @@ class TransformersPolicy(Policy):
     ) -> None:
         """Raises ConfigError where the model cannot be loaded or served."""
         self._forward: Forward = load_forward(model_path, precision=precision, device=device, kind=forward)
-        self._engine = Engine(
+        self._engine = BatchingEngine(
             self._forward, limits or EngineLimits(max_batch=max_batch, renew_after=renew_after), version
         )
         self._deterministic = deterministic
@@ -145,7 +145,7 @@ class TransformersPolicy(Policy):
         if self._thread.is_alive():
             self._thread.join()
 
-    async def _do(self, run: Callable[[Engine], Any], *, at_once: bool = False) -> Any:
+    async def _do(self, run: Callable[[BatchingEngine], Any], *, at_once: bool = False) -> Any:
         """What `run` returns on the engine's thread, in order after what was asked for before, or `at_once`."""
         future = self._running_loop().create_future()
         self._put(_Command(run, future), self._urgent if at_once else self._inbox)

@@ -10,12 +10,12 @@ import transformers
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from agent_rl.contracts import PackedGroup, Row
+from agent_rl.contracts import PackedGroup, TrainingRow
 from agent_rl.errors import ConfigError
-from agent_rl.learner.layout import use_shared_prefix_attention
 from agent_rl.learner.micro_batches import MicroBatch, micro_batches
 from agent_rl.learner.processor_linear import use_processor_linear
-from agent_rl.learner.tokens import token_logprobs
+from agent_rl.learner.token_layout import use_shared_prefix_attention
+from agent_rl.learner.token_logprobs import token_logprobs
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -55,7 +55,9 @@ def with_shared_prefix(model: PreTrainedModel) -> None:
     with torch.no_grad():
         expected = [_plain_logprobs(model, prefix, row) for row in rows]
         use_shared_prefix_attention(model)
-        group = PackedGroup(prefix, [Row(r, [True] * len(r), [0.0] * len(r), [0] * len(r), 0.0, 0.0) for r in rows])
+        group = PackedGroup(
+            prefix, [TrainingRow(r, [True] * len(r), [0.0] * len(r), [0] * len(r), 0.0, 0.0) for r in rows]
+        )
         device, dtype = model.device, model.dtype
         (batch,) = micro_batches([group], max_tokens=64, wanted="all", device=device, dtype=dtype)
         try:

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agent_rl.contracts import PackedGroup, Row
-from agent_rl.learner.layout import Layout, Shape, make_layout
+from agent_rl.contracts import PackedGroup, TrainingRow
+from agent_rl.learner.token_layout import Layout, Shape, make_layout
 from agent_rl.learner.token_tree import IntArray, TokenTree, token_tree
 
 Wanted = Literal["trained", "all"]
@@ -55,7 +55,7 @@ class _Stretch:
 
     group: int
     index: int
-    row: Row
+    row: TrainingRow
     wanted: tuple[int, ...]
 
     @property
@@ -127,7 +127,7 @@ def _pieces(groups: Sequence[PackedGroup], max_tokens: int, wanted: Wanted) -> I
             yield _Piece(group.prefix_ids, tuple(piece))
 
 
-def _stretches(group: int, rows: Iterable[Row], wanted: Wanted) -> Iterator[_Stretch]:
+def _stretches(group: int, rows: Iterable[TrainingRow], wanted: Wanted) -> Iterator[_Stretch]:
     for index, row in enumerate(rows):
         if wanted == "all":
             tokens = tuple(range(len(row.token_ids)))

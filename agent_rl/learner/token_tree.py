@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from agent_rl.prefix import common_prefix
+from agent_rl.common_prefix import common_prefix
 
 IntArray = npt.NDArray[np.int64]
 

@@ -1,4 +1,4 @@
-"""`TorchLearner`: policy gradients (`agent_rl.learner.policy_loss`) for any decoder of transformers'."""
+"""`TorchLearner`: policy gradients (`agent_rl.algorithms.policy_loss`) for any decoder of transformers'."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from agent_rl.algorithms.policy_loss import StepFigures, policy_loss
 from agent_rl.config import Optimizer, Precision
 from agent_rl.contracts import Batch, Learner, StepReport, WeightManifest
 from agent_rl.contracts.policy import Transport
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_logprobs
-from agent_rl.learner.folder import copy_tokenizer, model_folder, written_atomically
 from agent_rl.learner.micro_batches import MicroBatch, Wanted, micro_batches
+from agent_rl.learner.model_folder import copy_tokenizer, model_folder, written_atomically
 from agent_rl.learner.offload import HostState, training_state
-from agent_rl.learner.policy_loss import StepFigures, policy_loss
-from agent_rl.runtime.cuda_weights import CudaSender
-from agent_rl.runtime.weights import SharedMemorySender
+from agent_rl.weights.cuda_ipc import CudaSender
+from agent_rl.weights.shared_memory import SharedMemorySender
 
 SCHEMA_VERSION = 1
 

@@ -16,7 +16,7 @@ class Accepted:
 
 
 @dataclass(slots=True)
-class Buffer:
+class GroupBuffer:
     """Groups in the order in which they are to be trained on: by starting version, then by index."""
 
     waiting: list[Accepted] = field(default_factory=list[Accepted])

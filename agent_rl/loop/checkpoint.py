@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent_rl.atomic_files import write_atomically
 from agent_rl.errors import ConfigError
-from agent_rl.files import write_atomically
-from agent_rl.loop.run_directory import SCHEMA_VERSION, RunDirectory
+from agent_rl.records.run_directory import SCHEMA_VERSION, RunDirectory
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,20 +18,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agent_rl.algorithms.group_advantages import group_advantages
 from agent_rl.config import RunConfig
 from agent_rl.contracts import PolicyStatus, StepReport
-from agent_rl.loop.advantages import group_advantages
-from agent_rl.loop.agreement import MismatchWatch
-from agent_rl.loop.aside import Aside
+from agent_rl.devices import busy_core_seconds
+from agent_rl.launch.garbage_collection import settled
+from agent_rl.loop.background_writes import BackgroundWrites
 from agent_rl.loop.checkpoint import LoopState, complete_checkpoint
-from agent_rl.loop.flight import Flight
-from agent_rl.loop.live import Display
-from agent_rl.loop.metrics import StepTimings, left_out_rows, step_row, trajectory_row
-from agent_rl.loop.run import Run, open_run
-from agent_rl.loop.run_directory import RunDirectory
+from agent_rl.loop.groups_in_flight import GroupsInFlight
+from agent_rl.loop.logprob_mismatch import MismatchWatch
+from agent_rl.loop.open_run import Run, open_run
+from agent_rl.loop.run_display import Display
+from agent_rl.loop.step_metrics import StepTimings, dropped_rows, step_row, trajectory_row
+from agent_rl.records.run_directory import RunDirectory
 from agent_rl.rollouts.pack import pack
-from agent_rl.runtime.collector import settled
-from agent_rl.runtime.devices import busy_core_seconds
 from agent_rl.vocabulary import Group
 
 
@@ -73,11 +73,11 @@ async def _train(run: Run) -> None:
     await run.evaluate_if_due()
 
 
-async def run_loop(run: Run, flight: Flight) -> None:
+async def run_loop(run: Run, flight: GroupsInFlight) -> None:
     """`loop.steps` optimizer steps have been taken, each recorded and in a checkpoint."""
     config = run.config
-    mismatch = MismatchWatch(config.agreement_bounds[0], run.display.say)
-    async with Aside() as aside:
+    mismatch = MismatchWatch(config.mismatch_bounds[0], run.display.say)
+    async with BackgroundWrites() as aside:
         while run.capacity.version < config.loop.steps:
             clock = StepClock(run)
             clock.start()
@@ -132,7 +132,7 @@ async def record(
             for group, advantages_N in zip(groups, advantages, strict=True)
             for trajectory, advantage in zip(group.trajectories, advantages_N, strict=True)
         ]
-        rollouts += [r for group in groups for r in left_out_rows(group)]
+        rollouts += [r for group in groups for r in dropped_rows(group)]
         run.directory.write_rollouts(step, rollouts)
         run.directory.append(run.directory.timeline, clock.timeline(step, groups))
         run.directory.append(run.directory.metrics, [row])
@@ -140,7 +140,7 @@ async def record(
     await asyncio.to_thread(write)
 
 
-async def checkpoint(run: Run, flight: Flight, report: StepReport, aside: Aside) -> None:
+async def checkpoint(run: Run, flight: GroupsInFlight, report: StepReport, aside: BackgroundWrites) -> None:
     """The learner's state after this step is on disk, and a policy that has to be restarted begins with it.
 
     What makes it a whole checkpoint follows once the step stands in the files: a resumed run lacks no step.

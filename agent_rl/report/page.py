@@ -8,11 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from agent_rl.atomic_files import write_atomically
 from agent_rl.evaluation import Estimate, EvalRow
-from agent_rl.files import write_atomically
 from agent_rl.report.charts import Series, line_chart, timeline_strip
-from agent_rl.report.rollouts import rollouts_section
-from agent_rl.report.run_data import Row, RunData, Span, read_run
+from agent_rl.report.rollout_pages import rollouts_section
+from agent_rl.report.run_data import JsonRow, RunData, Span, read_run
 from agent_rl.report.style import STYLE
 
 
@@ -35,7 +35,7 @@ def render(run: RunData) -> str:
         _evaluations(run.evaluations),
         _curves(run),
         _timeline(run),
-        _left_out(run.metrics),
+        _dropped(run.metrics),
         rollouts_section(run.rollouts),
         _config(run),
     )
@@ -77,10 +77,10 @@ def _tiles(run: RunData) -> str:
         last = run.metrics[-1]
         seconds = sum(float(row.get("timings", {}).get("total", 0)) for row in run.metrics)
         rollouts = sum(int(row.get("rollouts", 0)) for row in run.metrics)
-        left_out = sum(_count(row.get("left_out")) for row in run.metrics)
+        dropped = sum(_count(row.get("dropped")) for row in run.metrics)
         tiles.append(("steps", f"{last['step']:,}", f"{duration(seconds)} of training"))
         if rollouts:
-            tiles.append(("rollouts trained on", f"{rollouts:,}", f"{left_out:,} left out"))
+            tiles.append(("rollouts trained on", f"{rollouts:,}", f"{dropped:,} dropped"))
     if run.took is not None:
         tiles.append(("the whole run", duration(run.took), "warm start and evaluations included"))
     cells = "".join(
@@ -198,11 +198,13 @@ def _curves(run: RunData) -> str:
     return f"<section><h2>Curves</h2><div class='charts'>{figures}</div></section>"
 
 
-def _rate(metrics: Sequence[Row]) -> Series:
+def _rate(metrics: Sequence[JsonRow]) -> Series:
     return _series(metrics, "pass_rate", "training", smooth=True)
 
 
-def _series(metrics: Sequence[Row], key: str, name: str, *, smooth: bool = False, over: str | None = None) -> Series:
+def _series(
+    metrics: Sequence[JsonRow], key: str, name: str, *, smooth: bool = False, over: str | None = None
+) -> Series:
     """The values of `key` ("a/b" in a nested table where there is no such key), divided by those of `over`."""
     points: list[tuple[float, float]] = []
     for row in metrics:
@@ -213,7 +215,7 @@ def _series(metrics: Sequence[Row], key: str, name: str, *, smooth: bool = False
     return Series(name, points, smooth)
 
 
-def _value(row: Row, key: str) -> float | None:
+def _value(row: JsonRow, key: str) -> float | None:
     value: Any = row.get(key)
     if value is None and "/" in key:
         table, _, rest = key.partition("/")
@@ -266,25 +268,25 @@ def _union(spans: Sequence[Span]) -> list[tuple[float, float]]:
     return merged
 
 
-def _count(left_out: Any) -> int:
-    """How many rollouts a row's `left_out` counts: a number, or numbers by reason."""
-    if isinstance(left_out, dict):
-        return sum(int(v) for v in left_out.values())
-    return int(left_out or 0)
+def _count(dropped: Any) -> int:
+    """How many rollouts a row's `dropped` counts: a number, or numbers by reason."""
+    if isinstance(dropped, dict):
+        return sum(int(v) for v in dropped.values())
+    return int(dropped or 0)
 
 
-def _left_out(metrics: Sequence[Row]) -> str:
+def _dropped(metrics: Sequence[JsonRow]) -> str:
     reasons: Counter[str] = Counter()
     for row in metrics:
-        left_out = row.get("left_out")
-        if isinstance(left_out, dict):
-            reasons.update({str(k): int(v) for k, v in left_out.items()})
-        elif left_out:
-            reasons["not recorded"] += int(left_out)
+        dropped = row.get("dropped")
+        if isinstance(dropped, dict):
+            reasons.update({str(k): int(v) for k, v in dropped.items()})
+        elif dropped:
+            reasons["not recorded"] += int(dropped)
     if not metrics:
         return ""
     if not reasons:
-        return "<section><h2>Left out</h2><p>No rollout was left out.</p></section>"
+        return "<section><h2>Left out</h2><p>No rollout was dropped.</p></section>"
     lines = "".join(f"<tr><td>{escape(r)}</td><td>{n:,}</td></tr>" for r, n in reasons.most_common())
     return (
         "<section><h2>Left out</h2><table><thead><tr><th>reason</th><th>rollouts</th></tr></thead>"

@@ -12,7 +12,7 @@ from typing import Any
 from agent_rl.errors import ConfigError
 from agent_rl.evaluation import EvalRow, read_rows
 
-Row = Mapping[str, Any]
+JsonRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class RunData:
     """
 
     name: str
-    config: Row
+    config: JsonRow
     config_text: str
-    metrics: Sequence[Row]
+    metrics: Sequence[JsonRow]
     evaluations: Sequence[EvalRow]
     timeline: Sequence[Span]
-    rollouts: Sequence[tuple[int, Sequence[Row]]]
+    rollouts: Sequence[tuple[int, Sequence[JsonRow]]]
     took: float | None
 
 
@@ -72,7 +72,7 @@ def read_run(run_dir: Path) -> RunData:
 
 
 def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
-    """The objects of a JSONL file, at most `most`; none where there is no file; a half-written line is left out."""
+    """The objects of a JSONL file, at most `most`; none where there is no file; a half-written line is dropped."""
     rows: list[dict[str, Any]] = []
     if not path.is_file():
         return rows
@@ -101,10 +101,10 @@ def _took(path: Path) -> float | None:
         return None
 
 
-def _rollouts(folder: Path) -> list[tuple[int, Sequence[Row]]]:
+def _rollouts(folder: Path) -> list[tuple[int, Sequence[JsonRow]]]:
     files = sorted(folder.glob("step_*.jsonl")) if folder.is_dir() else []
     chosen = sorted({0, len(files) // 2, len(files) - 1}) if files else []
-    found: list[tuple[int, Sequence[Row]]] = []
+    found: list[tuple[int, Sequence[JsonRow]]] = []
     for index in chosen:
         number = files[index].stem.removeprefix("step_")
         rows = read_lines(files[index], most=2000)

@@ -1,6 +1,6 @@
 """`ChatTokenizer`: messages to token ids and back, with `tokenizers` and `jinja2` alone (no torch, no transformers).
 
-What messages contain is never encoded as a special token: see `agent_rl.rollouts.guard`. Everything is encoded
+What messages contain is never encoded as a special token: see `agent_rl.rollouts.message_markup`. Everything is encoded
 without the tokenizer's own additions (such as a leading BOS): a chat template writes what it wants there.
 """
 
@@ -18,11 +18,11 @@ from typing import Any, cast
 from tokenizers import Tokenizer
 
 from agent_rl.errors import ConfigError
-from agent_rl.rollouts.guard import Guard, GuardedMessage, Rendering
+from agent_rl.rollouts.message_markup import Guard, GuardedMessage, Rendering
 from agent_rl.rollouts.template import ChatTemplate
 from agent_rl.vocabulary import Message
-from agent_rl.vocabulary.task import Role
-from agent_rl.vocabulary.trajectory import Source
+from agent_rl.vocabulary.task import MessageRole
+from agent_rl.vocabulary.trajectory import SegmentSource
 
 ToolSchemas = Sequence[Mapping[str, Any]]
 _PROBE = "Qx7"
@@ -33,7 +33,7 @@ _CACHED_PROMPTS = 1024
 class Piece:
     """A run of newly encoded ids of one source; `end` is where, in the rendered text, the next piece begins."""
 
-    source: Source
+    source: SegmentSource
     token_ids: tuple[int, ...]
     end: int
 
@@ -118,7 +118,7 @@ class ChatTokenizer:
         """The template's source."""
         return self._template.source
 
-    def accepts(self, role: Role) -> bool:
+    def accepts(self, role: MessageRole) -> bool:
         """Whether messages of `role` show in what the template writes."""
         probes = {
             "system": (Message.system(_PROBE), Message.user("a")),
@@ -208,7 +208,7 @@ class ChatTokenizer:
         ids, starts = self._encode(text[start:])
         if skip:
             ids, starts = ids[1:], starts[1:]
-        cuts: list[tuple[int, Source]] = []
+        cuts: list[tuple[int, SegmentSource]] = []
         done = 0
         for from_, to, source in rendering.spans:
             if to <= start:

@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent_rl.common_prefix import common_prefix
 from agent_rl.contracts import Generation
-from agent_rl.prefix import common_prefix
 from agent_rl.rollouts.chat import ChatTokenizer, Piece, ToolSchemas
-from agent_rl.rollouts.guard import GuardedMessage
+from agent_rl.rollouts.message_markup import GuardedMessage
 from agent_rl.rollouts.tools import as_text, syntax_of
 from agent_rl.vocabulary import Message, Segment
 

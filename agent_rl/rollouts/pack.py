@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-from agent_rl.contracts import Batch, PackedGroup, Row
-from agent_rl.prefix import common_prefix
+from agent_rl.common_prefix import common_prefix
+from agent_rl.contracts import Batch, PackedGroup, TrainingRow
 from agent_rl.vocabulary import Group, Trajectory
 
 Denominator = Literal["constant", "token_mean"]
@@ -161,7 +161,7 @@ def _shared(leaves: list[_Leaf]) -> int:
 
 def _packed(leaves: list[_Leaf], length: int, scale: float) -> PackedGroup:
     rows = [
-        Row(
+        TrainingRow(
             token_ids=leaf.token_ids[length:],
             loss_mask=leaf.loss_mask[length:],
             logprobs=leaf.logprobs[length:],

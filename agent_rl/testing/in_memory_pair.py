@@ -8,9 +8,9 @@ import tempfile
 import threading
 import time
 
-from agent_rl.verify.proxied.candidate import Server
-from agent_rl.verify.proxied.client import Session
-from agent_rl.verify.proxied.runner import Runner, write_files
+from agent_rl.judging.proxied.candidate_side import CandidateServer
+from agent_rl.judging.proxied.tests_runner import HiddenTestsRunner, write_files
+from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 from agent_rl.vocabulary import PairRequest, PairResult, RunResult
 from agent_rl.vocabulary.sandbox import RunStatus
 
@@ -27,7 +27,7 @@ def run_pair_in_memory(request: PairRequest) -> PairResult:
 
     def serve() -> None:
         try:
-            Server(request.program, request.module, answered.put, asked.get).serve()
+            CandidateServer(request.program, request.module, answered.put, asked.get).serve()
         except SystemExit:
             ended.append(0)
         finally:
@@ -48,8 +48,8 @@ def run_pair_in_memory(request: PairRequest) -> PairResult:
         try:
             write_files(request.files, folder)
             admitted = None if request.objects is None else frozenset(request.objects)
-            session = Session(say, answered.get, admitted)
-            Runner(request.files, frozenset(request.tests), session, say, folder).run(request.module)
+            session = HiddenTestsSession(say, answered.get, admitted)
+            HiddenTestsRunner(request.files, frozenset(request.tests), session, say, folder).run(request.module)
         finally:
             random.setstate(state)
             asked.put(None)

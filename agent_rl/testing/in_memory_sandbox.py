@@ -20,13 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from agent_rl.canonical import decode, error_frame, value_frame
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.testing.in_memory_pair import run_pair_in_memory
 from agent_rl.vocabulary import ExecResult, Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
+from agent_rl.vocabulary.canonical import decode, error_frame, value_frame
 
-Command = Callable[[Sequence[str], bytes, dict[str, bytes]], ExecResult]
+InMemoryCommand = Callable[[Sequence[str], bytes, dict[str, bytes]], ExecResult]
 """A scripted command: (argv, stdin, files by path, which it may change) -> what it did."""
 
 
@@ -43,7 +43,7 @@ class InMemoryProvider(SandboxProvider):
         self,
         delay: Callable[[RunRequest], float] | None = None,
         fail: Callable[[int, RunRequest], Exception | None] | None = None,
-        commands: Mapping[str, Command] | None = None,
+        commands: Mapping[str, InMemoryCommand] | None = None,
     ) -> None:
         self._delay = delay
         self._fail = fail
@@ -95,9 +95,9 @@ class InMemoryProvider(SandboxProvider):
 class InMemorySandbox(Sandbox):
     """A dictionary of files, and a few commands."""
 
-    def __init__(self, spec: SandboxSpec, commands: Mapping[str, Command] | None = None) -> None:
+    def __init__(self, spec: SandboxSpec, commands: Mapping[str, InMemoryCommand] | None = None) -> None:
         self._spec = spec
-        self._commands: dict[str, Command] = {"python3": _python, "cat": _cat, **(commands or {})}
+        self._commands: dict[str, InMemoryCommand] = {"python3": _python, "cat": _cat, **(commands or {})}
         self._closed = False
         self.files: dict[str, bytes] = {}
         """Content by path relative to the working directory."""
@@ -143,7 +143,7 @@ def _inner_path(path: str) -> str:
 
 
 def _run(request: RunRequest) -> RunResult:
-    """What the slot server's run would answer, for a trusted program."""
+    """What the worker server's run would answer, for a trusted program."""
     frames: list[str] = []
     started = time.perf_counter()
     state = random.getstate()

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 
+from agent_rl.concurrency import side_by_side
 from agent_rl.contracts import (
     GenerateRequest,
     Generation,
@@ -24,7 +25,6 @@ from agent_rl.contracts import (
     WeightManifest,
 )
 from agent_rl.errors import PolicyError
-from agent_rl.side_by_side import side_by_side
 from agent_rl.vocabulary.trajectory import FinishReason
 
 _CLASSES = 13

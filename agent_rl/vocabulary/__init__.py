@@ -26,8 +26,8 @@ from agent_rl.vocabulary.task import (
     ToolCall,
 )
 from agent_rl.vocabulary.trajectory import (
+    DroppedRollout,
     Group,
-    LeftOut,
     Segment,
     Timings,
     Trajectory,
@@ -43,7 +43,7 @@ __all__ = [
     "ExecResult",
     "Group",
     "Isolation",
-    "LeftOut",
+    "DroppedRollout",
     "Limits",
     "Message",
     "PairRequest",

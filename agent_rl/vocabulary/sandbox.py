@@ -92,7 +92,7 @@ class RunRequest:
 class PairRequest:
     """Two runs that talk with each other: a program as module `module`, and hidden tests that use it from outside.
 
-    The program's process never sees the tests' files or their memory; see `agent_rl.verify.proxied.wire`.
+    The program's process never sees the tests' files or their memory; see `agent_rl.judging.proxied.proxy_messages`.
     """
 
     program: str
@@ -117,7 +117,7 @@ class RunResult:
         and at most `Limits.output_bytes` of them in all. Where a program was executed once per call, the value is
         (exit code, "Type: message" or None), and what that execution printed ends in `stdout` with NUL, id, NUL.
     signal, exit_code: of the run's first process.
-    anomalies: signs of tampering that the slot server saw (an extra channel, a malformed frame length, ...).
+    anomalies: signs of tampering that the worker server saw (an extra channel, a malformed frame length, ...).
     """
 
     status: RunStatus
@@ -137,7 +137,8 @@ class PairResult:
 
     candidate: how the program's run ended ("completed" with no exit code where the tests had ended first). Its
         `anomalies` say what it sent that nobody had asked for; it has no frames.
-    tests: how the tests' run ended; its frames are what it had to say to the judge (`agent_rl.verify.proxied.runner`).
+    tests: how the tests' run ended; its frames are what it had to say to the judge
+    (`agent_rl.judging.proxied.tests_runner`).
     """
 
     candidate: RunResult

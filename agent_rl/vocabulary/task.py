@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent_rl.canonical import Record
+from agent_rl.vocabulary.canonical import Record
 from agent_rl.vocabulary.sandbox import Limits, SandboxSpec
 
-Role = Literal["system", "user", "assistant", "tool"]
+MessageRole = Literal["system", "user", "assistant", "tool"]
 Tier = Literal["values", "proxied", "in_process"]
 Split = str
 
@@ -30,7 +30,7 @@ class ToolCall:
 class Message:
     """One message of a conversation, in the terms that chat templates use."""
 
-    role: Role
+    role: MessageRole
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
@@ -53,7 +53,7 @@ class Message:
 class Case:
     """One recorded call: `args` and `kwargs` go in, `expected` is what the judge compares with.
 
-    Values are plain Python values that the canonical form holds (`agent_rl.canonical`).
+    Values are plain Python values that the canonical form holds (`agent_rl.vocabulary.canonical`).
     """
 
     args: tuple[Any, ...]
@@ -127,7 +127,7 @@ class PytestTests:
     """Exact node ids, each of which has to pass; `Verifier.prepare` fills them in with the reference."""
     module: str = "solution"
     """The name under which the tests import a submission of kind `code`."""
-    reference: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    oracle: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """The files of a solution, with which `prepare` finds out which tests there are."""
 
 
@@ -150,12 +150,12 @@ class AssertTests:
     """Tests as code, in the HumanEval form: `source` defines `check(candidate)`.
 
     They are turned into `CallTests` once, at load, by running them with the reference in a sandbox
-    (`agent_rl.verify.recording.record_tests`). A task that still carries them cannot be judged.
+    (`agent_rl.judging.recording.record_tests`). A task that still carries them cannot be judged.
     """
 
     entry_point: str
     source: str
-    reference: str
+    oracle: str
     """A complete program that defines `entry_point`."""
 
 
@@ -176,9 +176,9 @@ class Task:
     id: str
     prompt: tuple[Message, ...]
     tests: Tests
-    visible: Tests | None = None
-    """Tests whose outcome the agent may see (`Verifier.run_visible`)."""
-    reference: str | None = None
+    public: Tests | None = None
+    """Tests whose outcome the agent may see (`Verifier.run_public_tests`)."""
+    oracle: str | None = None
     """A reply that solves the task, as the model would write it; never sent where an agent can read."""
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """Files that the agent starts with: path relative to the sandbox's working directory -> content."""

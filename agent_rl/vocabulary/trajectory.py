@@ -14,7 +14,7 @@ from agent_rl.errors import Boundary
 from agent_rl.vocabulary.task import Message, Task
 from agent_rl.vocabulary.verdict import Verdict
 
-Source = Literal["template", "task", "model", "tool"]
+SegmentSource = Literal["template", "task", "model", "tool"]
 FinishReason = Literal["stop", "length", "cancelled"]
 Ended = Literal["answered", "length", "turns", "deadline", "infrastructure"]
 
@@ -30,7 +30,7 @@ class Segment:
 
     parent: int | None
     """Index in `Trajectory.segments`; None for the root. A parent always stands before its children."""
-    source: Source
+    source: SegmentSource
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...] = ()
     versions: tuple[int, ...] = ()
@@ -111,7 +111,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class DroppedRollout:
     """A rollout that is not in the group's mean nor in N, and why."""
 
     rollout: int
@@ -130,7 +130,7 @@ class Group:
     task: Task
     asked: int
     trajectories: tuple[Trajectory, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    dropped: tuple[DroppedRollout, ...] = ()
 
     @property
     def outcomes(self) -> tuple[bool, ...]:

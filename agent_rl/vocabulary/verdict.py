@@ -74,7 +74,7 @@ class Verdict:
     tests: tuple[TestResult, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     feedback: str = ""
-    """What the agent may be told; only `run_visible` fills it."""
+    """What the agent may be told; only `run_public_tests` fills it."""
 
     def __post_init__(self) -> None:
         if self.passed != (self.status == "passed"):

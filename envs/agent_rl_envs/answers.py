@@ -24,7 +24,7 @@ _START_SECONDS = 60.0
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 
-Comparison = Literal["equal", "different", "timeout"]
+AnswerOutcome = Literal["equal", "different", "timeout"]
 
 
 def final_answer(reply: str) -> str | None:
@@ -76,7 +76,7 @@ class AnswerComparison:
         self._worker: subprocess.Popen[bytes] | None = None
         self._finalizer = weakref.finalize(self, lambda: None)
 
-    def plain(self, expected: str, answer: str) -> Comparison | None:
+    def plain(self, expected: str, answer: str) -> AnswerOutcome | None:
         """The outcome where it can be had at once: equal texts, or two plain numbers."""
         if expected == answer:
             return "equal"
@@ -85,7 +85,7 @@ class AnswerComparison:
             return None
         return "equal" if left == right else "different"
 
-    def compare(self, expected: str, answer: str) -> Comparison:
+    def compare(self, expected: str, answer: str) -> AnswerOutcome:
         """Whether both mean the same, numerically or symbolically (`math-verify`). Blocks; threads wait for each other.
 
         An answer that takes the worker longer than COMPARISON_SECONDS, or all its memory, is `timeout`: that is the
@@ -109,7 +109,7 @@ class AnswerComparison:
         with self._lock:
             self._stop()
 
-    def _ask(self, expected: str, answer: str) -> Comparison | None:
+    def _ask(self, expected: str, answer: str) -> AnswerOutcome | None:
         """What the worker says; None where it died or took too long."""
         worker = self._worker or self._start()
         if worker is None or worker.stdin is None:

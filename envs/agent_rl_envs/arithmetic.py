@@ -18,7 +18,7 @@ _TEST_ONE_IN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ArithmeticProblem:
     """An expression such as `37*4-12`, the question that asks for it, and its value."""
 
     expression: str
@@ -34,7 +34,7 @@ class Problem:
         return f"x={self.expression};print(x)"
 
 
-def problems(split: str, counts: Mapping[str, int], operands: int, largest: int, seed: int) -> list[Problem]:
+def problems(split: str, counts: Mapping[str, int], operands: int, largest: int, seed: int) -> list[ArithmeticProblem]:
     """`counts[split]` different problems, equal for equal arguments; the splits share no expression.
 
     Raises ConfigError for another split, or where there are not so many different expressions.
@@ -42,7 +42,7 @@ def problems(split: str, counts: Mapping[str, int], operands: int, largest: int,
     if split not in counts:
         raise ConfigError("generated arithmetic has the splits train and test", key="split", value=split, valid=counts)
     generator = random.Random(f"{seed}/{split}")
-    found: dict[str, Problem] = {}
+    found: dict[str, ArithmeticProblem] = {}
     draws = 0
     while len(found) < counts[split]:
         problem = draw(generator, operands, largest)
@@ -58,12 +58,12 @@ def problems(split: str, counts: Mapping[str, int], operands: int, largest: int,
     return list(found.values())
 
 
-def draw(generator: random.Random, operands: int, largest: int) -> Problem:
+def draw(generator: random.Random, operands: int, largest: int) -> ArithmeticProblem:
     """A problem of two to `operands` numbers."""
     parts: list[str] = [str(generator.randint(2, largest))]
     for _ in range(generator.randint(2, operands) - 1):
         parts += [generator.choice("+-*"), str(generator.randint(2, largest))]
-    return Problem("".join(parts), value_of(parts))
+    return ArithmeticProblem("".join(parts), value_of(parts))
 
 
 def value_of(parts: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """`Code`: a data set of programs to write as an environment, with no code from its user.
 
 Rows in the schemas of HumanEval, MBPP, APPS and CodeContests, of function calls, of standard input and output, and of
-pytest files: see `agent_rl.verify.formats`.
+pytest files: see `agent_rl.formats`.
 
 [[environments]]
 environment = "code"
@@ -19,9 +19,9 @@ from pydantic import Field
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.verify.formats import program_of, read_tasks
-from agent_rl.verify.humaneval import PromptStyle
-from agent_rl.verify.recording import prepare_all
+from agent_rl.formats import program_of, read_tasks
+from agent_rl.formats.humaneval import PromptStyle
+from agent_rl.judging.recording import prepare_all
 from agent_rl.vocabulary import Submission, Task, Verdict
 
 _SPLIT = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?")
@@ -55,7 +55,7 @@ class Code(Environment):
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
         program = program_of(task, await agent.say(task.prompt))
         for _ in range(self.config.max_turns - 1):
-            report = await self.verifier.run_visible(task, Submission.code(program), sandbox)
+            report = await self.verifier.run_public_tests(task, Submission.code(program), sandbox)
             if report.passed:
                 break
             feedback = f"Some examples fail:\n{report.feedback}\nWrite the whole function again."

@@ -4,7 +4,7 @@
 environment = "folder"
 options = { folder = "tasks" }
 
-Each task is a folder: see `agent_rl.verify.formats.folders`. The agent answers with a script that is run in its sandbox
+Each task is a folder: see `agent_rl.formats.task_folders`. The agent answers with a script that is run in its sandbox
 or, with `tools = true`, works there with a shell; then the declared files are taken out, and judged in another place.
 """
 
@@ -17,10 +17,10 @@ from pathlib import Path
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.verify.archive import take_files
-from agent_rl.verify.file_sets import InvalidArchive
-from agent_rl.verify.formats import read_tasks
-from agent_rl.verify.recording import prepare_all
+from agent_rl.formats import read_tasks
+from agent_rl.judging.archives import take_files
+from agent_rl.judging.file_sets import InvalidArchive
+from agent_rl.judging.recording import prepare_all
 from agent_rl.vocabulary import ScriptTests, Submission, Task, Verdict
 
 _SCRIPT = re.compile(r"^[ \t]*```(?:sh|bash|shell)?[ \t]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)

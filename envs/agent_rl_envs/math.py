@@ -70,12 +70,12 @@ class Math(Environment):
 
     def _task(self, split: str, number: int, question: str, answer: str) -> Task:
         gold = final_answer(answer)
-        reference = answer if gold is not None else f"#### {answer}"
+        oracle = answer if gold is not None else f"#### {answer}"
         return Task(
             id=f"math/{split}/{number}",
             prompt=(Message.user(question + self._instruction),),
             tests=AnswerTests(gold if gold is not None else answer.strip()),
-            reference=reference,
+            oracle=oracle,
             split=split,
             sandbox=SandboxSpec() if self.config.tool == "python" else None,
         )

@@ -1,1 +1,1 @@
-"""Docker and local sandboxes, their slots, and the programs that run inside."""
+"""Docker and local sandboxes, their workers, and the programs that run inside."""

@@ -14,7 +14,7 @@ from docker.errors import NotFound
 from docker.types import HostConfig
 
 from agent_rl.errors import SandboxError
-from agent_rl_sandboxes.docker_engine import Engine, Stream
+from agent_rl_sandboxes.docker_engine import DockerEngine, DockerStream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, Bounds, Purpose, holder_of, host_config
 from agent_rl_sandboxes.owner import LABEL, Owner
 
@@ -35,7 +35,7 @@ class Container:
     sets, also where this process hangs.
     """
 
-    def __init__(self, engine: Engine, identifier: str, holder: Stream) -> None:
+    def __init__(self, engine: DockerEngine, identifier: str, holder: DockerStream) -> None:
         self.engine = engine
         self.id = identifier
         self._holder = holder
@@ -43,7 +43,7 @@ class Container:
 
     @staticmethod
     async def start(
-        engine: Engine,
+        engine: DockerEngine,
         *,
         image: str,
         purpose: Purpose,
@@ -78,7 +78,7 @@ class Container:
 
     @staticmethod
     async def _make(
-        engine: Engine, image: str, hold: list[str], user: str, owner: Owner, options: HostConfig
+        engine: DockerEngine, image: str, hold: list[str], user: str, owner: Owner, options: HostConfig
     ) -> Container:
         try:
             created = await engine.call(_create, engine, image, hold, user, owner, options)
@@ -110,7 +110,7 @@ class Container:
 
     async def exec(
         self, command: list[str], *, user: str, workdir: str | None = None, environment: dict[str, str] | None = None
-    ) -> Stream:
+    ) -> DockerStream:
         """The stream of a program started in the container. Raises SandboxError where the container is gone."""
         return (await self.engine.exec(self.id, command, user=user, workdir=workdir, environment=environment))[1]
 
@@ -152,7 +152,7 @@ class Container:
         await self.engine.remove(self.id)
 
 
-async def reap(engine: Engine) -> int:
+async def reap(engine: DockerEngine) -> int:
     """How many containers of provably dead owners were found, and are now removed.
 
     One that the daemon does not remove (it was paused while a program was started in it, say) is left to the next.
@@ -163,7 +163,7 @@ async def reap(engine: Engine) -> int:
     return len(dead)
 
 
-async def remove_all(engine: Engine, owner: Owner) -> int:
+async def remove_all(engine: DockerEngine, owner: Owner) -> int:
     """How many containers of `owner`'s were left, and are now removed."""
     found = await engine.call(engine.api.containers, all=True, filters={"label": f"{LABEL}={owner.label()}"})
     await asyncio.gather(*(_remove_quietly(engine, container["Id"]) for container in found))
@@ -176,7 +176,7 @@ def missing_image(image: str) -> str:
 
 
 def _create(
-    engine: Engine, image: str, hold: list[str], user: str, owner: Owner, options: HostConfig
+    engine: DockerEngine, image: str, hold: list[str], user: str, owner: Owner, options: HostConfig
 ) -> dict[str, Any]:
     api = engine.api
     return api.create_container(
@@ -194,7 +194,7 @@ def _create(
     )
 
 
-def _update(engine: Engine, identifier: str, bounds: Bounds) -> None:
+def _update(engine: DockerEngine, identifier: str, bounds: Bounds) -> None:
     """The SDK's own method knows no pids limit."""
     api = engine.api
     body = {"Memory": bounds.memory_bytes, "MemorySwap": bounds.memory_bytes, "PidsLimit": bounds.processes}
@@ -208,7 +208,7 @@ async def _end_when_made(making: asyncio.Future[Container]) -> None:
         await (await making).close()
 
 
-async def _remove_quietly(engine: Engine, identifier: str) -> None:
+async def _remove_quietly(engine: DockerEngine, identifier: str) -> None:
     try:
         await engine.remove(identifier)
     except SandboxError as error:

@@ -1,4 +1,5 @@
-"""The Docker daemon from asyncio: `Engine` for requests (the SDK, in threads), `Stream` for attached programs.
+"""The Docker daemon from asyncio: `DockerEngine` for requests (the SDK, in threads), `DockerStream` for attached
+programs.
 
 The SDK's own attached sockets block, and lose what the daemon sent together with its answer; so the one thing done by
 hand here is the hijacked connection itself (HTTP upgrade, then Docker's frames).
@@ -91,7 +92,7 @@ class DaemonGone(SandboxError):
     """The daemon does not answer: it is down, or about to be back."""
 
 
-class Engine:
+class DockerEngine:
     """A connection to one daemon. Every failure of the daemon's is a SandboxError; NotFound stays what it is."""
 
     def __init__(self, endpoint: Endpoint, api: docker.APIClient) -> None:
@@ -107,18 +108,18 @@ class Engine:
         """What containers are started with, None for the daemon's own choice; set by who has asked."""
         self._missed_at: float | None = None
         """Since when the daemon has not answered; None while it does."""
-        self._streams: set[Stream] = set()
+        self._streams: set[DockerStream] = set()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="docker")
 
     @staticmethod
-    async def connect(endpoint: Endpoint | None = None) -> Engine:
+    async def connect(endpoint: Endpoint | None = None) -> DockerEngine:
         """The daemon answers and its API version is agreed upon. Raises SandboxError with what to do about it."""
         endpoint = endpoint or Endpoint.find()
         try:
             api = await asyncio.wait_for(asyncio.to_thread(client, endpoint), _CONNECT_SECONDS)
         except (DockerException, requests.exceptions.RequestException, OSError, TimeoutError) as error:
             raise SandboxError(unreachable(endpoint, error)) from None
-        return Engine(endpoint, api)
+        return DockerEngine(endpoint, api)
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """What the API client's method `function` returns, from a thread of its own."""
@@ -152,7 +153,7 @@ class Engine:
                     return False
             await asyncio.sleep(_ASK_SECONDS)
 
-    async def attach(self, path: str, body: dict[str, Any] | None = None) -> Stream:
+    async def attach(self, path: str, body: dict[str, Any] | None = None) -> DockerStream:
         """A hijacked connection after a POST to `path` (such as /exec/ID/start)."""
         payload = b"" if body is None else json.dumps(body).encode()
         head = (
@@ -161,7 +162,7 @@ class Engine:
         )
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                stream = Stream(*await self._open())
+                stream = DockerStream(*await self._open())
         except (OSError, TimeoutError) as error:
             raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
         self._streams = {s for s in self._streams if not s.gone} | {stream}
@@ -184,7 +185,7 @@ class Engine:
         user: str,
         workdir: str | None = None,
         environment: dict[str, str] | None = None,
-    ) -> tuple[str, Stream]:
+    ) -> tuple[str, DockerStream]:
         """The id and the stream of a program started in `container`, its stdin, stdout and stderr attached.
 
         Raises SandboxError where the container is gone.
@@ -245,7 +246,7 @@ class Engine:
         )
 
 
-class Stream:
+class DockerStream:
     """An attached program: `write` to its stdin, `read_frame` from its stdout (1) and stderr (2)."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

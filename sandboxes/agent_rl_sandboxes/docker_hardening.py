@@ -11,16 +11,16 @@ from docker.types import HostConfig, LogConfig, Ulimit
 from agent_rl.vocabulary import Limits, SandboxSpec
 from agent_rl_sandboxes.seccomp import profile
 
-Purpose = Literal["slot", "uid_slot", "strict", "task_image"]
-"""slot: judged programs, each in namespaces that the slot server makes | uid_slot: where it may not, each as a user of
-its own | strict, task_image: an agent's episode."""
+Purpose = Literal["worker", "uid_worker", "strict", "task_image"]
+"""worker: judged programs, each in namespaces that the worker server makes | uid_worker: where it may not, each as a
+user of its own | strict, task_image: an agent's episode."""
 
 _HOLDER = "61373:61373"
 """No image's usual user (65532 is the `nonroot` of some, 65534 `nobody`): it must be nobody that programs run as."""
 PROGRAMS = "1000:1000"
 """Who programs run as unless a spec names somebody else."""
 ROOT = "0:0"
-"""Who the server of a `uid_slot` runs as: it becomes another user for each program."""
+"""Who the server of a `uid_worker` runs as: it becomes another user for each program."""
 HOSTNAME = "sandbox"
 _MIB = 2**20
 _SHM_BYTES = 16 * _MIB
@@ -47,13 +47,13 @@ class Bounds:
 def holder_of(purpose: Purpose) -> str:
     """Who the container's first process runs as: another user than the programs', which so cannot signal it.
 
-    Root in a `uid_slot`: what is started later by `exec` has no more capabilities than the first process.
+    Root in a `uid_worker`: what is started later by `exec` has no more capabilities than the first process.
     """
-    return ROOT if purpose == "uid_slot" else _HOLDER
+    return ROOT if purpose == "uid_worker" else _HOLDER
 
 
-def slot_bounds(limits: Limits) -> Bounds:
-    """The bounds of a slot's container for a run with these limits: files of a run lie in memory too."""
+def worker_bounds(limits: Limits) -> Bounds:
+    """The bounds of a worker's container for a run with these limits: files of a run lie in memory too."""
     return Bounds(
         memory_bytes=limits.memory_bytes + limits.disk_bytes + _OVERHEAD_BYTES,
         processes=limits.processes + 4 * _OVERHEAD_PROCESSES,
@@ -102,14 +102,14 @@ def host_config(
 ) -> HostConfig:
     """The `HostConfig` of a container for `purpose`; `quota` where the daemon's storage can bound a writable root.
 
-    Everything that Docker lets one close is closed. Three things are open, each for one purpose only: `slot` gets the
+    Everything that Docker lets one close is closed. Three things are open, each for one purpose only: `worker` gets the
     wider seccomp profile and an unmasked /proc, without which no namespace can have a /proc of its own (the run's own
-    filter and its read-only view close both again); `uid_slot` gets the two capabilities by which root becomes another
-    user, who then has none; `task_image` gets a writable root.
+    filter and its read-only view close both again); `uid_worker` gets the two capabilities by which root becomes
+    another user, who then has none; `task_image` gets a writable root.
     """
     security = ["no-new-privileges"]
-    if purpose == "slot":
-        security.append(f"seccomp={profile('slots')}")
+    if purpose == "worker":
+        security.append(f"seccomp={profile('workers')}")
         if apparmor is not None:
             security.append(f"apparmor={apparmor}")
     else:
@@ -128,7 +128,7 @@ def host_config(
         network_mode=network,
         runtime=runtime,
         cap_drop=["ALL"],
-        cap_add=["SETUID", "SETGID"] if purpose == "uid_slot" else None,
+        cap_add=["SETUID", "SETGID"] if purpose == "uid_worker" else None,
         privileged=False,
         security_opt=security,
         read_only=purpose != "task_image",
@@ -145,7 +145,7 @@ def host_config(
         log_config=LogConfig(type="none"),
         auto_remove=True,
     )
-    if purpose == "slot":
+    if purpose == "worker":
         # What the command line calls systempaths=unconfined: the kernel refuses a namespace a /proc of its own as long
         # as parts of the one outside are covered up.
         config["MaskedPaths"] = []

@@ -16,9 +16,9 @@ from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import ExecResult, SandboxSpec
 from agent_rl.vocabulary.sandbox import RunStatus
 from agent_rl_sandboxes.docker_container import Container
-from agent_rl_sandboxes.docker_engine import Stream
+from agent_rl_sandboxes.docker_engine import DockerStream
 from agent_rl_sandboxes.docker_hardening import PROGRAMS
-from agent_rl_sandboxes.episodes import EpisodeClient, ServerGone, checked_path, server_command
+from agent_rl_sandboxes.episode_client import EpisodeClient, ServerGone, checked_path, server_command
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _STDERR_BYTES = 4096
 class StdoutChannel:
     """A program's stdin and stdout as plain byte streams; the end of its stderr is kept for messages."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: DockerStream) -> None:
         self.stream = stream
         self._buffer = bytearray()
         self.stderr = bytearray()
@@ -71,7 +71,7 @@ class StdoutChannel:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class PreparedContainer:
     """A container in which nobody has run anything, with a server in it that waits for commands."""
 
     container: Container
@@ -90,7 +90,7 @@ class Prepared:
             await self.container.close()
 
 
-async def prepare(container: Container, spec: SandboxSpec, user: str) -> Prepared:
+async def prepare(container: Container, spec: SandboxSpec, user: str) -> PreparedContainer:
     """`container` with its first server. Raises SandboxError, and then the container is gone."""
     try:
         try:
@@ -102,7 +102,7 @@ async def prepare(container: Container, spec: SandboxSpec, user: str) -> Prepare
                 f"a sandbox's server cannot start in the image {spec.image or 'of the provider'!r} "
                 f"(python3 must be there): {gone}"
             ) from gone
-        return Prepared(container, user, client)
+        return PreparedContainer(container, user, client)
     except BaseException:
         with contextlib.suppress(SandboxError, OSError):
             await asyncio.shield(asyncio.ensure_future(container.close()))
@@ -128,7 +128,7 @@ class DockerSandbox(Sandbox):
 
     Inside, an episode server runs the commands. Agents run as its user and can kill it: that costs them the command
     (`crashed`, or `timeout`) and their processes, never their files, and it is no SandboxError; else an agent that
-    fails could have its rollout left out. What nothing inside can do is end the container: its first process belongs to
+    fails could have its rollout dropped. What nothing inside can do is end the container: its first process belongs to
     another user. Where the container is gone, the machinery failed; but its lifetime is a limit, and what an agent
     begins after it is over is answered with the status `timeout`.
 
@@ -138,7 +138,7 @@ class DockerSandbox(Sandbox):
     def __init__(
         self,
         spec: SandboxSpec,
-        take: Callable[[SandboxSpec], Awaitable[Prepared]],
+        take: Callable[[SandboxSpec], Awaitable[PreparedContainer]],
         forget: Callable[[DockerSandbox], None],
     ) -> None:
         self._spec = spec
@@ -247,7 +247,7 @@ class DockerSandbox(Sandbox):
                     return None
             return self._client
 
-    async def _begin(self, prepared: Prepared) -> None:
+    async def _begin(self, prepared: PreparedContainer) -> None:
         """The episode has its place, and its lifetime runs. Raises SandboxError where the place died just now."""
         lifetime = self._spec.lifetime_seconds
         self._over = time.monotonic() + lifetime

@@ -13,7 +13,7 @@ Status = Literal["ok", "warning", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class SwitchCheck:
     """One thing that a sandbox needs. `name` begins with whose need it is (docker, host, local)."""
 
     name: str
@@ -81,33 +81,33 @@ def blockers(root: Path = Path("/")) -> list[str]:
     return found or ["Otherwise use Docker: sandbox.provider = 'docker'"]
 
 
-def host_checks(root: Path = Path("/")) -> list[Check]:
+def host_checks(root: Path = Path("/")) -> list[SwitchCheck]:
     """What this kernel allows an ordinary user, as read from `root`; the local sandbox needs all of it."""
     if platform.system() != "Linux":
-        return [Check("host: kernel", "failed", platform.system(), "the local sandbox needs Linux: use Docker")]
+        return [SwitchCheck("host: kernel", "failed", platform.system(), "the local sandbox needs Linux: use Docker")]
     checks = [_switch_check(switch, switch.read(root)) for switch in SWITCHES]
     python = root / "usr/bin/python3"
     checks.append(
-        Check("host: python", "ok", str(python))
+        SwitchCheck("host: python", "ok", str(python))
         if python.exists()
-        else Check("host: python", "failed", "/usr/bin/python3 is missing", "as root: `apt-get install python3`")
+        else SwitchCheck("host: python", "failed", "/usr/bin/python3 is missing", "as root: `apt-get install python3`")
     )
     known = _read(root / "proc/filesystems") or ""
     checks.append(
-        Check("host: tmpfs", "ok", "known to the kernel")
+        SwitchCheck("host: tmpfs", "ok", "known to the kernel")
         if "\ttmpfs" in known
-        else Check("host: tmpfs", "failed", "not known to the kernel", "use a kernel with CONFIG_TMPFS")
+        else SwitchCheck("host: tmpfs", "failed", "not known to the kernel", "use a kernel with CONFIG_TMPFS")
     )
     return checks
 
 
-def _switch_check(switch: Switch, value: str | None) -> Check:
+def _switch_check(switch: Switch, value: str | None) -> SwitchCheck:
     """A setting that is absent forbids nothing."""
     if value is None:
-        return Check(switch.title, "ok", "not present in this kernel")
+        return SwitchCheck(switch.title, "ok", "not present in this kernel")
     if value != switch.refusing:
-        return Check(switch.title, "ok", value)
-    return Check(switch.title, "failed", f"{value}: {switch.meaning}", switch.remedy)
+        return SwitchCheck(switch.title, "ok", value)
+    return SwitchCheck(switch.title, "failed", f"{value}: {switch.meaning}", switch.remedy)
 
 
 def _read(path: Path) -> str | None:

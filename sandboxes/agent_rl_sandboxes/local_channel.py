@@ -1,4 +1,4 @@
-"""`LocalChannel`: a slot server, or another program, that was started on this machine."""
+"""`LocalChannel`: a worker server, or another program, that was started on this machine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LocalChannel:
                 raise SandboxError(f"{command[0]} cannot be started: {error}") from None
         try:
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_STREAM_BYTES)
-        except BaseException:  # cancelled, where the pool closes while this slot starts
+        except BaseException:  # cancelled, where the pool closes while this worker starts
             ours.close()
             assert process.stderr is not None
             process.stderr.close()

@@ -1,4 +1,4 @@
-"""`LocalSandbox`: an agent's episode in namespaces on this machine, by way of a slot server."""
+"""`LocalSandbox`: an agent's episode in namespaces on this machine, by way of a worker server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import ExecResult, Limits, SandboxSpec
 from agent_rl_sandboxes.inside.namespaces import PATH
-from agent_rl_sandboxes.slots import Slot, channels_of, run_limits
+from agent_rl_sandboxes.workers import Worker, channels_of, run_limits
 
 _ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 _FILE_SECONDS = 30.0
@@ -29,14 +29,14 @@ class LocalSandbox(Sandbox):
     def __init__(
         self,
         spec: SandboxSpec,
-        open_slot: Callable[[], Awaitable[Slot]],
+        open_worker: Callable[[], Awaitable[Worker]],
         forget: Callable[[LocalSandbox], None],
     ) -> None:
-        """`open_slot` makes the slot that serves the episode; it raises SandboxError. `forget` is told of its end."""
+        """`open_worker` makes the worker that serves the episode, or raises SandboxError; `forget` hears of its end."""
         self._spec = spec
-        self._open_slot = open_slot
+        self._open_worker = open_worker
         self._forget = forget
-        self._slot: Slot | None = None
+        self._worker: Worker | None = None
         self._lock = asyncio.Lock()
         self._end: asyncio.TimerHandle | None = None
         self._closed = False
@@ -72,9 +72,9 @@ class LocalSandbox(Sandbox):
         }
         async with self._lock:
             try:
-                slot = await self._started()
-                with self._ending_on_failure(slot):
-                    header, body = await slot.ask("exec", limits, payload)
+                worker = await self._started()
+                with self._ending_on_failure(worker):
+                    header, body = await worker.ask("exec", limits, payload)
             except SandboxError:
                 if not self._expired:
                     raise
@@ -111,19 +111,19 @@ class LocalSandbox(Sandbox):
         self._closed = True
         if self._end is not None:
             self._end.cancel()
-        if self._slot is not None:
-            slot, self._slot = self._slot, None
-            await slot.close()
+        if self._worker is not None:
+            worker, self._worker = self._worker, None
+            await worker.close()
         self._forget(self)
 
-    async def _started(self) -> Slot:
+    async def _started(self) -> Worker:
         if self._closed:
             raise SandboxError(self._why_closed)
-        if self._slot is None:
-            self._slot = await self._open_slot()
+        if self._worker is None:
+            self._worker = await self._open_worker()
             loop = asyncio.get_running_loop()
             self._end = loop.call_later(self._spec.lifetime_seconds, lambda: loop.create_task(self._expire()))
-        return self._slot
+        return self._worker
 
     async def _expire(self) -> None:
         # A limit like others: what comes after it is an answer, not a failure of the machinery.
@@ -134,9 +134,9 @@ class LocalSandbox(Sandbox):
     async def _file(self, operation: str, header: dict[str, Any], content: bytes) -> tuple[int, bytes]:
         """The errno and the body of the answer; EIO after the lifetime. Raises SandboxError."""
         try:
-            slot = await self._started()
-            with self._ending_on_failure(slot):
-                answer, body = await slot.exchange(operation, header, content, timeout=_FILE_SECONDS)
+            worker = await self._started()
+            with self._ending_on_failure(worker):
+                answer, body = await worker.exchange(operation, header, content, timeout=_FILE_SECONDS)
         except SandboxError:
             if not self._expired:
                 raise
@@ -144,8 +144,8 @@ class LocalSandbox(Sandbox):
         return answer["errno"], body
 
     @contextlib.contextmanager
-    def _ending_on_failure(self, slot: Slot) -> Iterator[None]:
-        """Where the slot fails, or the wait for it is cancelled and so its state unknown, the sandbox ends."""
+    def _ending_on_failure(self, worker: Worker) -> Iterator[None]:
+        """Where the worker fails, or the wait for it is cancelled and so its state unknown, the sandbox ends."""
         try:
             yield
         except BaseException as error:
@@ -155,7 +155,7 @@ class LocalSandbox(Sandbox):
                     f"the sandbox died: {error}" if isinstance(error, SandboxError) else "cancelled in its work"
                 )
                 # Not awaited here: the caller's cancellation must not wait, and `close` waits for it.
-                self._killing = asyncio.ensure_future(slot.close())
+                self._killing = asyncio.ensure_future(worker.close())
             raise
 
 

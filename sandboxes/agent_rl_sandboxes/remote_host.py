@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from agent_rl.vocabulary import Isolation
+from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json
 from agent_rl_sandboxes.serving.protocol import (
     DEADLINE_HEADER,
     PREFIX,
@@ -22,8 +23,7 @@ from agent_rl_sandboxes.serving.protocol import (
     HostLoad,
     Welcome,
 )
-from agent_rl_sandboxes.serving.wire import Malformed, from_json
-from agent_rl_sandboxes.slots import LEVELS
+from agent_rl_sandboxes.workers import LEVELS
 
 _SMALL_ANSWER = 1 << 20
 _LARGE_BODY = 1 << 19
@@ -267,7 +267,7 @@ class RemoteHost:
         try:
             content = await self._exchange("POST", "/sessions", b"", {}, 0.0, _SMALL_ANSWER)
             welcome = from_json(Welcome, content)
-        except (HostLost, HostBusy, HostRefused, Malformed) as error:
+        except (HostLost, HostBusy, HostRefused, MalformedBody) as error:
             self.out = str(error).removeprefix(f"{self.url}: ")
             return False
         host = welcome.host
@@ -290,7 +290,7 @@ class RemoteHost:
             self.load = from_json(HostLoad, content)
         except HostBusy:
             return  # it answers, and so it knows
-        except (HostRefused, Malformed) as error:
+        except (HostRefused, MalformedBody) as error:
             self._take_out(str(error).removeprefix(f"{self.url}: "))
         except HostLost as error:
             if self._suspected is not None:

@@ -19,7 +19,7 @@ class _Waiter:
 
 
 class Places:
-    """Places of one kind (slots, or sandboxes) on several hosts.
+    """Places of one kind (workers, or sandboxes) on several hosts.
 
     room: how many a host has. taken_by_all: how many of these it says are taken, by all of its clients.
     """

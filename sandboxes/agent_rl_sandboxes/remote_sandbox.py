@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
-from agent_rl.verify.file_sets import ArchiveLimits, Spellings
-from agent_rl.verify.tar import pack, packed_bytes
+from agent_rl.judging.file_sets import ArchiveLimits, Spellings
+from agent_rl.judging.tar_archives import pack, packed_bytes
 from agent_rl.vocabulary import ExecResult, SandboxSpec
 from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
+from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json, to_json
 from agent_rl_sandboxes.serving.protocol import (
     UPLOAD_SECONDS,
     ExecMessage,
@@ -23,7 +24,6 @@ from agent_rl_sandboxes.serving.protocol import (
     SandboxMessage,
     run_deadline,
 )
-from agent_rl_sandboxes.serving.wire import Malformed, from_json, to_json
 
 _CLOSE_SECONDS = 10.0
 _MOST_LOST = 3
@@ -72,7 +72,7 @@ class RemoteSandbox(Sandbox):
         answer = await self._call("POST", "/exec", body, deadline=run_deadline(timeout), most=most)
         try:
             return from_json(ExecResult, answer)
-        except Malformed as error:
+        except MalformedBody as error:
             raise SandboxError(f"a host answered nonsense: {error}") from None
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:

@@ -1,8 +1,8 @@
 """The two filters of system calls: Docker's default, as data, and by what each of the two differs from it.
 
-Two filters lie on a judged program. The container's is made here as a profile for the daemon, and must let the slot
-server make namespaces: Docker's default plus `slot_server` in seccomp_default.json. The second one is made here as a
-program for the kernel, and set inside by the slot server after its namespaces stand and before the judged program's
+Two filters lie on a judged program. The container's is made here as a profile for the daemon, and must let the worker
+server make namespaces: Docker's default plus `worker_server` in seccomp_default.json. The second one is made here as a
+program for the kernel, and set inside by the worker server after its namespaces stand and before the judged program's
 first byte: Docker's default less `run` there. A filter is inherited and can only be made narrower. The local sandbox
 has the second one alone, so both are complete lists of what is allowed: what nobody has thought of is denied.
 """
@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 
 from agent_rl_sandboxes.bpf import ALLOW, AUDIT_ARCH, by_number, refuse, where_any_flag, where_argument
 
-Profile = Literal["default", "slots"]
+Profile = Literal["default", "workers"]
 Machine = Literal["x86_64", "aarch64"]
 MACHINES: tuple[Machine, ...] = ("x86_64", "aarch64")
 
@@ -34,8 +34,8 @@ _AF_VSOCK = 40
 def profile(name: Profile) -> str:
     """The profile as the JSON text that the Docker API takes in `SecurityOpt` ("seccomp=" + text).
 
-    `default` is Docker's default for a container without capabilities. `slots` differs from it by exactly the calls
-    under `slot_server` in seccomp_default.json: namespaces, the mount family, a host name of one's own.
+    `default` is Docker's default for a container without capabilities. `workers` differs from it by exactly the calls
+    under `worker_server` in seccomp_default.json: namespaces, the mount family, a host name of one's own.
     """
     facts = _facts()
     rules = [_allow(sorted(_names(facts["allow"])))]
@@ -43,8 +43,8 @@ def profile(name: Profile) -> str:
         rules.append(_allow(text.split(), includes={"arches": [architecture]}))
     rules.append(_allow(["socket"], argument=(0, _AF_VSOCK, "SCMP_CMP_NE")))
     rules += [_allow(["personality"], argument=(0, value, "SCMP_CMP_EQ")) for value in facts["personalities"]]
-    if name == "slots":
-        rules.append(_allow(sorted(slot_calls())))
+    if name == "workers":
+        rules.append(_allow(sorted(worker_calls())))
     else:
         # Allowed where none of the namespace flags is set: flags & mask == 0.
         rules.append(_allow(["clone"], argument=(0, facts["namespace_flags"], "SCMP_CMP_MASKED_EQ")))
@@ -85,9 +85,9 @@ def run_filter(machine: Machine) -> bytes:
     return by_number(AUDIT_ARCH[machine], outcome, otherwise=refuse(errno.EPERM), beyond=refuse(errno.ENOSYS))
 
 
-def slot_calls() -> frozenset[str]:
-    """The system calls by which `slots` is wider than `default` (clone: with namespace flags)."""
-    return _names(_facts()["slot_server"])
+def worker_calls() -> frozenset[str]:
+    """The system calls by which `workers` is wider than `default` (clone: with namespace flags)."""
+    return _names(_facts()["worker_server"])
 
 
 def run_denied_calls() -> frozenset[str]:
@@ -131,7 +131,7 @@ def _allow(
     rule: dict[str, Any] = {"names": names, "action": "SCMP_ACT_ALLOW"}
     if argument is not None:
         index, value, operator = argument
-        # MASKED_EQ reads `value` as the mask and `valueTwo` (0 where left out) as what must remain.
+        # MASKED_EQ reads `value` as the mask and `valueTwo` (0 where dropped) as what must remain.
         rule["args"] = [{"index": index, "value": value, "op": operator}]
     if includes is not None:
         rule["includes"] = includes

@@ -65,7 +65,7 @@ LIMITS = Limits(wall_seconds=30.0, cpu_seconds=30.0)
 TASK = Task(
     "add",
     (),
-    PytestTests(HIDDEN, reference={"solution.py": RIGHT.encode()}),
+    PytestTests(HIDDEN, oracle={"solution.py": RIGHT.encode()}),
     files={"README": b"Write solution.py.\n", "solution.py": b""},
     limits=LIMITS,
     tier="in_process",

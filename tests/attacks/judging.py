@@ -1,4 +1,4 @@
-"""Attacks judged for real, many at once, each followed in its own slot by an honest program and by a probe."""
+"""Attacks judged for real, many at once, each followed in its own worker by an honest program and by a probe."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent_rl.verify.verifier import TaskVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import Submission, Task, Verdict
-from agent_rl_sandboxes.docker import DockerProvider
-from agent_rl_sandboxes.local import LocalProvider
-from agent_rl_sandboxes.slots import Slot
+from agent_rl_sandboxes.docker_provider import DockerProvider
+from agent_rl_sandboxes.local_provider import LocalProvider
+from agent_rl_sandboxes.workers import Worker
 from tests.attacks.corpus import HONEST, LIMITS, TASK, Attack
 from tests.attacks.places import level_of, provider_in
 from tests.attacks.probe import ROOMY, differences, probe
 
 WORKERS = 3
-"""Slots at work at a time, each with a provider of its own: what follows an attack follows it in the same slot."""
+"""Workers at work at a time, each with a provider of its own: what follows an attack follows it in the same worker."""
 _TRIES = 3
 """A busy machine may be late once to stop a program; what is late each time is not stopped in time."""
 ROOMY_TASK = dataclasses.replace(TASK, limits=ROOMY)
@@ -27,7 +27,7 @@ ROOMY_TASK = dataclasses.replace(TASK, limits=ROOMY)
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What became of one attack, and of its slot."""
+    """What became of one attack, and of its worker."""
 
     verdict: Verdict | None
     error: str
@@ -36,12 +36,12 @@ class Judged:
     """What went wrong with the honest program after it; empty where nothing did."""
     changed: dict[str, Any]
     """What the probe after it found other than the probe before all."""
-    same_slot: bool
-    """Whether the slot was kept, so that what followed was where the attack had been."""
+    same_worker: bool
+    """Whether the worker was kept, so that what followed was where the attack had been."""
 
 
-class Worker:
-    """One provider with one slot."""
+class OneWorker:
+    """One provider with one worker."""
 
     def __init__(self, provider: DockerProvider | LocalProvider, first: dict[str, Any]) -> None:
         self.provider = provider
@@ -50,7 +50,7 @@ class Worker:
 
     async def judge(self, attack: Attack) -> Judged:
         """The attack's verdict, and what is left of it."""
-        verdict, error, slot = None, "", self._slot()
+        verdict, error, worker = None, "", self._worker()
         try:
             for _ in range(_TRIES):
                 verdict = await self.verifier.judge(_timed(attack), Submission.code(attack.program))
@@ -58,7 +58,7 @@ class Worker:
                     break
         except Exception as raised:  # whatever it is: no program may bring it about
             error = f"{type(raised).__name__}: {raised}"
-        same_slot = slot is not None and self._slot() is slot
+        same_worker = worker is not None and self._worker() is worker
         honest, changed = "", {}
         try:
             # Where each run has a place of its own, one run says all of the next: the probe is an honest program too.
@@ -68,10 +68,10 @@ class Worker:
             changed = differences(self.first, await probe(self.provider))
         except Exception as raised:
             honest = f"{type(raised).__name__}: {raised}"
-        return Judged(verdict, error, honest, changed, same_slot)
+        return Judged(verdict, error, honest, changed, same_worker)
 
-    def _slot(self) -> Slot | None:
-        """The provider's one slot while nothing runs in it; None where it is only on its way."""
+    def _worker(self) -> Worker | None:
+        """The provider's one worker while nothing runs in it; None where it is only on its way."""
         pool = self.provider._pool
         assert pool is not None and len(pool._idle) == 1
         idle = pool._idle[0]
@@ -89,18 +89,18 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> dict[str, Judged]:
     found: dict[str, Judged] = {}
     waiting = [a for a in attacks if not a.alone]
 
-    async def work(worker: Worker) -> None:
+    async def work(worker: OneWorker) -> None:
         while waiting:
             attack = waiting.pop(0)
             found[attack.id] = await worker.judge(attack)
 
     async with contextlib.AsyncExitStack() as stack:
-        workers: list[Worker] = []
+        workers: list[OneWorker] = []
         for _ in range(min(WORKERS, len(attacks))):
             provider = provider_in(place)
             await stack.enter_async_context(provider)
             assert provider.isolation == level_of(place)
-            workers.append(Worker(provider, await probe(provider)))
+            workers.append(OneWorker(provider, await probe(provider)))
         for attack in attacks:
             if attack.alone:
                 found[attack.id] = await workers[0].judge(attack)

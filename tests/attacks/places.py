@@ -9,13 +9,13 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.registry import resolve
-from agent_rl_sandboxes.docker import DockerProvider
-from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.docker_provider import DockerProvider
+from agent_rl_sandboxes.local_provider import LocalProvider
 from tests.sandboxes.levels import BY_LEVEL, provider_at, skip_without_namespaces
 
 PROVIDERS = {
-    "local": "agent_rl_sandboxes.local:LocalProvider",
-    "docker": "agent_rl_sandboxes.docker:DockerProvider",
+    "local": "agent_rl_sandboxes.local_provider:LocalProvider",
+    "docker": "agent_rl_sandboxes.docker_provider:DockerProvider",
 }
 _MARKS: dict[str, Any] = {
     "local": [pytest.mark.local_sandbox],
@@ -23,19 +23,19 @@ _MARKS: dict[str, Any] = {
 }
 PLACES = [pytest.param(name, marks=marks) for name, marks in _MARKS.items()]
 LEVELS = tuple(f"{kind}-{level}" for kind, level in BY_LEVEL)
-"""Provider and level, such as "docker-uid". The local sandbox never goes without namespaces of the slot's own."""
+"""Provider and level, such as "docker-uid". The local sandbox never goes without namespaces of the worker's own."""
 
 
 def provider_of(name: str) -> SandboxProvider:
     """The provider, not yet started."""
     kind: Any = resolve(PROVIDERS[name], "agent_rl.sandboxes", key="provider")
-    return kind(SandboxConfig(provider=name, slots=2))
+    return kind(SandboxConfig(provider=name, workers=2))
 
 
-def provider_in(place: str, *, slots: int = 1) -> DockerProvider | LocalProvider:
-    """A provider with one slot, or more, for `place`, one of LEVELS, not yet started."""
+def provider_in(place: str, *, workers: int = 1) -> DockerProvider | LocalProvider:
+    """A provider with one worker, or more, for `place`, one of LEVELS, not yet started."""
     kind, level = place.split("-")
-    return provider_at(cast(Any, kind), cast(Any, level), SandboxConfig(provider=kind, slots=slots))
+    return provider_at(cast(Any, kind), cast(Any, level), SandboxConfig(provider=kind, workers=workers))
 
 
 async def skip_where_levels_cannot_be_had(place: str) -> None:

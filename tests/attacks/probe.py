@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent_rl.canonical import encode
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.frames import Returned, read_frames, value_of
+from agent_rl.judging.result_frames import Returned, read_frames, value_of
 from agent_rl.vocabulary import Limits, RunCall, RunRequest
+from agent_rl.vocabulary.canonical import encode
 from tests.attacks.corpus import MARK, PORT, TASK
 
 ROOMY = Limits(wall_seconds=20.0, cpu_seconds=20.0, memory_bytes=TASK.limits.memory_bytes)
@@ -34,7 +34,7 @@ def locked(path):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                time.sleep(0.02)  # the same file in another slot: a run that is under way there, such as a probe
+                time.sleep(0.02)  # the same file in another worker: a run that is under way there, such as a probe
             else:
                 return fcntl.fcntl(file, 1035, bytes(8)) != bytes(8)  # F_GET_RW_HINT
         return True
@@ -100,7 +100,7 @@ def probe(now):
 
 
 async def probe(provider: SandboxProvider) -> dict[str, Any]:
-    """What a run finds in the provider's next slot. Raises AssertionError where it could not even look."""
+    """What a run finds in the provider's next worker. Raises AssertionError where it could not even look."""
     call = RunCall("ab" * 8, encode([(time.time(),), {}]))
     result = await provider.run(RunRequest(PROBE, "probe", (call,), limits=ROOMY, seed=7))
     assert result.status == "completed" and not result.anomalies, result

@@ -1,6 +1,6 @@
 """Attacks on tier `proxied` itself: its frames, its references, its objects. The task is `add` as in the corpus.
 
-Each program knows how its process is served (`agent_rl.verify.proxied.candidate`) and uses that.
+Each program knows how its process is served (`agent_rl.judging.proxied.candidate_side`) and uses that.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ class Shape:
     """A test file, the reference that passes it, programs that must fail and others that must pass."""
 
     name: str
-    reference: str
+    oracle: str
     tests: str
     wrong: tuple[str, ...]
     right: tuple[str, ...] = ()
 
 
-def shape(name: str, reference: str, tests: str, *wrong: str, right: tuple[str, ...] = ()) -> Shape:
-    return Shape(name, _plain(reference), _plain(tests), tuple(map(_plain, wrong)), tuple(map(_plain, right)))
+def shape(name: str, oracle: str, tests: str, *wrong: str, right: tuple[str, ...] = ()) -> Shape:
+    return Shape(name, _plain(oracle), _plain(tests), tuple(map(_plain, wrong)), tuple(map(_plain, right)))
 
 
 def _plain(text: str) -> str:

@@ -89,9 +89,9 @@ def proxied(task: Task) -> Task | None:
     else:
         return None
     table = {repr(case.args): case.expected for case in tests.cases}
-    reference = f"def {tests.entry_point}(*args):\n    return {table!r}[repr(args)]\n"
+    oracle = f"def {tests.entry_point}(*args):\n    return {table!r}[repr(args)]\n"
     files["test_it.py"] = source
     pytest_tests = PytestTests(
-        {name: text.encode() for name, text in files.items()}, reference={"solution.py": reference.encode()}
+        {name: text.encode() for name, text in files.items()}, oracle={"solution.py": oracle.encode()}
     )
     return dataclasses.replace(task, id=f"{task.id}-proxied", tests=pytest_tests, tier="proxied", limits=LIMITS)

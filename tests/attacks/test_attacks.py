@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent_rl.canonical import decode, encode
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.frames import Returned, read_frames
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.result_frames import Returned, read_frames
 from agent_rl.vocabulary import CallTests, Case, RunCall, RunRequest, Submission, Task
+from agent_rl.vocabulary.canonical import decode, encode
 from tests.attacks.corpus import AROUND, CORPUS, LIMITS, SECRET, TASK, Attack
 from tests.attacks.judging import Judged, judge_all
 from tests.attacks.places import LEVELS, PLACES, level_of, marks_of, provider_of, skip_where_levels_cannot_be_had
@@ -96,11 +96,11 @@ async def test_attack(tried: Tried, attack: Attack) -> None:
     if attack.statuses:
         assert verdict.status in attack.statuses, told
     if attack.outcome == "killed":
-        # Of one run, and what a loaded machine takes to notice. Where a slot dies, telling who is to blame takes
+        # Of one run, and what a loaded machine takes to notice. Where a worker dies, telling who is to blame takes
         # three runs more.
         assert verdict.seconds <= LIMITS.wall_seconds + 10, told
     if attack.outcome == "same" and level_of(tried.place) == "namespaces":
-        assert judged.same_slot, "its slot was replaced: what it left there was not looked for"
+        assert judged.same_worker, "its worker was replaced: what it left there was not looked for"
     assert not judged.honest, f"an honest program after it: {judged.honest}"
     assert not judged.changed
 
@@ -135,7 +135,7 @@ async def test_expected_values_are_nowhere_in_a_runs_memory(provider: SandboxPro
     task = Task("keys", (), CallTests("key", tuple(Case((n,), v) for n, v in enumerate(values))), limits=LIMITS)
     knowing = f"def key(n):\n    return {values!r}[n]\n"
     verifier = CaseVerifier(provider, cache_size=0)
-    for _ in range(4):  # every slot has seen them
+    for _ in range(4):  # every worker has seen them
         assert (await verifier.judge(task, Submission.code(knowing))).passed
     assert not (await verifier.judge(task, Submission.code(SEARCH))).passed
     call = RunCall("ab" * 8, encode([(0,), {}]))

@@ -17,8 +17,8 @@ import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import SandboxError
-from agent_rl.verify.judge import CaseVerifier
-from agent_rl.verify.proxied.judge import ProxiedJudge
+from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.vocabulary import CallTests, Case, PytestTests, Submission, Task
 from tests.attacks.corpus import SUMS
 from tests.attacks.places import PLACES, provider_of
@@ -136,7 +136,7 @@ async def test_a_pair_of_places_that_is_killed_once_changes_no_verdict(
 ) -> None:
     provider, kill = place
     judge = ProxiedJudge(provider)
-    judging = asyncio.create_task(judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), visible=False))
+    judging = asyncio.create_task(judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), public=False))
     await asyncio.sleep(0.5)
     assert await asyncio.to_thread(kill) > 0
     verdict = await judging
@@ -158,8 +158,8 @@ async def test_pairs_of_places_that_are_always_killed_are_the_machinerys_failure
     killer = asyncio.create_task(killing())
     try:
         with pytest.raises(SandboxError, match="not by this program's doing"):
-            await judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), visible=False)
+            await judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), public=False)
     finally:
         stop.set()
         await killer
-    assert (await judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), visible=False)).passed
+    assert (await judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), public=False)).passed

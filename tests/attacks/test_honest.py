@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.vocabulary import Submission, Verdict
 from tests.attacks.honest import HONEST_PROGRAMS, Honest
 from tests.attacks.judging import WORKERS

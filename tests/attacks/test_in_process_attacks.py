@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.verifier import TaskVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import PytestTests, Submission, Task, Verdict
 from tests.attacks.in_process_corpus import CORPUS, FORCING, HIDDEN, NODE_IDS, RIGHT, TASK, WRONG, Attack
 from tests.attacks.places import provider_of
@@ -118,9 +118,9 @@ async def test_the_tasks_own_conftest_is_used_and_the_submissions_is_not(provide
     )
 
 
-async def test_visible_tests_tell_what_failed(provider: SandboxProvider, task: Task) -> None:
-    shown = dataclasses.replace(task, visible=task.tests)
-    report = await TaskVerifier(provider).run_visible(shown, Submission.code("def add(a, b):\n    return 3\n"))
+async def test_public_tests_tell_what_failed(provider: SandboxProvider, task: Task) -> None:
+    shown = dataclasses.replace(task, public=task.tests)
+    report = await TaskVerifier(provider).run_public_tests(shown, Submission.code("def add(a, b):\n    return 3\n"))
     assert report.status == "failed"
     assert "tests/test_add.py::test_many[10-20]: assert 3 == (10 + 20)" in report.feedback
 
@@ -132,7 +132,7 @@ async def test_a_reference_that_fails_is_the_users_mistake(
 
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
     verifier = TaskVerifier(provider)
-    for reference, why in ((WRONG, "the reference does not pass"), ("import missing", "the reference does not pass")):
-        tests = PytestTests(HIDDEN, reference={"solution.py": reference.encode()})
+    for oracle, why in ((WRONG, "the reference does not pass"), ("import missing", "the reference does not pass")):
+        tests = PytestTests(HIDDEN, oracle={"solution.py": oracle.encode()})
         with pytest.raises(ConfigError, match=f"task add: {why}"):
             await verifier.prepare(dataclasses.replace(TASK, tests=tests))

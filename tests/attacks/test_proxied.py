@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent_rl.verify.proxied.judge import ProxiedJudge
+from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.vocabulary import Limits, PytestTests, Submission, Task, Verdict
 from tests.attacks.corpus import CORPUS, HONEST, TASK, Attack
 from tests.attacks.places import LEVELS, PLACES, level_of, marks_of, provider_in, provider_of
@@ -46,13 +46,13 @@ class Judged:
     verdict: Verdict | Exception
     honest: Verdict | Exception
     changed: dict[str, Any]
-    """What probes of both slots found other than before all."""
+    """What probes of both workers found other than before all."""
 
 
 async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
     """What became of each attack in `place`, and of the honest program after it; several at a time.
 
-    A judging takes two slots, and a provider has two: what follows an attack follows it in the same ones.
+    A judging takes two workers, and a provider has two: what follows an attack follows it in the same ones.
     """
     waiting = sorted(attacks, key=lambda attack: getattr(attack, "alone", False), reverse=True)
     alone = [a for a in waiting if getattr(a, "alone", False)]
@@ -64,7 +64,7 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
 
     async with contextlib.AsyncExitStack() as stack:
         providers = [
-            await stack.enter_async_context(provider_in(place, slots=2)) for _ in range(min(WORKERS, len(attacks)))
+            await stack.enter_async_context(provider_in(place, workers=2)) for _ in range(min(WORKERS, len(attacks)))
         ]
         assert {provider.isolation for provider in providers} == {level_of(place)}
         judges = [ProxiedJudge(provider) for provider in providers]
@@ -72,10 +72,10 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
             # What the reference says of the tests is found out before it has to share the machine with attacks.
             for judge in judges:
                 assert isinstance(task.tests, PytestTests)
-                reference = task.tests.reference["solution.py"].decode()
-                verdict = await outcome(judge, dataclasses.replace(task, limits=ROOMY), reference)
+                oracle = task.tests.oracle["solution.py"].decode()
+                verdict = await outcome(judge, dataclasses.replace(task, limits=ROOMY), oracle)
                 assert isinstance(verdict, Verdict) and verdict.passed, verdict
-        first = await probe(providers[0])  # after a first pair: what plays its parts is loaded into a slot by then
+        first = await probe(providers[0])  # after a first pair: what plays its parts is loaded into a worker by then
         for attack in alone:
             waiting.remove(attack)
             found.append(await one(judges[0], attack, first))
@@ -87,9 +87,9 @@ async def one(judge: ProxiedJudge, attack: Attack, first: dict[str, Any]) -> Jud
     task = dataclasses.replace(tasks(attack), limits=ROOMY if attack.outcome == "same" else LIMITS)
     verdict = await outcome(judge, task, attack.program)
     honest = await outcome(judge, dataclasses.replace(ADD, limits=ROOMY), HONEST)
-    # Idle slots are taken in turn. Where each run has a place of its own, there is nothing to be found in another's.
-    slots = 0 if judge.provider.isolation == "container" else 2
-    changed = [differences(first, await probe(judge.provider)) for _ in range(slots)]
+    # Idle workers are taken in turn. Where each run has a place of its own, there is nothing to be found in another's.
+    workers = 0 if judge.provider.isolation == "container" else 2
+    changed = [differences(first, await probe(judge.provider)) for _ in range(workers)]
     return Judged(attack, verdict, honest, {name: found for one in changed for name, found in one.items()})
 
 
@@ -97,7 +97,7 @@ async def outcome(judge: ProxiedJudge, task: Task, program: str) -> Verdict | Ex
     """The verdict, or whatever was raised: no program may bring that about."""
     assert isinstance(task.tests, PytestTests)
     try:
-        return await judge.judge(task, task.tests, Submission.code(program), visible=True)
+        return await judge.judge(task, task.tests, Submission.code(program), public=True)
     except Exception as error:
         return error
 
@@ -134,7 +134,7 @@ def problems(judged: Judged) -> str:
     if verdict.passed != (attack.outcome == "same"):
         return told
     if attack.outcome == "killed" and attack.number != 98 and verdict.seconds > LIMITS.wall_seconds + _LATE:
-        # Of one run. Where a slot dies, or is full of processes, who is to blame and what is left take longer.
+        # Of one run. Where a worker dies, or is full of processes, who is to blame and what is left take longer.
         return f"too late: {told}"
     if attack in PROXIED and attack.statuses and verdict.status not in attack.statuses:
         return told
@@ -172,7 +172,7 @@ async def test_honest_programs_pass(place: str) -> None:
 
         async def judged(name: str) -> Verdict | Exception:
             program, source = PROGRAMS[name]
-            tests = PytestTests({"test_it.py": source.encode()}, reference={"solution.py": program.encode()})
+            tests = PytestTests({"test_it.py": source.encode()}, oracle={"solution.py": program.encode()})
             return await outcome(judge, Task(name, (), tests, limits=ROOMY, tier="proxied"), program)
 
         verdicts = dict(zip(PROGRAMS, await asyncio.gather(*map(judged, PROGRAMS)), strict=True))
@@ -187,11 +187,9 @@ async def test_no_lie_satisfies_tests_of_any_shape(place: str) -> None:
         judge = ProxiedJudge(provider)
         wrong: list[str] = []
         for shape in SHAPES:
-            tests = PytestTests(
-                {"test_it.py": shape.tests.encode()}, reference={"solution.py": shape.reference.encode()}
-            )
+            tests = PytestTests({"test_it.py": shape.tests.encode()}, oracle={"solution.py": shape.oracle.encode()})
             task = Task(shape.name, (), tests, limits=ROOMY, tier="proxied")
-            programs = {**dict.fromkeys((shape.reference, *shape.right), True), **dict.fromkeys(shape.wrong, False)}
+            programs = {**dict.fromkeys((shape.oracle, *shape.right), True), **dict.fromkeys(shape.wrong, False)}
             for program, passes in programs.items():
                 verdict = await outcome(judge, task, program)
                 status = verdict.status if isinstance(verdict, Verdict) else str(verdict)

@@ -11,9 +11,9 @@ import pytest
 
 from agent_rl.bench import engines
 from agent_rl.bench.engines import EngineSettings
-from agent_rl.bench.generate import GeneratePlan, compare_engines
-from agent_rl.bench.scheduling import SCENARIOS, measure
-from agent_rl.bench.turns import TurnsPlan, measure_turns
+from agent_rl.bench.generate_bench import GeneratePlan, compare_engines
+from agent_rl.bench.scheduling_bench import SCENARIOS, measure
+from agent_rl.bench.turns_bench import TurnsPlan, measure_turns
 from agent_rl.cli.app import main
 from agent_rl.config import ScratchModel
 from agent_rl.errors import ConfigError
@@ -88,13 +88,13 @@ async def test_an_engine_that_is_not_installed_is_told(monkeypatch: pytest.Monke
 def test_a_missed_bar_is_an_error_only_where_it_is_required(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from agent_rl.bench import scheduling
+    from agent_rl.bench import scheduling_bench
 
-    async def measured(scenario: scheduling.Scenario) -> scheduling.Achieved:
+    async def measured(scenario: scheduling_bench.Scenario) -> scheduling_bench.Achieved:
         await asyncio.sleep(0)
-        return scheduling.Achieved(1.0, 0.9, 1.08, 0.05, 0.03, 0.0, 0.0)
+        return scheduling_bench.Achieved(1.0, 0.9, 1.08, 0.05, 0.03, 0.0, 0.0)
 
-    monkeypatch.setattr(scheduling, "measure", measured)
+    monkeypatch.setattr(scheduling_bench, "measure", measured)
     file = tmp_path / "out" / "overlap.json"
     command = ["bench", "overlap", "--part", "scheduling", "--json", str(file)]
     assert main(command) == 0

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from agent_rl.bench import generate
+from agent_rl.bench import generate_bench
 from agent_rl.bench.figures import percentile
-from agent_rl.bench.fixed import log_normal
-from agent_rl.bench.generate import EngineFigures, GeneratePlan, GenerateReport
-from agent_rl.bench.quickstart import OverlapPlan, QuickstartReport, StepTimes, modes, step_times
-from agent_rl.bench.scheduling import Achieved, Scenario
-from agent_rl.bench.turns import TurnsPlan, TurnsReport, TurnTimes, marks
-from agent_rl.bench.workload import Outcome, completion_tokens, make_requests
+from agent_rl.bench.fixed_time_parts import log_normal
+from agent_rl.bench.generate_bench import EngineFigures, GeneratePlan, GenerateReport
+from agent_rl.bench.quickstart_bench import OverlapPlan, QuickstartReport, StepTimes, modes, step_times
+from agent_rl.bench.scheduling_bench import Achieved, Scenario
+from agent_rl.bench.turns_bench import TurnsPlan, TurnsReport, TurnTimes, marks
+from agent_rl.bench.workload import CompletionTimes, completion_tokens, make_requests
 from agent_rl.evaluation import Estimate
 
 
@@ -45,7 +45,7 @@ def test_requests_have_the_lengths_that_were_asked_for_and_are_always_the_same()
 
 def test_only_requested_tokens_count_and_the_fastest_round_is_told() -> None:
     # 100 tokens in 4 s are 25 a second; in 2 s they are 50, with a median latency of 1.5 s.
-    slow, fast = Outcome((1.0, 4.0), 100), Outcome((1.0, 2.0), 100)
+    slow, fast = CompletionTimes((1.0, 4.0), 100), CompletionTimes((1.0, 2.0), 100)
     figures = EngineFigures.best([slow, fast])
     assert figures.to_json() == {"tokens_per_second": 50.0, "p50_ms": 1500.0, "p95_ms": 1950.0}
 
@@ -53,8 +53,8 @@ def test_only_requested_tokens_count_and_the_fastest_round_is_told() -> None:
 def test_a_padded_batch_far_below_the_best_is_measured_only_once() -> None:
     # Tokens per second: 100 / 1, 100 / 1.4 = 71, 100 / 1.5 = 67; the engine's own 10 does not matter.
     seconds = {"padded 16": 1.0, "padded 64": 1.4, "padded 256": 1.5, "transformers": 10.0}
-    outcomes = {name: [Outcome((taken,), 100)] for name, taken in seconds.items()}
-    assert [name for name in seconds if generate._hopeless(name, outcomes)] == ["padded 256"]
+    outcomes = {name: [CompletionTimes((taken,), 100)] for name, taken in seconds.items()}
+    assert [name for name in seconds if generate_bench._hopeless(name, outcomes)] == ["padded 256"]
 
 
 def test_ratios_are_over_the_padded_engine_and_say_nothing_without_it() -> None:

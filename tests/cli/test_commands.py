@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from agent_rl.audit.mutation_score import MutationScore, SplitMutationScore, Survivor
+from agent_rl.audit.null_agents import stub_replies
+from agent_rl.audit.validation_report import SplitReport, TaskProblem, TaskReport, ValidationReport
 from agent_rl.cli import main
 from agent_rl.cli.new_environment import write_environment
-from agent_rl.cli.train import latest_run, new_run, print_outcome
+from agent_rl.cli.train_command import latest_run, new_run, print_outcome
 from agent_rl.cli.validation_tables import print_report
 from agent_rl.evaluation import Estimate, EvalRow, append_row
-from agent_rl.evaluation.strength import SplitStrength, Strength, Survivor
-from agent_rl.evaluation.stubs import stub_replies
-from agent_rl.evaluation.validation_report import Problem, SplitReport, TaskReport, ValidationReport
 
 MEMORY = ("--sandbox", "memory-test")
 SYNTHETIC = '''
@@ -30,7 +30,7 @@ class Echo(Environment):
     async def load(self, split):
         if split not in ("train", "test"):
             raise ConfigError("the splits are train and test", key="split", value=split)
-        return [Task(f"echo/{{split}}/{{n}}", (Message.user({prompt}),), AnswerTests("yes"), reference={reference})
+        return [Task(f"echo/{{split}}/{{n}}", (Message.user({prompt}),), AnswerTests("yes"), reference={oracle})
                 for n in range(3)]
 
     async def rollout(self, task, agent, sandbox):
@@ -68,7 +68,7 @@ def test_eval_writes_a_list_of_rows(capsys, tmp_path, policy, value):
 
 def test_eval_takes_the_environments_of_a_config(capsys, tmp_path):
     config = tmp_path / "run.toml"
-    names = [environment(tmp_path), environment(tmp_path, reference='"no"')]
+    names = [environment(tmp_path), environment(tmp_path, oracle='"no"')]
     entries = "".join(f'[[environments]]\nenvironment = "{n}"\nname = "e{i}"\n' for i, n in enumerate(names))
     config.write_text(f'{entries}[model]\npath = "unused"\n')
     file = tmp_path / "eval.json"
@@ -89,14 +89,14 @@ def test_validate_passes_a_good_environment(capsys, tmp_path):
     report = json.loads(file.read_text())
     assert report["passed"]
     # Two splits of three tasks: each reference three times, and four texts that answer nothing.
-    assert [(s["references_passed"], s["stubs_failed"]) for s in report["splits"]] == [(9, 12), (9, 12)]
+    assert [(s["oracles_passed"], s["stubs_failed"]) for s in report["splits"]] == [(9, 12), (9, 12)]
     assert "9 of 9" in out
 
 
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"reference": '"no"'}, "the reference is judged failed"),
+        ({"oracle": '"no"'}, "the reference is judged failed"),
         ({"reference": "None"}, "has no reference"),
         ({"passes": "True"}, "a stub passes: empty"),
         ({"prompt": 'f"{n}"'}, "asks the same as a task of the split train"),
@@ -147,7 +147,7 @@ def test_validate_names_the_one_vacuous_task_of_a_data_set_and_measures_both(cap
         ("HumanEval/34", "stub"),
         ("HumanEval/34", "vacuous"),
     }
-    assert "HumanEval/34: a stub passes: a table of the visible examples" in out
+    assert "HumanEval/34: a stub passes: a table of the public examples" in out
     weak, strong = (t["strength"] for t in split["by_task"])
     # `sorted(list(set(l)))` of small numbers is the same without `sorted`, and without `list`.
     assert (weak["mutants"], len(weak["survivors"])) == (4, 2)
@@ -156,39 +156,42 @@ def test_validate_names_the_one_vacuous_task_of_a_data_set_and_measures_both(cap
 
 def test_train_asks_for_strong_tests_before_it_makes_a_model(capsys, tmp_path):
     config = tmp_path / "run.toml"
-    entry = f'[[environments]]\nenvironment = "{environment(tmp_path)}"\nminimum_strength = 0.5\n'
+    entry = f'[[environments]]\nenvironment = "{environment(tmp_path)}"\nminimum_mutation_score = 0.5\n'
     config.write_text(f'{entry}[model]\npath = "unused"\n[sandbox]\nprovider = "memory-test"\n')
     code, _, error = run(capsys, "train", config, "--run-dir", tmp_path / "run")
     assert code == 2
-    assert "minimum_strength: environment echo: the strength of none of its 3 training tasks can be measured" in error
+    assert (
+        "minimum_mutation_score: environment echo: the mutation score of none of its 3 training tasks can be measured"
+        in error
+    )
 
 
 def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
     def strength(killed, *survivors):
-        return Strength(killed, 20, killed / 20, 0.1, 0.9, 0, survivors)
+        return MutationScore(killed, 20, killed / 20, 0.1, 0.9, 0, survivors)
 
     diff = "--- reference\n+++ mutant\n@@ -1,2 +1,2 @@\n def f(x):\n-    return x + 1\n+    return x + 2\n"
     tasks = (
-        TaskReport("strong", strength=strength(20)),
-        TaskReport("weak", strength=strength(9, Survivor("constant", diff), Survivor("operator", ""))),
+        TaskReport("strong", mutation_score=strength(20)),
+        TaskReport("weak", mutation_score=strength(9, Survivor("constant", diff), Survivor("operator", ""))),
         TaskReport("other", tier="proxied", not_measured="has no reference"),
     )
-    overall = SplitStrength(2, 29, 40, 0.725, 0.45, 1.0)
-    problems = tuple(Problem("weak", f"problem {n}") for n in range(41))
+    overall = SplitMutationScore(2, 29, 40, 0.725, 0.45, 1.0)
+    problems = tuple(TaskProblem("weak", f"problem {n}") for n in range(41))
     split = SplitReport("test", 3, 3, 9, 9, 24, 24, overall, problems, tasks)
     print_report(ValidationReport("e", (split,)))
     out = capsys.readouterr().out
     assert "│ test  │ 0.450 to 1.000 │ 29 of 40 │ 1 │ 0       │ 0   │ 0  │ 1   │ 0 │" in out
     lines = out.splitlines()
     assert "test weak: 9 of 20 killed; passes too: - return x + 1 + return x + 2" in lines
-    assert "test: strength not measured for 1 tasks: has no reference" in lines
+    assert "test: mutation score not measured for 1 tasks: has no reference" in lines
     assert "test: 1 of 3 tasks are judged at tier proxied, not values" in lines
     assert "test weak: problem 39" in lines
     assert lines[-1] == "test: and 1 more, all of which --json FILE writes"
 
 
 @pytest.mark.parametrize(
-    ("reference", "stub"),
+    ("oracle", "stub"),
     [
         ("def f(x):\n    return x + 1\n", "def f(x):\n    return None\n"),
         (
@@ -198,8 +201,8 @@ def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
         ("    y = 1\n    return y\n", "    return None\n"),
     ],
 )
-def test_stubs_keep_the_references_form(reference, stub):
-    stubs = stub_replies(reference)
+def test_stubs_keep_the_references_form(oracle, stub):
+    stubs = stub_replies(oracle)
     assert stubs["return None"] == stub
     assert set(stubs) == {"empty", "pass", "return None", "equal to everything", "exit(0)", "os._exit(0)"}
 
@@ -220,9 +223,9 @@ def test_a_new_environment_works_as_it_is(capsys, tmp_path):
     code, out, error = run(capsys, "envs", "validate", name, "--tasks", 2, "--sandbox", "local", "--json", file)
     assert (code, error) == (0, "")
     splits = json.loads(file.read_text())["splits"]
-    # Of each split two tasks: each reference three times; as stubs five bodies, an empty reply, and the visible
+    # Of each split two tasks: each reference three times; as stubs five bodies, an empty reply, and the public
     # examples as a table and as a constant.
-    assert [(s["references_passed"], s["stubs_failed"], s["stubs"]) for s in splits] == [(6, 16, 16)] * 2
+    assert [(s["oracles_passed"], s["stubs_failed"], s["stubs"]) for s in splits] == [(6, 16, 16)] * 2
     assert all(s["strength"]["score"] > 0.8 for s in splits)
     assert "strength: the share of mutants" in out
 

@@ -13,12 +13,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from agent_rl.cli.checks import machine
-from agent_rl.cli.checks.machine import GIB, disk, memory, needs
-from agent_rl.cli.checks.model import chat_template, parameter_count, scratch_parameters
-from agent_rl.cli.checks.roles import ports, versions
+from agent_rl.cli.checks import machine_checks
+from agent_rl.cli.checks.machine_checks import GIB, disk, memory, needs
+from agent_rl.cli.checks.model_checks import chat_template, parameter_count, scratch_parameters
+from agent_rl.cli.checks.role_checks import ports, versions
 from agent_rl.config import RunConfig, ScratchModel, parse_config
-from agent_rl.inference.vllm.client import NEEDED
+from agent_rl.inference.vllm.http_client import NEEDED
 from tests.cli.test_commands import environment, run
 from tests.loop import test_whole_runs as whole
 from tests.rollouts.support import TEMPLATES, trained_tokenizer
@@ -43,7 +43,7 @@ def test_doctor_names_each_thing_that_is_missing(capsys: pytest.CaptureFixture[s
     assert "ok   environment echo: 3 tasks to train on, 3 held out; a reference passes" in out
     assert "ok   sandbox: memory-test" in out
     assert "note chat template: not tried, since this failed: model" in out
-    assert "note agreement: not tried, since this failed: model" in out
+    assert "note mismatch: not tried, since this failed: model" in out
     checks = {c["name"]: c["ok"] for c in json.loads(rows.read_text())["checks"]}
     assert [name for name, ok in checks.items() if not ok] == ["model"]
 
@@ -54,21 +54,21 @@ def test_doctor_starts_learner_and_policy_and_compares_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path / "cache"))
-    settings = parse_config({**whole.settings(2), "model": {**whole.settings()["model"], "warm_start": {"steps": 7}}})
+    settings = parse_config({**whole.settings(2), "model": {**whole.settings()["model"], "sft": {"steps": 7}}})
     file = tmp_path / "run.toml"
     file.write_text(settings.to_toml())
     code, out, error = run(capsys, "doctor", file)
     assert (code, error) == (0, "")
     assert "ok   chat template: " in out and "each turn goes on from the tokens of the last" in out
-    assert "ok   agreement: learner and transformers: mean " in out
+    assert "ok   mismatch: learner and transformers: mean " in out
     assert "nats over" in out and "(allowed 0.001, 0.05); on the prompts' own: mean" in out
     assert "on the model before its warm start, whose 7 steps of 64 conversations `agent-rl train` takes first" in out
     assert not list((tmp_path / "cache").glob("model-*"))  # what was made for the check alone is gone
     # Sums of rounding: nothing agrees to 1e-12.
-    code, out, error = run(capsys, "doctor", file, "--set", "agreement.max_mean=1e-12")
+    code, out, error = run(capsys, "doctor", file, "--set", "mismatch.max_mean=1e-12")
     assert code == 1
     assert error.endswith("checks failed: agreement\n")
-    assert "FAIL agreement: learner and policy disagree about what the policy sampled at temperature 1: mean" in out
+    assert "FAIL mismatch: learner and policy disagree about what the policy sampled at temperature 1: mean" in out
 
 
 def model_with(folder: Path, template: str, tokenizer: str | None = None) -> Path:
@@ -107,7 +107,7 @@ def test_a_tokenizer_that_loses_text_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])
 def test_the_parameters_of_a_new_model_are_counted_without_making_it(tmp_path: Path, architecture: Any) -> None:
-    from agent_rl.learner.scratch import make_model, train_tokenizer
+    from agent_rl.learner.scratch_model import make_model, train_tokenizer
 
     tokenizer = train_tokenizer(["one two three"] * 3, 270)
     size = tokenizer.get_vocab_size()
@@ -122,8 +122,8 @@ def test_the_parameters_of_a_new_model_are_counted_without_making_it(tmp_path: P
 def test_memory_and_disk_show_their_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     # 0.5 billion parameters: learner 16 B, published 8 B, policy 2 x 4 B, all on the host: 16 GB are 14.9 GiB.
     here = config(policy={"engine": "transformers"})
-    monkeypatch.setattr(machine, "visible_gpus", lambda: 0)
-    monkeypatch.setattr(machine, "_available", lambda: 16 * GIB)
+    monkeypatch.setattr(machine_checks, "visible_gpus", lambda: 0)
+    monkeypatch.setattr(machine_checks, "_available", lambda: 16 * GIB)
     assert sum(need.bytes for need in needs(here, 500_000_000)) == 16e9
     check = memory(here, 500_000_000)
     assert check.failed  # and 2 GiB for the processes
@@ -139,17 +139,17 @@ def test_memory_and_disk_show_their_arithmetic(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_shared_gpu_must_hold_both_at_once_or_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     # 2 billion parameters: the learner's 32 GB are 29.8 GiB; vLLM takes .85 of 40 GiB, 34 GiB.
-    monkeypatch.setattr(machine, "visible_gpus", lambda: 1)
-    monkeypatch.setattr(machine, "_gpu_totals", lambda: [40.0 * GIB])
-    check = machine.gpus(config(policy={"engine": "vllm"}), 2_000_000_000)
+    monkeypatch.setattr(machine_checks, "visible_gpus", lambda: 1)
+    monkeypatch.setattr(machine_checks, "_gpu_totals", lambda: [40.0 * GIB])
+    check = machine_checks.gpus(config(policy={"engine": "vllm"}), 2_000_000_000)
     assert check is not None and check.failed
     assert "more than there is at once: set loop.placement" in check.detail
     colocated = config(policy={"engine": "vllm"}, loop={"placement": "colocated"})
-    check = machine.gpus(colocated, 2_000_000_000)
+    check = machine_checks.gpus(colocated, 2_000_000_000)
     assert check is not None and check.outcome == "good"
     # Asleep, it lies on the host: 12 B beside the 8 B of the published weights.
     assert sum(need.bytes for need in needs(colocated, 1000) if need.gpu is None) == 20_000
-    check = machine.gpus(colocated, 3_000_000_000)  # 44.7 GiB
+    check = machine_checks.gpus(colocated, 3_000_000_000)  # 44.7 GiB
     assert check is not None and check.failed and check.detail.endswith("more than there is")
 
 

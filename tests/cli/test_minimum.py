@@ -61,7 +61,7 @@ def config(folder: Path, tier: str, sandbox: str) -> Path:
     path = folder / "run.toml"
     path.write_text(
         f'[[environments]]\nenvironment = "{folder}/adds.py:Adds"\n[model]\npath = "{folder}/model"\n'
-        f'[sandbox]\nprovider = "weak-test"\nslots = 1\n{sandbox}\n'
+        f'[sandbox]\nprovider = "weak-test"\nworkers = 1\n{sandbox}\n'
     )
     return path
 
@@ -101,7 +101,7 @@ def test_verify_refuses_it_too_and_judges_where_the_minimum_is_met(
         tmp_path / "solutions.jsonl",
         "--sandbox",
         "weak-test",
-        "--slots",
+        "--workers",
         "1",
     )
     code, error = run(capsys, *verify, "--minimum-isolation", "namespaces")
@@ -119,7 +119,7 @@ def test_verify_refuses_a_task_below_the_minimum_tier(capsys: pytest.CaptureFixt
         tmp_path / "solutions.jsonl",
         "--sandbox",
         "weak-test",
-        "--slots",
+        "--workers",
         "2",
     )
     code, error = run(capsys, *verify, "--minimum-tier", "values")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_rl.contracts import Batch, Learner, PackedGroup, Row, WeightManifest
+from agent_rl.contracts import Batch, Learner, PackedGroup, TrainingRow, WeightManifest
 from agent_rl.errors import AgentRLError, LearnerError
 
 
@@ -33,14 +33,14 @@ def batch(subject: Subject, seed: int, *, weight: float | None = None) -> Batch:
     draw = random.Random(seed)
     groups: list[PackedGroup] = []
     for _ in range(2):
-        rows: list[Row] = []
+        rows: list[TrainingRow] = []
         for number in range(4):
             length = draw.randint(1, 9)
             ids = [draw.randrange(subject.vocabulary) for _ in range(length)]
             mask = [t == 0 or draw.random() < 0.7 for t in range(length)]
             logprobs = [draw.uniform(-5, -2) if trained else 0.0 for trained in mask]
             own = weight if weight is not None else (0.3 if number == 0 else -0.1) / 8
-            rows.append(Row(ids, mask, logprobs, [0] * length, own * 8, own))
+            rows.append(TrainingRow(ids, mask, logprobs, [0] * length, own * 8, own))
         groups.append(PackedGroup([draw.randrange(subject.vocabulary) for _ in range(3)], rows))
     return Batch(seed, groups)
 

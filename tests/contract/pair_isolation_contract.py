@@ -12,7 +12,7 @@ from tests.contract.sandbox_contract import PASSED, pair, reports
 
 
 async def test_a_pairs_program_finds_nothing_of_its_tests(provider: SandboxProvider) -> None:
-    """Neither in its memory nor on its disk, though its slot has run such tests before, and another does so now."""
+    """Neither in its memory nor on its disk, though its worker has run such tests before, and another does so now."""
     program = """
 import os
 def search(word, held):
@@ -70,7 +70,7 @@ async def test_a_pairs_tests_have_a_limit_too(provider: SandboxProvider) -> None
     assert reports(await provider.run_pair(pair()))[0] == PASSED
 
 
-async def test_a_cancelled_pair_gives_both_slots_back(provider: SandboxProvider) -> None:
+async def test_a_cancelled_pair_gives_both_workers_back(provider: SandboxProvider) -> None:
     for _ in range(2):
         running = [
             asyncio.ensure_future(provider.run_pair(pair("def add(a, b):\n    while True: pass\n"))) for _ in range(3)

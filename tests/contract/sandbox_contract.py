@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from agent_rl.canonical import decode, encode
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunCall, RunRequest, RunResult, SandboxSpec
+from agent_rl.vocabulary.canonical import decode, encode
 
 ADD = "def add(a, b):\n    return a + b\n"
 LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0)
@@ -204,7 +204,7 @@ async def test_only_the_tests_that_are_asked_for_run(provider: SandboxProvider) 
     assert [r.get("outcome") for r in reports(asked)] == ["passed", None]
 
 
-async def test_many_pairs_at_once_wait_for_two_slots_each(provider: SandboxProvider) -> None:
+async def test_many_pairs_at_once_wait_for_two_workers_each(provider: SandboxProvider) -> None:
     async with asyncio.timeout(60):
         results = await asyncio.gather(
             *(provider.run_pair(pair()) for _ in range(12)), *(provider.run(request(ADD, (1, 2))) for _ in range(6))

@@ -304,7 +304,7 @@ async def test_what_an_honest_run_never_writes_is_an_anomaly(
 
 
 async def test_a_forged_frame_is_handed_on_as_it_is(provider: SandboxProvider) -> None:
-    # Nothing in the slot decides whether to believe it.
+    # Nothing in the worker decides whether to believe it.
     text = '{"id": "0a", "value": 5}'
     program = f"import os\nos.write(3, {len(text).to_bytes(4, 'big')!r} + {text.encode()!r})\nos._exit(0)"
     result = await hostile(provider, program)
@@ -332,7 +332,7 @@ def add(a, b):
     assert values(result) == [[[n * n for n in range(8)], [0, 1, 4, 9], b"kept", 9000, "1\n"]], result
 
 
-async def test_a_cancelled_run_gives_its_slot_back(provider: SandboxProvider) -> None:
+async def test_a_cancelled_run_gives_its_worker_back(provider: SandboxProvider) -> None:
     for _ in range(3):
         running = [asyncio.ensure_future(provider.run(request("while True: pass", (1, 2)))) for _ in range(4)]
         await asyncio.sleep(0.2)

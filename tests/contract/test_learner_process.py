@@ -12,8 +12,8 @@ import pytest_asyncio
 from agent_rl.config import Optimizer
 from agent_rl.contracts import Batch
 from agent_rl.errors import LearnerError
-from agent_rl.runtime.clients import LearnerClient
-from agent_rl.runtime.local import LocalRuntime
+from agent_rl.launch.local_launcher import LocalLauncher
+from agent_rl.launch.role_clients import LearnerClient
 from tests.contract.learner_contract import *  # noqa: F403
 from tests.contract.learner_contract import Subject
 from tests.contract.test_learner_torch import read
@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 async def shared(model: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shared]:
     folder = tmp_path_factory.mktemp("run")
     kwargs = {"model_path": model, "optimizer": Optimizer(learning_rate=1e-3), "device": "cpu"}
-    async with LocalRuntime(folder) as runtime:
+    async with LocalLauncher(folder) as runtime:
         learner = LearnerClient(await runtime.start("learner", LEARNER, kwargs, error=LearnerError))
         await learner.save(str(folder / "beginning"))
         yield Shared(learner, str(folder / "beginning"))
@@ -53,7 +53,7 @@ async def subject(shared: Shared, tmp_path: Path) -> Subject:
 
 
 async def test_a_killed_learner_fails_its_calls(model: str, tmp_path: Path) -> None:
-    async with LocalRuntime(tmp_path) as runtime:
+    async with LocalLauncher(tmp_path) as runtime:
         role = await runtime.start(
             "learner", LEARNER, {"model_path": model, "optimizer": Optimizer()}, error=LearnerError
         )

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from agent_rl.config import Optimizer
 from agent_rl.contracts import WeightManifest
 from agent_rl.learner.torch_learner import TorchLearner
-from agent_rl.runtime.weights import SharedMemoryReceiver
+from agent_rl.weights.shared_memory import SharedMemoryReceiver
 from tests.contract.learner_contract import *  # noqa: F403
 from tests.contract.learner_contract import Subject
 from tests.inference.tiny import saved, tiny_model

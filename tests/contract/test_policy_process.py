@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from agent_rl.contracts import WeightManifest
 from agent_rl.errors import PolicyError
-from agent_rl.runtime.clients import PolicyClient
-from agent_rl.runtime.local import LocalRuntime
-from agent_rl.runtime.weights import SharedMemorySender
+from agent_rl.launch.local_launcher import LocalLauncher
+from agent_rl.launch.role_clients import PolicyClient
+from agent_rl.weights.shared_memory import SharedMemorySender
 from tests.contract.policy_contract import *  # noqa: F403
 from tests.contract.policy_contract import Subject, ask, update
 from tests.inference.tiny import saved, tiny_model
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def process(folder: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PolicyClient]:
-    async with LocalRuntime(tmp_path_factory.mktemp("run")) as runtime:
+    async with LocalLauncher(tmp_path_factory.mktemp("run")) as runtime:
         yield PolicyClient(await runtime.start("policy", ENGINE, {"model_path": folder}, error=PolicyError))
 
 
@@ -47,7 +47,7 @@ async def subject(process: PolicyClient) -> AsyncIterator[Subject]:
 
 
 async def test_a_killed_engine_fails_its_calls(folder: str, tmp_path: Path) -> None:
-    async with LocalRuntime(tmp_path) as runtime:
+    async with LocalLauncher(tmp_path) as runtime:
         role = await runtime.start("policy", ENGINE, {"model_path": folder}, error=PolicyError)
         policy = PolicyClient(role)
         assert (await policy.generate(ask())).finish_reason == "length"

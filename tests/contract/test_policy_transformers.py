@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from agent_rl.contracts import WeightManifest
 from agent_rl.inference.transformers_policy import TransformersPolicy
-from agent_rl.runtime.weights import SharedMemorySender
+from agent_rl.weights.shared_memory import SharedMemorySender
 from tests.contract.policy_contract import *  # noqa: F403
 from tests.contract.policy_contract import Subject
 from tests.inference.tiny import saved, tiny_model

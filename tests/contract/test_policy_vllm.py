@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import WeightManifest
-from agent_rl.runtime.weights import SharedMemorySender
+from agent_rl.weights.shared_memory import SharedMemorySender
 from tests.contract.policy_contract import *  # noqa: F403
 from tests.contract.policy_contract import Subject
 from tests.inference.tiny import tiny_model

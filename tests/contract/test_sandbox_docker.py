@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.docker_provider import DockerProvider
 from tests.contract.episode_isolation_contract import *  # noqa: F403
 from tests.contract.pair_isolation_contract import *  # noqa: F403
 from tests.contract.sandbox_contract import *  # noqa: F403

@@ -11,10 +11,10 @@ import pytest_asyncio
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl_sandboxes.local import LocalProvider
-from agent_rl_sandboxes.remote import RemoteProvider
-from agent_rl_sandboxes.serving.limits import HostLimits
-from agent_rl_sandboxes.serving.serve import Bind, Host
+from agent_rl_sandboxes.local_provider import LocalProvider
+from agent_rl_sandboxes.remote_provider import RemoteProvider
+from agent_rl_sandboxes.serving.host_limits import HostLimits
+from agent_rl_sandboxes.serving.host_server import Bind, Host
 from tests.contract.sandbox_contract import *  # noqa: F403
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,7 +41,7 @@ async def hosts(request: pytest.FixtureRequest) -> AsyncIterator[list[Host]]:
             )
             await stack.enter_async_context(inner)
             bind = Bind.parse("127.0.0.1:0")
-            made.append(await stack.enter_async_context(Host(inner, bind, token=TOKEN, limits=HostLimits(slots=2))))
+            made.append(await stack.enter_async_context(Host(inner, bind, token=TOKEN, limits=HostLimits(workers=2))))
         yield made
 
 

@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
-from agent_rl_sandboxes.local import LocalProvider
-from agent_rl_sandboxes.remote import RemoteProvider
+from agent_rl_sandboxes.local_provider import LocalProvider
+from agent_rl_sandboxes.remote_provider import RemoteProvider
 from tests.contract.episode_isolation_contract import *  # noqa: F403
 from tests.contract.pair_isolation_contract import *  # noqa: F403
 from tests.contract.sandbox_isolation_contract import *  # noqa: F403

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.judge import CaseVerifier
 from tests.attacks.places import PLACES, provider_of
 from tests.contract.verifier_contract import *  # noqa: F403
 

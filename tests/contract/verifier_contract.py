@@ -15,7 +15,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import AnswerTests, AssertTests, CallTests, Case, Submission, Task
 
 CASES = (Case((1, 2), 3), Case((-5, 5), 0), Case((10, 20), 30))
-TASK = Task("sum", (), CallTests("add", CASES), visible=CallTests("add", CASES[:1]))
+TASK = Task("sum", (), CallTests("add", CASES), public=CallTests("add", CASES[:1]))
 RIGHT = Submission.code("def add(a, b):\n    return a + b\n")
 WRONG = Submission.code("def add(a, b):\n    return a - b\n")
 RIGHT_ON_THE_VISIBLE = Submission.code("def add(a, b):\n    return 3\n")
@@ -37,10 +37,10 @@ async def test_a_right_program_passes_and_a_wrong_one_fails(verifier: Verifier) 
     assert right.feedback == wrong.feedback == ""
 
 
-async def test_hidden_tests_judge_and_visible_ones_inform(verifier: Verifier) -> None:
-    assert (await verifier.run_visible(TASK, RIGHT_ON_THE_VISIBLE)).passed
+async def test_hidden_tests_judge_and_public_ones_inform(verifier: Verifier) -> None:
+    assert (await verifier.run_public_tests(TASK, RIGHT_ON_THE_VISIBLE)).passed
     assert not (await verifier.judge(TASK, RIGHT_ON_THE_VISIBLE)).passed
-    report = await verifier.run_visible(TASK, WRONG)
+    report = await verifier.run_public_tests(TASK, WRONG)
     assert not report.passed
     assert report.feedback == "add(1, 2) gave -1, expected 3"
 
@@ -83,6 +83,6 @@ async def test_tests_that_cannot_be_judged_name_the_task(verifier: Verifier) -> 
     for tests in (AS_CODE, AnswerTests("3"), CallTests("add", ())):
         with pytest.raises(ConfigError, match="task sum"):
             await verifier.judge(dataclasses.replace(TASK, tests=tests), RIGHT)
-    failing = dataclasses.replace(AS_CODE, reference=WRONG.text)
+    failing = dataclasses.replace(AS_CODE, oracle=WRONG.text)
     with pytest.raises(ConfigError, match="task sum: the tests could not be recorded with the reference"):
         await verifier.prepare(dataclasses.replace(TASK, tests=failing))

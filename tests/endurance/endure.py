@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from agent_rl.errors import SandboxError
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Submission, Task
 from tests.attacks.corpus import CORPUS, HONEST, TASK, Attack
 from tests.attacks.places import provider_of

@@ -16,8 +16,8 @@ import time
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Sandbox
 from agent_rl.vocabulary import SandboxSpec
-from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.docker_container import Container
+from agent_rl_sandboxes.docker_provider import DockerProvider
 
 
 class Starts:
@@ -55,7 +55,7 @@ async def first_command(sandbox: Sandbox) -> float:
 async def measure(warm: int, episodes: int, at_once: int) -> str:
     """One line of the table."""
     starts = Starts()
-    async with DockerProvider(SandboxConfig(slots=1, warm_episodes=warm)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1, warm_episodes=warm)) as provider:
         Container.start = starts.start  # pyright: ignore[reportAttributeAccessIssue]
         try:
             await first_command(provider.sandbox(SandboxSpec()))

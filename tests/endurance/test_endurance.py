@@ -15,8 +15,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from agent_rl_sandboxes.build import DEFAULT_IMAGE
 from agent_rl_sandboxes.docker_engine import Endpoint, client
+from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
 from agent_rl_sandboxes.owner import LABEL, Owner
 from tests.attacks.places import PLACES
 from tests.endurance.inventory import Inventory

@@ -1,4 +1,4 @@
-"""What can befall a slot: it is paused from outside, or its program takes all memory or all disk. It heals; nobody
+"""What can befall a worker: it is paused from outside, or its program takes all memory or all disk. It heals; nobody
 waits for ever; and only what a program did itself is held against it."""
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, Submission, Task
-from agent_rl_sandboxes import slots
+from agent_rl_sandboxes import workers
 from agent_rl_sandboxes.docker_engine import Endpoint, client
 from agent_rl_sandboxes.owner import LABEL
 from tests.attacks.corpus import SUMS
@@ -45,7 +45,7 @@ def submitted(program: str) -> Submission:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=PLACES)
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[tuple[SandboxProvider, Freeze]]:
-    """A provider with two slots, and what stops both from outside, once they are there, and says what that was."""
+    """A provider with two workers, and what stops both from outside, once they are there, and says what that was."""
     mine = {pid for pid, _ in descendants(os.getpid())}
     async with provider_of(request.param) as provider:
 
@@ -74,7 +74,7 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[tuple[SandboxPr
 
 
 def _serves(api: docker.APIClient, identifier: str) -> bool:
-    """Whether the slot server in the container has started, and has made the process of the next run."""
+    """Whether the worker server in the container has started, and has made the process of the next run."""
     try:
         lines = [" ".join(row[7:]) for row in api.top(identifier)["Processes"] or ()]
     except docker.errors.APIError:
@@ -97,11 +97,11 @@ def _is_there(provider: SandboxProvider, name: str) -> bool:
         api.close()
 
 
-async def test_slots_that_are_stopped_change_no_verdict_and_are_replaced(
+async def test_workers_that_are_stopped_change_no_verdict_and_are_replaced(
     place: tuple[SandboxProvider, Freeze], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those at work are given up after their deadline; idle ones when they are asked for and do not answer."""
-    monkeypatch.setattr(slots, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(workers, "GRACE_SECONDS", 1.0)
     provider, freeze = place
     verifier = CaseVerifier(provider, cache_size=0)
 
@@ -112,7 +112,7 @@ async def test_slots_that_are_stopped_change_no_verdict_and_are_replaced(
     async def stop() -> list[str]:
         async with asyncio.timeout(60):
             while not (stopped := await asyncio.to_thread(freeze)):
-                await asyncio.sleep(0.1)  # a new slot is on its way
+                await asyncio.sleep(0.1)  # a new worker is on its way
         return stopped
 
     right_and_wrong = [(True, "passed"), (False, "failed")]
@@ -165,7 +165,7 @@ def add(a, b):
 async def test_a_program_that_takes_everything_is_judged_by_itself_and_the_next_has_everything(
     place: tuple[SandboxProvider, Freeze], program: str, passed: bool
 ) -> None:
-    """Neither is left out (the bomb fails, who fills the disk and then answers right passes), nor felt afterwards."""
+    """Neither is dropped (the bomb fails, who fills the disk and then answers right passes), nor felt afterwards."""
     provider, _ = place
     verifier = CaseVerifier(provider, cache_size=0)
     task = ROOMY if passed else TASK

@@ -9,7 +9,7 @@ import pytest
 
 from agent_rl.contracts import Agent, Prompt, Tool
 from agent_rl.errors import ConfigError
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Task
 from agent_rl_envs.code import Code, CodeConfig
 from tests.verify.fakes import ScriptedProvider, executes
@@ -70,8 +70,8 @@ async def test_tasks_are_loaded_ready_to_be_judged_always_the_same(tmp_path: Pat
 async def test_gold_passes_and_empty_fails(tmp_path: Path, style: Any) -> None:
     code = environment(tmp_path, prompt=style)
     for task in await code.load("test"):
-        assert task.reference is not None
-        assert (await code.rollout(task, Replies(task.reference), NO_SANDBOX)).passed
+        assert task.oracle is not None
+        assert (await code.rollout(task, Replies(task.oracle), NO_SANDBOX)).passed
         assert not (await code.rollout(task, Replies(""), NO_SANDBOX)).passed
 
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from agent_rl.contracts import Agent, Prompt, SandboxProvider, Tool
 from agent_rl.errors import ConfigError
-from agent_rl.verify.verifier import TaskVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import SandboxSpec, Task, Verdict
 from agent_rl_envs.folder import Folder, FolderConfig
 from tests.attacks.places import PLACES, provider_of
@@ -98,8 +98,8 @@ ATTACKS = {
 async def test_references_pass_and_attacks_fail(provider: SandboxProvider, folder: Path, name: str) -> None:
     environment = Folder(FolderConfig(folder=str(folder)), TaskVerifier(provider))
     task = next(t for t in await environment.load("test") if t.id == name)
-    assert task.reference is not None
-    verdict = await judged(environment, task, Says(task.reference), provider)
+    assert task.oracle is not None
+    verdict = await judged(environment, task, Says(task.oracle), provider)
     assert (verdict.status, verdict.tier, verdict.isolation) == ("passed", "in_process", "container")
     attacks = ATTACKS if name == "sum" else {n: ATTACKS[n] for n in ("is wrong", "leaves a reward", "exits")}
     gate = asyncio.Semaphore(2)

@@ -12,7 +12,7 @@ import pytest
 
 from agent_rl.contracts import Agent, Sandbox, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.rollouts.agent import ScriptedAgent
+from agent_rl.rollouts.policy_agent import ScriptedAgent
 from agent_rl.vocabulary import AnswerTests
 from agent_rl_envs import arithmetic
 from agent_rl_envs.answers import AnswerComparison, final_answer
@@ -25,7 +25,7 @@ class NoVerifier(Verifier):
     async def judge(self, task, submission):
         raise AssertionError("not to be called")
 
-    async def run_visible(self, task, submission, sandbox=None):
+    async def run_public_tests(self, task, submission, sandbox=None):
         raise AssertionError("not to be called")
 
     async def prepare(self, task):
@@ -153,9 +153,9 @@ async def test_too_many_tasks_for_the_expressions_there_are_is_the_users_mistake
 async def test_references_pass_and_other_replies_do_not():
     environment = math(test_tasks=5)
     for task in await environment.load("test"):
-        assert task.reference is not None
+        assert task.oracle is not None
         sandbox = PythonInProcess()
-        assert (await environment.rollout(task, says(task.reference), sandbox)).status == "passed"
+        assert (await environment.rollout(task, says(task.oracle), sandbox)).status == "passed"
         assert (await environment.rollout(task, says(""), sandbox)).status == "invalid_submission"
         assert (await environment.rollout(task, says("#### 0.125"), sandbox)).status == "failed"
 
@@ -202,7 +202,7 @@ async def test_rows_come_from_a_file_per_split(tmp_path, name):
     write_rows(tmp_path / name, [{"question": "6*7?", "answer": "6*7=42\n#### 42"}, {"question": "q", "answer": "x+1"}])
     tasks = await math(dataset=str(tmp_path / name.replace("test", "{split}"))).load("test")
     assert [t.tests for t in tasks] == [AnswerTests("42"), AnswerTests("x+1")]
-    assert [t.reference for t in tasks] == ["6*7=42\n#### 42", "#### x+1"]
+    assert [t.oracle for t in tasks] == ["6*7=42\n#### 42", "#### x+1"]
     with pytest.raises(ConfigError, match=r"dataset: there is no file .*train\.jsonl"):
         await math(dataset=str(tmp_path / name.replace("test", "{split}"))).load("train")
 
@@ -238,6 +238,6 @@ async def test_gold_passes_all_rows_of_gsm8k_and_empty_none():
     environment = math(dataset=str(path))
     tasks = await environment.load("test")
     assert len(tasks) == 1319
-    gold = [await environment.compare(task, task.reference or "") for task in tasks]
+    gold = [await environment.compare(task, task.oracle or "") for task in tasks]
     assert sum(verdict.passed for verdict in gold) == 1319
     assert not any([(await environment.compare(task, "")).passed for task in tasks])

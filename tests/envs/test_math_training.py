@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from agent_rl.config import load_config
-from agent_rl.loop.live import Display
+from agent_rl.loop.run_display import Display
 from agent_rl.loop.train import train
 
 CONFIG = Path(__file__).parents[2] / "configs" / "arithmetic-tool.toml"
 SHORT = (
-    "model.warm_start.steps=150",
+    "model.sft.steps=150",
     "loop.steps=2",
     "loop.groups_per_batch=3",
     "loop.group_size=4",

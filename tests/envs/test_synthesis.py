@@ -17,8 +17,8 @@ from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import CallTests, Submission, Task, Verdict
 from agent_rl_envs.synthesis import Synthesis, SynthesisConfig, normalise
 from agent_rl_envs.synthesis.families import FAMILIES
-from agent_rl_envs.synthesis.pool import balanced, entries, key_of, split_of
 from agent_rl_envs.synthesis.problems import function, make_problem, outcome
+from agent_rl_envs.synthesis.program_pool import balanced, entries, key_of, split_of
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ class NoVerifier(Verifier):
     async def judge(self, task: Task, submission: Submission) -> Verdict:
         raise AssertionError("nothing is judged here")
 
-    async def run_visible(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
+    async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         raise AssertionError("nothing is judged here")
 
     async def prepare(self, task: Task) -> Task:
@@ -99,8 +99,8 @@ def test_normal_form_refuses_what_is_no_python() -> None:
 
 
 def test_every_program_is_in_the_split_of_its_normal_form() -> None:
-    train = {normalise(e.program.reference) for e in entries() if e.split == "train"}
-    test = {normalise(e.program.reference) for e in entries() if e.split == "test"}
+    train = {normalise(e.program.oracle) for e in entries() if e.split == "train"}
+    test = {normalise(e.program.oracle) for e in entries() if e.split == "test"}
     assert len(train) + len(test) == len(entries())
     assert not train & test
     assert len(test) >= 400
@@ -108,10 +108,10 @@ def test_every_program_is_in_the_split_of_its_normal_form() -> None:
 
 def test_held_out_programs_occur_neither_in_training_nor_in_demonstrations() -> None:
     # Every program that a split can yield, whatever the seed, and thousands of demonstrations.
-    held_out = {entry.program.reference for entry in balanced("test", range(1, 4), seed=0)}
-    trained = {entry.program.reference for entry in balanced("train", range(1, 4), seed=0)}
-    assert {task.reference for task in tasks_of("test", seed=1)} <= held_out
-    assert {task.reference for task in tasks_of("train")} <= trained
+    held_out = {entry.program.oracle for entry in balanced("test", range(1, 4), seed=0)}
+    trained = {entry.program.oracle for entry in balanced("train", range(1, 4), seed=0)}
+    assert {task.oracle for task in tasks_of("test", seed=1)} <= held_out
+    assert {task.oracle for task in tasks_of("train")} <= trained
     conversations = itertools.islice(synthesis().demonstrations(1), 5000)
     trained |= {m.content for conversation in conversations for m in conversation if m.role == "assistant"}
     held_out_forms = {normalise(source) for source in held_out}
@@ -123,21 +123,21 @@ def test_held_out_programs_occur_neither_in_training_nor_in_demonstrations() -> 
 
 def test_no_wrong_program_is_any_reference() -> None:
     # So no demonstration can show a held-out program by mistake, whatever is drawn. All of the pool is gone through.
-    references = {entry.program.reference for entry in entries()}
+    oracles = {entry.program.oracle for entry in entries()}
     keys = {entry.key for entry in entries()}
     wrong = {e.program.source(flaws) for e in entries() for flaws in range(1, 1 << len(e.program.sites))}
-    assert not references & wrong
+    assert not oracles & wrong
     # The full normal form is slower: a fixed tenth of the wrong programs.
     assert not keys & {key_of(source) for source in sorted(wrong)[::10]}
 
 
 def test_references_pass_their_tests_and_every_single_mistake_fails_them() -> None:
     for task in tasks_of("train", train_tasks=400) + tasks_of("test"):
-        assert task.reference is not None and isinstance(task.tests, CallTests) and isinstance(task.visible, CallTests)
-        right = function(task.reference)
-        assert len(task.visible.cases) == 2
+        assert task.oracle is not None and isinstance(task.tests, CallTests) and isinstance(task.public, CallTests)
+        right = function(task.oracle)
+        assert len(task.public.cases) == 2
         assert 5 <= len(task.tests.cases) <= 12
-        for case in (*task.tests.cases, *task.visible.cases):
+        for case in (*task.tests.cases, *task.public.cases):
             assert outcome(right, case.args) == (case.expected, "")
     problems = [make_problem(entry, 0) for entry in entries()[::10]]
     for problem in [p for p in problems if p.sharp]:

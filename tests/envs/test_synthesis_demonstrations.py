@@ -13,24 +13,24 @@ from agent_rl.vocabulary import Message
 from agent_rl_envs.synthesis import Synthesis, SynthesisConfig
 from agent_rl_envs.synthesis.demonstrations import Lesson
 from agent_rl_envs.synthesis.families import FAMILIES
-from agent_rl_envs.synthesis.feedback import visible_feedback
-from agent_rl_envs.synthesis.pool import Entry, by_family
-from agent_rl_envs.synthesis.problems import Problem, function, make_problem, outcome
+from agent_rl_envs.synthesis.feedback import public_feedback
+from agent_rl_envs.synthesis.problems import SynthesisProblem, function, make_problem, outcome
+from agent_rl_envs.synthesis.program_pool import Entry, by_family
 
 EVERY = range(1, 4)
 
 
 @cache
-def problems(per_family: int | None = None) -> list[Problem]:
+def problems(per_family: int | None = None) -> list[SynthesisProblem]:
     """Problems of the training split that are given as tasks: all, or the first of each family."""
-    chosen: list[Problem] = []
+    chosen: list[SynthesisProblem] = []
     for family in by_family("train", EVERY):
         sharp = (problem for entry in family if (problem := make_problem(entry, 0)).sharp)
         chosen.extend(itertools.islice(sharp, per_family))
     return chosen
 
 
-def passes(problem: Problem, source: str) -> bool:
+def passes(problem: SynthesisProblem, source: str) -> bool:
     variant = function(source)
     return all(outcome(variant, case.args) == (case.expected, "") for case in problem.hidden)
 
@@ -43,7 +43,7 @@ def drawn(count: int, **options: object) -> list[Sequence[Message]]:
 def test_every_kind_of_flaw_occurs_and_is_a_local_edit() -> None:
     kinds: Counter[str] = Counter()
     for family in FAMILIES:
-        for site in itertools.chain(*family.slots):
+        for site in itertools.chain(*family.workers):
             assert site.clean != site.flawed
             kinds[site.flaw] += 1
     assert set(kinds) == {"operator", "bound", "constant", "order", "omission"}
@@ -125,7 +125,7 @@ def test_a_second_try_follows_exactly_where_the_examples_fail() -> None:
         lesson = Lesson(problem)
         for flaws in range(1 << lesson.sites):
             source = problem.entry.program.source(flaws)
-            told = visible_feedback(function(source), problem.visible)
+            told = public_feedback(function(source), problem.public)
             conversation = lesson.conversation(lambda _, flaws=flaws: flaws, max_turns=2)
             if told:
                 assert [m.content for m in conversation] == [problem.prompt, source, told, source]
@@ -136,15 +136,15 @@ def test_a_second_try_follows_exactly_where_the_examples_fail() -> None:
 def test_feedback_says_what_came_out() -> None:
     entry = next(e for f in by_family("train", EVERY) for e in f if e.program.family.name == "affine")
     problem = make_problem(entry, 0)
-    (n,), expected = problem.visible[0].args, problem.visible[0].expected
-    (m,), other = problem.visible[1].args, problem.visible[1].expected
-    assert visible_feedback(lambda _: -1, problem.visible) == (
+    (n,), expected = problem.public[0].args, problem.public[0].expected
+    (m,), other = problem.public[1].args, problem.public[1].expected
+    assert public_feedback(lambda _: -1, problem.public) == (
         f"f({n}) gave -1, expected {expected}\nf({m}) gave -1, expected {other}"
     )
-    assert visible_feedback(lambda value: other if value == m else 1 // 0, problem.visible) == (
+    assert public_feedback(lambda value: other if value == m else 1 // 0, problem.public) == (
         f"f({n}) raised ZeroDivisionError: integer division or modulo by zero, expected {expected}"
     )
-    assert visible_feedback(function(entry.program.reference), problem.visible) == ""
+    assert public_feedback(function(entry.program.oracle), problem.public) == ""
 
 
 def test_single_turn_demonstrations_have_one_answer() -> None:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from agent_rl.contracts import Agent, Prompt, RolloutEnded, Sandbox, Tool, Verifier
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import Message, SandboxSpec, Submission, Task, Verdict
 from agent_rl_envs.synthesis import Synthesis, SynthesisConfig, extract_program
-from agent_rl_envs.synthesis.feedback import visible_feedback
-from agent_rl_envs.synthesis.pool import by_family
-from agent_rl_envs.synthesis.problems import Problem, function, make_problem
+from agent_rl_envs.synthesis.feedback import public_feedback
+from agent_rl_envs.synthesis.problems import SynthesisProblem, function, make_problem
+from agent_rl_envs.synthesis.program_pool import by_family
 
 
 class ScriptedAgent(Agent):
@@ -45,7 +45,7 @@ class FakeVerifier(Verifier):
         self.judged.append(submission.text)
         return _verdict("good" in submission.text)
 
-    async def run_visible(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
+    async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         self.shown.append(submission.text)
         return _verdict("good" in submission.text, "f(1) gave 2, expected 3")
 
@@ -123,7 +123,7 @@ def test_programs_are_found_in_replies(reply: str, program: str) -> None:
     assert extract_program(reply) == Submission.code(program)
 
 
-def a_few_problems() -> list[Problem]:
+def a_few_problems() -> list[SynthesisProblem]:
     return [
         next(problem for entry in family if (problem := make_problem(entry, 0)).sharp)
         for family in by_family("train", range(1, 4))
@@ -136,18 +136,18 @@ async def test_the_judge_agrees_with_the_generator_and_demonstrations_show_its_v
         for problem in a_few_problems():
             task = problem.task()
             program = problem.entry.program
-            assert (await verifier.judge(task, Submission.code(program.reference))).passed
+            assert (await verifier.judge(task, Submission.code(program.oracle))).passed
             all_wrong = (1 << len(program.sites)) - 1
             for flaws in (1, all_wrong):
                 submission = Submission.code(program.source(flaws))
                 assert not (await verifier.judge(task, submission)).passed
-                report = await verifier.run_visible(task, submission)
-                assert report.feedback == visible_feedback(function(submission.text), problem.visible)
+                report = await verifier.run_public_tests(task, submission)
+                assert report.feedback == public_feedback(function(submission.text), problem.public)
 
 
 async def test_real_verdicts_drive_both_turns() -> None:
-    problem = next(p for p in a_few_problems() if visible_feedback(function(p.entry.program.source(1)), p.visible))
-    wrong, right = problem.entry.program.source(1), problem.entry.program.reference
+    problem = next(p for p in a_few_problems() if public_feedback(function(p.entry.program.source(1)), p.public))
+    wrong, right = problem.entry.program.source(1), problem.entry.program.oracle
     async with InMemoryProvider() as provider:
         verifier = CaseVerifier(provider, minimum_isolation="memory")  # pyright: ignore[reportArgumentType]
         environment = Synthesis(SynthesisConfig(), verifier)

@@ -8,12 +8,12 @@ import pytest
 from agent_rl.contracts import Agent, Environment, Sandbox, Verifier
 from agent_rl.errors import ConfigError, PolicyError, SandboxError
 from agent_rl.evaluation import Estimate, EvalRow, append_row, cut_back, evaluate, read_rows
-from agent_rl.evaluation.agents import Agents, group_runner
-from agent_rl.rollouts.agent import RolloutName, ScriptedAgent, empty_agent, reference_agent
+from agent_rl.evaluation.evaluated_agents import Agents, group_runner
+from agent_rl.rollouts.policy_agent import RolloutName, ScriptedAgent, empty_agent, oracle_agent
 from agent_rl.vocabulary import (
     AnswerTests,
+    DroppedRollout,
     Group,
-    LeftOut,
     Message,
     Segment,
     Task,
@@ -22,8 +22,8 @@ from agent_rl.vocabulary import (
 )
 
 
-def task(name: str, reference: str | None = "yes") -> Task:
-    return Task(name, (Message.user("?"),), AnswerTests("yes"), reference=reference)
+def task(name: str, oracle: str | None = "yes") -> Task:
+    return Task(name, (Message.user("?"),), AnswerTests("yes"), oracle=oracle)
 
 
 def trajectory(task_id: str, rollout: int, passed: bool, versions: tuple[int, ...] = (3, 3)) -> Trajectory:
@@ -49,8 +49,8 @@ class Scripted:
         outcomes = [self.greedy[task.id]] if greedy else self.sampled[task.id]
         assert len(outcomes) == samples
         trajectories = tuple(trajectory(task.id, i, o) for i, o in enumerate(outcomes) if o is not None)
-        left_out = tuple(LeftOut(i, "died", "sandbox") for i, o in enumerate(outcomes) if o is None)
-        return Group(index, "e", task, samples, trajectories, left_out)
+        dropped = tuple(DroppedRollout(i, "died", "sandbox") for i, o in enumerate(outcomes) if o is None)
+        return Group(index, "e", task, samples, trajectories, dropped)
 
 
 async def run(runner, tasks=("a", "b"), samples=4, k=(1, 2), greedy=False, **more) -> EvalRow:
@@ -87,7 +87,7 @@ async def test_what_the_machinery_failed_is_excluded_and_counted_never_scored():
 
 
 async def test_an_evaluation_of_which_nothing_survives_is_no_zero():
-    with pytest.raises(PolicyError, match="every one was left out"):
+    with pytest.raises(PolicyError, match="every one was dropped"):
         await run(Scripted({"a": [None] * 4, "b": [None] * 4}))
 
 
@@ -181,14 +181,14 @@ class NoVerifier(Verifier):
     async def judge(self, task, submission):
         raise AssertionError("not to be called")
 
-    async def run_visible(self, task, submission, sandbox=None):
+    async def run_public_tests(self, task, submission, sandbox=None):
         raise AssertionError("not to be called")
 
     async def prepare(self, task):
         raise AssertionError("not to be called")
 
 
-@pytest.mark.parametrize(("agent", "value"), [(reference_agent, 1.0), (empty_agent, 0.0)])
+@pytest.mark.parametrize(("agent", "value"), [(oracle_agent, 1.0), (empty_agent, 0.0)])
 async def test_gold_says_the_reference_and_empty_nothing(agent, value):
     environment = YesNo(None, NoVerifier())
     runner = group_runner(environment, "e", Agents(agent, agent, None), None, retries=0)
@@ -224,7 +224,7 @@ async def test_rollouts_are_named_after_the_version_apart_from_training_and_gree
 
 
 async def test_gold_needs_a_reference():
-    agents = Agents(reference_agent, reference_agent, None)
+    agents = Agents(oracle_agent, oracle_agent, None)
     runner = group_runner(YesNo(None, NoVerifier()), "e", agents, None, retries=0)
     with pytest.raises(ConfigError, match="the task a has no reference solution"):
-        await runner(task("a", reference=None), index=0, samples=1, greedy=False)
+        await runner(task("a", oracle=None), index=0, samples=1, greedy=False)

@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
+from agent_rl.audit.mutation_score import Survivor, mutant_limits, wilson
+from agent_rl.audit.null_agents import CONSTANT, TABLE, stubs_of
+from agent_rl.audit.probes import identical_sides, network_calls
+from agent_rl.audit.shown_examples import shown_calls
+from agent_rl.audit.validate import validate
+from agent_rl.audit.watching_verifier import WatchingVerifier
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Environment, EnvironmentConfig, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.evaluation.examples import shown_calls
-from agent_rl.evaluation.probes import identical_sides, network_calls
-from agent_rl.evaluation.strength import Survivor, mutant_limits, wilson
-from agent_rl.evaluation.stubs import CONSTANT, TABLE, stubs_of
-from agent_rl.evaluation.validate import validate
-from agent_rl.evaluation.watching import WatchingVerifier
+from agent_rl.judging.recording import prepare_all
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.recording import prepare_all
-from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,
@@ -54,20 +54,20 @@ class Rows(Environment):
         return await self.verifier.judge(task, Submission.code(await agent.say(task.prompt)))
 
 
-def task(name="square", tests=TESTS, reference=REFERENCE, prompt="", **more):
-    return Task(name, (Message.user(f"{name} {prompt}"),), tests, reference=reference, **more)
+def task(name="square", tests=TESTS, oracle=REFERENCE, prompt="", **more):
+    return Task(name, (Message.user(f"{name} {prompt}"),), tests, oracle=oracle, **more)
 
 
-def asserts(name, body, reference=REFERENCE):
+def asserts(name, body, oracle=REFERENCE):
     """A task with the assertions `body` in a `check(candidate)`."""
     source = "def check(candidate):\n" + "".join(f"    {line}\n" for line in body.splitlines())
-    return task(name, AssertTests("f", source, reference), reference)
+    return task(name, AssertTests("f", source, oracle), oracle)
 
 
 @pytest.fixture
 async def judged(tmp_path, monkeypatch):
     """Validates the given tasks with three runs of each reference; answers the report of their one split."""
-    from agent_rl_sandboxes.local import LocalProvider
+    from agent_rl_sandboxes.local_provider import LocalProvider
 
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
     async with LocalProvider(SandboxConfig()) as provider:
@@ -95,35 +95,35 @@ def problems(split):
 
 @pytest.mark.local_sandbox
 async def test_a_good_task_has_no_problem_and_strong_tests(judged):
-    split = await judged(task(visible=CallTests("f", SQUARES[:1])), mutants=20)
+    split = await judged(task(public=CallTests("f", SQUARES[:1])), mutants=20)
     assert problems(split) == []
     (found,) = split.by_task
-    assert (found.references, found.references_passed) == (3, 3)
-    # Five bodies, an empty reply, a table of the visible example, and its value for everything.
+    assert (found.oracles, found.oracles_passed) == (3, 3)
+    # Five bodies, an empty reply, a table of the public example, and its value for everything.
     assert (found.stubs, found.stubs_failed) == (8, 8)
     # x * x with one mistake: x + x, x // x, x (either), None; f(3) is 9 for none of them.
-    assert found.strength is not None
-    assert (found.strength.killed, found.strength.mutants, found.strength.score) == (4, 4, 1.0)
-    assert (split.strength.score, split.strength.killed, split.strength.mutants) == (1.0, 4, 4)
+    assert found.mutation_score is not None
+    assert (found.mutation_score.killed, found.mutation_score.mutants, found.mutation_score.score) == (4, 4, 1.0)
+    assert (split.mutation_score.score, split.mutation_score.killed, split.mutation_score.mutants) == (1.0, 4, 4)
 
 
 @pytest.mark.local_sandbox
 async def test_what_weak_tests_miss_is_shown(judged):
     # f(2) is 4 also for x + x, and f(0) is 0 for all but x // x and None.
     split = await judged(task(tests=CallTests("f", (Case((2,), 4), Case((0,), 0)))), mutants=20)
-    strength = split.by_task[0].strength
-    assert (strength.killed, strength.mutants) == (3, 4)
-    (survivor,) = strength.survivors
+    mutation_score = split.by_task[0].mutation_score
+    assert (mutation_score.killed, mutation_score.mutants) == (3, 4)
+    (survivor,) = mutation_score.survivors
     assert survivor == Survivor("operator", survivor.diff)
     assert survivor.diff.splitlines()[-2:] == ["-    return x * x", "+    return x + x"]
-    assert strength.low < 0.75 < strength.high
+    assert mutation_score.low < 0.75 < mutation_score.high
 
 
 @pytest.mark.local_sandbox
 async def test_tests_that_pass_every_mutant_are_vacuous(judged):
     # The checker asks for nothing but an answer; both mutants of the reference, x and None, are one.
     tests = CallTests("f", (Case((3,)), Case((4,))), "checker", checker="def check(candidate):\n    candidate(3)\n")
-    split = await judged(task(tests=tests, reference="def f(x):\n    return -x\n"), mutants=20)
+    split = await judged(task(tests=tests, oracle="def f(x):\n    return -x\n"), mutants=20)
     assert {(kind, what) for _, kind, what in problems(split) if kind != "stub"} == {
         ("vacuous", "is vacuous: its tests pass all 2 mutants of the reference")
     }
@@ -132,27 +132,27 @@ async def test_tests_that_pass_every_mutant_are_vacuous(judged):
 
 @pytest.mark.local_sandbox
 async def test_a_mutant_that_never_ends_costs_little_and_is_killed(judged):
-    reference = "def f(n):\n    while n > 0:\n        n -= 1\n    return n\n"
+    oracle = "def f(n):\n    while n > 0:\n        n -= 1\n    return n\n"
     tests = CallTests("f", (Case((3,), 0), Case((-1,), -1)))
-    split = await judged(task("count", tests, reference, limits=Limits(wall_seconds=60.0)), mutants=6)
-    strength = split.by_task[0].strength
-    assert strength.timeouts >= 1  # n += 1, or no `n -= 1` at all
-    assert strength.killed >= strength.timeouts
+    split = await judged(task("count", tests, oracle, limits=Limits(wall_seconds=60.0)), mutants=6)
+    mutation_score = split.by_task[0].mutation_score
+    assert mutation_score.timeouts >= 1  # n += 1, or no `n -= 1` at all
+    assert mutation_score.killed >= mutation_score.timeouts
 
 
 @pytest.mark.local_sandbox
 async def test_each_way_to_be_broken_is_named(judged):
-    table = task("table", CallTests("f", SQUARES[:2]), visible=CallTests("f", SQUARES[:2]))
+    table = task("table", CallTests("f", SQUARES[:2]), public=CallTests("f", SQUARES[:2]))
     draws = "import random\ndef f(x):\n    return x * x if random.random() < 0.9 else -1\n"
     network = "import socket\ndef f(x):\n    try:\n        socket.getaddrinfo('example.org', 80)\n"
     network += "    except OSError:\n        pass\n    return x * x\n"
     split = await judged(
         task("empty", CallTests("f", ())),
-        task("wrong", reference="def f(x):\n    return x\n"),
+        task("wrong", oracle="def f(x):\n    return x\n"),
         task("constant", CallTests("f", (Case((1,), 7), Case((2,), 7))), "def f(x):\n    return 7\n"),
         table,
-        task("flaky", reference=draws),
-        task("network", reference=network),
+        task("flaky", oracle=draws),
+        task("network", oracle=network),
         times=12,
     )
     found = {(t, kind) for t, kind, _ in problems(split)}
@@ -177,11 +177,11 @@ OBJECTS = "class P:\n    def __init__(self, x):\n        self.x = x\ndef f(x):\n
 GOOD = "assert candidate(2).x == 4\nassert candidate(3).x == 9"
 
 
-def files(name, body, reference=REFERENCE, head="", **more):
+def files(name, body, oracle=REFERENCE, head="", **more):
     """A task with the pytest file of one test, judged at tier `proxied`."""
     source = f"from solution import f\n{head}\ndef test_f():\n" + "".join(f"    {line}\n" for line in body.splitlines())
-    tests = PytestTests({"test_f.py": source.encode()}, reference={"solution.py": reference.encode()})
-    return task(name, tests, reference, tier="proxied", **more)
+    tests = PytestTests({"test_f.py": source.encode()}, oracle={"solution.py": oracle.encode()})
+    return task(name, tests, oracle, tier="proxied", **more)
 
 
 @pytest.mark.local_sandbox
@@ -228,7 +228,7 @@ async def test_tests_in_another_process_that_cannot_be_used_are_named_with_the_r
         ("reaches", "reference"),
         ("reaches", "network"),
     }
-    assert (split.references, split.references_passed) == (3, 0)
+    assert (split.oracles, split.oracles_passed) == (3, 0)
 
 
 class Refusing(Verifier):
@@ -246,7 +246,7 @@ class Refusing(Verifier):
         await self.prepare(task)
         return Verdict(True, "passed", task.tier, None)
 
-    async def run_visible(self, task, submission, sandbox=None):
+    async def run_public_tests(self, task, submission, sandbox=None):
         return await self.judge(task, submission)
 
 
@@ -270,7 +270,7 @@ async def test_tests_in_another_process_that_fail_with_some_seeds_are_flaky(seed
         )
     (split,) = report.splits
     assert [(p.kind, p.what[: len(what)]) for p, (_, what) in zip(split.problems, found, strict=True)] == found
-    assert (split.references, split.references_passed) == (4, 3 if seeds == {2} else 0)
+    assert (split.oracles, split.oracles_passed) == (4, 3 if seeds == {2} else 0)
 
 
 def test_a_script_names_what_it_needs_a_network_for():
@@ -283,8 +283,8 @@ def test_a_script_names_what_it_needs_a_network_for():
 
 @pytest.mark.local_sandbox
 async def test_a_reference_that_needs_half_of_its_time_is_too_slow(judged):
-    reference = "import time\ndef f(x):\n    time.sleep(0.2)\n    return x * x\n"
-    split = await judged(task(reference=reference, limits=Limits(wall_seconds=1.0)), times=1)
+    oracle = "import time\ndef f(x):\n    time.sleep(0.2)\n    return x * x\n"
+    split = await judged(task(oracle=oracle, limits=Limits(wall_seconds=1.0)), times=1)
     ((_, kind, what),) = problems(split)
     # Three calls of 0.2 s.
     assert kind == "slow"
@@ -333,12 +333,12 @@ async def test_tests_that_cannot_be_recorded_are_named_with_the_reason_and_the_o
     assert {kind for t, kind in found if t == "none"} == {"reference", "vacuous"}
     assert {kind for t, kind in found if t == "seeded"} == {"reference", "flaky"}
     good = split.by_task[0]
-    assert (good.references_passed, good.problems) == (3, ())
+    assert (good.oracles_passed, good.problems) == (3, ())
 
 
-def whole(name, *pairs, reference="print(int(input()) * 2)\n", **more):
+def whole(name, *pairs, oracle="print(int(input()) * 2)\n", **more):
     """A task of a whole program, by its input and output."""
-    return task(name, StdioTests(tuple(StdioCase(given, out) for given, out in pairs)), reference, **more)
+    return task(name, StdioTests(tuple(StdioCase(given, out) for given, out in pairs)), oracle, **more)
 
 
 @pytest.mark.local_sandbox
@@ -348,10 +348,10 @@ async def test_whole_programs_are_checked_as_functions_are(judged):
         "import socket\ntry:\n    socket.gethostbyname('example.org')\nexcept OSError:\n    print(int(input()) * 2)\n"
     )
     split = await judged(
-        whole("good", ("3\n", "6\n"), ("5\n", "10\n"), visible=shown),
-        whole("table", ("3\n", "6\n"), visible=shown),
-        whole("empty", ("3\n", ""), ("4\n", ""), reference="input()\n"),
-        whole("network", ("3\n", "6\n"), ("5\n", "10\n"), reference=asks),
+        whole("good", ("3\n", "6\n"), ("5\n", "10\n"), public=shown),
+        whole("table", ("3\n", "6\n"), public=shown),
+        whole("empty", ("3\n", ""), ("4\n", ""), oracle="input()\n"),
+        whole("network", ("3\n", "6\n"), ("5\n", "10\n"), oracle=asks),
         mutants=20,
     )
     found = {(t, kind) for t, kind, _ in problems(split)}
@@ -362,7 +362,7 @@ async def test_whole_programs_are_checked_as_functions_are(judged):
         ("empty", "structure"),
         ("network", "network"),
     }
-    assert split.by_task[0].strength.score == 1.0
+    assert split.by_task[0].mutation_score.score == 1.0
     assert "it asks for socket.gethostbyname 'example.org'" in "".join(p.what for p in split.problems)
 
 
@@ -395,7 +395,7 @@ def test_a_table_of_the_examples_answers_them_and_nothing_else():
 
 
 def test_a_body_without_its_head_takes_the_arguments_that_are_there():
-    stubs = stubs_of(task(reference="    return x * x\n", prompt="\n>>> f(3)\n9"))
+    stubs = stubs_of(task(oracle="    return x * x\n", prompt="\n>>> f(3)\n9"))
     namespace = {}
     exec("def f(x):\n" + stubs[TABLE], namespace)
     assert [namespace["f"](x) for x in (3, 4)] == [9, None]

@@ -1,4 +1,4 @@
-"""Which training tasks are left out by a threshold: measured once, the same again, and nothing silently."""
+"""Which training tasks are dropped by a threshold: measured once, the same again, and nothing silently."""
 
 import asyncio
 import json
@@ -10,27 +10,27 @@ from agent_rl.config import parse_config
 from agent_rl.contracts import Environment, EnvironmentConfig
 from agent_rl.environments import NamedEnvironment
 from agent_rl.errors import ConfigError, EnvironmentFailure, SandboxError
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.loop.sampler import LoadedEnvironment
-from agent_rl.loop.strong_tasks import strong_sources
+from agent_rl.loop.task_selection import strong_sources
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import AnswerTests, CallTests, Case, Message, Submission, Task
 
 REFERENCE = "def f(x):\n    return x * x\n"
 
 
-def task(name, *arguments, reference=REFERENCE):
+def task(name, *arguments, oracle=REFERENCE):
     """A task that asks for the square of each of `arguments`.
 
     The reference's mutants are x + x, x // x, x and None: of these f(0) sees two, f(2) three, and f(3) all four.
     """
     tests = CallTests("f", tuple(Case((x,), x * x) for x in arguments))
-    return Task(name, (Message.user(name),), tests, reference=reference)
+    return Task(name, (Message.user(name),), tests, oracle=oracle)
 
 
 WEAK, MIDDLE, STRONG = task("weak", 0), task("middle", 2), task("strong", 3)
-WRONG = task("wrong", 3, reference="def f(x):\n    return x\n")
-ANSWER = Task("answer", (Message.user("answer"),), AnswerTests("9"), reference="9")
+WRONG = task("wrong", 3, oracle="def f(x):\n    return x\n")
+ANSWER = Task("answer", (Message.user("answer"),), AnswerTests("9"), oracle="9")
 
 
 class Rows(Environment):
@@ -49,7 +49,7 @@ async def kept(tmp_path, monkeypatch):
     class Kept:
         def __init__(self):
             self.said = []
-            self.file = tmp_path / "left_out_tasks.json"
+            self.file = tmp_path / "dropped_tasks.json"
             self.provider = InMemoryProvider()
 
         async def __call__(self, *tasks, minimum):
@@ -66,13 +66,13 @@ async def kept(tmp_path, monkeypatch):
         yield answer
 
 
-async def test_weak_tasks_are_left_out_and_listed(kept):
+async def test_weak_tasks_are_dropped_and_listed(kept):
     assert await kept(WEAK, STRONG, MIDDLE, minimum=0.75) == ["strong", "middle"]
-    assert kept.said[-1] == "rows: 1 of 3 training tasks are weaker than 0.75 and left out, 2 are kept"
+    assert kept.said[-1] == "rows: 1 of 3 training tasks are weaker than 0.75 and dropped, 2 are kept"
     (row,) = json.loads(kept.file.read_text())["environments"]
-    assert (row["tasks"], row["minimum_strength"], row["not_measured"]) == (3, 0.75, [])
-    (left_out,) = row["left_out"]
-    assert (left_out["task"], left_out["killed"], left_out["mutants"], left_out["score"]) == ("weak", 2, 4, 0.5)
+    assert (row["tasks"], row["minimum_mutation_score"], row["not_measured"]) == (3, 0.75, [])
+    (dropped,) = row["dropped"]
+    assert (dropped["task"], dropped["killed"], dropped["mutants"], dropped["score"]) == ("weak", 2, 4, 0.5)
 
 
 async def test_without_a_threshold_nothing_is_measured(kept):
@@ -109,11 +109,11 @@ async def test_a_run_that_goes_on_leaves_out_what_it_did(kept):
     assert kept.provider.runs == runs
 
 
-async def test_a_task_whose_reference_fails_is_left_out_and_one_that_cannot_be_measured_is_kept(kept):
+async def test_a_task_whose_reference_fails_is_dropped_and_one_that_cannot_be_measured_is_kept(kept):
     assert await kept(WRONG, ANSWER, STRONG, minimum=0.1) == ["answer", "strong"]
-    assert kept.said[-1].endswith("2 are kept; of 1 kept ones no strength can be measured")
+    assert kept.said[-1].endswith("2 are kept; of 1 kept ones no mutation score can be measured")
     (row,) = json.loads(kept.file.read_text())["environments"]
-    assert [(m["task"], m["why"]) for m in row["left_out"]] == [("wrong", "the reference is judged failed")]
+    assert [(m["task"], m["why"]) for m in row["dropped"]] == [("wrong", "the reference is judged failed")]
     assert [(m["task"], m["why"]) for m in row["not_measured"]] == [("answer", "an answer, not a program, is judged")]
 
 
@@ -124,15 +124,15 @@ async def test_tests_that_a_guess_passes_have_no_strength(kept):
     shown = CallTests("f", (Case((3,), 9), Case((4,), 16)))
     nothing = CallTests("f", (Case(([],)), Case(([1],))), "checker", checker="def check(f):\n    f([])\n")
     tasks = (
-        Task("constant", (Message.user("a"),), constant, reference=floor),
-        Task("shown", (Message.user("b"),), shown, visible=shown, reference=REFERENCE),
-        Task("nothing", (Message.user("c"),), nothing, reference="def f(x):\n    x.append(1)\n"),
+        Task("constant", (Message.user("a"),), constant, oracle=floor),
+        Task("shown", (Message.user("b"),), shown, public=shown, oracle=REFERENCE),
+        Task("nothing", (Message.user("c"),), nothing, oracle="def f(x):\n    x.append(1)\n"),
     )
     assert await kept(*tasks, STRONG, minimum=0.01) == ["strong"]
     (row,) = json.loads(kept.file.read_text())["environments"]
-    assert [(m["task"], m["score"], m["why"]) for m in row["left_out"]] == [
+    assert [(m["task"], m["score"], m["why"]) for m in row["dropped"]] == [
         ("constant", 0.0, "all 2 hidden cases expect 5"),
-        ("shown", 0.0, "a stub passes: a table of the visible examples"),
+        ("shown", 0.0, "a stub passes: a table of the public examples"),
         ("nothing", 0.0, "a stub passes: pass"),
     ]
 
@@ -142,7 +142,9 @@ async def test_an_environment_without_a_strong_task_is_the_users_mistake(kept):
         ConfigError, match=r"all 2 training tasks are too weak, the strongest kills 0.75 of its mutants"
     ):
         await kept(WEAK, MIDDLE, minimum=0.9)
-    with pytest.raises(ConfigError, match=r"the strength of none of its 1 training tasks can be measured \(an answer"):
+    with pytest.raises(
+        ConfigError, match=r"the mutation score of none of its 1 training tasks can be measured \(an answer"
+    ):
         await kept(ANSWER, minimum=0.9)
 
 
@@ -155,8 +157,8 @@ async def test_an_error_of_the_machinery_comes_as_itself_and_nothing_is_left_run
 
 
 def test_the_threshold_is_a_key_of_each_environment():
-    data = {"environments": [{"environment": "code", "minimum_strength": 0.5}], "model": {"path": "m"}}
-    assert parse_config(data).environments[0].minimum_strength == 0.5
-    data["environments"][0]["minimum_strength"] = 1.5
-    with pytest.raises(ConfigError, match=r"environments\.0\.minimum_strength"):
+    data = {"environments": [{"environment": "code", "minimum_mutation_score": 0.5}], "model": {"path": "m"}}
+    assert parse_config(data).environments[0].minimum_mutation_score == 0.5
+    data["environments"][0]["minimum_mutation_score"] = 1.5
+    with pytest.raises(ConfigError, match=r"environments\.0\.minimum_mutation_score"):
         parse_config(data)

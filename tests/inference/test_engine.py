@@ -16,7 +16,7 @@ from agent_rl.contracts import GenerateRequest, Generation, SamplingParams
 from agent_rl.errors import ConfigError, PolicyError
 from agent_rl.inference.scheduler import EngineLimits
 from agent_rl.inference.transformers_policy import TransformersPolicy
-from agent_rl.runtime.weights import SharedMemorySender
+from agent_rl.weights.shared_memory import SharedMemorySender
 from tests.inference.tiny import VOCABULARY, Architecture, plain_logprobs, saved, tiny_model
 
 Start = Callable[..., TransformersPolicy]

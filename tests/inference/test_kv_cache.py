@@ -21,7 +21,7 @@ def test_rows_stay_what_they_are_in_any_order_of_operations() -> None:
     alive: dict[int, Stretch] = {}
 
     def write(stretch: Stretch, number: int) -> None:
-        """Slot t + 1 of every head holds 1000 * number + t."""
+        """Worker t + 1 of every head holds 1000 * number + t."""
         assert stretch.arena is not None
         values = 1000 * number + torch.arange(stretch.length, dtype=torch.float32)
         stretch.arena.data[:, :, stretch.row, :, 1 : 1 + stretch.length] = values[:, None]
@@ -35,7 +35,7 @@ def test_rows_stay_what_they_are_in_any_order_of_operations() -> None:
             held = stretch.arena.data[:, :, stretch.row, :, 1 : 1 + stretch.length]
             assert stretch.arena.rows[stretch.row] is stretch
             assert stretch.arena.owners[stretch.row] == number
-            assert not stretch.arena.data[:, :, stretch.row, :, 0].any(), "slot 0 stays empty"
+            assert not stretch.arena.data[:, :, stretch.row, :, 0].any(), "worker 0 stays empty"
         assert torch.equal(held, expected[:, None].expand(2, 2, 3, -1, 4))
 
     for number in range(300):
@@ -70,7 +70,7 @@ def test_rows_stay_what_they_are_in_any_order_of_operations() -> None:
     assert sum(len(arena) for arena in arenas.used()) == len(alive)
 
 
-def test_an_arena_has_a_slot_to_spare() -> None:
+def test_an_arena_has_a_worker_to_spare() -> None:
     arenas = Arenas(SHAPE)
     found = [arenas.fitting(tokens).capacity for tokens in (1, 27, 28, 59, 60, 92, 124, 200, 1000)]
     assert found == [28, 28, 60, 60, 92, 124, 188, 252, 1020]

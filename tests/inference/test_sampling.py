@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent_rl.inference.sampling import Filter, fold_key, sample, top, uniforms
+from agent_rl.inference.sampling import TokenFilter, fold_key, sample, top, uniforms
 
 
 def many(n: int, vocabulary: int, seed: int = 0) -> torch.Tensor:
@@ -55,7 +55,7 @@ def test_temperatures_and_filters_are_of_the_row() -> None:
     # p = 1/2, 1/4, 1/8, 1/8
     logits = torch.tensor([0.5, 0.25, 0.125, 0.125]).log().repeat(6, 1)
     temperatures = np.array([0.0, 1.0, 0.5, 1.0, 1.0, 1.0])
-    filters = {3: Filter(1.0, 2), 4: Filter(0.7, 0), 5: Filter(0.1, 0)}
+    filters = {3: TokenFilter(1.0, 2), 4: TokenFilter(0.7, 0), 5: TokenFilter(0.1, 0)}
     drawn = sample(logits, np.full(6, 0.7), temperatures, filters)
     # row 2: squares 16, 4, 1, 1 of 22; row 3: 2/3, 1/3; row 4: the first two have 0.75 >= 0.7; row 5: only the first
     expected = [[4, 2, 1, 1], [4, 2, 1, 1], [16, 4, 1, 1], [2, 1, 0, 0], [2, 1, 0, 0], [1, 0, 0, 0]]

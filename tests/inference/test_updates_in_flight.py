@@ -10,7 +10,7 @@ import pytest
 
 from agent_rl.contracts import GenerateRequest, Generation, Policy, SamplingParams
 from agent_rl.inference.transformers_policy import TransformersPolicy
-from agent_rl.runtime.weights import SharedMemorySender
+from agent_rl.weights.shared_memory import SharedMemorySender
 from tests.inference.tiny import VOCABULARY, saved, says
 from tests.vllm_server import SHAPE, ServedModel
 

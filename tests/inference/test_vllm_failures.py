@@ -25,14 +25,14 @@ from aiohttp.test_utils import TestServer
 from agent_rl.config import VllmConfig
 from agent_rl.contracts import GenerateRequest, SamplingParams, WeightManifest
 from agent_rl.errors import ConfigError, PolicyError
-from agent_rl.inference.vllm.client import VllmClient
+from agent_rl.inference.vllm.http_client import VllmClient
 from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE
-from agent_rl.roles.supervised import SupervisedPolicy
-from agent_rl.runtime.clients import PolicyClient
-from agent_rl.runtime.local import LocalRuntime, Role
+from agent_rl.launch.local_launcher import LocalLauncher, RoleProcess
+from agent_rl.launch.role_clients import PolicyClient
+from agent_rl.launch.supervised_roles import SupervisedPolicy
 
 FAKE = Path(__file__).with_name("fake_vllm.py")
-POLICY = "agent_rl.inference.vllm.policy:VllmPolicy"
+POLICY = "agent_rl.inference.vllm.vllm_policy:VllmPolicy"
 REQUEST = GenerateRequest((1, 2), SamplingParams(max_tokens=3), (0,), "s")
 MANIFEST = WeightManifest(1, "no such blob", 0, ())
 
@@ -50,10 +50,10 @@ def interpreter(folder: Path, mode: str) -> str:
 class Starter:
     """Starts policies in roles of their own, of which it remembers the last."""
 
-    def __init__(self, runtime: LocalRuntime, folder: Path) -> None:
+    def __init__(self, runtime: LocalLauncher, folder: Path) -> None:
         self.runtime = runtime
         self.folder = folder
-        self.roles: list[Role] = []
+        self.roles: list[RoleProcess] = []
 
     @property
     def log(self) -> Path:
@@ -63,7 +63,7 @@ class Starter:
         """A function that starts a server of the next of `modes`, the last of them for ever."""
         left = list(modes)
 
-        async def start(model: str, version: int) -> tuple[Role, PolicyClient]:
+        async def start(model: str, version: int) -> tuple[RoleProcess, PolicyClient]:
             mode = left.pop(0) if len(left) > 1 else left[0]
             config = VllmConfig(python=interpreter(self.folder, mode), **{"start_timeout": 20.0, **options})
             arguments = {"model_path": model, "version": version, "config": config, "log": str(self.log)}
@@ -82,7 +82,7 @@ class Starter:
 
 @pytest_asyncio.fixture
 async def starter(tmp_path: Path) -> AsyncIterator[Starter]:
-    async with LocalRuntime(tmp_path / "run") as runtime:
+    async with LocalLauncher(tmp_path / "run") as runtime:
         yield Starter(runtime, tmp_path)
 
 

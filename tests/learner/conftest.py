@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-from agent_rl.contracts import Batch, PackedGroup, Row
+from agent_rl.contracts import Batch, PackedGroup, TrainingRow
 
 VOCABULARY = 40
 SHAPE = {
@@ -68,11 +68,11 @@ def random_batch(seed: int, *, groups: int = 3, rows: int = 5, step: int = 1) ->
     return Batch(step, packed)
 
 
-def _row(draw: random.Random) -> Row:
+def _row(draw: random.Random) -> TrainingRow:
     length = draw.randint(1, 14)
     mask = [draw.random() < 0.7 for _ in range(length)]
     mask[draw.randrange(length)] = True
-    return Row(
+    return TrainingRow(
         token_ids=[draw.randrange(VOCABULARY) for _ in range(length)],
         loss_mask=mask,
         logprobs=[draw.uniform(-6, -1) if trained else 0.0 for trained in mask],

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from agent_rl.contracts import Batch, PackedGroup, Row
+from agent_rl.algorithms.policy_loss import StepFigures, policy_loss
+from agent_rl.contracts import Batch, PackedGroup, TrainingRow
 from agent_rl.learner.causal_model import model_logprobs, with_shared_prefix
 from agent_rl.learner.micro_batches import micro_batches
-from agent_rl.learner.policy_loss import StepFigures, policy_loss
 
 from .conftest import ModelMaker, random_batch
 
@@ -129,7 +129,7 @@ def test_on_policy_the_gradient_is_reinforce(make_model: ModelMaker) -> None:
     on_policy: list[PackedGroup] = []
     score = torch.zeros((), dtype=torch.float64)
     for group in batch.groups:
-        rows: list[Row] = []
+        rows: list[TrainingRow] = []
         for row in group.rows:
             logprobs = plain_logprobs(model, list(group.prefix_ids), list(row.token_ids), 1.0)
             rows.append(dataclasses.replace(row, logprobs=logprobs.tolist()))

@@ -6,21 +6,21 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from agent_rl.contracts import PackedGroup, Row
+from agent_rl.contracts import PackedGroup, TrainingRow
 from agent_rl.errors import ConfigError
 from agent_rl.learner.causal_model import with_shared_prefix
-from agent_rl.learner.layout import make_layout
 from agent_rl.learner.micro_batches import MicroBatch, Wanted, micro_batches
+from agent_rl.learner.token_layout import make_layout
 
 from .conftest import SHAPE
 
 CPU = torch.device("cpu")
 
 
-def row(length: int, trained: list[int], weight: float = 1.0, first: int = 10) -> Row:
+def row(length: int, trained: list[int], weight: float = 1.0, first: int = 10) -> TrainingRow:
     ids = list(range(first, first + length))
     mask = [t in trained for t in range(length)]
-    return Row(ids, mask, [-1.0 * t for t in range(length)], [0] * length, 1.0, weight)
+    return TrainingRow(ids, mask, [-1.0 * t for t in range(length)], [0] * length, 1.0, weight)
 
 
 def cut(groups: list[PackedGroup], max_tokens: int = 1000, wanted: Wanted = "trained") -> list[MicroBatch]:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agent_rl.config import ScratchModel
 from agent_rl.errors import ConfigError
-from agent_rl.learner.scratch import SPECIAL_TOKENS, train_tokenizer, write_scratch_model
+from agent_rl.learner.scratch_model import SPECIAL_TOKENS, train_tokenizer, write_scratch_model
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.vocabulary import Message
 

@@ -8,7 +8,7 @@ import random
 import pytest
 import torch
 
-from agent_rl.contracts import Batch, PackedGroup, Row
+from agent_rl.contracts import Batch, PackedGroup, TrainingRow
 from agent_rl.learner.causal_model import model_logprobs, with_shared_prefix
 from agent_rl.learner.micro_batches import MicroBatch, micro_batches
 from agent_rl.learner.token_tree import token_tree
@@ -70,11 +70,11 @@ def like_rows(seed: int, *, groups: int = 3, rows: int = 8) -> Batch:
     return Batch(1, packed)
 
 
-def _row(draw: random.Random, ids: list[int]) -> Row:
+def _row(draw: random.Random, ids: list[int]) -> TrainingRow:
     mask = [draw.random() < 0.7 for _ in ids]
     mask[draw.randrange(len(ids))] = True
     logprobs = [draw.uniform(-6, -1) if trained else 0.0 for trained in mask]
-    return Row(ids, mask, logprobs, [0] * len(ids), 1.0, draw.choice([-1.0, 0.25, 3.0]) / 24)
+    return TrainingRow(ids, mask, logprobs, [0] * len(ids), 1.0, draw.choice([-1.0, 0.25, 3.0]) / 24)
 
 
 def cut(batch: Batch, *, every: bool = False) -> MicroBatch:
@@ -142,7 +142,7 @@ def test_rows_that_share_little_stay_rows() -> None:
 
 def test_a_row_reaches_no_further_than_its_own_beginning() -> None:
     # 2 + 10 tokens of all, and 20 rows of 5 more, of which the last predicts nothing: nobody sees more than 16 tokens.
-    rows = [Row([*range(10), *[i] * 5], [True] * 15, [-1.0] * 15, [0] * 15, 1.0, 1.0) for i in range(20)]
+    rows = [TrainingRow([*range(10), *[i] * 5], [True] * 15, [-1.0] * 15, [0] * 15, 1.0, 1.0) for i in range(20)]
     micro = cut(Batch(1, [PackedGroup([38, 39], rows)]))
     assert micro.ids.shape[1] == 2 + 10 + 20 * 4
     assert micro.layout.longest == 16

@@ -17,7 +17,7 @@ from agent_rl.contracts import Batch, PackedGroup
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner import torch_learner
 from agent_rl.learner.torch_learner import TorchLearner, learning_rate
-from agent_rl.runtime.weights import SharedMemoryReceiver
+from agent_rl.weights.shared_memory import SharedMemoryReceiver
 
 from .conftest import random_batch
 

@@ -17,16 +17,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from agent_rl.config import EnvironmentEntry, RunConfig, WarmStart, parse_config
+from agent_rl.config import EnvironmentEntry, RunConfig, SftConfig, parse_config
 from agent_rl.errors import ConfigError, EnvironmentFailure, LearnerError
-from agent_rl.learner import warm_start
-from agent_rl.learner.demonstrations import BatchesAhead, Source, batches, conversations
-from agent_rl.learner.folder import written_atomically
-from agent_rl.learner.imitation import Progress, imitate
-from agent_rl.learner.ranks import Ranks, how_many_ranks
-from agent_rl.learner.scratch import write_scratch_model
-from agent_rl.learner.warm_start import cache_key, prepare_model
+from agent_rl.learner.model_folder import written_atomically
+from agent_rl.learner.scratch_model import write_scratch_model
 from agent_rl.rollouts.chat import ChatTokenizer
+from agent_rl.sft import starting_model
+from agent_rl.sft.demonstration_batches import BatchesAhead, DemonstrationSource, batches, conversations
+from agent_rl.sft.ranks import Ranks, how_many_ranks
+from agent_rl.sft.sft_trainer import SftProgress, imitate
+from agent_rl.sft.starting_model import cache_key, prepare_model
 
 ENVIRONMENT = '''
 import random
@@ -62,7 +62,7 @@ class Toy(Environment):
             yield [Message.user(letter), Message.assistant(after * 4), Message.user("again"), Message.assistant(after)]
 '''
 MODEL = {"vocabulary": 300, "width": 32, "layers": 1, "heads": 2, "kv_heads": 2, "ffn_width": 48, "context": 64}
-WARM_START = {"steps": 4, "batch_size": 8, "learning_rate": 0.01}
+SFT = {"steps": 4, "batch_size": 8, "learning_rate": 0.01}
 
 
 @pytest.fixture
@@ -73,16 +73,16 @@ def toy(tmp_path: Path) -> str:
 
 
 def run_config(toy: str, *, options: dict[str, str] | None = None, **model: object) -> RunConfig:
-    parts = {"scratch": MODEL, "warm_start": WARM_START, **model}
+    parts = {"scratch": MODEL, "sft": SFT, **model}
     environments = [{"environment": toy, "options": options or {}}]
     return parse_config({"environments": environments, "model": {k: v for k, v in parts.items() if v is not None}})
 
 
-def source(toy: str, folder: Path, *, context: int = 64, **options: str) -> Source:
+def source(toy: str, folder: Path, *, context: int = 64, **options: str) -> DemonstrationSource:
     entry = EnvironmentEntry.model_validate({"environment": toy, "options": options})
     folder.mkdir(exist_ok=True)
     write_scratch_model(run_config(toy).model.scratch, ["xyz again"] * 9, folder, 0)  # type: ignore[arg-type]
-    return Source((entry,), folder, None, seed=5, context=context)
+    return DemonstrationSource((entry,), folder, None, seed=5, context=context)
 
 
 def test_a_batch_learns_what_the_assistant_says_after_shared_prompts(toy: str, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_mix_follows_the_weights_and_the_seed(toy: str) -> None:
 @pytest.mark.parametrize(
     ("fails", "error", "message"),
     [
-        ("none", ConfigError, r"model\.warm_start: a model cannot be made or warm-started here: Toy has no demonstr"),
+        ("none", ConfigError, r"model\.sft: a model cannot be made or warm-started here: Toy has no demonstr"),
         ("raises", EnvironmentFailure, "toy: demonstrations raised KeyError: 'oops'"),
         ("ended", EnvironmentFailure, "toy: demonstrations ended, but they must be endless"),
     ],
@@ -149,9 +149,9 @@ def test_a_failure_of_what_works_ahead_arrives(toy: str, tmp_path: Path, fails: 
 def test_imitation_lowers_the_loss(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     given = source(toy, tmp_path / "model")
-    seen: list[Progress] = []
+    seen: list[SftProgress] = []
     out = tmp_path / "out"
-    settings = WarmStart.model_validate({**WARM_START, "steps": 40})
+    settings = SftConfig.model_validate({**SFT, "steps": 40})
     with Ranks(1) as ranks:
         imitate(given, settings, out, seen.append, ranks)
     assert [p.step for p in seen] == list(range(1, 41))
@@ -183,10 +183,10 @@ def test_ranks_share_the_batch_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_is_taken_as_it_is(toy: str, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    config = run_config(toy, scratch=None, warm_start=None, path=str(tmp_path / "model"))
+    config = run_config(toy, scratch=None, sft=None, path=str(tmp_path / "model"))
     assert prepare_model(config, tmp_path / "cache") == tmp_path / "model"
     assert not (tmp_path / "cache").exists()
-    config = run_config(toy, scratch=None, warm_start=None, path=str(tmp_path / "missing"))
+    config = run_config(toy, scratch=None, sft=None, path=str(tmp_path / "missing"))
     with pytest.raises(ConfigError, match=r"model\.path: there is no folder"):
         prepare_model(config, tmp_path / "cache")
 
@@ -198,8 +198,8 @@ def test_the_key_depends_on_all_that_decides_the_model(toy: str, tmp_path: Path)
     keys = [
         cache_key(base),
         cache_key(run_config(toy, scratch={**MODEL, "layers": 2})),
-        cache_key(run_config(toy, warm_start={**WARM_START, "seed": 1})),
-        cache_key(run_config(toy, warm_start=None)),
+        cache_key(run_config(toy, sft={**SFT, "seed": 1})),
+        cache_key(run_config(toy, sft=None)),
         cache_key(run_config(toy, options={"letter": "b"})),
         cache_key(run_config(toy, chat_template=str(template))),
     ]
@@ -252,12 +252,12 @@ def test_a_model_is_made_once(toy: str, tmp_path: Path, capfd: pytest.CaptureFix
     assert [f for f in cache.iterdir() if f.is_dir()] == [folder]
 
 
-def test_a_model_at_hand_can_be_warm_started(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_at_hand_can_be_sft_trained(toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     given = source(toy, tmp_path / "model").model_folder
     config = run_config(toy, scratch=None, path=str(given))
     key = cache_key(config)
-    warm_start.make_model_folder(config, tmp_path / "made")
+    starting_model.make_model_folder(config, tmp_path / "made")
     before, after = (AutoModelForCausalLM.from_pretrained(f).state_dict() for f in (given, tmp_path / "made"))
     assert before.keys() == after.keys()
     assert not any(torch.equal(before[name], after[name]) for name in before if "proj" in name)
@@ -279,10 +279,10 @@ def test_errors_of_the_child_are_raised_here(toy: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_maker_that_is_killed_leaves_no_half_model(toy: str, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    config = run_config(toy, warm_start={**WARM_START, "steps": 100_000})
+    config = run_config(toy, sft={**SFT, "steps": 100_000})
     program = (
         "import sys; from pathlib import Path; from agent_rl.config import RunConfig;"
-        "from agent_rl.learner.warm_start import prepare_model;"
+        "from agent_rl.sft.starting_model import prepare_model;"
         "prepare_model(RunConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]))"
     )
     maker = subprocess.Popen(
@@ -299,7 +299,7 @@ def test_a_maker_that_is_killed_leaves_no_half_model(toy: str, tmp_path: Path) -
     assert list(cache.glob("model-*")) == []
     assert half.is_dir()
     # The next one to make it (here it fails at once) clears up what was left.
-    broken = run_config(toy, warm_start={**WARM_START, "steps": 100_000}, scratch={**MODEL, "width": 33})
+    broken = run_config(toy, sft={**SFT, "steps": 100_000}, scratch={**MODEL, "width": 33})
     (cache / f".model-{cache_key(broken)}-left").mkdir()
     with pytest.raises(ConfigError, match="width 33 must be a multiple of heads 2"):
         prepare_model(broken, cache, lambda text: None)
@@ -317,7 +317,7 @@ def _wait_for(find: Callable[[], list[Path]]) -> list[Path]:
 
 def test_preparing_needs_no_torch(toy: str, tmp_path: Path) -> None:
     program = (
-        "import sys, agent_rl.learner.warm_start; print([m for m in sys.modules if m in ('torch', 'transformers')])"
+        "import sys, agent_rl.sft.starting_model; print([m for m in sys.modules if m in ('torch', 'transformers')])"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)

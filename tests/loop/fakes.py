@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.judge import CaseVerifier
-from agent_rl.vocabulary import CallTests, Case, Group, LeftOut, Message, Segment, Task, Trajectory, Verdict
+from agent_rl.vocabulary import CallTests, Case, DroppedRollout, Group, Message, Segment, Task, Trajectory, Verdict
 
 
 class Nothing(Environment):
@@ -47,5 +47,5 @@ def group(sampled: SampledTask, *, version: int, size: int = 2, survivors: int |
             Trajectory(sampled.task.id, "nothing", sampled.index, r, segments, (1,), (), verdict, "answered")
             for r in range(survivors)
         ),
-        tuple(LeftOut(r, "infrastructure", "sandbox", "died") for r in range(survivors, size)),
+        tuple(DroppedRollout(r, "infrastructure", "sandbox", "died") for r in range(survivors, size)),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from agent_rl.contracts import Agent, Environment, Sandbox
 from agent_rl.vocabulary import CallTests, Case, Message, RunRequest, RunResult, Submission, Task, Verdict
-from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.local_provider import LocalProvider
 
 
 class Parity(Environment):

@@ -12,7 +12,7 @@ from agent_rl.contracts import Agent, SamplingParams, Sandbox
 from agent_rl.inference.transformers_policy import TransformersPolicy
 from agent_rl.learner.torch_learner import TorchLearner
 from agent_rl.rollouts.pack import pack
-from agent_rl.rollouts.run import PolicyAgents, RolloutSettings, run_group
+from agent_rl.rollouts.run_group import PolicyAgents, RolloutSettings, run_group
 from agent_rl.vocabulary import Group, Task, Verdict
 from tests.inference.tiny import Architecture, saved, tiny_model
 from tests.rollouts.support import TEMPLATES, FunctionEnvironment, chat, make_task, passed

@@ -14,11 +14,11 @@ from rich.console import Console
 from agent_rl.config import Optimizer, RunConfig, parse_config
 from agent_rl.contracts import Batch, GenerateRequest, Generation
 from agent_rl.errors import InfrastructureError, PolicyError
-from agent_rl.loop import run as run_module
-from agent_rl.loop.agreement import Agreement, Difference, MismatchWatch, fixed_prompts, measure_agreement
-from agent_rl.loop.live import Display
+from agent_rl.launch.start_roles import make_policy
+from agent_rl.loop import open_run as run_module
+from agent_rl.loop.logprob_mismatch import Difference, LogprobMismatch, MismatchWatch, fixed_prompts, measure_mismatch
+from agent_rl.loop.run_display import Display
 from agent_rl.loop.train import train
-from agent_rl.roles.start import make_policy
 from tests.loop import test_whole_runs as whole
 from tests.rollouts.support import PLAIN, chat, make_task
 
@@ -60,8 +60,8 @@ class EvenLearner:
         return [[[-0.5] * len(row.token_ids) for row in group.rows] for group in batch.groups]
 
 
-async def measured(policy: ShiftedPolicy, temperature: float = 1.0, samples: int = 1) -> Agreement:
-    return await measure_agreement(
+async def measured(policy: ShiftedPolicy, temperature: float = 1.0, samples: int = 1) -> LogprobMismatch:
+    return await measure_mismatch(
         policy,  # pyright: ignore[reportArgumentType]
         EvenLearner(),  # pyright: ignore[reportArgumentType]
         PROMPTS,
@@ -140,9 +140,9 @@ def config(**changes: Any) -> RunConfig:
 
 
 def test_bounds_go_by_precision_unless_they_are_given() -> None:
-    assert config().agreement_bounds == (1e-3, 0.05)
-    assert config(policy={"precision": "bfloat16"}).agreement_bounds == (0.1, 1.5)
-    assert config(learner={"precision": "bfloat16"}, agreement={"max_mean": 0.2}).agreement_bounds == (0.2, 1.5)
+    assert config().mismatch_bounds == (1e-3, 0.05)
+    assert config(policy={"precision": "bfloat16"}).mismatch_bounds == (0.1, 1.5)
+    assert config(learner={"precision": "bfloat16"}, mismatch={"max_mean": 0.2}).mismatch_bounds == (0.2, 1.5)
 
 
 def test_prompts_are_those_of_the_same_tasks_in_any_order_and_of_several_lengths() -> None:
@@ -178,13 +178,13 @@ async def test_the_transformers_engine_and_the_learner_agree(tmp_path: Path, tem
 
     folders = [saved(tmp_path / str(seed), tiny_model("qwen3", seed=seed)) for seed in (0, 1)]
     prompts = [tuple(range(1, n)) for n in (2, 9, 40)]
-    found: list[Agreement] = []
+    found: list[LogprobMismatch] = []
     for folder in folders:
         policy = TransformersPolicy(folder)
         learner = TorchLearner(folders[0], optimizer=Optimizer(), temperature=temperature, blob_prefix="agreeing")
         try:
             found.append(
-                await measure_agreement(policy, learner, prompts, temperature=temperature, max_tokens=32, key=(1, 2))
+                await measure_mismatch(policy, learner, prompts, temperature=temperature, max_tokens=32, key=(1, 2))
             )
             assert (await policy.status()).running == 0
         finally:
@@ -223,7 +223,7 @@ async def test_a_run_whose_policy_has_other_weights_is_refused_before_its_first_
     with pytest.raises(InfrastructureError, match=r"disagree too .* so look at the model: other weights") as error:
         await train(parse_config(whole.settings(2)), tmp_path / "run", display=Display(Console(file=output, width=200)))
     assert error.value.exit_code == 3
-    assert "agreement: mean" in output.getvalue()
+    assert "mismatch: mean" in output.getvalue()
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     assert not list((tmp_path / "run" / "checkpoints").glob("*"))
 
@@ -238,5 +238,5 @@ async def test_the_check_leaves_no_trace_in_a_deterministic_run(tmp_path: Path, 
         folder = tmp_path / str(check)
         await train(settings, folder, display=Display(Console(file=output, width=200)))
         outcomes.append(whole.outcome(folder))
-    assert output.getvalue().count("agreement: ") == 1
+    assert output.getvalue().count("mismatch: ") == 1
     whole.assert_equal(*outcomes)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from agent_rl.loop.aside import Aside
+from agent_rl.loop.background_writes import BackgroundWrites
 
 
 async def test_pieces_are_done_in_order_and_all_at_the_end() -> None:
@@ -18,7 +18,7 @@ async def test_pieces_are_done_in_order_and_all_at_the_end() -> None:
             await gate.wait()
         done.append(name)
 
-    async with Aside() as aside:
+    async with BackgroundWrites() as aside:
         await aside.begin(piece("record 1", wait=True))
         aside.then(piece("checkpoint 1"))
         await asyncio.sleep(0)
@@ -41,7 +41,7 @@ async def test_an_error_leaves_out_what_follows_and_is_raised_by_the_next_step()
         done.append("whole")
 
     async def two_steps() -> None:
-        async with Aside() as aside:
+        async with BackgroundWrites() as aside:
             await aside.begin(fails())
             aside.then(mark())
             await asyncio.sleep(0.01)
@@ -54,13 +54,13 @@ async def test_an_error_leaves_out_what_follows_and_is_raised_by_the_next_step()
 
 async def test_an_error_of_the_last_piece_is_raised_at_the_end() -> None:
     with pytest.raises(OSError, match="no space left"):
-        async with Aside() as aside:
+        async with BackgroundWrites() as aside:
             await aside.begin(fails())
 
 
 async def test_the_blocks_own_error_comes_first() -> None:
     async def one_step() -> None:
-        async with Aside() as aside:
+        async with BackgroundWrites() as aside:
             await aside.begin(fails())
             raise ValueError("the step failed")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent_rl.errors import InfrastructureError
 from agent_rl.loop.buffer import staleness
 from agent_rl.loop.capacity import Capacity
-from agent_rl.loop.flight import Flight
+from agent_rl.loop.groups_in_flight import GroupsInFlight
 from agent_rl.loop.sampler import SampledTask, TaskSampler
 from agent_rl.vocabulary import Group
 from tests.loop.fakes import group, source
@@ -62,7 +62,7 @@ class World:
         self.accepted: list[float] = []
         self.lengths: dict[int, float] = {}
         self.capacity = Capacity(groups_per_batch=4, max_staleness=max_staleness)
-        self.flight = Flight(
+        self.flight = GroupsInFlight(
             self.capacity,
             TaskSampler([source()], seed=seed),
             self.run_group,
@@ -124,7 +124,7 @@ def test_capacity_never_leaks_and_the_bound_holds(
 
 
 def test_accepted_lengths_have_the_distribution_of_the_sampled_ones() -> None:
-    """With a straggler timeout that lets long episodes end, being long is no reason to be left out.
+    """With a straggler timeout that lets long episodes end, being long is no reason to be dropped.
 
     400 accepted of log-normal(0, 1): the standard error of the mean log-length is 1 / 20; four of them are allowed.
     """
@@ -150,7 +150,7 @@ async def test_a_straggler_is_waited_for_and_only_then_dropped() -> None:
             await release.wait()
         return group(sampled, version=capacity.version)
 
-    flight = Flight(
+    flight = GroupsInFlight(
         capacity,
         TaskSampler([source()], seed=0),
         run_group,
@@ -171,13 +171,13 @@ async def test_a_straggler_is_waited_for_and_only_then_dropped() -> None:
         assert not capacity.running
 
 
-async def test_left_out_rollouts_beyond_the_allowed_share_end_the_run_and_name_the_cause() -> None:
+async def test_dropped_rollouts_beyond_the_allowed_share_end_the_run_and_name_the_cause() -> None:
     capacity = Capacity(groups_per_batch=2, max_staleness=1)
 
     async def run_group(sampled: SampledTask) -> Group:
         return group(sampled, version=0, survivors=0)
 
-    flight = Flight(
+    flight = GroupsInFlight(
         capacity,
         TaskSampler([source()], seed=0),
         run_group,

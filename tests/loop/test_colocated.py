@@ -15,10 +15,10 @@ import pytest
 from agent_rl.config import parse_config
 from agent_rl.contracts import Batch, GenerateRequest, Generation, SamplingParams, StepReport, WeightManifest
 from agent_rl.errors import LearnerError
-from agent_rl.loop.run import Run, open_run
+from agent_rl.launch.colocated import device_free
+from agent_rl.launch.supervised_roles import SupervisedLearner, SupervisedPolicy
+from agent_rl.loop.open_run import Run, open_run
 from agent_rl.loop.train import run_loop, train
-from agent_rl.roles.colocated import device_free
-from agent_rl.roles.supervised import SupervisedLearner, SupervisedPolicy
 from agent_rl.testing.scripted_policy import ScriptedPolicy
 from tests.loop.test_train import FakeProcess, config, looped, made_run, rows
 from tests.loop.test_whole_runs import (

@@ -12,7 +12,7 @@ import pytest
 
 from agent_rl.config import parse_config
 from agent_rl.errors import InfrastructureError
-from agent_rl.loop.run import Run
+from agent_rl.loop.open_run import Run
 from agent_rl_sandboxes.owner import LABEL
 from tests.loop.test_whole_runs import looped_with, settings
 from tests.sandboxes.conftest import docker_api, docker_image

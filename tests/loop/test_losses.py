@@ -1,12 +1,12 @@
-"""The share of rollouts left out, per task and per version, and when it is said."""
+"""The share of rollouts dropped, per task and per version, and when it is said."""
 
 from __future__ import annotations
 
-from agent_rl.loop.losses import Losses
+from agent_rl.loop.dropped_rollouts import DroppedRollouts
 
 
 def test_shares_are_of_all_rollouts_since_the_run_began() -> None:
-    losses = Losses()
+    losses = DroppedRollouts()
     losses.tasks.count("a", 16, 4)
     losses.tasks.count("a", 16, 0)
     losses.tasks.count("b", 16, 0)
@@ -18,7 +18,7 @@ def test_shares_are_of_all_rollouts_since_the_run_began() -> None:
 
 
 def test_each_task_and_version_is_alarming_once() -> None:
-    losses = Losses(last_error="sandbox: gone")
+    losses = DroppedRollouts(last_error="sandbox: gone")
     losses.tasks.count("a", 16, 8)
     assert losses.alarms(0.5) == []  # half is not more than half
     losses.tasks.count("a", 16, 9)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from agent_rl.algorithms import MaxRL
 from agent_rl.contracts import StepReport
-from agent_rl.loop.losses import Losses
-from agent_rl.loop.metrics import StepTimings, step_row
+from agent_rl.loop.dropped_rollouts import DroppedRollouts
 from agent_rl.loop.sampler import SampledTask
-from agent_rl.objectives import MaxRL
+from agent_rl.loop.step_metrics import StepTimings, step_row
 from agent_rl.vocabulary import Group, Verdict
 from agent_rl.vocabulary.verdict import VerdictStatus
 from tests.loop.fakes import group, source
@@ -46,7 +46,7 @@ def test_tampered_verdicts_are_a_share_of_all_and_of_each_environments() -> None
         judged("none", None),
     ]
     report = StepReport(1, 1, 0.5, 1.0, 1e-3, 8, 0.01)
-    row = step_row(groups, report, Losses(), MaxRL(), TIMINGS, 0)
+    row = step_row(groups, report, DroppedRollouts(), MaxRL(), TIMINGS, 0)
     # 2 of the 6 verdicts; of code's 2 of 4.
     assert row["tampered_share"] == 2 / 6
     assert (row["env/code/tampered_share"], row["env/math/tampered_share"]) == (0.5, 0.0)

@@ -11,7 +11,7 @@ from agent_rl.config import parse_config
 from agent_rl.errors import ConfigError
 from agent_rl.evaluation import Estimate, EvalRow, append_row, read_rows
 from agent_rl.loop.checkpoint import LoopState
-from agent_rl.loop.run_directory import RunDirectory
+from agent_rl.records.run_directory import RunDirectory
 
 LASTS = {"learner": 0.75, "publish": 0.5}
 """Seconds of the spans of each step, which begin when as many seconds have gone by as there were steps."""

@@ -11,24 +11,24 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from agent_rl.algorithms import make_objective
 from agent_rl.config import RunConfig, parse_config
 from agent_rl.contracts import Agent, Batch, GenerateRequest, Sandbox, StepReport, WeightManifest
 from agent_rl.errors import InfrastructureError, SandboxError
+from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.launch.supervised_roles import SupervisedLearner, SupervisedPolicy
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
-from agent_rl.loop.flight import Flight
-from agent_rl.loop.live import Display
-from agent_rl.loop.run import Run
-from agent_rl.loop.run_directory import RunDirectory
+from agent_rl.loop.groups_in_flight import GroupsInFlight
+from agent_rl.loop.open_run import Run
+from agent_rl.loop.run_display import Display
 from agent_rl.loop.sampler import LoadedEnvironment, TaskSampler
 from agent_rl.loop.train import run_loop
 from agent_rl.loop.watchdog import Watchdog
-from agent_rl.objectives import make_objective
-from agent_rl.roles.supervised import SupervisedLearner, SupervisedPolicy
-from agent_rl.rollouts.run import PolicyAgents, RolloutSettings
+from agent_rl.records.run_directory import RunDirectory
+from agent_rl.rollouts.run_group import PolicyAgents, RolloutSettings
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.testing.scripted_policy import ScriptedPolicy
-from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Task, Verdict
 from tests.rollouts.support import PLAIN, FunctionEnvironment, chat, make_task
 
@@ -138,7 +138,7 @@ async def _start(role):
     return FakeProcess(), role
 
 
-async def looped(run: Run) -> Flight:
+async def looped(run: Run) -> GroupsInFlight:
     flight = run.flight()
     async with flight:
         await run_loop(run, flight)
@@ -191,7 +191,7 @@ async def test_the_trained_rows_are_what_the_rollouts_sampled(tmp_path: Path) ->
         assert trained, "a step in which nothing is trained would make this test empty"
 
 
-async def test_failures_of_the_machinery_are_left_out_and_counted_never_scored(tmp_path: Path) -> None:
+async def test_failures_of_the_machinery_are_dropped_and_counted_never_scored(tmp_path: Path) -> None:
     async def fragile(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
         reply = await agent.say(task.prompt)
         if len(reply) % 3 == 0:
@@ -205,12 +205,12 @@ async def test_failures_of_the_machinery_are_left_out_and_counted_never_scored(t
     await looped(run)
     recorded = rows(run)
     assert all(row["pass_rate"] == 1.0 for row in recorded), "a failed machine is no failed rollout"
-    assert sum(row["left_out"].get("sandbox", 0) for row in recorded) > 0
+    assert sum(row["dropped"].get("sandbox", 0) for row in recorded) > 0
     files = sorted(run.directory.rollouts.iterdir())
-    left_out = [t for f in files for t in map(json.loads, f.read_text().splitlines()) if "left_out" in t]
-    assert left_out
-    assert {t["boundary"] for t in left_out} == {"sandbox"}
-    assert {t["error"] for t in left_out} == {"the container is gone"}
+    dropped = [t for f in files for t in map(json.loads, f.read_text().splitlines()) if "dropped" in t]
+    assert dropped
+    assert {t["boundary"] for t in dropped} == {"sandbox"}
+    assert {t["error"] for t in dropped} == {"the container is gone"}
 
 
 async def test_a_run_whose_machinery_fails_too_often_ends_and_names_the_cause(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ async def test_permuted_verdicts_keep_their_number(tmp_path: Path) -> None:
     plain, _ = await made_run(tmp_path / "plain", config(max_staleness=0))
     await looped(plain)
     control = config(max_staleness=0)
-    control = control.model_copy(update={"objective": control.objective.model_copy(update={"permute_verdicts": True})})
+    control = control.model_copy(update={"objective": control.objective.model_copy(update={"shuffle_rewards": True})})
     permuted, _ = await made_run(tmp_path / "permuted", control)
     await looped(permuted)
 

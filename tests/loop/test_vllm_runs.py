@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent_rl.config import parse_config
-from agent_rl.loop.run import Run
+from agent_rl.loop.open_run import Run
 from tests.loop.test_whole_runs import looped_with, settings
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -60,7 +60,7 @@ async def test_an_engine_killed_in_the_middle_is_replaced_and_nothing_is_left(tm
     size = data["loop"]["group_size"]
     for file in sorted((tmp_path / "run" / "rollouts").glob("*.jsonl")):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
-        assert all(row.get("verdict") is not None for row in rows if "left_out" not in row)
+        assert all(row.get("verdict") is not None for row in rows if "dropped" not in row)
         assert len(rows) % size == 0
     assert max(row["mismatch"] for row in metrics if row["staleness_max"] == 0) < 1e-3
     async with asyncio.timeout(30):

@@ -22,8 +22,8 @@ from rich.console import Console
 
 from agent_rl.cli import main
 from agent_rl.config import RunConfig, parse_config
-from agent_rl.loop.live import Display
-from agent_rl.loop.run import Run, open_run
+from agent_rl.loop.open_run import Run, open_run
+from agent_rl.loop.run_display import Display
 from agent_rl.loop.train import run_loop, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.local_sandbox]
@@ -48,7 +48,7 @@ def settings(steps: int = 20, **changes: Any) -> dict[str, Any]:
         "sampling": {"max_tokens": 8},
         "optimizer": {"learning_rate": 3e-3},
         "loop": {"steps": steps, "groups_per_batch": 2, "group_size": 4, "max_staleness": 1},
-        "sandbox": {"provider": f"{HERE / 'parity.py'}:Delayed", "slots": 2},
+        "sandbox": {"provider": f"{HERE / 'parity.py'}:Delayed", "workers": 2},
         "evaluation": {"enabled": False},
     }
     for key, value in changes.items():
@@ -229,12 +229,12 @@ async def test_the_learner_is_killed_in_the_middle_and_the_run_goes_on(tmp_path:
     assert run.learner.restarts == 1
 
 
-async def test_slots_killed_in_the_middle_are_healed_and_no_rollout_is_scored_for_it(tmp_path: Path) -> None:
+async def test_workers_killed_in_the_middle_are_healed_and_no_rollout_is_scored_for_it(tmp_path: Path) -> None:
     killed: list[int] = []
 
     async def kill(run: Run) -> None:
         for pid in _descendants(os.getpid()):
-            if b"agent_rl.runtime" not in _command(pid) and b"python3" in _command(pid):
+            if b"agent_rl.launch" not in _command(pid) and b"python3" in _command(pid):
                 with contextlib.suppress(ProcessLookupError):  # it went with its parent
                     os.kill(pid, signal.SIGKILL)
                 killed.append(pid)

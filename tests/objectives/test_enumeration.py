@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import pytest
 
+from agent_rl.algorithms import GRPO, RLOO, MaxRL, Reinforce, make_objective, maxrl_weight, success_coefficient
 from agent_rl.config import ObjectiveConfig
 from agent_rl.contracts import Objective
-from agent_rl.objectives import GRPO, RLOO, MaxRL, Reinforce, make_objective, maxrl_weight, success_coefficient
 
 SIZES = range(2, 17)
 RATES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99)

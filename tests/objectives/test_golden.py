@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from agent_rl.algorithms import GRPO, RLOO, MaxRL, Reinforce, success_coefficient
 from agent_rl.contracts import Objective
-from agent_rl.objectives import GRPO, RLOO, MaxRL, Reinforce, success_coefficient
 
 
 def test_maxrl_one_success_of_four() -> None:

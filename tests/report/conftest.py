@@ -42,7 +42,7 @@ def metrics_row(step: int, steps: int, generator: random.Random) -> dict[str, ob
         "rollouts": 256,
         "staleness_mean": generator.uniform(0.3, 0.9),
         "staleness_max": 1,
-        "left_out": {"sandbox": 1} if step % 20 == 0 else {},
+        "dropped": {"sandbox": 1} if step % 20 == 0 else {},
         "gradient_norm": generator.uniform(0.2, 0.8),
         "entropy": 0.4 - 0.2 * step / steps,
         "turns_mean": 1.8 - 0.6 * step / steps,

@@ -9,8 +9,8 @@ import pytest
 
 from agent_rl.contracts import GenerateRequest, Generation, PolicyStatus, SamplingParams, WeightManifest
 from agent_rl.errors import PolicyError
-from agent_rl.roles.replicas import Homes, ReplicatedPolicy
-from agent_rl.roles.supervised import SupervisedPolicy
+from agent_rl.launch.replicated_policy import Homes, ReplicatedPolicy
+from agent_rl.launch.supervised_roles import SupervisedPolicy
 from agent_rl.testing.scripted_policy import ScriptedPolicy
 
 REQUEST = GenerateRequest((1, 2), SamplingParams(max_tokens=4), (0,), "")

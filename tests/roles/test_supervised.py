@@ -18,7 +18,7 @@ from agent_rl.contracts import (
     WeightManifest,
 )
 from agent_rl.errors import LearnerError, PolicyError
-from agent_rl.roles.supervised import SupervisedLearner, SupervisedPolicy
+from agent_rl.launch.supervised_roles import SupervisedLearner, SupervisedPolicy
 from agent_rl.testing.scripted_policy import ScriptedPolicy
 
 

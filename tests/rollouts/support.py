@@ -121,7 +121,7 @@ class AnswerVerifier(Verifier):
         right = task.tests.answer in submission.text
         return Verdict(right, "passed" if right else "failed", task.tier, None)
 
-    async def run_visible(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
+    async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         return await self.judge(task, submission)
 
     async def prepare(self, task: Task) -> Task:
@@ -146,4 +146,4 @@ class FunctionEnvironment(Environment):
 
 
 def make_task(number: int = 0, text: str = "Say 42.", answer: str = "42") -> Task:
-    return Task(id=f"task/{number}", prompt=(Message.user(text),), tests=AnswerTests(answer), reference=answer)
+    return Task(id=f"task/{number}", prompt=(Message.user(text),), tests=AnswerTests(answer), oracle=answer)

@@ -10,16 +10,16 @@ import pytest
 
 from agent_rl.contracts import GenerateRequest, Generation, RolloutEnded, SamplingParams
 from agent_rl.errors import ConfigError, PolicyError, SandboxError
-from agent_rl.rollouts.agent import (
+from agent_rl.rollouts.chat import ChatTokenizer
+from agent_rl.rollouts.policy_agent import (
     PolicyAgent,
     PolicyAgents,
     RolloutName,
     RolloutSettings,
     ScriptedAgent,
     empty_agent,
-    reference_agent,
+    oracle_agent,
 )
-from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.testing.scripted_policy import Script, ScriptedPolicy
 from agent_rl.vocabulary import Message
 from tests.rollouts.support import NO_STOP_TOKEN, PLAIN, TOOLS, chat, make_task
@@ -128,7 +128,7 @@ async def test_the_models_calls_are_run_and_their_results_sent_back() -> None:
         ('{"name": "sub", "arguments": {}}', "Error: there is no tool 'sub'; there are: add, fail, shout"),
         ('{"name": "fail", "arguments": {"reason": "so"}}', "Error: because so"),
         ("nothing", "Error: malformed tool call: what stands in <tool_call> is no valid JSON"),
-        ('{"name": "shout", "arguments": {"length": 5000}}', "a\n[1808 characters left out]\nb"),
+        ('{"name": "shout", "arguments": {"length": 5000}}', "a\n[1808 characters dropped]\nb"),
     ],
 )
 async def test_what_goes_wrong_with_a_call_is_an_observation(call: str, answer: str) -> None:
@@ -329,6 +329,6 @@ async def test_scripted_agents_say_what_they_are_told() -> None:
 
 async def test_gold_and_empty() -> None:
     task = make_task(answer="42")
-    assert [await reference_agent(task).say("x"), await empty_agent(task).say("x")] == ["42", ""]
+    assert [await oracle_agent(task).say("x"), await empty_agent(task).say("x")] == ["42", ""]
     with pytest.raises(ConfigError, match="the task task/0 has no reference solution"):
-        reference_agent(replace(task, reference=None))
+        oracle_agent(replace(task, oracle=None))

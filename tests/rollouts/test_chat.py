@@ -84,7 +84,8 @@ def test_damaged_files_are_named(model: Path, tmp_path: Path) -> None:
 
 def test_loading_imports_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys, agent_rl.rollouts.run, agent_rl.rollouts.pack; print({'torch', 'transformers'} & set(sys.modules))"
+        "import sys, agent_rl.rollouts.run_group, agent_rl.rollouts.pack\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 

@@ -11,16 +11,16 @@ import pytest
 
 from agent_rl.contracts import Agent, RolloutEnded, SamplingParams, Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, EnvironmentFailure, PolicyError, SandboxError
-from agent_rl.rollouts.agent import (
+from agent_rl.rollouts.policy_agent import (
     PolicyAgent,
     PolicyAgents,
     RolloutSettings,
     ScriptedAgent,
     empty_agent,
-    reference_agent,
+    oracle_agent,
 )
-from agent_rl.rollouts.run import run_group, run_rollout
-from agent_rl.rollouts.stopwatch import TimedVerifier
+from agent_rl.rollouts.run_group import run_group, run_rollout
+from agent_rl.rollouts.time_spent import TimedVerifier
 from agent_rl.testing.scripted_policy import Script, ScriptedPolicy
 from agent_rl.vocabulary import ExecResult, Isolation, RunRequest, RunResult, SandboxSpec, Submission, Task, Verdict
 from tests.rollouts.support import PLAIN, AnswerVerifier, FunctionEnvironment, chat, make_task, passed
@@ -107,7 +107,7 @@ ENVIRONMENT = FunctionEnvironment(one_turn)
 async def test_a_group_of_rollouts_with_verdicts() -> None:
     policy, agents = policy_agents(lambda request: "42" if request.key[2] % 2 else "41")
     group = await run_group(ENVIRONMENT, "env", make_task(), agents, None, index=9, group_size=4)
-    assert (group.index, group.environment, group.asked, group.left_out) == (9, "env", 4, ())
+    assert (group.index, group.environment, group.asked, group.dropped) == (9, "env", 4, ())
     assert group.outcomes == (False, True, False, True)
     assert [t.rollout for t in group.trajectories] == [0, 1, 2, 3]
     assert {t.ended for t in group.trajectories} == {"answered"}
@@ -116,7 +116,7 @@ async def test_a_group_of_rollouts_with_verdicts() -> None:
 
 
 async def test_gold_passes_and_empty_does_not() -> None:
-    gold = await run_rollout(ENVIRONMENT, "env", make_task(), reference_agent, None)
+    gold = await run_rollout(ENVIRONMENT, "env", make_task(), oracle_agent, None)
     assert gold.verdict is not None
     assert gold.verdict.passed
     empty = await run_rollout(ENVIRONMENT, "env", make_task(), empty_agent, None)
@@ -204,7 +204,7 @@ async def test_what_is_no_verdict_is_the_environments_failure() -> None:
     assert (trajectory.boundary, trajectory.error) == ("environment", "the rollout returned bool, not a Verdict")
 
 
-async def test_an_episode_that_hangs_is_left_out() -> None:
+async def test_an_episode_that_hangs_is_dropped() -> None:
     async def hanging(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
         await asyncio.Event().wait()
         return passed()
@@ -226,7 +226,7 @@ async def test_the_users_mistake_passes_and_everything_is_closed() -> None:
     assert [s.closed for s in provider.made] == [1, 1, 1]
 
 
-async def test_failed_rollouts_are_retried_with_the_same_draws_then_left_out() -> None:
+async def test_failed_rollouts_are_retried_with_the_same_draws_then_dropped() -> None:
     failures = {0: 1, 1: 9}
     attempts = {0: 0, 1: 0, 2: 0}
 
@@ -246,9 +246,9 @@ async def test_failed_rollouts_are_retried_with_the_same_draws_then_left_out() -
     )
     assert attempts == {0: 2, 1: 3, 2: 1}
     assert [t.rollout for t in group.trajectories] == [0, 2]
-    (left_out,) = group.left_out
-    assert (left_out.rollout, left_out.reason, left_out.boundary) == (1, "infrastructure", "sandbox")
-    assert left_out.error == "attempt 3"
+    (dropped,) = group.dropped
+    assert (dropped.rollout, dropped.reason, dropped.boundary) == (1, "infrastructure", "sandbox")
+    assert dropped.error == "attempt 3"
     assert group.asked == 3
     # A retry is the same rollout: the same key, the same tokens; its session ends once.
     keys = [r.key for r in policy.requests if r.key[2] == 1]
@@ -270,7 +270,7 @@ async def test_sandboxes_are_made_lazily_closed_always_and_timed() -> None:
     environment = FunctionEnvironment(working, TimedVerifier(verifier))
     ENVIRONMENT.verifier, kept = environment.verifier, ENVIRONMENT.verifier
     try:
-        trajectory = await run_rollout(environment, "env", WITH_SANDBOX, reference_agent, provider)
+        trajectory = await run_rollout(environment, "env", WITH_SANDBOX, oracle_agent, provider)
     finally:
         ENVIRONMENT.verifier = kept
     assert [(s.used, s.closed) for s in provider.made] == [(2, 1)]

@@ -19,9 +19,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from agent_rl.contracts import Agent, GenerateRequest, Generation, SamplingParams, Sandbox
-from agent_rl.rollouts.agent import PolicyAgents, RolloutSettings
 from agent_rl.rollouts.pack import pack
-from agent_rl.rollouts.run import run_group
+from agent_rl.rollouts.policy_agent import PolicyAgents, RolloutSettings
+from agent_rl.rollouts.run_group import run_group
 from agent_rl.testing.scripted_policy import ScriptedPolicy
 from agent_rl.vocabulary import Group, Message, Task, Trajectory, Verdict
 from tests.rollouts.support import TEMPLATES, FunctionEnvironment, chat, make_task, passed, trained_tokenizer

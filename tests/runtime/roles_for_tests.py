@@ -83,7 +83,7 @@ class Publisher:
     """Publishes weights of which every number is the version."""
 
     def __init__(self) -> None:
-        from agent_rl.runtime.weights import SharedMemorySender
+        from agent_rl.weights.shared_memory import SharedMemorySender
 
         self._sender = SharedMemorySender("test")
 
@@ -100,7 +100,7 @@ class Reader:
     """Takes published weights, and tells what they add up to."""
 
     def sums(self, manifest: object) -> dict[str, float]:
-        from agent_rl.runtime.receive import receive
+        from agent_rl.weights.receive import receive
 
         loaded = receive(manifest)  # pyright: ignore[reportArgumentType]
         return {name: float(tensor.double().sum()) for name, tensor in loaded.items()}

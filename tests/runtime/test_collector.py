@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from agent_rl.runtime.collector import settled
+from agent_rl.launch.garbage_collection import settled
 
 
 class Node:

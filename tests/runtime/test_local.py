@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from agent_rl.errors import ConfigError, LearnerError, PolicyError
-from agent_rl.runtime.local import LocalRuntime, Role
+from agent_rl.launch.local_launcher import LocalLauncher, RoleProcess
 
 ECHO = f"{Path(__file__).parent / 'roles_for_tests.py'}:Echo"
 
 
-async def start(runtime: LocalRuntime, **kwargs: object) -> Role:
+async def start(runtime: LocalLauncher, **kwargs: object) -> RoleProcess:
     return await runtime.start("echo", ECHO, kwargs, error=PolicyError)
 
 
@@ -39,7 +39,7 @@ async def eventually(condition: object, seconds: float = 10.0) -> bool:
 
 
 async def test_calls_errors_and_cancellation(tmp_path: Path) -> None:
-    async with LocalRuntime(tmp_path) as runtime:
+    async with LocalLauncher(tmp_path) as runtime:
         role = await start(runtime, greeting="good day")
         assert await role.call("greet", "you") == "good day you"
         assert await role.call("greet", name="there") == "good day there"
@@ -75,7 +75,7 @@ async def test_calls_errors_and_cancellation(tmp_path: Path) -> None:
 
 
 async def test_thousands_of_calls_keep_their_answers() -> None:
-    async with LocalRuntime() as runtime:
+    async with LocalLauncher() as runtime:
         role = await start(runtime)
         answers = await asyncio.gather(*(role.call("double", i) for i in range(5000)))
         assert answers == [2 * i for i in range(5000)]
@@ -84,7 +84,7 @@ async def test_thousands_of_calls_keep_their_answers() -> None:
 
 
 async def test_a_killed_process_fails_pending_and_later_calls_with_the_cause(tmp_path: Path) -> None:
-    async with LocalRuntime(tmp_path) as runtime:
+    async with LocalLauncher(tmp_path) as runtime:
         role = await start(runtime)
         child = await role.call("spawn")
         await role.call("last_words", "the disk is full")
@@ -111,7 +111,7 @@ async def test_a_killed_process_fails_pending_and_later_calls_with_the_cause(tmp
 
 
 async def test_starting_fails_with_the_reason(tmp_path: Path) -> None:
-    async with LocalRuntime(tmp_path) as runtime:
+    async with LocalLauncher(tmp_path) as runtime:
         with pytest.raises(ConfigError, match="did you mean 'hello'"):
             await start(runtime, greeting="refuse")
         with pytest.raises(PolicyError, match=r"(?s)died while starting \(exit code 7\); the last lines.*a last word"):
@@ -123,7 +123,7 @@ async def test_starting_fails_with_the_reason(tmp_path: Path) -> None:
 
 
 async def test_stop_closes_the_object_and_leaves_nothing(tmp_path: Path) -> None:
-    async with LocalRuntime(tmp_path) as runtime:
+    async with LocalLauncher(tmp_path) as runtime:
         role = await start(runtime)
         await role.call("on_close", str(tmp_path / "closed"))
         pending = asyncio.create_task(role.call("slow", 60.0))
@@ -144,7 +144,7 @@ async def test_stop_closes_the_object_and_leaves_nothing(tmp_path: Path) -> None
 async def test_roles_die_with_their_parent(tmp_path: Path) -> None:
     program = f"""
 import asyncio
-from agent_rl.runtime.local import LocalRuntime
+from agent_rl.launch.local_launcher import LocalRuntime
 async def main():
     async with LocalRuntime() as runtime:
         role = await runtime.start("echo", {ECHO!r}, {{}})

@@ -14,11 +14,11 @@ import torch
 
 from agent_rl.contracts import WeightManifest
 from agent_rl.errors import PolicyError
-from agent_rl.runtime import blobs
-from agent_rl.runtime.cuda_weights import CudaSender, packed, unpacked
-from agent_rl.runtime.local import LocalRuntime
-from agent_rl.runtime.receive import receive
-from agent_rl.runtime.weights import SharedMemoryReceiver, SharedMemorySender
+from agent_rl.launch.local_launcher import LocalLauncher
+from agent_rl.weights import blobs
+from agent_rl.weights.cuda_ipc import CudaSender, packed, unpacked
+from agent_rl.weights.receive import receive
+from agent_rl.weights.shared_memory import SharedMemoryReceiver, SharedMemorySender
 
 
 def weights(seed: int) -> dict[str, torch.Tensor]:
@@ -88,7 +88,7 @@ def test_a_reader_cannot_spoil_a_blob() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a blob is a file, removed at the next start")
 def test_the_blobs_of_a_killed_process_are_gone() -> None:
     program = """
-from agent_rl.runtime.blobs import Blob
+from agent_rl.weights.blobs import Blob
 import time
 blob = Blob("test", 1 << 20)
 print(blob.name, flush=True)
@@ -119,7 +119,7 @@ def test_files_of_dead_owners_are_reaped(tmp_path: Path, monkeypatch: pytest.Mon
 
 async def test_weights_cross_processes() -> None:
     target = f"{Path(__file__).parent / 'roles_for_tests.py'}:Publisher"
-    async with LocalRuntime() as runtime:
+    async with LocalLauncher() as runtime:
         role = await runtime.start("learner", target)
         manifests = [await role.call("publish", version) for version in (1, 2)]
         loaded = [SharedMemoryReceiver().load(manifest)["w"] for manifest in manifests]
@@ -147,7 +147,7 @@ def test_a_gpu_that_cannot_be_seen_is_named() -> None:
 
 async def test_a_reader_in_another_process_gets_what_was_sent(tmp_path: Path) -> None:
     sender = SharedMemorySender("test")
-    async with LocalRuntime(tmp_path) as runtime:
+    async with LocalLauncher(tmp_path) as runtime:
         role = await runtime.start("reader", f"{Path(__file__).parent / 'roles_for_tests.py'}:Reader")
         sent = weights(1)
         sums = await role.call("sums", sender.send(sent, 1))
@@ -158,7 +158,7 @@ async def test_a_reader_in_another_process_gets_what_was_sent(tmp_path: Path) ->
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 async def test_weights_go_from_gpu_to_gpu(tmp_path: Path) -> None:
     sender = CudaSender(torch.device("cuda", 0))
-    async with LocalRuntime(tmp_path) as runtime:
+    async with LocalLauncher(tmp_path) as runtime:
         role = await runtime.start("reader", f"{Path(__file__).parent / 'roles_for_tests.py'}:Reader")
         for version in range(1, 5):
             sent = {name: tensor.cuda() for name, tensor in weights(version).items()}

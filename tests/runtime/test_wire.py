@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass, field
 
 import pytest
 
-from agent_rl.contracts import GenerateRequest, PackedGroup, Row, SamplingParams
-from agent_rl.runtime.wire import Call, Started, pickled
+from agent_rl.contracts import GenerateRequest, PackedGroup, SamplingParams, TrainingRow
+from agent_rl.launch.role_messages import Call, Started, pickled
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Loose:
     a: int
 
 
-ROW = Row((1, 2), (True, False), (-0.5, 0.0), (3, 0), 1.0, 0.25)
+ROW = TrainingRow((1, 2), (True, False), (-0.5, 0.0), (3, 0), 1.0, 0.25)
 REQUEST = GenerateRequest((1, 2, 3), SamplingParams(stop_token_ids=(2,)), key=(0, 1), session="s")
 
 

@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
-from agent_rl_sandboxes.build import DEFAULT_IMAGE
-from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.docker_engine import Endpoint, client
+from agent_rl_sandboxes.docker_provider import DockerProvider
+from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def docker_image() -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def docker_provider(docker_image: str) -> AsyncIterator[DockerProvider]:
-    """A started provider with one slot, one for all tests of a module (whose event loop they share)."""
-    async with DockerProvider(SandboxConfig(slots=1)) as provider:
+    """A started provider with one worker, one for all tests of a module (whose event loop they share)."""
+    async with DockerProvider(SandboxConfig(workers=1)) as provider:
         assert isinstance(provider, DockerProvider)
         yield provider

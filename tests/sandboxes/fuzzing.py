@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agent_rl.verify.tar import pack
+from agent_rl.judging.tar_archives import pack
 
 TOKEN = "0123456789abcdef"
 NAMES = (

@@ -22,10 +22,10 @@ from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import ExecResult, Isolation, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.remote import RemoteProvider
 from agent_rl_sandboxes.remote_host import Pace
-from agent_rl_sandboxes.serving.limits import HostLimits
-from agent_rl_sandboxes.serving.serve import Bind, Host
+from agent_rl_sandboxes.remote_provider import RemoteProvider
+from agent_rl_sandboxes.serving.host_limits import HostLimits
+from agent_rl_sandboxes.serving.host_server import Bind, Host
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef"
@@ -123,7 +123,7 @@ async def hosting(
     provider: SandboxProvider, *, port: int = 0, token: str | None = TOKEN, tls: Any = None, **limits: Any
 ) -> AsyncIterator[Host]:
     """A host around the provider, both started."""
-    bounds = HostLimits(**{"slots": 2, "drain_seconds": 0.2, **limits})
+    bounds = HostLimits(**{"workers": 2, "drain_seconds": 0.2, **limits})
     async with provider, Host(provider, Bind.parse(f"127.0.0.1:{port}"), token=token, tls=tls, limits=bounds) as host:
         yield host
 

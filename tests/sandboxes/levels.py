@@ -1,4 +1,4 @@
-"""Providers at a given level of isolation: their slot servers start under a filter that refuses what the better ones
+"""Providers at a given level of isolation: their worker servers start under a filter that refuses what the better ones
 need, as a host's own switches would. What is probed, recorded and fallen back to is the product's own code.
 """
 
@@ -16,9 +16,9 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import Isolation
 from agent_rl_sandboxes.bpf import ALLOW, AUDIT_ARCH, by_number, refuse, where_any_flag
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.inside import seccomp_filter
-from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.seccomp import Machine, syscall_numbers
 
 Kind = Literal["docker", "local"]
@@ -52,7 +52,7 @@ class Refusal:
     def before(self, command: list[str]) -> list[str]:
         """`command`, started under the refusal. It needs a `python3` there and nothing else."""
         code = (
-            f"{_FILTER}\nimport sys\nFilter(bytes.fromhex({self.program().hex()!r})).install()\n"
+            f"{_FILTER}\nimport sys\nInstalledFilter(bytes.fromhex({self.program().hex()!r})).install()\n"
             "os.execvp(sys.argv[1], sys.argv[1:])\n"
         )
         return ["python3", "-I", "-c", code, *command]
@@ -62,7 +62,7 @@ NOTHING = Refusal()
 USER_NAMESPACES = Refusal(user_namespaces=errno.EPERM)
 """As kernel.unprivileged_userns_clone = 0, and AppArmor's limit on recent Ubuntu."""
 NESTED_NAMESPACES = Refusal(namespaces=errno.EPERM)
-"""The slot has namespaces (by unshare), and its runs none (by clone)."""
+"""The worker has namespaces (by unshare), and its runs none (by clone)."""
 NAMESPACES_AND_USERS = Refusal({"setresuid": errno.EPERM, "unshare": errno.EPERM}, namespaces=errno.EPERM)
 
 BY_LEVEL: dict[tuple[Kind, Isolation], Refusal] = {
@@ -81,8 +81,8 @@ class RefusedDocker(DockerProvider):
         super().__init__(config)
         self._refusal = refusal
 
-    def _slot_command(self) -> list[str]:
-        return self._refusal.before(super()._slot_command())
+    def _worker_command(self) -> list[str]:
+        return self._refusal.before(super()._worker_command())
 
 
 class RefusedLocal(LocalProvider):
@@ -92,14 +92,14 @@ class RefusedLocal(LocalProvider):
         super().__init__(config)
         self._refusal = refusal
 
-    def _slot_command(self) -> list[str]:
-        return self._refusal.before(super()._slot_command())
+    def _worker_command(self) -> list[str]:
+        return self._refusal.before(super()._worker_command())
 
 
 async def skip_without_namespaces(kind: Kind) -> None:
     """Skips the test where this host itself gives less than `namespaces`: what is refused then proves nothing."""
     if kind not in _found:
-        config = SandboxConfig(slots=1)
+        config = SandboxConfig(workers=1)
         async with DockerProvider(config) if kind == "docker" else LocalProvider(config) as provider:
             _found[kind] = provider.isolation
     if _found[kind] != "namespaces":
@@ -111,6 +111,6 @@ _found: dict[Kind, Isolation] = {}
 
 def provider_at(kind: Kind, level: Isolation, config: SandboxConfig | None = None) -> DockerProvider | LocalProvider:
     """A provider, not started, whose runs are isolated at `level` where this host gives `namespaces`."""
-    config = config or SandboxConfig(slots=1)
+    config = config or SandboxConfig(workers=1)
     made = RefusedDocker if kind == "docker" else RefusedLocal
     return made(config, BY_LEVEL[kind, level])

@@ -32,7 +32,7 @@ class Daemon:
         self._daemon: subprocess.Popen[bytes] | None = None
         address = folder / "containerd.sock"
         config = folder / "containerd.toml"
-        # The plugins that are left out would listen on ports, or look after other people's containers.
+        # The plugins that are dropped would listen on ports, or look after other people's containers.
         config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
         command = ["unshare", "--net", "containerd", "--config", str(config), "--address", str(address)]
         command += ["--root", str(folder / "containerd"), "--state", str(folder / "containerd-state")]

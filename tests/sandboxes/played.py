@@ -1,4 +1,4 @@
-"""Slot servers played by a test, and a farm that starts them."""
+"""Worker servers played by a test, and a farm that starts them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Limits, RunCall, RunRequest
-from agent_rl_sandboxes.pool import SlotPool
-from agent_rl_sandboxes.slots import Slot
+from agent_rl_sandboxes.worker_pool import WorkerPool
+from agent_rl_sandboxes.workers import Worker
 
 HELLO = {"op": "hello", "protocol": 1, "isolation": "namespaces", "reasons": [], "python": "3.11.2"}
 REQUEST = RunRequest("x = 1", "add", (RunCall("0a", "[[],{}]"),), limits=Limits(wall_seconds=1.0))
 
 Play = Callable[["Server", dict[str, Any]], Awaitable[None]]
-"""What a played slot server does with one request."""
+"""What a played worker server does with one request."""
 
 
 class Server:
-    """A slot server's side of a channel, in memory."""
+    """A worker server's side of a channel, in memory."""
 
     def __init__(self, play: Play, hello: dict[str, Any] = HELLO) -> None:
         self._play = play
@@ -104,21 +104,21 @@ class Farm:
         self.servers: list[Server] = []
         self.refuse_starts = 0
 
-    async def start(self) -> Slot:
+    async def start(self) -> Worker:
         if self.refuse_starts:
             self.refuse_starts -= 1
             raise SandboxError("no more room")
         play = self._plays.pop(0) if len(self._plays) > 1 else self._plays[0]
         server = Server(play)
         self.servers.append(server)
-        return await Slot.open(server)
+        return await Worker.open(server)
 
     @property
     def alive(self) -> int:
         return sum(not server.killed for server in self.servers)
 
 
-async def started(farm: Farm, size: int = 1, **options: Any) -> SlotPool:
-    pool = SlotPool(farm.start, size, **options)
+async def started(farm: Farm, size: int = 1, **options: Any) -> WorkerPool:
+    pool = WorkerPool(farm.start, size, **options)
     await pool.start()
     return pool

@@ -8,9 +8,9 @@ from pathlib import Path
 import requests.exceptions
 from docker.errors import DockerException
 
-from agent_rl_sandboxes.build import DEFAULT_IMAGE
-from agent_rl_sandboxes.docker import is_rootless
 from agent_rl_sandboxes.docker_engine import Endpoint, client
+from agent_rl_sandboxes.docker_provider import is_rootless
+from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
 
 
 def rootless_daemon() -> str | None:

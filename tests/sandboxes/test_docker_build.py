@@ -15,9 +15,9 @@ from docker.errors import ImageNotFound
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import SandboxSpec
-from agent_rl_sandboxes import build
-from agent_rl_sandboxes.build import CONTENT_LABEL, build_image, current_image, host_suite
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes import image_build
+from agent_rl_sandboxes.docker_provider import DockerProvider
+from agent_rl_sandboxes.image_build import CONTENT_LABEL, build_image, current_image, host_suite
 
 TAG = f"agent-rl-test:{os.getpid()}"
 
@@ -37,8 +37,8 @@ def test_an_image_of_another_content_is_not_current(
 ) -> None:
     assert current_image(docker_api, docker_image) is not None
     assert current_image(docker_api, "nothing:here") is None
-    monkeypatch.setattr(build, "_PACKAGES", ("python3", "something-new"))
-    monkeypatch.setattr(build, "_dockerfile_hash", lambda: "another")
+    monkeypatch.setattr(image_build, "_PACKAGES", ("python3", "something-new"))
+    monkeypatch.setattr(image_build, "_dockerfile_hash", lambda: "another")
     assert current_image(docker_api, docker_image) is None
 
 
@@ -56,7 +56,7 @@ async def test_bootstrap_builds_a_small_image_that_runs_programs_as_nobody_in_pa
         assert image["Size"] < 250e6
         assert image["Config"]["User"] == "1000:1000"
         assert CONTENT_LABEL in image["Config"]["Labels"]
-        async with DockerProvider(SandboxConfig(image=TAG, slots=1)) as provider:
+        async with DockerProvider(SandboxConfig(image=TAG, workers=1)) as provider:
             sandbox = provider.sandbox(SandboxSpec())
             result = await sandbox.exec(["python3", "-c", "import json, sqlite3, ssl, os; print(os.getuid())"])
             assert (result.stdout, result.stderr) == (b"1000\n", b"")
@@ -106,4 +106,4 @@ def test_without_a_daemon_the_build_says_so(monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.mark.docker
 def test_a_folder_without_a_dockerfile_is_refused(docker_api: docker.APIClient, tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="there is no Dockerfile in"):
-        build.build_folder(docker_api, tmp_path)
+        image_build.build_folder(docker_api, tmp_path)

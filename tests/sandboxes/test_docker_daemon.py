@@ -16,13 +16,23 @@ from pathlib import Path
 import docker
 import pytest
 
-from agent_rl import canonical
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError, SandboxStartError
-from agent_rl.verify.judge import CaseVerifier
-from agent_rl.vocabulary import CallTests, Case, Limits, RunCall, RunRequest, SandboxSpec, Submission, Task, Verdict
-from agent_rl_sandboxes.build import DEFAULT_IMAGE
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.vocabulary import (
+    CallTests,
+    Case,
+    Limits,
+    RunCall,
+    RunRequest,
+    SandboxSpec,
+    Submission,
+    Task,
+    Verdict,
+    canonical,
+)
+from agent_rl_sandboxes.docker_provider import DockerProvider
+from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
 from agent_rl_sandboxes.owner import LABEL
 from tests.sandboxes.own_daemon import Daemon
 
@@ -84,7 +94,7 @@ async def test_a_daemon_that_ends_is_a_sandbox_error_and_one_that_comes_back_ser
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
-    async with DockerProvider(SandboxConfig(slots=2)) as provider:
+    async with DockerProvider(SandboxConfig(workers=2)) as provider:
         assert isinstance(provider, DockerProvider)
         assert provider.describe()["version"]
         sandbox = provider.sandbox(SandboxSpec())
@@ -95,7 +105,7 @@ async def test_a_daemon_that_ends_is_a_sandbox_error_and_one_that_comes_back_ser
         ]
         await asyncio.sleep(1.0)
         with monkeypatch.context() as impatient:
-            impatient.setattr("agent_rl_sandboxes.docker.RESTART_SECONDS", 0.5)
+            impatient.setattr("agent_rl_sandboxes.docker_provider.RESTART_SECONDS", 0.5)
             await asyncio.to_thread(daemon.end, number)
             done = await asyncio.wait_for(asyncio.gather(*under_way, return_exceptions=True), 30)
             assert all(isinstance(outcome, SandboxError) for outcome in done), done
@@ -125,7 +135,7 @@ async def test_judgings_in_flight_when_the_daemon_restarts_get_their_verdicts(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
-    async with DockerProvider(SandboxConfig(slots=2)) as provider:
+    async with DockerProvider(SandboxConfig(workers=2)) as provider:
         verifier = CaseVerifier(provider)
         judgings = [asyncio.create_task(verifier.judge(TASK, Submission.code(p))) for p in (SLOW, SLOW_AND_WRONG)]
         await asyncio.sleep(1.0)
@@ -149,10 +159,10 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
 
     api = daemon.api()
     try:
-        async with DockerProvider(SandboxConfig(slots=1)) as provider:
+        async with DockerProvider(SandboxConfig(workers=1)) as provider:
             assert isinstance(provider, DockerProvider)
             await asyncio.to_thread(fill)
-            # What is there goes on: a slot needs no disk.
+            # What is there goes on: a worker needs no disk.
             assert (await CaseVerifier(provider).judge(TASK, Submission.code(HONEST))).passed
             full = (
                 r"the Docker daemon's disk is full \(no space left on device\): 0\.\d MiB of 1\.0 GiB are left "
@@ -163,7 +173,7 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
             with pytest.raises(SandboxError, match=full):
                 await provider.sandbox(SandboxSpec()).exec(["true"])
             with pytest.raises(SandboxError, match=full):
-                await DockerProvider(SandboxConfig(slots=1)).start()
+                await DockerProvider(SandboxConfig(workers=1)).start()
             judging = asyncio.create_task(CaseVerifier(provider).judge(TASK, Submission.code(SLOW_AND_WRONG)))
             await asyncio.sleep(1.0)
             # What could not be made has left a little room.
@@ -190,7 +200,7 @@ async def test_closing_without_a_daemon_ends_and_the_next_start_removes_what_was
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
-    provider = DockerProvider(SandboxConfig(slots=1))
+    provider = DockerProvider(SandboxConfig(workers=1))
     await provider.start()
     await asyncio.to_thread(daemon.end, signal.SIGKILL)
     await asyncio.wait_for(provider.close(), 30)
@@ -201,7 +211,7 @@ async def test_closing_without_a_daemon_ends_and_the_next_start_removes_what_was
         await DockerProvider(SandboxConfig()).start()
     await asyncio.to_thread(daemon.start)
     assert await DockerProvider.available(SandboxConfig()) is None
-    async with DockerProvider(SandboxConfig(slots=1)) as again:
+    async with DockerProvider(SandboxConfig(workers=1)) as again:
         assert (await again.run(quick())).status == "completed"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent_rl_sandboxes.docker_engine import Endpoint, Engine
+from agent_rl_sandboxes.docker_engine import DockerEngine, Endpoint
 
 
 async def test_an_engine_closes_also_where_the_daemon_takes_nothing_in() -> None:
@@ -28,7 +28,7 @@ async def test_an_engine_closes_also_where_the_daemon_takes_nothing_in() -> None
     with tempfile.TemporaryDirectory(prefix="are-") as folder:
         path = str(Path(folder, "docker.sock"))
         async with await asyncio.start_unix_server(daemon, path):
-            engine = Engine(Endpoint(f"http+unix://{path}", "unix", path), api)
+            engine = DockerEngine(Endpoint(f"http+unix://{path}", "unix", path), api)
             stream, other = await engine.attach("/exec/1/start"), await engine.attach("/exec/2/start")
             other.close()
             with contextlib.suppress(TimeoutError):

@@ -17,8 +17,8 @@ import pytest_asyncio
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import SandboxSpec
-from agent_rl_sandboxes.docker import DockerProvider
 from agent_rl_sandboxes.docker_container import Container
+from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
 from agent_rl_sandboxes.owner import LABEL
 
@@ -50,8 +50,8 @@ while True: time.sleep(1)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def provider(docker_image: str) -> AsyncIterator[DockerProvider]:
-    """One slot, and containers of episodes made ahead as by default."""
-    async with DockerProvider(SandboxConfig(slots=1)) as provider:
+    """One worker, and containers of episodes made ahead as by default."""
+    async with DockerProvider(SandboxConfig(workers=1)) as provider:
         assert isinstance(provider, DockerProvider)
         yield provider
 
@@ -87,10 +87,10 @@ def processes(api: docker.APIClient, sandbox: DockerSandbox) -> list[str]:
 async def test_an_episode_gets_a_container_made_ahead_and_no_other_ever_gets_it(
     docker_image: str, docker_api: docker.APIClient
 ) -> None:
-    async with DockerProvider(SandboxConfig(slots=1, warm_episodes=2)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1, warm_episodes=2)) as provider:
         assert isinstance(provider, DockerProvider)
         first = await begun(provider, SandboxSpec())
-        # The slot, the episode, two ahead.
+        # The worker, the episode, two ahead.
         assert await eventually(lambda: len(containers(docker_api, provider)) == 4)
         ahead = containers(docker_api, provider)
         second = await begun(provider, SandboxSpec())
@@ -117,7 +117,7 @@ async def test_many_episodes_at_once_are_started_a_few_at_a_time(
 
     async def counted(engine: object, **options: object) -> Container:
         nonlocal now, most, count
-        if options["purpose"] == "slot":
+        if options["purpose"] == "worker":
             return await start(engine, **options)  # pyright: ignore
         now, count = now + 1, count + 1
         most = max(most, now)
@@ -127,7 +127,7 @@ async def test_many_episodes_at_once_are_started_a_few_at_a_time(
             now -= 1
 
     monkeypatch.setattr(Container, "start", counted)
-    async with DockerProvider(SandboxConfig(slots=1, warm_episodes=1, concurrent_starts=2)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1, warm_episodes=1, concurrent_starts=2)) as provider:
         assert isinstance(provider, DockerProvider)
         sandboxes = await asyncio.gather(*(begun(provider, SandboxSpec()) for _ in range(10)))
         assert len({sandbox.container_id for sandbox in sandboxes}) == 10
@@ -139,15 +139,15 @@ async def test_many_episodes_at_once_are_started_a_few_at_a_time(
 async def test_one_that_was_killed_or_paused_while_it_waited_is_not_handed_out(
     docker_image: str, docker_api: docker.APIClient
 ) -> None:
-    async with DockerProvider(SandboxConfig(slots=1, warm_episodes=2)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1, warm_episodes=2)) as provider:
         assert isinstance(provider, DockerProvider)
-        slots = containers(docker_api, provider)
+        workers = containers(docker_api, provider)
         first = await begun(provider, SandboxSpec())
         assert await eventually(lambda: len(containers(docker_api, provider)) == 4)
         # Both are ready, not only started: the next one to be taken is then looked at, and so is the one after it.
         waiting = next(iter(provider._episodes._waiting.values()))
         assert await eventually(lambda: [task.done() for task in waiting] == [True, True])
-        killed, paused = sorted(containers(docker_api, provider) - slots - {str(first.container_id)})
+        killed, paused = sorted(containers(docker_api, provider) - workers - {str(first.container_id)})
         docker_api.kill(killed)
         docker_api.pause(paused)
         second = await begun(provider, SandboxSpec())
@@ -157,9 +157,9 @@ async def test_one_that_was_killed_or_paused_while_it_waited_is_not_handed_out(
 
 
 async def test_a_start_that_is_cancelled_leaves_no_container(docker_image: str, docker_api: docker.APIClient) -> None:
-    async with DockerProvider(SandboxConfig(slots=1, warm_episodes=0)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1, warm_episodes=0)) as provider:
         assert isinstance(provider, DockerProvider)
-        slots = containers(docker_api, provider)
+        workers = containers(docker_api, provider)
         for delay in (0.005, 0.03, 0.1, 0.2, 0.3):
             sandbox = provider.sandbox(SandboxSpec())
             assert isinstance(sandbox, DockerSandbox)
@@ -169,8 +169,8 @@ async def test_a_start_that_is_cancelled_leaves_no_container(docker_image: str, 
             await asyncio.wait([starting])
             if sandbox.container_id is not None:  # it had begun already: it is there until it is closed
                 await sandbox.close()
-        assert await eventually(lambda: containers(docker_api, provider) == slots), (
-            slots,
+        assert await eventually(lambda: containers(docker_api, provider) == workers), (
+            workers,
             containers(docker_api, provider),
         )
 
@@ -226,10 +226,10 @@ FROZEN = """
 import asyncio
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import SandboxSpec
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.docker_provider import DockerProvider
 
 async def main():
-    async with DockerProvider(SandboxConfig(slots=1, warm_episodes=0)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1, warm_episodes=0)) as provider:
         sandbox = provider.sandbox(SandboxSpec(lifetime_seconds=3.0))
         await sandbox.exec(["true"])
         print(sandbox.container_id, flush=True)

@@ -18,8 +18,8 @@ from docker.errors import NotFound
 
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import SandboxSpec
-from agent_rl_sandboxes.docker import DockerProvider
-from agent_rl_sandboxes.docker_engine import Engine
+from agent_rl_sandboxes.docker_engine import DockerEngine
+from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.owner import LABEL, Owner
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -29,10 +29,10 @@ import asyncio, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and what it starts, ignores it
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import SandboxSpec
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.docker_provider import DockerProvider
 
 async def main():
-    async with DockerProvider(SandboxConfig(slots=1)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1)) as provider:
         sandbox = provider.sandbox(SandboxSpec())
         await sandbox.exec(["true"])
         print(provider.owner.lease, flush=True)
@@ -81,11 +81,11 @@ def start_child() -> tuple[subprocess.Popen[str], str]:
 
 
 async def test_a_normal_end_leaves_nothing(docker_image: str, docker_api: docker.APIClient) -> None:
-    async with DockerProvider(SandboxConfig(slots=2)) as provider:
+    async with DockerProvider(SandboxConfig(workers=2)) as provider:
         assert isinstance(provider, DockerProvider)
         lease = provider.owner.lease
         await provider.sandbox(SandboxSpec()).exec(["true"])
-        # Two slots, one episode, and two made ahead for the next ones.
+        # Two workers, one episode, and two made ahead for the next ones.
         assert await asyncio.to_thread(eventually, lambda: len(containers_of(docker_api, lease)) == 5)
     assert containers_of(docker_api, lease) == []
     await provider.close()  # idempotent
@@ -93,7 +93,7 @@ async def test_a_normal_end_leaves_nothing(docker_image: str, docker_api: docker
 
 async def test_a_cancelled_start_leaves_nothing(docker_image: str, docker_api: docker.APIClient) -> None:
     for delay in (0.02, 0.1, 0.25):
-        provider = DockerProvider(SandboxConfig(slots=2))
+        provider = DockerProvider(SandboxConfig(workers=2))
         starting = asyncio.create_task(provider.start())
         await asyncio.sleep(delay)
         starting.cancel()
@@ -108,7 +108,7 @@ def test_a_process_that_is_ended_leaves_nothing(
 ) -> None:
     child, lease = start_child()
     try:
-        # One slot, one episode, and two made ahead for the next ones.
+        # One worker, one episode, and two made ahead for the next ones.
         assert eventually(lambda: len(containers_of(docker_api, lease)) == 4)
         child.send_signal(number)
         child.wait(20)
@@ -130,11 +130,11 @@ async def test_the_next_start_removes_what_a_killed_process_left(
     owner = dataclasses.replace(Owner.current(), pid=child.pid, started=started)
     try:
         container = left_behind(docker_api, docker_image, owner)
-        async with DockerProvider(SandboxConfig(slots=1)):
+        async with DockerProvider(SandboxConfig(workers=1)):
             assert containers_of(docker_api, owner.lease) == [container]  # alive: untouched
         child.kill()
         child.wait()
-        async with DockerProvider(SandboxConfig(slots=1)):
+        async with DockerProvider(SandboxConfig(workers=1)):
             assert containers_of(docker_api, owner.lease) == []
     finally:
         child.kill()
@@ -155,7 +155,7 @@ async def test_only_provably_dead_owners_are_reaped(docker_image: str, docker_ap
     }
     made = {name: left_behind(docker_api, docker_image, owner) for name, (owner, _) in owners.items()}
     try:
-        async with DockerProvider(SandboxConfig(slots=1)):
+        async with DockerProvider(SandboxConfig(workers=1)):
             alive = {c["Id"] for c in docker_api.containers(all=True)}
         assert {name: made[name] in alive for name in made} == {name: kept for name, (_, kept) in owners.items()}
     finally:
@@ -168,7 +168,7 @@ async def test_only_provably_dead_owners_are_reaped(docker_image: str, docker_ap
 
 async def test_a_container_that_several_remove_at_once_is_gone_for_each_of_them(docker_image: str) -> None:
     # All but one meet the removal of another: those that come while it ends must see its end too.
-    engine = await Engine.connect()
+    engine = await DockerEngine.connect()
     owner = Owner.current()
     try:
         for _ in range(4):

@@ -6,8 +6,8 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
-from agent_rl_sandboxes.docker import DockerProvider, unfit
 from agent_rl_sandboxes.docker_engine import Endpoint, client
+from agent_rl_sandboxes.docker_provider import DockerProvider, unfit
 from tests.contract.sandbox_contract import ADD, request, values
 from tests.sandboxes.rootless import rootless_daemon
 
@@ -23,10 +23,10 @@ async def test_a_rootless_daemon_runs_programs_or_says_which_limits_it_cannot_en
     api.close()
     if unfit(info) is not None:
         with pytest.raises(SandboxError, match=r"cannot enforce .*memory.* limits .* see https://docs\.docker\.com"):
-            await DockerProvider(SandboxConfig(slots=1)).start()
+            await DockerProvider(SandboxConfig(workers=1)).start()
         # What is missing are limits; all that isolates is there.
-        monkeypatch.setattr("agent_rl_sandboxes.docker.unfit", lambda info: None)
-    async with DockerProvider(SandboxConfig(slots=1)) as provider:
+        monkeypatch.setattr("agent_rl_sandboxes.docker_provider.unfit", lambda info: None)
+    async with DockerProvider(SandboxConfig(workers=1)) as provider:
         assert provider.describe()["rootless"]
         assert not provider.describe()["apparmor"]
         result = await provider.run(request(ADD, (1, 2)))

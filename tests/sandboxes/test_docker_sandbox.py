@@ -10,7 +10,7 @@ import pytest
 
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import SandboxSpec
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]

@@ -1,4 +1,4 @@
-"""Warm slots in containers: isolated, bounded, quick, and whole again after a container was killed."""
+"""Warm workers in containers: isolated, bounded, quick, and whole again after a container was killed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import time
 import docker
 import pytest
 
-from agent_rl import canonical
 from agent_rl.errors import SandboxError
-from agent_rl.vocabulary import Limits, RunCall, RunRequest
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl.vocabulary import Limits, RunCall, RunRequest, canonical
+from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.owner import LABEL
 from agent_rl_sandboxes.seccomp import profile
 
@@ -27,21 +26,21 @@ def calling(program: str, *arguments: object, limits: Limits | None = None) -> R
     return RunRequest(program=program, entry_point="f", calls=(call,), limits=limits or Limits())
 
 
-def slots_of(api: docker.APIClient, provider: DockerProvider) -> list[str]:
+def workers_of(api: docker.APIClient, provider: DockerProvider) -> list[str]:
     found = api.containers(filters={"label": f"{LABEL}={provider.owner.label()}"})
     return [c["Id"] for c in found]
 
 
-async def test_a_slots_container_is_closed_but_for_what_namespaces_need(
+async def test_a_workers_container_is_closed_but_for_what_namespaces_need(
     docker_provider: DockerProvider, docker_api: docker.APIClient
 ) -> None:
     await docker_provider.run(calling("def f(): return 1"))
-    (identifier,) = slots_of(docker_api, docker_provider)
+    (identifier,) = workers_of(docker_api, docker_provider)
     host = docker_api.inspect_container(identifier)["HostConfig"]
     assert host["NetworkMode"] == "none"
     assert host["CapDrop"] == ["ALL"]
     assert host["ReadonlyRootfs"]
-    assert set(host["SecurityOpt"]) == {"no-new-privileges", f"seccomp={profile('slots')}"}
+    assert set(host["SecurityOpt"]) == {"no-new-privileges", f"seccomp={profile('workers')}"}
     assert host["MaskedPaths"] == []
     assert host["IpcMode"] == "none"
     assert host["Memory"] == host["MemorySwap"]
@@ -104,7 +103,7 @@ async def test_a_run_with_wider_limits_finds_room(
     request = calling("def f(): return len(bytearray(900 * 2**20))", limits=Limits(memory_bytes=1024 * MIB))
     result = await docker_provider.run(request)
     assert result.frames[-1] == f'{{"id":"a","value":{900 * MIB}}}', result
-    memory = {docker_api.inspect_container(c)["HostConfig"]["Memory"] for c in slots_of(docker_api, docker_provider)}
+    memory = {docker_api.inspect_container(c)["HostConfig"]["Memory"] for c in workers_of(docker_api, docker_provider)}
     assert all(m >= 1024 * MIB for m in memory)
 
 
@@ -114,9 +113,9 @@ async def test_a_killed_container_is_a_sandbox_error_and_the_next_run_passes(
     hang = calling("import time\ndef f(): time.sleep(60)", limits=Limits(wall_seconds=60.0))
     running = asyncio.create_task(docker_provider.run(hang))
     await asyncio.sleep(0.5)
-    for identifier in slots_of(docker_api, docker_provider):
+    for identifier in workers_of(docker_api, docker_provider):
         docker_api.kill(identifier)
-    with pytest.raises(SandboxError, match="a slot died"):
+    with pytest.raises(SandboxError, match="a worker died"):
         await running
     assert (await docker_provider.run(calling("def f(): return 7"))).frames[-1] == '{"id":"a","value":7}'
 
@@ -125,18 +124,18 @@ async def test_a_fresh_run_has_a_container_of_its_own_that_ends_with_it(
     docker_provider: DockerProvider, docker_api: docker.APIClient
 ) -> None:
     await docker_provider.run(calling("def f(): return 1"))
-    before = set(slots_of(docker_api, docker_provider))
+    before = set(workers_of(docker_api, docker_provider))
     running = asyncio.create_task(docker_provider.run(calling("import time\ndef f(): time.sleep(2)"), fresh=True))
     await asyncio.sleep(1.5)
-    during = set(slots_of(docker_api, docker_provider))
+    during = set(workers_of(docker_api, docker_provider))
     assert len(before) == 1
     assert before < during
     await running
     await asyncio.sleep(1.0)
-    assert during - before - set(slots_of(docker_api, docker_provider)) == during - before
+    assert during - before - set(workers_of(docker_api, docker_provider)) == during - before
 
 
-async def test_cancelled_runs_give_their_slot_back(docker_provider: DockerProvider) -> None:
+async def test_cancelled_runs_give_their_worker_back(docker_provider: DockerProvider) -> None:
     hang = calling("def f():\n    while True: pass", limits=Limits(wall_seconds=60.0, cpu_seconds=60.0))
     for _ in range(3):
         running = asyncio.create_task(docker_provider.run(hang))

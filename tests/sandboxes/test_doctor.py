@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
-from agent_rl_sandboxes import commands, doctor
-from agent_rl_sandboxes.docker import has_apparmor, is_rootless, unfit
-from agent_rl_sandboxes.doctor import examine, runtime_check, slot_check, usable
-from agent_rl_sandboxes.kernel_switches import Check, blockers, host_checks
-from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes import sandbox_commands, sandbox_doctor
+from agent_rl_sandboxes.docker_provider import has_apparmor, is_rootless, unfit
+from agent_rl_sandboxes.kernel_switches import SwitchCheck, blockers, host_checks
+from agent_rl_sandboxes.local_provider import LocalProvider
+from agent_rl_sandboxes.sandbox_doctor import examine, runtime_check, usable, worker_check
 
 INFO: dict[str, Any] = {
     "OSType": "linux",
@@ -41,7 +41,7 @@ def kernel(root: Path, **switches: str) -> Path:
     return root
 
 
-def by_name(checks: list[Check]) -> dict[str, Check]:
+def by_name(checks: list[SwitchCheck]) -> dict[str, SwitchCheck]:
     return {check.name: check for check in checks}
 
 
@@ -92,8 +92,8 @@ REFUSED = "namespaces: unshare(CLONE_NEWUSER): EPERM (Operation not permitted)"
 
 
 def test_the_best_level_needs_no_remedy(tmp_path: Path) -> None:
-    check = slot_check("docker", "namespaces", (), 4.04, SandboxConfig(), INFO, kernel(tmp_path))
-    assert (check.name, check.status, check.isolation, check.remedy) == ("docker: slot", "ok", "namespaces", "")
+    check = worker_check("docker", "namespaces", (), 4.04, SandboxConfig(), INFO, kernel(tmp_path))
+    assert (check.name, check.status, check.isolation, check.remedy) == ("docker: worker", "ok", "namespaces", "")
     assert check.detail == (
         "isolation 'namespaces': each run has users, processes, files and a network of its own; a run takes 4.0 ms"
     )
@@ -102,7 +102,7 @@ def test_the_best_level_needs_no_remedy(tmp_path: Path) -> None:
 def test_a_weaker_level_says_what_refused_each_better_one_and_the_switch_to_turn(tmp_path: Path) -> None:
     root = kernel(tmp_path, user__max_user_namespaces="0")
     reasons = (REFUSED, "uid: becoming user 1900000000: EPERM (Operation not permitted)")
-    check = slot_check("docker", "container", reasons, 200.0, SandboxConfig(), INFO, root)
+    check = worker_check("docker", "container", reasons, 200.0, SandboxConfig(), INFO, root)
     assert (check.status, check.isolation) == ("warning", "container")
     assert check.detail.startswith("isolation 'container': each run has a place of its own, made anew for it")
     assert "Not 'namespaces': unshare(CLONE_NEWUSER): EPERM (Operation not permitted). Not 'uid': becom" in check.detail
@@ -145,30 +145,30 @@ APPARMOR = {**INFO, "SecurityOptions": ["name=apparmor", "name=seccomp,profile=d
 def test_each_thing_that_blocks_has_its_remedy(
     tmp_path: Path, config: SandboxConfig, info: dict[str, Any], reason: str, remedy: str
 ) -> None:
-    check = slot_check("docker", "uid", (reason,), 10.0, config, info, kernel(tmp_path))
+    check = worker_check("docker", "uid", (reason,), 10.0, config, info, kernel(tmp_path))
     assert check.remedy.startswith(remedy)
     assert check.detail.endswith(f"Not 'namespaces': {reason.partition(': ')[2]}")
 
 
 def test_for_the_local_sandbox_the_remedy_is_this_hosts(tmp_path: Path) -> None:
     root = kernel(tmp_path, kernel__apparmor_restrict_unprivileged_userns="1")
-    check = slot_check("local", "container", (REFUSED,), 10.0, SandboxConfig(), {}, root)
+    check = worker_check("local", "container", (REFUSED,), 10.0, SandboxConfig(), {}, root)
     assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in check.remedy
 
 
-async def test_where_no_slot_can_be_had_the_reason_and_the_remedy_are_told_apart(
+async def test_where_no_worker_can_be_had_the_reason_and_the_remedy_are_told_apart(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def refused(self: LocalProvider, setup: object) -> None:
-        raise SandboxError("the slot server cannot start: unshare(CLONE_NEWUSER): EPERM")
+        raise SandboxError("the worker server cannot start: unshare(CLONE_NEWUSER): EPERM")
 
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     monkeypatch.setattr(LocalProvider, "_open", refused)
-    monkeypatch.setattr(doctor, "blockers", lambda: ["turn this"])
-    monkeypatch.setattr("agent_rl_sandboxes.local.blockers", lambda: ["turn this"])
-    slot = by_name(await examine(SandboxConfig()))["local: slot"]
-    reason = "the local sandbox cannot work here: the slot server cannot start: unshare(CLONE_NEWUSER): EPERM"
-    assert (slot.status, slot.detail, slot.remedy) == ("failed", reason, "turn this")
+    monkeypatch.setattr(sandbox_doctor, "blockers", lambda: ["turn this"])
+    monkeypatch.setattr("agent_rl_sandboxes.local_provider.blockers", lambda: ["turn this"])
+    worker = by_name(await examine(SandboxConfig()))["local: worker"]
+    reason = "the local sandbox cannot work here: the worker server cannot start: unshare(CLONE_NEWUSER): EPERM"
+    assert (worker.status, worker.detail, worker.remedy) == ("failed", reason, "turn this")
 
 
 # Runtimes and rootless daemons, as they describe themselves
@@ -200,13 +200,13 @@ def test_a_rootless_daemon_is_accepted_and_one_without_controllers_is_not() -> N
     assert not is_rootless(INFO)
     # AppArmor profiles need root: no remedy is offered for what is not there.
     assert not has_apparmor(ROOTLESS)
-    limits = doctor._limits(ROOTLESS)
+    limits = sandbox_doctor._limits(ROOTLESS)
     assert (limits.status, limits.detail) == (
         "ok",
         "cgroup version 2, driver systemd; memory, swap, processes and processor time are limited",
     )
     # Only memory and pids are delegated to users by default: programs are held in, and may slow each other down.
-    slow = doctor._limits({**ROOTLESS, "CpuCfsQuota": False})
+    slow = sandbox_doctor._limits({**ROOTLESS, "CpuCfsQuota": False})
     assert (slow.status, "delegate the cpu controller (rootless" in slow.remedy) == ("warning", True)
     # Cgroup version 1, or no systemd: nothing is limited.
     bare = {**ROOTLESS, "CgroupVersion": "1", "CgroupDriver": "none", "MemoryLimit": False, "PidsLimit": False}
@@ -245,8 +245,8 @@ async def test_without_a_daemon_only_docker_fails_and_says_what_to_do(
     assert daemon.status == "failed"
     assert daemon.detail == f"no Docker daemon answers at {tmp_path}/none.sock"
     assert "set DOCKER_HOST" in daemon.remedy
-    assert "docker: slot" not in checks
-    assert "local: slot" in checks
+    assert "docker: worker" not in checks
+    assert "local: worker" in checks
 
 
 async def test_a_transport_that_cannot_attach_says_how_to_forward_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,10 +260,10 @@ async def test_a_transport_that_cannot_attach_says_how_to_forward_the_socket(mon
 async def test_with_a_daemon_every_check_passes_and_a_program_has_run() -> None:
     checks = by_name(await examine(SandboxConfig()))
     assert [name for name, check in checks.items() if check.status == "failed" and name.startswith("docker")] == []
-    slot = checks["docker: slot"]
-    assert slot.isolation in ("namespaces", "uid", "container")
-    assert slot.detail.startswith(f"isolation {slot.isolation!r}: each run ")
-    assert " ms" in checks["docker: slot"].detail
+    worker = checks["docker: worker"]
+    assert worker.isolation in ("namespaces", "uid", "container")
+    assert worker.detail.startswith(f"isolation {worker.isolation!r}: each run ")
+    assert " ms" in checks["docker: worker"].detail
     assert checks["docker: episode"].status == "ok"
     assert "docker" in usable(list(checks.values()))
 
@@ -279,16 +279,16 @@ def test_the_command_writes_what_it_shows_and_fails_where_nothing_is_usable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     checks = [
-        Check("docker: daemon", "failed", "none answers", "start it"),
-        Check("local: slot", "failed", "no [namespaces]", "allow them"),
+        SwitchCheck("docker: daemon", "failed", "none answers", "start it"),
+        SwitchCheck("local: worker", "failed", "no [namespaces]", "allow them"),
     ]
 
-    async def answer(config: SandboxConfig) -> list[Check]:
+    async def answer(config: SandboxConfig) -> list[SwitchCheck]:
         return checks
 
-    monkeypatch.setattr(commands, "examine", answer)
+    monkeypatch.setattr(sandbox_commands, "examine", answer)
     file = tmp_path / "doctor.json"
-    result = CliRunner().invoke(commands.sandbox_app, ["doctor", "--json", str(file)])
+    result = CliRunner().invoke(sandbox_commands.sandbox_app, ["doctor", "--json", str(file)])
     assert "no [namespaces]" in result.output
     assert "mend: allow them" in result.output
     assert "neither Docker nor the local sandbox" in str(result.exception)
@@ -305,7 +305,7 @@ def test_the_command_writes_what_it_shows_and_fails_where_nothing_is_usable(
                 "isolation": None,
             },
             {
-                "name": "local: slot",
+                "name": "local: worker",
                 "status": "failed",
                 "detail": "no [namespaces]",
                 "remedy": "allow them",
@@ -313,12 +313,12 @@ def test_the_command_writes_what_it_shows_and_fails_where_nothing_is_usable(
             },
         ],
     }
-    checks[1] = Check("local: slot", "warning", "isolation 'uid'", isolation="uid")
-    result = CliRunner().invoke(commands.sandbox_app, ["doctor", "--json", str(file)])
+    checks[1] = SwitchCheck("local: worker", "warning", "isolation 'uid'", isolation="uid")
+    result = CliRunner().invoke(sandbox_commands.sandbox_app, ["doctor", "--json", str(file)])
     assert result.exit_code == 0
     assert result.output.endswith("usable: local (isolation 'uid')\n")
     assert json.loads(file.read_text())["isolation"] == {"local": "uid"}
-    assert doctor.usable(checks) == ["local"]
+    assert sandbox_doctor.usable(checks) == ["local"]
 
 
 def test_a_disk_that_is_nearly_full_is_a_warning_with_its_remedy(
@@ -326,8 +326,8 @@ def test_a_disk_that_is_nearly_full_is_a_warning_with_its_remedy(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30))
-    assert doctor.disk_check("docker: disk", tmp_path).status == "ok"
+    assert sandbox_doctor.disk_check("docker: disk", tmp_path).status == "ok"
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=2**30 - 1))
-    check = doctor.disk_check("docker: disk", tmp_path)
+    check = sandbox_doctor.disk_check("docker: disk", tmp_path)
     assert (check.status, check.remedy) == ("warning", "`docker system prune`")
     assert check.detail.startswith(f"1.0 GiB are free in {tmp_path}")

@@ -7,8 +7,8 @@ import struct
 
 import pytest
 
-from agent_rl_sandboxes import episodes
-from agent_rl_sandboxes.episodes import EpisodeClient, ServerGone
+from agent_rl_sandboxes import episode_client
+from agent_rl_sandboxes.episode_client import EpisodeClient, ServerGone
 
 
 class Server:
@@ -72,7 +72,7 @@ async def test_what_no_command_can_have_done_is_no_answer() -> None:
 
 
 async def test_a_command_can_be_cancelled_where_the_server_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(episodes, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(episode_client, "_GRACE_SECONDS", 0.05)
     client = EpisodeClient(channel := Stopped(ANSWER), output_bytes=1000)
     await client.hello(5.0)
     running = asyncio.create_task(client.exec(["cat"], b"x", 600.0, {}))

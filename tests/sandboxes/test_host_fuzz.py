@@ -22,11 +22,11 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.archive import unpack
-from agent_rl.verify.file_sets import ArchiveLimits, InvalidArchive
+from agent_rl.judging.archives import unpack
+from agent_rl.judging.file_sets import ArchiveLimits, InvalidArchive
 from agent_rl.vocabulary import Limits, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.local import LocalProvider
-from agent_rl_sandboxes.serving.serve import Host
+from agent_rl_sandboxes.local_provider import LocalProvider
+from agent_rl_sandboxes.serving.host_server import Host
 from tests.sandboxes import fuzzing
 from tests.sandboxes.fuzzing import Session
 from tests.sandboxes.hosting import ANSWERED, HeldProvider, HeldSandbox, hosting, requests_to
@@ -188,7 +188,7 @@ async def test_no_request_makes_a_host_fail(complaints: list[str], capsys: pytes
     memory = 0
     counts: Counter[int] = Counter()
     async with hosting(
-        provider, slots=4, queue=64, sandboxes=64, body_bytes=BODY_BYTES // 4, requests=64, idle_seconds=5.0
+        provider, workers=4, queue=64, sandboxes=64, body_bytes=BODY_BYTES // 4, requests=64, idle_seconds=5.0
     ) as host:
         session = await session_of(host)
         made = 0
@@ -205,7 +205,7 @@ async def test_no_request_makes_a_host_fail(complaints: list[str], capsys: pytes
             assert (await requests.run())[0] == 200
             assert (await requests.send("DELETE", f"/v1/sessions/{session.name}"))[0] == 204
         metrics = host.app.metrics.render()
-        for gauge in ("requests_under_way", "runs_in_slots", "runs_waiting", "body_bytes", "sandboxes"):
+        for gauge in ("requests_under_way", "runs_in_workers", "runs_waiting", "body_bytes", "sandboxes"):
             assert f"agent_rl_host_{gauge} 0\n" in metrics
     with capsys.disabled():
         shown = " ".join(f"{status or 'closed'}:{count}" for status, count in sorted(counts.items()))
@@ -269,11 +269,11 @@ async def test_no_archive_makes_a_host_fail(complaints: list[str], capsys: pytes
 
 @pytest.mark.local_sandbox
 async def test_no_request_makes_real_places_fail(complaints: list[str], capsys: pytest.CaptureFixture[str]):
-    """What is well formed for the host is also borne by real slots and sandboxes: the program's doing at most."""
+    """What is well formed for the host is also borne by real workers and sandboxes: the program's doing at most."""
     rng = random.Random(SEED + 2)
     counts: Counter[int] = Counter()
     inner: SandboxProvider = LocalProvider(SandboxConfig(provider="local"))
-    async with hosting(inner, slots=2, queue=64, sandboxes=8, body_bytes=BODY_BYTES) as host:
+    async with hosting(inner, workers=2, queue=64, sandboxes=8, body_bytes=BODY_BYTES) as host:
         session = await session_of(host)
         for _ in range(15):
             counts.update(await converse(host, [fuzzing.well_formed_http(session, rng) for _ in range(20)]))

@@ -9,15 +9,15 @@ import threading
 
 import pytest
 
+from agent_rl.judging.tar_archives import pack
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.tar import pack
-from agent_rl_sandboxes.serving.wire import from_json
+from agent_rl_sandboxes.serving.host_json import from_json
 from tests.sandboxes.hosting import TOKEN, HeldProvider, hosting, requests_to, until
 
 
-async def test_beyond_slots_and_queue_runs_are_told_to_come_again():
-    # Two slots and one place before them: of five runs, three are taken in and two turned away.
-    async with hosting(provider := HeldProvider(), slots=2, queue=1) as host, requests_to(host) as requests:
+async def test_beyond_workers_and_queue_runs_are_told_to_come_again():
+    # Two workers and one place before them: of five runs, three are taken in and two turned away.
+    async with hosting(provider := HeldProvider(), workers=2, queue=1) as host, requests_to(host) as requests:
         runs = [asyncio.create_task(requests.run()) for _ in range(5)]
         await until(lambda: sum(run.done() for run in runs) == 2)
         for run in runs:
@@ -30,20 +30,23 @@ async def test_beyond_slots_and_queue_runs_are_told_to_come_again():
         assert host.app.gate.inside == host.app.gate.waiting == 0
 
 
-async def test_who_waits_too_long_for_a_slot_is_told_to_come_again():
-    async with hosting(provider := HeldProvider(), slots=1, queue_seconds=0.05) as host, requests_to(host) as requests:
+async def test_who_waits_too_long_for_a_worker_is_told_to_come_again():
+    async with (
+        hosting(provider := HeldProvider(), workers=1, queue_seconds=0.05) as host,
+        requests_to(host) as requests,
+    ):
         first = asyncio.create_task(requests.run())
         await until(lambda: provider.under_way == 1)
         status, answer, headers = await requests.run()
         assert (status, headers["Retry-After"]) == (429, "1")
-        assert answer["error"]["message"] == "no slot became free in 0.05 s"
+        assert answer["error"]["message"] == "no worker became free in 0.05 s"
         provider.go.set()
         assert (await first)[0] == 200
 
 
 async def test_requests_sandboxes_and_sessions_are_bounded():
     async with (
-        hosting(provider := HeldProvider(), slots=9, requests=2, sandboxes=1, sessions=2) as host,
+        hosting(provider := HeldProvider(), workers=9, requests=2, sandboxes=1, sessions=2) as host,
         requests_to(host) as requests,
     ):
         path = await requests.sandbox()
@@ -158,7 +161,7 @@ async def test_a_large_message_does_not_hold_up_other_clients(monkeypatch: pytes
             assert answered.wait(20)
         return from_json(kind, data)
 
-    monkeypatch.setattr("agent_rl_sandboxes.serving.app.from_json", slow)
+    monkeypatch.setattr("agent_rl_sandboxes.serving.host_app.from_json", slow)
     async with hosting(provider := HeldProvider()) as host, requests_to(host) as requests:
         provider.go.set()
         large = json.dumps({"request": {"program": "1" * (1 << 21)}}).encode()

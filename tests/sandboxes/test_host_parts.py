@@ -14,11 +14,11 @@ import pytest
 from agent_rl.contracts import Sandbox
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import ExecResult, Limits, RunCall, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.serving.limits import Budget, Busy, Gate
-from agent_rl_sandboxes.serving.metrics import Metrics
-from agent_rl_sandboxes.serving.sessions import NoSandbox, NoSession, Sessions
-from agent_rl_sandboxes.serving.tokens import authorized, read_token
-from agent_rl_sandboxes.serving.wire import Malformed, decode, encode, from_json, to_json
+from agent_rl_sandboxes.serving.bearer_tokens import authorized, read_token
+from agent_rl_sandboxes.serving.host_json import MalformedBody, decode, encode, from_json, to_json
+from agent_rl_sandboxes.serving.host_limits import Budget, Busy, Gate
+from agent_rl_sandboxes.serving.host_metrics import Metrics
+from agent_rl_sandboxes.serving.host_sessions import HostSessions, NoSession, UnknownSandbox
 from tests.sandboxes.hosting import until
 
 # What crosses the wire
@@ -83,7 +83,7 @@ def test_fields_of_every_type_cross():
     ],
 )
 def test_what_does_not_fit_names_its_place(change, says):
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(MalformedBody) as caught:
         decode(Everything, {"whole": 1, "choice": "a", **change})
     assert says in str(caught.value)
 
@@ -147,16 +147,16 @@ def test_only_the_token_is_the_token(monkeypatch: pytest.MonkeyPatch):
 # Gates
 
 
-async def test_a_gate_lets_in_as_many_as_there_are_slots():
-    gate = Gate(slots=1, queue=1)
+async def test_a_gate_lets_in_as_many_as_there_are_workers():
+    gate = Gate(workers=1, queue=1)
     async with gate.enter(1.0):
         waiting = asyncio.create_task(gate.enter(5.0).__aenter__())
         await until(lambda: gate.waiting == 1)
-        with pytest.raises(Busy, match="all slots are taken, and 1 runs wait for one"):
+        with pytest.raises(Busy, match="all workers are taken, and 1 runs wait for one"):
             await gate.enter(1.0).__aenter__()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        with pytest.raises(Busy, match=r"no slot became free in 0\.01 s"):
+        with pytest.raises(Busy, match=r"no worker became free in 0\.01 s"):
             await gate.enter(0.01).__aenter__()
         assert (gate.inside, gate.waiting) == (1, 0)
     async with gate.enter(0.01):
@@ -200,13 +200,13 @@ class Place(Sandbox):
 
 async def test_a_session_that_is_not_heard_of_ends_with_all_it_has():
     now = 0.0
-    sessions = Sessions(lease_seconds=10.0, most=2, most_sandboxes=2, clock=lambda: now)
+    sessions = HostSessions(lease_seconds=10.0, most=2, most_sandboxes=2, clock=lambda: now)
     first, second = sessions.open(), sessions.open()
     with pytest.raises(Busy, match="there are 2 sessions"):
         sessions.open()
     place = Place()
     sessions.add(first, "one", lambda: place)
-    with pytest.raises(NoSandbox):
+    with pytest.raises(UnknownSandbox):
         sessions.sandbox(second, "one")
     now = 9.0
     assert sessions.get(second.id) is second
@@ -231,7 +231,7 @@ async def test_a_session_that_is_not_heard_of_ends_with_all_it_has():
 
 
 async def test_a_sandbox_that_cannot_be_closed_is_not_counted_for_ever(caplog: pytest.LogCaptureFixture):
-    sessions = Sessions(lease_seconds=10.0, most=2, most_sandboxes=1)
+    sessions = HostSessions(lease_seconds=10.0, most=2, most_sandboxes=1)
     session = sessions.open()
     sessions.add(session, "one", lambda: Place(OSError("the daemon is gone")))
     with pytest.raises(Busy, match="there are 1 sandboxes"):

@@ -12,11 +12,11 @@ import docker
 import pytest
 
 from agent_rl.config import SandboxConfig
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, RunRequest, SandboxSpec, Submission, Task
 from agent_rl_sandboxes.owner import LABEL
-from agent_rl_sandboxes.remote import RemoteProvider
 from agent_rl_sandboxes.remote_host import Pace
+from agent_rl_sandboxes.remote_provider import RemoteProvider
 from tests.sandboxes.hosting import (
     ANSWERED,
     ENVIRONMENT,
@@ -39,7 +39,7 @@ SLOW = "import time\ntime.sleep({seconds})\ndef add(a, b):\n    return a + b\n"
 async def test_a_killed_hosts_runs_are_issued_again_and_it_is_taken_back():
     """Two hosts as processes; one is killed in mid-run, with nothing left of it, and started again."""
     ports = free_port(), free_port()
-    options = ("--sandbox", "local", "--slots", "2")
+    options = ("--sandbox", "local", "--workers", "2")
     with served(ports[0], *options) as one, served(ports[1], *options) as other:
         await asyncio.gather(asyncio.to_thread(one.ready), asyncio.to_thread(other.ready))
         config = SandboxConfig(provider="remote", hosts=(one.url, other.url), minimum_isolation="namespaces")
@@ -50,7 +50,7 @@ async def test_a_killed_hosts_runs_are_issued_again_and_it_is_taken_back():
             programs = [SLOW.format(seconds=1.5) + f"# {n}\n" for n in range(4)]
             judgings = [asyncio.create_task(verifier.judge(TASK, Submission.code(p))) for p in programs]
             async with requests_to(one) as look:
-                while b"\nagent_rl_host_runs_in_slots 2\n" not in (await look.send("GET", "/metrics"))[1]:
+                while b"\nagent_rl_host_runs_in_workers 2\n" not in (await look.send("GET", "/metrics"))[1]:
                     await asyncio.sleep(0.02)
             started = one.children()
             assert started
@@ -74,7 +74,7 @@ async def test_a_killed_hosts_runs_are_issued_again_and_it_is_taken_back():
 async def test_a_frozen_host_is_taken_out_by_its_silence():
     """Stopped, not killed: its connections stay open, and nobody answers."""
     pace = Pace(heartbeat=0.3, answer=0.5, first_retry=0.1, longest_retry=0.3, patience=10.0)
-    with served(free_port(), "--sandbox", "local", "--slots", "2") as frozen:
+    with served(free_port(), "--sandbox", "local", "--workers", "2") as frozen:
         await asyncio.to_thread(frozen.ready)
         held = HeldProvider()
         async with hosting(held) as other:
@@ -95,9 +95,9 @@ async def test_a_frozen_host_is_taken_out_by_its_silence():
 @pytest.mark.local_sandbox
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_host_ends_in_order_and_leaves_nothing(number: signal.Signals):
-    with served(free_port(), "--sandbox", "local", "--slots", "2", "--drain", "0.2") as server:
+    with served(free_port(), "--sandbox", "local", "--workers", "2", "--drain", "0.2") as server:
         said = await asyncio.to_thread(server.ready)
-        assert said[-1] == f"serving on {server.url} (2 slots, isolation between runs: namespaces)"
+        assert said[-1] == f"serving on {server.url} (2 workers, isolation between runs: namespaces)"
         async with remote(server.url) as provider:
             sandbox = provider.sandbox(SandboxSpec())
             await sandbox.write_files({"file": b"x"})
@@ -116,7 +116,7 @@ async def test_a_host_ends_in_order_and_leaves_nothing(number: signal.Signals):
 @pytest.mark.local_sandbox
 async def test_a_silent_clients_sandboxes_and_runs_end_with_its_lease():
     """The client's connections stay open, and it is not heard of any more: as after a cut cable."""
-    with served(free_port(), "--sandbox", "local", "--slots", "1", "--lease", "1") as server:
+    with served(free_port(), "--sandbox", "local", "--workers", "1", "--lease", "1") as server:
         await asyncio.to_thread(server.ready)
         async with requests_to(server) as silent:
             idle = len(server.children())
@@ -141,7 +141,7 @@ async def test_a_host_with_docker_leaves_no_container(docker_api: docker.APIClie
         found = docker_api.containers(all=True, filters={"label": LABEL})
         return sum(json.loads(container["Labels"][LABEL])["pid"] == pid for container in found)
 
-    options = ("--sandbox", "docker", "--slots", "1", "--drain", "0", "--set", "warm_episodes=0")
+    options = ("--sandbox", "docker", "--workers", "1", "--drain", "0", "--set", "warm_episodes=0")
     with served(free_port(), *options) as ended, served(free_port(), *options) as killed:
         await asyncio.gather(asyncio.to_thread(ended.ready), asyncio.to_thread(killed.ready))
         async with remote(ended.url, killed.url) as provider:
@@ -149,7 +149,7 @@ async def test_a_host_with_docker_leaves_no_container(docker_api: docker.APIClie
             for sandbox in sandboxes:
                 assert (await sandbox.exec(["echo", "here"])).stdout == b"here\n"
             for server in (ended, killed):
-                assert containers_of(server.process.pid) == 2  # a slot's and an episode's
+                assert containers_of(server.process.pid) == 2  # a worker's and an episode's
             assert (await asyncio.to_thread(ended.end))[0] == 0
             assert containers_of(ended.process.pid) == 0
             killed.process.kill()

@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
+from agent_rl.judging.tar_archives import pack
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.tar import pack
-from agent_rl_sandboxes.serving.serve import Bind, check_exposure
+from agent_rl_sandboxes.serving.host_server import Bind, check_exposure
 from tests.sandboxes.hosting import TOKEN, HeldProvider, hosting, requests_to, until
 
 ROUTES = [
@@ -98,9 +98,9 @@ async def test_web_pages_and_other_versions_are_refused():
 
 
 async def test_a_host_says_what_it_is_and_how_much_it_has_to_do():
-    async with hosting(provider := HeldProvider(), slots=2) as host, requests_to(host) as requests:
+    async with hosting(provider := HeldProvider(), workers=2) as host, requests_to(host) as requests:
         status, answer, _ = await requests.send("GET", "/v1/host")
-        assert (status, answer["protocol"], answer["slots"], answer["isolation"]) == (200, 1, 2, "memory")
+        assert (status, answer["protocol"], answer["workers"], answer["isolation"]) == (200, 1, 2, "memory")
         running = asyncio.create_task(requests.run())
         await until(lambda: provider.under_way == 1)
         session = requests.http.headers["Agent-RL-Session"]
@@ -180,7 +180,7 @@ async def test_sandboxes_that_the_host_does_not_give_are_refused(spec, says):
 async def test_errors_of_the_provider_keep_their_kind(caplog):
     kinds = [
         (SandboxError("died"), 502, "sandbox"),
-        (SandboxStartError("no slot"), 503, "sandbox_start"),
+        (SandboxStartError("no worker"), 503, "sandbox_start"),
         (ConfigError("no image"), 422, "config"),
         (ValueError("bad"), 422, "value"),
         (FileNotFoundError(2, "none"), 404, "file"),
@@ -225,7 +225,7 @@ async def test_a_run_ends_when_its_client_goes_away():
             await until(lambda: provider.under_way == 1)
             running.cancel()
             await until(lambda: provider.cancelled == 1)
-            # So does what waits for a slot, and what sends a command.
+            # So does what waits for a worker, and what sends a command.
             path = await requests.sandbox()
             command = asyncio.create_task(requests.send("POST", f"{path}/exec", json={"command": ["true"]}))
             await until(lambda: provider.under_way == 1)
@@ -300,7 +300,7 @@ async def test_an_end_cancels_what_does_not_finish():
 
 
 async def test_metrics_are_what_prometheus_reads():
-    async with hosting(provider := HeldProvider(), slots=3) as host, requests_to(host) as requests:
+    async with hosting(provider := HeldProvider(), workers=3) as host, requests_to(host) as requests:
         provider.go.set()
         await requests.run()
         await requests.send("GET", "/no/such/route")
@@ -315,7 +315,7 @@ async def test_metrics_are_what_prometheus_reads():
             'agent_rl_host_runs_total{status="completed"} 1',
             "agent_rl_host_run_seconds_count 1",
             'agent_rl_host_run_seconds_bucket{le="+Inf"} 1',
-            "agent_rl_host_slots 3",
+            "agent_rl_host_workers 3",
             "agent_rl_host_sessions 1",
         ):
             assert line in lines

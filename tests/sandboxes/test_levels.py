@@ -10,8 +10,8 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Isolation, Limits
-from agent_rl_sandboxes.docker import DockerProvider
-from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.docker_provider import DockerProvider
+from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.seccomp import profile
 from tests.contract.sandbox_contract import ADD, PASSED, pair, reports, values
 from tests.contract.sandbox_contract import request as run_request
@@ -86,7 +86,7 @@ async def check(provider: DockerProvider | LocalProvider, level: Isolation, why:
 @DOCKER
 @pytest.mark.parametrize(("refusal", "level", "why"), REFUSALS)
 async def test_docker_gives_the_best_level_that_is_left(refusal: Refusal, level: Isolation, why: list[str]) -> None:
-    async with RefusedDocker(SandboxConfig(slots=1), refusal) as provider:
+    async with RefusedDocker(SandboxConfig(workers=1), refusal) as provider:
         await check(provider, level, why)  # pyright: ignore[reportArgumentType]
 
 
@@ -94,7 +94,7 @@ async def test_docker_gives_the_best_level_that_is_left(refusal: Refusal, level:
 async def test_dockers_own_profile_in_the_place_of_the_wider_one_leaves_users(monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = profile("default")
     monkeypatch.setattr("agent_rl_sandboxes.docker_hardening.profile", lambda name: narrow)  # pyright: ignore
-    async with DockerProvider(SandboxConfig(slots=1)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1)) as provider:
         await check(provider, "uid", ["namespaces: unshare(CLONE_NEWUSER): EPERM (Operation not permitted)"])  # pyright: ignore[reportArgumentType]
 
 
@@ -107,14 +107,14 @@ async def test_dockers_own_profile_in_the_place_of_the_wider_one_leaves_users(mo
     ],
 )
 async def test_a_minimum_refuses_what_is_weaker_and_says_why(kind: Kind, level: Isolation, minimum: Isolation) -> None:
-    config = SandboxConfig(slots=1, minimum_isolation=minimum)  # pyright: ignore[reportArgumentType]
+    config = SandboxConfig(workers=1, minimum_isolation=minimum)  # pyright: ignore[reportArgumentType]
     with pytest.raises(SandboxError, match=rf"minimum_isolation = '{minimum}' .* only '{level}' \(namespaces: .*EPERM"):
         await provider_at(kind, level, config).start()
 
 
 @LOCAL
-async def test_local_slots_without_namespaces_in_them_are_used_once() -> None:
-    async with RefusedLocal(SandboxConfig(slots=1), NESTED_NAMESPACES) as provider:
+async def test_local_workers_without_namespaces_in_them_are_used_once() -> None:
+    async with RefusedLocal(SandboxConfig(workers=1), NESTED_NAMESPACES) as provider:
         await check(provider, "container", ["namespaces: clone with user, pid, mount and ipc namespaces: EPERM"])  # pyright: ignore[reportArgumentType]
 
 
@@ -143,7 +143,7 @@ async def test_in_a_kernel_without_descriptors_of_processes_runs_and_pairs_end_a
     monkeypatch.setattr("os.pidfd_open", absent)
     before = set(descendants(os.getpid()))
     limits = Limits(wall_seconds=0.5, cpu_seconds=5.0)
-    async with RefusedLocal(SandboxConfig(slots=2), Refusal({"pidfd_open": errno.ENOSYS})) as provider:
+    async with RefusedLocal(SandboxConfig(workers=2), Refusal({"pidfd_open": errno.ENOSYS})) as provider:
         assert values(await provider.run(run_request(ADD, (1, 2)))) == [3]
         assert (await provider.run(run_request("while True: pass", (1, 2), limits=limits))).status == "timeout"
         assert reports(await provider.run_pair(pair()))[0] == PASSED
@@ -153,7 +153,7 @@ async def test_in_a_kernel_without_descriptors_of_processes_runs_and_pairs_end_a
 
 
 @DOCKER
-async def test_with_a_user_of_its_own_a_run_is_ended_with_all_it_started_and_the_slot_goes_on() -> None:
+async def test_with_a_user_of_its_own_a_run_is_ended_with_all_it_started_and_the_worker_goes_on() -> None:
     async with provider_at("docker", "uid") as provider:
         for hostile, status in (
             ("import os\nos.kill(-1, 9)\nos.kill(os.getpid(), 9)", "crashed"),
@@ -169,7 +169,7 @@ async def test_with_a_user_of_its_own_a_run_is_ended_with_all_it_started_and_the
 
 
 @DOCKER
-async def test_with_users_of_their_own_a_slot_whose_network_was_used_is_not_used_again() -> None:
+async def test_with_users_of_their_own_a_worker_whose_network_was_used_is_not_used_again() -> None:
     server = (
         "import socket\ndef add(a, b):\n"
         "    with socket.create_server(('127.0.0.1', 4321)) as server:\n"

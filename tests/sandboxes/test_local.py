@@ -18,10 +18,10 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
-from agent_rl_sandboxes.local import LocalProvider
 from agent_rl_sandboxes.local_channel import LocalChannel
+from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.local_sandbox import inner_path
-from agent_rl_sandboxes.slots import Slot, SlotSetup, slot_command
+from agent_rl_sandboxes.workers import Worker, WorkerSetup, worker_command
 from tests.contract.sandbox_contract import ADD, request, values
 from tests.contract.sandbox_isolation_contract import probe
 from tests.sandboxes.levels import Refusal
@@ -112,8 +112,8 @@ def test_an_ordinary_user_can_use_it() -> None:
 
 
 async def test_where_namespaces_are_refused_it_says_so_and_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    refusing = ALL_NAMESPACES.before(slot_command("/usr/bin/python3"))
-    monkeypatch.setattr("agent_rl_sandboxes.local.slot_command", lambda python: refusing)
+    refusing = ALL_NAMESPACES.before(worker_command("/usr/bin/python3"))
+    monkeypatch.setattr("agent_rl_sandboxes.local_provider.worker_command", lambda python: refusing)
     provider = LocalProvider(CONFIG)
     with pytest.raises(SandboxError, match=r"local sandbox cannot work here: .*unshare\(CLONE_NEWUSER\): EPERM"):
         await provider.start()
@@ -152,17 +152,17 @@ def test_paths_stay_inside() -> None:
 async def test_modules_can_be_imported_ahead_of_every_run() -> None:
     asked = RunRequest("import os, sys\nprint('sqlite3' in sys.modules, dict(os.environ))")
     for preload, said in (((), b"False {}\n"), (("sqlite3",), b"True {}\n")):
-        async with LocalProvider(SandboxConfig(slots=1, preload=preload)) as provider:
+        async with LocalProvider(SandboxConfig(workers=1, preload=preload)) as provider:
             assert (await provider.run(asked)).stdout == said
     with pytest.raises(SandboxError, match=r"\(sandbox.preload\) is not there: No module named 'nowhere'"):
-        await LocalProvider(SandboxConfig(slots=1, preload=("nowhere",))).start()
+        await LocalProvider(SandboxConfig(workers=1, preload=("nowhere",))).start()
 
 
 async def test_after_closing_no_process_and_no_descriptor_is_left() -> None:
     await _judge_one()
     before = len(os.listdir("/proc/self/fd"))
     mine = descendants(os.getpid())
-    async with LocalProvider(SandboxConfig(slots=3)) as provider:
+    async with LocalProvider(SandboxConfig(workers=3)) as provider:
         await asyncio.gather(*(provider.run(request(ADD, (n, 1))) for n in range(20)))
         sandbox = provider.sandbox(SandboxSpec())
         await sandbox.exec(["/bin/sh", "-c", "sleep 60 &"])
@@ -176,11 +176,11 @@ async def test_after_closing_no_process_and_no_descriptor_is_left() -> None:
 CONTROLLER = f"""
 import asyncio, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job, and what it starts, ignores it
-from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
 async def main():
-    async with LocalProvider(SandboxConfig(slots=2)) as provider:
+    async with LocalProvider(SandboxConfig(workers=2)) as provider:
         sandbox = provider.sandbox(SandboxSpec())
         await sandbox.exec(["true"])
         work = [provider.run(RunRequest({LONG.program!r}, limits=Limits(wall_seconds=90.0))) for _ in range(2)]
@@ -221,19 +221,19 @@ async def test_a_start_that_is_cancelled_leaves_nothing() -> None:
 # Healing
 
 
-async def test_a_slot_killed_under_a_run_is_an_error_and_the_next_run_has_another(provider: LocalProvider) -> None:
+async def test_a_worker_killed_under_a_run_is_an_error_and_the_next_run_has_another(provider: LocalProvider) -> None:
     running = asyncio.ensure_future(provider.run(LONG))
     await asyncio.sleep(0.3)
     for pid in descendants(os.getpid()):
         with contextlib.suppress(ProcessLookupError):  # it went with its parent
             os.kill(pid, signal.SIGKILL)
-    with pytest.raises(SandboxError, match="a slot died"):
+    with pytest.raises(SandboxError, match="a worker died"):
         await running
     for _ in range(4):
         try:
             result = await provider.run(request(ADD, (1, 2)))
         except SandboxError:
-            # The other slot, which was killed too.
+            # The other worker, which was killed too.
             continue
         assert values(result) == [3]
 
@@ -277,8 +277,8 @@ async def test_two_hundred_runs_at_once(provider: LocalProvider) -> None:
     assert [values(result) for result in results] == [[2 * n] for n in range(200)]
 
 
-async def test_hundreds_of_runs_in_one_slot_leave_it_as_it_was() -> None:
-    async with LocalProvider(SandboxConfig(slots=1)) as provider:
+async def test_hundreds_of_runs_in_one_worker_leave_it_as_it_was() -> None:
+    async with LocalProvider(SandboxConfig(workers=1)) as provider:
         assert isinstance(provider, LocalProvider)
         first = await probe(provider)
         for n in range(150):
@@ -292,18 +292,18 @@ async def test_hundreds_of_runs_in_one_slot_leave_it_as_it_was() -> None:
 ALL_NAMESPACES = Refusal({"unshare": errno.EPERM}, namespaces=errno.EPERM)
 
 
-async def _open(refusal: Refusal, *, fall_back: bool = True, before: tuple[str, ...] = ()) -> Slot:
-    channel = await LocalChannel.start([*before, *refusal.before(slot_command("/usr/bin/python3"))])
-    return await Slot.open(channel, SlotSetup(fall_back=fall_back))
+async def _open(refusal: Refusal, *, fall_back: bool = True, before: tuple[str, ...] = ()) -> Worker:
+    channel = await LocalChannel.start([*before, *refusal.before(worker_command("/usr/bin/python3"))])
+    return await Worker.open(channel, WorkerSetup(fall_back=fall_back))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the level needs root")
 async def test_root_without_namespaces_gives_each_run_a_uid_of_its_own() -> None:
-    # With a network of its own, as in a container: a slot is not used again once there was traffic.
-    slot = await _open(ALL_NAMESPACES, before=("unshare", "--net"))
+    # With a network of its own, as in a container: a worker is not used again once there was traffic.
+    worker = await _open(ALL_NAMESPACES, before=("unshare", "--net"))
     try:
-        assert slot.isolation == "uid"
-        assert "unshare(CLONE_NEWUSER): EPERM" in slot.reasons[0]
+        assert worker.isolation == "uid"
+        assert "unshare(CLONE_NEWUSER): EPERM" in worker.reasons[0]
         program = """
 import os, subprocess
 def add(a, b):
@@ -315,7 +315,7 @@ def add(a, b):
 """
         seen: list[list[int]] = []
         for _ in range(3):
-            result = await slot.run(request(program, (1, 2)))
+            result = await worker.run(request(program, (1, 2)))
             assert (result.status, result.isolation, result.anomalies) == ("completed", "uid", ())
             seen += values(result)
         assert len({uid for uid, _, _ in seen}) == 3
@@ -329,12 +329,12 @@ def add(a, b):
             ("open('/etc/agent-rl', 'w')", "completed"),
         ):
             limits = Limits(wall_seconds=1.0, cpu_seconds=3.0, processes=16)
-            result = await slot.run(request(hostile, (1, 2), limits=limits))
+            result = await worker.run(request(hostile, (1, 2), limits=limits))
             assert (result.status, values(result)) == (status, [])
-        assert values(await slot.run(request(ADD, (1, 2)))) == [3]
-        assert slot.reusable
+        assert values(await worker.run(request(ADD, (1, 2)))) == [3]
+        assert worker.reusable
     finally:
-        await slot.close()
+        await worker.close()
     assert not os.path.exists("/tmp/run")
 
 
@@ -343,24 +343,24 @@ def _unprivileged() -> list[str]:
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
 
 
-async def test_a_user_without_namespaces_has_a_slot_for_each_run() -> None:
+async def test_a_user_without_namespaces_has_a_worker_for_each_run() -> None:
     for refusal, reason in (
         (ALL_NAMESPACES, "unshare(CLONE_NEWUSER): EPERM"),
         (Refusal({"mount": errno.EACCES}), "mounting none on /: EACCES"),
     ):
-        start = [*_unprivileged(), *refusal.before(slot_command("/usr/bin/python3"))]
-        slot = await Slot.open(await LocalChannel.start(start), SlotSetup())
+        start = [*_unprivileged(), *refusal.before(worker_command("/usr/bin/python3"))]
+        worker = await Worker.open(await LocalChannel.start(start), WorkerSetup())
         try:
-            assert slot.isolation == "container"
-            assert reason in slot.reasons[0]
-            assert "uid: the slot server is not root" in slot.reasons[1]
-            result = await slot.run(request(ADD, (1, 2)))
+            assert worker.isolation == "container"
+            assert reason in worker.reasons[0]
+            assert "uid: the worker server is not root" in worker.reasons[1]
+            result = await worker.run(request(ADD, (1, 2)))
             assert (values(result), result.isolation) == ([3], "container")
-            assert not slot.reusable
+            assert not worker.reusable
         finally:
-            await slot.close()
+            await worker.close()
 
 
-async def test_without_leave_to_fall_back_a_slot_does_not_start() -> None:
+async def test_without_leave_to_fall_back_a_worker_does_not_start() -> None:
     with pytest.raises(SandboxError, match=r"clone|CLONE_NEWUSER"):
         await _open(ALL_NAMESPACES, fall_back=False)

@@ -1,4 +1,4 @@
-"""Two slots at once: capacity that cannot deadlock, pools of one, whose place died, and what is given back."""
+"""Two workers at once: capacity that cannot deadlock, pools of one, whose place died, and what is given back."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from agent_rl.errors import SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl.vocabulary import Limits, PairRequest, PairResult
-from agent_rl_sandboxes.pool import SlotPool
-from agent_rl_sandboxes.slots import Slot
-from agent_rl_sandboxes.talks import talk_in_pair
+from agent_rl_sandboxes.paired_runs import talk_in_pair
+from agent_rl_sandboxes.worker_pool import WorkerPool
+from agent_rl_sandboxes.workers import Worker
 from tests.sandboxes.played import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
 
 PAIR = PairRequest("x = 1", {"test_it.py": b"assert True"}, limits=Limits(wall_seconds=1.0))
@@ -64,7 +64,7 @@ async def dying_in_its_talk(server: Any, header: dict[str, Any]) -> None:
 
 
 class TalkServer(Server):
-    """A played slot server that keeps the last body it was sent."""
+    """A played worker server that keeps the last body it was sent."""
 
     body = b""
     role = ""
@@ -76,16 +76,16 @@ class TalkServer(Server):
 
 
 class TalkFarm(Farm):
-    async def start(self) -> Slot:
+    async def start(self) -> Worker:
         if self.refuse_starts:
             self.refuse_starts -= 1
             raise SandboxError("no more room")
         server = TalkServer(self._plays.pop(0) if len(self._plays) > 1 else self._plays[0])
         self.servers.append(server)
-        return await Slot.open(server)
+        return await Worker.open(server)
 
 
-async def run(pool: SlotPool, *, fresh: bool = False) -> PairResult:
+async def run(pool: WorkerPool, *, fresh: bool = False) -> PairResult:
     async with asyncio.timeout(30):
         return await pool.run_pair(lambda first, second: talk_in_pair(first, second, PAIR), fresh=fresh)
 
@@ -144,7 +144,7 @@ async def test_many_pairs_and_runs_wait_for_each_other_without_end() -> None:
         (frame("x")[:-1] + b"\xff", "a frame that is no text"),
     ],
 )
-async def test_what_is_said_unasked_is_an_anomaly_and_costs_the_slot(more: bytes, anomaly: str) -> None:
+async def test_what_is_said_unasked_is_an_anomaly_and_costs_the_worker(more: bytes, anomaly: str) -> None:
     farm = farm_of(Talking(more))
     pool = await started(farm, 2)
     result = await run(pool)
@@ -155,7 +155,7 @@ async def test_what_is_said_unasked_is_an_anomaly_and_costs_the_slot(more: bytes
     await pool.close()
 
 
-async def test_both_slots_have_their_roles_loaded_once_and_before_either_talk_begins() -> None:
+async def test_both_workers_have_their_roles_loaded_once_and_before_either_talk_begins() -> None:
     began: list[str] = []
 
     class Listening(Talking):
@@ -164,7 +164,7 @@ async def test_both_slots_have_their_roles_loaded_once_and_before_either_talk_be
                 began.append(header["op"])
             if header["op"] == "load":
                 names = [name for name, _ in json.loads(server.body)]
-                assert names[-1] == "agent_rl_sandboxes.inside.roles"
+                assert names[-1] == "agent_rl_sandboxes.inside.proxied_roles"
             await super().__call__(server, header)
 
     pool = await started(farm_of(Listening()), 2)
@@ -174,11 +174,11 @@ async def test_both_slots_have_their_roles_loaded_once_and_before_either_talk_be
     await pool.close()
 
 
-async def test_a_slot_that_dies_before_the_talk_is_no_programs_doing() -> None:
+async def test_a_worker_that_dies_before_the_talk_is_no_programs_doing() -> None:
     for plays in ((dying, Talking()), (Talking(), dying), (dying, dying)):
         farm = farm_of(*plays)
         pool = await started(farm, 2)
-        with pytest.raises(SandboxStartError, match=r"a slot died \(exit code 9\)"):
+        with pytest.raises(SandboxStartError, match=r"a worker died \(exit code 9\)"):
             await run(pool)
         await pool.close()
         assert farm.alive == 0
@@ -190,7 +190,7 @@ async def test_whose_place_died_is_said() -> None:
     for plays, tests_place in ((both, False), (both[::-1], True), ((dying_in_its_talk, dying_in_its_talk), False)):
         farm = farm_of(*plays)
         pool = await started(farm, 2)
-        with pytest.raises(SandboxError, match=r"a slot died \(exit code 9\)") as caught:
+        with pytest.raises(SandboxError, match=r"a worker died \(exit code 9\)") as caught:
             await run(pool)
         assert isinstance(caught.value, TestsPlaceError) == tests_place, plays
         async with asyncio.timeout(30):
@@ -202,12 +202,12 @@ async def test_whose_place_died_is_said() -> None:
 @pytest.mark.parametrize(
     ("operation", "role"), [("talk", "candidate"), ("talk", "tests"), ("say", "candidate"), ("cancel", "candidate")]
 )
-async def test_a_slot_that_takes_nothing_in_is_given_up(
+async def test_a_worker_that_takes_nothing_in_is_given_up(
     operation: str, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a paused container does not, once the pipes to it are full."""
-    monkeypatch.setattr("agent_rl_sandboxes.talks.GRACE_SECONDS", 0.05)
-    monkeypatch.setattr("agent_rl_sandboxes.slots.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("agent_rl_sandboxes.paired_runs.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("agent_rl_sandboxes.workers.GRACE_SECONDS", 0.05)
 
     class Stuffed(TalkServer):
         async def write(self, data: bytes) -> None:
@@ -218,17 +218,17 @@ async def test_a_slot_that_takes_nothing_in_is_given_up(
             await super().write(data)
 
     class StuffedFarm(Farm):
-        async def start(self) -> Slot:
+        async def start(self) -> Worker:
             # The third and later ones are as they should be.
             server = (Stuffed if len(self.servers) < 2 else TalkServer)(Talking())
             self.servers.append(server)
-            return await Slot.open(server)
+            return await Worker.open(server)
 
     farm = StuffedFarm(Talking())
     pool = await started(farm, 2)
     quick = dataclasses.replace(PAIR, limits=Limits(wall_seconds=0.1))
     async with asyncio.timeout(5):
-        with pytest.raises(SandboxError, match="a slot does not take in what it is told") as caught:
+        with pytest.raises(SandboxError, match="a worker does not take in what it is told") as caught:
             await pool.run_pair(lambda first, second: talk_in_pair(first, second, quick))
         assert isinstance(caught.value, TestsPlaceError) == (role == "tests")
         assert (await run(pool)).tests.frames == (REPORT,)
@@ -261,7 +261,7 @@ async def test_a_cancelled_pair_gives_back_what_it_took() -> None:
         assert farm.alive == 0
 
 
-async def test_a_second_slot_that_cannot_be_started_costs_nothing() -> None:
+async def test_a_second_worker_that_cannot_be_started_costs_nothing() -> None:
     farm = farm_of(Talking())
     pool = await started(farm, 1)
     farm.refuse_starts = 1

@@ -1,4 +1,4 @@
-"""The pool of slots, with slot servers played by the test: healing, capacity, closing."""
+"""The pool of workers, with worker servers played by the test: healing, capacity, closing."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import SandboxError, SandboxStartError
-from agent_rl_sandboxes.pool import check_isolation
-from agent_rl_sandboxes.slots import Slot
+from agent_rl_sandboxes.worker_pool import check_isolation
+from agent_rl_sandboxes.workers import Worker
 from tests.sandboxes.played import HELLO, REQUEST, Farm, Server, deaf, dying, frame, honest, silent, started
 
 
-async def test_a_slot_that_dies_under_a_run_is_replaced() -> None:
+async def test_a_worker_that_dies_under_a_run_is_replaced() -> None:
     farm = Farm(dying, honest)
     pool = await started(farm)
-    with pytest.raises(SandboxError, match=r"a slot died \(exit code 9\)"):
+    with pytest.raises(SandboxError, match=r"a worker died \(exit code 9\)"):
         await pool.run(REQUEST)
     assert (await pool.run(REQUEST)).frames == ("{}",)
     assert (len(farm.servers), farm.alive) == (2, 1)
@@ -26,7 +26,7 @@ async def test_a_slot_that_dies_under_a_run_is_replaced() -> None:
     assert farm.alive == 0
 
 
-async def test_slots_that_died_while_they_were_idle_are_no_runs_death() -> None:
+async def test_workers_that_died_while_they_were_idle_are_no_runs_death() -> None:
     farm = Farm(honest)
     pool = await started(farm, 3)
     while len(farm.servers) < 3:
@@ -60,19 +60,19 @@ class Clock:
         patch.setattr(loop, "call_later", call_later)
 
 
-async def test_slots_that_cannot_be_made_are_tried_again_until_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_workers_that_cannot_be_made_are_tried_again_until_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     farm = Farm(honest)
     pool = await started(farm, 3)
     while len(farm.servers) < 3:
         await asyncio.sleep(0)
     clock = Clock(monkeypatch, most=100)
-    # The first of three runs finds three dead slots, whose replacements fail, and its own attempt fails too.
+    # The first of three runs finds three dead workers, whose replacements fail, and its own attempt fails too.
     farm.refuse_starts = 3 + 1 + 7
     for server in farm.servers:
         server.die()
     with pytest.raises(SandboxStartError, match="no more room"):
         await pool.run(REQUEST)
-    async with asyncio.timeout(10):  # nobody asks for a slot
+    async with asyncio.timeout(10):  # nobody asks for a worker
         while farm.alive != 3:
             await asyncio.sleep(0)
     # One at a time, seven failures, and a start that goes well: the two others follow without a pause.
@@ -91,12 +91,12 @@ async def test_slots_that_cannot_be_made_are_tried_again_until_all_are_there(mon
     assert farm.alive == 0
 
 
-async def test_a_run_does_not_wait_until_a_slot_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_does_not_wait_until_a_worker_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     farm = Farm(dying, honest)
     pool = await started(farm)
     clock = Clock(monkeypatch, most=0)
     farm.refuse_starts = 1
-    with pytest.raises(SandboxError, match="a slot died"):
+    with pytest.raises(SandboxError, match="a worker died"):
         await pool.run(REQUEST)
     async with asyncio.timeout(10):
         while not clock.waited:
@@ -114,7 +114,7 @@ async def test_a_closed_pool_tries_nothing_again(monkeypatch: pytest.MonkeyPatch
     pool = await started(farm)
     clock = Clock(monkeypatch, most=0)
     farm.refuse_starts = 1
-    with pytest.raises(SandboxError, match="a slot died"):
+    with pytest.raises(SandboxError, match="a worker died"):
         await pool.run(REQUEST)
     async with asyncio.timeout(10):
         while not clock.waited:
@@ -125,8 +125,8 @@ async def test_a_closed_pool_tries_nothing_again(monkeypatch: pytest.MonkeyPatch
     assert (len(farm.servers), farm.alive, clock.waited) == (1, 0, [1.0])
 
 
-async def test_a_slot_that_hangs_is_ended_at_the_pools_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_rl_sandboxes.slots.GRACE_SECONDS", -0.9)
+async def test_a_worker_that_hangs_is_ended_at_the_pools_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_rl_sandboxes.workers.GRACE_SECONDS", -0.9)
     farm = Farm(deaf, honest)
     pool = await started(farm)
     # The run's second of wall time, less 0.9.
@@ -138,7 +138,7 @@ async def test_a_slot_that_hangs_is_ended_at_the_pools_own_deadline(monkeypatch:
     await pool.close()
 
 
-async def test_a_slot_that_fails_or_answers_another_question_is_replaced() -> None:
+async def test_a_worker_that_fails_or_answers_another_question_is_replaced() -> None:
     async def failing(server: Server, header: dict[str, Any]) -> None:
         server.send({"op": "failed", "id": header["id"], "error": "fork: EAGAIN"})
 
@@ -147,7 +147,7 @@ async def test_a_slot_that_fails_or_answers_another_question_is_replaced() -> No
 
     farm = Farm(failing, confused, honest)
     pool = await started(farm)
-    with pytest.raises(SandboxError, match="a slot failed: fork: EAGAIN"):
+    with pytest.raises(SandboxError, match="a worker failed: fork: EAGAIN"):
         await pool.run(REQUEST)
     with pytest.raises(SandboxError, match="something else"):
         await pool.run(REQUEST)
@@ -156,7 +156,7 @@ async def test_a_slot_that_fails_or_answers_another_question_is_replaced() -> No
     await pool.close()
 
 
-async def test_a_slot_is_replaced_after_so_many_runs_and_after_an_anomaly() -> None:
+async def test_a_worker_is_replaced_after_so_many_runs_and_after_an_anomaly() -> None:
     farm = Farm(honest)
     pool = await started(farm, recycle_after=3)
     for _ in range(7):
@@ -176,12 +176,12 @@ async def test_a_slot_is_replaced_after_so_many_runs_and_after_an_anomaly() -> N
     await pool.close()
 
 
-async def test_at_the_weakest_level_every_run_has_a_slot_of_its_own() -> None:
+async def test_at_the_weakest_level_every_run_has_a_worker_of_its_own() -> None:
     class Weak(Farm):
-        async def start(self) -> Slot:
+        async def start(self) -> Worker:
             server = Server(honest, {**HELLO, "isolation": "container", "reasons": ["namespaces: EPERM"]})
             self.servers.append(server)
-            return await Slot.open(server)
+            return await Worker.open(server)
 
     farm = Weak(honest)
     pool = await started(farm)
@@ -195,7 +195,7 @@ async def test_at_the_weakest_level_every_run_has_a_slot_of_its_own() -> None:
     assert farm.alive == 0
 
 
-async def test_a_fresh_run_has_a_slot_for_itself() -> None:
+async def test_a_fresh_run_has_a_worker_for_itself() -> None:
     farm = Farm(honest)
     pool = await started(farm)
     await pool.run(REQUEST, fresh=True)
@@ -221,13 +221,13 @@ async def test_fresh_runs_find_room_beside_a_busy_pool_and_each_other() -> None:
     assert farm.alive == 0
 
 
-async def test_a_slot_that_came_out_weaker_than_the_first_is_not_used() -> None:
+async def test_a_worker_that_came_out_weaker_than_the_first_is_not_used() -> None:
     class Weakening(Farm):
-        async def start(self) -> Slot:
+        async def start(self) -> Worker:
             hello = {**HELLO, "isolation": "container", "reasons": ["namespaces: ENOSPC"]} if self.servers else HELLO
             server = Server(honest, hello)
             self.servers.append(server)
-            return await Slot.open(server)
+            return await Worker.open(server)
 
     farm = Weakening(honest)
     pool = await started(farm)
@@ -238,7 +238,7 @@ async def test_a_slot_that_came_out_weaker_than_the_first_is_not_used() -> None:
     await pool.close()
 
 
-async def test_a_cancelled_run_gives_its_slot_back() -> None:
+async def test_a_cancelled_run_gives_its_worker_back() -> None:
     farm = Farm(silent)
     pool = await started(farm)
     task = asyncio.ensure_future(pool.run(REQUEST))
@@ -248,7 +248,7 @@ async def test_a_cancelled_run_gives_its_slot_back() -> None:
         await task
     second = asyncio.ensure_future(pool.run(REQUEST))
     await asyncio.sleep(0.01)
-    # The same slot: told to cancel the first run, then given the second.
+    # The same worker: told to cancel the first run, then given the second.
     (server,) = farm.servers
     assert [header["op"] for header in server.headers] == ["setup", "run", "cancel", "run"]
     second.cancel()
@@ -256,7 +256,7 @@ async def test_a_cancelled_run_gives_its_slot_back() -> None:
     await pool.close()
 
 
-async def test_waiting_for_a_slot_can_be_cancelled() -> None:
+async def test_waiting_for_a_worker_can_be_cancelled() -> None:
     farm = Farm(silent, honest)
     pool = await started(farm)
     first = asyncio.ensure_future(pool.run(REQUEST))

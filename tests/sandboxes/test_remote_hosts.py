@@ -12,13 +12,13 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
+from agent_rl.judging.blame import Blamed, run_or_blame
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.blame import Blamed, run_or_blame
-from agent_rl.verify.judge import CaseVerifier
 from agent_rl.vocabulary import CallTests, Case, RunRequest, RunResult, SandboxSpec, Submission, Task
-from agent_rl_sandboxes.remote import RemoteProvider
 from agent_rl_sandboxes.remote_host import HostBusy, RemoteHost
-from agent_rl_sandboxes.serving.serve import Host
+from agent_rl_sandboxes.remote_provider import RemoteProvider
+from agent_rl_sandboxes.serving.host_server import Host
 from tests.sandboxes.hosting import (
     ANSWERED,
     ENVIRONMENT,
@@ -49,7 +49,11 @@ async def two(first: InMemoryProvider, second: InMemoryProvider, **limits: int) 
 async def test_the_least_loaded_host_is_given_the_next_run():
     # Eight places and two: of ten runs at once, eight and two; an eleventh waits.
     large, small = HeldProvider(), HeldProvider()
-    async with hosting(large, slots=8) as one, hosting(small, slots=2) as other, remote(one.url, other.url) as provider:
+    async with (
+        hosting(large, workers=8) as one,
+        hosting(small, workers=2) as other,
+        remote(one.url, other.url) as provider,
+    ):
         runs = [asyncio.create_task(provider.run(RUN)) for _ in range(11)]
         await until(lambda: large.under_way == 8 and small.under_way == 2)
         large.go.set()
@@ -83,7 +87,7 @@ async def test_what_other_clients_do_there_counts():
 
 
 async def test_a_host_that_is_busy_rests_and_its_work_goes_elsewhere():
-    # Its two slots and its queue are full of another client's runs, of which it has not told us yet.
+    # Its two workers and its queue are full of another client's runs, of which it has not told us yet.
     first, second = HeldProvider(), HeldProvider()
     slow = dataclasses.replace(QUICK, heartbeat=30.0)
     async with (
@@ -102,7 +106,7 @@ async def test_a_host_that_is_busy_rests_and_its_work_goes_elsewhere():
 
 async def test_where_all_are_busy_work_waits():
     held = HeldProvider()
-    async with hosting(held, slots=1, queue=0) as host, remote(host.url) as provider, requests_to(host) as other:
+    async with hosting(held, workers=1, queue=0) as host, remote(host.url) as provider, requests_to(host) as other:
         theirs = asyncio.create_task(other.run())
         await until(lambda: held.under_way == 1)
         ours = asyncio.create_task(provider.run(RUN))
@@ -114,7 +118,7 @@ async def test_where_all_are_busy_work_waits():
 
 async def test_a_cancelled_run_ends_at_its_host_and_gives_its_place_back():
     held = HeldProvider()
-    async with hosting(held, slots=1) as host, remote(host.url) as provider:
+    async with hosting(held, workers=1) as host, remote(host.url) as provider:
         first, waiting = (asyncio.create_task(provider.run(RUN)) for _ in range(2))
         await until(lambda: held.under_way == 1)
         waiting.cancel()
@@ -131,10 +135,10 @@ async def test_a_cancelled_run_ends_at_its_host_and_gives_its_place_back():
 async def test_a_place_that_died_is_for_the_caller_to_judge_and_not_issued_again():
     first, second = HeldProvider(), HeldProvider()
     for held in (first, second):
-        held.error = SandboxError("the slot died")
+        held.error = SandboxError("the worker died")
         held.go.set()
     async with two(first, second) as hosts, remote(*(h.url for h in hosts)) as provider:
-        with pytest.raises(SandboxError, match="the slot died") as caught:
+        with pytest.raises(SandboxError, match="the worker died") as caught:
             await provider.run(RUN)
         assert not isinstance(caught.value, SandboxStartError)
         assert len(first.requests) + len(second.requests) == 1
@@ -175,10 +179,10 @@ async def test_a_program_cannot_be_blamed_for_what_happens_on_another_host():
     assert all(run == companion for run, companion in zip(places[::2], places[1::2], strict=True))
 
 
-async def test_a_run_and_its_companion_have_room_beside_busy_slots():
+async def test_a_run_and_its_companion_have_room_beside_busy_workers():
     """Else an honest one that only waits would be taken for one that outlived the death of the other's place."""
     held = HeldProvider()
-    async with hosting(held, slots=1, queue=0) as host, remote(host.url) as provider:
+    async with hosting(held, workers=1, queue=0) as host, remote(host.url) as provider:
         first, second = (asyncio.create_task(provider.run(RUN)) for _ in range(2))
         await until(lambda: held.under_way == 1)
         place = provider.on_one_host()
@@ -212,10 +216,10 @@ async def test_a_view_of_one_host_has_its_runs_and_sandboxes_there():
 
 async def test_a_program_that_ends_its_own_place_is_blamed_from_afar():
     def fail(arrival: int, request: RunRequest) -> Exception | None:
-        return SandboxError("the slot died") if "killer" in request.program else None
+        return SandboxError("the worker died") if "killer" in request.program else None
 
     inner = InMemoryProvider(fail=fail, delay=lambda request: 30.0 if "sleep" in request.program else 0.0)
-    async with hosting(inner, slots=2) as host, remote(host.url) as provider:
+    async with hosting(inner, workers=2) as host, remote(host.url) as provider:
         outcome = await run_or_blame(provider, RunRequest("'killer'"), retries=2)
         assert isinstance(outcome, Blamed)
         verdict = await CaseVerifier(provider, minimum_isolation="memory").judge(TASK, Submission.code("'killer'"))
@@ -246,8 +250,8 @@ async def test_the_judge_works_from_afar_and_sends_no_expected_value():
 async def test_a_host_that_ends_is_taken_out_its_work_issued_again_and_it_is_taken_back():
     port = free_port()
     first, second, third = HeldProvider(), HeldProvider(), HeldProvider()
-    async with hosting(second, slots=4) as other:
-        async with hosting(first, port=port, slots=4) as one:
+    async with hosting(second, workers=4) as other:
+        async with hosting(first, port=port, workers=4) as one:
             provider = remote(one.url, other.url)
             await provider.start()
             runs = [asyncio.create_task(provider.run(RUN)) for _ in range(4)]
@@ -259,7 +263,7 @@ async def test_a_host_that_ends_is_taken_out_its_work_issued_again_and_it_is_tak
         assert states[one.url] is not None
         second.go.set()
         assert await asyncio.gather(*runs) == [ANSWERED] * 4
-        async with hosting(third, port=port, slots=4):
+        async with hosting(third, port=port, workers=4):
             third.go.set()
             await until(lambda: all(h["out"] is None for h in provider.describe()["hosts"]))
             await asyncio.gather(*(provider.run(RUN) for _ in range(8)))
@@ -364,7 +368,7 @@ async def test_sandboxes_wait_for_room_and_are_gone_when_closed():
 async def test_a_sandbox_is_ended_however_busy_its_host_is(monkeypatch: pytest.MonkeyPatch):
     """Else it would take one of the host's places for as long as its client lives."""
     held = HeldProvider()
-    async with hosting(held, slots=2, requests=2, sandboxes=2) as host, remote(host.url) as provider:
+    async with hosting(held, workers=2, requests=2, sandboxes=2) as host, remote(host.url) as provider:
         first, second = provider.sandbox(SandboxSpec()), provider.sandbox(SandboxSpec())
         for sandbox in (first, second):
             await sandbox.write_files({"file": b"x"})

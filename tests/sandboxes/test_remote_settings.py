@@ -14,8 +14,8 @@ from agent_rl.cli.options import sandbox_settings
 from agent_rl.config import SandboxConfig, load_config
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import RunRequest, SandboxSpec
-from agent_rl_sandboxes.remote import RemoteProvider, check_url
-from agent_rl_sandboxes.serving.serve import server_tls
+from agent_rl_sandboxes.remote_provider import RemoteProvider, check_url
+from agent_rl_sandboxes.serving.host_server import server_tls
 from tests.sandboxes.hosting import ANSWERED, TOKEN, HeldProvider, hosting, remote, until
 
 RUN = RunRequest("1")

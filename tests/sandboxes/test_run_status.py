@@ -7,10 +7,10 @@ from typing import Literal
 
 import pytest
 
-from agent_rl_sandboxes.inside import runs
+from agent_rl_sandboxes.inside import run_processes
 
 MIB = 2**20
-ORDER = runs.Order(wall=1.0, cpu=1.0, memory=256 * MIB, output=MIB)
+ORDER = run_processes.Order(wall=1.0, cpu=1.0, memory=256 * MIB, output=MIB)
 
 
 def status(
@@ -18,8 +18,8 @@ def status(
 ) -> str:
     """Of a run killed after a tenth of a second of work; `kills`: the kernel's count before it and after it."""
     counts = iter(kills)
-    patch.setattr(runs, "_oom_kills", lambda: next(counts))
-    runner = runs.Runner(isolation, "/", bytes(8))
+    patch.setattr(run_processes, "_oom_kills", lambda: next(counts))
+    runner = run_processes.RunProcesses(isolation, "/", bytes(8))
     return runner._status(None, signal.SIGKILL, 0.1, resident, ORDER)  # pyright: ignore[reportPrivateUsage]
 
 
@@ -34,11 +34,11 @@ def test_one_that_used_much_memory_ran_out_of_it(
 def test_one_that_used_little_may_have_died_for_another(
     isolation: Literal["namespaces", "uid"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(runs.Failed, match="memory that others used"):
+    with pytest.raises(run_processes.RunFailed, match="memory that others used"):
         status(isolation, monkeypatch, kills=[3, 4], resident=127 * MIB)
 
 
 def test_without_a_kill_for_memory_only_its_own_processes_could_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert status("uid", monkeypatch, kills=[3, 3], resident=10 * MIB) == "crashed"
-    with pytest.raises(runs.Failed, match="killed from outside"):
+    with pytest.raises(run_processes.RunFailed, match="killed from outside"):
         status("namespaces", monkeypatch, kills=[3, 3], resident=10 * MIB)

@@ -15,11 +15,11 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import SandboxSpec
-from agent_rl_sandboxes.docker import DockerProvider, check_runtime
+from agent_rl_sandboxes.docker_provider import DockerProvider, check_runtime
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
-from agent_rl_sandboxes.doctor import examine
-from agent_rl_sandboxes.local import LocalProvider
+from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.owner import LABEL
+from agent_rl_sandboxes.sandbox_doctor import examine
 from tests.contract.sandbox_contract import ADD, PASSED, pair, reports, request, values
 from tests.sandboxes.own_daemon import Daemon
 
@@ -57,7 +57,7 @@ async def test_with_docker_it_is_said_before_anything_starts() -> None:
     checks = {check.name: check for check in await examine(config)}
     assert checks["docker: runtime"].status == "failed"
     assert "runc" in checks["docker: runtime"].detail
-    assert "docker: slot" not in checks
+    assert "docker: worker" not in checks
 
 
 # A daemon of the test's own, with runtimes registered
@@ -89,15 +89,15 @@ def daemon(docker_image: str, docker_api: docker.APIClient) -> Iterator[Daemon]:
 
 @pytest.mark.docker
 @pytest.mark.slow
-async def test_slots_and_episodes_start_under_the_runtime_that_is_named(
+async def test_workers_and_episodes_start_under_the_runtime_that_is_named(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
     commands = daemon.folder / "commands"
-    async with DockerProvider(SandboxConfig(slots=1)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1)) as provider:
         assert values(await provider.run(request(ADD, (1, 2)))) == [3]
     assert not commands.exists()
-    async with DockerProvider(SandboxConfig(slots=1, runtime="noted", warm_episodes=0)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1, runtime="noted", warm_episodes=0)) as provider:
         assert isinstance(provider, DockerProvider)
         assert provider.describe()["runtime"] == "noted"
         assert values(await provider.run(request(ADD, (1, 2)))) == [3]
@@ -119,7 +119,7 @@ async def test_under_gvisor_programs_run_and_the_level_is_what_its_kernel_gives(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
-    async with DockerProvider(SandboxConfig(slots=1, runtime="runsc")) as provider:
+    async with DockerProvider(SandboxConfig(workers=1, runtime="runsc")) as provider:
         result = await provider.run(request(ADD, (1, 2)))
         assert (values(result), result.isolation) == ([3], provider.isolation), result
         assert (provider.describe()["why_not_higher"] == []) == (provider.isolation == "namespaces")

@@ -10,13 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from agent_rl import canonical
-from agent_rl.vocabulary import Isolation, Limits, RunCall, RunRequest
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl.vocabulary import Isolation, Limits, RunCall, RunRequest, canonical
 from agent_rl_sandboxes.docker_container import Container
-from agent_rl_sandboxes.docker_engine import Engine
-from agent_rl_sandboxes.docker_hardening import PROGRAMS, Purpose, slot_bounds
-from agent_rl_sandboxes.seccomp import Machine, default_calls, run_denied_calls, slot_calls, syscall_numbers
+from agent_rl_sandboxes.docker_engine import DockerEngine
+from agent_rl_sandboxes.docker_hardening import PROGRAMS, Purpose, worker_bounds
+from agent_rl_sandboxes.docker_provider import DockerProvider
+from agent_rl_sandboxes.seccomp import Machine, default_calls, run_denied_calls, syscall_numbers, worker_calls
 from tests.contract.sandbox_contract import values
 from tests.sandboxes.levels import BY_LEVEL, Kind, provider_at, skip_without_namespaces
 
@@ -146,8 +145,8 @@ async def test_a_run_is_denied_every_call_that_its_filter_names(kind: Kind, leve
 
 
 @pytest.fixture
-async def engine() -> AsyncIterator[Engine]:
-    engine = await Engine.connect()
+async def engine() -> AsyncIterator[DockerEngine]:
+    engine = await DockerEngine.connect()
     yield engine
     await engine.close()
 
@@ -155,17 +154,17 @@ async def engine() -> AsyncIterator[Engine]:
 @pytest.mark.docker
 @pytest.mark.parametrize(
     ("purpose", "wider"),
-    [("strict", frozenset[str]()), ("uid_slot", frozenset[str]()), ("slot", slot_calls())],
+    [("strict", frozenset[str]()), ("uid_worker", frozenset[str]()), ("worker", worker_calls())],
 )
 async def test_a_container_is_denied_every_call_that_dockers_default_denies(
-    engine: Engine, docker_image: str, docker_provider: DockerProvider, purpose: Purpose, wider: frozenset[str]
+    engine: DockerEngine, docker_image: str, docker_provider: DockerProvider, purpose: Purpose, wider: frozenset[str]
 ) -> None:
     expected = expected_of_a_container(wider)
     assert len(expected) > 50
     numbers = [[number, argument] for _, number, argument in expected]
-    i386 = [I386_HARMLESS, *(number for number in I386 if purpose != "slot" or number not in (21, 310))]
+    i386 = [I386_HARMLESS, *(number for number in I386 if purpose != "worker" or number not in (21, 310))]
     ask = f"{PROGRAM}\nprint(json.dumps(probe(*json.loads(sys.argv[1]))))"
-    bounds, owner = slot_bounds(Limits()), docker_provider.owner
+    bounds, owner = worker_bounds(Limits()), docker_provider.owner
     container = await Container.start(engine, image=docker_image, purpose=purpose, bounds=bounds, owner=owner)
     try:
         stream = await container.exec(["python3", "-c", ask, json.dumps([numbers, i386])], user=PROGRAMS)

@@ -19,8 +19,8 @@ from agent_rl_sandboxes.seccomp import (
     profile,
     run_denied_calls,
     run_filter,
-    slot_calls,
     syscall_numbers,
+    worker_calls,
 )
 
 NO_CAPABILITY = {
@@ -75,19 +75,19 @@ def run(program: bytes, audit_arch: int, number: int, argument: int = 0, second:
 # The container's filter
 
 
-def test_the_slots_profile_differs_by_exactly_the_slot_servers_calls() -> None:
-    assert allowed_always("slots") - allowed_always("default") == slot_calls()
-    assert allowed_always("default") - allowed_always("slots") == set()
-    assert slot_calls() == {
+def test_the_workers_profile_differs_by_exactly_the_worker_servers_calls() -> None:
+    assert allowed_always("workers") - allowed_always("default") == worker_calls()
+    assert allowed_always("default") - allowed_always("workers") == set()
+    assert worker_calls() == {
         "clone", "unshare", "mount", "umount", "umount2", "pivot_root", "fsopen", "fsconfig", "fsmount", "move_mount",
         "open_tree", "mount_setattr", "sethostname", "setdomainname",
     }  # fmt: skip
-    # And not by arguments: what only `default` has a condition for is what `slots` allows always.
+    # And not by arguments: what only `default` has a condition for is what `workers` allows always.
     conditions = {n: [r for r in rules(n) if "args" in r or r["action"] != "SCMP_ACT_ALLOW"] for n in PROFILES}
-    assert [r for r in conditions["default"] if r["names"] != ["clone"]] == conditions["slots"]
+    assert [r for r in conditions["default"] if r["names"] != ["clone"]] == conditions["workers"]
 
 
-PROFILES: tuple[Profile, ...] = ("default", "slots")
+PROFILES: tuple[Profile, ...] = ("default", "workers")
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -139,9 +139,9 @@ def test_every_documented_denial_is_a_difference() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_run_is_denied_again_what_the_slot_server_may_and_what_opens_the_kernel(machine: Machine) -> None:
+def test_a_run_is_denied_again_what_the_worker_server_may_and_what_opens_the_kernel(machine: Machine) -> None:
     numbers = syscall_numbers(machine)
-    refused = (slot_calls() - {"clone", "umount"}) | NO_CAPABILITY | {"ptrace", "process_vm_readv", "pidfd_getfd"}
+    refused = (worker_calls() - {"clone", "umount"}) | NO_CAPABILITY | {"ptrace", "process_vm_readv", "pidfd_getfd"}
     for name in refused:
         assert run(run_filter(machine), AUDIT_ARCH[machine], numbers[name]) == errno.EPERM, name
 

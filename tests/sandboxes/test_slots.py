@@ -1,4 +1,4 @@
-"""The slot, with slot servers played by the test: frames, failures."""
+"""The worker, with worker servers played by the test: frames, failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import SandboxError
-from agent_rl_sandboxes.slots import Slot, SlotSetup
+from agent_rl_sandboxes.workers import Worker, WorkerSetup
 from tests.sandboxes.played import REQUEST, Server, frame, honest
 
 
@@ -28,8 +28,8 @@ async def test_frames_are_taken_apart_and_what_is_wrong_is_an_anomaly() -> None:
         async def play(server: Server, header: dict[str, Any], raw: bytes = raw) -> None:
             server.result(header, raw)
 
-        slot = await Slot.open(Server(play))
-        result = await slot.run(REQUEST)
+        worker = await Worker.open(Server(play))
+        result = await worker.run(REQUEST)
         assert (result.frames, result.anomalies) == (frames, anomalies)
 
 
@@ -37,7 +37,7 @@ async def test_a_run_that_was_ended_may_have_left_half_a_frame() -> None:
     async def play(server: Server, header: dict[str, Any]) -> None:
         server.result(header, frame("{}") + b"\0", status="timeout", exit_code=None, signal=9)
 
-    result = await (await Slot.open(Server(play))).run(REQUEST)
+    result = await (await Worker.open(Server(play))).run(REQUEST)
     assert (result.status, result.frames, result.anomalies) == ("timeout", ("{}",), ())
 
 
@@ -49,7 +49,7 @@ async def test_only_what_a_run_may_know_goes_in() -> None:
             bodies.append(data)
             await super().write(data)
 
-    await (await Slot.open(Listening(honest))).run(REQUEST)
+    await (await Worker.open(Listening(honest))).run(REQUEST)
     text = bodies[-1]
     payload = json.loads(text[text.index(b'{"program"') :])
     assert set(payload) == {"program", "entry_point", "calls", "seed", "limits"}
@@ -58,7 +58,7 @@ async def test_only_what_a_run_may_know_goes_in() -> None:
 async def test_a_server_that_cannot_start_says_why() -> None:
     server = Server(honest, {"op": "fatal", "error": "unshare: EPERM"})
     with pytest.raises(SandboxError, match="cannot start: unshare: EPERM"):
-        await Slot.open(server)
+        await Worker.open(server)
     assert server.killed
 
 
@@ -69,5 +69,5 @@ async def test_a_server_that_says_nothing_is_killed() -> None:
 
     server = Mute(honest)
     with pytest.raises(SandboxError, match=r"did not answer within 0.05 s"):
-        await Slot.open(server, SlotSetup(), timeout=0.05)
+        await Worker.open(server, WorkerSetup(), timeout=0.05)
     assert server.killed

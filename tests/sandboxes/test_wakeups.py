@@ -1,4 +1,4 @@
-"""The kernel's timers that a slot server has set for itself, in a process that is stopped as a run would stop it."""
+"""The kernel's timers that a worker server has set for itself, in a process that is stopped as a run would stop it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from agent_rl.errors import SandboxError
-from agent_rl_sandboxes.warm import WarmQueue
+from agent_rl_sandboxes.warm_sandboxes import WarmQueue
 
 
 class Place:

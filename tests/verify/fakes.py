@@ -8,11 +8,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agent_rl.canonical import decode, error_frame, value_frame
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
-from agent_rl.verify.blame import COMPANION
+from agent_rl.judging.blame import COMPANION
 from agent_rl.vocabulary import CallTests, Case, Isolation, RunRequest, RunResult, SandboxSpec, Task
+from agent_rl.vocabulary.canonical import decode, error_frame, value_frame
 
 Outcome = RunResult | Exception
 Handler = Callable[[RunRequest], Outcome]
@@ -103,10 +103,10 @@ def executes(request: RunRequest) -> RunResult:
         return result_of('{"loaded":true}')
 
 
-def task_of(*cases: Case, visible: tuple[Case, ...] = (), **options: Any) -> Task:
+def task_of(*cases: Case, public: tuple[Case, ...] = (), **options: Any) -> Task:
     """A task whose entry point is `f`."""
-    shown = CallTests("f", visible) if visible else None
-    return Task("demo", (), CallTests("f", cases, **options), visible=shown)
+    shown = CallTests("f", public) if public else None
+    return Task("demo", (), CallTests("f", cases, **options), public=shown)
 
 
 SQUARES = (Case((2,), 4), Case((3,), 9), Case((-1,), 1))

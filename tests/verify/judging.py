@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.vocabulary import Submission, Task, Verdict
 from tests.verify.fakes import SQUARES, ScriptedProvider, task_of
 

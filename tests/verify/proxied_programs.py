@@ -748,8 +748,8 @@ VARIANTS: dict[str, tuple[str, str, str]] = {}
 """Name -> (reference, another honest program, tests that both pass)."""
 
 
-def variant(name: str, reference: str, other: str, tests: str) -> None:
-    VARIANTS[name] = dedent(reference).lstrip("\n"), dedent(other).lstrip("\n"), dedent(tests).lstrip("\n")
+def variant(name: str, oracle: str, other: str, tests: str) -> None:
+    VARIANTS[name] = dedent(oracle).lstrip("\n"), dedent(other).lstrip("\n"), dedent(tests).lstrip("\n")
 
 
 variant(

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from agent_rl.verify.archive import read_archive
-from agent_rl.verify.file_sets import ArchiveLimits, InvalidArchive, checked_files, safe_path
+from agent_rl.judging.archives import read_archive
+from agent_rl.judging.file_sets import ArchiveLimits, InvalidArchive, checked_files, safe_path
 
 FILES = {"a.py": b"print(1)\n", "src/b.txt": b"", "src/deep/c.bin": bytes(range(256))}
 SMALL = ArchiveLimits(archive_bytes=1 << 22, total_bytes=1 << 20, members=100)
@@ -56,7 +56,7 @@ def test_honest_archives_of_every_kind_are_read() -> None:
     assert read_archive(tar(("./a", b"x"), (special("folder", tarfile.DIRTYPE, ""), b""))) == {"a": b"x"}
 
 
-def test_links_of_an_agents_folder_can_be_left_out() -> None:
+def test_links_of_an_agents_folder_can_be_dropped() -> None:
     data = tar(("a", b"x"), (special("link", tarfile.SYMTYPE), b""), (special("pipe", tarfile.FIFOTYPE), b""))
     assert read_archive(data, links="skip") == {"a": b"x"}
     far = special("far", tarfile.SYMTYPE, "target/" * 20)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_rl import canonical
-from agent_rl.canonical import NotCanonical, Record, decode, encode, error_frame, value_frame
+from agent_rl.vocabulary import canonical
+from agent_rl.vocabulary.canonical import NotCanonical, Record, decode, encode, error_frame, value_frame
 
 hashable = st.recursive(
     st.none()

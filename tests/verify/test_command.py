@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.verify.command import SolutionResult, VerifyReport, verify_files
+from agent_rl.evaluation.verify_solutions import SolutionResult, VerifyReport, verify_files
 from agent_rl.vocabulary import RunRequest
 from tests.verify.fakes import Outcome, ScriptedProvider, executes
 
@@ -32,7 +32,7 @@ RIGHT, WRONG = "    return x ** 2\n", "    return x + x\n"
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("agent_rl.verify.blame._PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("agent_rl.judging.blame._PAUSE_SECONDS", 0.001)
 
 
 async def verified(tmp_path: Path, rows: list[Any], solutions: list[Any], provider: Any = None) -> VerifyReport:

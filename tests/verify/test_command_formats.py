@@ -14,8 +14,8 @@ import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError
+from agent_rl.evaluation.verify_solutions import VerifyReport, verify_files
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.command import VerifyReport, verify_files
 from tests.attacks.places import PLACES, provider_of
 from tests.verify.test_formats import APPS_CALLS, CALLS, CODE_CONTESTS, HUMANEVAL, MBPP, STDIO
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from agent_rl.canonical import Record, decode, encode
-from agent_rl.verify.compare import equal
+from agent_rl.judging.compare_values import equal
+from agent_rl.vocabulary.canonical import Record, decode, encode
 from agent_rl.vocabulary.task import Comparison
 
 NAN = math.nan
@@ -56,7 +56,7 @@ CASES: list[tuple[Comparison, Any, Any, bool]] = [
     ("float", Record("P", (("x", 0.3),)), Record("P", (("x", 0.4),)), False),
     ("float", "1.0", 1.0, False),
     ("json", {"1": [2, (3,)]}, {1: (2, [3])}, True),
-    ("json", {1: 0, "1": 2}, {"1": 2}, False),  # one of two keys is not left out
+    ("json", {1: 0, "1": 2}, {"1": 2}, False),  # one of two keys is not dropped
     ("json", [{"a": {1: 0, "1": 0}}], [{"a": {"1": 0}}], False),
     ("json", {1, 2}, [1, 2], False),
     ("tokens", " a  b\n", "a b", True),

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import ConfigError
+from agent_rl.formats import program_of, read_tasks, submission_of
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.formats import program_of, read_tasks, submission_of
-from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,
@@ -43,7 +43,7 @@ CALLS = {
     "prompt": "Write pair(a, b).",
     "entry_point": "pair",
     "cases": [{"args": [1, 2], "expected": [1, 2]}, {"args": [3], "kwargs": {"b": 4}, "expected": [3, 4]}],
-    "visible_cases": [{"args": [0, 0], "expected": [0, 0]}],
+    "public_cases": [{"args": [0, 0], "expected": [0, 0]}],
     "solution": "def pair(a, b):\n    return a, b\n",  # a tuple, which JSON has no word for
 }
 STDIO = {
@@ -51,8 +51,8 @@ STDIO = {
     "prompt": "Add two numbers.",
     "inputs": ["1 2\n", "3 4\n"],
     "outputs": ["3\n", "7\n"],
-    "visible_inputs": ["0 0"],
-    "visible_outputs": ["0"],
+    "public_inputs": ["0 0"],
+    "public_outputs": ["0"],
     "solution": "print(sum(map(int, input().split())))\n",
     "isolated": True,
 }
@@ -104,7 +104,7 @@ def test_each_format_is_told_by_its_keys_and_a_file_may_mix_them(tmp_path: Path)
     assert [type(t.tests) for t in tasks] == kinds
     assert [t.id for t in tasks] == ["H/1", "11", "C/1", "S/1", "7", "8", "CC/1", "P/1"]
     assert [t.tier for t in tasks] == ["values"] * 7 + ["in_process"]
-    assert all(t.split == "test" and t.reference is not None for t in tasks)
+    assert all(t.split == "test" and t.oracle is not None for t in tasks)
 
 
 async def test_solutions_pass_and_others_fail_in_every_format_that_needs_no_container(tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ async def test_solutions_pass_and_others_fail_in_every_format_that_needs_no_cont
         verifier = TaskVerifier(provider, minimum_isolation="memory")
         for task in tasks:
             task = await verifier.prepare(task)
-            assert task.reference is not None
-            verdict = await verifier.judge(task, Submission.code(program_of(task, task.reference)))
+            assert task.oracle is not None
+            verdict = await verifier.judge(task, Submission.code(program_of(task, task.oracle)))
             assert verdict.passed, (task.id, verdict)
             assert not (await verifier.judge(task, Submission.code(program_of(task, wrong)))).passed
-            if task.visible is not None:
-                assert (await verifier.run_visible(task, submission_of(task, task.reference))).passed
+            if task.public is not None:
+                assert (await verifier.run_public_tests(task, submission_of(task, task.oracle))).passed
 
 
 def test_a_file_may_be_one_array_as_the_sanitized_mbpp_is(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_mbpp_asserts_become_a_check_of_the_one_function_that_they_call(tmp_path
         "base = 1\n\ndef check(candidate):\n"
         "    assert candidate(2) == 4\n    assert candidate(-3) == 9\n    assert candidate(x=0) == 0\n"
     )
-    assert task.visible == CallTests("square", (Case((2,), 4),))
+    assert task.public == CallTests("square", (Case((2,), 4),))
     assert "assert square(2) == 4" in task.prompt[0].content
     assert "square(-3)" not in task.prompt[0].content
     assert submission_of(task, "def square(x):\n    return x\n").text == "base = 1\n\ndef square(x):\n    return x\n"
@@ -162,7 +162,7 @@ def test_rows_of_stdio_keep_their_rule(tmp_path: Path) -> None:
     (task,) = read(tmp_path, row, split="train")
     cases = (StdioCase("1 2\n", "3\n"), StdioCase("3 4\n", "7\n"))
     assert task.tests == StdioTests(cases, "float", 0.1, isolated=True)
-    assert task.visible == StdioTests((StdioCase("0 0", "0"),), "float", 0.1, isolated=True)
+    assert task.public == StdioTests((StdioCase("0 0", "0"),), "float", 0.1, isolated=True)
     assert task.split == "train"
 
 
@@ -244,12 +244,12 @@ def test_a_folder_of_tasks_is_read(tmp_path: Path) -> None:
     hidden = {"tests/test.sh": b"grep -q hello hello.txt\n", "tests/data/expected.txt": b"hello\n"}
     assert hello.tests == ScriptTests(hidden, ("/bin/sh", "tests/test.sh"), "r", ("hello.txt",))
     assert hello.files == {"README": b"start here\n"}
-    assert hello.reference == "```sh\necho hello > hello.txt\n```"
+    assert hello.oracle == "```sh\necho hello > hello.txt\n```"
     assert hello.sandbox is not None and hello.sandbox.memory_bytes == 64 << 20
     assert "grep" not in hello.prompt[0].content and "echo" not in hello.prompt[0].content
     assert isinstance(library.tests, PytestTests)
-    assert library.tests.reference == {"src/lib.py": b"def add(a, b):\n    return a + b\n"}
-    assert library.reference is not None and "mkdir -p 'src'\ncat > 'src/lib.py'" in library.reference
+    assert library.tests.oracle == {"src/lib.py": b"def add(a, b):\n    return a + b\n"}
+    assert library.oracle is not None and "mkdir -p 'src'\ncat > 'src/lib.py'" in library.oracle
     assert built.sandbox is not None
     assert (built.sandbox.build_folder, built.sandbox.hardening) == (str(folder / "built/environment"), "task_image")
     assert [t.id for t in read_tasks(folder, "train")] == ["other"]

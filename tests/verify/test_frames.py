@@ -1,6 +1,6 @@
 import pytest
 
-from agent_rl.verify.frames import Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.judging.result_frames import Raised, Returned, Tampered, read_frames, value_of
 
 IDS = ["aa", "bb"]
 LOADED = '{"loaded":true}'

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import ConfigError
-from agent_rl.verify.humaneval import (
+from agent_rl.formats.humaneval import (
     assemble,
     defines,
     doctest_cases,
@@ -57,19 +57,19 @@ def test_a_row_becomes_a_task(tmp_path: Path) -> None:
     assert "```python\nimport math" in task.prompt[0].content
     program = PROMPT + ROW["canonical_solution"]
     assert task.tests == AssertTests("double", ROW["test"], program)
-    assert task.visible == CallTests("double", (Case((2,), 4), Case((-1,), -2)))
-    assert task.reference is not None
+    assert task.public == CallTests("double", (Case((2,), 4), Case((-1,), -2)))
+    assert task.oracle is not None
     # The reference is a reply as a model would write it, and stands for a whole program.
     namespace: dict[str, Any] = {}
-    exec(program_of(task, task.reference), namespace)
+    exec(program_of(task, task.oracle), namespace)
     assert namespace["double"](5) == 10
 
 
 def test_prompt_style_complete_is_the_rows_prompt_and_completion(tmp_path: Path) -> None:
     (task,) = tasks_from_rows(read_rows(lines(tmp_path / "rows.jsonl", ROW)), style="complete")
     assert task.prompt[0].content == PROMPT
-    assert task.reference is not None
-    assert program_of(task, task.reference) == PROMPT + ROW["canonical_solution"]
+    assert task.oracle is not None
+    assert program_of(task, task.oracle) == PROMPT + ROW["canonical_solution"]
 
 
 def test_parquet_rows(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.command import VerifyReport, verify_files
-from agent_rl.verify.humaneval import read_rows
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.evaluation.verify_solutions import VerifyReport, verify_files
+from agent_rl.formats.humaneval import read_rows
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.vocabulary import CallTests
 from agent_rl_envs.code import Code, CodeConfig
 from tests.attacks.places import PLACES, provider_of
@@ -84,9 +84,9 @@ async def test_gold_passes_all_and_empty_none_and_examples_are_shown(provider: S
     code = Code(CodeConfig(dataset=str(humaneval()), max_turns=2), CaseVerifier(provider))
     tasks = await code.load("test")
     no_sandbox: Any = None
-    gold = [await code.rollout(t, Replies(t.reference or ""), no_sandbox) for t in tasks]
+    gold = [await code.rollout(t, Replies(t.oracle or ""), no_sandbox) for t in tasks]
     assert [t.id for t, v in zip(tasks, gold, strict=True) if not v.passed] == []
     empty = [await code.rollout(t, Replies("", ""), no_sandbox) for t in tasks]
     assert sum(v.passed for v in empty) == 0
     # As many prompts have doctests with literals that the reference passes.
-    assert sum(isinstance(t.visible, CallTests) for t in tasks) == 68
+    assert sum(isinstance(t.public, CallTests) for t in tasks) == 68

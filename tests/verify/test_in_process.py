@@ -13,9 +13,9 @@ import pytest
 
 from agent_rl.contracts import Sandbox
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.judging.staging import staged
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.staging import staged
-from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import ExecResult, PytestTests, SandboxSpec, ScriptTests, Submission, Task, Verdict
 
 IDS = ("tests/test_f.py::test_one", "tests/test_f.py::test_two")
@@ -152,7 +152,7 @@ async def test_who_kills_its_sandboxes_is_blamed_and_a_sick_machine_is_not_a_ver
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Dying(InMemoryProvider):
-        """Sandboxes die under every program; runs in slots, by which blame is tested, work or not."""
+        """Sandboxes die under every program; runs in workers, by which blame is tested, work or not."""
 
         def sandbox(self, spec: SandboxSpec) -> Any:
             sandbox: Sandbox = super().sandbox(spec)
@@ -172,7 +172,7 @@ async def test_who_kills_its_sandboxes_is_blamed_and_a_sick_machine_is_not_a_ver
 
         healthy = True
 
-    monkeypatch.setattr("agent_rl.verify.blame._GRACE_SECONDS", 0.01)
+    monkeypatch.setattr("agent_rl.judging.blame._GRACE_SECONDS", 0.01)
     async with Dying() as provider:
         verifier = TaskVerifier(provider, minimum_isolation="memory", retries=0, cache_size=0)
         assert (await verifier.judge(TASK, Submission.code("x"))).status == "crashed"
@@ -189,7 +189,7 @@ async def test_the_tests_are_staged_last_and_the_submission_cannot_replace_them(
     assert left == {"README": b"changed", "tests/test_f.py": b"hidden", "src/new.py": b"1"}
 
 
-def test_what_would_steer_the_tests_is_left_out() -> None:
+def test_what_would_steer_the_tests_is_dropped() -> None:
     task = dataclasses.replace(TASK, files={"setup.cfg": b"own", "code/__init__.py": b"own", "a.py": b"old"})
     submitted: dict[str, bytes | None] = {
         "conftest.py": b"",

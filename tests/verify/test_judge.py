@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent_rl.canonical import decode, encode, value_frame
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.vocabulary import (
     AnswerTests,
     AssertTests,
@@ -19,6 +18,7 @@ from agent_rl.vocabulary import (
     Submission,
     Task,
 )
+from agent_rl.vocabulary.canonical import decode, encode, value_frame
 from tests.verify.fakes import SQUARES, ScriptedProvider, answers, result_of, task_of
 from tests.verify.judging import PROGRAM, TASK, judged, verifier
 
@@ -115,7 +115,7 @@ async def test_frames_that_no_honest_run_writes_are_tampering(spoil: Any) -> Non
     assert (await judged(handler)).status == "tampered"
 
 
-async def test_anomalies_seen_by_the_slot_are_tampering() -> None:
+async def test_anomalies_seen_by_the_worker_are_tampering() -> None:
     verdict = await judged(answers(lambda x: x * x, anomalies=("an extra channel",)))
     assert verdict.status == "tampered"
     assert verdict.tests[0].detail == "an extra channel"
@@ -192,22 +192,22 @@ async def test_minimum_tier_and_isolation() -> None:
 # Visible tests
 
 
-async def test_visible_feedback_is_one_line_a_failing_example() -> None:
-    task = task_of(*SQUARES, visible=(Case((2,), 4), Case((3,), 9), Case((0,), 0, {"k": "a"})))
+async def test_public_feedback_is_one_line_a_failing_example() -> None:
+    task = task_of(*SQUARES, public=(Case((2,), 4), Case((3,), 9), Case((0,), 0, {"k": "a"})))
 
     def double(x: int, k: str = "") -> int:
         return x * 2 if not k else 1 // x
 
-    verdict = await verifier(answers(double)).run_visible(task, PROGRAM)
+    verdict = await verifier(answers(double)).run_public_tests(task, PROGRAM)
     assert verdict.feedback == (
         "f(3) gave 6, expected 9\nf(0, k='a') raised ZeroDivisionError: integer division or modulo by zero, expected 0"
     )
     assert (await verifier(answers(double)).judge(task, PROGRAM)).feedback == ""
 
 
-async def test_visible_feedback_is_short_and_safe_to_print() -> None:
-    task = task_of(*SQUARES, visible=tuple(Case((n,), 0) for n in range(1, 9)))
-    verdict = await verifier(answers(lambda n: "\x1b]0;x\x07\u202e" + "a" * 10_000)).run_visible(task, PROGRAM)
+async def test_public_feedback_is_short_and_safe_to_print() -> None:
+    task = task_of(*SQUARES, public=tuple(Case((n,), 0) for n in range(1, 9)))
+    verdict = await verifier(answers(lambda n: "\x1b]0;x\x07\u202e" + "a" * 10_000)).run_public_tests(task, PROGRAM)
     lines = verdict.feedback.splitlines()
     assert len(lines) == 6  # five examples, then "and 3 more"
     assert lines[-1] == "and 3 more"
@@ -215,19 +215,19 @@ async def test_visible_feedback_is_short_and_safe_to_print() -> None:
     assert max(map(len, lines)) < 200
 
 
-async def test_visible_feedback_of_a_program_that_does_not_load_or_end() -> None:
-    task = task_of(*SQUARES, visible=SQUARES[:1])
-    broken = await verifier(lambda _: result_of('{"load_error":"NameError: g"}')).run_visible(task, PROGRAM)
+async def test_public_feedback_of_a_program_that_does_not_load_or_end() -> None:
+    task = task_of(*SQUARES, public=SQUARES[:1])
+    broken = await verifier(lambda _: result_of('{"load_error":"NameError: g"}')).run_public_tests(task, PROGRAM)
     assert broken.feedback == "NameError: g"
-    endless = await verifier(lambda _: result_of('{"loaded":true}', status="timeout")).run_visible(task, PROGRAM)
+    endless = await verifier(lambda _: result_of('{"loaded":true}', status="timeout")).run_public_tests(task, PROGRAM)
     assert (endless.status, endless.feedback) == ("timeout", "f(2) gave no answer (timeout), expected 4")
-    empty = await verifier(answers(abs)).run_visible(task, Submission.code(""))
+    empty = await verifier(answers(abs)).run_public_tests(task, Submission.code(""))
     assert empty.feedback == "an empty program"
 
 
-async def test_without_visible_tests_there_is_nothing_to_fail() -> None:
+async def test_without_public_tests_there_is_nothing_to_fail() -> None:
     judge = verifier(answers(abs))
-    assert (await judge.run_visible(TASK, PROGRAM)).passed
+    assert (await judge.run_public_tests(TASK, PROGRAM)).passed
     assert judge.runs == 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import SandboxError, SandboxStartError
-from agent_rl.verify.judge import CaseVerifier
+from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.vocabulary import RunRequest, RunResult, Submission
 from tests.verify.fakes import SQUARES, ScriptedProvider, answers, task_of
 from tests.verify.judging import PROGRAM, TASK, judged, verifier
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def dies(_: RunRequest) -> SandboxError:
-    return SandboxError("the slot died")
+    return SandboxError("the worker died")
 
 
 async def test_a_place_that_dies_once_is_the_machinerys_and_the_fresh_run_counts() -> None:
@@ -33,13 +33,13 @@ async def test_a_connection_that_broke_off_is_a_place_that_died() -> None:
 async def test_a_program_whose_fresh_place_dies_too_beside_an_honest_control_has_crashed() -> None:
     verdict = await judged(dies)
     assert (verdict.passed, verdict.status) == (False, "crashed")
-    assert verdict.tests[0].detail == "the program ends the place it runs in: the slot died"
+    assert verdict.tests[0].detail == "the program ends the place it runs in: the worker died"
 
 
 @pytest.mark.parametrize("ill", [{"controls": [False] * 9}, {"companions": [False] * 9}])
 async def test_where_an_honest_program_dies_too_it_is_the_machinery(ill: dict[str, Any]) -> None:
     judge = verifier(dies, **ill)
-    with pytest.raises(SandboxError, match="failed 4 times, and not by this program's doing: the slot died"):
+    with pytest.raises(SandboxError, match="failed 4 times, and not by this program's doing: the worker died"):
         await judge.judge(TASK, PROGRAM)
     # The first run, then one fresh run in each of 1 + 2 retries.
     assert len(judge.provider.requests) == 4  # pyright: ignore

@@ -13,10 +13,10 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError
+from agent_rl.formats import program_of, read_tasks
+from agent_rl.judging.recording import prepare_all
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.formats import program_of, read_tasks
-from agent_rl.verify.recording import prepare_all
-from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, PytestTests, Submission, Task
 from tests.verify.mbpp_rows import DATA, KINDS, NOT_CASES, Kind
 
@@ -40,7 +40,7 @@ async def memory() -> AsyncIterator[TaskVerifier]:
 
 @pytest.mark.local_sandbox
 async def test_every_kind_of_row_passes_with_its_own_code_and_fails_with_a_wrong_one(tmp_path: Path) -> None:
-    from agent_rl_sandboxes.local import LocalProvider
+    from agent_rl_sandboxes.local_provider import LocalProvider
 
     tasks = read(tmp_path, *(kind.row(number) for number, kind in enumerate(KINDS)))
     async with LocalProvider(SandboxConfig()) as provider:
@@ -52,9 +52,9 @@ async def test_every_kind_of_row_passes_with_its_own_code_and_fails_with_a_wrong
             return verdict.passed
 
         async def outcomes(kind: Kind, task: Task) -> tuple[str, bool, bool, bool]:
-            assert task.reference is not None
-            shown = await verifier.run_visible(task, Submission.code(program_of(task, task.reference)))
-            right, wrong = [await passes(task, reply, kind.tier) for reply in (task.reference, kind.wrong)]
+            assert task.oracle is not None
+            shown = await verifier.run_public_tests(task, Submission.code(program_of(task, task.oracle)))
+            right, wrong = [await passes(task, reply, kind.tier) for reply in (task.oracle, kind.wrong)]
             return kind.name, right, wrong, shown.passed
 
         pairs = zip(KINDS, await prepare_all(verifier, tasks), strict=True)
@@ -90,7 +90,7 @@ async def test_a_weaker_tier_is_refused_where_the_minimum_is_values(tmp_path: Pa
                 await strict.prepare(task)
 
 
-async def test_a_visible_case_that_the_reference_fails_as_a_case_is_left_out(
+async def test_a_public_case_that_the_reference_fails_as_a_case_is_dropped(
     tmp_path: Path, memory: TaskVerifier
 ) -> None:
     # An instance of a subclass has plain content that tests see, and is no plain value that a case could hold.
@@ -100,8 +100,8 @@ async def test_a_visible_case_that_the_reference_fails_as_a_case_is_left_out(
         Kind("x", code, ["assert row(0) == ()", "assert row(2).kind == 'row'"], "").row(2),
     ]
     first, second = [await memory.prepare(task) for task in read(tmp_path, *rows)]
-    assert (first.tier, first.visible) == ("proxied", None)
-    assert (second.tier, type(second.visible)) == ("proxied", CallTests)
+    assert (first.tier, first.public) == ("proxied", None)
+    assert (second.tier, type(second.public)) == ("proxied", CallTests)
     # As it is kept on disk.
     again = [await memory.prepare(task) for task in read(tmp_path, *rows)]
     assert again == [first, second]

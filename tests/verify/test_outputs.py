@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agent_rl.verify.outputs import same_output
+from agent_rl.judging.compare_outputs import same_output
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from agent_rl.verify.patch import InvalidPatch, apply_patch
+from agent_rl.judging.patches import InvalidPatch, apply_patch
 
 FILES = {"a.txt": b"one\ntwo\nthree\nfour\nfive\n", "src/b.txt": b"x\ny", "bin": b"\0\1"}
 

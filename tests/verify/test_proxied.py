@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.proxied.judge import ProxiedJudge
 from agent_rl.vocabulary import (
     AssertTests,
     PytestTests,
@@ -23,7 +23,7 @@ async def refusal(task: Task) -> str:
     """Why the task cannot be used."""
     assert isinstance(task.tests, PytestTests)
     with pytest.raises(ConfigError) as caught:
-        await judged(task, task.tests.reference["solution.py"].decode())
+        await judged(task, task.tests.oracle["solution.py"].decode())
     return str(caught.value)
 
 
@@ -38,9 +38,9 @@ async def test_honest_programs_pass(name: str, capfd: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("name", VARIANTS)
 async def test_honest_programs_that_are_other_than_the_reference_pass(name: str) -> None:
-    reference, other, tests = VARIANTS[name]
-    task = task_of(tests, reference)
-    for program in (reference, other):
+    oracle, other, tests = VARIANTS[name]
+    task = task_of(tests, oracle)
+    for program in (oracle, other):
         verdict = await judged(task, program)
         assert verdict.passed, verdict.feedback
 
@@ -131,7 +131,7 @@ async def test_what_is_no_program_is_not_run(submission: Submission) -> None:
         judge = ProxiedJudge(provider, minimum_isolation="memory")
         tests = task_of(TEST_ADD)
         assert isinstance(tests.tests, PytestTests)
-        verdict = await judge.judge(tests, tests.tests, submission, visible=False)
+        verdict = await judge.judge(tests, tests.tests, submission, public=False)
     assert (verdict.status, judge.runs, verdict.feedback) == ("invalid_submission", 0, "")
 
 
@@ -148,7 +148,7 @@ async def test_the_reference_runs_twice_for_a_task_and_never_again() -> None:
         task = task_of(TEST_ADD)
         assert isinstance(task.tests, PytestTests)
         for _ in range(3):
-            assert (await judge.judge(task, task.tests, Submission.code(ADD), visible=False)).passed
+            assert (await judge.judge(task, task.tests, Submission.code(ADD), public=False)).passed
     # Once to find out, once as candidates are judged, and the three candidates.
     assert judge.runs == 5
 
@@ -158,7 +158,7 @@ async def test_too_weak_isolation_is_refused() -> None:
         task = task_of(TEST_ADD)
         assert isinstance(task.tests, PytestTests)
         with pytest.raises(SandboxError, match="isolated at level 'memory' only"):
-            await ProxiedJudge(provider).judge(task, task.tests, Submission.code(ADD), visible=False)
+            await ProxiedJudge(provider).judge(task, task.tests, Submission.code(ADD), public=False)
 
 
 # Tasks that cannot be used
@@ -211,8 +211,8 @@ async def test_without_a_reference_node_ids_are_needed() -> None:
     ],
 )
 async def test_what_tests_of_this_tier_cannot_do_is_said_at_load(test: str, why: str) -> None:
-    reference = "class Base:\n    __eq__ = lambda self, other: True\ndef same(x):\n    return x\n"
-    assert why in await refusal(task_of(f"import solution\n{test}\n", reference))
+    oracle = "class Base:\n    __eq__ = lambda self, other: True\ndef same(x):\n    return x\n"
+    assert why in await refusal(task_of(f"import solution\n{test}\n", oracle))
 
 
 # What a candidate gets out of the tests
@@ -220,12 +220,12 @@ async def test_what_tests_of_this_tier_cannot_do_is_said_at_load(test: str, why:
 
 async def test_objects_are_let_in_only_where_the_reference_gives_them() -> None:
     add = "def add(a, b):\n    return "
-    reference = "class Box:\n    n = 3\ndef make():\n    return Box()\n" + add + "a + b\n"
+    oracle = "class Box:\n    n = 3\ndef make():\n    return Box()\n" + add + "a + b\n"
     tests = "import solution\ndef test_box():\n    assert solution.make().n == 3\n"
     tests += "def test_add():\n    assert abs(solution.add(1, 2) - 3) < 1e-9\n"
     liar = "class Liar:\n    n = 3\n    __sub__ = __abs__ = lambda self, *other: 0\n"
     liar += "def make():\n    return Liar()\n" + add + "Liar()\n"
-    verdict = await judged(task_of(tests, reference), liar)
+    verdict = await judged(task_of(tests, oracle), liar)
     assert [(t.name, t.passed) for t in verdict.tests] == [
         ("test_it.py::test_box", True),
         ("test_it.py::test_add", False),

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agent_rl.errors import SandboxError
-from agent_rl.verify.proxied.relay import Heard, relay
+from agent_rl.judging.proxied.relay import Heard, relay
 
 UNASKED = "a frame that nobody asked for"
 
@@ -79,7 +79,7 @@ async def test_an_answer_that_is_no_list_is_tampering(frame: str) -> None:
 
 
 async def test_an_answer_beyond_the_limit_is_tampering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_rl.verify.proxied.relay.MAX_FRAME_BYTES", 10)
+    monkeypatch.setattr("agent_rl.judging.proxied.relay.MAX_FRAME_BYTES", 10)
     tests = Voice('["load"]', silent=True)
     assert (await heard(Voice(1, "[" + "1" * 10, silent=True), tests)).tampered == UNASKED
     assert tests.heard == []
@@ -95,13 +95,13 @@ async def test_a_candidate_that_has_ended_is_missed_only_where_it_is_asked_again
 
 
 async def test_no_more_reports_are_kept_than_there_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_rl.verify.proxied.relay.MAX_REPORTS", 2)
+    monkeypatch.setattr("agent_rl.judging.proxied.relay.MAX_REPORTS", 2)
     tests = Voice("{1}", "{2}", "{3}", "{4}", silent=True)
     assert (await heard(Voice(silent=True), tests)).reports == ("{1}", "{2}")
 
 
 async def test_a_place_that_dies_is_raised() -> None:
-    error = SandboxError("a slot died")
+    error = SandboxError("a worker died")
     for candidate, tests in ((Voice(error), Voice(silent=True)), (Voice(silent=True), Voice(error))):
-        with pytest.raises(SandboxError, match="a slot died"):
+        with pytest.raises(SandboxError, match="a worker died"):
             await heard(candidate, tests)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agent_rl.verify.proxied.client import Session
-from agent_rl.verify.proxied.items import items_of, load
-from agent_rl.verify.proxied.judge import read_reports
-from agent_rl.verify.proxied.runner import Runner
+from agent_rl.judging.proxied.proxied_judge import read_reports
+from agent_rl.judging.proxied.test_items import items_of, load
+from agent_rl.judging.proxied.tests_runner import HiddenTestsRunner
+from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
 # Frames
 
@@ -48,8 +48,10 @@ def test_no_frames_pass_a_test_or_break_its_process(seed: int, tmp_path: Path) -
                 reports.append(text)
 
         admitted = frozenset({"add", "add()", "add()[]", "callback"}) if draw.random() < 0.7 else frozenset[str]()
-        session = Session(say, receive, admitted)
-        Runner({"test_it.py": source}, frozenset({"test_it.py::test_it"}), session, say, str(tmp_path)).run("solution")
+        session = HiddenTestsSession(say, receive, admitted)
+        HiddenTestsRunner({"test_it.py": source}, frozenset({"test_it.py::test_it"}), session, say, str(tmp_path)).run(
+            "solution"
+        )
         report = read_reports(tuple(reports))
         assert all(outcome != "passed" for outcome, _ in report.outcomes.values())
         assert report.outcomes or report.tampered, reports
@@ -140,7 +142,7 @@ def test_node_ids_are_those_of_pytest(tmp_path: Path) -> None:
 
 def collected(source: str) -> list[str]:
     """The node ids that our own collection finds, with pytest's module in place of ours while the file is loaded."""
-    from agent_rl.verify.proxied import pytest_part
+    from agent_rl.judging.proxied import pytest_part
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "pytest", pytest_part.module())

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import SandboxError, TestsPlaceError
+from agent_rl.judging.proxied.proxied_judge import MalformedReport, read_reports, verdict_of
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.proxied.judge import Malformed, read_reports, verdict_of
 from agent_rl.vocabulary import (
     Isolation,
     Limits,
@@ -54,9 +54,9 @@ DONE = json.dumps({"done": 1, "objects": ["Stack()"]})
     ],
 )
 def test_reports_of_another_form_are_none(frames: tuple[str, ...]) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedReport):
         read_reports(frames)
-    verdict = verdict_of(PairResult(run_result(), run_result(frames)), ("a",), visible=True)
+    verdict = verdict_of(PairResult(run_result(), run_result(frames)), ("a",), public=True)
     assert (verdict.passed, verdict.status) == (False, "failed")
 
 
@@ -89,7 +89,7 @@ def test_reports_of_another_form_are_none(frames: tuple[str, ...]) -> None:
 def test_a_verdict_is_what_both_runs_say(
     frames: tuple[str, ...], candidate: dict[str, Any], tests: dict[str, Any], status: str
 ) -> None:
-    verdict = verdict_of(PairResult(run_result(**candidate), run_result(frames, **tests)), ("a",), visible=False)
+    verdict = verdict_of(PairResult(run_result(**candidate), run_result(frames, **tests)), ("a",), public=False)
     assert (verdict.status, verdict.passed, verdict.feedback) == (status, status == "passed", "")
     assert all(t.passed for t in verdict.tests) == verdict.passed
 
@@ -98,11 +98,11 @@ def test_the_weaker_isolation_is_the_verdicts() -> None:
     pair: list[tuple[Isolation, Isolation]] = [("namespaces", "uid"), ("uid", "namespaces")]
     for first, second in pair:
         runs = PairResult(run_result(isolation=first), run_result((report("a"), DONE), isolation=second))
-        assert verdict_of(runs, ("a",), visible=False).isolation == "uid"
+        assert verdict_of(runs, ("a",), public=False).isolation == "uid"
 
 
 def test_nothing_wanted_is_nothing_passed() -> None:
-    assert not verdict_of(PairResult(run_result(), run_result((DONE,))), (), visible=False).passed
+    assert not verdict_of(PairResult(run_result(), run_result((DONE,))), (), public=False).passed
 
 
 # Who is to blame
@@ -124,14 +124,14 @@ class Dying(InMemoryProvider):
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
         if self._ill:
-            raise SandboxError("a slot died")
+            raise SandboxError("a worker died")
         if request.entry_point is None:
             # The companion, which waits for as long as the pair runs.
             await asyncio.sleep(60)
         return await super().run(request, fresh=fresh)
 
 
-OWN, TESTS_OWN = SandboxError("a slot died"), TestsPlaceError("a slot died")
+OWN, TESTS_OWN = SandboxError("a worker died"), TestsPlaceError("a worker died")
 NAMED = PytestTests({"test_it.py": TEST_ADD.encode()}, ("test_it.py::test_add",))
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.verify.judge import CaseVerifier
-from agent_rl.verify.recording import NotRecordable, asserts_equality_only, prepare_all, record_tests
+from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.recording import NotRecordable, asserts_equality_only, prepare_all, record_tests
 from agent_rl.vocabulary import AssertTests, CallTests, Case, RunRequest, Submission, Task
 from tests.verify.fakes import ScriptedProvider, executes
 
@@ -22,20 +22,20 @@ def check(*lines: str) -> str:
     return "def check(candidate):\n" + "".join(f"    {line}\n" for line in lines)
 
 
-def task(source: str, reference: str = DOUBLE, visible: tuple[Case, ...] = ()) -> Task:
-    shown = CallTests("f", visible) if visible else None
-    return Task("demo", (), AssertTests("f", source, reference), visible=shown)
+def task(source: str, oracle: str = DOUBLE, public: tuple[Case, ...] = ()) -> Task:
+    shown = CallTests("f", public) if public else None
+    return Task("demo", (), AssertTests("f", source, oracle), public=shown)
 
 
-async def recorded(source: str, reference: str = DOUBLE) -> CallTests:
-    made = await record_tests(task(source, reference), ScriptedProvider(executes), minimum_isolation="memory")
+async def recorded(source: str, oracle: str = DOUBLE) -> CallTests:
+    made = await record_tests(task(source, oracle), ScriptedProvider(executes), minimum_isolation="memory")
     assert isinstance(made.tests, CallTests)
     return made.tests
 
 
-async def passes(source: str, program: str, reference: str = DOUBLE) -> bool:
+async def passes(source: str, program: str, oracle: str = DOUBLE) -> bool:
     judge = CaseVerifier(ScriptedProvider(executes), minimum_isolation="memory")
-    prepared = await judge.prepare(task(source, reference))
+    prepared = await judge.prepare(task(source, oracle))
     return (await judge.judge(prepared, Submission.code(program))).passed
 
 
@@ -64,12 +64,12 @@ async def test_arguments_are_recorded_before_the_reference_changes_them() -> Non
     ],
 )
 async def test_tests_that_look_at_an_argument_after_a_call_are_no_cases(lines: tuple[str, ...], seen: bool) -> None:
-    reference = "def f(x=(), k=None):\n    return 3\n"
+    oracle = "def f(x=(), k=None):\n    return 3\n"
     if seen:
         with pytest.raises(NotRecordable, match=r"task demo: .* look at what a call has left in its arguments"):
-            await recorded(check(*lines), reference)
+            await recorded(check(*lines), oracle)
     else:
-        assert (await recorded(check(*lines), reference)).comparison == "python"
+        assert (await recorded(check(*lines), oracle)).comparison == "python"
 
 
 async def test_random_inputs_are_drawn_again_by_the_checker() -> None:
@@ -80,20 +80,20 @@ async def test_random_inputs_are_drawn_again_by_the_checker() -> None:
         "    assert y in (2 * x, 2 * x + 1)",
     )
     # The reference draws too, which must not shift the test's own draws at replay.
-    reference = "import random\ndef f(x):\n    return 2 * x + random.randint(0, 1)\n"
-    assert (await recorded(source, reference)).comparison == "checker"
-    assert await passes(source, "def f(x):\n    return x + x\n", reference)
-    assert not await passes(source, "def f(x):\n    return x + x + 2\n", reference)
-    assert not await passes(source, "def f(x):\n    return None\n", reference)
+    oracle = "import random\ndef f(x):\n    return 2 * x + random.randint(0, 1)\n"
+    assert (await recorded(source, oracle)).comparison == "checker"
+    assert await passes(source, "def f(x):\n    return x + x\n", oracle)
+    assert not await passes(source, "def f(x):\n    return x + x + 2\n", oracle)
+    assert not await passes(source, "def f(x):\n    return None\n", oracle)
 
 
 async def test_a_checker_has_the_references_helpers() -> None:
-    reference = "def poly(a, x):\n    return a * x - 6\ndef f(a):\n    return 6 / a\n"
+    oracle = "def poly(a, x):\n    return a * x - 6\ndef f(a):\n    return 6 / a\n"
     source = check("for a in (1, 2, 3, 7):", "    assert abs(poly(a, candidate(a))) < 1e-6")
-    assert await passes(source, "def f(a):\n    return 6 * (1 / a)\n", reference)
-    assert not await passes(source, "def f(a):\n    return 5 / a\n", reference)
+    assert await passes(source, "def f(a):\n    return 6 * (1 / a)\n", oracle)
+    assert not await passes(source, "def f(a):\n    return 5 / a\n", oracle)
     # Its own idea of `poly` does not help a candidate.
-    assert not await passes(source, "def poly(a, x):\n    return 0\ndef f(a):\n    return 0\n", reference)
+    assert not await passes(source, "def poly(a, x):\n    return 0\ndef f(a):\n    return 0\n", oracle)
 
 
 async def test_expected_errors_are_replayed() -> None:
@@ -105,11 +105,11 @@ async def test_expected_errors_are_replayed() -> None:
         "    return",
         "assert False",
     )
-    reference = "def f(x):\n    return 1 // x\n"
-    assert (await recorded(source, reference)).comparison == "checker"
-    assert await passes(source, "def f(x):\n    return int(1 / x)\n", reference)
-    assert not await passes(source, "def f(x):\n    return 1\n", reference)
-    assert not await passes(source, "def f(x):\n    return [1][x - 1] if x else [][0]\n", reference)  # IndexError
+    oracle = "def f(x):\n    return 1 // x\n"
+    assert (await recorded(source, oracle)).comparison == "checker"
+    assert await passes(source, "def f(x):\n    return int(1 / x)\n", oracle)
+    assert not await passes(source, "def f(x):\n    return 1\n", oracle)
+    assert not await passes(source, "def f(x):\n    return [1][x - 1] if x else [][0]\n", oracle)  # IndexError
 
 
 async def test_a_call_that_was_not_recorded_fails_even_where_the_check_swallows_it() -> None:
@@ -126,7 +126,7 @@ async def test_repeated_calls_are_replayed_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "reference", "message"),
+    ("source", "oracle", "message"),
     [
         (check("assert candidate(1) == 3"), DOUBLE, "could not be recorded with the reference: AssertionError"),
         (check("pass"), DOUBLE, "its tests never call f, so that every program would pass"),
@@ -151,10 +151,10 @@ async def test_repeated_calls_are_replayed_in_order() -> None:
     ],
 )
 async def test_a_task_whose_reference_fails_its_tests_is_the_users_mistake(
-    source: str, reference: str, message: str
+    source: str, oracle: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"task demo: .*{message}"):
-        await recorded(source, reference)
+        await recorded(source, oracle)
 
 
 async def test_a_reference_without_room_in_its_time_limit_is_refused() -> None:
@@ -169,14 +169,14 @@ async def test_a_reference_without_room_in_its_time_limit_is_refused() -> None:
         )
 
 
-async def test_visible_examples_that_the_reference_fails_are_left_out() -> None:
+async def test_public_examples_that_the_reference_fails_are_dropped() -> None:
     wrong, right = Case((1,), 3), Case((2,), 4)
     source = check("assert candidate(1) == 2")
     provider = ScriptedProvider(executes)
-    made = await record_tests(task(source, visible=(wrong, right)), provider, minimum_isolation="memory")
-    assert made.visible == CallTests("f", (right,))
-    made = await record_tests(task(source, visible=(wrong,)), provider, minimum_isolation="memory")
-    assert made.visible is None
+    made = await record_tests(task(source, public=(wrong, right)), provider, minimum_isolation="memory")
+    assert made.public == CallTests("f", (right,))
+    made = await record_tests(task(source, public=(wrong,)), provider, minimum_isolation="memory")
+    assert made.public is None
 
 
 async def test_recordings_are_kept_on_disk_by_content(tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ async def test_recordings_are_kept_on_disk_by_content(tmp_path: Path) -> None:
         return AssertionError("a run although the recording is on disk")
 
     source = check("assert abs(candidate((1, {2: 'a'})) - 2) < 1", "assert candidate((1,)) == 2")
-    reference = "def f(x):\n    return 2\n"
-    original = task(source, reference, visible=(Case((1,), 3), Case((2,), 2)))
+    oracle = "def f(x):\n    return 2\n"
+    original = task(source, oracle, public=(Case((1,), 3), Case((2,), 2)))
     made = await record_tests(original, ScriptedProvider(executes), minimum_isolation="memory")
     (file,) = (tmp_path / "recorded").iterdir()
     again = await record_tests(original, ScriptedProvider(never), minimum_isolation="memory")
@@ -209,7 +209,7 @@ async def test_cases_need_no_recording() -> None:
 
 
 async def test_prepare_all_raises_the_error_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_rl.verify.blame._PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("agent_rl.judging.blame._PAUSE_SECONDS", 0.001)
     judge = CaseVerifier(ScriptedProvider(executes), minimum_isolation="memory")
     good, bad = task(check("assert candidate(1) == 2")), task(check("assert candidate(1) == 3"))
     assert len(await prepare_all(judge, [good, good])) == 2

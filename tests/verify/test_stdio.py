@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agent_rl.canonical import decode, value_frame
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import Limits, RunRequest, RunResult, StdioCase, StdioTests, Submission, Task
+from agent_rl.vocabulary.canonical import decode, value_frame
 from tests.verify.fakes import Handler, ScriptedProvider
 
 CASES = tuple(StdioCase(f"{n}\n", f"{n * n}\n") for n in (2, 3, 5, 7))
@@ -84,12 +84,12 @@ async def test_a_wrong_output_is_described_and_counted() -> None:
     assert verdict.feedback == ""
 
 
-async def test_the_visible_cases_outcome_is_told() -> None:
+async def test_the_public_cases_outcome_is_told() -> None:
     judge, _ = verifier(prints(lambda text: text))
-    task = dataclasses.replace(task_of(), visible=StdioTests((StdioCase("2\n", "4\n"),)))
-    report = await judge.run_visible(task, PROGRAM)
+    task = dataclasses.replace(task_of(), public=StdioTests((StdioCase("2\n", "4\n"),)))
+    report = await judge.run_public_tests(task, PROGRAM)
     assert report.feedback == "for input '2\\n' printed '2\\n', expected '4\\n'"
-    assert (await judge.run_visible(task_of(), PROGRAM)).passed
+    assert (await judge.run_public_tests(task_of(), PROGRAM)).passed
 
 
 async def test_a_right_output_with_another_exit_code_fails() -> None:
@@ -172,7 +172,7 @@ async def test_one_judging_stands_for_equal_programs() -> None:
 async def test_the_machinerys_failure_is_raised_and_a_program_that_kills_its_places_is_blamed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agent_rl.verify.blame._GRACE_SECONDS", 0.01)
+    monkeypatch.setattr("agent_rl.judging.blame._GRACE_SECONDS", 0.01)
     judge, _ = verifier(lambda request: SandboxError("gone"))
     verdict = await judge.judge(task_of(), PROGRAM)
     assert verdict.status == "crashed"

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.verify.verifier import TaskVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, StdioCase, StdioTests, Submission, Task
 from tests.attacks.places import PLACES, provider_of
 

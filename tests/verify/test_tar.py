@@ -10,9 +10,9 @@ import tracemalloc
 
 import pytest
 
-from agent_rl.verify.archive import unpack
-from agent_rl.verify.file_sets import ArchiveLimits, InvalidArchive
-from agent_rl.verify.tar import pack, packed_bytes
+from agent_rl.judging.archives import unpack
+from agent_rl.judging.file_sets import ArchiveLimits, InvalidArchive
+from agent_rl.judging.tar_archives import pack, packed_bytes
 from tests.sandboxes.fuzzing import member
 
 END = bytes(1024)

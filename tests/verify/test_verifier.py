@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import ConfigError
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.verify.verifier import TaskVerifier
 from agent_rl.vocabulary import (
     AnswerTests,
     AssertTests,
@@ -33,15 +33,15 @@ ASSERTS = AssertTests("f", "def check(candidate):\n    assert candidate(1) == 1\
 
 
 class FakeProxied:
-    """Stands where `agent_rl.verify.proxied.ProxiedJudge` does, with its constructor and its one method."""
+    """Stands where `agent_rl.judging.proxied.ProxiedJudge` does, with its constructor and its one method."""
 
     def __init__(self, provider: Any, *, seed: int, retries: int, minimum_isolation: str) -> None:
         self.made_with = (provider, seed, retries, minimum_isolation)
         self.judged: list[tuple[Any, Submission, bool]] = []
         made.append(self)
 
-    async def judge(self, task: Task, tests: Any, submission: Submission, *, visible: bool) -> Verdict:
-        self.judged.append((tests, submission, visible))
+    async def judge(self, task: Task, tests: Any, submission: Submission, *, public: bool) -> Verdict:
+        self.judged.append((tests, submission, public))
         return Verdict(True, "passed", "proxied", "memory", tests=(TestResult("test_f.py::test_f", True),))
 
 
@@ -51,7 +51,7 @@ made: list[FakeProxied] = []
 @pytest.fixture(autouse=True)
 def _proxied(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     made.clear()
-    monkeypatch.setattr("agent_rl.verify.verifier.ProxiedJudge", FakeProxied)
+    monkeypatch.setattr("agent_rl.judging.task_verifier.ProxiedJudge", FakeProxied)
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
 
 
@@ -81,17 +81,17 @@ async def test_tier_proxied_goes_to_its_own_judge_once_for_equal_submissions(tes
 
 async def test_node_ids_of_proxied_pytest_files_come_from_the_reference() -> None:
     judge = verifier()
-    tests = PytestTests(FILES, reference={"solution.py": PROGRAM.text.encode()})
+    tests = PytestTests(FILES, oracle={"solution.py": PROGRAM.text.encode()})
     task = await judge.prepare(Task("t", (), tests, tier="proxied"))
     assert isinstance(task.tests, PytestTests)
     assert task.tests.tests == ("test_f.py::test_f",)
     assert made[0].judged == [(tests, PROGRAM, False)]
 
 
-async def test_visible_tests_are_judged_at_their_own_kinds_tier() -> None:
+async def test_public_tests_are_judged_at_their_own_kinds_tier() -> None:
     judge = verifier()
-    task = Task("t", (), PytestTests(FILES, ("test_f.py::test_f",)), visible=CALLS, tier="proxied")
-    shown = await judge.run_visible(task, Submission.code("def f(x):\n    return 2\n"))
+    task = Task("t", (), PytestTests(FILES, ("test_f.py::test_f",)), public=CALLS, tier="proxied")
+    shown = await judge.run_public_tests(task, Submission.code("def f(x):\n    return 2\n"))
     assert (shown.tier, shown.feedback) == ("values", "f(1) gave 2, expected 1")
 
 

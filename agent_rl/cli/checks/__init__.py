@@ -7,28 +7,32 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from agent_rl.cli.checks.machine import cores, disk, gpus, memory
-from agent_rl.cli.checks.model import StartingModel, chat_template, model, parameter_count, starting_model
-from agent_rl.cli.checks.outcome import Check
-from agent_rl.cli.checks.places import docker, load_environments, open_sandbox, tasks_of
-from agent_rl.cli.checks.roles import agreement, ports, versions
+from agent_rl.cli.checks.check_result import DoctorCheck
+from agent_rl.cli.checks.machine_checks import cores, disk, gpus, memory
+from agent_rl.cli.checks.model_checks import StartingModel, chat_template, model, parameter_count, starting_model
+from agent_rl.cli.checks.role_checks import agreement, ports, versions
+from agent_rl.cli.checks.sandbox_checks import docker, load_environments, open_sandbox, tasks_of
 from agent_rl.config import RunConfig
 from agent_rl.errors import AgentRLError
 from agent_rl.vocabulary import Task
 
-__all__ = ["Check", "run_checks"]
+__all__ = ["DoctorCheck", "run_checks"]
 
 
-async def run_checks(config: RunConfig, tell: Callable[[Check], None]) -> list[Check]:
+async def run_checks(config: RunConfig, tell: Callable[[DoctorCheck], None]) -> list[DoctorCheck]:
     """All checks in order; `tell` hears of each when it is done. No check keeps the next one from being made."""
-    checks: list[Check] = []
+    checks: list[DoctorCheck] = []
 
-    def add(check: Check) -> Check:
+    def add(check: DoctorCheck) -> DoctorCheck:
         checks.append(check)
         tell(check)
         return check
 
-    add(Check("configuration", "good", f"{config.loop.steps} steps, N = {config.loop.group_size}, seed {config.seed}"))
+    add(
+        DoctorCheck(
+            "configuration", "good", f"{config.loop.steps} steps, N = {config.loop.group_size}, seed {config.seed}"
+        )
+    )
     installed = add(await _guarded("versions", versions(config)))
     has_model = add(_guarded_now("model", lambda: model(config)))
     count = None if has_model.failed else parameter_count(config.model)
@@ -46,7 +50,7 @@ async def run_checks(config: RunConfig, tell: Callable[[Check], None]) -> list[C
     return checks
 
 
-async def _tasks(config: RunConfig, add: Callable[[Check], Check]) -> list[Task]:
+async def _tasks(config: RunConfig, add: Callable[[DoctorCheck], DoctorCheck]) -> list[Task]:
     """The training tasks of all environments, each of which has been checked, as has the sandbox."""
     tasks: list[Task] = []
     async with AsyncExitStack() as stack:
@@ -58,34 +62,36 @@ async def _tasks(config: RunConfig, add: Callable[[Check], Check]) -> list[Task]
     return tasks
 
 
-async def _model_checks(config: RunConfig, tasks: list[Task], broken: list[str], add: Callable[[Check], Check]) -> None:
+async def _model_checks(
+    config: RunConfig, tasks: list[Task], broken: list[str], add: Callable[[DoctorCheck], DoctorCheck]
+) -> None:
     """The template's round trip and the agreement, on the run's starting model or what comes nearest to it."""
     if broken:
         for name in ("chat template", "agreement"):
-            add(Check(name, "noted", f"not tried, since this failed: {', '.join(broken)}"))
+            add(DoctorCheck(name, "noted", f"not tried, since this failed: {', '.join(broken)}"))
         return
     with tempfile.TemporaryDirectory(prefix="agent-rl-doctor-") as folder:
         try:
             start: StartingModel = await starting_model(config, Path(folder))
         except (AgentRLError, OSError) as error:
-            add(Check("starting model", "failed", str(error)))
+            add(DoctorCheck("starting model", "failed", str(error)))
             return
         add(_guarded_now("chat template", lambda: chat_template(config, start.folder)))
-        if config.agreement.check:
+        if config.mismatch.check:
             add(await _guarded("agreement", agreement(config, start, tasks)))
         else:
-            add(Check("agreement", "noted", "agreement.check = false: learner and policy are not compared"))
+            add(DoctorCheck("agreement", "noted", "mismatch.check = false: learner and policy are not compared"))
 
 
-def _guarded_now(name: str, check: Callable[[], Check]) -> Check:
+def _guarded_now(name: str, check: Callable[[], DoctorCheck]) -> DoctorCheck:
     try:
         return check()
     except (AgentRLError, OSError) as error:
-        return Check(name, "failed", str(error))
+        return DoctorCheck(name, "failed", str(error))
 
 
-async def _guarded(name: str, check: Awaitable[Check]) -> Check:
+async def _guarded(name: str, check: Awaitable[DoctorCheck]) -> DoctorCheck:
     try:
         return await check
     except (AgentRLError, OSError) as error:
-        return Check(name, "failed", str(error))
+        return DoctorCheck(name, "failed", str(error))

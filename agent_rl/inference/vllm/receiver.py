@@ -24,7 +24,7 @@ from vllm.model_executor.model_loader.reload import (  # pyright: ignore[reportM
 )
 
 from agent_rl.contracts.policy import TensorSpec, WeightManifest
-from agent_rl.runtime.receive import receive
+from agent_rl.weights.receive import receive
 
 
 @dataclass

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from agent_rl.config import Precision, VllmConfig
 from agent_rl.errors import ConfigError, PolicyError
-from agent_rl.inference.context import context_of
-from agent_rl.inference.vllm import guard
+from agent_rl.inference.context_length import context_of
+from agent_rl.inference.vllm import route_guard
 from agent_rl.inference.vllm.plugin import BACKEND
-from agent_rl.runtime.logs import log_tail
+from agent_rl.launch.log_tail import log_tail
 
 INTERPRETER_VARIABLE = "AGENT_RL_VLLM_PYTHON"
 """Names the interpreter that has vLLM, where it is not this one and the configuration names none."""
@@ -168,7 +168,7 @@ class VllmServer:
             with suppress(OSError):
                 running.stdin.close()
             try:
-                running.wait(guard.GRACE + 1.5)
+                running.wait(route_guard.GRACE + 1.5)
             except subprocess.TimeoutExpired:
                 with suppress(ProcessLookupError):
                     os.killpg(running.pid, signal.SIGKILL)
@@ -180,7 +180,7 @@ def _guarded(command: Sequence[str], environment: dict[str, str], log: Path) -> 
     """The guard of `command` (its folder first), running; what both print goes to `log`."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-I", guard.__file__, *command],
+            [sys.executable, "-I", route_guard.__file__, *command],
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 from agent_rl.vocabulary import Message
-from agent_rl_envs.synthesis.feedback import visible_feedback
-from agent_rl_envs.synthesis.pool import Entry, by_family
-from agent_rl_envs.synthesis.problems import Problem, function, make_problem
+from agent_rl_envs.synthesis.feedback import public_feedback
+from agent_rl_envs.synthesis.problems import SynthesisProblem, function, make_problem
+from agent_rl_envs.synthesis.program_pool import Entry, by_family
 
 
 class Lesson:
     """A problem whose conversations are drawn many times: what each variant is and is told, computed once."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: SynthesisProblem) -> None:
         self.problem = problem
         self.sites = len(problem.entry.program.sites)
         self._prompt = Message.user(problem.prompt)
@@ -25,7 +25,7 @@ class Lesson:
         """The variant with these flaws, and what the environment answers to it (None: the examples pass)."""
         if flaws not in self._turns:
             source = self.problem.entry.program.source(flaws)
-            told = visible_feedback(function(source), self.problem.visible)
+            told = public_feedback(function(source), self.problem.public)
             self._turns[flaws] = Message.assistant(source), Message.user(told) if told else None
         return self._turns[flaws]
 

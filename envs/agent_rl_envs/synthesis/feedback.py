@@ -1,17 +1,17 @@
-"""What an agent is told about its program on the visible examples."""
+"""What an agent is told about its program on the public examples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent_rl.verify import wording
+from agent_rl.judging import wording
 from agent_rl.vocabulary import Case
 from agent_rl_envs.synthesis.problems import ENTRY_POINT, outcome
 
 
-def visible_feedback(variant: Callable[..., Any], cases: Sequence[Case]) -> str:
-    """The text that `Verifier.run_visible` answers to one of our own variants; empty where all cases pass.
+def public_feedback(variant: Callable[..., Any], cases: Sequence[Case]) -> str:
+    """The text that `Verifier.run_public_tests` answers to one of our own variants; empty where all cases pass.
 
     The judge's own wording is used, so that demonstrations show exactly what a rollout does.
     """

@@ -6,13 +6,13 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from agent_rl_envs.synthesis.sites import Kind
+from agent_rl_envs.synthesis.sites import SiteKind
 
 _LETTERS = "abcde"
 _KEYS = "abcdefg"
 
 
-def arguments(kind: Kind, salt: Sequence[int | str], draw: random.Random, size: int) -> tuple[Any, ...]:
+def arguments(kind: SiteKind, salt: Sequence[int | str], draw: random.Random, size: int) -> tuple[Any, ...]:
     """One call's arguments; lists, strings and dictionaries of at most about `size` items, numbers below 4 * `size`.
 
     Values of `salt` are mixed in often, since wrong bounds show only there.

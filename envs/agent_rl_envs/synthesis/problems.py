@@ -1,4 +1,4 @@
-"""`Problem`: a program of the pool with its examples and tests, and what its wrong variants do on the examples."""
+"""`SynthesisProblem`: a program with its examples and tests, and what its wrong variants do on the examples."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from agent_rl.vocabulary import CallTests, Case, Limits, Message, Task
 from agent_rl_envs.synthesis.inputs import arguments
-from agent_rl_envs.synthesis.pool import Entry
-from agent_rl_envs.synthesis.sites import Program
+from agent_rl_envs.synthesis.program_pool import Entry
+from agent_rl_envs.synthesis.sites import SiteProgram
 
 ENTRY_POINT = "f"
 LIMITS = Limits(wall_seconds=2.0, cpu_seconds=2.0, memory_bytes=256 * 2**20, processes=16)
@@ -21,11 +21,11 @@ _LONGEST_EXAMPLE = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class SynthesisProblem:
     """One problem, its expected values computed from its own reference (which is ours, not a data set's)."""
 
     entry: Entry
-    visible: tuple[Case, ...]
+    public: tuple[Case, ...]
     hidden: tuple[Case, ...]
     sharp: bool
     """Whether the hidden tests fail every program with a single mistake, and the one with all. Others (conditions
@@ -33,9 +33,9 @@ class Problem:
 
     @property
     def prompt(self) -> str:
-        """The request with its visible examples, the same whatever variant of the program is shown beside it."""
+        """The request with its public examples, the same whatever variant of the program is shown beside it."""
         family = self.entry.program.family
-        examples = "".join(f"\n>>> {call_text(case)}\n{case.expected!r}" for case in self.visible)
+        examples = "".join(f"\n>>> {call_text(case)}\n{case.expected!r}" for case in self.public)
         return f"Write {family.signature} that returns {self.entry.program.request}.{examples}"
 
     def task(self) -> Task:
@@ -45,8 +45,8 @@ class Problem:
             id=f"{program.family.name}/{self.entry.key}",
             prompt=(Message.user(self.prompt),),
             tests=CallTests(ENTRY_POINT, self.hidden),
-            visible=CallTests(ENTRY_POINT, self.visible),
-            reference=program.reference,
+            public=CallTests(ENTRY_POINT, self.public),
+            oracle=program.oracle,
             limits=LIMITS,
             split=self.entry.split,
             metadata={
@@ -70,7 +70,7 @@ def function(source: str) -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=1 << 13)
-def make_problem(entry: Entry, seed: int) -> Problem:
+def make_problem(entry: Entry, seed: int) -> SynthesisProblem:
     """The problem of `entry` with examples and tests drawn from `seed`; equal in every process.
 
     From some candidates those are taken at which a wrong variant shows, each variant in turn, so that few wrong
@@ -78,16 +78,16 @@ def make_problem(entry: Entry, seed: int) -> Problem:
     """
     program = entry.program
     draw = random.Random(f"{entry.key} {seed}")
-    right = function(program.reference)
+    right = function(program.oracle)
     sites = len(program.sites)
     wrong = [function(program.source(flaws)) for flaws in (*(1 << site for site in range(sites)), (1 << sites) - 1)]
     shows = _candidates(program, draw, right, wrong, size=3)
     short = [pair for pair in shows if len(repr(pair[0].args)) + len(repr(pair[0].expected)) <= _LONGEST_EXAMPLE]
-    visible = _covering(short if len(short) >= VISIBLE else shows, VISIBLE, len(wrong))
+    public = _covering(short if len(short) >= VISIBLE else shows, VISIBLE, len(wrong))
     hidden = _covering(_candidates(program, draw, right, wrong, size=6), HIDDEN, len(wrong))
     revealed = frozenset[int]().union(*(reveals for _, reveals in hidden))
-    return Problem(
-        entry, tuple(case for case, _ in visible), tuple(case for case, _ in hidden), len(revealed) == len(wrong)
+    return SynthesisProblem(
+        entry, tuple(case for case, _ in public), tuple(case for case, _ in hidden), len(revealed) == len(wrong)
     )
 
 
@@ -96,7 +96,7 @@ _Shown = tuple[Case, frozenset[int]]
 
 
 def _candidates(
-    program: Program,
+    program: SiteProgram,
     draw: random.Random,
     right: Callable[..., Any],
     wrong: list[Callable[..., Any]],

@@ -21,7 +21,7 @@ from typing import Literal
 
 Flaw = Literal["operator", "bound", "constant", "order", "omission"]
 Area = Literal["arithmetic", "conditions", "strings", "lists", "dictionaries", "recursion", "composition"]
-Kind = Literal["number", "numbers", "list", "string", "words", "dictionary"]
+SiteKind = Literal["number", "numbers", "list", "string", "words", "dictionary"]
 """What a function takes: one number, two, a list of numbers, a string, a string of words, a dictionary."""
 
 _ENTRY = {"number": "n", "numbers": "a, b", "list": "x", "string": "s", "words": "s", "dictionary": "d"}
@@ -69,7 +69,7 @@ def over(
 
 
 @dataclass(frozen=True)
-class Program:
+class SiteProgram:
     """One function-writing problem: the request in words, and its program with right and wrong fillings."""
 
     family: Family
@@ -81,7 +81,7 @@ class Program:
         return _filled(self.family.request, [site.phrase for site in self.sites])
 
     @property
-    def reference(self) -> str:
+    def oracle(self) -> str:
         """The program with every site right."""
         return self.source(0)
 
@@ -105,14 +105,14 @@ class Family:
 
     name: str
     area: Area
-    kind: Kind
+    kind: SiteKind
     request: str
     code: str
-    slots: tuple[tuple[Site, ...], ...]
+    workers: tuple[tuple[Site, ...], ...]
 
     @property
     def difficulty(self) -> int:
-        return len(self.slots) - 1
+        return len(self.workers) - 1
 
     @property
     def signature(self) -> str:
@@ -120,21 +120,21 @@ class Family:
         return f"f({_ENTRY[self.kind]})"
 
     @cached_property
-    def programs(self) -> tuple[Program, ...]:
+    def programs(self) -> tuple[SiteProgram, ...]:
         """Every combination of sites, or a fixed sample of PROGRAMS_PER_FAMILY; always the same, in the same order."""
         size = 1
-        for slot in self.slots:
-            size *= len(slot)
+        for worker in self.workers:
+            size *= len(worker)
         if size <= PROGRAMS_PER_FAMILY:
-            return tuple(Program(self, sites) for sites in itertools.product(*self.slots))
+            return tuple(SiteProgram(self, sites) for sites in itertools.product(*self.workers))
         chosen = random.Random(self.name).sample(range(size), PROGRAMS_PER_FAMILY)
-        return tuple(Program(self, tuple(self._sites(number))) for number in sorted(chosen))
+        return tuple(SiteProgram(self, tuple(self._sites(number))) for number in sorted(chosen))
 
     def _sites(self, number: int) -> Iterator[Site]:
         """The sites of the combination of this number, read as digits of mixed base."""
-        for slot in self.slots:
-            number, digit = divmod(number, len(slot))
-            yield slot[digit]
+        for worker in self.workers:
+            number, digit = divmod(number, len(worker))
+            yield worker[digit]
 
 
 def _filled(template: str, texts: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""What one would do without warm slots, for `agent-rl bench verify` to compare with: never for judging anything real.
+"""What one would do without warm workers, for `agent-rl bench verify` to compare with: never for judging anything real.
 
 Every kind takes the same requests as a provider's `run` and gives the same frames, written by the same harness in the
-same interpreter with the same flags. What they do not give is what the slots are for: `bare_python` and `bare_fork`
+same interpreter with the same flags. What they do not give is what the workers are for: `bare_python` and `bare_fork`
 isolate nothing at all.
 
     docker_run    a container for each run: created, started, its answer read, removed
@@ -12,7 +12,7 @@ isolate nothing at all.
 
 from __future__ import annotations
 
-from agent_rl_sandboxes.baselines.bare import BareFork, BarePython
+from agent_rl_sandboxes.baselines.bare_processes import BareFork, BarePython
 from agent_rl_sandboxes.baselines.baseline import Baseline
 from agent_rl_sandboxes.baselines.in_docker import DockerExec, DockerRun
 

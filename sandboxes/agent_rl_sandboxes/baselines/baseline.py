@@ -1,4 +1,4 @@
-"""`Baseline`: what all ways without warm slots have in common, behind the contract of a provider."""
+"""`Baseline`: what all ways without warm workers have in common, behind the contract of a provider."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Isolation, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.baselines.program import Program, message
-from agent_rl_sandboxes.slots import run_limits, split_frames
+from agent_rl_sandboxes.baselines.harness_program import HarnessProgram, message
+from agent_rl_sandboxes.workers import run_limits, split_frames
 
 _GRACE_SECONDS = 30.0
 """Beyond a run's own wall limit: for a daemon to start it and to take it away."""
 
 
 class Baseline(SandboxProvider):
-    """One way to run a program. It has no sandboxes and no slots, and tries nothing twice."""
+    """One way to run a program. It has no sandboxes and no workers, and tries nothing twice."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
-        self.program: Program | None = None
+        self.program: HarnessProgram | None = None
 
     @classmethod
     async def available(cls, config: SandboxConfig) -> str | None:
@@ -61,7 +61,7 @@ class Baseline(SandboxProvider):
     async def answer(self, request: bytes) -> bytes:
         """The frames of a run of `request`. Where it is cancelled, nothing of the run is left. Raises SandboxError."""
 
-    def started(self) -> Program:
+    def started(self) -> HarnessProgram:
         """What its processes run. Raises SandboxStartError before the start."""
         if self.program is None:
             raise SandboxStartError(f"{self.name} is not started")
@@ -69,7 +69,7 @@ class Baseline(SandboxProvider):
 
 
 def _payload(request: RunRequest) -> bytes:
-    """What the harness is told, behind its length: as a slot tells it."""
+    """What the harness is told, behind its length: as a worker tells it."""
     content: dict[str, Any] = {
         "program": request.program,
         "entry_point": request.entry_point,

@@ -11,24 +11,24 @@ from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxStartError
 from agent_rl.vocabulary import Isolation, SandboxSpec
 from agent_rl_sandboxes.baselines.baseline import Baseline
-from agent_rl_sandboxes.baselines.program import COMPILE, Program
-from agent_rl_sandboxes.build import DEFAULT_IMAGE
-from agent_rl_sandboxes.docker import DockerProvider
+from agent_rl_sandboxes.baselines.harness_program import COMPILE, HarnessProgram
 from agent_rl_sandboxes.docker_container import Container, remove_all
-from agent_rl_sandboxes.docker_engine import Engine, Stream
+from agent_rl_sandboxes.docker_engine import DockerEngine, DockerStream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, PROGRAMS, episode_bounds, host_config
+from agent_rl_sandboxes.docker_provider import DockerProvider
+from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
 from agent_rl_sandboxes.owner import LABEL, Owner
-from agent_rl_sandboxes.slot_program import python_command
+from agent_rl_sandboxes.worker_program import python_command
 
 
 class _InDocker(Baseline):
-    """A connection to the daemon, and what an ordinary hardened container of the slots' image is made with."""
+    """A connection to the daemon, and what an ordinary hardened container of the workers' image is made with."""
 
     def __init__(self, config: SandboxConfig) -> None:
         super().__init__(config)
         self._image = config.image or DEFAULT_IMAGE
         self._owner = Owner.current()
-        self._engine: Engine | None = None
+        self._engine: DockerEngine | None = None
 
     @classmethod
     async def available(cls, config: SandboxConfig) -> str | None:
@@ -39,7 +39,7 @@ class _InDocker(Baseline):
         return "container"
 
     async def start(self) -> None:
-        self._engine = await Engine.connect()
+        self._engine = await DockerEngine.connect()
         try:
             await self._prepare(self._engine)
         except BaseException:
@@ -52,24 +52,24 @@ class _InDocker(Baseline):
             await remove_all(engine, self._owner)
             await engine.close()
 
-    async def _prepare(self, engine: Engine) -> None:
+    async def _prepare(self, engine: DockerEngine) -> None:
         """`_program` is there, and everything that is made ahead of the runs."""
         container = await self._container(engine)
         stream = await container.exec(python_command(COMPILE), user=PROGRAMS)
         try:
-            await stream.write(Program.question("run_once"))
+            await stream.write(HarnessProgram.question("run_once"))
             answer = await _stdout(stream)
         finally:
             stream.close()
             await container.close()
-        self.program = Program.from_answer("run_once", "python3", answer)
+        self.program = HarnessProgram.from_answer("run_once", "python3", answer)
 
-    async def _container(self, engine: Engine) -> Container:
+    async def _container(self, engine: DockerEngine) -> Container:
         """A container that waits. Raises SandboxError."""
         bounds = episode_bounds(SandboxSpec())
         return await Container.start(engine, image=self._image, purpose="strict", bounds=bounds, owner=self._owner)
 
-    def _running(self) -> Engine:
+    def _running(self) -> DockerEngine:
         if self._engine is None:
             raise SandboxStartError(f"{self.name} is not started")
         return self._engine
@@ -102,7 +102,7 @@ class DockerRun(_InDocker):
             if not removed:
                 await asyncio.shield(engine.remove(identifier))
 
-    def _create(self, engine: Engine, command: list[str]) -> dict[str, Any]:
+    def _create(self, engine: DockerEngine, command: list[str]) -> dict[str, Any]:
         return engine.api.create_container(
             image=self._image,
             entrypoint=command,
@@ -119,7 +119,7 @@ class DockerRun(_InDocker):
 
 
 class DockerExec(_InDocker):
-    """A process for each run, in one of as many containers as there are slots."""
+    """A process for each run, in one of as many containers as there are workers."""
 
     name = "docker_exec"
 
@@ -127,9 +127,9 @@ class DockerExec(_InDocker):
         super().__init__(config)
         self._idle: asyncio.Queue[Container] = asyncio.Queue()
 
-    async def _prepare(self, engine: Engine) -> None:
+    async def _prepare(self, engine: DockerEngine) -> None:
         await super()._prepare(engine)
-        for _ in range(self.config.slots):
+        for _ in range(self.config.workers):
             self._idle.put_nowait(await self._container(engine))
 
     async def answer(self, request: bytes) -> bytes:
@@ -150,7 +150,7 @@ class DockerExec(_InDocker):
         return answer
 
 
-async def _stdout(stream: Stream) -> bytes:
+async def _stdout(stream: DockerStream) -> bytes:
     """All that a program writes to its standard output until its end."""
     parts: list[bytes] = []
     while (frame := await stream.read_frame()) is not None:

@@ -3,7 +3,7 @@
 loading.py          what makes modules of the sources that were sent in
 seccomp_filter.py   the filter that every run is under, as BPF
 namespaces.py       system calls: namespaces, users, limits, capabilities
-view.py             a slot's own namespaces, with a read-only view of the system
+view.py             a worker's own namespaces, with a read-only view of the system
 harness.py          what a run's process does: load the program, call it, send what it returned
 programs.py         the same for a whole program: execute it once for each input
 roles.py            the same for a pair of runs: the candidate's module, and the hidden tests
@@ -17,8 +17,8 @@ wakeups.py          a server that its run has stopped goes on, or ends
 files.py            an episode's files
 stream.py           frames from and to the pool outside
 traffic.py          whether a network was used
-slot_server.py      the loop around them, and the protocol
-bare.py             a run's program without a slot server, to compare with
+worker_server.py      the loop around them, and the protocol
+bare.py             a run's program without a worker server, to compare with
 
 episode_server.py   another program: it serves an agent's commands and files in a container of its own
 episode_command.py  one of its commands

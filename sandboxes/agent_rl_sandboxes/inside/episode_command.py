@@ -1,4 +1,4 @@
-"""One command of an agent's inside its sandbox: `Command`, which the episode server starts, watches and ends.
+"""One command of an agent's inside its sandbox: `EpisodeCommand`, which the episode server starts, watches and ends.
 
 Each command runs under a keeper: a process of its own that adopts every orphan below it, so that the whole tree can be
 found, whatever sessions, groups or daemons it makes. The keeper lives until the last of them is gone.
@@ -67,7 +67,7 @@ def signal_all(pids, number):
             os.kill(pid, number)
 
 
-class Command:
+class EpisodeCommand:
     """One command under way: its keeper, its pipes, what it has printed."""
 
     def __init__(self, server, header, stdin):

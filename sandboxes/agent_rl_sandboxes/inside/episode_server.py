@@ -25,12 +25,12 @@ import stat
 import struct
 import time
 
-from agent_rl_sandboxes.inside.episode_command import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, Command, prctl
+from agent_rl_sandboxes.inside.episode_command import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, EpisodeCommand, prctl
 
 HEAD = struct.Struct(">II")
 
 
-class Server:
+class EpisodeServer:
     """The loop: messages in, commands' pipes, deadlines, messages out."""
 
     def __init__(self, workdir, output_bytes):
@@ -111,7 +111,7 @@ class Server:
         operation = header["op"]
         if operation == "exec":
             try:
-                self.commands[header["id"]] = Command(self, header, payload)
+                self.commands[header["id"]] = EpisodeCommand(self, header, payload)
             except OSError as error:
                 answer = {"id": header["id"], "status": "crashed", "exit_code": None, "truncated": False}
                 self.send(dict(answer, seconds=0.0, stdout=0), str(error).encode())
@@ -211,4 +211,4 @@ def main(workdir, output_bytes):
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     os.makedirs(workdir, exist_ok=True)
     os.chdir(workdir)
-    Server(workdir, output_bytes).serve()
+    EpisodeServer(workdir, output_bytes).serve()

@@ -23,7 +23,7 @@ import sys
 import types
 from typing import Any, NoReturn
 
-from agent_rl.canonical import Record, decode, error_frame, value_frame
+from agent_rl.vocabulary.canonical import Record, decode, error_frame, value_frame
 from agent_rl_sandboxes.inside import namespaces
 
 RESULTS, REQUEST = 3, 4
@@ -97,9 +97,9 @@ def run_program() -> NoReturn:
     limits = request["limits"]
     namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
     if "role" in request:
-        from agent_rl_sandboxes.inside import roles  # the server was told to load it before the fork
+        from agent_rl_sandboxes.inside import proxied_roles  # the server was told to load it before the fork
 
-        roles.take_part(request, REQUEST, RESULTS, MEMORY_EXIT)
+        proxied_roles.take_part(request, REQUEST, RESULTS, MEMORY_EXIT)
     execute(request, RESULTS)
 
 

@@ -12,7 +12,7 @@ import signal
 import stat
 from typing import NoReturn
 
-from agent_rl_sandboxes.inside import namespaces, view
+from agent_rl_sandboxes.inside import namespaces, root_view
 
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/dev/mqueue")
 """Folders that any user can write to."""
@@ -145,7 +145,7 @@ def files_of(uid: int) -> list[str]:
 
 def device_times() -> list[int]:
     """When the devices that every user can write to were last touched, as any user may."""
-    there = filter(os.path.exists, (f"/dev/{name}" for name in view.DEVICES))
+    there = filter(os.path.exists, (f"/dev/{name}" for name in root_view.DEVICES))
     return [os.stat(path).st_mtime_ns for path in there]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from agent_rl_sandboxes.inside import namespaces, runs, view
+from agent_rl_sandboxes.inside import namespaces, root_view, run_processes
 
 DEFAULT_SCRATCH = "size=67108864,nr_inodes=4096,mode=1777"
 
@@ -17,17 +17,17 @@ def seccomp_program(setup: dict[str, Any]) -> bytes:
     """The program of a run's filter for this processor. Raises Failed where there is none for it."""
     machine = os.uname().machine
     if machine not in setup["seccomp"]:
-        raise runs.Failed(f"no seccomp filter for the architecture {machine}")
+        raise run_processes.RunFailed(f"no seccomp filter for the architecture {machine}")
     return bytes.fromhex(setup["seccomp"][machine])
 
 
 def enter(setup: dict[str, Any]) -> int:
-    """As `view.enter_slot`, which says what is raised."""
-    return view.enter_slot(setup["expose"], setup["workdir"])
+    """As `view.enter_worker`, which says what is raised."""
+    return root_view.enter_worker(setup["expose"], setup["workdir"])
 
 
-def _probe_slot(setup: dict[str, Any]) -> None:
-    """The slot's namespaces can be had. Raises Refused."""
+def _probe_worker(setup: dict[str, Any]) -> None:
+    """The worker's namespaces can be had. Raises Refused."""
     pid = enter(setup)
     if pid:
         os.waitpid(pid, 0)
@@ -35,9 +35,9 @@ def _probe_slot(setup: dict[str, Any]) -> None:
 
 
 def _probe_run(setup: dict[str, Any]) -> None:
-    """The slot's namespaces can be had, and a run's in them. Raises Refused or Failed."""
-    _probe_slot(setup)
-    runner = runs.Runner("namespaces", setup["workdir"], seccomp_program(setup))
+    """The worker's namespaces can be had, and a run's in them. Raises Refused or RunFailed."""
+    _probe_worker(setup)
+    runner = run_processes.RunProcesses("namespaces", setup["workdir"], seccomp_program(setup))
     child = runner.spawn(DEFAULT_SCRATCH, lambda: os._exit(0))
     runner.await_ready(child)
 
@@ -45,27 +45,27 @@ def _probe_run(setup: dict[str, Any]) -> None:
 def _probe_user(setup: dict[str, Any]) -> None:
     """A run can have a uid of its own. Raises PermissionError."""
     if os.geteuid() != 0:
-        raise PermissionError("the slot server is not root")
-    runner = runs.Runner("uid", "/", seccomp_program(setup))
+        raise PermissionError("the worker server is not root")
+    runner = run_processes.RunProcesses("uid", "/", seccomp_program(setup))
     child = runner.spawn(None, lambda: os._exit(0))
     runner.await_ready(child)
     os.waitpid(child.pid, 0)
     child.close()
     namespaces.become(child.uid or 0)
-    os.rmdir(runs.FOLDER)
+    os.rmdir(run_processes.FOLDER)
 
 
 def choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
-    """(isolation, whether the slot has its own namespaces, why not a better level). Raises Refused."""
+    """(isolation, whether the worker has its own namespaces, why not a better level). Raises Refused."""
     refusal = namespaces.attempt(lambda: _probe_run(setup))
     if refusal is None:
         return "namespaces", True, []
     reasons = [f"namespaces: {refusal}"]
-    refusal = namespaces.attempt(lambda: _probe_slot(setup))
+    refusal = namespaces.attempt(lambda: _probe_worker(setup))
     if refusal is None:
         return "container", True, reasons
     if not setup["fall_back"]:
-        raise runs.Failed(refusal)
+        raise run_processes.RunFailed(refusal)
     refusal = namespaces.attempt(lambda: _probe_user(setup))
     if refusal is None:
         return "uid", False, reasons

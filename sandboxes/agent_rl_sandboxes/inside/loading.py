@@ -1,4 +1,4 @@
-"""How sources that were sent in become modules: `load`. This module is the first of them, see slot_program.py.
+"""How sources that were sent in become modules: `load`. This module is the first of them, see worker_program.py.
 
 Standard library only; Python 3.6, since it is also what an episode's server begins with in an image of any age.
 """

@@ -1,4 +1,4 @@
-"""What a slot server has loaded ahead of its runs, so that loading it costs them nothing.
+"""What a worker server has loaded ahead of its runs, so that loading it costs them nothing.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """

@@ -25,7 +25,7 @@ import threading
 import types
 from typing import Any
 
-from agent_rl.canonical import decode, value_frame
+from agent_rl.vocabulary.canonical import decode, value_frame
 from agent_rl_sandboxes.inside import harness
 
 _FREE = 10

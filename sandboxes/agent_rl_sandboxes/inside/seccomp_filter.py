@@ -12,7 +12,7 @@ import struct
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 
 
-class Filter:
+class InstalledFilter:
     """A program, laid out in memory ahead of time: installing it is two system calls."""
 
     def __init__(self, program: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What goes on where a run has stopped the slot server: timers of the kernel's, which no other process can take away.
+"""What goes on where a run has stopped the worker server: timers of the kernel's, which no other process can take away.
 
 Where a run has no user and no namespaces of its own, it may send the server any signal. One that ends the server is
 seen outside at once; SIGSTOP is not. So the kernel itself sends the server SIGCONT once the run's time is over, and,

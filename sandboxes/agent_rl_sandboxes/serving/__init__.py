@@ -1,4 +1,4 @@
-"""A machine's sandboxes and warm slots over HTTP: `agent-rl sandbox serve`, and what its clients need to speak to it.
+"""A machine's sandboxes and warm workers over HTTP: `agent-rl sandbox serve`, and what its clients need to speak to it.
 
     protocol.py   paths, headers, kinds of errors: what both sides agree on
     wire.py       vocabulary as JSON and back, checked field by field

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from agent_rl_sandboxes.serving.limits import Budget
+from agent_rl_sandboxes.serving.host_json import MalformedBody
+from agent_rl_sandboxes.serving.host_limits import Budget
 from agent_rl_sandboxes.serving.protocol import DEADLINE_HEADER, STATUS, ErrorKind
-from agent_rl_sandboxes.serving.wire import Malformed
 
 _MESSAGE_CHARACTERS = 2000
 _LARGE_BODY = 1 << 20
@@ -70,7 +70,7 @@ async def taken_apart(body: bytearray, read: Callable[[bytes], _R]) -> _R:
 
 
 def deadline_of(request: web.Request, most: float) -> float:
-    """Seconds that the client will wait, at most `most`. Raises Malformed."""
+    """Seconds that the client will wait, at most `most`. Raises MalformedBody."""
     text = request.headers.get(DEADLINE_HEADER)
     if text is None:
         return most
@@ -79,7 +79,7 @@ def deadline_of(request: web.Request, most: float) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise Malformed(f"{DEADLINE_HEADER} should be a number of seconds, got {text[:40]!r}")
+        raise MalformedBody(f"{DEADLINE_HEADER} should be a number of seconds, got {text[:40]!r}")
     return min(seconds, most)
 
 

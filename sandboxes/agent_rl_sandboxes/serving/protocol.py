@@ -17,10 +17,10 @@ SESSION_HEADER = "Agent-RL-Session"
 DEADLINE_HEADER = "Agent-RL-Deadline"
 """Seconds, from its arrival, that the client will wait for the answer."""
 
-FRESH_PER_SLOT = 2
-"""How many runs in places of their own a host takes at a time beside those in its slots, for each slot."""
+FRESH_PER_WORKER = 2
+"""How many runs in places of their own a host takes at a time beside those in its workers, for each worker."""
 OVERHEAD_SECONDS = 90.0
-"""What an answer may take beyond the program's own limit: waiting for a slot, making one, ending a run."""
+"""What an answer may take beyond the program's own limit: waiting for a worker, making one, ending a run."""
 UPLOAD_SECONDS = 120.0
 """What moving files in or out may take."""
 
@@ -134,7 +134,7 @@ class HostDescription:
     protocol: int
     isolation: Isolation
     why_not_higher: tuple[str, ...]
-    slots: int
+    workers: int
     sandboxes: int
     body_bytes: int
     provider: Any

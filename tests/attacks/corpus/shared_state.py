@@ -106,7 +106,7 @@ for family, level, option, value in (
             pass
 """ + RIGHT, "same"),
     attack(88, "names-and-personalities-of-the-process", SYSCALL + """
-libc.prctl(15, b"slot_server", 0, 0, 0)  # PR_SET_NAME
+libc.prctl(15, b"worker_server", 0, 0, 0)  # PR_SET_NAME
 for option, argument in ((4, 0), (29, 10**9), (41, 1), (53, 0), (8, 1), (28, 63), (23, 21)):
     libc.prctl(option, argument, 0, 0, 0)
 for value in (0, 8, 0x20000, 0x40000, 0x8000000):

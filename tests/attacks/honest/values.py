@@ -66,7 +66,7 @@ VALUES = [
         def solve(x):
             return sorted([Point(x + 1, tags=["a"]), Point(x, 5)])
     """, (1, [dataclass_like("Point", x=1, y=5, tags=[]), dataclass_like("Point", x=2, y=0, tags=["a"])])),
-    honest("frozen-dataclasses-with-slots", """
+    honest("frozen-dataclasses-with-workers", """
         from dataclasses import astuple, dataclass, replace
         @dataclass(frozen=True)
         class Pair:

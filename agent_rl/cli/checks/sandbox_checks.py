@@ -1,0 +1,87 @@
+"""Where programs run, and what is run there: Docker, the sandbox, the environments and their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from agent_rl.cli.checks.check_result import DoctorCheck
+from agent_rl.config import RunConfig
+from agent_rl.contracts import SandboxProvider
+from agent_rl.environments import NamedEnvironment, make_environments, make_verifier
+from agent_rl.errors import AgentRLError
+from agent_rl.providers import GROUP, choose_provider, unavailable
+from agent_rl.registry import registered
+from agent_rl.rollouts.policy_agent import oracle_agent
+from agent_rl.rollouts.run_group import run_rollout
+from agent_rl.vocabulary import Task
+
+
+async def docker(config: RunConfig) -> DoctorCheck:
+    """Whether a Docker daemon answers and the image is there; a failure only where nothing else is allowed."""
+    missing = "not installed" if "docker" not in registered(GROUP) else await unavailable("docker", config.sandbox)
+    if missing is None:
+        return DoctorCheck("docker", "good", "a daemon answers and the image is built")
+    if config.sandbox.provider == "docker":
+        return DoctorCheck("docker", "failed", missing)
+    return DoctorCheck("docker", "noted", f"not to be used, another sandbox is looked for: {missing}")
+
+
+async def open_sandbox(
+    config: RunConfig, stack: AsyncExitStack, add: Callable[[DoctorCheck], DoctorCheck]
+) -> SandboxProvider | None:
+    """The provider, started until `stack` ends, or None; the choice is a check of its own."""
+    said: list[str] = []
+    one = config.sandbox.model_copy(update={"workers": 1})  # programs are run one after another here
+    try:
+        provider = await stack.enter_async_context(await choose_provider(one, said.append))
+    except AgentRLError as error:
+        add(DoctorCheck("sandbox", "failed", str(error)))
+        return None
+    choice = said[0].removeprefix("sandbox: ")
+    add(DoctorCheck("sandbox", "good", f"{choice}; isolation between runs: {provider.isolation}"))
+    return provider
+
+
+def load_environments(
+    config: RunConfig, provider: SandboxProvider | None, add: Callable[[DoctorCheck], DoctorCheck]
+) -> list[NamedEnvironment]:
+    """The environments; none where one cannot be made. Without a provider they are made, and nothing is judged."""
+    try:
+        verifier = make_verifier(config.sandbox, provider, config.seed) if provider is not None else None
+        named = make_environments(config.environments, verifier)  # pyright: ignore[reportArgumentType]
+    except AgentRLError as error:
+        add(DoctorCheck("environments", "failed", str(error)))
+        return []
+    add(DoctorCheck("environments", "good", ", ".join(n.name for n in named)))
+    return named
+
+
+async def tasks_of(
+    config: RunConfig, named: NamedEnvironment, provider: SandboxProvider, into: list[Task]
+) -> DoctorCheck:
+    """Both splits load, and the reference of a first task passes. The training tasks are added to `into`."""
+    name = f"environment {named.name}"
+    training = await named.environment.load("train")
+    into += training
+    held_out = await named.environment.load(config.evaluation.split) if config.evaluation.enabled else []
+    if not training:
+        return DoctorCheck(name, "failed", "has no tasks to train on")
+    if config.evaluation.enabled and not held_out:
+        return DoctorCheck(name, "failed", f"has no tasks in the split {config.evaluation.split!r}")
+    detail = f"{len(training)} tasks to train on, {len(held_out)} held out"
+    if named.minimum_mutation_score > 0:
+        detail += (
+            f" (those of a mutation score below {named.minimum_mutation_score:g} are dropped when training starts)"
+        )
+    task = training[0]
+    if task.oracle is None:
+        return DoctorCheck(name, "noted", f"{detail}; {task.id} has no reference, so no judging was tried")
+    trajectory = await run_rollout(named.environment, named.name, task, oracle_agent, provider)
+    if trajectory.verdict is None:
+        return DoctorCheck(name, "failed", f"{detail}; {task.id} could not be judged: {trajectory.error}")
+    if not trajectory.verdict.passed:
+        return DoctorCheck(
+            name, "failed", f"{detail}; the reference of {task.id} is judged {trajectory.verdict.status}"
+        )
+    return DoctorCheck(name, "good", f"{detail}; a reference passes in {trajectory.verdict.seconds * 1000:.0f} ms")

@@ -1,0 +1,44 @@
+"""`agent-rl doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent_rl.cli.options import JsonOption, SetOptions
+from agent_rl.errors import CheckFailed
+
+
+def doctor(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's TOML file.")],
+    settings: SetOptions = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Check everything that a run needs, before it starts.
+
+    The configuration, installed versions, the model's needs of memory and disk, cores, ports and servers, Docker, the
+    sandbox (a reference is judged in it), environments and tasks, the chat template's round trip, and whether learner
+    and policy agree (both are started for it). Each check says how to mend what it finds. Exit 1 where one fails.
+    """
+    from rich.console import Console
+
+    from agent_rl.cli.checks import DoctorCheck, run_checks
+    from agent_rl.cli.options import write_json
+    from agent_rl.cli.running import run
+    from agent_rl.config import load_config
+
+    resolved = load_config(config, settings or ())
+    console = Console(highlight=False)
+
+    def tell(check: DoctorCheck) -> None:
+        console.print(f"{check.mark} {check.name}: {check.detail}", markup=False, soft_wrap=True)
+
+    checks = run(run_checks(resolved, tell))
+    failed = [c for c in checks if c.failed]
+    rows = [{"name": c.name, "ok": not c.failed, "detail": c.detail} for c in checks]
+    write_json(json_file, {"schema_version": 1, "ok": not failed, "checks": rows})
+    if failed:
+        raise CheckFailed(f"{len(failed)} of {len(checks)} checks failed: {', '.join(c.name for c in failed)}")
+    print("this run can start")

@@ -1,0 +1,150 @@
+"""`agent-rl envs list | new | validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent_rl.cli.options import (
+    EnvironmentOptions,
+    JsonOption,
+    SandboxOption,
+    parse_options,
+    sandbox_settings,
+    write_json,
+)
+from agent_rl.errors import CheckFailed, ConfigError
+
+if TYPE_CHECKING:
+    from agent_rl.audit.validation_report import ValidationReport
+    from agent_rl.config import RunConfig
+
+envs = typer.Typer(help="List, begin and check environments.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@envs.command("list")
+def list_environments(json_file: JsonOption = None) -> None:
+    """List the registered environments with what they do and their options.
+
+    Any other class is named as package.module:Class or path/to/file.py:Class; nothing has to be registered.
+    """
+    from agent_rl.registry import registered, resolve
+
+    rows: list[dict[str, object]] = []
+    for name, point in sorted(registered("agent_rl.environments").items()):
+        try:
+            found = resolve(name, "agent_rl.environments", key="ENV")
+            does = (found.__doc__ or "").strip().split("\n")[0]
+            options = sorted(found.config_class.model_fields)
+        except ConfigError as error:
+            does, options = str(error), []
+        rows.append({"name": name, "class": point.value, "does": does, "options": options})
+        print(f"{name}  ({point.value})\n    {does}\n    options: {', '.join(options) or 'none'}")
+    write_json(json_file, {"schema_version": 1, "environments": rows})
+
+
+@envs.command("new")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is to be called, such as unit_conversion.")],
+    folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where the two files go.")] = Path("."),
+) -> None:
+    """Write a small environment NAME.py and its test test_NAME.py, to be changed into your own.
+
+    They work as they are: `agent-rl envs validate NAME.py:Name` passes, and so does `pytest test_NAME.py`.
+    """
+    from agent_rl.cli.new_environment import write_environment
+
+    environment, test = write_environment(name, folder)
+    print(f"wrote {environment.path} and {test}")
+    print(f"try:  agent-rl envs validate {environment.path}:{environment.class_name}")
+
+
+@envs.command("validate")
+def validate_environment(
+    env: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENV",
+            help="A registered name, package.module:Class or path/to/file.py:Class; for a data set `code` with "
+            "--option dataset=FILE, for a folder of tasks `folder` with --option folder=FOLDER.",
+        ),
+    ],
+    option: EnvironmentOptions = None,
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Which split, as often as needed; by default train and test.")
+    ] = None,
+    tasks: Annotated[int, typer.Option(min=0, help="Tasks judged per split, evenly spread; 0 for all.")] = 20,
+    times: Annotated[int, typer.Option(min=1, help="How often each reference has to pass.")] = 3,
+    mutants: Annotated[
+        int, typer.Option(min=0, help="Mutants judged per task, which say how strong its tests are; 0 for none.")
+    ] = 20,
+    sandbox: SandboxOption = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Check that an environment's tasks tell right from wrong.
+
+    Every reference has to pass each time, with another seed and order of calls each time; stubs have to fail: an empty
+    reply, functions that do nothing, return None, return an object that equals everything, exit with 0, or know the
+    public examples by heart. Tests that are vacuous, need a network, or take the reference more than half of its time
+    are named. Ids are unique, loading again gives the same tasks, and no task stands in two splits. Exit 1 where
+    anything is wrong.
+
+    The mutation score of a task's tests is the share of mutants of its reference (one small mistake each) that they
+    fail: a lower bound, since some mistakes change nothing that can be seen. It decides nothing here; [[environments]]
+    minimum_mutation_score leaves weak tasks out of training.
+    """
+    from agent_rl.cli.running import run
+    from agent_rl.cli.validation_tables import print_report
+    from agent_rl.config import parse_config
+
+    _check_name(env)
+    entry = {"environment": env, "options": parse_options(option)}
+    config = parse_config(
+        {"environments": [entry], "model": {"path": "none is used"}, "sandbox": sandbox_settings(sandbox)},
+        source="the command line",
+    )
+    try:
+        report = run(_validate(config, split or None, tasks or None, times, mutants))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("environments.0.options", "--option")) from None
+    print_report(report)
+    write_json(json_file, report.to_json())
+    if not report.passed:
+        raise CheckFailed(f"{env}: {sum(len(s.problems) for s in report.splits)} problems")
+
+
+def _check_name(env: str) -> None:
+    """Raises ConfigError that says how it is done where ENV is the data, not what reads it."""
+    if env.endswith((".jsonl", ".json", ".gz", ".parquet")):
+        raise ConfigError(f"a data set is read by `code`: envs validate code --option dataset={env}", key="ENV")
+    if Path(env).is_dir():
+        raise ConfigError(
+            f"a folder of tasks is read by `folder`: envs validate folder --option folder={env}", key="ENV"
+        )
+
+
+async def _validate(
+    config: RunConfig, splits: list[str] | None, tasks: int | None, times: int, mutants: int
+) -> ValidationReport:
+    from agent_rl.audit.validate import validate
+    from agent_rl.audit.watching_verifier import WatchingVerifier
+    from agent_rl.environments import make_environments, make_verifier
+    from agent_rl.providers import choose_provider
+
+    provider = await choose_provider(config.sandbox)
+    # A judge for each seed: no verdict on a reference is given twice.
+    verifier = WatchingVerifier(lambda seed: make_verifier(config.sandbox, provider, config.seed + seed))
+    (named,) = make_environments(config.environments, verifier)
+    async with provider:
+        return await validate(
+            named.environment,
+            verifier,
+            provider,
+            name=named.name,
+            splits=splits,
+            tasks=tasks,
+            times=times,
+            mutants=mutants,
+        )

@@ -1,0 +1,85 @@
+"""`agent-rl train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent_rl.cli.options import SetOptions
+from agent_rl.errors import ConfigError
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, such as configs/quickstart.toml.")],
+    settings: SetOptions = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option("--run-dir", metavar="DIR", help="Where the run is kept; by default runs/CONFIG-DATE-TIME."),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the last checkpoint in --run-dir, or in CONFIG's latest run."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the whole configuration, defaults included, and do nothing.")
+    ] = False,
+) -> None:
+    """Train a policy: evaluate, train, evaluate again, and write a report.
+
+    The run's folder gets config.toml, metrics.jsonl (a line a step), timeline.jsonl, rollouts/ (token by token),
+    checkpoints/ (in the Hugging Face format), eval.json, took.json (seconds) and report.html. A run that was stopped,
+    however, goes on with --resume.
+
+    \b
+    Example:
+      agent-rl train configs/quickstart.toml --set seed=1 --set loop.steps=40
+    """
+    from agent_rl.config import load_config
+
+    resolved = load_config(config, settings or ())
+    if dry_run:
+        print(resolved.to_toml(), end="")
+        return
+    from agent_rl.cli.running import run
+    from agent_rl.loop.train import train as run_training
+    from agent_rl.records.run_directory import RunDirectory
+    from agent_rl.report import write_report
+
+    folder = run_dir or (latest_run(config) if resume else new_run(config))
+    run(run_training(resolved, folder, resume=resume))
+    page = write_report(folder)
+    print_outcome(folder, page, RunDirectory(folder).read_took())
+
+
+def new_run(config: Path) -> Path:
+    """A folder's name under runs/ that says what and when."""
+    from datetime import datetime
+
+    return Path("runs") / f"{config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def latest_run(config: Path) -> Path:
+    """The latest folder that `new_run` named for `config`. Raises ConfigError where there is none."""
+    found = sorted(Path("runs").glob(f"{config.stem}-????????-??????"))
+    if not found:
+        raise ConfigError(f"there is no run of {config.stem} in runs/: name its folder with --run-dir", key="--resume")
+    return found[-1]
+
+
+def print_outcome(folder: Path, page: Path, seconds: float) -> None:
+    """Prints what was reached on held-out tasks, before and after, where the report is, and how long this took."""
+    from rich.console import Console
+
+    from agent_rl.cli.tables import before_and_after
+    from agent_rl.evaluation import read_rows
+    from agent_rl.report.page import duration
+
+    console = Console(highlight=False)
+    rows = read_rows(folder / "eval.json")
+    if rows:
+        console.print(before_and_after(rows))
+    console.print(f"run: {folder}", soft_wrap=True, markup=False)
+    console.print(f"report: {page.resolve()}", soft_wrap=True, markup=False)
+    console.print(f"took {duration(seconds)}", markup=False)

@@ -1,0 +1,130 @@
+"""`agent-rl verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent_rl.cli.options import JsonOption, SandboxOption, sandbox_settings
+from agent_rl.errors import CheckFailed, SandboxError
+
+if TYPE_CHECKING:
+    from agent_rl.config import SandboxConfig
+    from agent_rl.evaluation.verify_solutions import VerifyReport
+
+
+_MOST_LINES = 10
+"""Failures that are told one by one."""
+
+
+def verify(
+    tasks: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TASKS",
+            help="Rows in the schema of HumanEval, MBPP, APPS or CodeContests, or of function calls, of inputs and "
+            "outputs, or of pytest files (JSONL, gzipped or not); or a folder of tasks with tests. The format is told "
+            "by the rows' keys.",
+        ),
+    ],
+    solutions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOLUTIONS",
+            help='Lines {"task_id": ..., "completion": ...}, several per task allowed; instead of "completion" '
+            'also "files" ({path: text}), "patch" (a unified diff) or "archive" (the path of a tar or zip).',
+        ),
+    ],
+    json_file: JsonOption = None,
+    require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 where a solution failed.")] = False,
+    sandbox: SandboxOption = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A runtime that the Docker daemon knows, such as runsc (gVisor).")
+    ] = None,
+    minimum_isolation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVEL", help="Refuse a sandbox that keeps runs apart less: container (any), uid or namespaces."
+        ),
+    ] = None,
+    minimum_tier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIER", help="Refuse a task whose verdict is worth less: in_process (any), proxied or values."
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Programs run at a time; by default one per core.")] = None,
+) -> None:
+    """Judge given solutions against hidden tests, in a sandbox, with no model and no training.
+
+    Tests are recorded as cases once, by running them with the reference in the sandbox; the expected values never
+    enter the memory of a solution. Exit 0 when all were judged, 1 with --require-all and a failure, 3 when some could
+    not be judged: those are counted as excluded, never as failed.
+
+    \b
+    Example:
+      agent-rl verify HumanEval.jsonl.gz samples.jsonl --json verdicts.json
+    """
+    import os
+
+    from pydantic import ValidationError
+
+    from agent_rl.cli.running import run
+    from agent_rl.config import SandboxConfig, config_error
+
+    asked = {"runtime": runtime, "minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier}
+    given = {
+        "workers": workers or os.cpu_count() or 2,
+        **{key: value for key, value in asked.items() if value is not None},
+    }
+    try:
+        config = SandboxConfig.model_validate(sandbox_settings(sandbox) | given)
+    except ValidationError as error:
+        raise config_error(error, SandboxConfig, "sandbox") from None
+    report = run(_verify(tasks, solutions, config))
+    if json_file is not None:
+        report.write(json_file)
+    _print(report)
+    code = report.exit_code(require_all=require_all)
+    if code == SandboxError.exit_code:
+        reason = next((r.detail for r in report.results if r.passed is None), "")
+        raise SandboxError(f"{report.num_excluded} solutions could not be judged: {reason}")
+    if code:
+        raise CheckFailed(f"{report.num_failed} solutions failed, and --require-all was given")
+
+
+def _print(report: VerifyReport) -> None:
+    """The counts, and why the first of those that did not pass did not."""
+    print(f"passed {report.num_passed}, failed {report.num_failed}, excluded {report.num_excluded}")
+    if report.tiers:
+        print(f"judged at tier {', '.join(f'{tier}: {count}' for tier, count in report.tiers.items())}")
+    failing = [r.line() for r in report.results if r.passed is False]
+    for line in failing[:_MOST_LINES]:
+        print(f"  {line}")
+    if len(failing) > _MOST_LINES:
+        print(f"  and {len(failing) - _MOST_LINES} more")
+
+
+async def _verify(tasks: Path, solutions: Path, config: SandboxConfig) -> VerifyReport:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from agent_rl.evaluation.verify_solutions import verify_files
+    from agent_rl.providers import choose_provider
+
+    console = Console(stderr=True)
+    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn())
+    async with await choose_provider(config) as provider:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("judging", total=None)
+            return await verify_files(
+                tasks,
+                solutions,
+                provider,
+                retries=config.retries,
+                minimum_isolation=config.minimum_isolation,
+                minimum_tier=config.minimum_tier,
+                on_result=lambda done, total, result: progress.update(bar, completed=done, total=total),
+            )

@@ -1,0 +1,56 @@
+"""Who is measured, on which tasks, and under which names: the same in a training run and in `agent-rl eval`.
+
+A rollout's random draws are keyed by the run's seed and the name that its group has here. So an evaluation on its own,
+with the run's seed, draws what the run drew when it measured that version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from agent_rl.contracts import Environment, SandboxProvider
+from agent_rl.evaluation.evaluate import GroupRunner
+from agent_rl.rollouts.policy_agent import AgentMaker, PolicyAgents
+from agent_rl.rollouts.run_group import run_group
+from agent_rl.vocabulary import Group, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    """Who answers: sampled rollouts, and greedy ones; and of which version every token is, None for a fixed reply."""
+
+    sampled: AgentMaker
+    greedy: AgentMaker
+    version: int | None
+
+    @staticmethod
+    def of_policy(agents: PolicyAgents, version: int) -> Agents:
+        """`agents`, and the same at temperature 0."""
+        settings = agents.settings
+        greedy = replace(settings, sampling=replace(settings.sampling, temperature=0.0))
+        return Agents(agents, replace(agents, settings=greedy), version)
+
+
+def group_runner(
+    environment: Environment, name: str, agents: Agents, provider: SandboxProvider | None, *, retries: int
+) -> GroupRunner:
+    """A runner for `evaluate`. Its sessions and draws are apart from those of training, and greedy from sampled."""
+    version = "" if agents.version is None else f" {agents.version}"
+
+    async def run(task: Task, *, index: int, samples: int, greedy: bool) -> Group:
+        maker, kind = (agents.greedy, "greedy") if greedy else (agents.sampled, "sampled")
+        label = f"{name}/evaluation{version} {kind}"
+        return await run_group(
+            environment, label, task, maker, provider, index=index, group_size=samples, retries=retries
+        )
+
+    return run
+
+
+def held_out_tasks(tasks: Sequence[Task], count: int | None) -> list[Task]:
+    """At most `count` of `tasks`, chosen by their ids alone: the same in every run and every evaluation."""
+    if count is None or count >= len(tasks):
+        return list(tasks)
+    return sorted(tasks, key=lambda task: hashlib.blake2b(task.id.encode()).digest())[:count]

@@ -1,0 +1,100 @@
+"""`run_plan`: an evaluation on its own, outside any training: sandbox, policy and rollouts, opened and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from agent_rl.config import RunConfig
+from agent_rl.contracts import SamplingParams, SandboxProvider
+from agent_rl.environments import NamedEnvironment, make_environments, make_verifier
+from agent_rl.errors import ConfigError
+from agent_rl.evaluation.evaluate import evaluate
+from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
+from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
+from agent_rl.launch.local_launcher import LocalLauncher
+from agent_rl.launch.start_roles import make_policy, served_context
+from agent_rl.providers import choose_provider
+from agent_rl.records.eval_row import EvalRow
+from agent_rl.rollouts.chat import ChatTokenizer
+from agent_rl.rollouts.policy_agent import AgentMaker, PolicyAgents, RolloutSettings, empty_agent, oracle_agent
+
+_GROUPS_AT_ONCE = 64
+_FIXED: dict[FixedReply, AgentMaker] = {"gold": oracle_agent, "empty": empty_agent}
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """What is to be measured. `tasks` None is all of the split; `greedy` asks for one such rollout per task besides."""
+
+    policy: FixedReply | ModelSource
+    split: str
+    tasks: int | None
+    samples: int
+    k: tuple[int, ...]
+    greedy: bool
+    temperature: float
+    max_tokens: int
+    seed: int
+
+
+async def run_plan(config: RunConfig, plan: EvaluationPlan, say: Callable[[str], None] = print) -> list[EvalRow]:
+    """One row per environment of `config`, measured as `plan` says.
+
+    Raises ConfigError for the user's mistakes, InfrastructureError where the machinery failed.
+    """
+    async with AsyncExitStack() as stack:
+        agents = await _agents(config, plan, stack, say)
+        provider = await choose_provider(config.sandbox, say)
+        environments = make_environments(config.environments, make_verifier(config.sandbox, provider, plan.seed))
+        await stack.enter_async_context(provider)
+        return [await _measure(named, plan, agents, provider, config.sandbox.retries) for named in environments]
+
+
+async def _measure(
+    named: NamedEnvironment, plan: EvaluationPlan, agents: Agents, provider: SandboxProvider, retries: int
+) -> EvalRow:
+    """The row of one environment, with a progress bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    tasks = held_out_tasks(await named.environment.load(plan.split), plan.tasks)
+    if not tasks:
+        raise ConfigError(f"{named.name} has no tasks in this split", key="--split", value=plan.split)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(f"{named.name}, {plan.split}", total=len(tasks))
+        return await evaluate(
+            environment=named.name,
+            split=plan.split,
+            tasks=tasks,
+            run_group=group_runner(named.environment, named.name, agents, provider, retries=retries),
+            num_samples=plan.samples,
+            k=plan.k,
+            greedy=plan.greedy,
+            policy_version=agents.version,
+            concurrency=_GROUPS_AT_ONCE,
+            on_task=lambda done, of: progress.update(bar, completed=done),
+        )
+
+
+async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack, say: Callable[[str], None]) -> Agents:
+    """The agents that `plan.policy` names; a model's process is started, and ends with `stack`."""
+    if not isinstance(plan.policy, ModelSource):
+        maker = _FIXED[plan.policy]
+        return Agents(maker, maker, None)
+    folder, version = plan.policy.folder, plan.policy.version
+    tokenizer = ChatTokenizer.load(folder, config.model.chat_template)
+    runtime = await stack.enter_async_context(LocalLauncher())
+    policy = make_policy(runtime, config, str(folder), version, say)
+    stack.push_async_callback(policy.close)
+    await policy.open()
+    settings = RolloutSettings(
+        sampling=SamplingParams(temperature=plan.temperature, max_tokens=plan.max_tokens),
+        seed=plan.seed,
+        deadline=config.sampling.rollout_deadline,
+        max_context=served_context(config, folder),
+    )
+    return Agents.of_policy(PolicyAgents(policy, tokenizer, settings), version)

@@ -1,0 +1,216 @@
+"""`agent-rl verify TASKS SOLUTIONS`: verdicts for given solutions, with no model and no training."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agent_rl.concurrency import side_by_side
+from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.errors import ConfigError, InfrastructureError
+from agent_rl.formats import read_tasks, submission_of
+from agent_rl.formats.humaneval import read_json_lines
+from agent_rl.judging.archives import read_archive
+from agent_rl.judging.file_sets import InvalidArchive
+from agent_rl.judging.judging_runs import TIERS
+from agent_rl.judging.recording import together
+from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.vocabulary import Isolation, Submission, Task
+from agent_rl.vocabulary.task import Tier
+
+SCHEMA_VERSION = 1
+_FORMS = ("completion", "files", "patch", "archive")
+_AT_ONCE = 64
+"""Judgings under way; the provider's workers are the real bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """One line of SOLUTIONS, with what it says made into what is judged; `invalid` where that cannot be done."""
+
+    task_id: str
+    submission: Submission
+    where: str
+    invalid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SolutionResult:
+    """What became of one solution. `passed` None, status "excluded": the machinery failed, so there is no verdict."""
+
+    task_id: str
+    passed: bool | None
+    status: str
+    tier: Tier | None
+    seconds: float
+    detail: str = ""
+    """For a person: the first failing case, or the machinery's error. Not part of the JSON."""
+
+    def line(self) -> str:
+        """What a person is told of one that did not pass."""
+        return f"task {self.task_id}: {self.status.replace('_', ' ')}{f': {self.detail}' if self.detail else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """All results, in the order of SOLUTIONS."""
+
+    results: tuple[SolutionResult, ...]
+
+    @property
+    def num_passed(self) -> int:
+        return sum(r.passed is True for r in self.results)
+
+    @property
+    def num_failed(self) -> int:
+        return sum(r.passed is False for r in self.results)
+
+    @property
+    def num_excluded(self) -> int:
+        return sum(r.passed is None for r in self.results)
+
+    @property
+    def tiers(self) -> dict[Tier, int]:
+        """How many verdicts were reached at each tier, the strongest first."""
+        counts = Counter(r.tier for r in self.results)
+        return {tier: counts[tier] for tier in reversed(TIERS) if counts[tier]}
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `--json FILE`."""
+        results = [asdict(r) for r in self.results]
+        for result in results:
+            del result["detail"]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "num_passed": self.num_passed,
+            "num_failed": self.num_failed,
+            "num_excluded": self.num_excluded,
+            "results": results,
+        }
+
+    def write(self, path: str | Path) -> None:
+        """`path` holds the report as JSON. Raises ConfigError where it cannot be written."""
+        try:
+            Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error}", key="--json") from None
+
+    def exit_code(self, *, require_all: bool = False) -> int:
+        """0: all were judged | 3: some could not be | 1: `require_all` and one failed."""
+        if self.num_excluded:
+            return 3
+        return 1 if require_all and self.num_failed else 0
+
+
+def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
+    """The lines of `path`. Raises ConfigError (file and line) for a malformed one or an unknown task."""
+    solutions: list[Solution] = []
+    for where, content in read_json_lines(path):
+        given = [name for name in _FORMS if name in content]
+        if "task_id" not in content or not given:
+            missing = "completion" if "task_id" in content else "task_id"
+            raise ConfigError(f"{where}: {missing!r} is missing", value=missing, valid=content)
+        if len(given) > 1:
+            raise ConfigError(f"{where}: only one of {', '.join(_FORMS)} can be judged, got {' and '.join(given)}")
+        if type(content["task_id"]) is int:
+            content = {**content, "task_id": str(content["task_id"])}  # as MBPP numbers its tasks
+        for name in ("task_id", *(n for n in given if n != "files")):
+            if not isinstance(content[name], str):
+                raise ConfigError(f"{where}: {name!r} should be a string, got {type(content[name]).__name__}")
+        task_id = content["task_id"]
+        if task_id not in tasks:
+            raise ConfigError(f"{where}: there is no task {task_id!r}", value=task_id, valid=tasks)
+        solutions.append(_solution(tasks[task_id], given[0], content[given[0]], where, Path(path).parent))
+    if not solutions:
+        raise ConfigError(f"{path} holds no solutions")
+    return solutions
+
+
+def _solution(task: Task, form: str, given: Any, where: str, folder: Path) -> Solution:
+    """One solution in one of its forms. Raises ConfigError."""
+    if form == "completion":
+        return Solution(task.id, submission_of(task, given), where)
+    if form == "patch":
+        return Solution(task.id, Submission.patch(given), where)
+    if form == "files":
+        if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+            raise ConfigError(f"{where}: 'files' should be an object of texts by path")
+        return Solution(task.id, Submission.of_files({path: text.encode() for path, text in given.items()}), where)
+    try:
+        data = (folder / given).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{where}: the archive cannot be read: {error}") from None
+    try:
+        return Solution(task.id, Submission.of_files(read_archive(data)), where)
+    except InvalidArchive as error:
+        return Solution(task.id, Submission.of_files({}), where, str(error))
+
+
+async def verify_files(
+    tasks_path: str | Path,
+    solutions_path: str | Path,
+    provider: SandboxProvider,
+    *,
+    retries: int = 2,
+    minimum_isolation: Isolation = "container",
+    minimum_tier: Tier = "in_process",
+    on_result: Callable[[int, int, SolutionResult], None] | None = None,
+) -> VerifyReport:
+    """A verdict for each line of `solutions_path`, in a started `provider`.
+
+    `on_result(done, total, result)` is called as they come. Only tasks that have a solution are recorded and judged.
+    Raises ConfigError for malformed files, and one for all tasks whose references fail their own tests.
+    """
+    tasks = {t.id: t for t in read_tasks(tasks_path, split=None)}
+    solutions = read_solutions(solutions_path, tasks)
+    verifier = TaskVerifier(provider, retries=retries, minimum_isolation=minimum_isolation, minimum_tier=minimum_tier)
+    gate = asyncio.Semaphore(_AT_ONCE)
+    needed = {s.task_id for s in solutions}
+    preparing = {task_id: asyncio.create_task(_gated(gate, verifier, tasks[task_id])) for task_id in needed}
+    done = 0
+    wrong: dict[str, ConfigError] = {}
+
+    async def one(solution: Solution) -> SolutionResult:
+        nonlocal done
+        result = SolutionResult(solution.task_id, None, "excluded", None, 0.0)
+        try:
+            task = await asyncio.shield(preparing[solution.task_id])
+            async with gate:
+                # Once it is known that a task cannot be used, only what else is wrong is of interest.
+                result = result if wrong else await _judge(verifier, task, solution)
+        except ConfigError as error:
+            wrong[solution.task_id] = error
+        except InfrastructureError as error:
+            result = SolutionResult(solution.task_id, None, "excluded", None, 0.0, str(error))
+        done += 1
+        if on_result is not None:
+            on_result(done, len(solutions), result)
+        return result
+
+    try:
+        results = await side_by_side(map(one, solutions))
+    finally:
+        for preparation in preparing.values():
+            preparation.cancel()
+        await asyncio.gather(*preparing.values(), return_exceptions=True)
+    if wrong:
+        raise together([wrong[task_id] for task_id in tasks if task_id in wrong], len(needed))
+    return VerifyReport(tuple(results))
+
+
+async def _gated(gate: asyncio.Semaphore, verifier: TaskVerifier, task: Task) -> Task:
+    async with gate:
+        return await verifier.prepare(task)
+
+
+async def _judge(verifier: TaskVerifier, task: Task, solution: Solution) -> SolutionResult:
+    if solution.invalid:
+        return SolutionResult(task.id, False, "invalid_submission", task.tier, 0.0, solution.invalid)
+    verdict = await verifier.judge(task, solution.submission)
+    detail = next((t.detail for t in verdict.tests if not t.passed), "")
+    return SolutionResult(task.id, verdict.passed, verdict.status, verdict.tier, round(verdict.seconds, 6), detail)

@@ -1,0 +1,92 @@
+"""Data sets become tasks: each row's format is told by its keys, and rows of several formats may stand in one file.
+
+    HumanEval   task_id, prompt, entry_point, canonical_solution, test     agent_rl.formats.humaneval
+    MBPP        task_id, text or prompt, code, test_list                   formats.mbpp
+    calls       task_id, prompt, entry_point, cases                        formats.calls
+    stdio       task_id, prompt, inputs, outputs (or APPS, CodeContests)   formats.stdio
+    pytest      task_id, prompt, test_files, solution                      formats.pytest_files
+    folders     a folder of tasks, each with instruction.md and tests/     formats.folders
+
+No code of a data set is run here: it is parsed at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from agent_rl.errors import ConfigError
+from agent_rl.formats import function_calls, humaneval, mbpp, pytest_files, stdio_rows, task_folders
+from agent_rl.formats.humaneval import PromptStyle, extract_code
+from agent_rl.formats.row_fields import Fields, Settings
+from agent_rl.vocabulary import Limits, Submission, Task
+
+_HUMANEVAL = ("entry_point", "canonical_solution", "test")
+_READERS: tuple[tuple[str, tuple[tuple[str, ...], ...], Callable[[Fields, Settings], Task]], ...] = (
+    ("MBPP", (("test_list",),), mbpp.task_of),
+    ("pytest files", (("test_files",),), pytest_files.task_of),
+    ("calls", (("cases",),), function_calls.task_of),
+    ("stdio", (("inputs", "outputs"), ("input_output",), ("private_tests",), ("public_tests",)), stdio_rows.task_of),
+)
+"""Name, sets of keys of which one is enough to tell the format, and what reads a row."""
+
+
+def read_tasks(
+    source: str | Path, split: str | None = "test", *, style: PromptStyle = "instruct", limits: Limits | None = None
+) -> list[Task]:
+    """The tasks of a file (.jsonl, .jsonl.gz, .json.gz, .parquet), a folder of tasks, or a hub's data set.
+
+    `split` is of a hub's data set or of a folder's tasks (None: all of these); a file's rows all belong to it.
+    `style` is of HumanEval's prompts; `limits` takes the place of each format's own. Raises ConfigError that names file
+    and line for a malformed row, a repeated id, or a row of no known format.
+    """
+    settings = Settings(split or "test", limits)
+    if Path(source).is_dir():
+        return task_folders.read_folder(Path(source), split, settings)
+    tasks: list[Task] = []
+    seen: dict[str, str] = {}
+    for where, content in humaneval.read_contents(str(source), settings.split):
+        task = _task(content, where, settings, style)
+        if task.id in seen:
+            raise ConfigError(f"{where}: task_id {task.id!r} stands already in {seen[task.id]}", key="task_id")
+        seen[task.id] = where
+        tasks.append(task)
+    if not tasks:
+        raise ConfigError(f"{source} holds no rows")
+    return tasks
+
+
+def program_of(task: Task, reply: str) -> str:
+    """The program that a reply to a task of `read_tasks` stands for."""
+    if "format" not in task.metadata:
+        return humaneval.program_of(task, reply)
+    code = extract_code(reply, str(task.metadata.get("entry_point", "")))
+    before, after = str(task.metadata.get("before", "")), str(task.metadata.get("after", ""))
+    return f"{before}\n\n{code}{after}" if before.strip() else f"{code}{after}"
+
+
+def submission_of(task: Task, completion: str) -> Submission:
+    """What a given completion (as a model wrote it, with or without a fence) is judged as."""
+    if "format" not in task.metadata:
+        prompt, entry_point = str(task.metadata["prompt"]), str(task.metadata["entry_point"])
+        return Submission.code(humaneval.assemble(prompt, entry_point, completion))
+    return Submission.code(program_of(task, completion))
+
+
+def _task(content: Mapping[str, Any], where: str, settings: Settings, style: PromptStyle) -> Task:
+    present = {name for name, value in content.items() if value is not None}
+    if not {"canonical_solution", "test"} & present:
+        for _, signs, reader in _READERS:
+            if any(present.issuperset(keys) for keys in signs):
+                return reader(Fields(content, where), settings)
+    if not present.intersection(_HUMANEVAL):
+        formats = "; ".join(f"{name}: {' or '.join('+'.join(keys) for keys in signs)}" for name, signs, _ in _READERS)
+        if {"task_id", "completion"} <= present:
+            raise ConfigError(f"{where}: a solution (task_id, completion) where a task is expected: TASKS come first")
+        raise ConfigError(
+            f"{where}: a row of no known format: its keys are {', '.join(sorted(content)) or 'none'}. "
+            f"A format is told by these keys: HumanEval: {'+'.join(_HUMANEVAL)}; {formats}"
+        )
+    row = humaneval.row_of(content, where)
+    return humaneval.tasks_from_rows([row], split=settings.split, style=style, limits=settings.limits)[0]

@@ -1,0 +1,242 @@
+"""Rows in the HumanEval schema: read from a file or a hub, checked, and made into tasks; replies made into programs."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from agent_rl.errors import ConfigError
+from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, Task
+from agent_rl.vocabulary.canonical import NotCanonical, encode
+
+PromptStyle = Literal["instruct", "complete"]
+"""instruct: a request to complete the function, in a fence | complete: the row's prompt as it is."""
+
+_MAX_PROMPT_CHARS = 1 << 17
+_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class HumanEvalRow:
+    """One problem as the data set writes it; `where` is its file and line."""
+
+    task_id: str
+    prompt: str
+    entry_point: str
+    canonical_solution: str
+    test: str
+    where: str = ""
+
+
+def read_rows(source: str | Path, split: str = "test") -> list[HumanEvalRow]:
+    """The rows of a file (.jsonl, .jsonl.gz, .json.gz, .parquet), or of a `split` of a data set on a hub.
+
+    Raises ConfigError that names file and line for a malformed row, a repeated task_id, or what cannot be read.
+    """
+    rows: list[HumanEvalRow] = []
+    seen: dict[str, str] = {}
+    for where, content in read_contents(str(source), split):
+        row = row_of(content, where)
+        if row.task_id in seen:
+            raise ConfigError(f"{where}: task_id {row.task_id!r} stands already in {seen[row.task_id]}", key="task_id")
+        seen[row.task_id] = where
+        rows.append(row)
+    if not rows:
+        raise ConfigError(f"{source} holds no rows")
+    return rows
+
+
+def read_json_lines(path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """("file:line", object) of each line that is not blank, or ("file:[index]", object) where the file is one array.
+
+    Raises ConfigError for what is no JSON object.
+    """
+    path = Path(path)
+    line_number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for line_number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                where = f"{path}:{line_number}"
+                if line.lstrip().startswith("["):
+                    array = _decoded(line + file.read(), where)
+                    yield from ((f"{path}:[{n}]", _object(row, f"{path}:[{n}]")) for n, row in enumerate(array))
+                    return
+                yield where, _object(_decoded(line, where), where)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}") from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read after line {line_number}: {error}") from None
+
+
+def _decoded(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: no JSON: {error}") from None
+
+
+def _object(content: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: expected a JSON object, got {type(content).__name__}")
+    return cast("dict[str, Any]", content)
+
+
+def read_contents(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """("file:line", row) of each row of a file or a hub's data set, as it stands there. Raises ConfigError."""
+    path = Path(source)
+    if path.suffix == ".parquet":
+        yield from _through_datasets(source, split, parquet=True)
+    elif path.suffix in (".jsonl", ".json", ".gz") or path.exists():
+        yield from read_json_lines(path)
+    else:
+        yield from _through_datasets(source, split, parquet=False)
+
+
+def _through_datasets(source: str, split: str, *, parquet: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows of a Parquet file or a hub's data set. Scripts of a data set are never run."""
+    if parquet and not Path(source).is_file():
+        raise ConfigError(f"there is no file {source}")
+    import datasets  # slow to import, and not needed for JSON lines
+
+    try:
+        if parquet:
+            rows: Any = datasets.Dataset.from_parquet(source, keep_in_memory=True)
+        else:
+            rows = datasets.load_dataset(source, split=split)
+        for number, content in enumerate(rows, 1):
+            yield f"{source}:{number}" if parquet else f"{source}[{split}]:{number}", content
+    except ConfigError:
+        raise
+    except Exception as error:
+        what = "cannot be read" if parquet else "is no file here, and cannot be loaded as a data set"
+        raise ConfigError(f"{source} {what}: {type(error).__name__}: {error}") from None
+
+
+def row_of(content: Mapping[str, Any], where: str) -> HumanEvalRow:
+    """The row, checked. Raises ConfigError that names `where`."""
+    fields: dict[str, str] = {}
+    for name in ("task_id", "prompt", "entry_point", "canonical_solution", "test"):
+        if name not in content:
+            raise ConfigError(f"{where}: {name!r} is missing", value=name, valid=content)
+        if not isinstance(content[name], str):
+            raise ConfigError(f"{where}: {name!r} should be a string, got {type(content[name]).__name__}")
+        fields[name] = content[name]
+    if not fields["entry_point"].isidentifier():
+        raise ConfigError(f"{where}: 'entry_point' should be a function's name, got {fields['entry_point']!r}")
+    return HumanEvalRow(**fields, where=where)
+
+
+def tasks_from_rows(
+    rows: Iterable[HumanEvalRow], *, split: str = "test", style: PromptStyle = "instruct", limits: Limits | None = None
+) -> list[Task]:
+    """A task for each row, its tests still as code (`Verifier.prepare` records them), its doctests as public cases."""
+    return [_task(row, split, style, limits or Limits()) for row in rows]
+
+
+def _task(row: HumanEvalRow, split: str, style: PromptStyle, limits: Limits) -> Task:
+    program = row.prompt + row.canonical_solution
+    if style == "instruct":
+        prompt = (
+            "Complete the following Python function. Answer with the whole function in one ```python block.\n\n"
+            f"```python\n{row.prompt.rstrip()}\n```"
+        )
+        oracle = f"```python\n{program.rstrip()}\n```"
+    else:
+        prompt, oracle = row.prompt, row.canonical_solution
+    cases = doctest_cases(row.prompt, row.entry_point)
+    return Task(
+        id=row.task_id,
+        prompt=(Message.user(prompt),),
+        tests=AssertTests(row.entry_point, row.test, program),
+        public=CallTests(row.entry_point, cases) if cases else None,
+        oracle=oracle,
+        limits=limits,
+        split=split,
+        metadata={"prompt": row.prompt, "entry_point": row.entry_point},
+    )
+
+
+def doctest_cases(prompt: str, entry_point: str) -> tuple[Case, ...]:
+    """The examples `>>> entry_point(literals)` with a literal value in the docstring; others are skipped."""
+    cases: list[Case] = []
+    for example in _examples(prompt, entry_point):
+        case = _literal_case(example, entry_point)
+        if case is not None:
+            cases.append(case)
+    return tuple(cases)
+
+
+def _examples(prompt: str, entry_point: str) -> Sequence[doctest.Example]:
+    if len(prompt) > _MAX_PROMPT_CHARS:
+        return ()
+    try:
+        functions = [n for n in ast.walk(ast.parse(prompt)) if isinstance(n, ast.FunctionDef) and n.name == entry_point]
+        text = ast.get_docstring(functions[-1]) if functions else None
+        return doctest.DocTestParser().get_examples(text or "")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return ()
+
+
+def _literal_case(example: doctest.Example, entry_point: str) -> Case | None:
+    try:
+        call = ast.parse(example.source.strip(), mode="eval").body
+        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == entry_point):
+            return None
+        args = tuple(ast.literal_eval(a) for a in call.args)
+        kwargs = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg is not None}
+        if len(kwargs) != len(call.keywords) or example.exc_msg is not None:
+            return None
+        case = Case(args, ast.literal_eval(example.want.strip()), kwargs)
+        encode([case.args, dict(case.kwargs), case.expected])
+        return case
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError, NotCanonical):
+        return None
+
+
+def extract_code(reply: str, entry_point: str = "") -> str:
+    """The code of a reply: its last fenced block that defines `entry_point`, else the last block, else all of it."""
+    blocks = [match[1] for match in _FENCE.finditer(reply)]
+    if not blocks:
+        return reply
+    defining = [b for b in blocks if entry_point and defines(b, entry_point)]
+    return (defining or blocks)[-1]
+
+
+def defines(code: str, entry_point: str) -> bool:
+    """Whether `code` is a whole program: its first line is not indented and it defines `entry_point` at top level."""
+    first = next((line for line in code.splitlines() if line.strip()), "")
+    return not first[:1].isspace() and _definition(entry_point).search(code) is not None
+
+
+def _definition(entry_point: str) -> re.Pattern[str]:
+    name = re.escape(entry_point)
+    return re.compile(rf"^(?:(?:async[ \t]+)?def[ \t]+{name}[ \t]*\(|{name}[ \t]*=)", re.MULTILINE)
+
+
+def assemble(prompt: str, entry_point: str, completion: str) -> str:
+    """The program of a completion: `prompt + completion`, as the original harness has it.
+
+    A completion that defines the function itself takes the place of the prompt's stub; what stands before the stub
+    (imports, helper functions) is kept.
+    """
+    if not defines(completion, entry_point):
+        return prompt + completion
+    stubs = list(_definition(entry_point).finditer(prompt))
+    before = prompt[: stubs[-1].start()] if stubs else ""
+    return f"{before.rstrip()}\n\n\n{completion}" if before.strip() else completion
+
+
+def program_of(task: Task, reply: str) -> str:
+    """The program that a reply to a task of `tasks_from_rows` stands for."""
+    entry_point = str(task.metadata["entry_point"])
+    return assemble(str(task.metadata["prompt"]), entry_point, extract_code(reply, entry_point))

@@ -1,0 +1,181 @@
+"""Folders of tasks, each a folder with instructions and tests.
+
+    NAME/
+      instruction.md            what the agent is asked (or `instruction` in task.toml)
+      task.toml                 optional, see below
+      environment/Dockerfile    the task's image, built once; or `image` in task.toml; else the default image
+      files/                    what the agent starts with
+      tests/                    hidden: test.sh (or `command`), and what it needs; or pytest files and no script
+      solution/                 solve.sh, run as the reference; or the files that solve the task
+
+    # task.toml, every key optional
+    id = "name"                            # else the folder's name
+    split = "test"                         # which is also what a task without it belongs to
+    [environment]
+    image = "python:3.12-slim"
+    memory_mb = 2048
+    [verifier]
+    command = ["/bin/sh", "tests/test.sh"]
+    reward_file = "reward.txt"             # a number from 0 to 1, instead of the exit code
+    timeout_sec = 120
+    artifacts = ["src", "answer.txt"]      # what is taken from the agent's sandbox; else all of its working directory
+
+Tests and solution are never where the agent works. A task's own image has a writable root (`hardening = "task_image"`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent_rl.errors import ConfigError
+from agent_rl.formats.row_fields import Fields, Settings
+from agent_rl.judging.file_sets import ArchiveLimits, InvalidArchive, checked_files
+from agent_rl.vocabulary import Limits, Message, PytestTests, SandboxSpec, ScriptTests, Task
+
+_SCRIPTS = ("test.sh", "run-tests.sh", "run_tests.sh")
+_FOLDER_LIMITS = ArchiveLimits()
+_OUTPUT_BYTES = 16 << 20
+"""What a task's sandbox may print, and so how much can be taken from it."""
+_SPLIT = "test"
+_KEYS = {
+    "": {"id", "split", "instruction", "environment", "verifier"},
+    "environment": {"image", "memory_mb"},
+    "verifier": {"command", "reward_file", "timeout_sec", "artifacts"},
+}
+_SCRIPT_REQUEST = (
+    "You work in a Linux sandbox. Answer with one ```sh block: it is run once in your working directory, and what it "
+    "leaves there is judged."
+)
+
+
+def read_folder(folder: Path, split: str | None, settings: Settings) -> list[Task]:
+    """The tasks of `folder` of that split (None: of all), in the order of their names. Raises ConfigError."""
+    tasks: list[Task] = []
+    found = 0
+    for path in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        if (path / "tests").is_dir():
+            found += 1
+            task = _task(path, settings)
+            if split is None or task.split == split:
+                tasks.append(task)
+    if not found:
+        raise ConfigError(f"{folder} holds no folder of a task (one with tests/ and instruction.md)")
+    if not tasks:
+        raise ConfigError(f"{folder} holds no task of the split", key="split", value=split)
+    ids = [task.id for task in tasks]
+    twice = next((i for i in ids if ids.count(i) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{folder}: the id {twice!r} is given twice", key="id", value=twice)
+    return tasks
+
+
+def _task(path: Path, settings: Settings) -> Task:
+    top = _options(path)
+    environment = Fields(dict(top.mapping("environment")) if "environment" in top else {}, f"{top.where} [environment]")
+    verifier = Fields(dict(top.mapping("verifier")) if "verifier" in top else {}, f"{top.where} [verifier]")
+    hidden = {f"tests/{name}": content for name, content in _files(path / "tests").items()}
+    solution = _files(path / "solution") if (path / "solution").is_dir() else {}
+    seconds = verifier.number("timeout_sec", 120.0)
+    return Task(
+        id=top.text("id", default=path.name),
+        prompt=(Message.user(f"{_instruction(path, top)}\n\n{_SCRIPT_REQUEST}"),),
+        tests=_tests(top.where, verifier, hidden, solution),
+        oracle=_oracle(solution),
+        files=_files(path / "files") if (path / "files").is_dir() else {},
+        limits=settings.limits or Limits(wall_seconds=seconds, cpu_seconds=seconds, output_bytes=_OUTPUT_BYTES),
+        split=top.text("split", default=_SPLIT),
+        sandbox=_sandbox(path, environment),
+        tier="in_process",
+        metadata={"format": "folders"},
+    )
+
+
+def _options(path: Path) -> Fields:
+    """The content of task.toml, empty where there is none. Raises ConfigError for an unknown key."""
+    file = path / "task.toml"
+    try:
+        content = tomllib.loads(file.read_text()) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: {error}") from None
+    for section, known in _KEYS.items():
+        part: Any = content.get(section, {}) if section else content
+        for key in part if isinstance(part, Mapping) else ():
+            if key not in known and not (section == "" and isinstance(content[key], Mapping)):
+                raise ConfigError(f"{file}: an unknown key", key=f"{section}.{key}".lstrip("."), value=key, valid=known)
+    return Fields(content, str(file))
+
+
+def _instruction(path: Path, top: Fields) -> str:
+    file = path / "instruction.md"
+    if "instruction" in top:
+        return top.text("instruction").strip()
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):
+        raise ConfigError(f"{path} has no instruction.md that can be read") from None
+
+
+def _tests(
+    where: str, verifier: Fields, hidden: Mapping[str, bytes], solution: Mapping[str, bytes]
+) -> ScriptTests | PytestTests:
+    script = next((f"tests/{name}" for name in _SCRIPTS if f"tests/{name}" in hidden), None)
+    reward, artifacts = verifier.text("reward_file", default=""), ()
+    if "artifacts" in verifier:
+        artifacts = tuple(verifier.texts("artifacts"))
+    if "command" in verifier:
+        return ScriptTests(hidden, tuple(verifier.texts("command")), reward, artifacts)
+    if script is not None:
+        return ScriptTests(hidden, ("/bin/sh", script), reward, artifacts)
+    if not any(name.endswith(".py") for name in hidden):
+        raise ConfigError(f"{where}: tests/ holds neither {' nor '.join(_SCRIPTS)} nor pytest files", key="command")
+    return PytestTests(hidden, oracle={n: c for n, c in solution.items() if n != "solve.sh"})
+
+
+def _oracle(solution: Mapping[str, bytes]) -> str | None:
+    """The solution as a reply: its script, or one that writes its files."""
+    if "solve.sh" in solution:
+        return f"```sh\n{solution['solve.sh'].decode('utf-8', 'replace').rstrip()}\n```"
+    if not solution:
+        return None
+    lines: list[str] = []
+    for path, content in solution.items():
+        folder = path.rpartition("/")[0]
+        lines += [f"mkdir -p '{folder}'"] if folder else []
+        lines.append(f"cat > '{path}' <<'END_OF_FILE'\n{content.decode('utf-8', 'replace').rstrip()}\nEND_OF_FILE")
+    return "```sh\n" + "\n".join(lines) + "\n```"
+
+
+def _sandbox(path: Path, environment: Fields) -> SandboxSpec:
+    memory = int(environment.number("memory_mb", 1024)) << 20
+    if "image" in environment:
+        image = environment.text("image")
+        return SandboxSpec(image, hardening="task_image", memory_bytes=memory, output_bytes=_OUTPUT_BYTES)
+    folder = path / "environment"
+    if (folder / "Dockerfile").is_file():
+        return SandboxSpec(
+            build_folder=str(folder.resolve()),
+            hardening="task_image",
+            memory_bytes=memory,
+            output_bytes=_OUTPUT_BYTES,
+        )
+    return SandboxSpec(memory_bytes=memory, output_bytes=_OUTPUT_BYTES)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """The regular files below `folder`, within limits; links are dropped. Raises ConfigError."""
+    found: dict[str, bytes] = {}
+    size = 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_file() or "__pycache__" in path.parts:
+            continue
+        size += path.stat().st_size
+        if size > _FOLDER_LIMITS.total_bytes:
+            raise ConfigError(f"{folder} holds more than {_FOLDER_LIMITS.total_bytes} bytes")
+        found[path.relative_to(folder).as_posix()] = path.read_bytes()
+    try:
+        return checked_files(found, _FOLDER_LIMITS)
+    except InvalidArchive as error:
+        raise ConfigError(f"{folder}: {error}") from None

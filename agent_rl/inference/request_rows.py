@@ -1,0 +1,174 @@
+"""The running requests as arrays, so that a decoding step costs no Python per request."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from agent_rl.contracts.policy import GenerateRequest, Generation
+from agent_rl.inference.cached_conversations import CachedConversation
+from agent_rl.inference.sampling import TokenFilter, fold_key
+from agent_rl.vocabulary.trajectory import FinishReason
+
+TopLogprobs = tuple[tuple[int, float], ...]
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A request on its way. What it had sampled before it was set aside is in `sampled`, `logprobs`, `versions`."""
+
+    request: GenerateRequest
+    deadline: float
+    """On the monotonic clock; infinity where there is none."""
+    key: int = 0
+    worker: int = -1
+    conversation: CachedConversation | None = None
+    sampled: list[int] = field(default_factory=list[int])
+    logprobs: list[float] = field(default_factory=list[float])
+    versions: list[int] = field(default_factory=list[int])
+    top: list[TopLogprobs] = field(default_factory=list[TopLogprobs])
+    over: bool = False
+
+    def __post_init__(self) -> None:
+        self.key = fold_key(self.request.key)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All tokens so far."""
+        return (*self.request.prompt_ids, *self.sampled) if self.sampled else self.request.prompt_ids
+
+    def generation(self, reason: FinishReason) -> Generation:
+        """What has been sampled, as the caller gets it."""
+        return Generation(tuple(self.sampled), tuple(self.logprobs), tuple(self.versions), reason, tuple(self.top))
+
+
+class Rows:
+    """State by worker; a worker belongs to one running request. `own` counts its tokens in an arena."""
+
+    def __init__(self, workers: int, vocabulary: int, context: int | None) -> None:
+        self._vocabulary, self._context = vocabulary, context
+        self.jobs: list[Job | None] = [None] * workers
+        self._free = list(range(workers - 1, -1, -1))
+        self.token = np.zeros(workers, np.int64)
+        self.position = np.zeros(workers, np.int64)
+        self.own = np.zeros(workers, np.int64)
+        self.prefix = np.full(workers, -1, np.int64)
+        self.deadline = np.full(workers, math.inf)
+        self._count = np.zeros(workers, np.int64)
+        self._limit = np.zeros(workers, np.int64)
+        self._key = np.zeros(workers, np.uint64)
+        self._temperature = np.ones(workers)
+        self._stops = np.zeros(workers, np.int64)
+        self._stop_sets: dict[tuple[int, ...], int] = {}
+        self._is_stop = np.zeros((0, vocabulary), bool)
+        self._tokens = np.zeros((workers, 64), np.int64)
+        self._logprobs = np.zeros((workers, 64), np.float32)
+        self._versions = np.zeros((workers, 64), np.int64)
+        self._filters: dict[int, TokenFilter] = {}
+        self._tops: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.jobs) - len(self._free)
+
+    @property
+    def free(self) -> int:
+        return len(self._free)
+
+    def running(self) -> list[Job]:
+        return [job for job in self.jobs if job is not None]
+
+    def limit(self, request: GenerateRequest) -> int:
+        """How many tokens the request may sample at most."""
+        if self._context is None:
+            return request.sampling.max_tokens
+        return min(request.sampling.max_tokens, self._context - len(request.prompt_ids))
+
+    def enter(self, job: Job) -> int:
+        """The worker that `job` has from now on, with what it had sampled before."""
+        worker = job.worker = self._free.pop()
+        request, before = job.request, len(job.sampled)
+        self.jobs[worker] = job
+        self.deadline[worker] = job.deadline
+        self._count[worker], self._limit[worker] = before, self.limit(request)
+        self._key[worker] = job.key
+        self._temperature[worker] = request.sampling.temperature
+        self._stops[worker] = self._stop_set(request.sampling.stop_token_ids)
+        self._reserve(before)
+        self._tokens[worker, :before] = job.sampled
+        self._logprobs[worker, :before] = job.logprobs
+        self._versions[worker, :before] = job.versions
+        if request.sampling.top_p < 1 or request.sampling.top_k > 0:
+            self._filters[worker] = TokenFilter(request.sampling.top_p, request.sampling.top_k)
+        if request.top_logprobs > 0:
+            self._tops[worker] = request.top_logprobs
+        return worker
+
+    def leave(self, worker: int) -> Job:
+        """The job whose worker is free again, with all that it has sampled."""
+        job = self.jobs[worker]
+        assert job is not None
+        count = self._count[worker]
+        job.sampled = self._tokens[worker, :count].tolist()
+        job.logprobs = self._logprobs[worker, :count].tolist()
+        job.versions = self._versions[worker, :count].tolist()
+        job.worker = -1
+        self.jobs[worker] = None
+        self.prefix[worker] = -1
+        self.deadline[worker] = math.inf
+        self._filters.pop(worker, None)
+        self._tops.pop(worker, None)
+        self._free.append(worker)
+        return job
+
+    def draws(self, workers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(keys, positions, temperatures) of the next draw of each worker."""
+        return self._key[workers], self._count[workers], self._temperature[workers]
+
+    def filters(self, workers: np.ndarray) -> dict[int, TokenFilter]:
+        """Index into `workers` -> filter, of those that have one."""
+        if not self._filters:
+            return {}
+        return {i: self._filters[s] for i, s in enumerate(workers.tolist()) if s in self._filters}
+
+    def tops(self, workers: np.ndarray) -> dict[int, int]:
+        """Index into `workers` -> how many top log-probabilities, of those that want them."""
+        if not self._tops:
+            return {}
+        return {i: self._tops[s] for i, s in enumerate(workers.tolist()) if s in self._tops}
+
+    def record(
+        self, workers: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray, version: int
+    ) -> list[tuple[int, FinishReason]]:
+        """The workers whose request is over with these tokens, and why."""
+        count = self._count[workers]
+        self._reserve(int(count.max()) + 1)
+        self._tokens[workers, count] = tokens
+        self._logprobs[workers, count] = logprobs
+        self._versions[workers, count] = version
+        self._count[workers] = count + 1
+        self.token[workers] = tokens
+        stopped = self._is_stop[self._stops[workers], tokens]
+        over = stopped | (count + 1 >= self._limit[workers])
+        if not over.any():
+            return []
+        return [(int(workers[i]), "stop" if stopped[i] else "length") for i in np.flatnonzero(over)]
+
+    def _stop_set(self, ids: tuple[int, ...]) -> int:
+        number = self._stop_sets.get(ids)
+        if number is None:
+            number = self._stop_sets[ids] = len(self._stop_sets)
+            row = np.zeros((1, self._vocabulary), bool)
+            row[0, list(ids)] = True
+            self._is_stop = np.concatenate([self._is_stop, row])
+        return number
+
+    def _reserve(self, tokens: int) -> None:
+        """At least `tokens` tokens fit for every worker."""
+        width = self._tokens.shape[1]
+        if tokens > width:
+            more = ((0, 0), (0, max(tokens, 2 * width) - width))
+            self._tokens, self._logprobs, self._versions = (
+                np.pad(array, more) for array in (self._tokens, self._logprobs, self._versions)
+            )

@@ -1,0 +1,157 @@
+"""Archives from untrusted places, read in memory and with limits: names that lead astray, bombs and links are refused.
+
+    read_archive   of any common kind, as a person or a program in a sandbox made it
+    unpack         of the one kind that `tar.pack` writes, as hosts and their clients send it
+
+Nothing is ever unpacked on this host's disk. What is returned is a plain mapping of safe relative paths to contents.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from agent_rl.contracts.sandbox import Sandbox
+from agent_rl.judging.file_sets import ArchiveLimits, FileSet, InvalidArchive
+from agent_rl.judging.tar_archives import Dialect, members
+
+_MAX_DIRECTORY_BYTES = 2 << 20
+"""Of a zip's table of contents: it is read as a whole before its members are counted."""
+_LZMA_MEMORY = 64 << 20
+_END_OF_ZIP = struct.Struct("<4s4H2LH")
+
+_PACK = """
+import os, sys, tarfile
+def plain(member):
+    return member if member.isreg() or member.isdir() else None
+with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+    for path in sys.argv[1:]:
+        if os.path.lexists(path):
+            archive.add(path, filter=plain)
+"""
+
+Links = Literal["refuse", "skip"]
+"""What becomes of links and devices: the archive is refused, or they are dropped (an agent's folder may hold some)."""
+
+
+def read_archive(data: bytes, limits: ArchiveLimits | None = None, *, links: Links = "refuse") -> dict[str, bytes]:
+    """The regular files in a tar (plain, gzip, bzip2 or xz) or zip archive. Raises InvalidArchive, and nothing else.
+
+    Memory is bounded by the archive, `total_bytes`, and a constant.
+    """
+    limits = limits or ArchiveLimits()
+    _check_size(data, limits)
+    found = FileSet(limits)
+    try:
+        if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+            _read_zip(data, found, links)
+        else:
+            _read_tar(_decompressed(data, limits), found, "gnu", links)
+    except InvalidArchive:
+        raise
+    except Exception as error:  # the readers raise what their parsers raise, of many kinds
+        raise InvalidArchive(f"no readable archive: {type(error).__name__}") from None
+    return found.files
+
+
+def unpack(data: bytes, limits: ArchiveLimits | None = None) -> dict[str, bytes]:
+    """The files of an archive by `pack`, under any names that stay inside a folder. Raises InvalidArchive."""
+    limits = limits or ArchiveLimits()
+    _check_size(data, limits)
+    found = FileSet(limits, "any")
+    _read_tar(data, found, "posix", "refuse")
+    return found.files
+
+
+async def take_files(sandbox: Sandbox, paths: Sequence[str], limits: ArchiveLimits | None = None) -> dict[str, bytes]:
+    """The regular files at and below `paths` of a sandbox's working directory; links and devices are dropped.
+
+    Whatever the programs inside made of their sandbox, what comes out obeys the rules of `read_archive`. Raises
+    InvalidArchive, also where it is more than the sandbox's limit on output.
+    """
+    result = await sandbox.exec(["python3", "-I", "-c", _PACK, *(paths or (".",))], timeout=60.0)
+    if result.status != "completed" or result.exit_code != 0:
+        how = result.status.replace("_", " ") if result.status != "completed" else f"exit code {result.exit_code}"
+        raise InvalidArchive(f"the files could not be taken from the sandbox: {how}")
+    return read_archive(result.stdout, limits, links="skip")
+
+
+def _check_size(data: bytes, limits: ArchiveLimits) -> None:
+    if len(data) > limits.archive_bytes:
+        raise InvalidArchive(f"an archive of more than {limits.archive_bytes} bytes")
+
+
+def _read_tar(data: bytes, found: FileSet, dialect: Dialect, links: Links) -> None:
+    for member in members(data, dialect):
+        if member.kind == "folder":
+            found.add_folder(member.path)
+        elif member.kind == "file":
+            found.reserve(len(member.content))
+            found.add(member.path, bytes(member.content))
+        elif links == "skip":
+            found.count()
+        else:
+            raise InvalidArchive(f"a link or device: {member.path[:64]!a}")
+
+
+def _read_zip(data: bytes, found: FileSet, links: Links) -> None:
+    _check_directory(data)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist():
+            if member.orig_filename != member.filename:
+                raise InvalidArchive(f"a path with a NUL or a foreign separator: {member.filename[:64]!a}")
+            if member.is_dir():
+                found.add_folder(member.filename)
+                continue
+            mode = member.external_attr >> 16
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                if links == "refuse":
+                    raise InvalidArchive(f"a link or device: {member.filename[:64]!a}")
+                found.count()
+                continue
+            if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InvalidArchive("an encrypted member, or one compressed by another method than deflate")
+            found.reserve(member.file_size)
+            with archive.open(member) as file:
+                content = file.read(found.left + 1)
+            found.add(member.filename, content)
+
+
+def _check_directory(data: bytes) -> None:
+    """The table of contents is small. Raises InvalidArchive (also for zip64, which no archive of this size needs)."""
+    at = data.rfind(b"PK\x05\x06")
+    if at < 0 or at + _END_OF_ZIP.size > len(data):
+        raise InvalidArchive("a zip archive without an end")
+    size: int = _END_OF_ZIP.unpack_from(data, at)[5]
+    if size > _MAX_DIRECTORY_BYTES or b"PK\x06\x07" in data[max(0, at - 64) : at]:
+        raise InvalidArchive("a zip archive with too large a table of contents")
+
+
+def _decompressed(data: bytes, limits: ArchiveLimits) -> bytes:
+    """The tar itself, at most as large as files within the limits need. Raises InvalidArchive."""
+    # Each member has a header, padding, and perhaps a long name of its own.
+    most = limits.total_bytes + limits.members * (4 * 512 + limits.path_bytes) + 10240
+    decompressor: Any
+    if data[:2] == b"\x1f\x8b":
+        decompressor = zlib.decompressobj(31)
+    elif data[:3] == b"BZh":
+        decompressor = bz2.BZ2Decompressor()
+    elif data[:6] == b"\xfd7zXZ\x00":
+        decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LZMA_MEMORY)
+    else:
+        return data
+    content: bytes = decompressor.decompress(data, most + 1)
+    if len(content) > most:
+        raise InvalidArchive(f"more than {limits.total_bytes} bytes in all")
+    if not decompressor.eof:
+        raise InvalidArchive("truncated: there is no end of the compressed archive")
+    if any(decompressor.unused_data):
+        raise InvalidArchive("something stands behind the end of the compressed archive")
+    return content

@@ -1,0 +1,134 @@
+"""Who is to blame when a run's place dies: tested with an honest control, never assumed."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.errors import SandboxError, SandboxStartError, TestsPlaceError
+from agent_rl.judging.result_frames import Returned, Tampered, read_frames
+from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunCall, RunRequest, RunResult
+from agent_rl.vocabulary.canonical import encode
+
+_PAUSE_SECONDS = 0.2
+"""Before the first retry of failed machinery; doubled each time."""
+_GRACE_SECONDS = 2.0
+"""In which the companion of a run that died must be seen dead, where the same cause ended both.
+
+Long, since a cause from outside (a daemon that goes down) ends one place after the other.
+"""
+_COMPANION_MARGIN_SECONDS = 30.0
+COMPANION = "import time\ntime.sleep(3600)\n"
+
+
+_DIED = (SandboxError, OSError, EOFError)
+"""What a provider raises where a place died; a connection that broke off says the same as SandboxError."""
+
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Blamed:
+    """The program ends the place it runs in, while an honest one beside it does not."""
+
+    detail: str
+
+
+async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retries: int) -> RunResult | Blamed:
+    """The run's result, or `Blamed` where the program's own place died twice and no honest program's did.
+
+    A place that dies under the run is followed by a fresh one of its own. Beside it, in another fresh place, an honest
+    companion does nothing for as long as the run lasts; after it, an honest control gives an answer. Where the
+    companion dies with the run, or the control fails, or the fresh place could not even be made, the machinery is ill:
+    all this is tried again up to `retries` times, and then SandboxError is raised.
+    """
+
+    async def run(place: SandboxProvider, fresh: bool) -> RunResult:
+        return await place.run(request, fresh=fresh)
+
+    return await _attempt_or_blame(provider, run, request.limits, retries)
+
+
+async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, retries: int) -> PairResult | Blamed:
+    """The result of a pair of runs, or `Blamed`, as `run_or_blame`.
+
+    Where the place of the hidden tests died and the program's did not, that is taken for the machinery's failure and
+    tried again; the program is blamed only where it happened every time, though honest programs had no trouble.
+    """
+
+    async def run(place: SandboxProvider, fresh: bool) -> PairResult:
+        return await place.run_pair(request, fresh=fresh)
+
+    return await _attempt_or_blame(provider, run, request.limits, retries)
+
+
+async def work_or_blame(
+    provider: SandboxProvider, work: Callable[[SandboxProvider], Awaitable[_Result]], limits: Limits, *, retries: int
+) -> _Result | Blamed:
+    """What `work` gives, which makes a fresh place of `provider` for a program each time; or `Blamed`."""
+    return await _attempt_or_blame(provider, lambda place, fresh: work(place), limits, retries)
+
+
+async def _attempt_or_blame(
+    provider: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Result]], limits: Limits, retries: int
+) -> _Result | Blamed:
+    """What `run(fresh)` gives, first in any place and then in fresh ones; or `Blamed`. Raises SandboxError."""
+    try:
+        return await run(provider, False)
+    except _DIED as error:
+        last = error
+    always_its_doing = True
+    for attempt in range(retries + 1):
+        place = provider.on_one_host()  # what ends one of them on a machine of its own says nothing of the other
+        outcome, companion_lived = await _run_beside_companion(place, run, limits)
+        if not isinstance(outcome, Exception):
+            return outcome
+        last = outcome
+        began = not isinstance(outcome, SandboxStartError)
+        its_doing = began and companion_lived and await control_passes(place)
+        always_its_doing = always_its_doing and its_doing
+        if its_doing and not isinstance(outcome, TestsPlaceError):
+            return Blamed(f"the program ends the place it runs in: {last}")
+        if attempt < retries:
+            await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
+    if always_its_doing:
+        return Blamed(f"the program ends the place of its tests: {last}")
+    raise SandboxError(f"the sandbox failed {retries + 2} times, and not by this program's doing: {last}") from last
+
+
+async def _run_beside_companion(
+    place: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Result]], limits: Limits
+) -> tuple[_Result | Exception, bool]:
+    """What became of the run in a fresh place, and whether the companion outlived it."""
+    limits = dataclasses.replace(limits, wall_seconds=limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
+    waiting = RunRequest(COMPANION, entry_point=None, limits=limits)
+    companion = asyncio.create_task(place.run(waiting, fresh=True))
+    try:
+        try:
+            return await run(place, True), True
+        except _DIED as error:
+            if not isinstance(error, SandboxStartError):
+                await asyncio.wait([companion], timeout=_GRACE_SECONDS)
+            return error, not companion.done()
+    finally:
+        companion.cancel()
+        await asyncio.gather(companion, return_exceptions=True)
+
+
+async def control_passes(provider: SandboxProvider) -> bool:
+    """Whether a trivial honest program gives its answer in a fresh place."""
+    call_id = secrets.token_hex(8)
+    call = RunCall(call_id, encode([(7,), {}]))
+    program = "def control(number):\n    return [number, str(number)]\n"
+    try:
+        result = await provider.run(RunRequest(program, entry_point="control", calls=(call,)), fresh=True)
+        answer = read_frames(result.frames, [call_id]).by_id.get(call_id)
+    except (*_DIED, Tampered):
+        return False
+    return result.status == "completed" and answer == Returned(encode([7, "7"]))

@@ -1,0 +1,160 @@
+"""Cases ready to run, and what came out of their runs, read and compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent_rl.errors import ConfigError
+from agent_rl.judging import wording
+from agent_rl.judging.checker_programs import Recorded, recorded_call
+from agent_rl.judging.compare_values import equal
+from agent_rl.judging.judging_runs import MAX_DETAILS, tampered, verdict_of_cases
+from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, Verdict
+from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
+from agent_rl.vocabulary.sandbox import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedTests:
+    """One `CallTests` with everything that does not depend on a submission; `cases` hold normalised values."""
+
+    source: CallTests
+    limits: Limits
+    cases: tuple[Case, ...]
+    arguments: tuple[str, ...]
+    expected: tuple[str | None, ...]
+    """Canonical text of each expected value, where equal texts mean equal values (not so for nan under ==)."""
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CasePart:
+    """One run of a judging: the id of each case that it was to answer, and what it did."""
+
+    ids: dict[int, str]
+    result: RunResult
+
+
+class Reading:
+    """A judging's runs, read and compared. With a checker, `verdict` is None and `recorded` holds the outputs."""
+
+    def __init__(self, prepared: PreparedTests, parts: Sequence[CasePart], public: bool) -> None:
+        """`parts` is not empty. A case that is in none of them was not run."""
+        self.prepared = prepared
+        self.parts = parts
+        self.public = public
+        self.recorded: list[Recorded] = []
+        self.isolation: Isolation = parts[0].result.isolation
+        self.seconds = sum(p.result.seconds for p in parts)
+        self._answers: dict[int, Answer] = {}
+        self._missing: dict[int, str] = {}
+        self._load_error: str | None = None
+
+    @property
+    def status(self) -> RunStatus:
+        """Of the first run that did not complete, if any."""
+        for part in self.parts:
+            if part.result.status != "completed":
+                return part.result.status
+        return "completed"
+
+    def verdict(self) -> Verdict | None:
+        """The verdict, where no checker is needed for it."""
+        anomalies = [a for part in self.parts for a in part.result.anomalies]
+        if anomalies:
+            return self._tampered("; ".join(anomalies))
+        try:
+            for part in self.parts:
+                self._read(part)
+            complete = self.status == "completed" and len(self._answers) == len(self.prepared.cases)
+            if complete and self.prepared.source.comparison == "checker":
+                self._record()
+                return None
+            return self._compared()
+        except Tampered as error:
+            return self._tampered(str(error))
+
+    def _read(self, part: CasePart) -> None:
+        """The answers of one run, and why others are missing. Raises Tampered."""
+        answers = read_frames(part.result.frames, list(part.ids.values()))
+        if answers.load_error is not None:
+            self._load_error = self._load_error or answers.load_error
+            missing = wording.last_line(answers.load_error)
+        elif part.result.status != "completed":
+            missing = part.result.status.replace("_", " ")
+        else:
+            missing = f"the program ended early, exit code {part.result.exit_code}"
+        for index, call_id in part.ids.items():
+            answer = answers.by_id.get(call_id)
+            if answer is None:
+                self._missing[index] = missing
+            else:
+                self._answers[index] = answer
+
+    def _record(self) -> None:
+        for index, case in enumerate(self.prepared.cases):
+            answer = self._answers[index]
+            if isinstance(answer, Raised):
+                self.recorded.append(recorded_call(case, answer.error, None))
+            else:
+                self.recorded.append(recorded_call(case, None, value_of(answer)))
+
+    def _compared(self) -> Verdict:
+        """Each case's result. Where a run did not complete, its status stands, whatever was answered before."""
+        details: list[str] = []
+        failed = 0
+        for index in range(len(self.prepared.cases)):
+            details.append(self._detail(index, describe=failed < MAX_DETAILS))
+            failed += details[-1] != ""
+        return verdict_of_cases(
+            self.status, details, self.isolation, self.seconds, public=self.public, load_error=self._load_error
+        )
+
+    def _detail(self, index: int, *, describe: bool) -> str:
+        """Empty where the case passed, else what came out instead; only "failed" without `describe`."""
+        tests, case = self.prepared.source, self.prepared.cases[index]
+        answer = self._answers.get(index)
+        if isinstance(answer, Returned):
+            if answer.text == self.prepared.expected[index]:
+                return ""
+            value = value_of(answer)
+            if tests.comparison != "checker" and equal(value, case.expected, tests.comparison, tests.tolerance):
+                return ""
+            return wording.gave(tests.entry_point, case, value) if describe else "failed"
+        if not describe:
+            return "failed"
+        if isinstance(answer, Raised):
+            return wording.raised(tests.entry_point, case, answer.error)
+        return wording.unanswered(tests.entry_point, case, self._missing.get(index, "not run"))
+
+    def _tampered(self, why: str) -> Verdict:
+        return tampered("values", self.isolation, self.seconds, why, public=self.public)
+
+
+def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
+    """The tests in canonical form. Raises ConfigError that names the task and the case."""
+    if not tests.cases:
+        raise ConfigError(f"task {task_id}: no cases, so that every program would pass")
+    if tests.comparison == "checker" and not tests.checker:
+        raise ConfigError(f"task {task_id}: comparison 'checker' needs a checker", key="checker")
+    cases: list[Case] = []
+    arguments: list[str] = []
+    expected: list[str | None] = []
+    digest = hashlib.blake2b(digest_size=16)
+    for number, case in enumerate(tests.cases):
+        try:
+            arguments.append(encode([case.args, dict(case.kwargs)]))
+            text = encode(case.expected)
+        except NotCanonical as error:
+            raise ConfigError(f"task {task_id}: case {number} cannot be held in canonical form: {error}") from None
+        value = decode(text)
+        cases.append(Case(case.args, value, case.kwargs))
+        same = equal(value, decode(text), tests.comparison, tests.tolerance) if tests.comparison != "checker" else False
+        expected.append(text if same else None)
+        digest.update(f"{len(arguments[-1])},{len(text)}:{arguments[-1]}{text}".encode())
+    settings = (tests.entry_point, tests.comparison, tests.tolerance, tests.checker, limits)
+    digest.update(repr(settings).encode() + (b"isolated" if tests.isolated else b""))
+    return PreparedTests(tests, limits, tuple(cases), tuple(arguments), tuple(expected), digest.digest())

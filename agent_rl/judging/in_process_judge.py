@@ -1,0 +1,409 @@
+"""The judge of tier `in_process`: hidden tests run beside the candidate, in a fresh sandbox that no agent has touched.
+
+What this tier stops: everything that an agent leaves behind (the place is new, and only its declared files come into
+it); files of a submission that would steer pytest or the interpreter (conftest, configuration, plugins, start-up files,
+compiled files, modules named like the standard library's); trojans on PATH; rewritten, deleted, skipped or deselected
+tests, since the tests are staged last, read back afterwards, and each of the exact node ids has to be reported as
+passed in all its phases; results printed, or written to files that other harnesses use; early exits; and broad patches
+of assertions or of pytest's reports, which flip a canary: a test of ours that must fail or pass, first and last.
+
+What it cannot stop: code that runs in the process of its own tests can change whatever that process knows. A submission
+written against this very judge can walk the frames to its reporter and forge single results, or read the tests'
+expected values and return them. That is why the tier is written on every verdict, and a config can demand a better one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Container, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
+from agent_rl.errors import ConfigError
+from agent_rl.judging import wording
+from agent_rl.judging.blame import Blamed, work_or_blame
+from agent_rl.judging.judging_runs import (
+    ISOLATIONS,
+    Runs,
+    failed_run,
+    feedback_lines,
+    invalid_submission,
+    reasons,
+    tampered,
+)
+from agent_rl.judging.pytest_report import PytestReport, Tampered, collected_ids, read_report
+from agent_rl.judging.staging import InvalidSubmission, has_conftest, staged, submitted_files
+from agent_rl.vocabulary import (
+    ExecResult,
+    Isolation,
+    PytestTests,
+    SandboxSpec,
+    ScriptTests,
+    Submission,
+    Task,
+    TestResult,
+    Verdict,
+)
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Nothing in it belongs to a working directory, so that no submission can put a program before the system's."""
+_ENVIRONMENT = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+_MAX_REPORT = 16 << 20
+_MAX_REWARD = 64
+_LIST_CONFTESTS = """
+import os
+for folder, _, names in os.walk("."):
+    if "conftest.py" in names:
+        print(os.path.relpath(os.path.join(folder, "conftest.py")))
+"""
+_MARGIN_SECONDS = 120.0
+"""Of a sandbox's lifetime, beyond the tests' own limit."""
+T = TypeVar("T")
+
+
+class InProcessJudge:
+    """Judges `PytestTests` and `ScriptTests` in fresh sandboxes of a provider."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._provider = runs.provider
+        self._probed: set[SandboxSpec | None] = set()
+
+    @property
+    def isolation(self) -> Isolation:
+        """Each judging has a place of its own: as `container`, or `memory` where the provider isolates nothing."""
+        return "memory" if self._provider.isolation == "memory" else "container"
+
+    def check(self, task: Task, tests: PytestTests | ScriptTests) -> None:
+        """Raises ConfigError where the tests cannot be judged, or not as strictly as demanded; names the task."""
+        demanded = self._runs.minimum_isolation
+        if ISOLATIONS.index("container") < ISOLATIONS.index(demanded):
+            raise ConfigError(
+                f"task {task.id} is judged in a container of its own, and {demanded!r} is demanded",
+                key="sandbox.minimum_isolation",
+                value=demanded,
+            )
+        if not tests.files:
+            raise ConfigError(f"task {task.id}: no test files")
+        if isinstance(tests, ScriptTests) and not (tests.command and tests.command[0].startswith("/")):
+            raise ConfigError(
+                f"task {task.id}: the tests' program has to be an absolute path, so that no file of a submission is "
+                f"run in its place: {tests.command[:1]}",
+                key="command",
+            )
+
+    async def judge(
+        self, task: Task, tests: PytestTests | ScriptTests, submission: Submission, *, public: bool
+    ) -> Verdict:
+        """The verdict of `tests`. Raises SandboxError where the machinery failed, and not by the submission's doing."""
+        self._runs.count += 1
+        self._runs.check(self.isolation)
+        if isinstance(tests, ScriptTests):
+            outcome = await self._in_a_fresh_place(task, lambda sandbox: self._script(sandbox, task, tests, submission))
+        else:
+            if not tests.tests:
+                raise ConfigError(f"task {task.id}: the node ids of its tests are not known; call prepare(task) first")
+            outcome = await self._in_a_fresh_place(task, lambda sandbox: self._pytest(sandbox, task, tests, submission))
+        if isinstance(outcome, Blamed):
+            outcome = failed_run("in_process", self.isolation, "crashed", 0.0, outcome.detail, public=True)
+        return outcome if public else dataclasses.replace(outcome, feedback="")
+
+    async def probe(self, task: Task) -> None:
+        """The task's sandbox has pytest; asked once for each kind of sandbox. Raises ConfigError."""
+        if task.sandbox in self._probed:
+            return
+
+        async def has_pytest(sandbox: Sandbox) -> bool:
+            command = ["python3", "-I", "-c", "import pytest"]
+            return (await sandbox.exec(command, timeout=60.0, environment=_ENVIRONMENT)).exit_code == 0
+
+        if not await self._in_a_fresh_place(task, has_pytest):
+            raise ConfigError(
+                f"task {task.id}: its sandbox has no pytest: where it is Docker's, build the image again "
+                "(`agent-rl sandbox build`) or add pytest to the task's own; where it is the local one, install "
+                "python3-pytest"
+            )
+        self._probed.add(task.sandbox)
+
+    async def collect(self, task: Task, tests: PytestTests) -> tuple[str, ...]:
+        """The node ids of the tests, all passed by their reference. Raises ConfigError that names the task."""
+        self._runs.check(self.isolation)
+        oracle = Submission.of_files(tests.oracle)
+        found: list[str] = []
+
+        async def once(sandbox: Sandbox) -> Verdict:
+            verdict, ids = await self._run_pytest(sandbox, task, tests, oracle)
+            found[:] = ids
+            return verdict
+
+        outcome = await self._in_a_fresh_place(task, once)
+        why = outcome.detail if isinstance(outcome, Blamed) else reasons(outcome)
+        if isinstance(outcome, Blamed) or not outcome.passed:
+            raise ConfigError(f"task {task.id}: the reference does not pass its own tests: {why}")
+        return tuple(found)
+
+    async def _in_a_fresh_place(self, task: Task, work: Callable[[Sandbox], Awaitable[T]]) -> T | Blamed:
+        """What `work` returns in a sandbox of its own. Raises SandboxError where the machinery failed."""
+        spec = dataclasses.replace(
+            task.sandbox or SandboxSpec(),
+            lifetime_seconds=task.limits.wall_seconds + _MARGIN_SECONDS,
+            output_bytes=task.limits.output_bytes,
+        )
+
+        async def once(place: SandboxProvider) -> T:
+            sandbox = place.sandbox(spec)
+            try:
+                return await work(sandbox)
+            finally:
+                await sandbox.close()
+
+        return await work_or_blame(self._provider, once, task.limits, retries=self._runs.retries)
+
+    async def _pytest(self, sandbox: Sandbox, task: Task, tests: PytestTests, submission: Submission) -> Verdict:
+        verdict, _ = await self._run_pytest(sandbox, task, tests, submission)
+        return verdict
+
+    async def _run_pytest(
+        self, sandbox: Sandbox, task: Task, tests: PytestTests, submission: Submission
+    ) -> tuple[Verdict, tuple[str, ...]]:
+        """(verdict, node ids that were collected and are no canaries); all of them count where the task names none."""
+        canaries = Canaries.new()
+        hidden = {**tests.files, **canaries.files}
+        try:
+            await self._stage(sandbox, task, submission, hidden, tests.module)
+        except InvalidSubmission as error:
+            return invalid_submission("in_process", str(error), public=True), ()
+        nonce, name = secrets.token_hex(16), f".report-{secrets.token_hex(8)}.json"
+        root = (task.sandbox or SandboxSpec()).workdir
+        paths = tests.tests or tuple(sorted(p for p in tests.files if _is_test_file(p)))
+        order = {
+            "root": root,
+            "report": f"{root}/{name}",
+            "nonce": nonce,
+            "tests": [canaries.first, *paths, canaries.last],
+            "conftest": has_conftest({**task.files, **tests.files}),
+        }
+        command = ["python3", "-I", "-B", "-c", _runner_source()]
+        result = await sandbox.exec(
+            command, stdin=json.dumps(order).encode(), timeout=task.limits.wall_seconds, environment=_ENVIRONMENT
+        )
+        if result.status != "completed":
+            return self._ended(result, result.status.replace("_", " ")), ()
+        changed = await _changed(sandbox, hidden)
+        if not changed and order["conftest"]:
+            changed = await _stray_conftest(sandbox, {**task.files, **tests.files})
+        if changed:
+            return tampered("in_process", self.isolation, result.seconds, changed, public=True), ()
+        try:
+            raw = await sandbox.read_file(name, max_bytes=_MAX_REPORT)
+        except FileNotFoundError:
+            return self._ended(result, f"no test was reported: it ended early, exit code {result.exit_code}"), ()
+        try:
+            report = read_report(raw, nonce)
+            expected = tests.tests or collected_ids(report, canaries.ids)
+            return self._verdict(report, expected, canaries, result), expected
+        except Tampered as error:
+            return tampered("in_process", self.isolation, result.seconds, str(error), public=True), ()
+
+    def _ended(self, result: ExecResult, why: str) -> Verdict:
+        """The verdict where pytest did not come to its end."""
+        status = "failed" if result.status == "completed" else result.status
+        said = wording.last_line(result.stderr.decode("utf-8", "replace"))
+        detail = f"{why} ({said})" if result.stderr.strip() else why
+        return failed_run("in_process", self.isolation, status, result.seconds, detail, public=True)
+
+    def _verdict(
+        self, report: PytestReport, expected: tuple[str, ...], canaries: Canaries, result: ExecResult
+    ) -> Verdict:
+        """Each expected test's result. Raises Tampered where a canary flipped, or the report contradicts itself."""
+        if result.exit_code != 0:
+            raise Tampered(f"a report, and then exit code {result.exit_code}")
+        details = {test: report.why_not_passed(test) for test in expected}
+        all_claimed = bool(expected) and not any(details.values())
+        for test, must_pass in canaries.ids.items():
+            if test not in report.phases:
+                if all_claimed:
+                    raise Tampered("all tests passed, but a canary was not run")
+                continue
+            if (report.why_not_passed(test) == "") != must_pass:
+                raise Tampered(f"a test that must {'pass' if must_pass else 'fail'} did not")
+        unknown = [test for test in report.phases if test not in details and test not in canaries.ids]
+        if unknown:
+            raise Tampered(f"a result of a test that was not asked for: {unknown[0]}")
+        if all_claimed and report.exit_code != 1:
+            # The canaries that must fail make it 1.
+            raise Tampered(f"all tests passed, and pytest ended with {report.exit_code}")
+        passed = sum(not why for why in details.values())
+        results = tuple(TestResult(wording.printable(t), not why, wording.printable(why)) for t, why in details.items())
+        if not results:
+            why = report.errors[0][1] if report.errors else "no test was found"
+            results = (TestResult("collection", False, wording.last_line(why)),)
+        return Verdict(
+            all_claimed,
+            "passed" if all_claimed else "failed",
+            "in_process",
+            self.isolation,
+            result.seconds,
+            results,
+            {"tests_passed": passed / max(len(details), 1)},
+            feedback_lines([f"{r.name}: {r.detail}" for r in results if not r.passed]),
+        )
+
+    async def _script(self, sandbox: Sandbox, task: Task, tests: ScriptTests, submission: Submission) -> Verdict:
+        try:
+            await self._stage(sandbox, task, submission, tests.files, "solution", without=tests.reward_file)
+        except InvalidSubmission as error:
+            return invalid_submission("in_process", str(error), public=True)
+        result = await sandbox.exec(tests.command, timeout=task.limits.wall_seconds, environment=_ENVIRONMENT)
+        if result.status != "completed":
+            return self._ended(result, result.status.replace("_", " "))
+        changed = await _changed(sandbox, tests.files)
+        if changed:
+            return tampered("in_process", self.isolation, result.seconds, changed, public=True)
+        detail = "" if result.exit_code == 0 else f"exit code {result.exit_code}"
+        scores: dict[str, float] = {}
+        if tests.reward_file:
+            reward = await _reward(sandbox, tests.reward_file)
+            detail = "" if reward is not None and reward >= 1 else f"reward {reward}"
+            scores = {} if reward is None else {"reward": reward}
+        output = (result.stdout + result.stderr).decode("utf-8", "replace")
+        said = [wording.printable(line) for line in output.strip().splitlines()[-5:]]
+        return Verdict(
+            not detail,
+            "failed" if detail else "passed",
+            "in_process",
+            self.isolation,
+            result.seconds,
+            (TestResult(PurePosixPath(tests.command[-1]).name, not detail, detail),),
+            scores,
+            "" if not detail else "\n".join([detail, *said]),
+        )
+
+    async def _stage(
+        self,
+        sandbox: Sandbox,
+        task: Task,
+        submission: Submission,
+        hidden: Mapping[str, bytes],
+        module: str,
+        without: str = "",
+    ) -> None:
+        """The fresh sandbox holds the task's files, the submission and, last, the tests. Raises InvalidSubmission."""
+
+        async def present(path: str) -> bytes | None:
+            try:
+                return await sandbox.read_file(path, max_bytes=_MAX_REPORT)
+            except FileNotFoundError:
+                return None
+
+        submitted = await submitted_files(task, submission, module, present)
+        submitted.pop(without, None)
+        contents, removed = staged(task, submitted, hidden)
+        try:
+            await sandbox.write_files({p: c for p, c in contents.items() if p not in hidden})
+            if removed:
+                await sandbox.exec(["/bin/rm", "-f", "--", *removed], environment=_ENVIRONMENT)
+        except (OSError, ValueError) as error:
+            raise InvalidSubmission(f"its files do not fit into the sandbox: {error}") from None
+        await sandbox.write_files(hidden)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Canaries:
+    """Tests of ours in two files, run before and after all others: `ids` says of each whether it must pass."""
+
+    first: str
+    last: str
+    ids: Mapping[str, bool]
+    files: Mapping[str, bytes]
+
+    @staticmethod
+    def new() -> Canaries:
+        """Under names that no submission can know beforehand."""
+        ids: dict[str, bool] = {}
+        contents: dict[str, bytes] = {}
+        paths: list[str] = []
+        for _ in range(2):
+            word = f"t{secrets.token_hex(8)}"
+            path = f"test_{word}.py"
+            paths.append(path)
+            contents[path] = _CANARY.format(word=word).encode()
+            for name in (f"test_{word}_1", f"C{word}::test_{word}_2"):
+                ids[f"{path}::{name}"] = True
+            for name in (f"test_{word}_3", f"test_{word}_4", f"C{word}::test_{word}_5"):
+                ids[f"{path}::{name}"] = False
+        return Canaries(paths[0], paths[1], ids, contents)
+
+
+_CANARY = """
+import unittest
+
+def same(value):
+    return value
+
+def test_{word}_1():
+    assert same(2) == 2
+
+def test_{word}_3():
+    assert same(2) == 3
+
+def test_{word}_4():
+    raise AssertionError
+
+class C{word}(unittest.TestCase):
+    def test_{word}_2(self):
+        self.assertEqual(same([1]), [1])
+
+    def test_{word}_5(self):
+        self.assertEqual(same([1]), [2])
+"""
+
+
+def _is_test_file(path: str) -> bool:
+    name = PurePosixPath(path).name
+    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+
+
+async def _changed(sandbox: Sandbox, staged_tests: Mapping[str, bytes]) -> str:
+    """Which of the tests' files is no longer as it was staged; empty where all are."""
+    for path, content in staged_tests.items():
+        try:
+            now = await sandbox.read_file(path, max_bytes=len(content) + 1)
+        except (FileNotFoundError, OSError):
+            now = None
+        if now != content:
+            return f"the tests' file {path} was changed"
+    return ""
+
+
+async def _stray_conftest(sandbox: Sandbox, own: Container[str]) -> str:
+    """Which conftest.py was made while the tests ran; empty where there is none but the task's `own`."""
+    result = await sandbox.exec(["python3", "-I", "-c", _LIST_CONFTESTS], timeout=20.0, environment=_ENVIRONMENT)
+    if result.status != "completed" or result.exit_code != 0:
+        return "the files beside the tests cannot be listed"
+    strays = [path for path in result.stdout.decode("utf-8", "replace").splitlines() if path not in own]
+    return f"a conftest.py was put beside the tests: {strays[0]}" if strays else ""
+
+
+async def _reward(sandbox: Sandbox, path: str) -> float | None:
+    """The number in the reward file; None where there is none."""
+    try:
+        if path.startswith("/"):
+            result = await sandbox.exec(["/bin/cat", "--", path], timeout=20.0, environment=_ENVIRONMENT)
+            text = result.stdout if result.exit_code == 0 else b""
+        else:
+            text = await sandbox.read_file(path, max_bytes=_MAX_REWARD)
+        reward = float(text[:_MAX_REWARD])
+    except (FileNotFoundError, ValueError):
+        return None
+    return reward if 0 <= reward <= 1 else None
+
+
+@cache
+def _runner_source() -> str:
+    return files("agent_rl.judging").joinpath("pytest_runner.py").read_text()

@@ -1,0 +1,157 @@
+"""What all judges share: the order of tiers and of isolation levels, and runs that are blamed fairly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent_rl.concurrency import side_by_side
+from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.judging import wording
+from agent_rl.judging.blame import Blamed, run_or_blame
+from agent_rl.vocabulary import Isolation, RunRequest, RunResult, Submission, Task, TestResult, Verdict
+from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.task import Tier
+from agent_rl.vocabulary.verdict import VerdictStatus
+
+TIERS: tuple[Tier, ...] = ("in_process", "proxied", "values")
+ISOLATIONS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
+"""Both from the weakest to the strongest."""
+MAX_PROGRAM_CHARS = 1 << 18
+MAX_FEEDBACK_LINES = 5
+MAX_DETAILS = 20
+"""Failed cases that are described; the others only count."""
+_ISOLATED_AT_ONCE = 4
+"""Runs under way of one judging whose cases are isolated from each other."""
+
+
+class TooSlow(ConfigError):
+    """A task's reference has too little room in its time limit: a right answer would fail on a busy machine."""
+
+
+def check_room(task: Task, seconds: float) -> None:
+    """Raises TooSlow where the reference took `seconds`, more than half of the task's limit."""
+    limit = task.limits.wall_seconds
+    if seconds > limit / 2:
+        raise TooSlow(f"task {task.id}: the reference takes {seconds:.1f} s, more than half of the limit ({limit} s)")
+
+
+def check_tier(task: Task, minimum: Tier) -> None:
+    """Raises ConfigError where the task's tier is weaker than `minimum`."""
+    if TIERS.index(task.tier) < TIERS.index(minimum):
+        raise ConfigError(f"task {task.id} is judged at tier {task.tier!r}", key="sandbox.minimum_tier", value=minimum)
+
+
+class Runs:
+    """Runs asked of a provider: each blamed fairly, and none less isolated than demanded. `count` counts them."""
+
+    def __init__(self, provider: SandboxProvider, *, retries: int, minimum_isolation: Isolation) -> None:
+        self.provider = provider
+        self.retries = retries
+        self.minimum_isolation: Isolation = minimum_isolation
+        self.count = 0
+
+    async def run(self, request: RunRequest) -> RunResult | Blamed:
+        """The run's result, or that its program ends its places. Raises SandboxError, also for too weak isolation."""
+        self.count += 1
+        result = await run_or_blame(self.provider, request, retries=self.retries)
+        if isinstance(result, RunResult):
+            self.check(result.isolation)
+        return result
+
+    async def run_each(self, requests: Sequence[RunRequest]) -> list[RunResult] | Blamed:
+        """The results of isolated runs, in order; of no more once one did not complete. Raises as `run`."""
+        results: list[RunResult] = []
+        while len(results) < len(requests):
+            # The first alone: a program that hangs is not waited for several times.
+            count = _ISOLATED_AT_ONCE if results else 1
+            outcomes = await side_by_side(self.run(r) for r in requests[len(results) : len(results) + count])
+            for outcome in outcomes:
+                if isinstance(outcome, Blamed):
+                    return outcome
+                results.append(outcome)
+            if any(r.status != "completed" for r in results):
+                break
+        return results
+
+    def check(self, isolation: Isolation) -> None:
+        """Raises SandboxError where `isolation` is less than demanded."""
+        if ISOLATIONS.index(isolation) < ISOLATIONS.index(self.minimum_isolation):
+            raise SandboxError(
+                f"a run was isolated at level {isolation!r} only, and sandbox.minimum_isolation is "
+                f"{self.minimum_isolation!r}; `agent-rl sandbox doctor` says what blocks more"
+            )
+
+
+def invalid_program(submission: Submission) -> str:
+    """Why the submission is no program that can be run; empty where it is one. Never parsed here: it is untrusted."""
+    if submission.kind != "code":
+        return f"a submission of kind {submission.kind!r}, where a program is judged"
+    text = submission.text
+    if not text.strip():
+        return "an empty program"
+    if len(text) > MAX_PROGRAM_CHARS:
+        return f"a program of more than {MAX_PROGRAM_CHARS} characters"
+    if "\0" in text:
+        return "a program with a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "a program that is no valid Unicode"
+    return ""
+
+
+def verdict_of_cases(
+    status: RunStatus,
+    details: Sequence[str],
+    isolation: Isolation,
+    seconds: float,
+    *,
+    public: bool,
+    load_error: str | None,
+) -> Verdict:
+    """At tier `values`, of why each case failed ("" where it passed). A `status` other than "completed" stands."""
+    failed = sum(detail != "" for detail in details)
+    final = status if status != "completed" else "failed" if failed else "passed"
+    feedback = ""
+    if public:
+        feedback = wording.last_line(load_error) if load_error is not None else feedback_lines(details)
+    tests = tuple(TestResult(f"case {i}", not detail, detail) for i, detail in enumerate(details))
+    scores = {"tests_passed": (len(details) - failed) / len(details)}
+    return Verdict(final == "passed", final, "values", isolation, seconds, tests, scores, feedback)
+
+
+def invalid_submission(tier: Tier, why: str, *, public: bool) -> Verdict:
+    """The verdict of a submission that cannot be judged, because of `why`."""
+    why = wording.printable(why)
+    tests = (TestResult("submission", False, why),)
+    return Verdict(False, "invalid_submission", tier, None, tests=tests, feedback=why if public else "")
+
+
+def failed_run(
+    tier: Tier, isolation: Isolation | None, status: VerdictStatus, seconds: float, detail: str, *, public: bool
+) -> Verdict:
+    """The verdict of a judging that has one reason to fail, and no test of its own."""
+    detail = wording.printable(detail)
+    tests = (TestResult("run", False, detail),)
+    return Verdict(False, status, tier, isolation, seconds, tests, feedback=detail if public else "")
+
+
+def tampered(tier: Tier, isolation: Isolation | None, seconds: float, why: str, *, public: bool) -> Verdict:
+    """The verdict of a submission that interfered with its tests."""
+    tests = (TestResult("tampering", False, wording.printable(why)),)
+    feedback = "the program interfered with its tests" if public else ""
+    return Verdict(False, "tampered", tier, isolation, seconds, tests, feedback=feedback)
+
+
+def feedback_lines(details: Sequence[str]) -> str:
+    """The first of the failing tests' details, and how many more there are."""
+    failing = [d for d in details if d]
+    more = [f"and {len(failing) - MAX_FEEDBACK_LINES} more"] if len(failing) > MAX_FEEDBACK_LINES else []
+    return "\n".join([*failing[:MAX_FEEDBACK_LINES], *more])
+
+
+def reasons(verdict: Verdict) -> str:
+    """Why a reference did not pass: its status, and the first tests that failed."""
+    failing = [f"{t.name}: {t.detail}" for t in verdict.tests if not t.passed]
+    return f"{verdict.status}: {'; '.join(failing[:MAX_FEEDBACK_LINES])}"

@@ -1,0 +1,177 @@
+"""Unified diffs applied in memory: exactly, by content, with no program and no file of this host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from agent_rl.judging.file_sets import InvalidArchive, safe_path
+
+MAX_PATCH_CHARS = 4 << 20
+MAX_FILES = 1000
+_HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@.*")
+_NO_NEWLINE = "\\ No newline at end of file"
+
+
+class InvalidPatch(ValueError):
+    """The patch cannot be read, or does not apply; the message says where and is safe to print."""
+
+
+@dataclass(slots=True)
+class _Hunk:
+    start: int
+    old: list[str] = field(default_factory=list[str])
+    new: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class _Change:
+    """One file's part: `old` None creates it, `new` None deletes it, both of different names move it."""
+
+    old: str | None
+    new: str | None
+    hunks: list[_Hunk] = field(default_factory=list[_Hunk])
+
+
+async def apply_patch(text: str, content_of: Callable[[str], Awaitable[bytes | None]]) -> dict[str, bytes | None]:
+    """Path -> new content (None: deleted) of each file that the unified diff `text` changes.
+
+    `content_of` gives a file's present content, None where there is none. A hunk applies where its old lines stand,
+    nearest to the line that it names. Raises InvalidPatch.
+    """
+    changed: dict[str, bytes | None] = {}
+    for change in _parse(text):
+        lines: list[str] = []
+        if change.old is not None:
+            old = changed[change.old] if change.old in changed else await content_of(change.old)
+            if old is None:
+                raise InvalidPatch(f"{change.old!a} is not there to be changed")
+            lines = _lines(old, change.old)
+        elif change.new is not None and (changed.get(change.new) or await content_of(change.new)) is not None:
+            raise InvalidPatch(f"{change.new!a} is there already")
+        result = _patched(lines, change)
+        if change.new is None:
+            if result:
+                raise InvalidPatch(f"{change.old!a} is deleted, but not all of its lines are")
+            assert change.old is not None
+            changed[change.old] = None
+            continue
+        if change.old not in (None, change.new):
+            changed[change.old] = None  # pyright: ignore[reportArgumentType]
+        changed[change.new] = "".join(result).encode("utf-8", "surrogateescape")
+    return changed
+
+
+def _lines(content: bytes, path: str) -> list[str]:
+    text = content.decode("utf-8", "surrogateescape")
+    if "\0" in text:
+        raise InvalidPatch(f"{path!a} is no text")
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _patched(lines: list[str], change: _Change) -> list[str]:
+    """The file's lines after all hunks. Raises InvalidPatch."""
+    result: list[str] = []
+    at = 0
+    for number, hunk in enumerate(change.hunks, 1):
+        wanted = max(hunk.start - 1, 0) if hunk.old else hunk.start
+        found = _find(lines, hunk.old, at, wanted)
+        if found is None:
+            name = change.new or change.old
+            raise InvalidPatch(f"hunk {number} of {name!a} does not apply")
+        result += lines[at:found] + hunk.new
+        at = found + len(hunk.old)
+    return result + lines[at:]
+
+
+def _find(lines: list[str], old: list[str], lowest: int, wanted: int) -> int | None:
+    """Where `old` stands at or after `lowest`, nearest to `wanted`."""
+    if not old:
+        return wanted if lowest <= wanted <= len(lines) else None
+    last = len(lines) - len(old)
+    candidates = [i for i in range(lowest, last + 1) if lines[i] == old[0] and lines[i : i + len(old)] == old]
+    return min(candidates, key=lambda i: abs(i - wanted), default=None)
+
+
+def _parse(text: str) -> list[_Change]:
+    """The changes in order. Raises InvalidPatch."""
+    if len(text) > MAX_PATCH_CHARS:
+        raise InvalidPatch(f"a patch of more than {MAX_PATCH_CHARS} characters")
+    lines = text.removesuffix("\n").split("\n")
+    changes: list[_Change] = []
+    moved: list[str] = []
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        if line.startswith(("GIT binary patch", "Binary files ")):
+            raise InvalidPatch("a patch of a binary file")
+        if line.startswith("diff --git "):
+            _take_move(moved, changes)
+        elif line.startswith(("rename from ", "rename to ")):
+            moved.append(line.split(" ", 2)[2])
+        elif line.startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ "):
+            change = _Change(_path(line[4:], "a/"), _path(lines[at + 1][4:], "b/"))
+            moved.clear()
+            if change.old is None and change.new is None:
+                raise InvalidPatch("a change of no file")
+            at = _parse_hunks(lines, at + 2, change)
+            changes.append(change)
+            if len(changes) > MAX_FILES:
+                raise InvalidPatch(f"changes of more than {MAX_FILES} files")
+            continue
+        elif line.startswith("@@ "):
+            raise InvalidPatch(f"line {at + 1}: a hunk of no file")
+        at += 1
+    _take_move(moved, changes)
+    if not changes:
+        raise InvalidPatch("no change of any file")
+    return changes
+
+
+def _take_move(moved: list[str], changes: list[_Change]) -> None:
+    """A file that was only renamed has no hunks, and no lines that name it but these."""
+    if len(moved) == 2:
+        changes.append(_Change(_path(moved[0], ""), _path(moved[1], "")))
+    moved.clear()
+
+
+def _parse_hunks(lines: list[str], at: int, change: _Change) -> int:
+    """The line after the last hunk. Raises InvalidPatch."""
+    while at < len(lines) and lines[at].startswith("@@ "):
+        match = _HUNK.fullmatch(lines[at])
+        if match is None:
+            raise InvalidPatch(f"line {at + 1}: no hunk's head")
+        hunk = _Hunk(int(match[1]))
+        old, new = (int(match[group]) if match[group] is not None else 1 for group in (2, 4))
+        at += 1
+        while len(hunk.old) < old or len(hunk.new) < new:
+            if at >= len(lines):
+                raise InvalidPatch("a patch that ends within a hunk")
+            line = lines[at]
+            sides = {" ": (hunk.old, hunk.new), "-": (hunk.old,), "+": (hunk.new,), "": (hunk.old, hunk.new)}.get(
+                line[:1]
+            )
+            if sides is None:
+                raise InvalidPatch(f"line {at + 1}: a line that is neither kept, added nor removed")
+            whole = at + 1 < len(lines) and lines[at + 1] == _NO_NEWLINE
+            for side in sides:
+                side.append(line[1:] + ("" if whole else "\n"))
+            at += 2 if whole else 1
+        if len(hunk.old) != old or len(hunk.new) != new:
+            raise InvalidPatch(f"line {at}: a hunk of another length than it says")
+        change.hunks.append(hunk)
+    return at
+
+
+def _path(written: str, prefix: str) -> str | None:
+    """The path that a header names; None for /dev/null. Raises InvalidPatch."""
+    name = written.split("\t")[0].rstrip("\r")
+    if name == "/dev/null":
+        return None
+    if name.startswith('"'):
+        raise InvalidPatch("a quoted path")
+    try:
+        return safe_path(name.removeprefix(prefix))
+    except InvalidArchive as error:
+        raise InvalidPatch(str(error)) from None

@@ -1,0 +1,175 @@
+"""Asserts that no list of cases can say become a hidden pytest file: the same task, at tier `proxied`.
+
+    AssertTests ──> record_tests ──> CallTests, tier values
+                        │ NotRecordable
+                        └──> as_proxied ──> PytestTests, tier proxied
+
+The tier is decided here, once, when the task is loaded, from its tests and its reference alone; what was found is kept
+on disk by the task's hash, beside the recordings.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agent_rl.cache import cache_folder
+from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.errors import ConfigError
+from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.judging_runs import TooSlow
+from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
+from agent_rl.judging.recording import NotRecordable, shown_rightly
+from agent_rl.vocabulary import AssertTests, CallTests, Isolation, PytestTests, Submission, Task
+
+VERSION = 1
+_FILE = "test_check.py"
+_SEEDS = range(2)
+"""With each of which the reference has to pass: what holds for one draw of random numbers is no test."""
+
+
+def kept_as_proxied(task: Task) -> Task | None:
+    """The task as it was made before by `as_proxied`; None where that is not known."""
+    tests = task.tests
+    try:
+        kept: Any = json.loads(_path(task).read_text())
+        form, shown = int(kept["form"]), {int(index) for index in kept["public"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(tests, AssertTests) or kept.get("schema_version") != VERSION or form not in (0, 1):
+        return None
+    public = task.public
+    if isinstance(public, CallTests):
+        cases = tuple(c for i, c in enumerate(public.cases) if i in shown)
+        public = dataclasses.replace(public, cases=cases) if cases else None
+    made = list(_forms(tests))
+    return dataclasses.replace(task, tests=made[form], tier="proxied", public=public) if form < len(made) else None
+
+
+async def as_proxied(
+    task: Task,
+    provider: SandboxProvider,
+    why: NotRecordable,
+    *,
+    retries: int = 2,
+    minimum_isolation: Isolation = "container",
+) -> Task:
+    """`task`, whose `AssertTests` cannot become cases because of `why`, with them as `PytestTests` of tier `proxied`.
+
+    Raises ConfigError that names the task where its reference does not pass them there, with each of two seeds.
+    """
+    tests = task.tests
+    assert isinstance(tests, AssertTests)
+    refused = ""
+    for form, made in enumerate(_forms(tests)):
+        proxied = dataclasses.replace(task, tests=made, tier="proxied")
+        try:
+            await _passes(proxied, made, tests.oracle, provider, retries, minimum_isolation)
+        except TooSlow:
+            raise
+        except ConfigError as error:
+            refused = refused or str(error).removeprefix(f"task {task.id}: ")
+            continue
+        judge = CaseVerifier(provider, retries=retries, minimum_isolation=minimum_isolation, cache_size=0)
+        shown = await shown_rightly(task, tests.oracle, judge)
+        _keep(task, form, shown)
+        return dataclasses.replace(proxied, public=shown.public)
+    raise ConfigError(f"{why}, and from another process (tier 'proxied') {refused}")
+
+
+async def _passes(
+    task: Task, tests: PytestTests, program: str, provider: SandboxProvider, retries: int, minimum: Isolation
+) -> None:
+    """The reference passes with every seed. Raises ConfigError."""
+    for seed in _SEEDS:
+        judge = ProxiedJudge(provider, seed=seed, retries=retries, minimum_isolation=minimum)
+        verdict = await judge.judge(task, tests, Submission.code(program), public=True)
+        if not verdict.passed:
+            raise ConfigError(f"the reference does not pass them each time ({verdict.status}): {verdict.feedback}")
+
+
+def _forms(tests: AssertTests) -> Iterator[PytestTests]:
+    """The asserts as a file, in the forms that are tried, the better one first.
+
+    First the reference's definitions stand in the tests' own process, as those of a checker do: what the tests use
+    beside the tested function is out of a candidate's reach. Where that does not hold with the reference, since its
+    objects and the tests' are of different classes then, classes and helpers are the candidate's own.
+    """
+    call = f"\n\ndef test_check():\n    import solution\n\n    check(solution.{tests.entry_point})\n"
+    for source in (f"{tests.oracle}\n\n{tests.source}", _with_solutions_names(tests)):
+        if source is not None:
+            yield PytestTests(
+                {_FILE: (source + call).encode()},
+                (f"{_FILE}::test_check",),
+                oracle={"solution.py": tests.oracle.encode()},
+            )
+
+
+def _with_solutions_names(tests: AssertTests) -> str | None:
+    """The source of the tests, with the names that it uses of the reference taken from the solution; None for none."""
+    try:
+        module, oracle = ast.parse(tests.source), ast.parse(tests.oracle)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+    known = {name for statement in oracle.body for name in defined_by(statement)}
+    # A class that the reference has too (as part of what every program is given) is the solution's.
+    module.body = [s for s in module.body if not (isinstance(s, ast.ClassDef) and s.name in known)]
+    own = {name for statement in module.body for name in defined_by(statement)}
+    wanted = sorted((names_used(module) & known) - own)
+    if not wanted:
+        return None
+    imports = [s for s in oracle.body if isinstance(s, (ast.Import, ast.ImportFrom))]
+    lines = [*map(ast.unparse, imports), f"from solution import {', '.join(wanted)}", ast.unparse(module)]
+    future = [line for line in lines if line.startswith("from __future__")]
+    return "\n".join([*future, *(line for line in lines if line not in future)])
+
+
+def defined_by(statement: ast.stmt) -> set[str]:
+    """The names that a statement of a module gives functions, classes and values (imports aside)."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {statement.name}
+    found: set[str] = set()
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)  # inside of `if` or `try`
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def names_used(tree: ast.AST) -> set[str]:
+    """The names that are read anywhere in `tree`."""
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def _path(task: Task) -> Path:
+    return cache_folder() / "recorded" / f"{task.hash}-proxied-{VERSION}.json"
+
+
+def _keep(original: Task, form: int, made: Task) -> None:
+    """The decision is on disk, whole or not at all; a cache that cannot be written is no error."""
+    shown = made.public.cases if isinstance(made.public, CallTests) else ()
+    public = original.public.cases if isinstance(original.public, CallTests) else ()
+    content = {
+        "schema_version": VERSION,
+        "task": original.id,
+        "form": form,
+        "public": [index for index, case in enumerate(public) if case in shown],
+    }
+    file = _path(original)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{secrets.token_hex(4)}.part")
+        part.write_text(json.dumps(content))
+        part.replace(file)
+    except OSError:
+        return

@@ -1,0 +1,307 @@
+"""The judge of tier `proxied`: hidden tests run in a process of their own, and reach the candidate's from outside.
+
+    PytestTests ──> PairRequest ──> provider.run_pair ──┬─ the tests' run: `runner`
+                    (once a task: which tests there       │    ^ │  frames, handed on by `relay` in strict turns
+                    are, and where the reference          │    │ v
+                    gives objects)                        └─ the candidate's run: `candidate`
+
+Which test passed is said by the tests' process alone. What it believes of the candidate, and what this tier cannot
+stop, stands in `agent_rl.judging.proxied.tests_side`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.judging import wording
+from agent_rl.judging.blame import Blamed, run_pair_or_blame
+from agent_rl.judging.judging_runs import ISOLATIONS, check_room, invalid_program, invalid_submission
+from agent_rl.judging.proxied.proxy_messages import ANY_NAME
+from agent_rl.judging.proxied.tests_side import MODIFIED
+from agent_rl.vocabulary import (
+    AssertTests,
+    Isolation,
+    Limits,
+    PairRequest,
+    PairResult,
+    PytestTests,
+    Submission,
+    Task,
+    TestResult,
+    Verdict,
+)
+from agent_rl.vocabulary.verdict import VerdictStatus
+
+MAX_FEEDBACK_LINES = 5
+_PROFILES = 4096
+
+
+class MalformedReport(Exception):
+    """The tests' run reported what it never reports; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxiedReport:
+    """What the tests' run reported: each test's outcome and detail, and, if it came to its end, the objects seen."""
+
+    outcomes: dict[str, tuple[str, str]]
+    objects: tuple[str, ...] | None = None
+    tampered: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Profile:
+    """What is known of a task's tests since its reference passed them."""
+
+    tests: tuple[str, ...]
+    objects: tuple[str, ...]
+
+
+class ProxiedJudge:
+    """Judges `PytestTests` (and `AssertTests`) in pairs of workers of `provider`, at tier `proxied`.
+
+    Before the first judging of a task its reference is run, once: it has to pass all of the tests, and where it gives
+    objects (and not plain values) candidates may as well. Without a reference the node ids have to be given, and only
+    the module's own names (functions) may be objects. `runs` counts the pairs of runs asked of the provider.
+    """
+
+    def __init__(
+        self,
+        provider: SandboxProvider,
+        *,
+        seed: int = 0,
+        retries: int = 2,
+        minimum_isolation: Isolation = "container",
+    ) -> None:
+        self.provider = provider
+        self.seed = seed
+        self.retries = retries
+        self.minimum_isolation: Isolation = minimum_isolation
+        self.runs = 0
+        self._profiles: OrderedDict[bytes, asyncio.Task[_Profile]] = OrderedDict()
+
+    async def judge(
+        self, task: Task, tests: PytestTests | AssertTests, submission: Submission, *, public: bool
+    ) -> Verdict:
+        """The verdict. Raises ConfigError where the tests cannot be used, SandboxError where the machinery failed."""
+        tests = as_pytest(task.id, tests)
+        if invalid := invalid_program(submission):
+            return invalid_submission("proxied", invalid, public=public)
+        profile = await self._profile(task, tests)
+        verdict, modified = await self._judged(task, tests, submission, profile, profile.objects, public)
+        if not verdict.passed or not modified:
+            return verdict
+        # The tests have passed as if it did not change what it was given. They have to where they see that, too.
+        objects = tuple({*profile.objects, *modified})
+        again, _ = await self._judged(task, tests, submission, profile, objects, public)
+        return dataclasses.replace(again, seconds=verdict.seconds + again.seconds)
+
+    async def _judged(
+        self,
+        task: Task,
+        tests: PytestTests,
+        submission: Submission,
+        profile: _Profile,
+        objects: tuple[str, ...],
+        public: bool,
+    ) -> tuple[Verdict, tuple[str, ...]]:
+        """The verdict of one pair of runs, and where arguments were modified that are not among `objects`."""
+        result = await self._run(self._request(tests, submission.text, profile.tests, objects, task.limits))
+        if isinstance(result, Blamed):
+            return _failed("crashed", self.provider.isolation, 0.0, "run", result.detail, public), ()
+        verdict = verdict_of(result, profile.tests, public=public)
+        noted = read_reports(result.tests.frames).objects or () if verdict.passed else ()
+        return verdict, tuple(path for path in noted if path.endswith(MODIFIED) and path not in objects)
+
+    def _request(
+        self,
+        tests: PytestTests,
+        program: str,
+        wanted: tuple[str, ...],
+        objects: tuple[str, ...] | None,
+        limits: Limits,
+    ) -> PairRequest:
+        seed = int.from_bytes(_digest(tests, self.seed)[:4], "big")
+        return PairRequest(program, tests.files, wanted, tests.module, objects, limits, seed)
+
+    async def _run(self, request: PairRequest) -> PairResult | Blamed:
+        self.runs += 1
+        result = await run_pair_or_blame(self.provider, request, retries=self.retries)
+        if isinstance(result, PairResult):
+            level = weaker(result)
+            if ISOLATIONS.index(level) < ISOLATIONS.index(self.minimum_isolation):
+                raise SandboxError(
+                    f"a run was isolated at level {level!r} only, and sandbox.minimum_isolation is "
+                    f"{self.minimum_isolation!r}; `agent-rl sandbox doctor` says what blocks more"
+                )
+        return result
+
+    # What the reference says of the tests
+
+    async def _profile(self, task: Task, tests: PytestTests) -> _Profile:
+        """Which tests there are and where objects may come in; found out once. Raises ConfigError."""
+        program = tests.oracle.get(f"{tests.module.replace('.', '/')}.py")
+        if program is None:
+            if not tests.tests:
+                raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given")
+            if any(b"import *" in source for source in tests.files.values()):
+                raise ConfigError(f"task {task.id}: tests that import * from the solution need a reference")
+            return _Profile(tests.tests, (ANY_NAME,))
+        key = _digest(tests, self.seed)
+        known = self._profiles.get(key)
+        if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
+            known = self._profiles[key] = asyncio.create_task(self._find_profile(task, tests, program.decode()))
+            # Retrieved here: whoever waited for it may have been cancelled.
+            known.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+            if len(self._profiles) > _PROFILES:
+                self._profiles.popitem(last=False)
+        return await asyncio.shield(known)
+
+    async def _find_profile(self, task: Task, tests: PytestTests, program: str) -> _Profile:
+        failed = f"task {task.id}: the reference does not pass its own tests"
+        result = await self._run(self._request(tests, program, tests.tests, None, task.limits))
+        if isinstance(result, Blamed):
+            raise ConfigError(f"{failed}: {result.detail}")
+        try:
+            report = read_reports(result.tests.frames)
+        except MalformedReport as error:
+            raise ConfigError(f"{failed}: {error}") from None
+        # What is skipped, or expected to fail, with the reference is no test of a candidate.
+        found = tests.tests or tuple(n for n, (how, _) in report.outcomes.items() if how not in ("skipped", "xfailed"))
+        if not found and report.objects is not None:
+            raise ConfigError(f"task {task.id}: its files hold no tests, so that every program would pass")
+        verdict = verdict_of(result, found, public=True)
+        if verdict.passed and report.objects is not None:
+            # Once more as candidates will be judged: what passes here once and not twice is no test either.
+            again = await self._run(self._request(tests, program, found, report.objects, task.limits))
+            if isinstance(again, PairResult):
+                verdict = verdict_of(again, found, public=True)
+        if not verdict.passed or report.objects is None:
+            check_room(task, verdict.seconds)
+            reasons = "; ".join(f"{t.name}: {t.detail}" for t in verdict.tests if not t.passed)
+            raise ConfigError(f"{failed} ({verdict.status}): {reasons[:1000]}")
+        check_room(task, verdict.seconds)
+        return _Profile(found, report.objects)
+
+
+def as_pytest(task_id: str, tests: PytestTests | AssertTests) -> PytestTests:
+    """The tests as pytest files; `check(candidate)` becomes one test. Raises ConfigError where they have no files."""
+    if isinstance(tests, PytestTests):
+        if not tests.files:
+            raise ConfigError(f"task {task_id}: no files of tests, so that every program would pass", key="files")
+        return tests
+    call = f"\n\ndef test_check():\n    import solution\n\n    check(solution.{tests.entry_point})\n"
+    files = {"test_check.py": (tests.source + call).encode()}
+    oracle = {"solution.py": tests.oracle.encode()}
+    return PytestTests(files, ("test_check.py::test_check",), oracle=oracle)
+
+
+def read_reports(frames: tuple[str, ...]) -> ProxiedReport:
+    """What the tests' run reported. Raises MalformedReport."""
+    outcomes: dict[str, tuple[str, str]] = {}
+    objects: tuple[str, ...] | None = None
+    tampered = ""
+    for frame in frames:
+        if objects is not None or tampered:
+            raise MalformedReport("a report after the last")
+        try:
+            content: Any = json.loads(frame)
+        except (ValueError, RecursionError):
+            raise MalformedReport("a report that is no JSON") from None
+        match content:
+            case {"test": str(name), "outcome": str(outcome), "detail": str(detail), **rest} if not rest:
+                if name in outcomes:
+                    # As a file that fails outside of its tests may do after one of them has failed.
+                    outcome = outcome if outcomes[name][0] == "passed" else outcomes[name][0]
+                outcomes[name] = (outcome, detail)
+            case {"done": int(), "objects": list(paths), **rest} if not rest:
+                objects = tuple(str(path) for path in paths)
+            case {"tampered": str(why), **rest} if not rest:
+                tampered = why or "its frames were not as they should be"
+            case _:
+                raise MalformedReport("a report of unknown form")
+    return ProxiedReport(outcomes, objects, tampered)
+
+
+def weaker(result: PairResult) -> Isolation:
+    """The isolation level of the less isolated of the two runs."""
+    return min((result.candidate.isolation, result.tests.isolation), key=ISOLATIONS.index)
+
+
+def verdict_of(result: PairResult, wanted: tuple[str, ...], *, public: bool) -> Verdict:
+    """The verdict of two runs: passed where every test of `wanted`, and nothing else, was reported as passed."""
+    candidate, tests = result.candidate, result.tests
+    level, seconds = weaker(result), max(candidate.seconds, tests.seconds)
+    try:
+        report = read_reports(tests.frames)
+    except MalformedReport as error:
+        return _failed("failed", level, seconds, "tests", str(error), public)
+    tampered = "; ".join(candidate.anomalies) or (report.tampered if report.tampered != "the program has ended" else "")
+    if tampered:
+        told = "the program interfered with its tests"
+        return _failed("tampered", level, seconds, "tampering", tampered, public, told)
+    status, missing = _ending(result, report)
+    results: list[TestResult] = []
+    for name in wanted:
+        outcome, detail = report.outcomes.get(name, ("missing", missing or "it did not run"))
+        passed = outcome == "passed"
+        results.append(
+            TestResult(wording.printable(name), passed, "" if passed else wording.printable(detail or outcome))
+        )
+    for name, (outcome, detail) in report.outcomes.items():
+        if name not in wanted and outcome not in ("passed", "skipped", "xfailed"):
+            results.append(TestResult(wording.printable(name) or "tests", False, wording.printable(detail)))
+    right = sum(r.passed for r in results)
+    if status == "passed" and (right != len(results) or not results):
+        status = "failed"
+    if status != "passed" and right == len(results):
+        results.append(TestResult("run", False, missing))
+    scores = {"tests_passed": right / len(results)} if results else {}
+    feedback = _feedback(results) if public else ""
+    return Verdict(status == "passed", status, "proxied", level, seconds, tuple(results), scores, feedback)
+
+
+def _ending(result: PairResult, report: ProxiedReport) -> tuple[VerdictStatus, str]:
+    """How the two runs ended: "passed" where the tests came to their end, and else what the missing tests are told."""
+    candidate, tests = result.candidate, result.tests
+    if candidate.status != "completed":
+        return candidate.status, candidate.status.replace("_", " ")
+    if report.objects is not None and tests.status == "completed":
+        return "passed", ""
+    if tests.status in ("timeout", "out_of_memory"):
+        return tests.status, f"the tests' own process: {tests.status.replace('_', ' ')}"
+    if tests.status != "completed":
+        return "failed", f"the tests' own process: {tests.status.replace('_', ' ')}"
+    if candidate.exit_code is not None:
+        return "failed", f"the program ended early, exit code {candidate.exit_code}"
+    return "failed", "the tests ended early"
+
+
+def _failed(
+    status: VerdictStatus, level: Isolation, seconds: float, name: str, detail: str, public: bool, told: str = ""
+) -> Verdict:
+    detail = wording.printable(detail)
+    feedback = (told or detail) if public else ""
+    return Verdict(False, status, "proxied", level, seconds, (TestResult(name, False, detail),), feedback=feedback)
+
+
+def _feedback(results: list[TestResult]) -> str:
+    failing = [f"{r.name}: {r.detail}" for r in results if not r.passed]
+    more = [f"and {len(failing) - MAX_FEEDBACK_LINES} more"] if len(failing) > MAX_FEEDBACK_LINES else []
+    return "\n".join([*failing[:MAX_FEEDBACK_LINES], *more])
+
+
+def _digest(tests: PytestTests, seed: int) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for path, content in (*sorted(tests.files.items()), *sorted(tests.oracle.items())):
+        digest.update(b"%d,%d:" % (len(path.encode()), len(content)) + path.encode() + content)
+    digest.update(repr((tests.tests, tests.module, seed)).encode())
+    return digest.digest()

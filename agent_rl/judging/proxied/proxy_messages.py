@@ -1,0 +1,195 @@
+"""What the tests' process and the candidate's process say to each other (tier `proxied`): plain values and references.
+
+Each frame is the canonical text (`agent_rl.vocabulary.canonical`) of a list. What that form has no place for crosses
+as a `Record`, which on this wire is never a dataclass:
+
+    object(id, class, kind, base)   an object of the candidate's. kind: object, class, iterator, coroutine;
+                                    base: its plain content where it is an instance of a subclass of a built-in
+    callback(id)                    a function or iterator of the tests'
+    builtin(name)                   a type or exception of `builtins`
+    value(type, args)               a value of a few types of the standard library, by its constructor's arguments
+
+The two sides speak in turns, the tests first; every frame hands the turn over:
+
+    tests       ["load"] | ["get", id, name] | ["set", id, name, value] | ["del", id, name] | ["describe", id]
+                | ["call", id, args, kwargs] | ["op", name, id, args]
+    candidate   ["return", value, modified] | ["raise", class, args, text, instance]
+                | ["callback", id, op, args, kwargs]
+
+A callback is answered by the tests with "return" or "raise", and then the candidate has still to answer.
+
+This file is self-contained (standard library only, Python 3.9): its source also runs inside the sandboxes.
+"""
+
+import array
+import builtins
+import collections
+import datetime
+import decimal
+import fractions
+from collections.abc import Callable
+from typing import Any
+
+from agent_rl.vocabulary.canonical import MAX_DEPTH, NotCanonical, Record, decode, encode
+
+MAX_FRAME_BYTES = 4 << 20
+ANY_NAME = "*"
+"""Among the access paths on which objects may come in: each name of the module, where no reference says which."""
+SCALARS = frozenset({int, float, str, bytes, bool, complex, type(None)})
+NATIVE = (bool, int, float, complex, str, bytes, tuple, frozenset, list, dict, set)
+"""Built-in types whose subclasses carry their plain content with them."""
+
+
+def _safe_builtins() -> "dict[str, Any]":
+    """Types and exceptions that may cross by name: none of them does anything but hold a value or be raised."""
+    found: dict[str, Any] = {kind.__name__: kind for kind in (*NATIVE, object, bytearray, range, slice, memoryview)}
+    for name, value in vars(builtins).items():
+        if isinstance(value, type) and issubclass(value, Exception) and value.__name__ == name:
+            found[name] = value
+    return found
+
+
+BUILTINS = _safe_builtins()
+
+_VALUES: "dict[Any, tuple[str, Callable[[Any], tuple[Any, ...]]]]" = {
+    range: ("range", lambda v: (v.start, v.stop, v.step)),
+    slice: ("slice", lambda v: (v.start, v.stop, v.step)),
+    bytearray: ("bytearray", lambda v: (bytes(v),)),
+    collections.deque: ("deque", lambda v: (list(v), v.maxlen)),
+    decimal.Decimal: ("Decimal", lambda v: (str(v),)),
+    fractions.Fraction: ("Fraction", lambda v: (v.numerator, v.denominator)),
+    datetime.timedelta: ("timedelta", lambda v: (v.days, v.seconds, v.microseconds)),
+    datetime.date: ("date", lambda v: (v.isoformat(),)),
+    datetime.datetime: ("datetime", lambda v: (v.isoformat(),)),
+    datetime.time: ("time", lambda v: (v.isoformat(),)),
+    array.array: ("array", lambda v: (v.typecode, v.tolist())),
+}
+_BUILD: "dict[str, Callable[..., Any]]" = {
+    "range": range,
+    "slice": slice,
+    "bytearray": bytearray,
+    "deque": collections.deque,
+    "Decimal": decimal.Decimal,
+    "Fraction": fractions.Fraction,
+    "timedelta": datetime.timedelta,
+    "date": datetime.date.fromisoformat,
+    "datetime": datetime.datetime.fromisoformat,
+    "time": datetime.time.fromisoformat,
+    "array": array.array,
+}
+_ARGUMENTS: "dict[str, tuple[tuple[type, ...], ...]]" = {
+    "range": ((int,), (int,), (int,)),
+    "slice": ((int, type(None)), (int, type(None)), (int, type(None))),
+    "bytearray": ((bytes,),),
+    "deque": ((list,), (int, type(None))),
+    "Decimal": ((str,),),
+    "Fraction": ((int,), (int,)),
+    "timedelta": ((int,), (int,), (int,)),
+    "date": ((str,),),
+    "datetime": ((str,),),
+    "time": ((str,),),
+    "array": ((str,), (list,)),
+}
+_BUILTIN_NAMES = {id(value): name for name, value in BUILTINS.items()}
+
+
+class MalformedMessage(Exception):
+    """A frame or reference that the other side, if honest, never writes."""
+
+
+def to_wire(value: Any, refer: "Callable[[Any], Any]", depth: int = MAX_DEPTH) -> Any:
+    """`value` with a `Record` for everything that is not plain; `refer` makes those of objects.
+
+    Raises NotCanonical where it is nested too deep (or contains itself), and what `refer` raises.
+    """
+    kind = type(value)
+    if kind in SCALARS:
+        return value
+    if depth <= 0:
+        raise NotCanonical(f"nested deeper than {MAX_DEPTH}")
+    if kind is list:
+        return [to_wire(item, refer, depth - 1) for item in value]
+    if kind is tuple:
+        return tuple([to_wire(item, refer, depth - 1) for item in value])
+    if kind is dict or kind is collections.OrderedDict or kind is collections.defaultdict:
+        return {to_wire(k, refer, depth - 1): to_wire(v, refer, depth - 1) for k, v in value.items()}
+    if kind is collections.Counter:
+        return {to_wire(k, refer, depth - 1): to_wire(v, refer, depth - 1) for k, v in value.items()}
+    if kind is set:
+        return {to_wire(item, refer, depth - 1) for item in value}
+    if kind is frozenset:
+        return frozenset([to_wire(item, refer, depth - 1) for item in value])
+    if kind in _VALUES:
+        name, arguments = _VALUES[kind]
+        return Record("value", (("type", name), ("args", to_wire(arguments(value), refer, depth - 1))))
+    if id(value) in _BUILTIN_NAMES:
+        return Record("builtin", (("name", _BUILTIN_NAMES[id(value)]),))
+    return refer(value)
+
+
+def from_wire(value: Any, resolve: "Callable[[str, dict[str, Any]], Any]") -> Any:
+    """What `to_wire` was given; `resolve` gives the object of a record's name and fields. Raises MalformedMessage."""
+    kind = type(value)
+    if kind in SCALARS:
+        return value
+    if kind is list:
+        return [from_wire(item, resolve) for item in value]
+    if kind is tuple:
+        return tuple([from_wire(item, resolve) for item in value])
+    if kind is dict:
+        return {from_wire(k, resolve): from_wire(v, resolve) for k, v in value.items()}
+    if kind is set:
+        return {from_wire(item, resolve) for item in value}
+    if kind is frozenset:
+        return frozenset([from_wire(item, resolve) for item in value])
+    assert kind is Record
+    fields = dict(value.fields)
+    if value.name == "builtin":
+        return _builtin(fields)
+    if value.name == "value":
+        return _value(fields, resolve)
+    return resolve(value.name, fields)
+
+
+def _builtin(fields: "dict[str, Any]") -> Any:
+    name = fields.get("name")
+    if type(name) is not str or name not in BUILTINS:
+        raise MalformedMessage("a built-in that may not cross")
+    return BUILTINS[name]
+
+
+def _value(fields: "dict[str, Any]", resolve: "Callable[[str, dict[str, Any]], Any]") -> Any:
+    name, args = fields.get("type"), fields.get("args")
+    if type(name) is not str or name not in _BUILD or type(args) is not tuple:
+        raise MalformedMessage("a value of unknown type")
+    kinds = _ARGUMENTS[name]
+    if len(args) != len(kinds) or any(type(arg) not in kind for arg, kind in zip(args, kinds)):  # noqa: B905
+        raise MalformedMessage(f"a {name} of other arguments")
+    try:
+        return _BUILD[name](*from_wire(args, resolve))
+    except (ValueError, TypeError, ArithmeticError, OverflowError, MemoryError) as error:
+        raise MalformedMessage(f"a {name} that cannot be made: {type(error).__name__}") from None
+
+
+def write_frame(content: "list[Any]") -> str:
+    """The frame's text. Raises NotCanonical where it is too large or too deep."""
+    return encode(content)
+
+
+def read_frame(text: str) -> "list[Any]":
+    """The frame's content: a list that begins with a string. Raises MalformedMessage."""
+    try:
+        content = decode(text)
+    except NotCanonical as error:
+        raise MalformedMessage(f"a frame that is not canonical: {error}") from None
+    if type(content) is not list or not content or type(content[0]) is not str:
+        raise MalformedMessage("a frame of unknown form")
+    return content
+
+
+def native_base(kind: type) -> "type | None":
+    """The built-in type of which `kind` is a true subclass, and whose content its instances hold."""
+    for base in type.mro(kind)[1:]:
+        if base in NATIVE:
+            return base
+    return None

@@ -1,0 +1,244 @@
+"""The tests in a file, as pytest names them: functions, methods of `Test` classes and of `unittest.TestCase`, asserts.
+
+A file's own assert statements (a list of asserts) are tests too: `test_it.py::assert 1`, `test_it.py::assert 2`, ...
+
+This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
+"""
+
+import __future__
+
+import ast
+import enum
+import inspect
+import itertools
+import linecache
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from agent_rl.judging.proxied.pytest_part import Fixture, Mark, Parameters
+
+_OPEN_ENDED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class HiddenTest:
+    """One test: how it is called, and with which values."""
+
+    def __init__(self, name: str, module: types.ModuleType, function: Any, owner: Any = None) -> None:
+        self.name = name
+        self.module = module
+        self.function = function
+        self.owner = owner
+        self.values: dict[str, Any] = {}
+        self.indirect: dict[str, Any] = {}
+        self.marks: list[Mark] = []
+
+    @property
+    def arguments(self) -> "list[str]":
+        """The names of its parameters that have no default."""
+        names = arguments_of(self.function)
+        return names[1:] if self.owner is not None and not isinstance(self._raw, staticmethod) else names
+
+    @property
+    def _raw(self) -> Any:
+        return inspect.getattr_static(self.owner, self.function.__name__, None)
+
+
+def arguments_of(function: Any) -> "list[str]":
+    """The parameters that a caller has to give, by name."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in _OPEN_ENDED]
+
+
+def is_test_file(path: str) -> bool:
+    """Whether pytest would look for tests in it."""
+    name = PurePosixPath(path).name
+    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+
+
+def load(path: str, source: bytes, attempt: "Callable[[str, Callable[[], None]], None]") -> types.ModuleType:
+    """The file as a module. Each assert statement of its own is a test, for `attempt`(name, what it does)."""
+    name = PurePosixPath(path).stem
+    module = types.ModuleType(name)
+    module.__file__ = path
+    text = source.decode()
+    linecache.cache[path] = (len(text), None, text.splitlines(True), path)
+    tree = ast.parse(text, path)
+    sys.modules[name] = module
+    flags = 0
+    for statement in tree.body:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            flags |= sum(getattr(__future__, alias.name).compiler_flag for alias in statement.names)
+    count = 0
+    for is_assert, statements in itertools.groupby(tree.body, lambda s: isinstance(s, ast.Assert)):
+        for part in [[s] for s in statements] if is_assert else [list(statements)]:
+            code = compile(ast.Module(part, []), path, "exec", flags, dont_inherit=True)
+            if is_assert:
+                count += 1
+                attempt(f"{path}::assert {count}", lambda code=code: exec(code, module.__dict__))
+            else:
+                exec(code, module.__dict__)
+    return module
+
+
+def items_of(
+    path: str, module: types.ModuleType, fixtures: "Callable[[str], Fixture | None]"
+) -> "Iterator[HiddenTest]":
+    """The tests of a loaded file, in order, each parametrization one."""
+    marks = _marks(getattr(module, "pytestmark", []))
+    for name, value in list(module.__dict__.items()):
+        if isinstance(value, types.FunctionType) and name.startswith("test") and not is_fixture(value):
+            yield from _parametrized(HiddenTest(f"{path}::{name}", module, value), marks, fixtures)
+        elif type(value) is type and name.startswith("Test") and not _is_unittest(value):
+            yield from _of_class(f"{path}::{name}", module, value, marks, fixtures)
+        elif isinstance(value, type) and _is_unittest(value):
+            yield from _of_case(f"{path}::{name}", module, value)
+
+
+def is_fixture(value: Any) -> bool:
+    return isinstance(value, types.FunctionType) and "_agent_rl_fixture" in value.__dict__
+
+
+def _of_class(
+    prefix: str, module: types.ModuleType, owner: type, marks: "list[Mark]", fixtures: "Callable[[str], Fixture | None]"
+) -> "Iterator[HiddenTest]":
+    if owner.__init__ is not object.__init__ or getattr(owner, "__test__", True) is False:
+        return
+    marks = marks + [mark for kind in reversed(owner.__mro__) for mark in _marks(kind.__dict__.get("pytestmark", []))]
+    names = dict.fromkeys(name for kind in reversed(owner.__mro__) for name in kind.__dict__)
+    for name in names:
+        raw = inspect.getattr_static(owner, name)
+        if isinstance(raw, type) and name.startswith("Test"):
+            yield from _of_class(f"{prefix}::{name}", module, raw, marks, fixtures)
+        function = getattr(raw, "__func__", raw)
+        if isinstance(function, types.FunctionType) and name.startswith("test") and not is_fixture(function):
+            yield from _parametrized(HiddenTest(f"{prefix}::{name}", module, function, owner), marks, fixtures)
+
+
+def _is_unittest(kind: type) -> bool:
+    unittest = sys.modules.get("unittest")
+    return unittest is not None and issubclass(kind, unittest.TestCase) and kind.__module__ != "unittest.case"
+
+
+def _of_case(prefix: str, module: types.ModuleType, kind: type) -> "Iterator[HiddenTest]":
+    import unittest
+
+    for name in unittest.defaultTestLoader.getTestCaseNames(kind):  # type: ignore[arg-type]
+        yield HiddenTest(f"{prefix}::{name}", module, None, kind)
+
+
+def _marks(found: Any) -> "list[Mark]":
+    return [m for m in (found if isinstance(found, (list, tuple)) else [found]) if isinstance(m, Mark)]
+
+
+def _parametrized(
+    item: HiddenTest, outer: "list[Mark]", fixtures: "Callable[[str], Fixture | None]"
+) -> "Iterator[HiddenTest]":
+    """The item once for each combination of its parametrizations, named as pytest names them."""
+    marks = [*outer, *_marks(item.function.__dict__.get("pytestmark", []))]
+    axes = [
+        _axis(mark)
+        for mark in [*item.function.__dict__.get("pytestmark", []), *reversed(outer)]
+        if mark.name == "parametrize"
+    ]
+    given = {name for axis in axes for _, values, indirect, _ in axis for name in (*values, *indirect)}
+    axes += list(_fixture_axes(item, given, fixtures))
+    # The parametrization nearest to the function comes first in the name, and varies slowest.
+    for chosen in itertools.product(*axes):
+        made = HiddenTest(item.name, item.module, item.function, item.owner)
+        made.marks = list(marks)
+        for _, values, indirect, own in chosen:
+            made.values.update(values)
+            made.indirect.update(indirect)
+            made.marks += own
+        if chosen:
+            made.name += f"[{'-'.join(name for name, *_ in chosen)}]"
+        yield made
+
+
+def _axis(mark: Mark) -> "list[Any]":
+    """(name, values, indirect values, marks) of each set of a parametrization."""
+    said, sets, *_ = (*mark.args, *[mark.kwargs[k] for k in ("argnames", "argvalues") if k in mark.kwargs])
+    names: list[str] = [n.strip() for n in said.split(",") if n.strip()] if isinstance(said, str) else list(said)
+    indirect = mark.kwargs.get("indirect", False)
+    through = names if indirect is True else list(indirect or [])
+    made: list[Any] = []
+    for index, given in enumerate(sets):
+        own = given if isinstance(given, Parameters) else None
+        alone = isinstance(said, str) and len(names) == 1
+        values: Any = own.values if own is not None else (given,) if alone else given
+        if len(values) != len(names):
+            raise ValueError(f"parametrize: {len(values)} values for {names}")
+        by_name: dict[str, Any] = dict(zip(names, values))  # noqa: B905
+        name = _set_name(own.name if own else None, mark.kwargs.get("ids"), index, by_name)
+        direct = {n: v for n, v in by_name.items() if n not in through}
+        made.append((name, direct, {n: by_name[n] for n in through}, own.marks if own else []))
+    return _distinct(made)
+
+
+def _fixture_axes(
+    item: HiddenTest, given: "set[str]", fixtures: "Callable[[str], Fixture | None]"
+) -> "Iterator[list[Any]]":
+    """An axis for each fixture with parameters that the test uses, through others too."""
+    waiting, known = list(item.arguments), set(given)
+    while waiting:
+        name = waiting.pop(0)
+        found = fixtures(name) if name not in known else None
+        known.add(name)
+        if found is None:
+            continue
+        waiting += arguments_of(found.function)
+        if found.params is not None:
+            sets = [p if isinstance(p, Parameters) else Parameters((p,), None, []) for p in found.params]
+            yield _distinct(
+                [
+                    (_set_name(p.name, found.ids, i, {name: p.values[0]}), {}, {name: p.values[0]}, p.marks)
+                    for i, p in enumerate(sets)
+                ]
+            )
+
+
+def _distinct(axis: "list[Any]") -> "list[Any]":
+    """The choices, with numbers behind names that are not distinct."""
+    names = [choice[0] for choice in axis]
+    again: dict[str, int] = {}
+    made: list[Any] = []
+    for name, *rest in axis:
+        if names.count(name) > 1:
+            again[name] = again.get(name, -1) + 1
+            name = f"{name}{'_' if name[-1:].isdigit() else ''}{again[name]}"
+        made.append((name, *rest))
+    return made
+
+
+def _set_name(own: "str | None", ids: Any, index: int, values: "dict[str, Any]") -> str:
+    if own is not None:
+        return own
+    if ids is not None and not callable(ids):
+        named = list(ids)[index]
+        if named is not None:
+            return _value_name(named, "id", index)
+    parts: list[str] = []
+    for name, value in values.items():
+        said = ids(value) if callable(ids) else None
+        parts.append(_value_name(value if said is None else said, name, index))
+    return "-".join(parts)
+
+
+def _value_name(value: Any, argument: str, index: int) -> str:
+    if isinstance(value, str):
+        return value.encode("unicode_escape").decode("ascii")
+    if isinstance(value, bytes):
+        return value.decode("ascii", "backslashreplace")
+    if value is None or isinstance(value, (bool, int, float, complex)):
+        return str(value)
+    if isinstance(value, re.Pattern):
+        return str(value.pattern)
+    if isinstance(value, enum.Enum):
+        return str(value)
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return value.__name__
+    return f"{argument}{index}"

@@ -1,0 +1,385 @@
+"""Runs hidden tests in the tests' process of tier `proxied`, and says of each how it ended.
+
+Understood are tests as functions, in `Test` classes and in `unittest.TestCase`s, with the marks and fixtures of
+`pytest_part`, `conftest.py` (fixtures), xunit-style setup, coroutine tests, and assert statements outside of any
+function. What the judge is told, one JSON object each:
+
+    {"test": node id, "outcome": "passed" | "failed" | "skipped" | "xfailed", "detail": text}
+    {"done": count, "objects": [access paths]}      after the last test, with every object that was let in
+    {"tampered": why}                               instead: the candidate's frames were not as they should be
+
+A test has passed if it ran to its end; skipped, expected to fail, or nothing at all is not passed.
+
+This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
+"""
+
+import inspect
+import json
+import os
+import sys
+import tempfile
+import traceback
+import types
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from agent_rl.judging.proxied import pytest_part
+from agent_rl.judging.proxied.pytest_part import Exit, Fixture, MonkeyPatch, OutcomeException
+from agent_rl.judging.proxied.test_items import HiddenTest, arguments_of, is_fixture, is_test_file, items_of, load
+from agent_rl.judging.proxied.tests_side import HiddenTestsSession
+
+MAX_DETAIL = 600
+_SCOPES = ("session", "package", "module", "class", "function")
+
+
+class HiddenTestsRunner:
+    """One run of the tests in `files`, which lie in the working directory, against the solution behind `session`."""
+
+    def __init__(
+        self,
+        files: "Mapping[str, bytes]",
+        wanted: "frozenset[str]",
+        session: HiddenTestsSession,
+        report: "Callable[[str], None]",
+        root: str = ".",
+    ) -> None:
+        """`root` is the folder in which the files lie."""
+        self._files = files
+        self._root = os.path.abspath(root)
+        self._wanted = wanted
+        self._session = session
+        self._report = report
+        self._count = 0
+        self._noticed = 0
+        self._fixtures: list[tuple[str, Fixture, Any]] = []
+        self._cache: dict[tuple[int, Any], Any] = {}
+        self._finalizers: dict[str, list[Callable[[], Any]]] = {scope: [] for scope in _SCOPES}
+        self._place: tuple[Any, Any] = (None, None)
+
+    def run(self, module: str) -> None:
+        """Every test, with the solution as module `module`; afterwards the interpreter's modules are as before."""
+        modules, path = dict(sys.modules), list(sys.path)
+        try:
+            self._run(module)
+        finally:
+            sys.path[:] = path
+            for name in [name for name in sys.modules if name not in modules]:
+                del sys.modules[name]
+            sys.modules.update(modules)
+
+    def _run(self, module: str) -> None:
+        sys.modules["pytest"] = pytest_part.module()
+        # Modules beside the tests, such as helpers, are found as pytest finds them.
+        sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
+        if any(b"unittest" in source for source in self._files.values()):
+            import unittest  # noqa: F401
+        try:
+            self._install(module, self._session.module(module))
+        except BaseException as error:
+            self._say("", "failed", f"the solution cannot be imported: {_last_line(error)}")
+        else:
+            self._all_files()
+            self._close("session")
+            self._unnoticed("")
+        if self._session.tampered is not None:
+            self._report(json.dumps({"tampered": self._session.tampered[:MAX_DETAIL]}))
+            return
+        self._report(json.dumps({"done": self._count, "objects": sorted(self._session.seen)}))
+
+    def _install(self, name: str, module: types.ModuleType) -> None:
+        parts = name.split(".")
+        for end in range(1, len(parts)):
+            package = types.ModuleType(".".join(parts[:end]))
+            package.__path__ = []
+            sys.modules.setdefault(package.__name__, package)
+        sys.modules[name] = module
+        if len(parts) > 1:
+            types.ModuleType.__setattr__(sys.modules[".".join(parts[:-1])], parts[-1], module)
+
+    def _all_files(self) -> None:
+        for path, source in sorted(self._files.items()):
+            if PurePosixPath(path).name == "conftest.py":
+                try:
+                    module = load(path, source, lambda name, act: None)
+                except BaseException as error:
+                    self._say(path, "failed", f"it cannot be loaded: {_detail(error)}")
+                    continue
+                self._take_fixtures(str(PurePosixPath(path).parent), module, None)
+        named = {name.split("::")[0] for name in self._wanted}
+        chosen = [p for p in sorted(self._files) if (p in named if named else is_test_file(p))]
+        if not chosen:
+            chosen = [p for p in sorted(self._files) if p.endswith(".py") and PurePosixPath(p).name != "conftest.py"]
+        for path in chosen:
+            self._file(path)
+
+    def _file(self, path: str) -> None:
+        try:
+            module = load(path, self._files[path], self._attempt)
+            self._take_fixtures(path, module, None)
+            items = list(items_of(path, module, lambda name: self._find(name, path)))
+        except BaseException as error:
+            self._say(path, "failed", f"the tests cannot be loaded: {_detail(error)}")
+            self._noticed = len(self._session.spoiled)
+            return
+        if not self._enter_module(path, module):
+            return
+        for item in items:
+            if not self._wanted or item.name in self._wanted:
+                self._item(path, item)
+        try:
+            self._close("module")
+            _call(module, "teardown_module", module)
+        except BaseException as error:
+            self._say(path, "failed", f"teardown_module: {_detail(error)}")
+        self._unnoticed(path)
+
+    def _unnoticed(self, path: str) -> None:
+        """What went wrong outside of every test fails as a test that bears the file's name."""
+        for why in self._session.spoiled[self._noticed :][:1]:
+            self._say(path, "failed", why)
+        self._noticed = len(self._session.spoiled)
+
+    def _enter_module(self, path: str, module: types.ModuleType) -> bool:
+        try:
+            if "unittest" not in sys.modules or not hasattr(module, "setUpModule"):
+                _call(module, "setup_module", module)
+        except BaseException as error:
+            self._say(path, "failed", f"setup_module: {_detail(error)}")
+            return False
+        return True
+
+    # One test
+
+    def _attempt(self, name: str, act: "Callable[[], Any]") -> None:
+        """`act` is a test under `name`: it has passed if it comes to its end and nothing was wrong on the way."""
+        if self._wanted and name not in self._wanted:
+            return
+        before = len(self._session.spoiled)
+        outcome, detail = "passed", ""
+        try:
+            act()
+        except OutcomeException as end:
+            outcome = "skipped" if end.kind == "exit" else end.kind
+            detail = str(end)
+        except BaseException as error:
+            outcome, detail = "failed", _detail(error)
+        for why in self._session.spoiled[before:][:1]:
+            outcome, detail = "failed", why
+            self._noticed += len(self._session.spoiled) - before
+        self._say(name, outcome, detail)
+
+    def _say(self, name: str, outcome: str, detail: str = "") -> None:
+        self._count += 1
+        detail = detail[:MAX_DETAIL].encode("utf-8", "replace").decode()
+        self._report(json.dumps({"test": name, "outcome": outcome, "detail": detail}))
+
+    def _item(self, path: str, item: HiddenTest) -> None:
+        if item.owner is not self._place[1]:
+            self._close("class")
+        self._place = (path, item.owner)
+        skipped = _skipped(item)
+        if skipped is not None:
+            self._say(item.name, *skipped)
+        elif item.function is None:
+            self._attempt(item.name, lambda: _run_case(item))
+        else:
+            self._attempt(item.name, lambda: self._call(path, item))
+
+    def _call(self, path: str, item: HiddenTest) -> None:
+        try:
+            self._set_up_class(item)
+            instance = None if item.owner is None else item.owner()
+            values = self._values(path, item, instance)
+            function = item.function if instance is None else getattr(instance, item.function.__name__)
+            if instance is None:
+                _call(item.module, "setup_function", function)
+            else:
+                _call(instance, "setup_method", function)
+            try:
+                result = function(**values)
+                if inspect.iscoroutine(result):
+                    import asyncio
+
+                    asyncio.run(result)
+            finally:
+                if instance is None:
+                    _call(item.module, "teardown_function", function)
+                else:
+                    _call(instance, "teardown_method", function)
+        finally:
+            self._close("function")
+
+    def _set_up_class(self, item: HiddenTest) -> None:
+        key = (id(item.owner), "setup")
+        if item.owner is None or key in self._cache:
+            return
+        self._cache[key] = True
+        _call(item.owner, "setup_class", item.owner)
+        self._finalizers["class"].append(lambda: _call(item.owner, "teardown_class", item.owner))
+
+    # Fixtures
+
+    def _take_fixtures(self, place: str, holder: Any, owner: Any) -> None:
+        for value in list(vars(holder).values()):
+            if is_fixture(value):
+                self._fixtures.append((place, value._agent_rl_fixture, owner))
+
+    def _find(self, name: str, path: str) -> "Fixture | None":
+        """The fixture of that name that is nearest to the file."""
+        found = [f for place, f, _ in self._fixtures if f.name == name and _covers(place, path)]
+        return found[-1] if found else None
+
+    def _values(self, path: str, item: HiddenTest, instance: Any) -> "dict[str, Any]":
+        """The test's arguments; fixtures that it uses without naming them have been set up too."""
+        own = _class_fixtures(item.owner)
+        used = [m for mark in item.marks if mark.name == "usefixtures" for m in mark.args]
+        used += [f.name for place, f, _ in self._fixtures if f.autouse and _covers(place, path)]
+        used += [f.name for f in own.values() if f.autouse]
+        for name in dict.fromkeys(used):
+            self._fixture(name, path, item, instance, own)
+        values = {name: item.values[name] for name in item.values if name in arguments_with_defaults(item.function)}
+        for name in item.arguments:
+            if name not in values:
+                values[name] = self._fixture(name, path, item, instance, own)
+        return values
+
+    def _fixture(self, name: str, path: str, item: HiddenTest, instance: Any, own: "dict[str, Fixture]") -> Any:
+        if name in item.values:
+            return item.values[name]
+        found = own.get(name) or self._find(name, path)
+        if found is None:
+            return self._built_in(name, item)
+        parameter = item.indirect.get(name)
+        key = (id(found), repr(parameter) if name in item.indirect else None)
+        if key in self._cache:
+            return self._cache[key]
+        request = types.SimpleNamespace(
+            param=parameter,
+            node=types.SimpleNamespace(name=item.name),
+            cls=item.owner,
+            instance=instance,
+            module=item.module,
+            function=item.function,
+            addfinalizer=self._finalizers[found.scope].append,
+            getfixturevalue=lambda other: self._fixture(other, path, item, instance, own),
+        )
+        function = found.function
+        needed = arguments_of(function)
+        bound = () if name not in own or needed[:1] not in (["self"], ["cls"]) else (instance,)
+        arguments = {
+            n: request if n == "request" else self._fixture(n, path, item, instance, own) for n in needed[len(bound) :]
+        }
+        value = function(*bound, **arguments)
+        if inspect.isgenerator(value):
+            generator = value
+            value = next(generator)
+            self._finalizers[found.scope].append(lambda: next(generator, None))
+        self._cache[key] = value
+        self._finalizers[found.scope].append(lambda: self._cache.pop(key, None))
+        return value
+
+    def _built_in(self, name: str, item: HiddenTest) -> Any:
+        if name == "tmp_path":
+            import pathlib
+
+            return pathlib.Path(tempfile.mkdtemp(dir=self._root))
+        if name == "monkeypatch":
+            patch = MonkeyPatch()
+            self._finalizers["function"].append(patch.undo)
+            return patch
+        raise LookupError(f"fixture {name!r} is not known in tests of this tier")
+
+    def _close(self, scope: str) -> None:
+        """What was set up for `scope`, and for all that is within it, is torn down."""
+        for inner in reversed(_SCOPES[_SCOPES.index(scope) :]):
+            waiting = self._finalizers[inner]
+            while waiting:
+                end = waiting.pop()
+                try:
+                    end()
+                except Exception as error:
+                    if inner == "function":
+                        waiting.clear()
+                        raise
+                    self._say(str(self._place[0]), "failed", f"teardown: {_detail(error)}")
+
+
+def arguments_with_defaults(function: Any) -> "set[str]":
+    """The names of all of a function's parameters."""
+    return set(inspect.signature(function).parameters)
+
+
+def _class_fixtures(owner: Any) -> "dict[str, Fixture]":
+    found: dict[str, Fixture] = {}
+    kinds: list[type] = list(owner.__mro__) if owner is not None else []
+    for kind in reversed(kinds):
+        for value in kind.__dict__.values():
+            if is_fixture(value):
+                found[value._agent_rl_fixture.name] = value._agent_rl_fixture
+    return found
+
+
+def _covers(place: str, path: str) -> bool:
+    """Whether a fixture of a file, or of a folder's conftest, is there for tests in `path`."""
+    return place in (path, ".") or path.startswith(place + "/")
+
+
+def _skipped(item: HiddenTest) -> "tuple[str, str] | None":
+    for mark in item.marks:
+        if mark.name == "skip":
+            return "skipped", str(mark.kwargs.get("reason", ""))
+        if mark.name == "skipif" and any(mark.args):
+            return "skipped", str(mark.kwargs.get("reason", ""))
+        if mark.name == "xfail" and (not mark.args or any(mark.args)):
+            return "xfailed", str(mark.kwargs.get("reason", ""))
+    return None
+
+
+def _run_case(item: HiddenTest) -> None:
+    """Runs one method of a `unittest.TestCase`, with its class's and its module's setup. Raises what says why not."""
+    import unittest
+
+    result = unittest.TestResult()
+    unittest.TestSuite([item.owner(item.name.rpartition("::")[2])]).run(result)
+    wrong = [text for _, text in (*result.errors, *result.failures)]
+    if wrong:
+        lines = [line for line in wrong[0].strip().splitlines() if line.strip()]
+        raise AssertionError(lines[-1] if lines else "failed")
+    if result.skipped or result.expectedFailures or result.unexpectedSuccesses:
+        raise pytest_part.Skipped("skipped, or expected to fail")
+    if result.testsRun != 1:
+        raise AssertionError("the test did not run")
+
+
+def _call(holder: Any, name: str, argument: Any) -> None:
+    """The xunit-style function `name` of `holder`, where there is one, with `argument` if it takes one."""
+    function = getattr(holder, name, None)
+    if isinstance(function, (types.FunctionType, types.MethodType)):
+        takes = arguments_of(function)
+        function(*[argument][: len(takes)])
+
+
+def _last_line(error: BaseException) -> str:
+    try:
+        lines = str(error).strip().splitlines()
+    except BaseException:
+        lines = []
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _detail(error: BaseException) -> str:
+    """The error, and the line of the tests where it came up."""
+    if isinstance(error, Exit):
+        return f"exit: {error}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(("<", "/"))]
+    where = f" ({frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
+    return _last_line(error) + where
+
+
+def write_files(files: "Mapping[str, bytes]", root: str = ".") -> None:
+    """The files lie in the folder `root`."""
+    for path, content in files.items():
+        os.makedirs(os.path.join(root, os.path.dirname(path)), exist_ok=True)
+        with open(os.path.join(root, path), "wb") as file:
+            file.write(content)

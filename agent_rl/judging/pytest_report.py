@@ -1,0 +1,84 @@
+"""What the runner inside says of each test, checked before it is believed: see `pytest_runner`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+from agent_rl.judging import wording
+
+_PHASES = ("setup", "call", "teardown")
+
+
+class Tampered(Exception):
+    """The report is not one that the runner writes; the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase of one test, in pytest's words; `expected` where a failure was announced (xfail)."""
+
+    when: str
+    outcome: str
+    expected: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PytestReport:
+    """Exit code of pytest, what was collected in order, collection errors, and each test's phases in order."""
+
+    exit_code: int
+    collected: tuple[str, ...]
+    errors: tuple[tuple[str, str], ...]
+    phases: dict[str, list[Phase]]
+
+    def why_not_passed(self, test: str) -> str:
+        """Empty where `test` ran once, and passed as a test that is to pass in each of its phases."""
+        phases = self.phases.get(test)
+        if phases is None:
+            errors = [text for _, text in self.errors if text.strip()]
+            return _reason(errors[0]) if errors else "was not run"
+        for phase in phases:
+            if phase.expected:
+                return "is marked as expected to fail"
+            if phase.outcome == "skipped":
+                return "was skipped"
+            if phase.outcome != "passed":
+                return _reason(phase.text) or f"{phase.when}: {phase.outcome}"
+        if tuple(phase.when for phase in phases) != _PHASES:
+            return "was not run once, from setup to teardown"
+        return ""
+
+
+def read_report(raw: bytes, nonce: str) -> PytestReport:
+    """The report. Raises Tampered for what the runner does not write."""
+    try:
+        content: Any = json.loads(raw)
+        if content["nonce"] != nonce or type(content["exit"]) is not int:
+            raise Tampered("a report with another nonce")
+        phases: dict[str, list[Phase]] = {}
+        for test, when, outcome, expected, text in content["phases"]:
+            if [type(v) for v in (test, when, outcome, expected, text)] != [str, str, str, bool, str]:
+                raise Tampered("a phase of unknown form")
+            phases.setdefault(test, []).append(Phase(when, outcome, expected, text))
+        collected = tuple(content["collected"])
+        errors = tuple((where, text) for where, text in content["errors"])
+        if not all(type(v) is str for v in (*collected, *(part for error in errors for part in error))):
+            raise Tampered("a report of unknown form")
+        return PytestReport(content["exit"], collected, errors, phases)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise Tampered("a malformed report") from None
+
+
+def _reason(text: str) -> str:
+    """What pytest marks as the error in a failure's text, or else its last line."""
+    marked = [line[2:].strip() for line in text.splitlines() if line.startswith("E ")]
+    return wording.last_line(marked[0] if marked else text) if text.strip() else ""
+
+
+def collected_ids(report: PytestReport, canaries: Container[str]) -> tuple[str, ...]:
+    """The tests that were found, canaries dropped."""
+    return tuple(dict.fromkeys(test for test in report.collected if test not in canaries))

@@ -1,0 +1,410 @@
+"""Tests written as code become cases, once, at load: the test body runs against a recorder around the reference.
+
+All code of a data set runs in a sandbox; here its test source is only parsed. What is recorded is kept on disk by the
+task's hash, under `~/.cache/agent-rl/recorded` (`AGENT_RL_CACHE` names another place than `~/.cache/agent-rl`).
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from agent_rl.cache import cache_folder
+from agent_rl.concurrency import side_by_side
+from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.contracts.verifier import Verifier
+from agent_rl.errors import ConfigError
+from agent_rl.judging import wording
+from agent_rl.judging.blame import Blamed, run_or_blame
+from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.checker_programs import SEED, Recorded
+from agent_rl.judging.judging_runs import check_room
+from agent_rl.judging.result_frames import Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.vocabulary import (
+    AssertTests,
+    CallTests,
+    Case,
+    Isolation,
+    Limits,
+    RunCall,
+    RunRequest,
+    RunResult,
+    Submission,
+    Task,
+)
+from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
+
+VERSION = 2
+"""Of what is recorded and how; part of a recording's key on disk."""
+RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
+MAX_SOURCE_CHARS = 1 << 20
+NOT_CASES = "its tests cannot be recorded as cases"
+_SEEDS = range(2)
+"""The reference has to pass with the order of calls that each of them gives: what was called before is no case."""
+_MOST_ERRORS = 20
+_APPROXIMATE = frozenset({"approx", "isclose", "allclose", "ANY", "assertAlmostEqual"})
+_ENTRY_POINT = "__agent_rl_record__"
+_MOST_SECONDS = RECORDING_LIMITS.wall_seconds / 6
+"""Tests that take longer are not run again to see what they look at."""
+_RECORDER = """
+
+class __agent_rl_not_recordable__(Exception):
+    pass
+
+
+class __agent_rl_check_failed__(Exception):
+    pass
+
+
+def __agent_rl_record__():
+    import copy
+    import random
+    import time
+
+    reference = {entry_point}
+    calls = []
+    refused = []
+    begun = random.getstate()
+    started = time.monotonic()
+
+    def copied(value):
+        try:
+            return copy.deepcopy(value)
+        except Exception as error:
+            refused.append(f"{{type(error).__name__}}: {{error}}"[:500])
+            return None
+
+    def candidate(*args, **kwargs):
+        kept = copied((args, kwargs)) or ((), {{}})
+        state = random.getstate()  # the replay draws the test's random inputs again, without the reference's draws
+        try:
+            value = reference(*args, **kwargs)
+        except Exception as error:
+            calls.append((*kept, f"{{type(error).__name__}}: {{error}}"[:2000], None))
+            raise
+        finally:
+            random.setstate(state)
+        calls.append((*kept, None, copied(value)))
+        return value
+
+    def passes(emptying):
+        # The same again, once with arguments that are left as they are and once with what no test may look at.
+        left = [10 * len(calls) + 100]
+
+        def called(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("more calls than there were")
+            state = random.getstate()
+            try:
+                value = copy.deepcopy(reference(*args, **kwargs))
+            finally:
+                random.setstate(state)
+            for argument in (*args, *kwargs.values()) if emptying else ():
+                if type(argument) in (list, dict, set, bytearray):
+                    argument.clear()
+            return value
+
+        random.setstate(begun)
+        try:
+            check(called)
+        except Exception:
+            return False
+        return True
+
+    try:
+        check(candidate)
+    except Exception as error:
+        line, trace = 0, error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == candidate.__code__.co_filename:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        said = f"{{type(error).__name__}}: {{error}}".strip().rstrip(":")
+        raise __agent_rl_check_failed__(f"{{line}} {{said}}"[:1000]) from None
+    if refused:
+        raise __agent_rl_not_recordable__(refused[0])
+    short = time.monotonic() - started < {most_seconds}
+    return calls, short and passes(False) and not passes(True)
+"""
+_PYTEST = """
+def __agent_rl_pytest__():
+    import sys
+    import types
+
+    if "pytest" not in sys.modules:
+        made = types.ModuleType("pytest_part")
+        exec(compile({source!r}, "pytest.py", "exec", dont_inherit=True), made.__dict__)
+        sys.modules["pytest"] = made.module()
+
+__agent_rl_pytest__()
+"""
+_CHECK_FAILED = re.compile(r"__agent_rl_check_failed__: (\d+) (.*)", re.DOTALL)
+_REFUSALS = ("NotCanonical: ", "__agent_rl_not_recordable__: ")
+"""How the error begins where the check held and only what came by could not be written down."""
+
+
+class NotRecordable(ConfigError):
+    """The reference passes its tests as they are written, and no list of cases says the same.
+
+    A value cannot be held in the canonical form or copied, or the tests look at more than values: what an argument is
+    after the call, which object it is, what was called before.
+    """
+
+
+async def record_tests(
+    task: Task, provider: SandboxProvider, *, minimum_isolation: Isolation = "container", cache: bool = True
+) -> Task:
+    """`task` with its `AssertTests` as `CallTests`, and its public cases without those the reference does not pass.
+
+    Where every use of the tested function is one side of an asserted `==`, the recorded values are expected (python);
+    otherwise the data set's own check, with the reference's definitions, becomes the checker. Raises ConfigError that
+    names the task where the reference fails its tests or nothing was recorded; NotRecordable where the tests are good
+    and cannot become cases.
+    """
+    tests = task.tests
+    if not isinstance(tests, AssertTests):
+        return task
+    file = cache_folder() / "recorded" / f"{task.hash}-{VERSION}.json"
+    if cache:
+        kept = _read(file, task, tests)
+        if kept is not None:
+            return kept
+    calls = await _record(task.id, tests, provider)
+    recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls))
+    for seed in _SEEDS:
+        judge = CaseVerifier(provider, seed=seed, minimum_isolation=minimum_isolation, cache_size=0)
+        recorded = await _checked(recorded, tests.oracle, judge)
+    if cache:
+        _write(file, task, recorded)
+    return recorded
+
+
+async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
+    """`verifier.prepare` of each task, side by side; nothing is left running.
+
+    Raises one ConfigError that names every task that cannot be used. Any other error ends all, and comes as itself.
+    """
+
+    async def one(task: Task) -> Task | ConfigError:
+        try:
+            return await verifier.prepare(task)
+        except ConfigError as error:
+            return error
+
+    prepared = await side_by_side(map(one, tasks))
+    if wrong := [p for p in prepared if isinstance(p, ConfigError)]:
+        raise together(wrong, len(tasks))
+    return [p for p in prepared if isinstance(p, Task)]
+
+
+def together(errors: Sequence[ConfigError], tasks: int) -> ConfigError:
+    """One error for those of several tasks; a single one is itself."""
+    if len(errors) == 1:
+        return errors[0]
+    lines = [f"  {error}" for error in errors[:_MOST_ERRORS]]
+    more = [f"  and {len(errors) - _MOST_ERRORS} more"] if len(errors) > _MOST_ERRORS else []
+    return ConfigError("\n".join([f"{len(errors)} of {tasks} tasks cannot be used:", *lines, *more]))
+
+
+async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -> list[Recorded]:
+    """Every call that the test body makes, with the reference's outcome."""
+    if not tests.entry_point.isidentifier():
+        raise ConfigError(f"task {task_id}: {tests.entry_point!r} is no function's name", key="entry_point")
+    program = f"{checker_of(tests)}\n{_RECORDER.format(entry_point=tests.entry_point, most_seconds=_MOST_SECONDS)}"
+    call_id = secrets.token_hex(8)
+    call = RunCall(call_id, encode([(), {}]))
+    request = RunRequest(program, _ENTRY_POINT, (call,), limits=RECORDING_LIMITS, seed=SEED)
+    result = await run_or_blame(provider, request, retries=2)
+    failed = f"task {task_id}: the tests could not be recorded with the reference:"
+    if isinstance(result, Blamed):
+        raise ConfigError(f"{failed} {result.detail}")
+    try:
+        answers = read_frames(result.frames, [call_id])
+        answer = answers.by_id.get(call_id)
+        value = value_of(answer) if isinstance(answer, Returned) else None
+    except Tampered as error:
+        raise ConfigError(f"{failed} {error}") from None
+    if value is None or result.status != "completed":
+        if isinstance(answer, Raised) and answer.error.startswith(_REFUSALS):
+            raise NotRecordable(f"task {task_id}: {NOT_CASES} ({_refusal(answer.error)})")
+        raise ConfigError(f"{failed} {_why(result, answers.load_error, answer, program)}")
+    calls, arguments_asserted = value
+    if not calls:
+        raise ConfigError(f"task {task_id}: its tests never call {tests.entry_point}, so that every program would pass")
+    if arguments_asserted:
+        raise NotRecordable(f"task {task_id}: {NOT_CASES} (they look at what a call has left in its arguments)")
+    return calls
+
+
+def _refusal(error: str) -> str:
+    """What could not be written down, in words: `no canonical value: type function`."""
+    for start, words in zip(_REFUSALS, ("no canonical value: ", "a value cannot be copied: "), strict=True):
+        error = error.replace(start, words, 1) if error.startswith(start) else error
+    return wording.last_line(error)
+
+
+def _why(result: RunResult, load_error: str | None, answer: Any, program: str) -> str:
+    if load_error is not None:
+        return wording.last_line(load_error)
+    if isinstance(answer, Raised):
+        found = _CHECK_FAILED.match(answer.error)
+        if found is None:
+            return wording.last_line(answer.error)
+        line = program.splitlines()[int(found[1]) - 1 :][:1] if int(found[1]) else []
+        return f"{wording.last_line(found[2])}{''.join(f' ({wording.printable(text.strip())})' for text in line)}"
+    return result.status.replace("_", " ") if result.status != "completed" else "the program ended early"
+
+
+def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded]) -> CallTests:
+    """The calls as cases, each once where their values are expected, and all of them for a checker."""
+    plain = asserts_equality_only(tests.source) and all(error is None for _, _, error, _ in calls)
+    if not plain:
+        cases = tuple(Case(args, value, kwargs) for args, kwargs, _, value in calls)
+        return CallTests(tests.entry_point, cases, "checker", checker=checker_of(tests))
+    distinct = {encode([args, kwargs, value]): Case(args, value, kwargs) for args, kwargs, _, value in calls}
+    if len({encode([case.args, dict(case.kwargs)]) for case in distinct.values()}) < len(distinct):
+        raise NotRecordable(f"task {task_id}: {NOT_CASES} (equal calls give different values)")
+    return CallTests(tests.entry_point, tuple(distinct.values()), "python")
+
+
+async def _checked(task: Task, oracle: str, verifier: CaseVerifier) -> Task:
+    """`task`, whose reference passes, and has room in its time limit; public cases that it fails are dropped."""
+    verdict = await verifier.judge(task, Submission.code(oracle))
+    if not verdict.passed:
+        reasons = "; ".join(t.detail for t in verdict.tests if not t.passed)
+        check_room(task, verdict.seconds)
+        if verdict.status == "failed":
+            raise NotRecordable(f"task {task.id}: {NOT_CASES} (the reference does not pass these: {reasons})")
+        raise ConfigError(f"task {task.id}: the reference does not pass its own tests ({verdict.status}): {reasons}")
+    check_room(task, verdict.seconds)
+    return await shown_rightly(task, oracle, verifier)
+
+
+async def shown_rightly(task: Task, oracle: str, verifier: CaseVerifier) -> Task:
+    """`task` without the public cases that its reference fails."""
+    if not isinstance(task.public, CallTests):
+        return task
+    shown = await verifier.run_public_tests(task, Submission.code(oracle))
+    right = tuple(c for c, t in zip(task.public.cases, shown.tests, strict=False) if t.passed)
+    if len(right) == len(task.public.cases):
+        return task
+    return dataclasses.replace(task, public=dataclasses.replace(task.public, cases=right) if right else None)
+
+
+def checker_of(tests: AssertTests) -> str:
+    """The module that defines `check`, with the reference's definitions, and a `pytest` where it imports that."""
+    return f"{tests.oracle}\n\n{pytest_for(tests.source)}{tests.source}"
+
+
+def pytest_for(source: str) -> str:
+    """What makes `import pytest` in `source` work, whatever an image holds; empty where it asks for none.
+
+    It is the part of pytest that tests of tier `proxied` use, which costs no import of all of pytest in each run.
+    """
+    if "import pytest" not in source and "from pytest" not in source:
+        return ""
+    return _PYTEST.format(source=files("agent_rl.judging.proxied").joinpath("pytest_part.py").read_text())
+
+
+def asserts_equality_only(source: str) -> bool:
+    """Whether `check(candidate)` uses `candidate` in `assert candidate(...) == expression` only (either side).
+
+    Then what the reference returned is what is expected. Loops, helpers and messages are allowed; classes (which may
+    define their own ==), handled exceptions and approximate comparisons are not.
+    """
+    if len(source) > MAX_SOURCE_CHARS:
+        return False
+    try:
+        module = ast.parse(source)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    functions = [n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "check"]
+    if len(functions) != 1 or len(functions[0].args.args) != 1:
+        return False
+    name = functions[0].args.args[0].arg
+    allowed: set[ast.AST] = set()
+    uses: list[ast.AST] = []
+    for node in ast.walk(module):
+        if isinstance(node, (ast.ClassDef, ast.Try, ast.With, ast.Global)):
+            return False
+        if isinstance(node, (ast.Name, ast.Attribute, ast.alias)) and _named(node) in _APPROXIMATE:
+            return False
+        if isinstance(node, ast.Name) and node.id == name:
+            uses.append(node)
+        if isinstance(node, ast.Assert):
+            allowed.update(_plain_uses(node, name))
+    return all(use in allowed for use in uses)
+
+
+def _named(node: ast.Name | ast.Attribute | ast.alias) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    return node.attr if isinstance(node, ast.Attribute) else node.name
+
+
+def _plain_uses(statement: ast.Assert, name: str) -> set[ast.AST]:
+    """The uses of `name` in the assertion that are plain: one side of ==, with none on the other, or in the message."""
+    plain: set[ast.AST] = set() if statement.msg is None else set(_uses(statement.msg, name))
+    test = statement.test
+    for part in test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]:
+        if not (isinstance(part, ast.Compare) and len(part.ops) == 1 and isinstance(part.ops[0], ast.Eq)):
+            continue
+        sides = part.left, part.comparators[0]
+        for side, other in (sides, sides[::-1]):
+            if isinstance(side, ast.Call) and len(_uses(side, name)) == 1 and not _uses(other, name):
+                plain.update(use for use in _uses(side, name) if use is side.func)
+    return plain
+
+
+def _uses(node: ast.AST, name: str) -> list[ast.AST]:
+    return [n for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == name]
+
+
+def _read(file: Path, task: Task, tests: AssertTests) -> Task | None:
+    """The task as it was recorded, or None where there is no such file or it is not whole."""
+    try:
+        kept = json.loads(file.read_text())
+        cases = tuple(Case(args, value, kwargs) for args, kwargs, value in decode(kept["cases"]))
+        public = task.public
+        if isinstance(public, CallTests):
+            indices = set(kept["public"])
+            right = tuple(c for i, c in enumerate(public.cases) if i in indices)
+            public = dataclasses.replace(public, cases=right) if right else None
+        plain = kept["comparison"] == "python"
+    except (OSError, ValueError, KeyError, TypeError, NotCanonical):
+        return None
+    if not cases:
+        return None
+    checker = "" if plain else checker_of(tests)
+    recorded = CallTests(tests.entry_point, cases, "python" if plain else "checker", checker=checker)
+    return dataclasses.replace(task, tests=recorded, public=public)
+
+
+def _write(file: Path, original: Task, recorded: Task) -> None:
+    """The recording is on disk, whole or not at all; a cache that cannot be written is no error."""
+    tests, public = recorded.tests, original.public
+    assert isinstance(tests, CallTests)
+    shown = recorded.public.cases if isinstance(recorded.public, CallTests) else ()
+    indices = [i for i, c in enumerate(public.cases) if c in shown] if isinstance(public, CallTests) else []
+    try:
+        content = {
+            "schema_version": VERSION,
+            "task": original.id,
+            "comparison": tests.comparison,
+            "cases": encode([(c.args, dict(c.kwargs), c.expected) for c in tests.cases]),
+            "public": indices,
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{secrets.token_hex(4)}.part")
+        part.write_text(json.dumps(content))
+        part.replace(file)
+    except (OSError, NotCanonical):
+        return

@@ -1,0 +1,68 @@
+"""Verdicts that are made once and shared by all who ask for the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from agent_rl.vocabulary import Verdict
+
+VerdictKey = tuple[bytes, bytes, bool]
+"""Digest of the tests, digest of the program, whether the agent is told."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    task: asyncio.Task[Verdict]
+    waiters: int = 0
+
+
+class SharedVerdicts:
+    """The latest `size` verdicts by key, and those being made: who asks for one of these waits for it.
+
+    A judging is cancelled when the last of its waiters is; one that raises is forgotten. With size 0 nothing is kept
+    or shared. `reused` counts the answers that needed no judging of their own.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.reused = 0
+        self._kept: OrderedDict[VerdictKey, Verdict] = OrderedDict()
+        self._pending: dict[VerdictKey, _Pending] = {}
+
+    async def get(self, key: VerdictKey, make: Callable[[], Coroutine[Any, Any, Verdict]]) -> Verdict:
+        """The verdict under `key`, from `make` where there is none yet."""
+        if self.size == 0:
+            return await make()
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+            self.reused += 1
+            return kept
+        pending = self._pending.get(key)
+        if pending is None:
+            pending = self._pending[key] = _Pending(asyncio.create_task(make()))
+            pending.task.add_done_callback(lambda task: self._done(key, task))
+        else:
+            self.reused += 1
+        pending.waiters += 1
+        try:
+            return await asyncio.shield(pending.task)
+        finally:
+            pending.waiters -= 1
+            if pending.waiters == 0 and not pending.task.done():
+                self._pending.pop(key, None)  # who asks from now on begins anew
+                pending.task.cancel()
+
+    def _done(self, key: VerdictKey, task: asyncio.Task[Verdict]) -> None:
+        pending = self._pending.get(key)
+        if pending is not None and pending.task is task:
+            del self._pending[key]
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._kept[key] = task.result()
+        if len(self._kept) > self.size:
+            self._kept.popitem(last=False)

@@ -1,0 +1,183 @@
+"""The groups under way: started as capacity allows, accepted into the buffer, dropped when they are too late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from agent_rl.errors import AgentRLError, EnvironmentFailure, InfrastructureError
+from agent_rl.loop.buffer import GroupBuffer, staleness
+from agent_rl.loop.capacity import Capacity
+from agent_rl.loop.dropped_rollouts import DroppedRollouts
+from agent_rl.loop.sampler import SampledTask, TaskSampler
+from agent_rl.vocabulary import Group
+
+RunGroup = Callable[[SampledTask], Awaitable[Group]]
+
+
+class GroupsInFlight:
+    """Runs groups concurrently. `fill` starts them, `next_batch` waits for what the next step is made of.
+
+    on_stale "drop": a straggler is cancelled once the learner has waited `straggler_timeout` seconds for it;
+    "mask": it runs on, and its over-age tokens are masked when it is packed.
+    """
+
+    def __init__(
+        self,
+        capacity: Capacity,
+        sampler: TaskSampler,
+        run_group: RunGroup,
+        *,
+        straggler_timeout: float,
+        on_stale: Literal["drop", "mask"],
+        max_failed_share: float,
+        smallest_group: int = 2,
+        group_size: int = 1,
+        on_group: Callable[[], None] = lambda: None,
+        on_alarm: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.capacity = capacity
+        self.sampler = sampler
+        self.buffer = GroupBuffer()
+        self.losses = DroppedRollouts()
+        self._run_group = run_group
+        self._straggler_timeout = straggler_timeout
+        self._on_stale = on_stale
+        self._max_failed_share = max_failed_share
+        self._smallest_group = smallest_group
+        self._group_size = group_size
+        self._on_group = on_group
+        self._on_alarm = on_alarm
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._closing = False
+
+    async def __aenter__(self) -> GroupsInFlight:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._closing = True
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def fill(self) -> None:
+        """As many groups run as the capacity allows."""
+        while self.capacity.free > 0 and self._failure is None and not self._closing:
+            sampled = self.sampler.next()
+            self.capacity.start(sampled.index)
+            task = asyncio.create_task(self._run(sampled), name=f"group {sampled.index}")
+            self._tasks[sampled.index] = task
+            # Not a `finally` within the task: one that is cancelled before its first step never enters its own body.
+            task.add_done_callback(lambda _, index=sampled.index: self._ended(index))
+
+    async def _run(self, sampled: SampledTask) -> None:
+        """Run one group and accept it, or note why the run has to end."""
+        started = self.capacity.running[sampled.index]
+        try:
+            group = await self._run_group(sampled)
+            self._count(group, started)
+        except AgentRLError as error:
+            self._failure = error
+        except Exception as error:
+            failure = EnvironmentFailure(f"group {sampled.index} ({sampled.task.id}): {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            self._failure = failure
+        else:
+            if len(group.trajectories) >= self._smallest_group:
+                self.capacity.accept(sampled.index)
+                self.buffer.add(group, started)
+            else:
+                self.losses.reasons["group too small"] += len(group.trajectories)
+
+    def _ended(self, index: int) -> None:
+        """Group `index` is over, however it ended: its capacity is free again unless it was accepted."""
+        del self._tasks[index]
+        if index in self.capacity.running:
+            self.capacity.release(index)
+        self._changed.set()
+        self._on_group()
+        self.fill()
+
+    def _count(self, group: Group, started: int) -> None:
+        """The group's losses are counted; what is alarming is said. Raises InfrastructureError for too many."""
+        for dropped in group.dropped:
+            self.losses.reasons[dropped.boundary or dropped.reason] += 1
+            self.losses.last_error = f"{dropped.boundary or dropped.reason}: {dropped.error}"
+        self.losses.recent.append((group.asked, len(group.dropped)))
+        self.losses.tasks.count(group.task.id, group.asked, len(group.dropped))
+        self.losses.versions.count(started, group.asked, len(group.dropped))
+        for alarm in self.losses.alarms(self._max_failed_share):
+            self._on_alarm(alarm)
+        full = len(self.losses.recent) >= 4
+        if full and self.losses.share > self._max_failed_share:
+            raise InfrastructureError(
+                f"{self.losses.share:.0%} of the last {sum(a for a, _ in self.losses.recent)} rollouts failed for "
+                f"reasons of the machinery (allowed: loop.max_failed_share = {self._max_failed_share:.0%}); "
+                f"the last: {self.losses.last_error}"
+            )
+
+    async def next_batch(self) -> list[Group]:
+        """The groups of the next step, all within the bound on staleness (or to be masked).
+
+        Raises the failure of a group that ends the run.
+        """
+        size = self.capacity.groups_per_batch
+        waiting_since: float | None = None
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            late = self.capacity.stragglers()
+            timeout: float | None = None
+            if len(self.buffer) >= size:
+                now = time.monotonic()
+                if not late:
+                    if waiting_since is not None:
+                        self.losses.straggler_wait += now - waiting_since
+                    return self._checked(self.buffer.take(size))
+                waiting_since = waiting_since or now
+                timeout = waiting_since + self._straggler_timeout - now
+                if timeout <= 0:
+                    self.losses.straggler_wait += now - waiting_since
+                    if self._on_stale == "mask":
+                        return self.buffer.take(size)
+                    waiting_since = None
+                    await self._drop(late)
+                    continue
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _drop(self, groups: list[int]) -> None:
+        """The groups are cancelled and counted; their capacity is free again."""
+        tasks = [self._tasks[g] for g in groups if g in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.losses.reasons["too stale"] += len(tasks) * self._group_size
+
+    def _checked(self, groups: list[Group]) -> list[Group]:
+        bound = self.capacity.max_staleness
+        for group in groups:
+            if self._on_stale == "drop" and staleness(group, self.capacity.version) > bound:
+                raise InfrastructureError(
+                    f"group {group.index} has staleness {staleness(group, self.capacity.version)}, the bound is {bound}"
+                )
+        return groups
+
+    def pending(self) -> list[int]:
+        """The indices of the groups that are buffered, under way, or still to be handed out once more."""
+        return sorted({*self.buffer.indices(), *self._tasks, *self.sampler.again})
+
+    def take_losses(self) -> DroppedRollouts:
+        """The losses since the last call."""
+        losses = self.losses
+        self.losses = losses.since()
+        return losses

@@ -1,0 +1,288 @@
+"""A `Run`: every part that the loop uses, opened in order and closed in reverse, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from agent_rl.algorithms import make_objective
+from agent_rl.cache import cache_folder
+from agent_rl.config import RunConfig
+from agent_rl.contracts import Objective, SamplingParams, SandboxProvider
+from agent_rl.environments import NamedEnvironment, make_environments, make_verifier
+from agent_rl.evaluation import append_row, evaluate, read_rows
+from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
+from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.launch.colocated import device_free
+from agent_rl.launch.local_launcher import LocalLauncher
+from agent_rl.launch.replicated_policy import ReplicatedPolicy
+from agent_rl.launch.start_roles import make_policy, served_context, start_learner
+from agent_rl.launch.supervised_roles import SupervisedLearner
+from agent_rl.loop.capacity import Capacity
+from agent_rl.loop.checkpoint import LoopState
+from agent_rl.loop.groups_in_flight import GroupsInFlight
+from agent_rl.loop.lockstep import LockstepPolicy
+from agent_rl.loop.logprob_mismatch import mismatch_of
+from agent_rl.loop.run_display import Display
+from agent_rl.loop.sampler import LoadedEnvironment, SampledTask, TaskSampler
+from agent_rl.loop.task_selection import strong_sources
+from agent_rl.loop.watchdog import Watchdog
+from agent_rl.providers import choose_provider
+from agent_rl.records.run_directory import RunDirectory
+from agent_rl.rollouts.chat import ChatTokenizer
+from agent_rl.rollouts.run_group import PolicyAgents, RolloutSettings, TimedVerifier, run_group
+from agent_rl.sft.starting_model import prepare_model
+from agent_rl.vocabulary import Group
+
+
+@dataclass(slots=True)
+class Run:
+    """The parts of a run. `epoch` is the monotonic time from which its timeline counts."""
+
+    config: RunConfig
+    directory: RunDirectory
+    display: Display
+    watchdog: Watchdog
+    capacity: Capacity
+    sampler: TaskSampler
+    held_out: list[LoadedEnvironment]
+    objective: Objective
+    provider: SandboxProvider
+    verifier: TaskVerifier
+    agents: PolicyAgents
+    policy: ReplicatedPolicy
+    learner: SupervisedLearner
+    lockstep: LockstepPolicy | None
+    epoch: float = field(default_factory=time.monotonic)
+
+    def flight(self) -> GroupsInFlight:
+        """The groups under way of this run, none yet; an async context manager."""
+        loop = self.config.loop
+        return GroupsInFlight(
+            self.capacity,
+            self.sampler,
+            self.run_group,
+            straggler_timeout=loop.straggler_timeout,
+            on_stale=loop.on_stale,
+            max_failed_share=loop.max_failed_share,
+            smallest_group=self.objective.smallest_group,
+            group_size=loop.group_size,
+            on_group=self.watchdog.progress,
+            on_alarm=self.display.say,
+        )
+
+    def verdicts(self) -> int:
+        """How many verdicts have been given since the run began."""
+        return self.verifier.verdicts
+
+    async def run_group(self, sampled: SampledTask) -> Group:
+        """The group of one sampled task, `loop.group_size` rollouts."""
+        size = self.config.loop.group_size
+        if self.lockstep is not None:
+            self.lockstep.expect(size)
+        return await run_group(
+            sampled.source.environment,
+            sampled.source.name,
+            sampled.task,
+            self.agents,
+            self.provider,
+            index=sampled.index,
+            group_size=size,
+            retries=self.config.sandbox.retries,
+        )
+
+    async def evaluate_if_due(self) -> None:
+        """Before the first step, after the last, and every `evaluation.every` steps: the held-out rows stand."""
+        settings, version = self.config.evaluation, self.capacity.version
+        regular = settings.every > 0 and version % settings.every == 0
+        if not settings.enabled or not (regular or version in (0, self.config.loop.steps)):
+            return
+        present = {(row.environment, row.policy_version) for row in read_rows(self.directory.evaluations)}
+        for source in self.held_out:
+            if (source.name, version) not in present:
+                await self._evaluate(source, version)
+
+    async def _evaluate(self, source: LoadedEnvironment, version: int) -> None:
+        settings = self.config.evaluation
+        started = time.monotonic()
+        # Not through `lockstep`, where tasks that are measured side by side would wait for each other.
+        agents = Agents.of_policy(replace(self.agents, policy=self.policy), version)
+        self.display.say(f"evaluating version {version} on {len(source.tasks)} held-out tasks of {source.name} …")
+        with self.watchdog.stage("evaluating"):
+            row = await evaluate(
+                environment=source.name,
+                split=settings.split,
+                tasks=source.tasks,
+                run_group=group_runner(
+                    source.environment, source.name, agents, self.provider, retries=self.config.sandbox.retries
+                ),
+                num_samples=settings.samples,
+                k=settings.k,
+                greedy=settings.greedy,
+                policy_version=version,
+                concurrency=max(1, self.config.policy.max_batch // settings.samples),
+                on_task=lambda done, of: self.watchdog.progress(),
+            )
+        append_row(self.directory.evaluations, row)
+        shares = ", ".join(f"pass@{k} {estimate}" for k, estimate in sorted(row.pass_at_k.items()))
+        greedy = "" if row.greedy is None else f", greedy {row.greedy}"
+        seconds = time.monotonic() - started
+        self.display.say(f"  {shares}{greedy} ({seconds:.0f} s, {row.num_excluded} rollouts dropped)")
+
+
+@asynccontextmanager
+async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: Display) -> AsyncIterator[Run]:
+    """The parts of a run, ready, from the last checkpoint with `resume`; all of them are gone when the block ends."""
+    directory = RunDirectory(run_dir)
+    start = _prepared(directory, config, resume=resume, display=display)
+    watchdog = Watchdog(config.loop.stuck_timeout, directory.logs / "watchdog.log")
+    async with AsyncExitStack() as stack:
+        provider = await stack.enter_async_context(await choose_provider(config.sandbox, display.say))
+        display.say(f"isolation between runs: {provider.isolation}")
+        verifier = make_verifier(config.sandbox, provider, config.seed)
+        environments = make_environments(config.environments, TimedVerifier(verifier))
+        sources = await _to_train_on(environments, provider, directory, display)
+        sampler = TaskSampler(sources, config.seed)
+        held_out = await _held_out(environments, config) if config.evaluation.enabled else []
+        model = await _starting_model(config, display)
+        tokenizer = ChatTokenizer.load(str(model), config.model.chat_template)
+        runtime = await stack.enter_async_context(LocalLauncher(run_dir))
+        policy, learner = await open_roles(
+            stack, runtime, config, model, display.say, checkpoint=start.checkpoint, version=start.steps
+        )
+        if config.mismatch.check:
+            tasks = [task for source in sources for task in source.tasks]
+            mismatch = await mismatch_of(config, policy, learner, tokenizer, tasks, served_context(config, model))
+            display.say(f"mismatch: {mismatch.line(config.mismatch_bounds)}")
+            mismatch.require(config.mismatch_bounds, start.steps)
+        lockstep = LockstepPolicy(policy) if config.deterministic else None
+        capacity = _restored(start, sampler, config)
+        objective = make_objective(config.objective)
+        size = config.loop.group_size
+        display.say(
+            f"objective: {objective.name}, N = {size}, estimates order {objective.order(size)}; "
+            f"max_staleness {config.loop.max_staleness}"
+        )
+        yield Run(
+            config,
+            directory,
+            display,
+            watchdog,
+            capacity,
+            sampler,
+            held_out,
+            objective,
+            provider,
+            verifier,
+            PolicyAgents(lockstep or policy, tokenizer, _rollout_settings(config, model)),
+            policy,
+            learner,
+            lockstep,
+            # A resumed run's spans follow those that are in the timeline already.
+            epoch=time.monotonic() - directory.elapsed(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _StartingPoint:
+    """Where a run goes on: after `steps` steps, from `checkpoint`; None is from the starting model."""
+
+    steps: int
+    checkpoint: Path | None
+
+
+def _prepared(directory: RunDirectory, config: RunConfig, *, resume: bool, display: Display) -> _StartingPoint:
+    """Where the run begins; `directory` stands, and holds nothing from after that. Raises ConfigError."""
+    directory.create(config, resume=resume)
+    if not resume:
+        return _StartingPoint(0, None)
+    checkpoints = directory.complete_checkpoints()
+    start = _StartingPoint(*checkpoints[-1]) if checkpoints else _StartingPoint(0, None)
+    directory.cut_back(start.steps)
+    display.say(f"resuming {directory.path} after step {start.steps}")
+    return start
+
+
+async def open_roles(
+    stack: AsyncExitStack,
+    runtime: LocalLauncher,
+    config: RunConfig,
+    model: Path,
+    say: Callable[[str], None],
+    *,
+    checkpoint: Path | None = None,
+    version: int = 0,
+) -> tuple[ReplicatedPolicy, SupervisedLearner]:
+    """The policy and the learner, in processes of their own, both at `version`: that of `checkpoint`, or of `model`."""
+    policy = make_policy(runtime, config, str(checkpoint or model), version, say)
+    learner = SupervisedLearner(
+        start_learner(runtime, config, str(model)),
+        max_restarts=config.learner.max_restarts,
+        say=say,
+        device_free=lambda: device_free(policy),
+    )
+    stack.push_async_callback(policy.close)
+    await learner.open(checkpoint, version)
+    if config.loop.placement == "colocated":
+        await learner.sleep()  # before the policy takes the device's memory
+    await policy.open()
+    return policy, learner
+
+
+def _restored(start: _StartingPoint, sampler: TaskSampler, config: RunConfig) -> Capacity:
+    """The counters where the run begins; `sampler` first hands out what was under way then."""
+    loop = config.loop
+    capacity = Capacity(loop.groups_per_batch, loop.max_staleness, start.steps, loop.steps)
+    capacity.accepted = start.steps * loop.groups_per_batch
+    if start.checkpoint is not None:
+        state = LoopState.read(start.checkpoint)
+        sampler.next_index = state.next_index
+        sampler.again.extend(state.pending)
+    return capacity
+
+
+def _rollout_settings(config: RunConfig, model: Path) -> RolloutSettings:
+    """How rollouts of the run are sampled and bounded."""
+    return RolloutSettings(
+        sampling=SamplingParams(temperature=config.sampling.temperature, max_tokens=config.sampling.max_tokens),
+        seed=config.seed,
+        deadline=config.sampling.rollout_deadline,
+        max_context=served_context(config, model),
+    )
+
+
+async def _starting_model(config: RunConfig, display: Display) -> Path:
+    """The folder of the starting model. What makes it ends with this call, also where that is cancelled."""
+    children: list[subprocess.Popen[bytes]] = []
+    try:
+        return await asyncio.to_thread(prepare_model, config, cache_folder(), display.say, children.append)
+    except asyncio.CancelledError:
+        for child in children:
+            child.terminate()
+        raise
+
+
+async def _load(environments: list[NamedEnvironment], split: str) -> list[LoadedEnvironment]:
+    return [LoadedEnvironment(e.name, e.environment, await e.environment.load(split), e.weight) for e in environments]
+
+
+async def _to_train_on(
+    environments: list[NamedEnvironment], provider: SandboxProvider, directory: RunDirectory, display: Display
+) -> list[LoadedEnvironment]:
+    """The tasks of the split `train`, without those whose tests are too weak."""
+    sources = await _load(environments, "train")
+    return await strong_sources(environments, sources, provider, directory.dropped_tasks, display.say)
+
+
+async def _held_out(environments: list[NamedEnvironment], config: RunConfig) -> list[LoadedEnvironment]:
+    """The tasks of the held-out split: at most `evaluation.tasks` of each environment, the same in every run."""
+    chosen: list[LoadedEnvironment] = []
+    for source in await _load(environments, config.evaluation.split):
+        tasks = held_out_tasks(source.tasks, config.evaluation.tasks)
+        chosen.append(LoadedEnvironment(source.name, source.environment, tasks, source.weight))
+    return chosen

@@ -1,0 +1,195 @@
+"""What a step did, as one line of metrics.jsonl; and a trajectory, as one line of rollouts/step_*.jsonl."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from agent_rl.contracts import Objective, StepReport
+from agent_rl.loop.buffer import staleness
+from agent_rl.loop.dropped_rollouts import DroppedRollouts
+from agent_rl.vocabulary import Group, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimings:
+    """Seconds of the wall clock. Rates are over the whole step, the learner's alone over its own seconds."""
+
+    total: float
+    waiting: float
+    learner: float
+    publishing: float
+    event_loop_lag: float
+    sampled_tokens: int
+    policy_busy: float
+    policy_busy_while_learning: float
+    """Seconds that the policy generated while the learner stepped: what the overlap is made of."""
+    busy_core_seconds: float
+    """Of all cores of this machine, whoever used them."""
+    verdicts: int
+
+    def row(self, report: StepReport) -> dict[str, float]:
+        """The line's `timings`."""
+        return {
+            "total": round(self.total, 4),
+            "waiting": round(self.waiting, 4),
+            "learner": round(self.learner, 4),
+            "publishing": round(self.publishing, 4),
+            "event_loop_lag": round(self.event_loop_lag, 4),
+            "policy_busy": round(self.policy_busy, 4),
+            "policy_busy_while_learning": round(self.policy_busy_while_learning, 4),
+            "busy_core_seconds": round(self.busy_core_seconds, 2),
+            "sampled_tokens_per_second": round(self.sampled_tokens / self.total, 1),
+            "trained_tokens_per_second": round(report.trained_tokens / max(report.seconds, 1e-9), 1),
+            "verdicts_per_second": round(self.verdicts / self.total, 1),
+        }
+
+
+def step_row(
+    groups: Sequence[Group],
+    report: StepReport,
+    losses: DroppedRollouts,
+    objective: Objective,
+    timings: StepTimings,
+    buffered: int,
+) -> dict[str, Any]:
+    """One line of metrics.jsonl: `step` counts from 1, `version` is that of the new weights."""
+    ages = [staleness(g, report.version - 1) for g in groups]
+    trajectories = [t for g in groups for t in g.trajectories]
+    survivors = [len(g.trajectories) for g in groups]
+    row: dict[str, Any] = {
+        "schema_version": 1,
+        "step": report.step,
+        "version": report.version,
+        **_outcomes(groups),
+        "groups": len(groups),
+        "rollouts": len(trajectories),
+        "survivors_min": min(survivors),
+        "order_min": objective.order(min(survivors)),
+        "staleness_mean": fmean(ages),
+        "staleness_max": max(ages),
+        "dropped": dict(losses.reasons),
+        "dropped_share": round(losses.share, 4),
+        "dropped_share_by_task": losses.tasks.shares(),
+        "dropped_share_by_version": losses.versions.shares(),
+        "straggler_wait": round(losses.straggler_wait, 3),
+        "buffered_groups": buffered,
+        "statuses": dict(Counter(t.verdict.status if t.verdict else t.ended for t in trajectories)),
+        "ended": dict(Counter(t.ended for t in trajectories)),
+        "turns_mean": fmean(len(t.turns) for t in trajectories),
+        "sampled_tokens_mean": fmean(t.sampled_tokens for t in trajectories),
+        "forks": sum(t.forks for t in trajectories),
+        "loss": report.loss,
+        "gradient_norm": report.gradient_norm,
+        "learning_rate": report.learning_rate,
+        "trained_tokens": report.trained_tokens,
+        "mean_ratio": report.mean_ratio,
+        "max_ratio": report.max_ratio,
+        "truncated_share": report.truncated_share,
+        "mismatch": report.mismatch,
+        "entropy": report.entropy,
+    }
+    for name in sorted({g.environment for g in groups}):
+        outcomes = _outcomes([g for g in groups if g.environment == name])
+        row.update({f"env/{name}/{key}": value for key, value in outcomes.items()})
+    row["timings"] = timings.row(report)
+    return row
+
+
+def _outcomes(groups: Sequence[Group]) -> dict[str, float | int]:
+    outcomes = [g.outcomes for g in groups]
+    flat = [passed for group in outcomes for passed in group]
+    verdicts = [t.verdict for g in groups for t in g.trajectories if t.verdict is not None]
+    return {
+        "pass_rate": fmean(flat),
+        "groups_all_failed": sum(not any(o) for o in outcomes),
+        "groups_all_passed": sum(all(o) for o in outcomes),
+        # Of the verdicts, those of programs that were seen to interfere with their judging.
+        "tampered_share": sum(v.status == "tampered" for v in verdicts) / max(len(verdicts), 1),
+    }
+
+
+def trajectory_row(group: Group, trajectory: Trajectory, advantage: float) -> dict[str, Any]:
+    """One rollout, token by token: what was sampled, with which log-probability, by which version, and the verdict."""
+    verdict = trajectory.verdict
+    return {
+        "schema_version": 1,
+        "group": group.index,
+        "rollout": trajectory.rollout,
+        "environment": group.environment,
+        "task": group.task.id,
+        "prompt": [{"role": m.role, "content": m.content} for m in group.task.prompt],
+        "advantage": advantage,
+        "ended": trajectory.ended,
+        "turns": [
+            {
+                "text": t.text,
+                "finish_reason": t.finish_reason,
+                "observation": [{"role": m.role, "content": m.content} for m in t.observation],
+                "scores": dict(t.scores),
+            }
+            for t in trajectory.turns
+        ],
+        "segments": [
+            {
+                "parent": s.parent,
+                "source": s.source,
+                "token_ids": s.token_ids,
+                **(
+                    {
+                        "logprobs": [round(p, 5) for p in s.logprobs],
+                        "versions": s.versions,
+                        "loss_mask": [int(m) for m in s.loss_mask],
+                    }
+                    if s.source == "model"
+                    else {}
+                ),
+            }
+            for s in trajectory.segments
+        ],
+        "leaves": trajectory.leaves,
+        "forks": trajectory.forks,
+        "verdict": None
+        if verdict is None
+        else {
+            "passed": verdict.passed,
+            "status": verdict.status,
+            "tier": verdict.tier,
+            "isolation": verdict.isolation,
+            "seconds": round(verdict.seconds, 5),
+            "scores": dict(verdict.scores),
+            "tests": [{"name": t.name, "passed": t.passed, "detail": t.detail} for t in verdict.tests],
+        },
+        "timings": _timings(trajectory),
+    }
+
+
+def dropped_rows(group: Group) -> list[dict[str, Any]]:
+    """The rollouts of `group` that were dropped, and why."""
+    return [
+        {
+            "schema_version": 1,
+            "group": group.index,
+            "rollout": dropped.rollout,
+            "environment": group.environment,
+            "task": group.task.id,
+            "dropped": dropped.reason,
+            "boundary": dropped.boundary,
+            "error": dropped.error,
+        }
+        for dropped in group.dropped
+    ]
+
+
+def _timings(trajectory: Trajectory) -> Mapping[str, float]:
+    t = trajectory.timings
+    return {
+        "started": round(t.started, 4),
+        "total": round(t.total, 4),
+        "generation": round(t.generation, 4),
+        "sandbox": round(t.sandbox, 4),
+        "judging": round(t.judging, 4),
+    }

@@ -1,0 +1,147 @@
+"""What keeps messages apart from markup: content can neither become a special token nor lose its place in the text.
+
+Before a template sees a message, its content is *guarded*:
+
+- every text in it that the tokenizer would read as a special token, or as another added token that the template itself
+  writes (such as `<tool_response>`), is replaced by a marker, which is later encoded as the ordinary characters that
+  it stands for. A tool's output that contains `<|im_end|>` therefore never ends a turn;
+- what environments and tools wrote is enclosed in two characters of a private-use plane, which say afterwards where it
+  stands in the rendering. They lie within the surrounding white space, so that a template may still trim it.
+
+The model's own words are not enclosed, and keep what is no special token: a template may look for `</think>` in them.
+The rest of a template's freedom stays with it: it may drop, move or rewrite content as it likes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from agent_rl.vocabulary import Message
+from agent_rl.vocabulary.trajectory import SegmentSource
+
+_OPEN, _CLOSE, _TASK, _TOOL, _END = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"
+_CONTROL = (_OPEN, _CLOSE, _TASK, _TOOL, _END)
+_MARKER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
+_ENCLOSURE = re.compile(f"([{_TASK}{_TOOL}{_END}])")
+
+GuardedMessage = Mapping[str, Any]
+"""A message as templates get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A rendered conversation: `text` (guarded markers still in it) and where content of which source stands in it."""
+
+    text: str
+    spans: tuple[tuple[int, int, SegmentSource], ...]
+    """(start, end, source) in characters, in order, apart from each other; all else is the template's."""
+
+
+class Guard:
+    """Guards messages for one tokenizer and template."""
+
+    def __init__(self, special: Iterable[str], markup: Iterable[str]) -> None:
+        """`special` is never taken from any message, `markup` not from what is not the model's own."""
+        special = sorted({s for s in special if s}, key=len, reverse=True)
+        others = sorted({m for m in markup if m.strip()} - set(special), key=len, reverse=True)
+        self._literals = [*_CONTROL, *special, *others]
+        self._index = {literal: f"{_OPEN}{i}{_CLOSE}" for i, literal in enumerate(self._literals)}
+        self._of_model = _any_of([*_CONTROL, *special])
+        # The longest first over both kinds: a token that begins like another one must not be cut.
+        self._of_others = _any_of(sorted(self._literals, key=len, reverse=True))
+
+    def message(self, message: Message) -> GuardedMessage:
+        """`message` as the template gets it."""
+        if message.role == "assistant":
+            content = self.reply(message.content)
+        else:
+            content = self._enclosed(message.content, _TOOL if message.role == "tool" else _TASK)
+        guarded: dict[str, Any] = {"role": message.role, "content": content}
+        if message.tool_calls:
+            guarded["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": self._text(call.name), "arguments": self._values(call.arguments)},
+                }
+                for call in message.tool_calls
+            ]
+        if message.tool_call_id is not None:
+            guarded["tool_call_id"] = self._text(message.tool_call_id)
+        if message.name is not None:
+            guarded["name"] = self._text(message.name)
+        return guarded
+
+    def reply(self, text: str) -> str:
+        """The model's own words as they stand in renderings."""
+        return self._of_model.sub(self._mark, text)
+
+    def _text(self, text: str) -> str:
+        return self._of_others.sub(self._mark, text)
+
+    def _mark(self, match: re.Match[str]) -> str:
+        return self._index[match[0]]
+
+    def _enclosed(self, text: str, opening: str) -> str:
+        core = text.strip()
+        if not core:
+            return text
+        start = text.index(core[0])
+        return f"{text[:start]}{opening}{self._text(core)}{_END}{text[start + len(core) :]}"
+
+    def _values(self, value: Any) -> Any:
+        """A decoded JSON value with every string in it guarded."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, Mapping):
+            mapping = cast("Mapping[Any, Any]", value)
+            return {self._values(k): self._values(v) for k, v in mapping.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._values(v) for v in cast("Sequence[Any]", value)]
+        return value
+
+    @staticmethod
+    def rendering(text: str) -> Rendering:
+        """What a template made of guarded messages, with the enclosures taken out."""
+        parts: list[str] = []
+        spans: list[tuple[int, int, SegmentSource]] = []
+        at, start, source = 0, 0, ""
+        for part in _ENCLOSURE.split(text):
+            if part in (_TASK, _TOOL):
+                start, source = at, part
+            elif part == _END:
+                if source and at > start:
+                    spans.append((start, at, "tool" if source == _TOOL else "task"))
+                source = ""
+            else:
+                parts.append(part)
+                at += len(part)
+        return Rendering("".join(parts), tuple(spans))
+
+    def pieces(self, text: str) -> list[tuple[str, bool, int]]:
+        """`text` cut at its markers: (piece, whether it is literal, length that it takes in `text`)."""
+        if _OPEN not in text:
+            return [(text, False, len(text))]
+        found: list[tuple[str, bool, int]] = []
+        at = 0
+        for match in _MARKER.finditer(text):
+            if match.start() > at:
+                found.append((text[at : match.start()], False, match.start() - at))
+            index = int(match[1])
+            literal = self._literals[index] if index < len(self._literals) else match[0]
+            found.append((literal, True, len(match[0])))
+            at = match.end()
+        if at < len(text):
+            found.append((text[at:], False, len(text) - at))
+        return found
+
+    def plain(self, text: str) -> str:
+        """`text` for a person to read: its markers replaced by what they stand for."""
+        return "".join(piece for piece, _, _ in self.pieces(text))
+
+
+def _any_of(literals: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(literal) for literal in literals))

@@ -1,0 +1,364 @@
+"""Agents: what an environment talks to, and what they leave behind as a record.
+
+`RecordingAgent` is the conversation's control flow (turns, tools, observations); `PolicyAgent` samples its replies
+from a policy, token by token recorded; `ScriptedAgent` says what it is told to, and records no tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from agent_rl.contracts import (
+    Agent,
+    GenerateRequest,
+    Generation,
+    Policy,
+    Prompt,
+    RolloutEnded,
+    SamplingParams,
+    Tool,
+)
+from agent_rl.errors import ConfigError, PolicyError
+from agent_rl.rollouts.chat import ChatTokenizer
+from agent_rl.rollouts.conversation import Conversation, Request
+from agent_rl.rollouts.tools import MalformedCall, ToolSignature, ToolSyntax, describe, parse, signature, syntax_of
+from agent_rl.vocabulary import Message, Segment, Task, ToolCall, Turn
+from agent_rl.vocabulary.task import MessageRole
+
+_LARGE = 20_000
+"""Characters of a conversation from which on it is rendered and encoded off the event loop."""
+_TOOL_OUTPUT = 8192
+"""Characters of a tool's output that the model gets to see: the beginning and the end of longer ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings:
+    """How rollouts are sampled and bounded. Lengths in tokens, times in seconds.
+
+    sampling: max_tokens is per turn; its stop tokens are the tokenizer's where none are given.
+    deadline: from the rollout's start. What has been sampled by then is judged as it stands.
+    max_context: of prompt and completion together; a rollout that needs more ends as `length`.
+    max_turns: of one rollout, whatever its environment asks for.
+    policy_grace: how long after the deadline the policy may still answer before it counts as dead.
+    """
+
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    seed: int = 0
+    deadline: float = 600.0
+    max_context: int = 4096
+    max_turns: int = 128
+    tool_syntax: ToolSyntax | None = None
+    """None takes it from the chat template."""
+    policy_grace: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecord:
+    """What an agent leaves behind: the tree of segments, the turns, and the seconds spent waiting for the policy."""
+
+    segments: tuple[Segment, ...]
+    leaves: tuple[int, ...]
+    turns: tuple[Turn, ...]
+    forks: int
+    generation_seconds: float
+
+
+class RecordingAgent(Agent):
+    """An agent with a record. A subclass says how a reply comes about."""
+
+    tool_syntax: ToolSyntax = "json"
+    tool_role: MessageRole = "tool"
+
+    def __init__(self) -> None:
+        self.turns: list[Turn] = []
+        self.tools: tuple[ToolSignature, ...] = ()
+
+    @abstractmethod
+    async def reply(self, messages: Sequence[Message]) -> Turn:
+        """The turn that answers `messages`, which are new in the conversation. Raises RolloutEnded."""
+
+    @abstractmethod
+    def record(self) -> AgentRecord:
+        """What has happened so far."""
+
+    async def close(self) -> None:
+        """What the policy kept for the conversation is freed."""
+        return
+
+    def introduce_tools(self, messages: list[Message]) -> list[Message]:
+        """`messages` with what the model has to be told of `tools` where nothing else tells it."""
+        return messages
+
+    def check_deadline(self) -> None:
+        """Raises RolloutEnded where the deadline has passed."""
+        return
+
+    async def say(self, prompt: Prompt) -> str:
+        return await self._turn(_messages(prompt))
+
+    async def run(self, prompt: Prompt, tools: Sequence[Tool], *, max_turns: int = 8) -> str:
+        by_name: dict[str, tuple[Tool, ToolSignature]] = {}
+        for tool in tools:
+            described = signature(tool)
+            if described.name in by_name:
+                raise ConfigError(f"two tools are called {described.name!r}", key="tools", value=described.name)
+            by_name[described.name] = (tool, described)
+        messages = _messages(prompt)
+        known = self.tools
+        self.tools = tuple(described for _, described in by_name.values())
+        if self.tools != known:
+            messages = self.introduce_tools(messages)
+        for _ in range(max_turns):
+            text = await self._turn(messages)
+            calls = parse(text, self.tool_syntax)
+            if not calls:
+                return text
+            self.check_deadline()
+            messages = [await self._call(call, number, by_name) for number, call in enumerate(calls)]
+        self._observed(messages)
+        raise RolloutEnded("turns")
+
+    async def _turn(self, messages: list[Message]) -> str:
+        self._observed(messages)
+        turn = await self.reply(messages)
+        self.turns.append(turn)
+        return turn.text
+
+    def _observed(self, messages: Sequence[Message]) -> None:
+        """`messages` are what the environment answered to the last turn."""
+        if self.turns:
+            self.turns[-1] = replace(self.turns[-1], observation=tuple(messages))
+
+    async def _call(
+        self, call: ToolCall | MalformedCall, number: int, tools: Mapping[str, tuple[Tool, ToolSignature]]
+    ) -> Message:
+        """What the model gets to see of a call: the tool's output, or what was wrong with the call."""
+        if isinstance(call, MalformedCall):
+            content = f"Error: malformed tool call: {call.reason}"
+        elif call.name not in tools:
+            content = f"Error: there is no tool {call.name!r}; there are: {', '.join(tools)}"
+        else:
+            tool, described = tools[call.name]
+            try:
+                content = _shortened(str(await tool(**described.arguments(call.arguments))))
+            except ValueError as error:
+                content = f"Error: {error}"
+        # Nine characters: some templates insist on it.
+        return Message(self.tool_role, content, tool_call_id=f"call{len(self.turns):03d}{number:02d}", name=call.name)
+
+
+class PolicyAgent(RecordingAgent):
+    """Replies are sampled from a policy; every token is recorded as it came."""
+
+    def __init__(self, policy: Policy, tokenizer: ChatTokenizer, settings: RolloutSettings, name: RolloutName) -> None:
+        super().__init__()
+        self._policy = policy
+        self._conversation = Conversation(tokenizer)
+        self._settings = settings
+        self._name = name
+        self._ends_at = time.monotonic() + settings.deadline
+        self._generation_seconds = 0.0
+        self._characters = 0
+        stops = settings.sampling.stop_token_ids or tokenizer.stop_token_ids
+        self._sampling = replace(settings.sampling, stop_token_ids=stops)
+        self.tool_syntax = settings.tool_syntax or syntax_of(tokenizer.template)
+
+    def introduce_tools(self, messages: list[Message]) -> list[Message]:
+        tokenizer = self._conversation.tokenizer
+        self.tool_role = "tool" if tokenizer.accepts("tool") else "user"
+        if tokenizer.renders_tools or not self.tools:
+            return messages
+        text = describe([t.schema for t in self.tools], self.tool_syntax)
+        first, *others = messages
+        if self.turns or (first.role != "system" and not tokenizer.accepts("system")):
+            return [replace(first, content=f"{text}\n\n{first.content}"), *others]
+        if first.role == "system":
+            return [replace(first, content=f"{first.content}\n\n{text}"), *others]
+        return [Message.system(text), *messages]
+
+    def check_deadline(self) -> None:
+        if time.monotonic() >= self._ends_at:
+            raise RolloutEnded("deadline")
+
+    async def reply(self, messages: Sequence[Message]) -> Turn:
+        self.check_deadline()
+        if len(self.turns) >= self._settings.max_turns:
+            raise RolloutEnded("turns")
+        request = await self._plan(messages)
+        room = self._settings.max_context - len(request.token_ids)
+        if room < 1:
+            raise RolloutEnded("length")
+        self._conversation.send(request)
+        generation = await self._generate(request, min(room, self._sampling.max_tokens))
+        segment, text = self._conversation.receive(generation)
+        self._characters += len(text)
+        return Turn(segment, text, generation.finish_reason)
+
+    async def _plan(self, messages: Sequence[Message]) -> Request:
+        self._characters += sum(len(m.content) for m in messages)
+        schemas = [t.schema for t in self.tools]
+        if self._characters < _LARGE:
+            return self._conversation.plan(messages, schemas)
+        return await asyncio.to_thread(self._conversation.plan, messages, schemas)
+
+    async def _generate(self, request: Request, max_tokens: int) -> Generation:
+        """The policy's completion. Raises PolicyError where it does not answer, or answers nonsense."""
+        prompt = self._conversation.first_prompt_ids
+        shares = request.token_ids[: len(prompt)] == prompt
+        sampling = self._sampling
+        if max_tokens != sampling.max_tokens:
+            sampling = replace(sampling, max_tokens=max_tokens)
+        started = time.monotonic()
+        remaining = max(0.0, self._ends_at - started)
+        asked = GenerateRequest(
+            prompt_ids=request.token_ids,
+            sampling=sampling,
+            key=self._name.key(self._settings.seed, len(self.turns)),
+            session=self._name.session,
+            prefix_group=self._name.prefix_group(self._conversation.first_prompt_digest) if shares else "",
+            shared_prefix=len(prompt) if shares else 0,
+            deadline=remaining,
+        )
+        waiting = asyncio.timeout(remaining + self._settings.policy_grace)
+        try:
+            async with waiting:
+                generation = await self._policy.generate(asked)
+        except TimeoutError as error:
+            if not waiting.expired():
+                raise PolicyError(f"the policy timed out: {error}") from error
+            raise PolicyError(f"the policy has not answered {self._name.session} within its deadline") from None
+        finally:
+            self._generation_seconds += time.monotonic() - started
+        return _checked(generation, max_tokens)
+
+    def record(self) -> AgentRecord:
+        conversation = self._conversation
+        return AgentRecord(
+            tuple(conversation.segments),
+            conversation.leaves,
+            tuple(self.turns),
+            conversation.forks,
+            self._generation_seconds,
+        )
+
+    async def close(self) -> None:
+        await self._policy.end_session(self._name.session)
+
+
+class ScriptedAgent(RecordingAgent):
+    """Says the next of `replies`, or what the function makes of the conversation; tools are called as ever.
+
+    Raises RolloutEnded("turns") where the replies are used up.
+    """
+
+    def __init__(self, replies: Sequence[str] | Callable[[Sequence[Message]], str]) -> None:
+        super().__init__()
+        self._replies = replies
+        self._messages: list[Message] = []
+
+    async def reply(self, messages: Sequence[Message]) -> Turn:
+        self._messages += messages
+        if callable(self._replies):
+            text = self._replies(self._messages)
+        elif len(self.turns) < len(self._replies):
+            text = self._replies[len(self.turns)]
+        else:
+            raise RolloutEnded("turns")
+        self._messages.append(Message.assistant(text))
+        return Turn(len(self.turns), text, "stop")
+
+    def record(self) -> AgentRecord:
+        """One segment of the model's a turn, each without tokens."""
+        count = len(self.turns)
+        segments = tuple(Segment(i - 1 if i else None, "model", ()) for i in range(count))
+        return AgentRecord(segments, (count - 1,) if count else (), tuple(self.turns), 0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutName:
+    """Which rollout of a run this is. A retry has the same name, and so the same random draws."""
+
+    environment: str
+    task_id: str
+    group: int
+    rollout: int
+
+    @property
+    def session(self) -> str:
+        return f"{self.environment}/{self.group}/{self.rollout}"
+
+    def prefix_group(self, digest: str) -> str:
+        """Equal for the rollouts of a group that begin with the same prompt, of this digest."""
+        return f"{self.environment}/{self.group}/{digest}"
+
+    def key(self, seed: int, turn: int) -> tuple[int, ...]:
+        """(run seed, task, rollout, turn). A task that comes again in a later group has other draws."""
+        text = f"{self.environment}\0{self.task_id}\0{self.group}"
+        task = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+        return (seed, task, self.rollout, turn)
+
+
+class AgentMaker(Protocol):
+    """Makes the agent of one rollout; called again for a retry."""
+
+    def __call__(self, task: Task, name: RolloutName) -> RecordingAgent: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyAgents:
+    """The maker of agents whose replies `policy` samples."""
+
+    policy: Policy
+    tokenizer: ChatTokenizer
+    settings: RolloutSettings
+
+    def __call__(self, task: Task, name: RolloutName) -> PolicyAgent:
+        return PolicyAgent(self.policy, self.tokenizer, self.settings, name)
+
+
+def oracle_agent(task: Task, name: RolloutName | None = None) -> ScriptedAgent:
+    """An agent that replies with the task's reference each time. Raises ConfigError where the task has none."""
+    if task.oracle is None:
+        raise ConfigError(f"the task {task.id} has no reference solution: it cannot be evaluated with gold")
+    oracle = task.oracle
+    return ScriptedAgent(lambda messages: oracle)
+
+
+def empty_agent(task: Task, name: RolloutName | None = None) -> ScriptedAgent:
+    """An agent that says nothing, each time."""
+    return ScriptedAgent(lambda messages: "")
+
+
+def _messages(prompt: Prompt) -> list[Message]:
+    if isinstance(prompt, str):
+        return [Message.user(prompt)]
+    return [prompt] if isinstance(prompt, Message) else list(prompt)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _TOOL_OUTPUT:
+        return text
+    half = _TOOL_OUTPUT // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half} characters dropped]\n{text[-half:]}"
+
+
+def _checked(generation: Generation, max_tokens: int) -> Generation:
+    """`generation`. Raises PolicyError where its parts do not fit each other or what was asked for."""
+    count = len(generation.token_ids)
+    wrong: Any = None
+    if len(generation.logprobs) != count or len(generation.versions) != count:
+        wrong = f"{count} tokens, {len(generation.logprobs)} log-probabilities, {len(generation.versions)} versions"
+    elif count > max_tokens:
+        wrong = f"{count} tokens where at most {max_tokens} were asked for"
+    elif math.isnan(sum(generation.logprobs)):
+        wrong = "a log-probability that is not a number"
+    if wrong is not None:
+        raise PolicyError(f"the policy answered with {wrong}")
+    return generation

@@ -1,0 +1,284 @@
+"""`run_rollout` and `run_group`: one episode and its record; the episodes of one task and their group.
+
+    run_group ──> Environment.rollout <──> PolicyAgent <──> Policy.generate
+                       └──> Sandbox / Verifier ──> Verdict
+
+How an episode can end, and what becomes of it:
+- the environment returns a verdict: the trajectory has it, and `ended` says whether the model's last turn was whole;
+- context, turns or deadline are used up (`RolloutEnded`): `Environment.judge_partial` judges what was said so far;
+- the machinery fails: the rollout is run again with the same random draws, at most `retries` times, and then dropped
+  of its group, with the boundary that the failure crossed. It never gets a verdict;
+- the user's mistake (`ConfigError`) and cancellation pass, after everything has been closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from agent_rl.contracts import Environment, RolloutEnded, Sandbox, SandboxProvider
+from agent_rl.errors import Boundary, ConfigError, InfrastructureError
+from agent_rl.rollouts.policy_agent import (
+    AgentMaker,
+    PolicyAgents,
+    RecordingAgent,
+    RolloutName,
+    RolloutSettings,
+    empty_agent,
+    oracle_agent,
+)
+from agent_rl.rollouts.time_spent import MissingSandbox, Stopwatch, TimedSandbox, TimedVerifier, measuring
+from agent_rl.vocabulary import DroppedRollout, Group, Task, Timings, Trajectory, Verdict
+from agent_rl.vocabulary.trajectory import Ended, FinishReason
+
+__all__ = [
+    "AgentMaker",
+    "PolicyAgents",
+    "RolloutName",
+    "RolloutSettings",
+    "TimedVerifier",
+    "empty_agent",
+    "oracle_agent",
+    "run_group",
+    "run_rollout",
+]
+
+_E = TypeVar("_E", bound=BaseException)
+_log = logging.getLogger(__name__)
+
+_ENDED_BY: dict[FinishReason, Ended] = {"stop": "answered", "length": "length", "cancelled": "deadline"}
+
+HUNG_AFTER = 3600.0
+"""Seconds after which an episode counts as hung, judging included: far beyond every deadline within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What the machinery did to an episode."""
+
+    boundary: Boundary
+    error: str
+
+
+async def run_group(
+    environment: Environment,
+    name: str,
+    task: Task,
+    agents: AgentMaker,
+    provider: SandboxProvider | None,
+    *,
+    index: int,
+    group_size: int,
+    retries: int = 0,
+    retry_delay: float = 0.5,
+) -> Group:
+    """The group of `group_size` concurrent rollouts of `task`; those the machinery failed are in `dropped`.
+
+    Raises ConfigError for the user's mistake. When it ends, in whatever way, nothing of it is left running.
+    """
+    try:
+        async with asyncio.TaskGroup() as running:
+            rollouts = [
+                running.create_task(
+                    run_rollout(
+                        environment,
+                        name,
+                        task,
+                        agents,
+                        provider,
+                        group=index,
+                        rollout=rollout,
+                        retries=retries,
+                        retry_delay=retry_delay,
+                    ),
+                    name=f"{name}/{index}/{rollout}",
+                )
+                for rollout in range(group_size)
+            ]
+    except BaseExceptionGroup as errors:
+        raise next(_leaves(errors)) from None
+    trajectories = [rollout.result() for rollout in rollouts]
+    return Group(
+        index=index,
+        environment=name,
+        task=task,
+        asked=group_size,
+        trajectories=tuple(t for t in trajectories if t.ended != "infrastructure"),
+        dropped=tuple(
+            DroppedRollout(t.rollout, "infrastructure", t.boundary, t.error)
+            for t in trajectories
+            if t.ended == "infrastructure"
+        ),
+    )
+
+
+async def run_rollout(
+    environment: Environment,
+    name: str,
+    task: Task,
+    agents: AgentMaker,
+    provider: SandboxProvider | None,
+    *,
+    group: int = 0,
+    rollout: int = 0,
+    retries: int = 0,
+    retry_delay: float = 0.5,
+    hung_after: float = HUNG_AFTER,
+) -> Trajectory:
+    """The trajectory of one episode, of the last attempt where the machinery failed earlier ones.
+
+    `retry_delay` seconds are doubled from attempt to attempt. The policy's session ends once, after the last attempt.
+    Raises ConfigError for the user's mistake.
+    """
+    of = RolloutName(name, task.id, group, rollout)
+    attempt = 0
+    agent = agents(task, of)
+    try:
+        while True:
+            trajectory = await _attempt(environment, task, agent, of, provider, hung_after)
+            if trajectory.ended != "infrastructure" or attempt >= retries:
+                return trajectory
+            _log.warning("%s: attempt %d failed: %s: %s", of.session, attempt, trajectory.boundary, trajectory.error)
+            await asyncio.sleep(retry_delay * 2**attempt)
+            attempt += 1
+            agent = agents(task, of)
+    finally:
+        await _completed(_closed(agent.close(), of))
+
+
+async def _attempt(
+    environment: Environment,
+    task: Task,
+    agent: RecordingAgent,
+    of: RolloutName,
+    provider: SandboxProvider | None,
+    hung_after: float,
+) -> Trajectory:
+    started = time.monotonic()
+    with measuring() as watch:
+        sandbox = _sandbox(task, provider, watch)
+        try:
+            outcome = await _episode(environment, task, agent, sandbox, hung_after)
+        finally:
+            if task.sandbox is not None:
+                await _completed(_closed(sandbox.close(), of))
+    record = agent.record()
+    verdict, ended = outcome if isinstance(outcome, tuple) else (None, "infrastructure")
+    failure = outcome if isinstance(outcome, _Failure) else None
+    timings = Timings(
+        started=started,
+        total=time.monotonic() - started,
+        generation=record.generation_seconds,
+        sandbox=watch.sandbox,
+        judging=watch.judging or (verdict.seconds if verdict else 0.0),
+    )
+    return Trajectory(
+        task_id=task.id,
+        environment=of.environment,
+        group=of.group,
+        rollout=of.rollout,
+        segments=record.segments,
+        leaves=record.leaves,
+        turns=record.turns,
+        verdict=verdict,
+        ended=ended,
+        error=failure.error if failure else "",
+        boundary=failure.boundary if failure else None,
+        forks=record.forks,
+        timings=timings,
+    )
+
+
+async def _episode(
+    environment: Environment, task: Task, agent: RecordingAgent, sandbox: Sandbox, hung_after: float
+) -> tuple[Verdict, Ended] | _Failure:
+    """The verdict and how the episode ended, or what the machinery did to it."""
+    hanging = asyncio.timeout(hung_after)
+    try:
+        async with hanging:
+            try:
+                verdict = await environment.rollout(task, agent, sandbox)
+                ended = _ended(agent)
+            except (RolloutEnded, BaseExceptionGroup) as error:
+                early = _first(error, RolloutEnded)
+                if early is None:
+                    raise
+                verdict = await environment.judge_partial(task, [t.text for t in agent.turns], sandbox)
+                ended = early.ended
+    except asyncio.CancelledError:
+        running = asyncio.current_task()
+        if running is not None and running.cancelling():
+            raise
+        return _Failure("environment", "its code was cancelled from within")
+    except TimeoutError as error:
+        if hanging.expired():
+            return _Failure("environment", f"the episode has not ended within {hung_after:g} seconds")
+        return _Failure("environment", f"TimeoutError: {error}")
+    except Exception as error:
+        if (mistake := _first(error, ConfigError)) is not None:
+            raise mistake from error
+        failure = _first(error, InfrastructureError)
+        if failure is not None:
+            return _Failure(failure.boundary, str(failure) or type(failure).__name__)
+        _log.warning("the environment's code failed on %s", task.id, exc_info=error)
+        return _Failure("environment", f"{type(error).__name__}: {error}")
+    if not isinstance(verdict, Verdict):  # pyright: ignore[reportUnnecessaryIsInstance]  (a user's own class)
+        return _Failure("environment", f"the rollout returned {type(verdict).__name__}, not a Verdict")
+    return verdict, ended
+
+
+def _ended(agent: RecordingAgent) -> Ended:
+    """How an episode with a verdict ended, by the model's last turn."""
+    reason = agent.turns[-1].finish_reason if agent.turns else "stop"
+    return _ENDED_BY[reason]
+
+
+def _sandbox(task: Task, provider: SandboxProvider | None, watch: Stopwatch) -> Sandbox:
+    if task.sandbox is None:
+        return MissingSandbox(task)
+    if provider is None:
+        raise ConfigError(f"the task {task.id} needs a sandbox, and there is no provider of any", key="sandbox")
+    return TimedSandbox(provider.sandbox(task.sandbox), watch)
+
+
+def _first(error: BaseException, kind: type[_E]) -> _E | None:
+    """The first exception of `kind` that `error` is or holds."""
+    return next((e for e in _leaves(error) if isinstance(e, kind)), None)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+async def _closed(closing: Coroutine[Any, Any, None], of: RolloutName) -> None:
+    """What `closing` closes is closed; a failure of that changes no verdict and is logged."""
+    try:
+        await closing
+    except Exception as error:
+        _log.warning("closing after %s failed: %s: %s", of.session, type(error).__name__, error)
+
+
+async def _completed(work: Coroutine[Any, Any, None]) -> None:
+    """`work` has run to its end even if this task is cancelled meanwhile; the cancellation then goes on."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                break
+            cancelled = error
+        except Exception:
+            break
+    if cancelled is not None:
+        raise cancelled
+    task.result()

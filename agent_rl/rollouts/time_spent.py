@@ -1,0 +1,139 @@
+"""Where a rollout's time goes: its sandbox and its verifier, seen through wrappers that measure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+from agent_rl.contracts import Sandbox, Verifier
+from agent_rl.errors import EnvironmentFailure
+from agent_rl.vocabulary import ExecResult, Submission, Task, Verdict
+
+
+class Stopwatch:
+    """Seconds of one rollout, added up; things done at the same time count each."""
+
+    def __init__(self) -> None:
+        self.sandbox = 0.0
+        self.judging = 0.0
+
+
+_current: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
+
+
+@contextmanager
+def measuring() -> Generator[Stopwatch]:
+    """A stopwatch that every `TimedVerifier` adds to which is used in this context."""
+    watch = Stopwatch()
+    token = _current.set(watch)
+    try:
+        yield watch
+    finally:
+        _current.reset(token)
+
+
+class TimedVerifier(Verifier):
+    """A verifier whose time counts as `judging` of the rollout that uses it."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self.inner = verifier
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def judge(self, task: Task, submission: Submission) -> Verdict:
+        with self._timed():
+            return await self.inner.judge(task, submission)
+
+    async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
+        with self._timed():
+            return await self.inner.run_public_tests(task, submission, sandbox)
+
+    async def prepare(self, task: Task) -> Task:
+        return await self.inner.prepare(task)
+
+    @contextmanager
+    def _timed(self) -> Generator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            if (watch := _current.get()) is not None:
+                watch.judging += time.monotonic() - started
+
+
+class TimedSandbox(Sandbox):
+    """A sandbox whose time counts as `sandbox` of its rollout."""
+
+    def __init__(self, sandbox: Sandbox, watch: Stopwatch) -> None:
+        self.inner = sandbox
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    @contextmanager
+    def _timed(self) -> Generator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._watch.sandbox += time.monotonic() - started
+
+    async def exec(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> ExecResult:
+        with self._timed():
+            return await self.inner.exec(command, stdin=stdin, timeout=timeout, environment=environment)
+
+    async def write_files(self, files: Mapping[str, bytes]) -> None:
+        with self._timed():
+            await self.inner.write_files(files)
+
+    async def read_file(self, path: str, *, max_bytes: int = 1 << 20) -> bytes:
+        with self._timed():
+            return await self.inner.read_file(path, max_bytes=max_bytes)
+
+    async def close(self) -> None:
+        with self._timed():
+            await self.inner.close()
+
+
+class MissingSandbox(Sandbox):
+    """Stands where a task has no sandbox, and says so when it is used."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def _refuse(self) -> NoReturn:
+        raise EnvironmentFailure(
+            f"the task {self._task.id} has no sandbox (its `sandbox` is None), but its environment uses one"
+        )
+
+    async def exec(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> ExecResult:
+        self._refuse()
+
+    async def write_files(self, files: Mapping[str, bytes]) -> None:
+        if files:
+            self._refuse()
+
+    async def read_file(self, path: str, *, max_bytes: int = 1 << 20) -> bytes:
+        self._refuse()
+
+    async def close(self) -> None:
+        return

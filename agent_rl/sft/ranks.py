@@ -1,0 +1,89 @@
+"""The processes among which the warm start is shared out; no torch here, so that all load it side by side."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from agent_rl.config import SftConfig
+from agent_rl.launch.role_process import die_with_parent
+from agent_rl.sft.demonstration_batches import DemonstrationSource
+
+MOST_RANKS = 8
+LEAST_PER_RANK = 4
+"""Conversations of a step below which a rank is not worth its process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """One process among `world`, which meet at the file `rendezvous`."""
+
+    index: int
+    world: int
+    threads: int
+    rendezvous: Path
+
+
+def how_many_ranks(batch_size: int) -> int:
+    """One a core, as far as the batch can be shared out evenly and every rank has enough of it."""
+    most = min(os.cpu_count() or 1, MOST_RANKS, max(1, batch_size // LEAST_PER_RANK))
+    return next(n for n in range(most, 0, -1) if batch_size % n == 0)
+
+
+class Ranks:
+    """This process as the first of `world` ranks, and the others as processes that are gone after the `with` block."""
+
+    def __init__(self, world: int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="agent-rl-ranks-")
+        threads = max(1, (os.cpu_count() or 1) // world)
+        meeting = Path(self._folder.name) / "rendezvous"
+        self.first, *self._others = (Rank(i, world, threads, meeting) for i in range(world))
+        self._connections: list[Connection] = []
+        self._processes: list[SpawnProcess] = []
+
+    def __enter__(self) -> Ranks:
+        context = multiprocessing.get_context("spawn")
+        for rank in self._others:
+            here, there = context.Pipe()
+            process = context.Process(target=_other_rank, args=(rank, there, os.getpid()))
+            process.start()
+            there.close()
+            self._connections.append(here)
+            self._processes.append(process)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.join()
+        for connection in self._connections:
+            connection.close()
+        self._folder.cleanup()
+
+    def go(self, source: DemonstrationSource, settings: SftConfig) -> None:
+        """The others begin with their part of the training."""
+        for connection in self._connections:
+            connection.send((source, settings))
+
+    def alone(self) -> Rank:
+        """A rank that does without the others, for where a GPU is used."""
+        return Rank(0, 1, self.first.threads * self.first.world, self.first.rendezvous)
+
+    def failure(self) -> int | None:
+        """The exit code of another rank that has ended in the middle of its work, within a second."""
+        for process in self._processes:
+            process.join(1.0)
+        return next((p.exitcode for p in self._processes if p.exitcode), None)
+
+
+def _other_rank(rank: Rank, connection: Connection, parent: int) -> None:
+    die_with_parent(parent)
+    from agent_rl.sft.sft_trainer import train
+
+    source, settings = connection.recv()
+    train(source, settings, rank, None, lambda progress: None)

@@ -1,0 +1,163 @@
+"""Supervised learning on demonstrations, on all cores: one process a rank, gradients summed once a step.
+
+The loss of a step is the mean of -log p over all learned tokens of all ranks' batches. With models this small
+most operations are too short to be worth sharing among threads, so that every rank has one as long as there are
+no more cores than ranks.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+from agent_rl.config import Optimizer, Precision, SftConfig
+from agent_rl.contracts import PackedGroup
+from agent_rl.errors import LearnerError
+from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_logprobs
+from agent_rl.learner.micro_batches import micro_batches
+from agent_rl.learner.model_folder import copy_tokenizer
+from agent_rl.learner.torch_learner import make_accelerator, make_optimizer
+from agent_rl.sft.demonstration_batches import BatchesAhead, DemonstrationSource
+from agent_rl.sft.ranks import MOST_RANKS, Rank, Ranks
+
+CLIP_NORM = 1.0
+BETAS = (0.9, 0.95)
+LAST_RATE = 0.05
+"""The learning rate at the end, as a share of the full one; in between it falls like a cosine."""
+
+
+@dataclass(frozen=True, slots=True)
+class SftProgress:
+    """Where the training stands: `loss` in nats per learned token, `tokens` and `seconds` since its start."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens: int
+    seconds: float
+
+
+OnProgress = Callable[[SftProgress], None]
+
+
+def imitate(source: DemonstrationSource, settings: SftConfig, out: Path, report: OnProgress, ranks: Ranks) -> None:
+    """`out` holds the model of `source` after `settings.steps` steps on its demonstrations, with its tokenizer.
+
+    Raises LearnerError where another rank died or the loss is no longer finite.
+    """
+    if torch.cuda.is_available():
+        train(source, settings, ranks.alone(), out, report)
+        return
+    ranks.go(source, settings)
+    try:
+        train(source, settings, ranks.first, out, report)
+    except RuntimeError as error:
+        code = ranks.failure()
+        if code is None:
+            raise
+        raise LearnerError(f"a process of the warm start ended with code {code}") from error
+
+
+def train(source: DemonstrationSource, settings: SftConfig, rank: Rank, out: Path | None, report: OnProgress) -> None:
+    """One rank's part. Every rank holds the same weights at every step; the first one writes them to `out`."""
+    torch.set_num_threads(rank.threads)
+    _meet(rank)
+    accelerator = make_accelerator("auto", _best_precision())
+    model = load_model(source.model_folder, accelerator.device)
+    optimizer = make_optimizer(model, _optimizer_settings(settings))
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    own = replace(source, seed=source.seed * MOST_RANKS + rank.index)
+    limit = micro_batch_limit(model, 16384)
+    started, seen = time.monotonic(), 0
+    with BatchesAhead(own, settings.batch_size // rank.world) as ahead:
+        for step in range(settings.steps):
+            groups = ahead.next()
+            loss = 0.0
+            for batch in micro_batches(
+                groups, max_tokens=limit, wanted="trained", device=model.device, dtype=model.dtype
+            ):
+                with accelerator.autocast():
+                    part = -model_logprobs(model, batch, 1.0).sum()
+                accelerator.backward(part)
+                loss += part.item()
+            learned = sum(sum(row.loss_mask) for group in groups for row in group.rows)
+            tokens = _share_gradients(parameters, [loss, learned, _tokens(groups)])
+            mean = tokens[0] / tokens[1]
+            if not math.isfinite(mean):
+                raise LearnerError(f"the loss of warm-start step {step} is {mean}: try a lower learning_rate")
+            torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * _rate(step, settings.steps)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            seen += int(tokens[2])
+            report(SftProgress(step + 1, settings.steps, mean, seen, time.monotonic() - started))
+    if out is not None:
+        model.save_pretrained(out)
+        copy_tokenizer(source.model_folder, out)
+
+
+def _meet(rank: Rank) -> None:
+    """The ranks can sum tensors from now on."""
+    if rank.world == 1:
+        return
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    distributed.init_process_group(
+        "gloo",
+        init_method=rank.rendezvous.as_uri(),
+        rank=rank.index,
+        world_size=rank.world,
+        timeout=timedelta(seconds=300),
+    )
+
+
+def _optimizer_settings(settings: SftConfig) -> Optimizer:
+    """The optimizer's settings; the rate is set anew at every step."""
+    chosen = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay, "betas": BETAS}
+    return Optimizer.model_validate(chosen)
+
+
+def _share_gradients(parameters: Sequence[Tensor], sums: list[float]) -> list[float]:
+    """The sums over all ranks of `sums`; gradients are summed too, and divided by the second of the sums."""
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor(sums, device=gradients[0].device)])
+    if distributed.is_initialized():
+        distributed.all_reduce(flat)
+    totals = flat[-len(sums) :].tolist()
+    flat.div_(totals[1])
+    pieces = flat[: -len(sums)].split([p.numel() for p in parameters])
+    for parameter, piece in zip(parameters, pieces, strict=True):
+        parameter.grad = piece.view_as(parameter)
+    return totals
+
+
+def _tokens(groups: tuple[PackedGroup, ...]) -> int:
+    """Tokens of the batch, shared prefixes counted once."""
+    return sum(len(g.prefix_ids) + sum(len(r.token_ids) for r in g.rows) for g in groups)
+
+
+def _rate(step: int, steps: int) -> float:
+    """The share of the full learning rate at `step`: a linear rise over the first steps, then half a cosine."""
+    rise = max(1, min(50, steps // 10))
+    if step < rise:
+        return (step + 1) / rise
+    done = (step - rise) / max(1, steps - rise)
+    return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _best_precision() -> Precision:
+    """bfloat16 where the processor multiplies it in hardware, else float32."""
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return "bfloat16" if any(getattr(torch.cpu, n, bool)() for n in names) else "float32"

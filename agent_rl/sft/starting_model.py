@@ -1,0 +1,215 @@
+"""`prepare_model`: the folder of the model that a run starts from, made once for every configuration and then cached.
+
+What has to be made (a new model, a warm start) is made in a child process, `python -m agent_rl.sft.starting_model`,
+since it needs torch and all cores, and the process that asks for it has neither.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+
+from agent_rl.config import RunConfig
+from agent_rl.errors import ConfigError, LearnerError
+from agent_rl.learner.model_folder import model_folder, written_atomically
+from agent_rl.registry import resolve
+from agent_rl.sft.demonstration_batches import DemonstrationSource, conversations
+from agent_rl.sft.ranks import Ranks, how_many_ranks
+
+RECIPE = 1
+"""Part of every cache key: raised where the same configuration would no longer make the same model."""
+TOKENIZER_CONVERSATIONS = 2000
+"""Demonstrations that a new tokenizer is trained on."""
+CONFIG_ERROR = 2
+Say = Callable[[str], None]
+OnChild = Callable[["subprocess.Popen[bytes]"], None]
+
+
+def prepare_model(config: RunConfig, cache: Path, say: Say = print, on_child: OnChild = lambda child: None) -> Path:
+    """The folder of the starting model: `model.path` itself, or one below `cache`, made if it is not there yet.
+
+    `on_child` is given the process that makes it, so that a caller in another thread can end that.
+
+    Progress of the making goes to standard output. Raises ConfigError for the user's mistakes, LearnerError where the
+    making failed. What is below `cache` is always whole, whenever a process is killed.
+    """
+    if config.model.path is not None and config.model.sft is None:
+        return model_folder(config.model.path)
+    folder = cache / f"model-{cache_key(config)}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / f".{folder.name}.lock"):
+        if folder.is_dir():
+            say(f"starting model: {folder} (made before)")
+            return folder
+        for left_behind in cache.glob(f".{folder.name}-*"):  # by a maker that was killed: nobody else has the lock
+            shutil.rmtree(left_behind)
+        say(f"starting model: making {folder}")
+        _in_child(config, folder, on_child)
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Nobody else makes the same model meanwhile; the lock ends with this process, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def cache_key(config: RunConfig) -> str:
+    """16 hex digits of all that decides the starting model: its configuration and the environments' source code."""
+    model = {**config.model.model_dump(mode="json"), "seed": config.sft_seed}
+    if config.model.path is not None:
+        model["files"] = _files(model_folder(config.model.path))
+    if config.model.chat_template is not None:
+        model["chat_template"] = _read(Path(config.model.chat_template), "model.chat_template")
+    environments = [
+        {
+            **entry.model_dump(mode="json", exclude={"minimum_mutation_score"}),
+            "source": environment_source(entry.environment, f"environments.{index}"),
+        }
+        for index, entry in enumerate(config.environments)
+    ]
+    content = json.dumps({"recipe": RECIPE, "model": model, "environments": environments}, sort_keys=True)
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
+def environment_source(name: str, key: str) -> str:
+    """A hash of the environment's code: the package that its class is defined in, or the one file."""
+    module = sys.modules[resolve(name, "agent_rl.environments", key=f"{key}.environment").__module__]
+    digest = hashlib.blake2b(digest_size=8)
+    for file in _source_files(module):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _source_files(module: ModuleType) -> list[Path]:
+    if module.__file__ is None:
+        return []
+    file = Path(module.__file__)
+    return sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
+
+
+def _files(folder: Path) -> list[list[str | int]]:
+    """Name, size and time of change of every file of a model."""
+    found = sorted(f for f in folder.iterdir() if f.is_file())
+    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in found]
+
+
+def _read(path: Path, key: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", key=key) from None
+
+
+def _in_child(config: RunConfig, folder: Path, on_child: OnChild) -> None:
+    """`folder` has been made by a child process, which ends with this one."""
+    with tempfile.TemporaryDirectory(prefix="agent-rl-warm-start-") as scratch:
+        request, failure = Path(scratch) / "request.json", Path(scratch) / "failure.txt"
+        request.write_text(json.dumps({"config": config.model_dump(mode="json"), "folder": str(folder)}))
+        command = [sys.executable, "-m", "agent_rl.sft.starting_model", str(request), str(failure), str(os.getpid())]
+        # Every rank sets its own number of threads. Idle ones must sleep: on a busy machine, spinning costs most of it.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        environment.pop("MKL_NUM_THREADS", None)
+        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        environment["TOKENIZERS_PARALLELISM"] = "false"
+        child = subprocess.Popen(command, env=environment)
+        on_child(child)
+        try:
+            code = child.wait()
+        except BaseException:
+            child.send_signal(signal.SIGTERM)
+            child.wait()
+            raise
+        message = failure.read_text() if failure.exists() else f"it ended with code {code}"
+    if code == CONFIG_ERROR:
+        raise ConfigError(message)
+    if code:
+        raise LearnerError(f"the starting model could not be made: {message}")
+
+
+def make_model_folder(config: RunConfig, folder: Path) -> None:
+    """`folder` holds the starting model of `config`. Needs torch."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    settings = config.model.sft
+    with written_atomically(folder) as temporary:
+        if settings is None:
+            _write_start(config, temporary)
+            return
+        with (
+            tempfile.TemporaryDirectory(prefix="agent-rl-start-") as start,
+            Ranks(how_many_ranks(settings.batch_size)) as ranks,
+        ):
+            context = _write_start(config, Path(start))
+            from agent_rl.sft.sft_display import showing
+            from agent_rl.sft.sft_trainer import imitate
+
+            source = DemonstrationSource(
+                config.environments, Path(start), config.model.chat_template, config.sft_seed, context
+            )
+            with showing(settings.steps) as report:
+                imitate(source, settings, temporary, report, ranks)
+
+
+def _write_start(config: RunConfig, folder: Path) -> int:
+    """`folder` holds the model before its warm start; the tokens that fit its context."""
+    if config.model.path is not None:
+        for file in model_folder(config.model.path).iterdir():
+            if file.is_file():
+                (folder / file.name).symlink_to(file.resolve())
+    else:
+        assert config.model.scratch is not None
+        seed = config.sft_seed
+        texts = list(_texts(config, seed))  # before the slow import, so that what is wrong with them shows at once
+        from agent_rl.learner.scratch_model import write_scratch_model
+
+        write_scratch_model(config.model.scratch, texts, folder, seed)
+    from transformers import AutoConfig
+
+    return int(getattr(AutoConfig.from_pretrained(folder), "max_position_embeddings", None) or 2**31)
+
+
+def _texts(config: RunConfig, seed: int) -> Iterator[str]:
+    """What a new tokenizer is trained on: the messages of demonstrations, of a seed that no training uses."""
+    for messages in islice(conversations(config.environments, -1 - seed), TOKENIZER_CONVERSATIONS):
+        for message in messages:
+            yield message.content
+
+
+def main(arguments: list[str]) -> int:
+    """The child: makes what the request file asks for; the exit code says whose fault a failure is."""
+    from agent_rl.errors import AgentRLError
+    from agent_rl.launch.role_process import die_with_parent
+
+    request, failure, parent = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
+    die_with_parent(parent)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    asked = json.loads(request.read_text())
+    try:
+        config = RunConfig.model_validate_json(json.dumps(asked["config"]))
+        make_model_folder(config, Path(asked["folder"]))
+    except AgentRLError as error:
+        failure.write_text(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+"""`Synthesis`: function-writing problems made by a seeded generator, answered in a few turns."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
+from agent_rl.errors import ConfigError
+from agent_rl.vocabulary import Message, Submission, Task, Verdict
+from agent_rl_envs.synthesis.demonstrations import demonstrations
+from agent_rl_envs.synthesis.problems import make_problem
+from agent_rl_envs.synthesis.program_pool import SPLITS, SplitName, balanced
+
+_FENCED = re.compile(r"```[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class SynthesisConfig(EnvironmentConfig):
+    """Options of `Synthesis`. The split of a program depends on none of them."""
+
+    max_turns: Positive = 2
+    seed: int = 0
+    """Of the choice and order of the tasks and of their examples and tests."""
+    train_tasks: Positive = 2000
+    test_tasks: Positive = 400
+    min_difficulty: Positive = 1
+    """A program's difficulty is the number of places where it can go wrong, less one: 1 to 3."""
+    max_difficulty: Positive = 3
+    flaw_rate: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """How probable the wrong text is at each place of a demonstration's program."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SynthesisConfig:
+        if self.min_difficulty > min(self.max_difficulty, 3):
+            raise ValueError(
+                f"min_difficulty = {self.min_difficulty} leaves no tasks: it is to be at most 3 and at most "
+                f"max_difficulty = {self.max_difficulty}"
+            )
+        return self
+
+
+class Synthesis(Environment):
+    """Each task asks for one function; the agent sees which examples failed and may answer again."""
+
+    config_class = SynthesisConfig
+    config: SynthesisConfig
+
+    @property
+    def _difficulties(self) -> range:
+        return range(self.config.min_difficulty, self.config.max_difficulty + 1)
+
+    async def load(self, split: str) -> Sequence[Task]:
+        """The tasks of "train" or "test": different programs, the families evenly mixed."""
+        for name in SPLITS:
+            if split == name:
+                return await asyncio.to_thread(self._tasks, name)
+        raise ConfigError("the generated tasks have no such split", key="split", value=split, valid=SPLITS)
+
+    def _tasks(self, split: SplitName) -> list[Task]:
+        count = self.config.train_tasks if split == "train" else self.config.test_tasks
+        chosen = balanced(split, self._difficulties, self.config.seed)
+        problems = (make_problem(entry, self.config.seed) for entry in chosen)
+        return [problem.task() for problem in islice((p for p in problems if p.sharp), count)]
+
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+        """The verdict of the last answer, after at most `max_turns` of them."""
+        program = extract_program(await agent.say(task.prompt))
+        for _ in range(self.config.max_turns - 1):
+            report = await self.verifier.run_public_tests(task, program)
+            if report.passed:
+                break
+            program = extract_program(await agent.say(report.feedback))
+        return await self.verifier.judge(task, program)
+
+    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
+        """The verdict of the last program that was said."""
+        if not replies:
+            return await super().judge_partial(task, replies, sandbox)
+        return await self.verifier.judge(task, extract_program(replies[-1]))
+
+    def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
+        """Endless conversations of mixed quality about training programs: see `synthesis.demonstrations`."""
+        return demonstrations(
+            seed,
+            task_seed=self.config.seed,
+            max_turns=self.config.max_turns,
+            difficulties=self._difficulties,
+            flaw_rate=self.config.flaw_rate,
+        )
+
+
+def extract_program(reply: str) -> Submission:
+    """The program in a reply: its last fenced block where there is one (also unclosed), else all of it."""
+    blocks: list[str] = _FENCED.findall(reply)
+    return Submission.code(blocks[-1] if blocks else reply)

@@ -1,0 +1,100 @@
+"""`HarnessProgram`: the harness as a process of its own, compiled once for the interpreter that runs it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import struct
+from types import ModuleType
+from typing import Literal
+
+from agent_rl.errors import SandboxError
+from agent_rl.vocabulary import canonical
+from agent_rl_sandboxes.inside import bare_run, harness, loading, namespaces, preloading
+from agent_rl_sandboxes.worker_program import python_command
+
+LENGTH = struct.Struct(">I")
+"""Stands before each message, in both directions."""
+
+# Both read messages behind their lengths. The first is asked once for each interpreter: what would otherwise be
+# compiled anew by every process comes back as code.
+COMPILE = """
+import json, marshal, os, struct, sys
+def read(size):
+    parts = []
+    while size:
+        parts.append(os.read(0, size))
+        size -= len(parts[-1])
+    return b"".join(parts)
+sources = json.loads(read(*struct.unpack(">I", read(4))))
+code = marshal.dumps([(name, compile(source, "<" + name + ">", "exec")) for name, source in sources])
+answer = sys.version.split()[0].encode() + b"\\n" + code
+answer = struct.pack(">I", len(answer)) + answer
+while answer:
+    answer = answer[os.write(1, answer):]
+"""
+_START = """
+import marshal, os, struct, sys, types
+def read(size):
+    parts = []
+    while size:
+        part = os.read(0, size)
+        if not part:
+            sys.exit(0)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+sys.path[:] = [path for path in sys.path if path]
+for name, code in marshal.loads(read(*struct.unpack(">I", read(4)))):
+    parts = name.split(".")
+    for index in range(1, len(parts) + 1):
+        part = ".".join(parts[:index])
+        if part not in sys.modules:
+            module = sys.modules[part] = types.ModuleType(part)
+            module.__path__ = []
+            if index > 1:
+                setattr(sys.modules[".".join(parts[:index - 1])], parts[index - 1], module)
+    exec(code, sys.modules[name].__dict__)
+sys.modules["agent_rl_sandboxes.inside.bare_run"].MAIN()
+"""
+
+Main = Literal["run_once", "serve_forks"]
+
+
+def _sources(main: Main) -> list[tuple[str, str]]:
+    """Name and source of what a process needs for `main`, in an order in which it can be imported."""
+    modules: list[ModuleType] = [canonical, namespaces, harness, loading, preloading, bare_run]
+    if main == "run_once":
+        modules = [canonical, harness, bare_run]
+    sources = [(module.__name__, inspect.getsource(module)) for module in modules]
+    if main == "run_once":
+        # The harness names it only for limits, which nobody sets here: a process of its own need not import it.
+        sources.insert(1, (namespaces.__name__, ""))
+    return sources
+
+
+class HarnessProgram:
+    """A command line, and what is to be written to it before the request."""
+
+    def __init__(self, main: Main, python: str, version: str, code: bytes) -> None:
+        self.command = python_command(_START.replace("MAIN", main), python)
+        self.version = version
+        self.preamble = LENGTH.pack(len(code)) + code
+
+    @staticmethod
+    def question(main: Main) -> bytes:
+        """What the compiling process is asked."""
+        return message(json.dumps(_sources(main)).encode())
+
+    @staticmethod
+    def from_answer(main: Main, python: str, answer: bytes) -> HarnessProgram:
+        """The program that the compiling process answered with. Raises SandboxError."""
+        version, separator, code = answer[LENGTH.size :].partition(b"\n")
+        if len(answer) < LENGTH.size or LENGTH.unpack_from(answer)[0] != len(answer) - LENGTH.size or not separator:
+            raise SandboxError(f"the harness could not be compiled with {python}")
+        return HarnessProgram(main, python, version.decode(), code)
+
+
+def message(content: bytes) -> bytes:
+    """`content` behind its length."""
+    return LENGTH.pack(len(content)) + content

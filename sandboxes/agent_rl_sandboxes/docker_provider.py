@@ -1,0 +1,391 @@
+"""`DockerProvider`: sandboxes and warm workers as hardened containers of a Docker daemon.
+
+What this does not protect from: a flaw in the kernel that a program without capabilities can reach through Docker's
+system call filter, or in Docker itself; programs that learn something from how busy the machine is. Members of the
+`docker` group have root's power: the processes that use this provider must be trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from docker.errors import ImageNotFound, NotFound
+
+from agent_rl.config import SandboxConfig
+from agent_rl.contracts import Sandbox, SandboxProvider
+from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.vocabulary import Isolation, Limits, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
+from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
+from agent_rl_sandboxes.docker_engine import DaemonGone, DockerEngine
+from agent_rl_sandboxes.docker_hardening import PROGRAMS, ROOT, Bounds, episode_bounds, worker_bounds
+from agent_rl_sandboxes.docker_sandbox import DockerSandbox, PreparedContainer, StdoutChannel, prepare
+from agent_rl_sandboxes.image_build import DEFAULT_IMAGE, build_folder
+from agent_rl_sandboxes.owner import Owner
+from agent_rl_sandboxes.paired_runs import talk_in_pair
+from agent_rl_sandboxes.warm_sandboxes import IDLE_SECONDS, WarmQueue
+from agent_rl_sandboxes.worker_pool import WorkerPool, check_isolation
+from agent_rl_sandboxes.worker_program import WorkerSetup, worker_command
+from agent_rl_sandboxes.workers import Worker
+
+T = TypeVar("T")
+
+RESTART_SECONDS = 30.0
+"""For which a daemon that does not answer is waited for where a new container is needed."""
+_START_SECONDS = 60.0
+"""Beyond the longest wait of a container that was made ahead: for its start, and for whoever takes it."""
+
+
+class DockerProvider(SandboxProvider):
+    """A Docker daemon's sandboxes. Found as the `docker` command finds it: DOCKER_HOST, context, default socket."""
+
+    name = "docker"
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self._config = config
+        self._image = config.image or DEFAULT_IMAGE
+        self.owner = Owner.current()
+        self._engine: DockerEngine | None = None
+        self._info: dict[str, Any] = {}
+        self._pool: WorkerPool | None = None
+        self._workers: set[_WorkerChannel] = set()
+        self._bounds = _bounds_for(Limits())
+        self._purpose: Literal["worker", "uid_worker"] | None = None
+        """The kind of container that workers have; None before the first has tried what there is."""
+        self._widening = asyncio.Lock()
+        self._sandboxes: set[DockerSandbox] = set()
+        self._users: dict[str, str] = {}
+        self._building = asyncio.Lock()
+        self._trying_quota = asyncio.Lock()
+        self._quota_tried = False
+        self._episodes: WarmQueue[SandboxSpec, PreparedContainer] = WarmQueue(
+            lambda spec: self._patiently(lambda: self._start_episode(spec)),
+            ready=config.warm_episodes,
+            concurrent=config.concurrent_starts,
+        )
+        self._closed = False
+
+    @classmethod
+    async def available(cls, config: SandboxConfig) -> str | None:
+        """Why Docker cannot be used here, with the remedy; None where a daemon answers and has the image."""
+        try:
+            engine = await DockerEngine.connect()
+        except SandboxError as error:
+            return str(error)
+        try:
+            info = await engine.call(engine.api.info)
+            check_runtime(info, config.runtime)
+            reason = unfit(info)
+            if reason is None:
+                await engine.call(engine.api.inspect_image, config.image or DEFAULT_IMAGE)
+            return reason
+        except NotFound:
+            return missing_image(config.image or DEFAULT_IMAGE)
+        except (ConfigError, SandboxError) as error:
+            return str(error)
+        finally:
+            await engine.close()
+
+    async def start(self) -> None:
+        try:
+            await self._start()
+        except BaseException:
+            await asyncio.shield(asyncio.ensure_future(self.close()))
+            raise
+
+    async def _start(self) -> None:
+        engine = self._engine = await DockerEngine.connect()
+        self._info = await engine.call(engine.api.info)
+        if (reason := unfit(self._info)) is not None:
+            raise SandboxError(reason)
+        check_runtime(self._info, self._config.runtime)
+        engine.runtime = self._config.runtime
+        engine.bounds_cpus = self._info.get("CpuCfsQuota") is not False
+        if engine.endpoint.kind == "unix" and self._info.get("DockerRootDir"):
+            engine.root = Path(self._info["DockerRootDir"])
+        await reap(engine)
+        await self._user_of(self._image)
+        self._pool = WorkerPool(lambda: self._patiently(self._start_worker), self._config.workers)
+        await self._pool.start()
+        check_isolation(self._pool.isolation, self._config.minimum_isolation, self._pool.first.reasons)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._engine is None:
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._engine.close)
+            stack.push_async_callback(_quietly, remove_all(self._engine, self.owner))
+            if self._pool is not None:
+                stack.push_async_callback(self._pool.close)
+            stack.push_async_callback(self._close_sandboxes)
+            stack.push_async_callback(self._episodes.close)
+
+    async def _close_sandboxes(self) -> None:
+        await asyncio.gather(*(_quietly(sandbox.close()) for sandbox in tuple(self._sandboxes)))
+
+    @property
+    def isolation(self) -> Isolation:
+        if self._pool is None:
+            raise SandboxError("the Docker provider is not started")
+        return self._pool.isolation
+
+    def sandbox(self, spec: SandboxSpec) -> Sandbox:
+        sandbox = DockerSandbox(spec, self._episodes.take, self._sandboxes.discard)
+        self._sandboxes.add(sandbox)
+        return sandbox
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        if self._pool is None or self._closed:
+            raise SandboxError("the Docker provider is not started")
+        await self._make_room(request.limits)
+        return await self._pool.run_pair(lambda a, b: talk_in_pair(a, b, request), fresh=fresh)
+
+    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
+        if self._pool is None or self._closed:
+            raise SandboxError("the Docker provider is not started")
+        await self._make_room(request.limits)
+        return await self._pool.run(request, fresh=fresh)
+
+    def describe(self) -> Mapping[str, Any]:
+        info = self._info
+        return {
+            "name": self.name,
+            "version": info.get("ServerVersion"),
+            "api_version": self._engine.api.api_version if self._engine is not None else None,
+            "image": self._image,
+            "isolation": self._pool.isolation if self._pool is not None else None,
+            "why_not_higher": list(self._pool.first.reasons) if self._pool is not None else [],
+            "runtime": self._config.runtime or info.get("DefaultRuntime"),
+            "cgroup_version": info.get("CgroupVersion", "1"),
+            "storage": info.get("Driver"),
+            "rootless": is_rootless(info),
+            "apparmor": has_apparmor(info),
+            "workers": self._config.workers,
+            "warm_episodes": self._config.warm_episodes,
+        }
+
+    async def _patiently(self, start: Callable[[], Awaitable[T]]) -> T:
+        """What `start` returns; a daemon that is being restarted is waited for. Raises SandboxError."""
+        try:
+            return await start()
+        except DaemonGone:
+            if not await self._running_engine().is_back(RESTART_SECONDS):
+                raise
+            return await start()
+
+    async def _start_worker(self) -> Worker:
+        """A worker in a container of its own, at the best level that the first one found. Raises SandboxError."""
+        if self._purpose is not None:
+            return await self._open_worker(self._purpose)
+        worker = await self._open_worker("worker")
+        if worker.isolation != "namespaces":
+            worker = await self._with_users(worker)
+        self._purpose = "uid_worker" if worker.isolation == "uid" else "worker"
+        return worker
+
+    async def _with_users(self, worker: Worker) -> Worker:
+        """In the place of `worker` one whose runs have users of their own, or `worker` with the reason why not.
+
+        Its server is root, which that of `worker` is better off without.
+        """
+        try:
+            other = await self._open_worker("uid_worker")
+        except SandboxError as error:
+            worker.reasons = (*worker.reasons[:1], f"uid: {error}")
+            return worker
+        except BaseException:
+            await worker.close()
+            raise
+        better, worse = (other, worker) if other.isolation == "uid" else (worker, other)
+        better.reasons = (*worker.reasons[:1], *(r for r in other.reasons if not r.startswith("namespaces:")))
+        await worse.close()
+        return better
+
+    async def _open_worker(self, purpose: Literal["worker", "uid_worker"]) -> Worker:
+        engine = self._running_engine()
+        container = await Container.start(
+            engine,
+            image=self._image,
+            purpose=purpose,
+            bounds=self._bounds,
+            owner=self.owner,
+            apparmor=self._config.apparmor_profile,
+        )
+        try:
+            stream = await container.exec(self._worker_command(), user=PROGRAMS if purpose == "worker" else ROOT)
+            channel = _WorkerChannel(container, StdoutChannel(stream), self._workers)
+            return await Worker.open(channel, WorkerSetup(preload=self._config.preload))
+        except BaseException:
+            await asyncio.shield(asyncio.ensure_future(_quietly(container.close())))
+            raise
+
+    def _worker_command(self) -> list[str]:
+        """The command line of a worker server, as it is started in each container."""
+        return worker_command()
+
+    async def _make_room(self, limits: Limits) -> None:
+        """Every worker's container holds a run with `limits`: bounds only ever grow."""
+        wanted = _bounds_for(limits)
+        if wanted.memory_bytes <= self._bounds.memory_bytes and wanted.processes <= self._bounds.processes:
+            return
+        async with self._widening:
+            self._bounds = Bounds(
+                memory_bytes=max(wanted.memory_bytes, self._bounds.memory_bytes),
+                processes=max(wanted.processes, self._bounds.processes),
+                cpus=wanted.cpus,
+                tmpfs=wanted.tmpfs,
+            )
+            for channel in tuple(self._workers):
+                try:
+                    await channel.container.widen(self._bounds)
+                except SandboxError:
+                    if channel in self._workers and await channel.container.running():
+                        raise
+
+    async def _start_episode(self, spec: SandboxSpec) -> PreparedContainer:
+        """A container for an episode of `spec`, with a server in it. Raises SandboxError."""
+        engine = self._running_engine()
+        image = spec.image or self._image
+        if spec.build_folder is not None:
+            async with self._building:
+                image = await engine.call(build_folder, engine.api, Path(spec.build_folder))
+        user = spec.user or PROGRAMS
+        if spec.hardening == "task_image":
+            user = spec.user or await self._user_of(image)
+            await self._try_quota(engine, image)
+        container = await Container.start(
+            engine,
+            image=image,
+            purpose=spec.hardening,
+            bounds=episode_bounds(spec),
+            owner=self.owner,
+            network=spec.network,
+            begins_within=IDLE_SECONDS + _START_SECONDS,
+        )
+        return await prepare(container, spec, user)
+
+    async def _user_of(self, image: str) -> str:
+        """The user that `image` names, root where it names none. Raises SandboxError where it is missing."""
+        if image not in self._users:
+            engine = self._running_engine()
+            try:
+                found = await engine.call(engine.api.inspect_image, image)
+            except ImageNotFound:
+                raise SandboxError(missing_image(image)) from None
+            self._users[image] = found["Config"].get("User") or "0:0"
+        return self._users[image]
+
+    async def _try_quota(self, engine: DockerEngine, image: str) -> None:
+        """Whether the daemon's storage can bound a writable root is known: by asking it for such a container."""
+        async with self._trying_quota:
+            if self._quota_tried:
+                return
+            try:
+                engine.quota = True
+                probe = episode_bounds(SandboxSpec(hardening="task_image"))
+                container = await Container.start(
+                    engine, image=image, purpose="task_image", bounds=probe, owner=self.owner, begins_within=10
+                )
+                await container.close()
+            except SandboxError:
+                engine.quota = False
+            self._quota_tried = True
+
+    def _running_engine(self) -> DockerEngine:
+        if self._engine is None or self._closed:
+            raise SandboxError("the Docker provider is not started")
+        return self._engine
+
+
+class _WorkerChannel(StdoutChannel):
+    """A worker server's streams; `kill` ends its container."""
+
+    def __init__(self, container: Container, streams: StdoutChannel, register: set[_WorkerChannel]) -> None:
+        super().__init__(streams.stream)
+        self.container = container
+        self._register = register
+        register.add(self)
+
+    async def write(self, data: bytes) -> None:
+        """`data` is on its way. Raises SandboxError, with what is known of the reason, where the stream has ended."""
+        try:
+            await super().write(data)
+        except EOFError as error:
+            raise SandboxError(f"a worker died ({await self.why_dead() or error})") from error
+
+    async def kill(self) -> None:
+        self._register.discard(self)
+        self.close()
+        await _quietly(self.container.close())
+
+    async def why_dead(self) -> str:
+        """What the daemon and the server itself say about the end."""
+        try:
+            state = await self.container.state()
+        except SandboxError as error:
+            return str(error)
+        said = self.stderr.decode("utf-8", "replace").strip()[-500:]
+        if state is None:
+            return "the container is gone" + (f": {said}" if said else "")
+        if state.get("OOMKilled"):
+            return "the container ran out of memory"
+        how = "its container runs on" if state.get("Running") else f"its container ended with {state.get('ExitCode')}"
+        return f"the worker server ended, {how}" + (f": {said}" if said else "")
+
+
+def unfit(info: Mapping[str, Any]) -> str | None:
+    """Why a daemon that says `info` of itself cannot hold programs in; None where it can."""
+    if info.get("OSType") != "linux":
+        return f"the Docker daemon runs {info.get('OSType')} containers; Linux containers are needed"
+    missing = [name for key, name in (("MemoryLimit", "memory"), ("PidsLimit", "process")) if info.get(key) is False]
+    if missing:
+        return (
+            f"this Docker daemon cannot enforce {' and '.join(missing)} limits (cgroup version "
+            f"{info.get('CgroupVersion')}, rootless daemons need version 2 and delegated controllers): boot with "
+            "systemd.unified_cgroup_hierarchy=1, and see https://docs.docker.com/engine/security/rootless/"
+        )
+    if not any("seccomp" in str(option) for option in info.get("SecurityOptions") or ()):
+        return "this Docker daemon has no seccomp: use a kernel and a daemon that are built with it"
+    return None
+
+
+def is_rootless(info: Mapping[str, Any]) -> bool:
+    """Whether a daemon that says `info` of itself runs as an ordinary user."""
+    return any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def has_apparmor(info: Mapping[str, Any]) -> bool:
+    """Whether a daemon that says `info` of itself puts containers under an AppArmor profile; no rootless one can."""
+    return any("apparmor" in str(option) for option in info.get("SecurityOptions") or ())
+
+
+def check_runtime(info: Mapping[str, Any], runtime: str | None) -> None:
+    """A daemon that says `info` of itself knows `runtime`. Raises ConfigError with those that it knows."""
+    known = [str(name) for name in info.get("Runtimes") or ()]
+    # A shim's full name needs no entry in the daemon's configuration; whether it is there only a start tells.
+    if runtime is None or runtime in known or runtime.startswith("io.containerd."):
+        return
+    gvisor = runtime == "runsc"
+    remedy = ": install gVisor, then as root `runsc install` and `systemctl restart docker`" if gvisor else ""
+    raise ConfigError(
+        f"this Docker daemon has no such runtime, only {', '.join(sorted(known))}{remedy}",
+        key="sandbox.runtime",
+        value=runtime,
+        valid=() if gvisor else known,
+    )
+
+
+def _bounds_for(limits: Limits) -> Bounds:
+    return worker_bounds(limits)
+
+
+async def _quietly(operation: Any) -> None:
+    """Teardown goes on where one part of it fails: what is left is reaped by its owner's label."""
+    with contextlib.suppress(SandboxError, NotFound, OSError):
+        await operation

@@ -1,0 +1,82 @@
+"""A run's program without a worker server around it: in a process of its own, or in a bare fork of a warm one.
+
+What `bench verify` compares the workers with: the same harness answers the same request, and nothing closes it in.
+Messages in both directions are bytes behind their length (32 bits, big-endian). Standard library only, Python 3.9.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from typing import NoReturn
+
+from agent_rl_sandboxes.inside import harness
+
+_LENGTH = struct.Struct(">I")
+
+
+def run_once() -> NoReturn:
+    """Reads one request, runs it, and ends: what goes out is the harness's frames, as they are."""
+    request = json.loads(_receive(0))
+    channel = _leave_stdio()[1]
+    harness.execute(request, channel)
+
+
+def serve_forks() -> NoReturn:
+    """Answers each request with all frames of a fork, until the end of input. One byte says that it is ready."""
+    from agent_rl_sandboxes.inside import namespaces, preloading  # `run_once` has no use for it; importing takes time
+
+    source, target = _leave_stdio()
+    preloading.preload(harness.PRELOADED)
+    os.write(target, b"R")
+    while True:
+        request = _receive(source)
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            # A program that does not end is ended with this process.
+            namespaces.die_with_parent()
+            for descriptor in (reader, source, target):
+                os.close(descriptor)
+            harness.execute(json.loads(request), writer)
+        os.close(writer)
+        parts: list[bytes] = []
+        while part := os.read(reader, 1 << 16):
+            parts.append(part)
+        os.close(reader)
+        os.waitpid(pid, 0)
+        answer = b"".join(parts)
+        _send(target, _LENGTH.pack(len(answer)) + answer)
+
+
+def _leave_stdio() -> tuple[int, int]:
+    """Where standard input and output are now; in their place, and in stderr's, is /dev/null."""
+    moved = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in range(3):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+    return moved
+
+
+def _receive(source: int) -> bytes:
+    """The next message. Ends the process at the end of input."""
+    (size,) = _LENGTH.unpack(_read(source, _LENGTH.size))
+    return _read(source, size)
+
+
+def _read(source: int, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size:
+        part = os.read(source, size)
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _send(target: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(target, data) :]

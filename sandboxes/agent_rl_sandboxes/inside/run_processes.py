@@ -1,0 +1,406 @@
+"""One process per run or command: made ahead of its request, watched, and ended with everything that it started.
+
+Standard library only, Python 3.9: this runs inside the sandboxes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from agent_rl_sandboxes.inside import harness, leftovers, namespaces, preloading, seccomp_filter
+from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
+from agent_rl_sandboxes.inside.private_buffers import PrivateBuffer
+
+FIRST_FREE = 10
+"""The worker server keeps the descriptors below it occupied, so that no pipe's end is one of the above."""
+
+FOLDER = "/tmp/run"
+"""Where a run of a user of its own starts; of the same name for each, so that none knows how many were before it."""
+_PIDFD_OPEN, _CLOSE_RANGE = 434, 436
+_KILL_SECONDS = 5.0
+"""For ending a run with all that it started: on a busy machine even what was killed needs a processor to end."""
+_MOST_PAUSE_SECONDS = 0.05
+_TICK_MILLISECONDS = 2
+_READY_SECONDS = 10.0
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+
+class RunFailed(Exception):
+    """The machinery failed: the worker is to be ended."""
+
+
+@dataclass
+class Child:
+    """A process that is ready for a request, or has it. Descriptors are the server's ends."""
+
+    pid: int
+    pidfd: int
+    """-1 where the kernel has none (gVisor): then it is asked again and again whether the process has ended."""
+    request: int
+    results: int
+    stdout: int
+    stderr: int
+    scratch: str | None
+    uid: int | None = None
+    ender: leftovers.Ender | None = None
+    """Where the process is a user of its own: what ends that user's processes."""
+
+    def close(self) -> None:
+        if self.ender is not None:
+            self.ender.close()
+        for descriptor in (self.pidfd, self.request, self.results, self.stdout, self.stderr):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+@dataclass
+class Order:
+    """What the server itself needs to know of a request: seconds, bytes."""
+
+    wall: float
+    cpu: float
+    memory: int
+    output: int
+
+
+@dataclass
+class RunOutcome:
+    """How a run ended; its channels' bytes are in the buffers."""
+
+    status: str
+    exit_code: int | None
+    signal: int | None
+    seconds: float
+    anomalies: list[str] = field(default_factory=list)
+    reusable: bool = True
+
+
+class RunProcesses:
+    """Makes, watches and ends the processes of one worker, at one level of isolation."""
+
+    def __init__(self, isolation: str, workdir: str, seccomp: bytes) -> None:
+        """`seccomp`: the program of the filter that every run is under."""
+        self.isolation = isolation
+        self.workdir = workdir
+        self.results, self.stdout, self.stderr = (PrivateBuffer((1 << 20) + 1) for _ in range(3))
+        self._filter = seccomp_filter.InstalledFilter(seccomp)
+        self._oom_kills = _oom_kills()
+        self._device_times = leftovers.device_times()
+
+    def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
+        """A process closed in as far as is possible before its request, which then does `body`.
+
+        Raises Refused or OSError.
+        """
+        uid = namespaces.unused_uid() if self.isolation == "uid" else None
+        # First of all, so that it has no end of the run's pipes.
+        ender = None if uid is None else leftovers.Ender(uid)
+        pipes = [os.pipe() for _ in range(4)]
+        (request, to_child), (results, from_child), (stdout, out), (stderr, err) = pipes
+        try:
+            if self.isolation == "namespaces":
+                flags = namespaces.NEWUSER | namespaces.NEWPID | namespaces.NEWNS | namespaces.NEWIPC
+                pid = namespaces.clone(flags)
+            else:
+                pid = os.fork()
+            if pid == 0:
+                self._enter(request, from_child, out, err, scratch, uid, body)
+        except BaseException:
+            for pair in pipes:
+                os.close(pair[0])
+                os.close(pair[1])
+            if ender is not None:
+                ender.close()
+            raise
+        for descriptor in (request, from_child, out, err):
+            os.close(descriptor)
+        for descriptor in (to_child, results, stdout, stderr):
+            os.set_blocking(descriptor, False)
+        pidfd: int = _libc.syscall(_PIDFD_OPEN, pid, 0)
+        return Child(pid, pidfd, to_child, results, stdout, stderr, scratch, uid, ender)
+
+    def _enter(
+        self,
+        request: int,
+        results: int,
+        stdout: int,
+        stderr: int,
+        scratch: str | None,
+        uid: int | None,
+        body: Callable[[], NoReturn],
+    ) -> NoReturn:
+        """In the child. Says "R" on the result channel when it is ready, or "E" and why it is not."""
+        try:
+            namespaces.die_with_parent()
+            # Opened anew: flags and locks are an open file's, and the server's would keep them for the next run.
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for source, target in ((nothing, 0), (stdout, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
+                os.dup2(source, target)
+            if _libc.syscall(_CLOSE_RANGE, REQUEST + 1, 0xFFFFFFFF, 0) != 0:
+                os.closerange(REQUEST + 1, 4096)
+            os.setsid()
+            if self.isolation == "namespaces":
+                namespaces.enter_run(self.workdir, scratch)
+                os.chdir(self.workdir)
+            elif uid is not None:
+                namespaces.become(uid)
+                # Becoming another user has cleared it.
+                namespaces.die_with_parent()
+                os.mkdir(FOLDER, 0o700)
+                os.chdir(FOLDER)
+            else:
+                namespaces.show()
+                os.chdir("/tmp")
+            _prefer_for_oom()
+            if self.isolation != "uid":
+                namespaces.drop_capabilities()
+            preloading.register_fork_hooks()
+            self._filter.install()
+            os.write(RESULTS, b"R")
+            body()
+        except BaseException as error:
+            os.write(RESULTS, b"E" + (str(error) or type(error).__name__).encode("utf-8", "replace")[:2000])
+        finally:
+            os._exit(70)
+
+    def await_ready(self, child: Child) -> None:
+        """`child` waits for its request. Raises Failed with its reason where it could not be closed in."""
+        poll = select.poll()
+        poll.register(child.results, select.POLLIN)
+        if not poll.poll(_READY_SECONDS * 1000):
+            raise RunFailed("a run's process was not ready in time")
+        answer = os.read(child.results, 1)
+        if answer != b"R":
+            reason = os.read(child.results, 4096) if answer else b"it died"
+            raise RunFailed(reason.decode("utf-8", "replace"))
+
+    def run(
+        self,
+        child: Child,
+        request: memoryview,
+        order: Order,
+        stream: int,
+        cancelled: Callable[[], bool],
+        watch: Callable[[float], str | None] | None = None,
+    ) -> RunOutcome:
+        """How the run ended, with nothing of it left. `cancelled` is asked when `stream` can be read.
+
+        `watch`, for a run that is talked with, takes the place of feeding it a request and reading its channels.
+
+        Ends at the deadline, at a channel's limit, and at the first process's exit: it never waits for the end of a
+        pipe, which another process may hold. Raises Failed or OSError where the machinery failed.
+        """
+        for buffer in (self.results, self.stdout, self.stderr):
+            buffer.reset(order.output + 1)
+        started = time.monotonic()
+        deadline = started + order.wall
+        status = watch(deadline) if watch else self._watch(child, request, order, stream, cancelled, deadline)
+        if status is not None:
+            _end(child)
+        over = time.monotonic() + _KILL_SECONDS
+        ended = self._reap(child, over)
+        seconds = time.monotonic() - started
+        anomalies: list[str] = []
+        if ended is None:
+            return RunOutcome(status or "timeout", None, None, seconds, ["a process that cannot be killed"], False)
+        self._end_descendants(child, over, anomalies)
+        for descriptor, buffer in self._channels(child):
+            while buffer.size <= order.output and buffer.read(descriptor, order.output + 1) > 0:
+                pass
+            if buffer.size > order.output:
+                status = status or "output_limit"
+                buffer.size = order.output
+        wait_status, usage = ended
+        exit_code, number = _how(wait_status)
+        if status is None:
+            status = self._status(exit_code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, order)
+        untouched = self.isolation == "namespaces" or leftovers.device_times() == self._device_times
+        reusable = self.isolation != "container" and not anomalies and untouched
+        return RunOutcome(status, exit_code, number, seconds, anomalies, reusable)
+
+    def _channels(self, child: Child) -> tuple[tuple[int, PrivateBuffer], ...]:
+        return (child.results, self.results), (child.stdout, self.stdout), (child.stderr, self.stderr)
+
+    def _watch(
+        self,
+        child: Child,
+        request: memoryview,
+        order: Order,
+        stream: int,
+        cancelled: Callable[[], bool],
+        deadline: float,
+    ) -> str | None:
+        """Why the run is to be ended now; None where its first process has ended by itself."""
+        poll = select.poll()
+        buffers = dict(self._channels(child))
+        for descriptor in (child.pidfd, stream, *buffers):
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
+        request = _feed(child, request)
+        if request:
+            poll.register(child.request, select.POLLOUT)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "timeout"
+            for descriptor, _ in poll.poll(wait_milliseconds(child, left)):
+                if descriptor == child.pidfd:
+                    return None
+                if descriptor == stream:
+                    if cancelled():
+                        return "cancelled"
+                elif descriptor == child.request:
+                    request = _feed(child, request)
+                    if not request:
+                        poll.unregister(child.request)
+                else:
+                    buffer = buffers[descriptor]
+                    if buffer.read(descriptor, order.output + 1) == 0:
+                        poll.unregister(descriptor)
+                    elif buffer.size > order.output:
+                        return "output_limit"
+            if child.pidfd < 0 and has_ended(child.pid):
+                return None
+
+    def _reap(self, child: Child, over: float) -> Any:
+        """(wait status, resource usage) of the ended process; None where it has not died when it is `over`."""
+        if child.pidfd >= 0:
+            poll = select.poll()
+            poll.register(child.pidfd, select.POLLIN)
+            if not poll.poll(max(0.0, over - time.monotonic()) * 1000):
+                return None
+        else:
+            while not has_ended(child.pid):
+                if time.monotonic() > over:
+                    return None
+                time.sleep(_TICK_MILLISECONDS / 1000)
+        _, wait_status, usage = os.wait4(child.pid, 0)
+        return wait_status, usage
+
+    def _status(self, exit_code: int | None, number: int | None, cpu: float, resident: int, order: Order) -> str:
+        """The status of a run whose first process ended by itself. Raises Failed where somebody else ended it."""
+        if number is None:
+            return "out_of_memory" if exit_code == harness.MEMORY_EXIT else "completed"
+        if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu >= order.cpu):
+            return "timeout"
+        if number != signal.SIGKILL:
+            return "crashed"
+        # In a pid namespace of its own, nobody inside can send its first process SIGKILL: the kernel did (memory), or
+        # somebody outside. Elsewhere its own children can.
+        before, self._oom_kills = self._oom_kills, _oom_kills()
+        kernels_doing = before != self._oom_kills
+        if resident >= order.memory // 2 and (kernels_doing or self.isolation != "namespaces"):
+            return "out_of_memory"
+        if kernels_doing:
+            # For want of memory, but not for what this process has used: it may have been another's turn.
+            raise RunFailed("a run's process may have been killed for want of memory that others used")
+        if self.isolation == "namespaces":
+            raise RunFailed("a run's process was killed from outside")
+        return "crashed"
+
+    def _end_descendants(self, child: Child, over: float, anomalies: list[str]) -> None:
+        """Where no pid namespace ended with the first process: what it left is killed and removed, as its user.
+
+        What has not died when it is `over` is an anomaly. Raises OSError.
+        """
+        if self.isolation == "container" and os.getpid() == 1:
+            # An episode's: of the worker's namespaces this process is the first, so that the rest is the command's.
+            leftovers.kill_others()
+        if child.uid is None or child.ender is None:
+            return
+        pause = _TICK_MILLISECONDS / 1000
+        while True:
+            child.ender.kill()
+            leftovers.reap_orphans()
+            if not leftovers.processes_of(child.uid):
+                break
+            if time.monotonic() > over:
+                anomalies.append("processes that cannot be killed")
+                return
+            time.sleep(pause)
+            pause = min(2 * pause, _MOST_PAUSE_SECONDS)
+        child.ender.remove_files()
+        left = leftovers.files_of(child.uid)
+        if left:
+            anomalies.append(f"files that cannot be removed: {', '.join(left[:3])}")
+
+    def discard(self, child: Child) -> None:
+        """A process that never got its request is gone."""
+        _kill(child.pid)
+        os.waitpid(child.pid, 0)
+        child.close()
+
+
+def _feed(child: Child, request: memoryview) -> memoryview:
+    """What is still to be written; nothing where the process no longer reads."""
+    try:
+        while request:
+            request = request[os.write(child.request, request) :]
+    except BlockingIOError:
+        return request
+    except BrokenPipeError:
+        return request[:0]
+    return request
+
+
+def _how(wait_status: int) -> tuple[int | None, int | None]:
+    """Exit code and signal, one of which is None."""
+    if os.WIFSIGNALED(wait_status):
+        return None, os.WTERMSIG(wait_status)
+    return os.WEXITSTATUS(wait_status), None
+
+
+def wait_milliseconds(child: Child, left: float) -> float:
+    """For how long to wait for `child` with `left` seconds to its deadline, before its end is asked for again."""
+    # Rounded up: a wait too short by a fraction of a millisecond would only be followed by another.
+    return left * 1000 + 1 if child.pidfd >= 0 else min(left * 1000 + 1, _TICK_MILLISECONDS)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the child has ended; it is not reaped by this."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end(child: Child) -> None:
+    """The run's first process has been sent SIGKILL; with a user of its own, as that user, with all of its others."""
+    if child.ender is None:
+        _kill(child.pid)
+    else:
+        child.ender.kill()
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _prefer_for_oom() -> None:
+    """Where memory runs out, the kernel takes the run, not the server."""
+    try:
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, b"1000")
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for memory since its start; 0 where it does not say."""
+    try:
+        with open("/proc/vmstat") as lines:
+            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0

@@ -1,0 +1,289 @@
+"""The worker server: a small program inside a container or in namespaces that forks one process per run.
+
+It is started once per worker (`docker exec`, or locally) by `agent_rl_sandboxes.workers.worker_command`, which needs
+nothing inside but Python 3.9: the sources are the first thing to come down its standard input. It never sees an
+expected value, and it never looks into a request either: what a run is given and what a run answers pass through
+buffers that are not mapped into any child (MADV_DONTFORK), so that no run finds in its memory what an earlier one was
+asked or answered.
+
+Protocol, on standard input and output. Every message is a frame
+
+    header length, body length     two unsigned 32-bit integers, big-endian
+    header                         a JSON object with "op"
+    body                           bytes
+
+The first frame that goes in is special (read by the bootstrap): header {"op": "setup", "modules": [[name, source]...],
+"main": name, "setup": {...}}. Then, at most one at a time:
+
+    in   {"op": "load", "id"}                                        body: JSON [[name, source]...], modules that every
+                                                                     later run finds loaded
+    in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
+                                                                     body: JSON for the run's own process, see harness,
+                                                                     behind its length (32 bits)
+    in   {"op": "talk", ...the same}                                 body: the same; a run that is talked with
+    in   {"op": "say", "id"}                                         body: bytes for that run, while it is under way
+    in   {"op": "exec", ...the same}                                 body: for `harness.run_command`; episodes only
+    in   {"op": "write", "id", "path"}                               body: the file's content; episodes only
+    in   {"op": "read", "id", "path", "max_bytes"}                   episodes only
+    in   {"op": "cancel", "id"}                                      while a run or "exec" is under way, else ignored
+    out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
+    out  {"op": "loaded", "id"}
+    out  {"op": "said", "id"}                                        body: of a talk's result channel, as it comes
+    out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
+          "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
+    out  {"op": "file", "id", "errno"}                               body: content, for "read"
+    out  {"op": "failed", "id", "error"}                             the machinery failed; the worker is to be ended
+    out  {"op": "fatal", "error"}                                    the server ends
+
+A result's "results" bytes are the run's result channel as it came (of a talk, what was not yet "said"):
+length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not; only the pool outside takes them apart.
+Times are seconds, sizes bytes.
+
+Isolation between two runs is probed at the start, by doing it, and `reasons` says for each level that was not had
+which step was refused with which error:
+
+    namespaces   the worker has user, pid, mount, network, ipc and uts namespaces and a read-only view of the system;
+    each
+                 run has user, pid, mount and ipc namespaces of its own in them, its own /proc and tmpfs. The network
+                 namespace is the worker's; it is empty, and replaced once a run has sent a packet in it.
+    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed;
+                 once a run has sent a packet the pool ends the worker
+    container    neither: the pool ends the worker, with all that is in it, after its first run; a server that the run
+                 has stopped goes on at the run's deadline, or is ended, by the kernel's doing
+
+Where a run has no tmpfs of its own ("disk", "inodes") it has as much of both as its container.
+
+Where the pool goes away (end of input), the server kills what runs and ends; as pid 1 of its namespace it takes
+everything in it along, however it dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from agent_rl_sandboxes.inside import episode_files, harness, levels, namespaces, preloading, run_processes, run_relay
+from agent_rl_sandboxes.inside.frame_stream import FrameStream, StreamClosed
+from agent_rl_sandboxes.inside.network_traffic import Traffic
+from agent_rl_sandboxes.inside.wakeups import Wakeups
+
+PROTOCOL = 1
+
+
+class WorkerServer:
+    """Answers one request at a time; the process of the next run is made while nobody waits for it."""
+
+    def __init__(self, stream: FrameStream, isolation: str, setup: dict[str, Any], *, own_view: bool) -> None:
+        self._stream = stream
+        self._isolation = isolation
+        self._own_view = own_view
+        self._workdir: str = setup["workdir"]
+        self._episode: str | None = setup.get("episode")
+        self._runner = run_processes.RunProcesses(isolation, self._workdir, levels.seccomp_program(setup))
+        self._spare: run_processes.Child | None = None
+        self._traffic = Traffic()
+        # As the first process of namespaces the server cannot be stopped by anything in them; as root by no run.
+        self._wakeups = Wakeups() if isolation == "container" and not own_view else None
+
+    def serve(self) -> NoReturn:
+        """Until the pool goes away. Raises StreamClosed."""
+        if self._episode is not None:
+            namespaces.mount_scratch(self._workdir, self._episode)
+        if self._prepares:
+            self._spare = self._spawn(levels.DEFAULT_SCRATCH)
+        while True:
+            header, body = self._stream.next()
+            operation = header["op"]
+            if operation in ("run", "exec", "talk"):
+                self._run(header, body)
+            elif operation == "load":
+                self._load(header, body)
+            elif operation == "write":
+                self._answer_file(
+                    header, lambda at, content=body: episode_files.write(self._workdir, at["path"], content)
+                )
+            elif operation == "read":
+                self._answer_file(header, lambda at: episode_files.read(self._workdir, at["path"], at["max_bytes"]))
+            del body
+
+    @property
+    def _prepares(self) -> bool:
+        return self._isolation == "namespaces" and self._episode is None
+
+    def _load(self, header: dict[str, Any], body: memoryview) -> None:
+        """Load modules, and make a process that has them for the next run, where it is made ahead."""
+        preloading.load(json.loads(bytes(body)))
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            self._runner.discard(spare)
+            self._renew(spare.scratch or levels.DEFAULT_SCRATCH)
+        self._stream.send({"op": "loaded", "id": header["id"]})
+
+    def _run(self, header: dict[str, Any], body: memoryview) -> None:
+        """Run a program or a command, answer, and only then make the next run's process."""
+        order = run_processes.Order(header["wall"], header["cpu"], header["memory"], header["output"])
+        scratch = f"size={header['disk']},nr_inodes={header['inodes']},mode=1777"
+        try:
+            child = self._child(header["op"], scratch)
+        except (namespaces.Refused, run_processes.RunFailed, OSError) as error:
+            self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
+            return
+        if self._wakeups is not None:
+            self._wakeups.begin(order.wall)
+        runner = self._runner
+        talk = (
+            run_relay.RunRelay(self._stream, header["id"], runner, child, body, order)
+            if header["op"] == "talk"
+            else None
+        )
+        try:
+            outcome = runner.run(
+                child, body, order, self._stream.source, lambda: self._cancelled(header["id"]), talk and talk.watch
+            )
+        except (run_processes.RunFailed, OSError) as error:
+            self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
+            return
+        finally:
+            child.close()
+        if self._wakeups is not None:
+            self._wakeups.end()
+        if self._isolation == "uid" and self._traffic.seen():
+            # The network is the worker's, and what was sent in it may be seen by the next run.
+            outcome.reusable = False
+        channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
+        if talk is not None:
+            channels[0] = channels[0][talk.said :]
+        self._stream.send(
+            {
+                "op": "result",
+                "id": header["id"],
+                "status": outcome.status,
+                "exit_code": outcome.exit_code,
+                "signal": outcome.signal,
+                "seconds": outcome.seconds,
+                "results": len(channels[0]),
+                "stdout": len(channels[1]),
+                "stderr": len(channels[2]),
+                "anomalies": outcome.anomalies,
+                "reusable": outcome.reusable,
+            },
+            *channels,
+        )
+        if outcome.reusable and self._prepares:
+            self._renew(scratch)
+
+    def _child(self, operation: str, scratch: str) -> run_processes.Child:
+        """A process that waits for its request. Raises Refused, Failed or OSError where none can be had."""
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.scratch != scratch:
+            self._runner.discard(spare)
+            spare = None
+        if spare is None:
+            spare = self._spawn(scratch, operation)
+        self._runner.await_ready(spare)
+        return spare
+
+    def _spawn(self, scratch: str, operation: str = "run") -> run_processes.Child:
+        if self._isolation == "container" and self._own_view and self._episode is None:
+            namespaces.mount_scratch(self._workdir, scratch)
+        own = None if self._episode is not None else scratch
+        return self._runner.spawn(own, harness.run_command if operation == "exec" else harness.run_program)
+
+    def _renew(self, scratch: str) -> None:
+        """The next run's process is on its way, in a network that nobody has used."""
+        try:
+            if self._own_view and self._traffic.seen():
+                namespaces.fresh_network()
+                self._traffic.close()
+                self._traffic = Traffic()
+            self._spare = self._spawn(scratch)
+        except (namespaces.Refused, OSError):
+            # Tried again when it is needed; then a refusal is an answer.
+            self._spare = None
+
+    def _cancelled(self, identifier: str) -> bool:
+        """Whether what has come in while `identifier` ran is its cancellation. Raises StreamClosed."""
+        self._stream.fill()
+        while (frame := self._stream.arrived()) is not None:
+            if frame[0] == {"op": "cancel", "id": identifier}:
+                return True
+        return False
+
+    def _answer_file(self, header: dict[str, Any], action: Any) -> None:
+        try:
+            content, number = action(header) or b"", 0
+        except OSError as error:
+            content, number = b"", error.errno or errno.EIO
+        self._stream.send({"op": "file", "id": header["id"], "errno": number}, content)
+
+
+def _take_stdio() -> tuple[int, int]:
+    """The stream's descriptors, away from the descriptors that a run's process has; /dev/null is in their place."""
+    source, target = (os.dup(descriptor) for descriptor in (0, 1))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    moved = [source, target]
+    for index, descriptor in enumerate(moved):
+        while descriptor < run_processes.FIRST_FREE:
+            descriptor = os.dup(descriptor)
+        moved[index] = descriptor
+    for descriptor in range(run_processes.FIRST_FREE):
+        os.dup2(nothing, descriptor)
+    for descriptor in range(run_processes.FIRST_FREE, max(moved)):
+        if descriptor not in moved:
+            os.closerange(descriptor, descriptor + 1)
+    return moved[0], moved[1]
+
+
+def _guard(pid: int) -> NoReturn:
+    """In the parent of the worker's pid 1: waits for its end, and brings it about at SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
+    os.closerange(0, 4096)
+    _, status = os.waitpid(pid, 0)
+    os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+
+
+def main(setup: dict[str, Any]) -> NoReturn:
+    """Serve until the pool goes away."""
+    descriptors = _take_stdio()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        os.environ.clear()
+        # Libraries that start threads when they are imported: a process with threads cannot enter namespaces.
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+        try:
+            preloading.preload([*harness.PRELOADED, *setup["preload"]])
+        except ImportError as error:
+            raise run_processes.RunFailed(
+                f"a module to be imported ahead (sandbox.preload) is not there: {error}"
+            ) from None
+        os.environ.clear()
+        isolation, own_view, reasons = levels.choose(setup)
+        if own_view:
+            pid = levels.enter(setup)
+            if pid:
+                _guard(pid)
+        else:
+            namespaces.adopt_orphans()
+        if isolation == "uid":
+            # For what removes a run's files.
+            preloading.preload(["shutil"])
+        if isolation == "container":
+            # Runs are of the same user as this process.
+            namespaces.hide()
+        # Only now: its buffer is not mapped in a child, such as the worker's pid 1 was.
+        stream = FrameStream(*descriptors)
+        server = WorkerServer(stream, isolation, setup, own_view=own_view)
+        python = ".".join(map(str, sys.version_info[:3]))
+        stream.send({"op": "hello", "protocol": PROTOCOL, "isolation": isolation, "reasons": reasons, "python": python})
+        server.serve()
+    except StreamClosed:
+        os._exit(0)
+    except BaseException as error:
+        try:
+            FrameStream(*descriptors).send({"op": "fatal", "error": f"{type(error).__name__}: {error}"})
+        finally:
+            os._exit(1)

@@ -1,0 +1,216 @@
+"""Runs that exchange frames: `PairedRun`, one of them in one worker; `talk_in_pair`, two that talk with each other."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import json
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from agent_rl.errors import SandboxError, TestsPlaceError
+from agent_rl.judging.proxied.proxy_messages import MAX_FRAME_BYTES
+from agent_rl.judging.proxied.relay import relay
+from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunResult
+from agent_rl_sandboxes.workers import GRACE_SECONDS, Worker, channels_of, run_limits
+
+TESTS_MARGIN_SECONDS = 0.5
+"""How much longer than the program the tests may take, so that it is the program's limit that is met."""
+_MOST_TESTS_OUTPUT = 16 << 20
+_LENGTH = struct.Struct(">I")
+
+
+class PairedRun:
+    """A run in `worker` that is talked with. Used as an async context manager; `end` says how it went."""
+
+    def __init__(
+        self, worker: Worker, payload: dict[str, Any], limits: Limits, error: type[SandboxError] = SandboxError
+    ) -> None:
+        """`error` is what is raised where the worker fails."""
+        self._worker = worker
+        self._error = error
+        self._payload = {**payload, "limits": run_limits(limits)}
+        self._limits = limits
+        self._frames: deque[str] = deque()
+        self._raw = bytearray()
+        self._news = asyncio.Event()
+        self._reading: asyncio.Task[RunResult] | None = None
+        self._anomaly: str | None = None
+
+    async def __aenter__(self) -> PairedRun:
+        """The run has its request. Raises SandboxError."""
+        body = json.dumps(self._payload).encode()
+        async with self._within(self._limits.wall_seconds + GRACE_SECONDS):
+            await self._worker.begin("talk", self._limits, _LENGTH.pack(len(body)) + body)
+        self._reading = asyncio.create_task(self._read())
+        self._reading.add_done_callback(lambda _: self._news.set())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._reading is not None
+        self._reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError, SandboxError):
+            await self._reading
+
+    async def say(self, frame: str) -> None:
+        data = frame.encode()
+        if not self._done:
+            async with self._within(GRACE_SECONDS):
+                await self._worker.tell("say", _LENGTH.pack(len(data)) + data)
+
+    async def hear(self) -> str | None:
+        while not self._frames:
+            if self._anomaly is not None:
+                return None
+            if self._done:
+                assert self._reading is not None
+                self._reading.result()
+                return None
+            self._news.clear()
+            await self._news.wait()
+        return self._frames.popleft()
+
+    async def end(self) -> tuple[RunResult, bool]:
+        """How the run ended, being ended where it has not, and whether it had said more than was heard."""
+        assert self._reading is not None
+        if not self._done:
+            async with self._within(GRACE_SECONDS):
+                await self._worker.tell("cancel")
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                result = await asyncio.shield(self._reading)
+        except TimeoutError:
+            raise self._error(f"a worker did not end a run within {GRACE_SECONDS:g} s") from None
+        return result, bool(self._frames or self._raw)
+
+    @property
+    def _done(self) -> bool:
+        assert self._reading is not None
+        return self._reading.done()
+
+    async def _read(self) -> RunResult:
+        """Takes in what the run says until it ends."""
+        try:
+            async with asyncio.timeout(self._limits.wall_seconds + GRACE_SECONDS):
+                while True:
+                    with self._failing():
+                        header, body = await self._worker.hear()
+                    if header["op"] == "said":
+                        self._take(body)
+                        continue
+                    status, rest, stdout, stderr = channels_of(header, body)
+                    self._take(rest)
+                    return self._result(header, status, stdout, stderr)
+        except TimeoutError:
+            raise self._error("a worker did not end a run in time") from None
+
+    @contextlib.asynccontextmanager
+    async def _within(self, seconds: float) -> AsyncIterator[None]:
+        """What is told in it is taken in within `seconds`, by a worker that is stopped too; else this talk's error."""
+        try:
+            async with asyncio.timeout(seconds):
+                with self._failing():
+                    yield
+        except TimeoutError:
+            raise self._error("a worker does not take in what it is told") from None
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """The worker's errors are raised as this talk's."""
+        try:
+            yield
+        except SandboxError as error:
+            raise self._error(str(error)) from error
+
+    def _result(self, header: dict[str, Any], status: Any, stdout: bytes, stderr: bytes) -> RunResult:
+        ended = status == "cancelled"
+        self._worker.reusable = self._worker.reusable and header["reusable"] and self._anomaly is None
+        anomalies = header["anomalies"]
+        if self._anomaly is not None:
+            anomalies = [*anomalies, self._anomaly]
+        return RunResult(
+            status="completed" if ended else status,
+            frames=(),
+            stdout=stdout,
+            stderr=stderr,
+            exit_code=None if ended else header["exit_code"],
+            signal=None if ended else header["signal"],
+            seconds=header["seconds"],
+            isolation=self._worker.isolation,
+            anomalies=tuple(anomalies),
+        )
+
+    def _take(self, data: bytes) -> None:
+        """What came is taken apart into frames, as far as it is whole."""
+        if self._anomaly is not None:
+            return
+        self._raw += data
+        at = 0
+        while len(self._raw) >= at + _LENGTH.size:
+            end = at + _LENGTH.size + _LENGTH.unpack_from(self._raw, at)[0]
+            if end - at > MAX_FRAME_BYTES:
+                self._anomaly = "a frame of wrong length"
+                break
+            if end > len(self._raw):
+                break
+            try:
+                self._frames.append(self._raw[at + _LENGTH.size : end].decode())
+            except UnicodeDecodeError:
+                self._anomaly = "a frame that is no text"
+                break
+            at = end
+        del self._raw[:at]
+        self._news.set()
+
+
+async def talk_in_pair(candidate_worker: Worker, tests_worker: Worker, request: PairRequest) -> PairResult:
+    """What the two runs did.
+
+    Raises SandboxError, and of it SandboxStartError where a worker is not fit for it, and TestsPlaceError where only
+    the tests' worker died.
+    """
+    limits = request.limits
+    candidate_payload = {
+        "role": "candidate",
+        "module": request.module,
+        "program": request.program,
+        "seed": request.seed,
+    }
+    tests_payload = {
+        "role": "tests",
+        "module": request.module,
+        "files": {path: base64.b64encode(content).decode() for path, content in request.files.items()},
+        "tests": list(request.tests),
+        "objects": None if request.objects is None else list(request.objects),
+        "seed": request.seed,
+    }
+    longer = dataclasses.replace(
+        limits,
+        wall_seconds=limits.wall_seconds + TESTS_MARGIN_SECONDS,
+        cpu_seconds=limits.cpu_seconds + TESTS_MARGIN_SECONDS,
+        output_bytes=max(limits.output_bytes, _MOST_TESTS_OUTPUT),
+    )
+    await asyncio.gather(candidate_worker.load_roles(), tests_worker.load_roles())
+    async with (
+        PairedRun(candidate_worker, candidate_payload, limits) as candidate,
+        PairedRun(tests_worker, tests_payload, longer, TestsPlaceError) as tests,
+    ):
+        try:
+            heard = await relay(candidate, tests)
+            ran, more = await candidate.end()
+            judged, _ = await tests.end()
+        except TestsPlaceError:
+            # Where the program's place is dead too, that is what is asked about.
+            await candidate.end()
+            raise
+    tampered = heard.tampered
+    if not tampered and more and not heard.candidate_due:
+        tampered = "a frame that nobody asked for"
+    if tampered:
+        candidate_worker.reusable = False
+        ran = dataclasses.replace(ran, anomalies=(*ran.anomalies, tampered))
+    return PairResult(ran, dataclasses.replace(judged, frames=heard.reports))

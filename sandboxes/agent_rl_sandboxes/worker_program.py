@@ -1,0 +1,168 @@
+"""How a worker server comes to run somewhere: its command line, and the first frame, which carries its sources."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from agent_rl.judging.proxied import (
+    candidate_side,
+    handed_over,
+    proxies,
+    proxy_messages,
+    pytest_part,
+    test_items,
+    tests_runner,
+    tests_side,
+)
+from agent_rl.vocabulary import canonical
+from agent_rl_sandboxes import seccomp
+from agent_rl_sandboxes.inside import (
+    episode_files,
+    frame_stream,
+    harness,
+    leftovers,
+    levels,
+    loading,
+    namespaces,
+    network_traffic,
+    preloading,
+    private_buffers,
+    programs,
+    proxied_roles,
+    root_view,
+    run_processes,
+    run_relay,
+    seccomp_filter,
+    wakeups,
+    worker_server,
+)
+
+PROTOCOL = worker_server.PROTOCOL
+LENGTHS = frame_stream.LENGTHS
+"""Before each frame: the lengths of its header and its body."""
+
+# Reads the first frame (see worker_server) and becomes the program in it. Nothing needs to be installed inside.
+_BOOTSTRAP = """
+import json, os, struct, sys
+def read(size):
+    parts = []
+    while size:
+        part = os.read(0, size)
+        if not part:
+            sys.exit(0)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+def say(header):
+    text = json.dumps(header).encode()
+    os.write(1, struct.pack(">II", len(text), 0) + text)
+header, body = struct.unpack(">II", read(8))
+order = json.loads(read(header + body))
+sys.path[:] = [path for path in sys.path if path]
+if sys.version_info < (3, 9):
+    say({"op": "fatal", "error": "Python 3.9 or later is needed inside, not " + sys.version.split()[0]})
+    sys.exit(1)
+(name, source), *modules = order["modules"]
+own = {}
+exec(source, own)
+own["load"]([(name, source)])
+sys.modules[name].load(modules)
+sys.modules[order["main"]].main(order["setup"])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a worker server is told at its start.
+
+    workdir: where runs start. expose: folders beside the system's own that runs may read.
+    fall_back: whether weaker levels than `namespaces` may be used without namespaces of the worker's own; only where
+    the
+        worker has a container to itself.
+    preload: modules imported ahead of every run. episode: (bytes, inodes) of the tmpfs where the worker serves one
+        episode (`exec`, `write`, `read`) and no runs.
+    """
+
+    workdir: str = "/work"
+    expose: tuple[str, ...] = ()
+    fall_back: bool = True
+    preload: tuple[str, ...] = ()
+    episode: tuple[int, int] | None = None
+
+
+def worker_command(python: str = "python3") -> list[str]:
+    """The command line of a worker server. Its environment is its own; it reads everything else from stdin."""
+    return python_command(_BOOTSTRAP, python)
+
+
+def python_command(program: str, python: str = "python3") -> list[str]:
+    """The command line of a Python program, with the environment and the flags that worker servers have."""
+    # A fixed hash seed: the order of a set of strings is the same in every worker.
+    environment = ["PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONHASHSEED=0", "LANG=C.UTF-8", "PYTHONUTF8=1"]
+    return ["/usr/bin/env", "-i", *environment, python, "-s", "-B", "-c", program]
+
+
+@cache
+def _sources() -> list[tuple[str, str]]:
+    """Name and source of what every worker server runs, in an order in which it can be imported; the loader first."""
+    modules: list[ModuleType] = [
+        loading,
+        canonical,
+        seccomp_filter,
+        namespaces,
+        root_view,
+        harness,
+        programs,
+        leftovers,
+    ]
+    modules += [
+        preloading,
+        private_buffers,
+        run_processes,
+        run_relay,
+        levels,
+        wakeups,
+        episode_files,
+        frame_stream,
+        network_traffic,
+        worker_server,
+    ]
+    return [(module.__name__, inspect.getsource(module)) for module in modules]
+
+
+@cache
+def role_sources() -> bytes:
+    """The body of "load" by which a worker server can have a proxied judging's parts played."""
+    modules: list[ModuleType] = [proxy_messages, candidate_side, proxies, handed_over, tests_side]
+    modules += [pytest_part, test_items, tests_runner, proxied_roles]
+    return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
+
+
+def setup_frame(setup: WorkerSetup) -> bytes:
+    """The first frame to a worker server: its own sources, and its setup."""
+    episode = None if setup.episode is None else "size={},nr_inodes={},mode=1777".format(*setup.episode)
+    order = {
+        "op": "setup",
+        "modules": _sources(),
+        "main": worker_server.__name__,
+        "setup": {
+            "workdir": setup.workdir,
+            "expose": setup.expose,
+            "fall_back": setup.fall_back,
+            "preload": setup.preload,
+            "episode": episode,
+            "seccomp": {machine: seccomp.run_filter(machine).hex() for machine in seccomp.MACHINES},
+        },
+    }
+    return pack(order)
+
+
+def pack(header: dict[str, Any], body: bytes = b"") -> bytes:
+    """A frame of the protocol that `worker_server` describes."""
+    text = json.dumps(header).encode()
+    return LENGTHS.pack(len(text), len(body)) + text + body

@@ -1,0 +1,304 @@
+"""Warm workers: `Worker`, one long-lived stream to a worker server.
+
+A provider makes workers: it starts `worker_command()` somewhere closed off, wraps that program's standard input and
+output in a `WorkerChannel`, and calls `Worker.open`. Everything else (frames, statuses, deadlines) is the same for
+all; a `WorkerPool` (see worker_pool.py) hands runs to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import struct
+from typing import Any, Protocol
+
+from agent_rl.errors import SandboxError, SandboxStartError
+from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult
+from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl_sandboxes.worker_program import (
+    LENGTHS,
+    PROTOCOL,
+    WorkerSetup,
+    pack,
+    role_sources,
+    setup_frame,
+    worker_command,
+)
+
+__all__ = ["WorkerChannel", "Worker", "WorkerSetup", "channels_of", "run_limits", "worker_command"]
+
+LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
+"""From the weakest to the strongest."""
+
+GRACE_SECONDS = 10.0
+"""Beyond a run's own wall limit, how long its worker may take to answer before it is ended."""
+_LOAD_SECONDS = 30.0
+_FRAME_LENGTH = struct.Struct(">I")
+_MAX_ANSWER = 1 << 29
+_EXTRA_FRAMES = 2
+"""Frames beyond one for each call that are still taken apart: more say nothing new."""
+
+
+class WorkerChannel(Protocol):
+    """The stdin and stdout of a program started by `worker_command()`; its stderr is the provider's own affair."""
+
+    async def read_exactly(self, size: int) -> bytes:
+        """The next `size` bytes of the program's stdout. Raises EOFError or OSError where the stream has ended.
+
+        A cancelled call has taken nothing (as with `asyncio.StreamReader.readexactly`).
+        """
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """`data` is on its way to the program's stdin; also where the call is cancelled. Raises OSError."""
+        ...
+
+    async def kill(self) -> None:
+        """The program and everything that it started are gone (for Docker: the container). Idempotent, never raises."""
+        ...
+
+    def ended(self) -> bool:
+        """Whether the end of the program's stdout has come, and nothing is left of it to read. Never waits."""
+        ...
+
+    async def why_dead(self) -> str:
+        """After the stream ended: what is known of the reason ("OOMKilled", "exit code 1: ..."), or ""."""
+        ...
+
+
+class Worker:
+    """One worker server behind a channel; one request at a time."""
+
+    def __init__(self, channel: WorkerChannel, hello: dict[str, Any]) -> None:
+        self._channel = channel
+        self._count = 0
+        self._lengths: tuple[int, int] | None = None
+        self._under_way: str | None = None
+        self._has_roles = False
+        self.isolation: Isolation = hello["isolation"]
+        self.reasons: tuple[str, ...] = tuple(hello["reasons"])
+        """For each better level of isolation, which step was refused with which error."""
+        self.python: str = hello["python"]
+        self.reusable = self.isolation != "container"
+        self.runs = 0
+
+    @staticmethod
+    async def open(channel: WorkerChannel, setup: WorkerSetup | None = None, *, timeout: float = 30.0) -> Worker:
+        """A worker on `channel`, whose program has just been started. On failure the channel is killed.
+
+        Raises SandboxError with what was refused, and as far as is known why.
+        """
+        worker = Worker(channel, {"isolation": "container", "reasons": (), "python": ""})
+        try:
+            async with asyncio.timeout(timeout):
+                await channel.write(setup_frame(setup or WorkerSetup()))
+                hello, _ = await worker._receive()
+            if hello["op"] == "fatal":
+                raise SandboxError(f"the worker server cannot start: {hello['error']}")
+            if hello["op"] != "hello" or hello["protocol"] != PROTOCOL:
+                raise SandboxError("the worker server speaks another protocol")
+            return Worker(channel, hello)
+        except TimeoutError:
+            await worker.close()
+            raise SandboxError(f"the worker server did not answer within {timeout:g} s") from None
+        except OSError as error:
+            why = await channel.why_dead()
+            await worker.close()
+            raise SandboxError(f"the worker server died at its start ({why or error})") from error
+        except BaseException:
+            await worker.close()
+            raise
+
+    async def run(self, request: RunRequest) -> RunResult:
+        """What the run did. Raises SandboxError where the worker failed; it is then to be closed.
+
+        Where the call is cancelled, `settle` says whether the worker can go on.
+        """
+        self.runs += 1
+        limits = request.limits
+        payload = {
+            "program": request.program,
+            "entry_point": request.entry_point,
+            "calls": [(call.id, call.arguments) for call in request.calls],
+            "seed": request.seed,
+            "limits": run_limits(limits),
+        }
+        if request.stdin:
+            payload["stdin"] = base64.b64encode(request.stdin).decode()
+        header, body = await self.ask("run", limits, payload)
+        status, raw, stdout, stderr = channels_of(header, body)
+        frames, anomalies = split_frames(raw, len(request.calls) + 1)
+        # A run that was ended had no time to finish its last frame.
+        anomalies = anomalies if status == "completed" else ()
+        self.reusable = self.reusable and header["reusable"]
+        return RunResult(
+            status=status,
+            frames=frames,
+            stdout=stdout,
+            stderr=stderr,
+            exit_code=header["exit_code"],
+            signal=header["signal"],
+            seconds=header["seconds"],
+            isolation=self.isolation,
+            anomalies=(*header["anomalies"], *anomalies),
+        )
+
+    async def ask(self, operation: str, limits: Limits, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Header and body of the server's answer to "run" or "exec". Raises SandboxError."""
+        body = json.dumps(payload).encode()
+        return await self.exchange(
+            operation,
+            _order(limits),
+            _FRAME_LENGTH.pack(len(body)) + body,
+            timeout=limits.wall_seconds + GRACE_SECONDS,
+        )
+
+    async def load_roles(self) -> None:
+        """Before a first talk: the server has loaded what plays a part in it, and no run's time was spent on that.
+
+        Most workers never talk, so that it is not loaded at their start. Raises SandboxStartError.
+        """
+        if self._has_roles:
+            return
+        try:
+            await self.exchange("load", {}, role_sources(), timeout=_LOAD_SECONDS)
+        except SandboxError as error:
+            raise SandboxStartError(str(error)) from error
+        self._has_roles = True
+
+    async def begin(self, operation: str, limits: Limits, body: bytes) -> None:
+        """A request is on its way whose answers are taken with `hear`. Raises SandboxError."""
+        self.runs += 1
+        self._count += 1
+        self._under_way = str(self._count)
+        await self.tell(operation, body, _order(limits))
+
+    async def tell(self, operation: str, body: bytes = b"", header: dict[str, Any] | None = None) -> None:
+        """Something more is said to what is under way. Raises SandboxError."""
+        try:
+            await self._channel.write(pack({"op": operation, "id": self._under_way, **(header or {})}, body))
+        except OSError as error:
+            raise SandboxError(f"a worker died ({await self._channel.why_dead() or error})") from error
+
+    async def hear(self) -> tuple[dict[str, Any], bytes]:
+        """Header and body of the next answer to what is under way; with "result" it ends. Raises SandboxError."""
+        answer, content = await self._receive()
+        if answer["op"] in ("failed", "fatal"):
+            raise SandboxError(f"a worker failed: {answer['error']}")
+        if answer.get("id") != self._under_way:
+            raise SandboxError("a worker answered something else than it was asked")
+        if answer["op"] == "result":
+            self._under_way = None
+        return answer, content
+
+    async def exchange(
+        self, operation: str, header: dict[str, Any], body: bytes = b"", *, timeout: float
+    ) -> tuple[dict[str, Any], bytes]:
+        """Header and body of the answer to one request. Raises SandboxError."""
+        self._count += 1
+        identifier = str(self._count)
+        self._under_way = identifier
+        try:
+            async with asyncio.timeout(timeout):
+                await self._channel.write(pack({"op": operation, "id": identifier, **header}, body))
+                answer, content = await self._receive()
+        except TimeoutError:
+            raise SandboxError(f"a worker did not answer within {timeout:g} s") from None
+        except OSError as error:
+            raise SandboxError(f"a worker died ({await self._channel.why_dead() or error})") from error
+        self._under_way = None
+        if answer["op"] in ("failed", "fatal"):
+            raise SandboxError(f"a worker failed: {answer['error']}")
+        if answer.get("id") != identifier:
+            raise SandboxError("a worker answered something else than it was asked")
+        return answer, content
+
+    async def settle(self) -> bool:
+        """After a cancelled call: whether what was under way has been ended and the worker can go on."""
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                if self._under_way is not None:
+                    await self._channel.write(pack({"op": "cancel", "id": self._under_way}))
+                    answer, _ = await self._receive()
+                    while answer["op"] == "said":
+                        answer, _ = await self._receive()
+                    self._under_way = None
+                    return answer["op"] == "result" and answer["reusable"]
+        except (TimeoutError, SandboxError, OSError):
+            return False
+        return True
+
+    @property
+    def dead(self) -> bool:
+        """Whether the worker server is known to have ended, as far as can be told without asking it."""
+        return self._channel.ended()
+
+    async def close(self) -> None:
+        """The worker server is gone, with everything in it."""
+        await asyncio.shield(self._channel.kill())
+
+    async def _receive(self) -> tuple[dict[str, Any], bytes]:
+        """The next frame. A cancelled call goes on where it was with the next. Raises SandboxError."""
+        try:
+            if self._lengths is None:
+                self._lengths = LENGTHS.unpack(await self._channel.read_exactly(LENGTHS.size))
+            header, body = self._lengths
+            if header + body > _MAX_ANSWER:
+                raise SandboxError(f"a worker answered with {header + body} bytes")
+            data = await self._channel.read_exactly(header + body)
+            self._lengths = None
+            return json.loads(data[:header]), data[header:]
+        except (EOFError, OSError) as error:
+            why = await self._channel.why_dead()
+            raise SandboxError(f"a worker died{f' ({why})' if why else ''}") from error
+
+
+def _order(limits: Limits) -> dict[str, float]:
+    """What the worker server itself needs to know of a run."""
+    return {
+        "wall": limits.wall_seconds,
+        "cpu": limits.cpu_seconds,
+        "memory": limits.memory_bytes,
+        "output": limits.output_bytes,
+        "disk": limits.disk_bytes,
+        "inodes": limits.inodes,
+    }
+
+
+def run_limits(limits: Limits) -> dict[str, float]:
+    """What a run's own process sets for itself."""
+    return {
+        "cpu": limits.cpu_seconds,
+        "memory": limits.memory_bytes,
+        "processes": limits.processes,
+        "disk": limits.disk_bytes,
+    }
+
+
+def channels_of(header: dict[str, Any], body: bytes) -> tuple[RunStatus, bytes, bytes, bytes]:
+    """Status, result channel, standard output and standard error of an answer."""
+    first = header["results"]
+    second = first + header["stdout"]
+    return header["status"], body[:first], body[first:second], body[second:]
+
+
+def split_frames(raw: bytes, expected: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(frames, anomalies) of what came on a result channel, which may be anything."""
+    frames: list[str] = []
+    at = 0
+    while at < len(raw):
+        if len(frames) >= expected + _EXTRA_FRAMES:
+            return tuple(frames), ("too many frames",)
+        end = at + _FRAME_LENGTH.size
+        if end > len(raw):
+            return tuple(frames), ("a partial frame",)
+        end += _FRAME_LENGTH.unpack_from(raw, at)[0]
+        if end > len(raw):
+            return tuple(frames), ("a frame of wrong length",)
+        try:
+            frames.append(raw[at + _FRAME_LENGTH.size : end].decode())
+        except UnicodeDecodeError:
+            return tuple(frames), ("a frame that is no text",)
+        at = end
+    return tuple(frames), ()
