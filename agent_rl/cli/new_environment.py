@@ -48,7 +48,7 @@ class {class_name}(Environment):
             prompt=(Message.user(prompt),),
             tests=CallTests("add", hidden),
             public=CallTests("add", (Case((3,), 3 + number),)),
-            reference=f"def add(x):\\n    return x + {{number}}\\n",
+            oracle=f"def add(x):\\n    return x + {{number}}\\n",
             split=split,
         )
 

@@ -44,7 +44,7 @@ def print_report(report: ValidationReport) -> None:
 
 def _judged(splits: Sequence[SplitReport]) -> Table:
     table = Table()
-    for heading in ("split", "tasks", "checked", "references passed", "stubs failed", "strength", "problems"):
+    for heading in ("split", "tasks", "checked", "references passed", "stubs failed", "mutation score", "problems"):
         table.add_column(heading)
     for s in splits:
         passed, failed = f"{s.oracles_passed} of {s.oracles}", f"{s.stubs_failed} of {s.stubs}"

@@ -43,7 +43,7 @@ class _Linear:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         self._dtype = dtype
         self._bias = None if bias is None else bias.to(dtype)
-        self._packed = torch.backends.mkldnn.is_available()
+        self._packed = _packs(dtype)
         self._weight = weight.to(dtype).contiguous()
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
@@ -53,6 +53,13 @@ class _Linear:
         if self._packed:
             return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
         return linear(x, self._weight, self._bias)
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN takes weights of `dtype` here: bfloat16 needs a processor that has the instructions for it."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ async def measure_mismatch(
             await policy.end_session(request.session)
     theirs = [p for generation in generations for p in generation.logprobs]
     if not theirs:
-        raise PolicyError("the policy sampled not one token of the agreement check's completions")
+        raise PolicyError("the policy sampled not one token of the mismatch check's completions")
     groups = [_group(request.prompt_ids, g) for request, g in zip(requests, generations, strict=True)]
     try:
         learned = [rows[0] for rows in await learner.logprobs(Batch(0, groups))]
@@ -206,7 +206,7 @@ async def mismatch_of(
     tasks: Iterable[Task],
     context: int,
 ) -> LogprobMismatch:
-    """The agreement of a run's learner and policy on its own tasks, at its temperature; every replica is asked.
+    """The log-prob mismatch of a run's learner and policy on its own tasks, at its temperature; every replica is asked.
 
     `context`: tokens that a conversation may have. Raises InfrastructureError where either fails, or does not answer
     within loop.stuck_timeout.
@@ -228,7 +228,7 @@ async def mismatch_of(
             )
     except TimeoutError:
         raise InfrastructureError(
-            f"the agreement check was not done within loop.stuck_timeout = {waiting:g} s"
+            f"the mismatch check was not done within loop.stuck_timeout = {waiting:g} s"
         ) from None
 
 

@@ -81,7 +81,7 @@ def timeline_strip(spans: Sequence[Span], start: float, end: float) -> str:
     axes.set_yticks(ticks, roles)
     axes.set_ylim(top - 1.5, -0.5)
     axes.set_xlim(start, end)
-    axes.grid(public=False, axis="y")
+    axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("seconds since the run began")
     return _svg(figure, "timeline")
@@ -121,7 +121,7 @@ def _figure(title: str, *, width: float, height: float) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     if title:
         axes.set_title(title, loc="left", fontsize=10, color=INK, fontweight="bold")
-    axes.grid(public=True, color=GRID, linewidth=0.8)
+    axes.grid(visible=True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -67,7 +67,7 @@ def test_doctor_starts_learner_and_policy_and_compares_them(
     # Sums of rounding: nothing agrees to 1e-12.
     code, out, error = run(capsys, "doctor", file, "--set", "mismatch.max_mean=1e-12")
     assert code == 1
-    assert error.endswith("checks failed: agreement\n")
+    assert error.endswith("checks failed: mismatch\n")
     assert "FAIL mismatch: learner and policy disagree about what the policy sampled at temperature 1: mean" in out
 
 

@@ -234,7 +234,7 @@ async def test_the_check_leaves_no_trace_in_a_deterministic_run(tmp_path: Path, 
     outcomes: list[dict[str, Any]] = []
     output = io.StringIO()
     for check in (True, False):
-        settings = parse_config({**whole.settings(4, **whole.DETERMINISTIC), "agreement": {"check": check}})
+        settings = parse_config({**whole.settings(4, **whole.DETERMINISTIC), "mismatch": {"check": check}})
         folder = tmp_path / str(check)
         await train(settings, folder, display=Display(Console(file=output, width=200)))
         outcomes.append(whole.outcome(folder))

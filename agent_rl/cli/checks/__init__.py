@@ -10,7 +10,7 @@ from pathlib import Path
 from agent_rl.cli.checks.check_result import DoctorCheck
 from agent_rl.cli.checks.machine_checks import cores, disk, gpus, memory
 from agent_rl.cli.checks.model_checks import StartingModel, chat_template, model, parameter_count, starting_model
-from agent_rl.cli.checks.role_checks import agreement, ports, versions
+from agent_rl.cli.checks.role_checks import mismatch, ports, versions
 from agent_rl.cli.checks.sandbox_checks import docker, load_environments, open_sandbox, tasks_of
 from agent_rl.config import RunConfig
 from agent_rl.errors import AgentRLError
@@ -65,9 +65,9 @@ async def _tasks(config: RunConfig, add: Callable[[DoctorCheck], DoctorCheck]) -
 async def _model_checks(
     config: RunConfig, tasks: list[Task], broken: list[str], add: Callable[[DoctorCheck], DoctorCheck]
 ) -> None:
-    """The template's round trip and the agreement, on the run's starting model or what comes nearest to it."""
+    """The template's round trip and the log-prob mismatch, on the run's starting model or what comes nearest to it."""
     if broken:
-        for name in ("chat template", "agreement"):
+        for name in ("chat template", "mismatch"):
             add(DoctorCheck(name, "noted", f"not tried, since this failed: {', '.join(broken)}"))
         return
     with tempfile.TemporaryDirectory(prefix="agent-rl-doctor-") as folder:
@@ -78,9 +78,9 @@ async def _model_checks(
             return
         add(_guarded_now("chat template", lambda: chat_template(config, start.folder)))
         if config.mismatch.check:
-            add(await _guarded("agreement", agreement(config, start, tasks)))
+            add(await _guarded("mismatch", mismatch(config, start, tasks)))
         else:
-            add(DoctorCheck("agreement", "noted", "mismatch.check = false: learner and policy are not compared"))
+            add(DoctorCheck("mismatch", "noted", "mismatch.check = false: learner and policy are not compared"))
 
 
 def _guarded_now(name: str, check: Callable[[], DoctorCheck]) -> DoctorCheck:

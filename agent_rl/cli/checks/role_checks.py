@@ -113,7 +113,7 @@ async def _probed(url: str) -> str:
     return f"{url} is vLLM {info.version} with all routes"
 
 
-async def agreement(config: RunConfig, start: StartingModel, tasks: list[Task]) -> DoctorCheck:
+async def mismatch(config: RunConfig, start: StartingModel, tasks: list[Task]) -> DoctorCheck:
     """Learner and policy, started as a run starts them, give the same log-probabilities within the run's bounds."""
     tokenizer = ChatTokenizer.load(start.folder, config.model.chat_template)
     async with AsyncExitStack() as stack:
@@ -126,6 +126,6 @@ async def agreement(config: RunConfig, start: StartingModel, tasks: list[Task]) 
     try:
         found.require(bounds, 0)
     except InfrastructureError as error:
-        return DoctorCheck("agreement", "failed", f"{error}{where}")
+        return DoctorCheck("mismatch", "failed", f"{error}{where}")
     engine = chosen_engine(config)
-    return DoctorCheck("agreement", "good", f"learner and {engine}: {found.line(bounds)}{prompts}{where}")
+    return DoctorCheck("mismatch", "good", f"learner and {engine}: {found.line(bounds)}{prompts}{where}")
