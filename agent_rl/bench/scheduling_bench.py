@@ -1,7 +1,8 @@
 """`bench overlap --part scheduling`: what the loop loses where every duration is set.
 
 The loop is the real one (`run_loop`, `GroupsInFlight`, `Capacity`, `GroupBuffer`, rollouts, packing, the files of a
-step); only the policy and the learner are stand-ins that sleep, each in a process of its own. In one run of S measured steps:
+step); only the policy and the learner are stand-ins that sleep, each in a process of its own. In one run of S measured
+steps:
 
     learner bound   seconds of a learner's step
     rollout bound   seconds that the consumed rollouts occupied places, / places / S
