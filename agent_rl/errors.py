@@ -9,7 +9,8 @@
         │   └── TestsPlaceError         the place of hidden tests died, not that of the program under test
         ├── PolicyError             the process that generates died, hung or answered nonsense
         ├── LearnerError            the process that trains died or hung
-        └── EnvironmentFailure      the environment's own code raised
+        ├── EnvironmentFailure      the environment's own code raised
+        └── StorageError            a disk filled up, or the run's folder can no longer be written
 
 What a program under test does is never an error: it is a `Verdict`.
 """
@@ -20,7 +21,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Literal
 
-Boundary = Literal["sandbox", "policy", "learner", "environment"]
+Boundary = Literal["sandbox", "policy", "learner", "environment", "storage"]
 
 
 class AgentRLError(Exception):
@@ -97,3 +98,9 @@ class EnvironmentFailure(InfrastructureError):
     """The environment's own code raised."""
 
     boundary: Boundary = "environment"
+
+
+class StorageError(InfrastructureError):
+    """A disk filled up, or the run's folder can no longer be written; the last checkpoint is whole."""
+
+    boundary: Boundary = "storage"

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 import typer.core
 
+from agent_rl import __version__
 from agent_rl.cli.bench_command import bench
 from agent_rl.cli.doctor_command import doctor
 from agent_rl.cli.envs_command import envs
@@ -19,6 +20,7 @@ from agent_rl.cli.report_command import report
 from agent_rl.cli.train_command import train
 from agent_rl.cli.verify_command import verify
 from agent_rl.errors import AgentRLError, ConfigError
+from agent_rl.records.disk_errors import full_disk
 from agent_rl.registry import registered
 
 PLUGINS = "agent_rl.commands"
@@ -78,7 +80,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_version)
+    app.callback()(_options)
     app.command("train")(train)
     app.command("eval")(eval_command)
     app.command("verify")(verify)
@@ -89,14 +91,18 @@ def make_app() -> typer.Typer:
     return app
 
 
-def _version(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    if version:
-        from agent_rl import __version__
-
+def _print_version(asked: bool) -> None:
+    if asked:
         print(f"agent-rl {__version__}")
         raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    """The options that come before any command. A callback of its own answers `--version`, with which none comes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,7 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BaseExceptionGroup as group:
         return _exit_code_of_group(group)
-    except Exception:
+    except Exception as error:
+        if full := full_disk(error):
+            _say(f"error: {full}")
+            return full.exit_code
         # Not an error that we know: a bug of ours or of a user's environment, to be seen in full.
         traceback.print_exc()
         return AgentRLError.exit_code
@@ -126,14 +135,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _exit_code_of_group(group: BaseExceptionGroup[BaseException]) -> int:
     """Prints and weighs the errors of tasks that failed together; the user's mistake comes before its consequences."""
-    leaves = list(_leaves(group))
+    leaves = [full_disk(e) or e for e in _leaves(group)]
     known = [e for e in leaves if isinstance(e, AgentRLError)]
     if len(known) < len(leaves):
         traceback.print_exception(group)
         return AgentRLError.exit_code
     mistakes = [e for e in known if isinstance(e, ConfigError)]
-    for error in mistakes or known:
-        _say(f"error: {error}")
+    for text in dict.fromkeys(f"error: {error}" for error in mistakes or known):  # of several tasks, the same once
+        _say(text)
     return (mistakes or known)[0].exit_code
 
 

@@ -20,7 +20,8 @@ def doctor(
 
     The configuration, installed versions, the model's needs of memory and disk, cores, ports and servers, Docker, the
     sandbox (a reference is judged in it), environments and tasks, the chat template's round trip, and whether learner
-    and policy agree (both are started for it). Each check says how to mend what it finds. Exit 1 where one fails.
+    and policy agree (both are started for it). Each check says how to mend what it finds. Exit 1 where one fails, 2
+    for a mistake in CONFIG, such as a GPU that is not there.
     """
     from rich.console import Console
 
@@ -28,8 +29,10 @@ def doctor(
     from agent_rl.cli.options import write_json
     from agent_rl.cli.running import run
     from agent_rl.config import load_config
+    from agent_rl.launch.required_devices import require_devices
 
     resolved = load_config(config, settings or ())
+    require_devices(resolved)
     console = Console(highlight=False)
 
     def tell(check: DoctorCheck) -> None:

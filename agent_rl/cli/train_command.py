@@ -16,7 +16,12 @@ def train(
     settings: SetOptions = None,
     run_dir: Annotated[
         Path | None,
-        typer.Option("--run-dir", metavar="DIR", help="Where the run is kept; by default runs/CONFIG-DATE-TIME."),
+        typer.Option(
+            "--run-dir",
+            metavar="DIR",
+            help="Where the run is kept; by default runs/CONFIG-DATE-TIME.",
+            readable=False,  # not asked here: the run says in one line why a folder is none for it
+        ),
     ] = None,
     resume: Annotated[
         bool,
@@ -30,7 +35,7 @@ def train(
 
     The run's folder gets config.toml, metrics.jsonl (a line a step), timeline.jsonl, rollouts/ (token by token),
     checkpoints/ (in the Hugging Face format), eval.json, took.json (seconds) and report.html. A run that was stopped,
-    however, goes on with --resume.
+    however, goes on with --resume. The folder is the run's own: it must be new or empty, and one process writes it.
 
     \b
     Example:
@@ -48,9 +53,11 @@ def train(
     from agent_rl.report import write_report
 
     folder = run_dir or (latest_run(config) if resume else new_run(config))
+    directory = RunDirectory(folder)
     run(run_training(resolved, folder, resume=resume))
-    page = write_report(folder)
-    print_outcome(folder, page, RunDirectory(folder).read_took())
+    with directory.writing():
+        page = write_report(folder)
+    print_outcome(folder, page, directory.read_took())
 
 
 def new_run(config: Path) -> Path:

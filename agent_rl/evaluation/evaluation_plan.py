@@ -14,6 +14,7 @@ from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
 from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
 from agent_rl.launch.local_launcher import LocalLauncher
+from agent_rl.launch.required_devices import require_devices
 from agent_rl.launch.start_roles import make_policy, served_context
 from agent_rl.providers import choose_provider
 from agent_rl.records.eval_row import EvalRow
@@ -85,6 +86,7 @@ async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack
     if not isinstance(plan.policy, ModelSource):
         maker = _FIXED[plan.policy]
         return Agents(maker, maker, None)
+    require_devices(config, learner=False)
     folder, version = plan.policy.folder, plan.policy.version
     tokenizer = ChatTokenizer.load(folder, config.model.chat_template)
     runtime = await stack.enter_async_context(LocalLauncher())

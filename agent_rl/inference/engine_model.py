@@ -75,7 +75,7 @@ def load_forward(path: str, *, precision: str, device: str, kind: ForwardKind = 
 
     Raises ConfigError where it cannot be loaded or does not compute the same with our attention as with its own.
     """
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = _place(device)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     module = _load(path, place, torch.float32 if place.type == "cpu" else dtype)
     with torch.inference_mode():
@@ -95,6 +95,18 @@ def load_forward(path: str, *, precision: str, device: str, kind: ForwardKind = 
             key="model.path",
         )
     return forward
+
+
+def _place(device: str) -> torch.device:
+    """What `device` (auto, cpu, cuda, cuda:1, ...) names. Raises ConfigError where it cannot be used."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"the device {device!r} cannot be used: {reason}", key="policy.device") from None
+    return torch.device(device)
 
 
 def _load(path: str, place: torch.device, dtype: torch.dtype) -> PreTrainedModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,18 +25,27 @@ TOKENIZER_FILES = (
     "tokenizer.model",
 )
 """What a tokenizer may consist of; copied byte for byte, never written anew."""
+_PROBE = 2**20
+"""Bytes: a library may stop some buffers before the last free byte."""
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @contextlib.contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """An empty folder beside `path`, which takes its place once the block ends well and its bytes are on disk.
 
-    A folder that stands at `path` is replaced. A process killed in the middle leaves a hidden sibling at most.
+    A folder that stands at `path` is replaced. A process killed in the middle leaves a hidden sibling at most. Raises
+    OSError where the disk is full, whatever the library says that found it so.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        yield temporary
+        try:
+            yield temporary
+        except Exception as error:
+            if not isinstance(error, OSError):
+                _raise_what_the_disk_refuses(temporary, error)
+            raise
         temporary.chmod(0o755)
         for file in sorted(temporary.rglob("*")):
             _sync(file)
@@ -43,6 +53,18 @@ def written_atomically(path: Path) -> Iterator[Path]:
         _put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _raise_what_the_disk_refuses(folder: Path, error: Exception) -> None:
+    """Raises the OSError behind `error`, if there is one: safetensors has it in words only, torch does not say it."""
+    if match := _RUST_ERROR.search(str(error)):
+        number = int(match[1])
+        raise OSError(number, os.strerror(number), str(folder)) from error
+    try:
+        with (folder / "probe").open("wb") as file:
+            file.write(bytes(_PROBE))
+    except OSError as refused:
+        raise refused from error
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:

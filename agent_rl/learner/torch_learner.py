@@ -217,7 +217,8 @@ def make_accelerator(device: str, precision: Precision) -> Accelerator:
         try:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"the device {device!r} cannot be used: {error}", key="learner.device") from None
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"the device {device!r} cannot be used: {reason}", key="learner.device") from None
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no")
 

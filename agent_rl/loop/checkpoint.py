@@ -35,15 +35,22 @@ class LoopState:
 
     @staticmethod
     def read(checkpoint: Path) -> LoopState:
-        """The state in `checkpoint`. Raises ConfigError for a schema that this version does not know."""
-        data = json.loads((checkpoint / "trainer.json").read_text())
-        known = data["schema_version"] == SCHEMA_VERSION and data["in_flight"]["schema_version"] == 1
-        if not known:
-            raise ConfigError(f"{checkpoint} was written by another version of agent-rl", key="--resume")
-        return LoopState(data["version"], data["sampler"]["next_index"], tuple(data["in_flight"]["reissue_groups"]))
+        """The state in `checkpoint`. Raises ConfigError for a schema that this version does not know, or none."""
+        try:
+            data = json.loads((checkpoint / "trainer.json").read_text())
+            known = data["schema_version"] == SCHEMA_VERSION and data["in_flight"]["schema_version"] == 1
+            if not known:
+                raise ConfigError(f"{checkpoint} was written by another version of agent-rl", key="--resume")
+            return LoopState(data["version"], data["sampler"]["next_index"], tuple(data["in_flight"]["reissue_groups"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{checkpoint} is damaged: {error!r}", key="--resume") from None
 
 
 def complete_checkpoint(directory: RunDirectory, state: LoopState, *, keep: int) -> None:
-    """The checkpoint of `state`, which holds the learner's part, is whole; older ones beyond `keep` are gone."""
-    write_atomically(directory.checkpoint(state.version) / "trainer.json", state.to_json())
+    """The checkpoint of `state`, which holds the learner's part, is whole; older ones beyond `keep` are gone.
+
+    Raises StorageError where the disk refuses: then the one before is still the newest.
+    """
+    with directory.writing():
+        write_atomically(directory.checkpoint(state.version) / "trainer.json", state.to_json())
     directory.prune(keep)

@@ -128,7 +128,8 @@ class Run:
                 concurrency=max(1, self.config.policy.max_batch // settings.samples),
                 on_task=lambda done, of: self.watchdog.progress(),
             )
-        append_row(self.directory.evaluations, row)
+        with self.directory.writing():
+            append_row(self.directory.evaluations, row)
         shares = ", ".join(f"pass@{k} {estimate}" for k, estimate in sorted(row.pass_at_k.items()))
         greedy = "" if row.greedy is None else f", greedy {row.greedy}"
         seconds = time.monotonic() - started

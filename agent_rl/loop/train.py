@@ -23,6 +23,7 @@ from agent_rl.config import RunConfig
 from agent_rl.contracts import PolicyStatus, StepReport
 from agent_rl.devices import busy_core_seconds
 from agent_rl.launch.garbage_collection import settled
+from agent_rl.launch.required_devices import require_devices
 from agent_rl.loop.background_writes import BackgroundWrites
 from agent_rl.loop.checkpoint import LoopState, complete_checkpoint
 from agent_rl.loop.groups_in_flight import GroupsInFlight
@@ -42,23 +43,31 @@ async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, displ
     """
     display = display or Display()
     started = time.monotonic()
-    async with open_run(config, run_dir, resume=resume, display=display) as run:
-        watching = asyncio.create_task(run.watchdog.watch())
-        working = asyncio.create_task(_train(run))
-        try:
-            with settled():
-                await asyncio.wait({watching, working}, return_when=asyncio.FIRST_COMPLETED)
-            if watching.done():
-                working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
-                watching.result()
-            await working
-        finally:
-            for task in (watching, working):
-                task.cancel()
-            await asyncio.gather(watching, working, return_exceptions=True)
-    RunDirectory(run_dir).write_took(time.monotonic() - started, resumed=resume)
+    directory = RunDirectory(run_dir)
+    require_devices(config)
+    with directory.locked(resume=resume, say=display.say):
+        async with open_run(config, run_dir, resume=resume, display=display) as run:
+            await _watched(run)
+        directory.write_took(time.monotonic() - started, resumed=resume)
     return run_dir
+
+
+async def _watched(run: Run) -> None:
+    """The run has been trained. Raises InfrastructureError where a stage of it is stuck."""
+    watching = asyncio.create_task(run.watchdog.watch())
+    working = asyncio.create_task(_train(run))
+    try:
+        with settled():
+            await asyncio.wait({watching, working}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            watching.result()
+        await working
+    finally:
+        for task in (watching, working):
+            task.cancel()
+        await asyncio.gather(watching, working, return_exceptions=True)
 
 
 async def _train(run: Run) -> None:
@@ -147,7 +156,8 @@ async def checkpoint(run: Run, flight: GroupsInFlight, report: StepReport, aside
     """
     state = LoopState(report.version, run.sampler.next_index, tuple(flight.pending()))
     path = run.directory.checkpoint(report.version)
-    await run.learner.save(str(path))
+    with run.directory.writing():
+        await run.learner.save(str(path))
     run.policy.base(str(path), report.version)
     aside.then(asyncio.to_thread(complete_checkpoint, run.directory, state, keep=run.config.checkpoints.keep))
 

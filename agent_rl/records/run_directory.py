@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from agent_rl.atomic_files import write_atomically
 from agent_rl.config import RunConfig, load_config
 from agent_rl.errors import ConfigError
 from agent_rl.records import eval_file
+from agent_rl.records.disk_errors import still_writable, usable_run_folder
+from agent_rl.records.run_lock import run_lock
 
 SCHEMA_VERSION = 1
 _MAY_DIFFER = (
@@ -27,13 +30,23 @@ _MAY_DIFFER = (
     "policy.",
     "learner.",
 )
-_CHECKPOINT = re.compile(r"step_(\d{6})$")
+_WRITTEN_BY_A_RUN = f"# Written by a run of agent-rl, schema_version = {SCHEMA_VERSION}: the whole configuration.\n"
+_MARK = _WRITTEN_BY_A_RUN.split(",")[0].encode()
+"""How the config.toml of a run begins, and no other file of that name."""
+_LOCK = ".agent-rl.lock"
+_BEFORE_CONFIG = re.compile(rf"{re.escape(_LOCK)}|\.config\.toml\..*")
+"""What a run that was killed at once may leave in its folder before config.toml stands."""
+_CHECKPOINT = re.compile(r"step_(\d{6,})")
+_HALF_WRITTEN = re.compile(r"\.step_\d{6,}-(old-)?[a-z0-9_]{8}")
+"""A checkpoint's folder before it is put in its place: see `written_atomically`."""
+_ROLLOUTS = re.compile(r"step_(\d{6,})\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
     """config.toml, metrics.jsonl, timeline.jsonl, rollouts/, checkpoints/step_*/, eval.json, took.json, report.html,
-    logs/; dropped_tasks.json where a threshold on the mutation score of tests is set.
+    logs/; dropped_tasks.json where a threshold on the mutation score of tests is set; .agent-rl.lock, which one process
+    holds.
     """
 
     path: Path
@@ -70,35 +83,94 @@ class RunDirectory:
     def logs(self) -> Path:
         return self.path / "logs"
 
-    def create(self, config: RunConfig, *, resume: bool) -> None:
-        """The folders stand; without `resume` they are empty.
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
 
-        Raises ConfigError where a run would be overwritten, or there is none to resume, or it is of another
-        configuration (its length, its evaluations and how it uses this machine may differ).
+    @contextmanager
+    def locked(self, *, resume: bool, say: Callable[[str], None] = print) -> Iterator[None]:
+        """The folder stands, and no other process writes this run within the block.
+
+        Raises ConfigError where another process writes it (which is named, with its command), where the folder cannot
+        be made or written, where it holds anything but a run, and where it holds no run with `resume`.
         """
-        if resume:
-            self._same_run(config)
-        if not resume and self.metrics.exists() and self.metrics.stat().st_size:
-            raise ConfigError(
-                f"{self.path} already holds a run: give --resume to go on with it, or another folder", key="--run-dir"
-            )
-        if not resume:
-            # What a run left that ended before its first step.
-            for file in (self.timeline, self.evaluations, self.dropped_tasks):
-                file.unlink(missing_ok=True)
-            for folder in (self.rollouts, self.checkpoints):
-                shutil.rmtree(folder, ignore_errors=True)
-        # How long this start of the run takes is known when it ends.
-        self.took.unlink(missing_ok=True)
-        for folder in (self.path, self.rollouts, self.checkpoints, self.logs):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / "config.toml", config.to_toml())
+        with ExitStack() as stack:
+            with usable_run_folder(self.path):
+                self._require_a_place(resume=resume)
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(run_lock(self.path / _LOCK, say))
+            yield
 
-    def _same_run(self, config: RunConfig) -> None:
-        file = self.path / "config.toml"
-        if not file.is_file():
+    def create(self, config: RunConfig, *, resume: bool) -> None:
+        """The folders stand; without `resume` nothing of an earlier run is in them. What no run wrote stays.
+
+        Raises ConfigError where a run would be overwritten, where there is none to resume, or one of another
+        configuration (its length, its evaluations and how it uses this machine may differ), and where the folder is
+        no place for a run, as `locked` does.
+        """
+        with usable_run_folder(self.path):
+            self._require_a_place(resume=resume)
+            if resume:
+                self._require_same_run(config)
+            elif self.metrics.exists() and self.metrics.stat().st_size:
+                raise ConfigError(
+                    f"{self.path} already holds a run: give --resume to go on with it, or another folder",
+                    key="--run-dir",
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config, _WRITTEN_BY_A_RUN + config.to_toml())
+            for folder in (self.rollouts, self.checkpoints, self.logs):
+                folder.mkdir(exist_ok=True)
+            # How long this start of the run takes is known when it ends.
+            self.took.unlink(missing_ok=True)
+            if not resume:
+                self._remove_records()
+
+    def _require_a_place(self, *, resume: bool) -> None:
+        """The folder is empty, or not there, or a run's. Raises ConfigError else, OSError where it cannot be read."""
+        if self._holds_a_run():
+            self._require_own_checkpoints()
+            return
+        if resume:
             raise ConfigError(f"there is no run to resume in {self.path}", key="--resume")
-        stored, given = (_flat(c.model_dump(mode="json")) for c in (load_config(file), config))
+        if not self.path.is_dir():
+            return
+        found = sorted(p.name for p in self.path.iterdir() if not _BEFORE_CONFIG.fullmatch(p.name))
+        if found:
+            names = ", ".join(found[:3]) + ("" if len(found) <= 3 else f" and {len(found) - 3} more")
+            other = "; no run wrote its config.toml" if self.config.name in found else ""
+            raise ConfigError(
+                f"{self.path} is not a run's folder and holds other files ({names}{other}): give a new folder, or an "
+                "empty one",
+                key="--run-dir",
+            )
+
+    def _holds_a_run(self) -> bool:
+        if not self.config.is_file():
+            return False
+        with self.config.open("rb") as file:
+            return file.read(len(_MARK)) == _MARK
+
+    def _require_own_checkpoints(self) -> None:
+        """Raises ConfigError where something else has the name of a checkpoint that the run would write."""
+        for path in self.checkpoints.iterdir() if self.checkpoints.is_dir() else ():
+            if _CHECKPOINT.fullmatch(path.name) and not path.is_symlink() and not _is_checkpoint(path):
+                raise ConfigError(
+                    f"{path} has the name of a checkpoint and no run wrote it: move it elsewhere", key="--run-dir"
+                )
+
+    def _remove_records(self) -> None:
+        """What a run left that ended before its first step is gone."""
+        for file in (self.timeline, self.evaluations, self.dropped_tasks):
+            file.unlink(missing_ok=True)
+        for _, file in self._rollout_files():
+            file.unlink()
+        for path in self.checkpoints.iterdir():
+            if _CHECKPOINT.fullmatch(path.name) or _HALF_WRITTEN.fullmatch(path.name):
+                _remove_checkpoint(path)
+
+    def _require_same_run(self, config: RunConfig) -> None:
+        stored, given = (_flat(c.model_dump(mode="json")) for c in (load_config(self.config), config))
         for key in sorted(stored.keys() | given.keys()):
             if stored.get(key) != given.get(key) and not key.startswith(_MAY_DIFFER):
                 raise ConfigError(
@@ -107,15 +179,29 @@ class RunDirectory:
                     key=key,
                 )
 
+    def writing(self) -> AbstractContextManager[None]:
+        """What the disk refuses within the block is raised as a StorageError: one line that says what to do."""
+        return still_writable(self.path, self._last_checkpoint)
+
+    def _last_checkpoint(self) -> Path | None:
+        complete = self.complete_checkpoints()
+        return complete[-1][1] if complete else None
+
     def append(self, file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-        """`rows` stand at the end of the JSONL `file`."""
-        with file.open("a", encoding="utf-8") as f:
+        """`rows` stand at the end of the JSONL `file`. Raises StorageError where the disk refuses."""
+        with self.writing(), file.open("a", encoding="utf-8") as f:
             f.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     def write_rollouts(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """The trajectories that step `step` was trained on, a line each."""
+        """The trajectories that step `step` was trained on, a line each. Raises StorageError where the disk refuses."""
         text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
-        (self.rollouts / f"step_{step:06d}.jsonl").write_text(text, encoding="utf-8")
+        with self.writing():
+            (self.rollouts / f"step_{step:06d}.jsonl").write_text(text, encoding="utf-8")
+
+    def _rollout_files(self) -> list[tuple[int, Path]]:
+        """(step, file) of what `write_rollouts` wrote."""
+        named = ((_ROLLOUTS.fullmatch(path.name), path) for path in self.rollouts.iterdir())
+        return [(int(match[1]), path) for match, path in named if match is not None and path.is_file()]
 
     def elapsed(self) -> float:
         """When the last span of the timeline ends, in seconds since the run began; 0 where there is none."""
@@ -124,7 +210,8 @@ class RunDirectory:
     def write_took(self, seconds: float, *, resumed: bool) -> None:
         """How long the run took, in seconds: with `resumed`, from where it was taken up again."""
         row = {"schema_version": SCHEMA_VERSION, "seconds": round(seconds, 3), "resumed": resumed}
-        write_atomically(self.took, json.dumps(row) + "\n")
+        with self.writing():
+            write_atomically(self.took, json.dumps(row) + "\n")
 
     def read_took(self) -> float:
         """The seconds that `write_took` noted. Raises FileNotFoundError where the run has not ended."""
@@ -138,36 +225,61 @@ class RunDirectory:
         """(steps, folder) of every checkpoint that was written to its end, oldest first."""
         if not self.checkpoints.is_dir():
             return []
-        found = [(int(m[1]), p) for p in self.checkpoints.iterdir() if (m := _CHECKPOINT.search(p.name))]
-        return sorted((step, path) for step, path in found if (path / "trainer.json").is_file())
+        named = ((_CHECKPOINT.fullmatch(path.name), path) for path in self.checkpoints.iterdir())
+        found = [(int(match[1]), path) for match, path in named if match is not None]
+        return sorted((step, path) for step, path in found if _is_ours(path / "trainer.json"))
 
     def prune(self, keep: int) -> None:
-        """Only the `keep` newest checkpoints, and nothing half-written, is left."""
+        """Only the `keep` newest checkpoints, and nothing half-written, is left; what no run wrote stays."""
         complete = self.complete_checkpoints()
         for _, path in complete[: max(0, len(complete) - keep)]:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove_checkpoint(path)
         newest = complete[-1][0] if complete else -1
+        whole = {path for _, path in complete}
         for path in self.checkpoints.iterdir():
-            match = _CHECKPOINT.search(path.name)
-            if match is None or ((not (path / "trainer.json").is_file()) and int(match[1]) < newest):
-                shutil.rmtree(path, ignore_errors=True)
+            match = _CHECKPOINT.fullmatch(path.name)
+            if _HALF_WRITTEN.fullmatch(path.name) or (match and path not in whole and int(match[1]) < newest):
+                _remove_checkpoint(path)
 
     def cut_back(self, steps: int) -> None:
-        """Nothing after `steps` steps is left in any file, nor a half-written line."""
-        for file in (self.metrics, self.timeline):
-            _keep_lines(file, lambda row: int(row.get("step", 0)) <= steps)
-        for file in self.rollouts.glob("step_*.jsonl"):
-            if int(file.stem.removeprefix("step_")) > steps:
-                file.unlink()
-        try:
-            eval_file.cut_back(self.evaluations, steps)
-        except ConfigError:
-            # No reason not to go on training; rows that cannot be read are of no use to anyone.
-            eval_file.write_rows(self.evaluations, [])
+        """Nothing after `steps` steps is left in any file, nor a half-written line; what no run wrote stays."""
+        with usable_run_folder(self.path):
+            for file in (self.metrics, self.timeline):
+                _keep_lines(file, lambda row: int(row.get("step", 0)) <= steps)
+            for step, file in self._rollout_files():
+                if step > steps:
+                    file.unlink()
+            try:
+                eval_file.cut_back(self.evaluations, steps)
+            except ConfigError:
+                # No reason not to go on training; rows that cannot be read are of no use to anyone.
+                eval_file.write_rows(self.evaluations, [])
         for path in self.checkpoints.iterdir():
-            match = _CHECKPOINT.search(path.name)
-            if match is None or int(match[1]) > steps:
-                shutil.rmtree(path, ignore_errors=True)
+            match = _CHECKPOINT.fullmatch(path.name)
+            if _HALF_WRITTEN.fullmatch(path.name) or (match and int(match[1]) > steps):
+                _remove_checkpoint(path)
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether `file` is the learner.json or trainer.json of a checkpoint."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and "schema_version" in data
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a run wrote the folder `path`, to its end or not; an empty one holds nothing to lose."""
+    if not path.is_dir():
+        return False
+    return _is_ours(path / "trainer.json") or _is_ours(path / "learner.json") or not any(path.iterdir())
+
+
+def _remove_checkpoint(path: Path) -> None:
+    """`path` is gone where a run wrote it; a link stays, and what it points to."""
+    if not path.is_symlink() and (_HALF_WRITTEN.fullmatch(path.name) or _is_checkpoint(path)):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

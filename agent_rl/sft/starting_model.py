@@ -24,6 +24,7 @@ from types import ModuleType
 from agent_rl.config import RunConfig
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner.model_folder import model_folder, written_atomically
+from agent_rl.records.disk_errors import full_disk
 from agent_rl.registry import resolve
 from agent_rl.sft.demonstration_batches import DemonstrationSource, conversations
 from agent_rl.sft.ranks import Ranks, how_many_ranks
@@ -42,13 +43,13 @@ def prepare_model(config: RunConfig, cache: Path, say: Say = print, on_child: On
 
     `on_child` is given the process that makes it, so that a caller in another thread can end that.
 
-    Progress of the making goes to standard output. Raises ConfigError for the user's mistakes, LearnerError where the
-    making failed. What is below `cache` is always whole, whenever a process is killed.
+    Progress of the making goes to standard output. Raises ConfigError for the user's mistakes, a `cache` that cannot be
+    written among them, and LearnerError where the making failed. What is below `cache` is always whole, whenever a
+    process is killed.
     """
     if config.model.path is not None and config.model.sft is None:
         return model_folder(config.model.path)
     folder = cache / f"model-{cache_key(config)}"
-    cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / f".{folder.name}.lock"):
         if folder.is_dir():
             say(f"starting model: {folder} (made before)")
@@ -63,7 +64,12 @@ def prepare_model(config: RunConfig, cache: Path, say: Say = print, on_child: On
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Nobody else makes the same model meanwhile; the lock ends with this process, however it ends."""
-    with path.open("w") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise ConfigError(f"{path.parent} cannot be written: {error.strerror}", key="AGENT_RL_CACHE") from None
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -206,6 +212,12 @@ def main(arguments: list[str]) -> int:
     except AgentRLError as error:
         failure.write_text(str(error))
         return error.exit_code
+    except OSError as error:
+        full = full_disk(error)
+        if full is None:
+            raise
+        failure.write_text(str(full))
+        return full.exit_code
     except KeyboardInterrupt:
         return 130
     return 0

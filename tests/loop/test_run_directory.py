@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from agent_rl.config import parse_config
-from agent_rl.errors import ConfigError
+from agent_rl.config import load_config, parse_config
+from agent_rl.errors import ConfigError, StorageError
 from agent_rl.evaluation import Estimate, EvalRow, append_row, read_rows
-from agent_rl.loop.checkpoint import LoopState
+from agent_rl.loop.checkpoint import LoopState, complete_checkpoint
 from agent_rl.records.run_directory import RunDirectory
 
 LASTS = {"learner": 0.75, "publish": 0.5}
@@ -92,7 +96,7 @@ def test_how_long_a_run_took_is_known_until_it_is_taken_up_again(tmp_path: Path)
 def test_pruning_keeps_the_newest_and_removes_what_is_half_written(tmp_path: Path) -> None:
     directory = made(tmp_path, 4)
     (directory.checkpoint(3) / "trainer.json").unlink()
-    (directory.checkpoints / ".step_000005.tmp").mkdir()
+    (directory.checkpoints / ".step_000005-k3x_9abc").mkdir()
     directory.prune(2)
     assert sorted(p.name for p in directory.checkpoints.iterdir()) == ["step_000002", "step_000004"]
 
@@ -124,3 +128,193 @@ def test_what_a_run_left_that_never_took_a_step_does_not_count(tmp_path: Path) -
     directory.create(CONFIG, resume=False)
     assert not directory.evaluations.exists()
     assert directory.complete_checkpoints() == []
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+FOREIGN = (
+    "checkpoints/best.pt",
+    "checkpoints/step_1",
+    "checkpoints/my_step_000001/trainer.json",
+    "rollouts/step_a.jsonl",
+)
+"""Names that a run does not write; some look nearly like its own."""
+
+
+def with_foreign_files(folder: Path) -> None:
+    for name in FOREIGN:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("README.md", "README.md"),
+        ("eval.json", "eval.json"),
+        ("checkpoints/step_000001/trainer.json", "checkpoints"),
+        ("rollouts/step_000001.jsonl", "rollouts"),
+        ("config.toml", "config.toml; no run wrote its config.toml"),
+    ],
+)
+@pytest.mark.parametrize("through", ["create", "locked"])
+def test_a_folder_that_is_no_run_s_is_refused_and_nothing_in_it_changes(
+    tmp_path: Path, name: str, held: str, through: str
+) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(CONFIG.to_toml())  # a configuration, but not one that a run wrote
+    before = files(tmp_path)
+    directory = RunDirectory(tmp_path)
+    said = f"--run-dir: {tmp_path} is not a run's folder and holds other files ({held}): give a new folder, or an empty"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        directory.create(CONFIG, resume=False) if through == "create" else directory.locked(resume=False).__enter__()
+    with pytest.raises(ConfigError, match="there is no run to resume in"):
+        RunDirectory(tmp_path).create(CONFIG, resume=True)
+    assert files(tmp_path) == before
+    assert (tmp_path / name).read_text() == CONFIG.to_toml()
+
+
+def test_an_empty_folder_a_link_to_one_and_what_a_run_killed_at_once_left_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".agent-rl.lock").write_text("")
+    (tmp_path / "killed" / ".config.toml.a1b2c3d4").write_text("seed")
+    for name in ("link", "killed", "new/and/deep"):
+        directory = RunDirectory(tmp_path / name)
+        with directory.locked(resume=False):
+            directory.create(CONFIG, resume=False)
+        assert directory.checkpoints.is_dir()
+    assert (tmp_path / "empty" / "config.toml").is_file()
+    assert load_config(tmp_path / "empty" / "config.toml") == CONFIG
+
+
+def test_what_no_run_wrote_outlives_pruning_cutting_back_and_starting_over(tmp_path: Path) -> None:
+    directory = made(tmp_path, 5)
+    with_foreign_files(directory.path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "trainer.json").write_text(LoopState(9, 36, ()).to_json())
+    (directory.checkpoints / "step_000009").symlink_to(tmp_path / "elsewhere")
+    directory.prune(3)
+    assert [step for step, _ in directory.complete_checkpoints()] == [4, 5, 9]
+    directory.cut_back(4)
+    assert (directory.checkpoints / "step_000004").is_dir()
+    assert not (directory.checkpoints / "step_000005").exists()
+    directory.metrics.unlink()
+    directory.create(CONFIG, resume=False)
+    assert set(FOREIGN) <= files(directory.path)
+    own = {path.name for folder in (directory.checkpoints, directory.rollouts) for path in folder.iterdir()}
+    assert own == {"best.pt", "step_1", "my_step_000001", "step_a.jsonl", "step_000009"}
+    assert (tmp_path / "elsewhere" / "trainer.json").is_file(), "a link is left alone, and what it points to"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_foreign_folder_with_a_checkpoint_s_name_stops_the_run_that_would_replace_it(
+    tmp_path: Path, resume: bool
+) -> None:
+    directory = made(tmp_path, 1)
+    precious = directory.checkpoints / "step_000002" / "weights.bin"
+    precious.parent.mkdir()
+    precious.write_text("precious")
+    with pytest.raises(ConfigError, match=r"step_000002 has the name of a checkpoint and no run wrote it: move it"):
+        directory.create(CONFIG, resume=resume)
+    directory.prune(1)
+    assert precious.read_text() == "precious"
+
+
+def test_a_checkpoint_whose_counters_are_damaged_is_none(tmp_path: Path) -> None:
+    directory = made(tmp_path, 2)
+    (directory.checkpoint(2) / "trainer.json").write_text('{"schema_ver')
+    assert [step for step, _ in directory.complete_checkpoints()] == [1]
+    (directory.checkpoint(1) / "trainer.json").write_text('{"schema_version": 1}')
+    with pytest.raises(ConfigError, match=r"--resume: .*step_000001 is damaged: KeyError\('in_flight'\)"):
+        LoopState.read(directory.checkpoint(1))
+
+
+def test_steps_of_more_than_six_digits_are_steps(tmp_path: Path) -> None:
+    directory = made(tmp_path, 1)
+    directory.checkpoint(1_000_001).mkdir()
+    (directory.checkpoint(1_000_001) / "trainer.json").write_text(LoopState(1_000_001, 4, ()).to_json())
+    assert [step for step, _ in directory.complete_checkpoints()] == [1, 1_000_001]
+
+
+def test_a_file_in_the_place_of_the_folder_or_above_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, reason in (
+        ("file", f"{tmp_path / 'file'} is a file"),
+        ("file/below/it", f"{tmp_path / 'file'} is a file"),
+        ("link", f"{tmp_path / 'link'} is a link to nothing"),
+        ("n" * 300, "its name is too long"),
+    ):
+        with pytest.raises(ConfigError, match=f"^--run-dir: .* cannot hold a run: {re.escape(reason)}$"):
+            RunDirectory(tmp_path / name).create(CONFIG, resume=False)
+    directory = made(tmp_path, 0)
+    directory.logs.rmdir()
+    directory.logs.write_text("")
+    with pytest.raises(ConfigError, match=rf"cannot hold a run: {re.escape(str(directory.logs))} is a file"):
+        directory.create(CONFIG, resume=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EACCES, "this user may not read and write there"),
+        (errno.EROFS, "it is on a read-only filesystem"),
+        (errno.ENOSPC, r"its disk is full \(No space left on device; .* [MG]iB left\): free some space"),
+        (errno.EDQUOT, r"its disk is full \(Disk quota exceeded; .* [MG]iB left\): free some space"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_the_disk_refuses_at_the_start_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr("agent_rl.records.run_directory.write_atomically", refuse)
+    with pytest.raises(ConfigError, match=f"^--run-dir: .*run cannot hold a run: {reason}"):
+        RunDirectory(tmp_path / "run").create(CONFIG, resume=False)
+
+
+def test_a_disk_that_fills_up_is_named_with_what_is_left_and_what_to_do(tmp_path: Path) -> None:
+    directory = made(tmp_path, 3)
+
+    def full(number: int) -> None:
+        with directory.writing():
+            raise OSError(number, os.strerror(number))
+
+    left = r"\d+\.\d [MG]iB left on its disk"
+    with pytest.raises(
+        StorageError,
+        match=rf"run can no longer be written: No space left on device \({left}\); free some space there, or lower "
+        r"checkpoints\.keep, then go on with --resume \(step_000003 is whole\)$",
+    ) as caught:
+        full(errno.ENOSPC)
+    assert caught.value.exit_code == 3
+    with pytest.raises(StorageError, match=r"No such file or directory .*; see what has become of it, then go on"):
+        full(errno.ENOENT)
+    with pytest.raises(TimeoutError):  # an OSError too, and none of a disk's
+        full(errno.ETIMEDOUT)
+    for step in (1, 2, 3):
+        (directory.checkpoint(step) / "trainer.json").unlink()
+    with pytest.raises(StorageError, match=r"\(no checkpoint has been written yet\)$"):
+        full(errno.EDQUOT)
+
+
+def test_every_record_that_a_full_disk_refuses_is_such_an_error(tmp_path: Path) -> None:
+    directory = made(tmp_path, 1)
+    for folder in (directory.checkpoint(2), directory.took, directory.timeline, directory.rollouts):
+        shutil.rmtree(folder) if folder.is_dir() else folder.unlink(missing_ok=True)
+    directory.took.mkdir()
+    directory.timeline.mkdir()
+    for write in (
+        lambda: directory.append(directory.timeline, [{"step": 2}]),
+        lambda: directory.write_rollouts(2, []),
+        lambda: directory.write_took(1.0, resumed=False),
+        lambda: complete_checkpoint(directory, LoopState(2, 8, ()), keep=1),
+    ):
+        with pytest.raises(StorageError, match=r"run can no longer be written: .*\(step_000001 is whole\)$"):
+            write()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import random
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from rich.console import Console
 from agent_rl.algorithms import make_objective
 from agent_rl.config import RunConfig, parse_config
 from agent_rl.contracts import Agent, Batch, GenerateRequest, Sandbox, StepReport, WeightManifest
-from agent_rl.errors import InfrastructureError, SandboxError
+from agent_rl.errors import InfrastructureError, SandboxError, StorageError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.launch.supervised_roles import SupervisedLearner, SupervisedPolicy
 from agent_rl.loop.capacity import Capacity
@@ -232,6 +233,23 @@ async def test_a_checkpoint_holds_what_has_to_be_issued_again(tmp_path: Path) ->
         # Whatever was handed out is either consumed or pending: nothing is lost, nothing is trained on twice.
         assert state.next_index == version * 3 + len(state.pending)
     assert len(LoopState.read(run.directory.checkpoint(5)).pending) == 3, "the last step's groups were under way"
+
+
+async def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    run, learner = await made_run(tmp_path, config(max_staleness=0))
+    saved = learner.save
+
+    async def save(path: str) -> None:
+        if path.endswith("step_000003"):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        await saved(path)
+
+    learner.save = save  # pyright: ignore[reportAttributeAccessIssue]
+    said = r"run can no longer be written: No space left on device \(.*\); free some space .* \(step_000002 is whole\)$"
+    with pytest.raises(StorageError, match=said):
+        await looped(run)
+    assert [step for step, _ in run.directory.complete_checkpoints()] == [1, 2]
+    assert [row["step"] for row in rows(run)] == [1, 2, 3], "cut back to step 2 when the run goes on"
 
 
 async def test_permuted_verdicts_keep_their_number(tmp_path: Path) -> None:
