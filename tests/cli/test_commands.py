@@ -30,14 +30,14 @@ class Echo(Environment):
     async def load(self, split):
         if split not in ("train", "test"):
             raise ConfigError("the splits are train and test", key="split", value=split)
-        return [Task(f"echo/{{split}}/{{n}}", (Message.user({prompt}),), AnswerTests("yes"), reference={oracle})
+        return [Task(f"echo/{{split}}/{{n}}", (Message.user({prompt}),), AnswerTests("yes"), oracle={oracle})
                 for n in range(3)]
 
     async def rollout(self, task, agent, sandbox):
         passed = {passes}
         return Verdict(passed, "passed" if passed else "failed", "values", None)
 '''
-GOOD = {"prompt": 'f"{split} {n}"', "reference": '"yes"', "passes": 'await agent.say(task.prompt) == "yes"'}
+GOOD = {"prompt": 'f"{split} {n}"', "oracle": '"yes"', "passes": 'await agent.say(task.prompt) == "yes"'}
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -97,7 +97,7 @@ def test_validate_passes_a_good_environment(capsys, tmp_path):
     ("changed", "problem"),
     [
         ({"oracle": '"no"'}, "the reference is judged failed"),
-        ({"reference": "None"}, "has no reference"),
+        ({"oracle": "None"}, "has no reference"),
         ({"passes": "True"}, "a stub passes: empty"),
         ({"prompt": 'f"{n}"'}, "asks the same as a task of the split train"),
         ({"prompt": 'f"{split} {n}" + str(__import__("random").random())'}, "gives other tasks"),
@@ -148,7 +148,7 @@ def test_validate_names_the_one_vacuous_task_of_a_data_set_and_measures_both(cap
         ("HumanEval/34", "vacuous"),
     }
     assert "HumanEval/34: a stub passes: a table of the public examples" in out
-    weak, strong = (t["strength"] for t in split["by_task"])
+    weak, strong = (t["mutation_score"] for t in split["by_task"])
     # `sorted(list(set(l)))` of small numbers is the same without `sorted`, and without `list`.
     assert (weak["mutants"], len(weak["survivors"])) == (4, 2)
     assert strong["score"] > weak["score"] == 0.5
@@ -226,7 +226,7 @@ def test_a_new_environment_works_as_it_is(capsys, tmp_path):
     # Of each split two tasks: each reference three times; as stubs five bodies, an empty reply, and the public
     # examples as a table and as a constant.
     assert [(s["oracles_passed"], s["stubs_failed"], s["stubs"]) for s in splits] == [(6, 16, 16)] * 2
-    assert all(s["strength"]["score"] > 0.8 for s in splits)
+    assert all(s["mutation_score"]["score"] > 0.8 for s in splits)
     assert "strength: the share of mutants" in out
 
 

@@ -17,7 +17,7 @@ from agent_rl.vocabulary import AnswerTests, Message, Task, Verdict
 
 class Echo(Environment):
     async def load(self, split):
-        return [Task(f"echo/{split}/{n}", (Message.user(f"{split} {n}"),), AnswerTests("yes"), reference="yes")
+        return [Task(f"echo/{split}/{n}", (Message.user(f"{split} {n}"),), AnswerTests("yes"), oracle="yes")
                 for n in range(3)]
 
     async def rollout(self, task, agent, sandbox):
