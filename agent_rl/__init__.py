@@ -1,7 +1,7 @@
 """agent-rl: train coding agents with reinforcement learning, on verdicts that cannot be forged.
 
     Sampler.next ──> run_group ──> Environment.rollout <──> Policy.generate        messages <-> tokens in one place
-                        │               └──────────> Sandbox / Verifier ──> Verdict
+                        │               └──> Submission ──> Verifier.judge ──> Verdict
                         v
                    Group ──> Objective.advantages ──> Buffer ──> pack ──> Learner.step ──> publish weights
                                                         ^                                      │

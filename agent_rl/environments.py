@@ -1,4 +1,4 @@
-"""From a config to environments and their judge: classes resolved, options validated, names made unique."""
+"""From a config to environments: classes resolved, options validated, names made unique."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from agent_rl.config import EnvironmentEntry, SandboxConfig, config_error
-from agent_rl.contracts import Environment, SandboxProvider, Verifier
+from agent_rl.config import EnvironmentEntry, config_error
+from agent_rl.contracts import Environment, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.registry import resolve
 
 
@@ -22,17 +21,6 @@ class NamedEnvironment:
     environment: Environment
     weight: float
     minimum_mutation_score: float = 0.0
-
-
-def make_verifier(config: SandboxConfig, provider: SandboxProvider, seed: int) -> TaskVerifier:
-    """The judge of a run: as strict as `config` asks, with the runs of programs seeded by `seed`."""
-    return TaskVerifier(
-        provider,
-        seed=seed,
-        retries=config.retries,
-        minimum_tier=config.minimum_tier,
-        minimum_isolation=config.minimum_isolation,
-    )
 
 
 def make_environments(entries: Sequence[EnvironmentEntry], verifier: Verifier) -> list[NamedEnvironment]:

@@ -16,7 +16,6 @@ from agent_rl.contracts import SandboxProvider
 from agent_rl.judging.blame import run_or_blame, run_pair_or_blame
 from agent_rl.judging.recording import pytest_for
 from agent_rl.judging.result_frames import Returned, Tampered, read_frames, value_of
-from agent_rl.judging.wording import printable
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,
@@ -31,6 +30,7 @@ from agent_rl.vocabulary import (
     Tests,
 )
 from agent_rl.vocabulary.canonical import NotCanonical, encode
+from agent_rl.vocabulary.wording import printable
 
 NETWORK_MODULES = frozenset(
     {"socket", "ssl", "urllib", "http", "ftplib", "smtplib", "poplib", "imaplib", "telnetlib", "requests", "httpx"}

@@ -22,7 +22,6 @@ from agent_rl.audit.watching_verifier import WatchingVerifier, watching
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl.judging.judging_runs import TooSlow
-from agent_rl.judging.wording import printable
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,
@@ -34,6 +33,7 @@ from agent_rl.vocabulary import (
     TestResult,
     Verdict,
 )
+from agent_rl.vocabulary.wording import printable
 
 _UNSTEADY = "the reference does not pass each time"
 

@@ -24,8 +24,8 @@ from agent_rl.cache import cache_folder
 from agent_rl.concurrency import side_by_side
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl.judging.wording import printable
 from agent_rl.vocabulary import CallTests, StdioTests, Task, Verdict
+from agent_rl.vocabulary.wording import printable
 
 SCHEMA_VERSION = 2
 _REPORTS = 10

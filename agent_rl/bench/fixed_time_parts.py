@@ -150,7 +150,7 @@ class LearnerWithSteps(Learner):
 
 
 class OneReply(Environment):
-    """Episodes of one reply, every other of which passes."""
+    """Episodes of one reply, every other of which passes; the environment is the judge, so that none takes time."""
 
     async def load(self, split: str) -> Sequence[Task]:
         return [

@@ -13,8 +13,8 @@ from agent_rl.audit.mutants import draw_mutants
 from agent_rl.audit.oracle_program import program_in
 from agent_rl.contracts import Verifier
 from agent_rl.errors import ConfigError
+from agent_rl.formats import prepare_all
 from agent_rl.formats.humaneval import HumanEvalRow, read_rows, tasks_from_rows
-from agent_rl.judging.recording import prepare_all
 from agent_rl.vocabulary import Submission, Task
 
 Variant = Literal["reference", "empty", "return None", "mutated"]

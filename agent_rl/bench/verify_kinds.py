@@ -20,7 +20,7 @@ from agent_rl.bench.verify_items import VerifyItem
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.providers import GROUP
 from agent_rl.registry import registered, resolve
 from agent_rl.vocabulary import Submission
@@ -77,7 +77,7 @@ class JudgedKind(KindName):
         self._provider = provider
         self._baseline = baseline
         # What is compared with the workers may isolate nothing.
-        self.verifier = CaseVerifier(provider, minimum_isolation="memory", cache_size=0)
+        self.verifier = TaskVerifier(provider, minimum_isolation="memory", cache_size=0)
 
     async def start(self) -> None:
         await self._provider.start()

@@ -130,7 +130,8 @@ async def _validate(
 ) -> ValidationReport:
     from agent_rl.audit.validate import validate
     from agent_rl.audit.watching_verifier import WatchingVerifier
-    from agent_rl.environments import make_environments, make_verifier
+    from agent_rl.environments import make_environments
+    from agent_rl.judging.task_verifier import make_verifier
     from agent_rl.providers import choose_provider
 
     provider = await choose_provider(config.sandbox)

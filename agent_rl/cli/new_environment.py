@@ -17,7 +17,7 @@ from pydantic import Field
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
 from agent_rl.errors import ConfigError
-from agent_rl.vocabulary import CallTests, Case, Message, Submission, Task, Verdict
+from agent_rl.vocabulary import CallTests, Case, Message, Submission, Task
 
 SPLITS = {{"train": range(1, 81), "test": range(81, 101)}}
 
@@ -52,15 +52,15 @@ class {class_name}(Environment):
             split=split,
         )
 
-    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
-        """One episode: ordinary control flow is the multi-turn protocol."""
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
+        """One episode: ordinary control flow is the multi-turn protocol. What it returns is judged."""
         reply = await agent.say(task.prompt)
         for _ in range(self.config.max_turns - 1):
             report = await self.verifier.run_public_tests(task, Submission.code(reply), sandbox)
             if report.passed:
                 break
             reply = await agent.say(report.feedback)
-        return await self.verifier.judge(task, Submission.code(reply))
+        return Submission.code(reply)
 '''
 
 _TEST = '''"""The reference of every task passes, and a reply that solves nothing fails."""
@@ -68,11 +68,11 @@ _TEST = '''"""The reference of every task passes, and a reply that solves nothin
 import asyncio
 from pathlib import Path
 
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.registry import resolve
 from agent_rl.rollouts.policy_agent import empty_agent, oracle_agent
 from agent_rl.rollouts.run_group import run_rollout
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.judging.task_verifier import TaskVerifier
 
 {class_name} = resolve(f"{{Path(__file__).with_name('{name}.py')}}:{class_name}", "agent_rl.environments", key="ENV")
 

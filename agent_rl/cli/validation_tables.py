@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent_rl.audit.validation_report import SplitReport, TaskReport, ValidationReport
-from agent_rl.judging.wording import printable
+from agent_rl.vocabulary.wording import printable
 
 _MOST_PROBLEMS = 40
 _WEAKEST = 5

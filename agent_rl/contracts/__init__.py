@@ -1,7 +1,7 @@
 """The contracts between the parts; each has a conformance suite in `tests/contract/` for any implementation."""
 
 from agent_rl.contracts.agent import Agent, Prompt, RolloutEnded, Tool
-from agent_rl.contracts.environment import Environment, EnvironmentConfig
+from agent_rl.contracts.environment import Environment, EnvironmentConfig, InvalidSubmission
 from agent_rl.contracts.learner import Batch, Learner, PackedGroup, StepReport, TrainingRow
 from agent_rl.contracts.objective import Objective
 from agent_rl.contracts.policy import (
@@ -24,6 +24,7 @@ __all__ = [
     "EnvironmentConfig",
     "GenerateRequest",
     "Generation",
+    "InvalidSubmission",
     "Learner",
     "Objective",
     "PackedGroup",

@@ -32,7 +32,7 @@ class Agent(ABC):
 
 
 class RolloutEnded(Exception):
-    """Ends a rollout early: `ended` is how. Environments let it pass: see `Environment.judge_partial`."""
+    """Ends a rollout early: `ended` is how. Environments let it pass: see `Environment.submission`."""
 
     def __init__(self, ended: Ended) -> None:
         self.ended: Ended = ended

@@ -1,4 +1,4 @@
-"""`Environment`: tasks plus the rollout: how an agent is prompted, what it may do, how it is judged."""
+"""`Environment`: tasks plus the rollout: how an agent is prompted, what it may do, what is submitted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,16 @@ class EnvironmentConfig(BaseModel):
     max_turns: int = 1
 
 
+class InvalidSubmission(ValueError):
+    """What the agent left cannot be submitted: its verdict is `invalid_submission`. The message says why."""
+
+
 class Environment(ABC):
-    """A user's own environment is one small class: `load` gives the tasks, `rollout` is one async function."""
+    """A user's own environment is one small class: `load` gives the tasks, `rollout` is one async function.
+
+    A rollout ends with what is submitted, and the framework judges that with `verifier`. An environment itself only
+    asks `verifier` to prepare tasks and to run public tests.
+    """
 
     config_class: ClassVar[type[EnvironmentConfig]] = EnvironmentConfig
 
@@ -39,20 +47,22 @@ class Environment(ABC):
         """
 
     @abstractmethod
-    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
-        """The verdict of one episode. Ordinary control flow is the multi-turn protocol."""
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission | Verdict:
+        """What one episode submits. Ordinary control flow is the multi-turn protocol.
 
-    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
-        """The verdict of an episode that RolloutEnded cut short: what was said so far, judged as it stands.
-
-        By default the last reply is the submission, as it is; without any the submission is invalid. An environment
-        that takes its submission from a reply or from the sandbox in another way overrides this.
+        Only where the world itself is the judge (a game, say) it is a verdict, which then stands. Raises
+        InvalidSubmission where there is nothing that could be judged.
         """
-        if not replies:
-            return Verdict(False, "invalid_submission", task.tier, None)
+
+    async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
+        """What is judged of the model's `replies` (at least one) and of what stands in `sandbox`.
+
+        `rollout` may end with it, and the framework calls it where RolloutEnded cut an episode short. By default it is
+        the last reply as it is, a final answer or a program by the task's tests; an environment that takes its
+        submission in another way overrides it. Raises InvalidSubmission where nothing can be taken.
+        """
         answer = isinstance(task.tests, AnswerTests)
-        submission = Submission.answer(replies[-1]) if answer else Submission.code(replies[-1])
-        return await self.verifier.judge(task, submission)
+        return Submission.answer(replies[-1]) if answer else Submission.code(replies[-1])
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Endless conversations for supervised warm starts, drawn from `seed`; assistant messages are learned."""

@@ -9,7 +9,10 @@ from agent_rl.vocabulary import Submission, Task, Verdict
 
 
 class Verifier(ABC):
-    """Judges submissions. What the candidate does is a verdict; what the machinery does is raised."""
+    """Judges submissions, by tests of every kind.
+
+    What the candidate does is a verdict; what the machinery does is raised.
+    """
 
     @abstractmethod
     async def judge(self, task: Task, submission: Submission) -> Verdict:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from agent_rl.config import RunConfig
 from agent_rl.contracts import SamplingParams, SandboxProvider
-from agent_rl.environments import NamedEnvironment, make_environments, make_verifier
+from agent_rl.environments import NamedEnvironment, make_environments
 from agent_rl.errors import ConfigError
 from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
 from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
+from agent_rl.judging.task_verifier import make_verifier
 from agent_rl.launch.local_launcher import LocalLauncher
 from agent_rl.launch.required_devices import require_devices
 from agent_rl.launch.start_roles import make_policy, served_context

@@ -13,12 +13,12 @@ from typing import Any
 from agent_rl.concurrency import side_by_side
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, InfrastructureError
+from agent_rl.file_sets import InvalidArchive
 from agent_rl.formats import read_tasks, submission_of
 from agent_rl.formats.humaneval import read_json_lines
+from agent_rl.formats.prepare_tasks import together
 from agent_rl.judging.archives import read_archive
-from agent_rl.judging.file_sets import InvalidArchive
 from agent_rl.judging.judging_runs import TIERS
-from agent_rl.judging.recording import together
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import Isolation, Submission, Task
 from agent_rl.vocabulary.task import Tier

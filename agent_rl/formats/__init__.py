@@ -2,10 +2,10 @@
 
     HumanEval   task_id, prompt, entry_point, canonical_solution, test     agent_rl.formats.humaneval
     MBPP        task_id, text or prompt, code, test_list                   formats.mbpp
-    calls       task_id, prompt, entry_point, cases                        formats.calls
-    stdio       task_id, prompt, inputs, outputs (or APPS, CodeContests)   formats.stdio
+    calls       task_id, prompt, entry_point, cases                        formats.function_calls
+    stdio       task_id, prompt, inputs, outputs (or APPS, CodeContests)   formats.stdio_rows
     pytest      task_id, prompt, test_files, solution                      formats.pytest_files
-    folders     a folder of tasks, each with instruction.md and tests/     formats.folders
+    folders     a folder of tasks, each with instruction.md and tests/     formats.task_folders
 
 No code of a data set is run here: it is parsed at most.
 """
@@ -19,8 +19,11 @@ from typing import Any
 from agent_rl.errors import ConfigError
 from agent_rl.formats import function_calls, humaneval, mbpp, pytest_files, stdio_rows, task_folders
 from agent_rl.formats.humaneval import PromptStyle, extract_code
+from agent_rl.formats.prepare_tasks import prepare_all
 from agent_rl.formats.row_fields import Fields, Settings
-from agent_rl.vocabulary import Limits, Submission, Task
+from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
+
+__all__ = ["PromptStyle", "prepare_all", "program_of", "read_tasks", "submission_of"]
 
 _HUMANEVAL = ("entry_point", "canonical_solution", "test")
 _READERS: tuple[tuple[str, tuple[tuple[str, ...], ...], Callable[[Fields, Settings], Task]], ...] = (
@@ -68,6 +71,8 @@ def program_of(task: Task, reply: str) -> str:
 
 def submission_of(task: Task, completion: str) -> Submission:
     """What a given completion (as a model wrote it, with or without a fence) is judged as."""
+    if isinstance(task.tests, AnswerTests):
+        return Submission.answer(completion)
     if "format" not in task.metadata:
         prompt, entry_point = str(task.metadata["prompt"]), str(task.metadata["entry_point"])
         return Submission.code(humaneval.assemble(prompt, entry_point, completion))

@@ -1,7 +1,7 @@
 """Rows in MBPP's schema: `text` (or `prompt`), `code`, `test_list`, and `test_setup_code` and `test_imports`.
 
 Asserts about one function become the body of a `check(candidate)`, which is recorded as cases (tier `values`); where
-its values cannot be, it is judged at tier `proxied` (`agent_rl.judging.proxied.asserts`). Dataclasses are values, and
+its values cannot be, it is judged at tier `proxied` (`Verifier.prepare` decides). Dataclasses are values, and
 may stand in the asserts too. Asserts about several functions, another class, a value, or what a function has beside its
 result become a pytest file (tier `proxied`).
 
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent_rl.formats.row_fields import CODE_REQUEST, Fields, Settings, fenced
-from agent_rl.judging.proxied.asserts import defined_by, names_used
+from agent_rl.python_names import defined_by, names_used
 from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, PytestTests, Task
 from agent_rl.vocabulary.canonical import NotCanonical, encode
 

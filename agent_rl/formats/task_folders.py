@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.errors import ConfigError
+from agent_rl.file_sets import ArchiveLimits, InvalidArchive, checked_files
 from agent_rl.formats.row_fields import Fields, Settings
-from agent_rl.judging.file_sets import ArchiveLimits, InvalidArchive, checked_files
 from agent_rl.vocabulary import Limits, Message, PytestTests, SandboxSpec, ScriptTests, Task
 
 _SCRIPTS = ("test.sh", "run-tests.sh", "run_tests.sh")

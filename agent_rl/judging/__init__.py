@@ -1,1 +1,1 @@
-"""Verdicts: canonical values, comparison, judging, recording of a data set's tests."""
+"""Verdicts: one verifier (`task_verifier`), a judge for each kind of tests behind it, blame, tiers, recording."""

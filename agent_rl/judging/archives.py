@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from agent_rl.contracts.sandbox import Sandbox
-from agent_rl.judging.file_sets import ArchiveLimits, FileSet, InvalidArchive
+from agent_rl.file_sets import ArchiveLimits, FileSet, InvalidArchive
 from agent_rl.judging.tar_archives import Dialect, members
 
 _MAX_DIRECTORY_BYTES = 2 << 20

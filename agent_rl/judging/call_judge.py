@@ -12,21 +12,13 @@ import random
 import secrets
 from collections import OrderedDict
 
-from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
-from agent_rl.contracts.verifier import Verifier
-from agent_rl.errors import ConfigError
-from agent_rl.judging import wording
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.case_runs import CasePart, PreparedTests, Reading, prepare
 from agent_rl.judging.checker_programs import checker_request, satisfied
-from agent_rl.judging.judging_runs import Runs, check_tier, failed_run, invalid_program, invalid_submission
+from agent_rl.judging.judging_runs import Runs, failed_run, invalid_program
 from agent_rl.judging.result_frames import Raised, Tampered, read_frames
-from agent_rl.judging.shared_verdicts import SharedVerdicts
 from agent_rl.vocabulary import (
-    AnswerTests,
-    AssertTests,
     CallTests,
-    Isolation,
     Limits,
     RunCall,
     RunRequest,
@@ -34,116 +26,58 @@ from agent_rl.vocabulary import (
     Submission,
     Task,
     TestResult,
-    Tests,
     Verdict,
+    wording,
 )
 from agent_rl.vocabulary.canonical import NotCanonical
-from agent_rl.vocabulary.task import Tier
 
 _LARGE_CHARS = 1 << 16
 """Frames beyond this are read in a thread, so that one large answer does not hold up the event loop."""
 _PREPARED_TASKS = 4096
 
 
-class CaseVerifier(Verifier):
-    """Judges `CallTests` in the workers of `provider`, at tier `values`.
+class CallJudge:
+    """Judges `CallTests` in the workers of a provider, at tier `values`.
 
-    One judging stands: a verdict is given once for a program and its tests and is kept for the run (the `cache_size`
-    latest; 0 switches this off), also for rollouts that ask while it is being made. This is sound since nothing but
-    the program, the tests, the limits and `seed` enters a run (order of calls and random seed are derived from
-    them); its price is that a program that draws from the clock or the machine's entropy gets one draw for the run,
-    as if all its copies had been judged in the same moment. Errors of the machinery are never kept.
-
-    `runs` counts the runs asked of the provider, `reused` the verdicts that needed none.
+    Nothing but the program, the tests, the limits and `seed` enters a run: order of calls and random seed are derived
+    from them.
     """
 
-    def __init__(
-        self,
-        provider: SandboxProvider,
-        *,
-        seed: int = 0,
-        retries: int = 2,
-        minimum_tier: Tier = "in_process",
-        minimum_isolation: Isolation = "container",
-        cache_size: int = 4096,
-    ) -> None:
-        self.provider = provider
-        self.seed = seed
-        self.minimum_tier: Tier = minimum_tier
-        self._runs = Runs(provider, retries=retries, minimum_isolation=minimum_isolation)
-        self._verdicts = SharedVerdicts(cache_size)
-        self._prepared: OrderedDict[tuple[int, Limits, Tier], tuple[CallTests, PreparedTests]] = OrderedDict()
+    def __init__(self, runs: Runs, *, seed: int = 0) -> None:
+        self._runs = runs
+        self._seed = seed
+        self._prepared: OrderedDict[tuple[int, Limits], tuple[CallTests, PreparedTests]] = OrderedDict()
 
-    @property
-    def runs(self) -> int:
-        """Runs asked of the provider."""
-        return self._runs.count
+    def check(self, task: Task, tests: CallTests) -> bytes:
+        """A digest of tests and limits: equal tests of different tasks share their verdicts."""
+        return self._ready(task, tests).digest
 
-    @property
-    def minimum_isolation(self) -> Isolation:
-        """What each run's isolation has to be at least."""
-        return self._runs.minimum_isolation
-
-    @property
-    def reused(self) -> int:
-        """Verdicts given without a run of their own."""
-        return self._verdicts.reused
-
-    async def judge(self, task: Task, submission: Submission) -> Verdict:
-        return await self._verdict(task, task.tests, submission, public=False)
-
-    async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
-        """The verdict of the public tests; `passed` without a run where the task has none.
-
-        `sandbox` is not used: a worker is faster, and in a place where the agent has been the feedback could lie.
-        """
-        if task.public is None or (isinstance(task.public, CallTests) and not task.public.cases):
-            return Verdict(True, "passed", task.tier, None)
-        return await self._verdict(task, task.public, submission, public=True)
-
-    async def prepare(self, task: Task) -> Task:
-        if isinstance(task.tests, AssertTests):
-            from agent_rl.judging.recording import record_tests  # recording judges the reference with this class
-
-            return await record_tests(task, self.provider, minimum_isolation=self.minimum_isolation)
-        if isinstance(task.tests, CallTests):
-            self._prepare(task, task.tests)
+    async def prepare(self, task: Task, tests: CallTests) -> Task:
         return task
 
-    async def _verdict(self, task: Task, tests: Tests, submission: Submission, *, public: bool) -> Verdict:
-        prepared = self._prepare(task, tests)
+    async def judge(self, task: Task, tests: CallTests, submission: Submission, *, public: bool) -> Verdict:
+        """The verdict of `tests`, in one run or with isolated cases one for each (and one more with a checker)."""
+        prepared = self._ready(task, tests)
         invalid = invalid_program(submission)
         if invalid:
-            return invalid_submission(task.tier, invalid, public=public)
-        program = hashlib.blake2b(submission.text.encode(), digest_size=16).digest()
-        return await self._verdicts.get(
-            (prepared.digest, program, public), lambda: self._judge(prepared, submission.text, program, public)
-        )
+            return Verdict.invalid_submission(task.tier, invalid, public=public)
+        return await self._judge(prepared, submission.text, public)
 
-    def _prepare(self, task: Task, tests: Tests) -> PreparedTests:
-        """The tests ready to run, made once per object. Raises ConfigError for tests that cannot be judged here."""
-        key = (id(tests), task.limits, task.tier)
+    def _ready(self, task: Task, tests: CallTests) -> PreparedTests:
+        """The tests ready to run, made once per object. Raises ConfigError for tests that cannot be judged."""
+        key = (id(tests), task.limits)
         known = self._prepared.get(key)
         if known is not None and known[0] is tests:
             return known[1]
-        check_tier(task, self.minimum_tier)
-        if task.tier != "values":
-            raise ConfigError(f"task {task.id}: tests by cases are of tier 'values'", key="tier", value=task.tier)
-        if isinstance(tests, AssertTests):
-            raise ConfigError(f"task {task.id}: its tests are not recorded as cases yet; call prepare(task) first")
-        if isinstance(tests, AnswerTests):
-            raise ConfigError(f"task {task.id}: an answer is compared by its environment, not in a sandbox")
-        if not isinstance(tests, CallTests):
-            raise ConfigError(f"task {task.id}: {type(tests).__name__} are no function calls: they have another judge")
         prepared = prepare(task.id, tests, task.limits)
         self._prepared[key] = (tests, prepared)  # holds `tests`, so that its id cannot be used again
         if len(self._prepared) > _PREPARED_TASKS:
             self._prepared.popitem(last=False)
         return prepared
 
-    async def _judge(self, prepared: PreparedTests, program: str, program_digest: bytes, public: bool) -> Verdict:
-        """One judging, in one run or with isolated cases one for each (and one more with a checker)."""
-        draw = random.Random(b"%d:%b:%b" % (self.seed, prepared.digest, program_digest))
+    async def _judge(self, prepared: PreparedTests, program: str, public: bool) -> Verdict:
+        digest = hashlib.blake2b(program.encode(), digest_size=16).digest()
+        draw = random.Random(b"%d:%b:%b" % (self._seed, prepared.digest, digest))
         order = list(range(len(prepared.cases)))
         draw.shuffle(order)
         secret = secrets.token_hex(8 * len(order))
@@ -157,7 +91,7 @@ class CaseVerifier(Verifier):
         shares = [[i] for i in order] if prepared.source.isolated else [order]
         results = await self._results([request(share) for share in shares])
         if isinstance(results, Blamed):
-            isolation = self.provider.isolation
+            isolation = self._runs.provider.isolation
             return failed_run("values", isolation, "crashed", 0.0, results.detail, public=public)
         parts = [CasePart({i: ids[i] for i in share}, r) for share, r in zip(shares, results, strict=False)]
         reading = Reading(prepared, parts, public)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent_rl.errors import ConfigError
-from agent_rl.judging import wording
 from agent_rl.judging.checker_programs import Recorded, recorded_call
 from agent_rl.judging.compare_values import equal
 from agent_rl.judging.judging_runs import MAX_DETAILS, tampered, verdict_of_cases
 from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, read_frames, value_of
-from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, Verdict
+from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, Verdict, wording
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
 from agent_rl.vocabulary.sandbox import RunStatus
 

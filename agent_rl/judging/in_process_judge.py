@@ -23,21 +23,23 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from agent_rl.contracts.environment import InvalidSubmission
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl.judging import wording
-from agent_rl.judging.blame import Blamed, work_or_blame
+from agent_rl.judging.blame import Blamed
+from agent_rl.judging.canaries import Canaries
+from agent_rl.judging.judge import digest_of
 from agent_rl.judging.judging_runs import (
     ISOLATIONS,
     Runs,
     failed_run,
     feedback_lines,
-    invalid_submission,
     reasons,
     tampered,
 )
 from agent_rl.judging.pytest_report import PytestReport, Tampered, collected_ids, read_report
-from agent_rl.judging.staging import InvalidSubmission, has_conftest, staged, submitted_files
+from agent_rl.judging.staging import has_conftest, staged, submitted_files
+from agent_rl.judging.test_collection import collected, require_tests
 from agent_rl.vocabulary import (
     ExecResult,
     Isolation,
@@ -48,6 +50,7 @@ from agent_rl.vocabulary import (
     Task,
     TestResult,
     Verdict,
+    wording,
 )
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -79,8 +82,7 @@ class InProcessJudge:
         """Each judging has a place of its own: as `container`, or `memory` where the provider isolates nothing."""
         return "memory" if self._provider.isolation == "memory" else "container"
 
-    def check(self, task: Task, tests: PytestTests | ScriptTests) -> None:
-        """Raises ConfigError where the tests cannot be judged, or not as strictly as demanded; names the task."""
+    def check(self, task: Task, tests: PytestTests | ScriptTests) -> bytes:
         demanded = self._runs.minimum_isolation
         if ISOLATIONS.index("container") < ISOLATIONS.index(demanded):
             raise ConfigError(
@@ -96,12 +98,20 @@ class InProcessJudge:
                 f"run in its place: {tests.command[:1]}",
                 key="command",
             )
+        return digest_of(task, tests)
+
+    async def prepare(self, task: Task, tests: PytestTests | ScriptTests) -> Task:
+        """The task with its tests' node ids, each of which the reference passes; a script is taken as it is."""
+        if isinstance(tests, ScriptTests):
+            return task
+        require_tests(task, tests)
+        await self._probe(task)
+        return await collected(task, tests, lambda: self._collect(task, tests))
 
     async def judge(
         self, task: Task, tests: PytestTests | ScriptTests, submission: Submission, *, public: bool
     ) -> Verdict:
         """The verdict of `tests`. Raises SandboxError where the machinery failed, and not by the submission's doing."""
-        self._runs.count += 1
         self._runs.check(self.isolation)
         if isinstance(tests, ScriptTests):
             outcome = await self._in_a_fresh_place(task, lambda sandbox: self._script(sandbox, task, tests, submission))
@@ -113,7 +123,7 @@ class InProcessJudge:
             outcome = failed_run("in_process", self.isolation, "crashed", 0.0, outcome.detail, public=True)
         return outcome if public else dataclasses.replace(outcome, feedback="")
 
-    async def probe(self, task: Task) -> None:
+    async def _probe(self, task: Task) -> None:
         """The task's sandbox has pytest; asked once for each kind of sandbox. Raises ConfigError."""
         if task.sandbox in self._probed:
             return
@@ -130,7 +140,7 @@ class InProcessJudge:
             )
         self._probed.add(task.sandbox)
 
-    async def collect(self, task: Task, tests: PytestTests) -> tuple[str, ...]:
+    async def _collect(self, task: Task, tests: PytestTests) -> tuple[str, ...]:
         """The node ids of the tests, all passed by their reference. Raises ConfigError that names the task."""
         self._runs.check(self.isolation)
         oracle = Submission.of_files(tests.oracle)
@@ -162,7 +172,7 @@ class InProcessJudge:
             finally:
                 await sandbox.close()
 
-        return await work_or_blame(self._provider, once, task.limits, retries=self._runs.retries)
+        return await self._runs.work(once, task.limits)
 
     async def _pytest(self, sandbox: Sandbox, task: Task, tests: PytestTests, submission: Submission) -> Verdict:
         verdict, _ = await self._run_pytest(sandbox, task, tests, submission)
@@ -177,7 +187,7 @@ class InProcessJudge:
         try:
             await self._stage(sandbox, task, submission, hidden, tests.module)
         except InvalidSubmission as error:
-            return invalid_submission("in_process", str(error), public=True), ()
+            return Verdict.invalid_submission("in_process", str(error), public=True), ()
         nonce, name = secrets.token_hex(16), f".report-{secrets.token_hex(8)}.json"
         root = (task.sandbox or SandboxSpec()).workdir
         paths = tests.tests or tuple(sorted(p for p in tests.files if _is_test_file(p)))
@@ -258,7 +268,7 @@ class InProcessJudge:
         try:
             await self._stage(sandbox, task, submission, tests.files, "solution", without=tests.reward_file)
         except InvalidSubmission as error:
-            return invalid_submission("in_process", str(error), public=True)
+            return Verdict.invalid_submission("in_process", str(error), public=True)
         result = await sandbox.exec(tests.command, timeout=task.limits.wall_seconds, environment=_ENVIRONMENT)
         if result.status != "completed":
             return self._ended(result, result.status.replace("_", " "))
@@ -311,57 +321,6 @@ class InProcessJudge:
         except (OSError, ValueError) as error:
             raise InvalidSubmission(f"its files do not fit into the sandbox: {error}") from None
         await sandbox.write_files(hidden)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Canaries:
-    """Tests of ours in two files, run before and after all others: `ids` says of each whether it must pass."""
-
-    first: str
-    last: str
-    ids: Mapping[str, bool]
-    files: Mapping[str, bytes]
-
-    @staticmethod
-    def new() -> Canaries:
-        """Under names that no submission can know beforehand."""
-        ids: dict[str, bool] = {}
-        contents: dict[str, bytes] = {}
-        paths: list[str] = []
-        for _ in range(2):
-            word = f"t{secrets.token_hex(8)}"
-            path = f"test_{word}.py"
-            paths.append(path)
-            contents[path] = _CANARY.format(word=word).encode()
-            for name in (f"test_{word}_1", f"C{word}::test_{word}_2"):
-                ids[f"{path}::{name}"] = True
-            for name in (f"test_{word}_3", f"test_{word}_4", f"C{word}::test_{word}_5"):
-                ids[f"{path}::{name}"] = False
-        return Canaries(paths[0], paths[1], ids, contents)
-
-
-_CANARY = """
-import unittest
-
-def same(value):
-    return value
-
-def test_{word}_1():
-    assert same(2) == 2
-
-def test_{word}_3():
-    assert same(2) == 3
-
-def test_{word}_4():
-    raise AssertionError
-
-class C{word}(unittest.TestCase):
-    def test_{word}_2(self):
-        self.assertEqual(same([1]), [1])
-
-    def test_{word}_5(self):
-        self.assertEqual(same([1]), [2])
-"""
 
 
 def _is_test_file(path: str) -> bool:

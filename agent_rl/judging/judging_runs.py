@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from agent_rl.concurrency import side_by_side
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.judging import wording
-from agent_rl.judging.blame import Blamed, run_or_blame
-from agent_rl.vocabulary import Isolation, RunRequest, RunResult, Submission, Task, TestResult, Verdict
+from agent_rl.judging.blame import Blamed, run_or_blame, run_pair_or_blame, work_or_blame
+from agent_rl.vocabulary import (
+    Isolation,
+    Limits,
+    PairRequest,
+    PairResult,
+    RunRequest,
+    RunResult,
+    Submission,
+    Task,
+    TestResult,
+    Verdict,
+    wording,
+)
 from agent_rl.vocabulary.sandbox import RunStatus
 from agent_rl.vocabulary.task import Tier
 from agent_rl.vocabulary.verdict import VerdictStatus
@@ -23,6 +35,7 @@ MAX_DETAILS = 20
 """Failed cases that are described; the others only count."""
 _ISOLATED_AT_ONCE = 4
 """Runs under way of one judging whose cases are isolated from each other."""
+_T = TypeVar("_T")
 
 
 class TooSlow(ConfigError):
@@ -43,9 +56,14 @@ def check_tier(task: Task, minimum: Tier) -> None:
 
 
 class Runs:
-    """Runs asked of a provider: each blamed fairly, and none less isolated than demanded. `count` counts them."""
+    """Runs asked of a provider: each blamed fairly, and none less isolated than demanded.
 
-    def __init__(self, provider: SandboxProvider, *, retries: int, minimum_isolation: Isolation) -> None:
+    `count` counts what was asked for: runs, pairs of runs, and sandboxes.
+    """
+
+    def __init__(
+        self, provider: SandboxProvider, *, retries: int = 2, minimum_isolation: Isolation = "container"
+    ) -> None:
         self.provider = provider
         self.retries = retries
         self.minimum_isolation: Isolation = minimum_isolation
@@ -58,6 +76,19 @@ class Runs:
         if isinstance(result, RunResult):
             self.check(result.isolation)
         return result
+
+    async def run_pair(self, request: PairRequest) -> PairResult | Blamed:
+        """The result of two runs that talk with each other, or that the program ends its places. Raises as `run`."""
+        self.count += 1
+        result = await run_pair_or_blame(self.provider, request, retries=self.retries)
+        if isinstance(result, PairResult):
+            self.check(weaker_isolation(result))
+        return result
+
+    async def work(self, work: Callable[[SandboxProvider], Awaitable[_T]], limits: Limits) -> _T | Blamed:
+        """What `work` gives, which makes a fresh sandbox each time; or `Blamed`. Raises SandboxError."""
+        self.count += 1
+        return await work_or_blame(self.provider, work, limits, retries=self.retries)
 
     async def run_each(self, requests: Sequence[RunRequest]) -> list[RunResult] | Blamed:
         """The results of isolated runs, in order; of no more once one did not complete. Raises as `run`."""
@@ -81,6 +112,11 @@ class Runs:
                 f"a run was isolated at level {isolation!r} only, and sandbox.minimum_isolation is "
                 f"{self.minimum_isolation!r}; `agent-rl sandbox doctor` says what blocks more"
             )
+
+
+def weaker_isolation(result: PairResult) -> Isolation:
+    """The isolation level of the less isolated of the two runs."""
+    return min((result.candidate.isolation, result.tests.isolation), key=ISOLATIONS.index)
 
 
 def invalid_program(submission: Submission) -> str:
@@ -119,13 +155,6 @@ def verdict_of_cases(
     tests = tuple(TestResult(f"case {i}", not detail, detail) for i, detail in enumerate(details))
     scores = {"tests_passed": (len(details) - failed) / len(details)}
     return Verdict(final == "passed", final, "values", isolation, seconds, tests, scores, feedback)
-
-
-def invalid_submission(tier: Tier, why: str, *, public: bool) -> Verdict:
-    """The verdict of a submission that cannot be judged, because of `why`."""
-    why = wording.printable(why)
-    tests = (TestResult("submission", False, why),)
-    return Verdict(False, "invalid_submission", tier, None, tests=tests, feedback=why if public else "")
 
 
 def failed_run(

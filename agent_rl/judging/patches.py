@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from agent_rl.judging.file_sets import InvalidArchive, safe_path
+from agent_rl.file_sets import InvalidArchive, safe_path
 
 MAX_PATCH_CHARS = 4 << 20
 MAX_FILES = 1000

@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from agent_rl.judging import wording
+from agent_rl.vocabulary import wording
 
 _PHASES = ("setup", "call", "teardown")
 

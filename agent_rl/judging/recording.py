@@ -17,27 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.cache import cache_folder
-from agent_rl.concurrency import side_by_side
-from agent_rl.contracts.sandbox import SandboxProvider
-from agent_rl.contracts.verifier import Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.judging import wording
-from agent_rl.judging.blame import Blamed, run_or_blame
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.blame import Blamed
+from agent_rl.judging.call_judge import CallJudge
 from agent_rl.judging.checker_programs import SEED, Recorded
-from agent_rl.judging.judging_runs import check_room
+from agent_rl.judging.judging_runs import Runs, check_room
 from agent_rl.judging.result_frames import Raised, Returned, Tampered, read_frames, value_of
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,
     Case,
-    Isolation,
     Limits,
     RunCall,
     RunRequest,
     RunResult,
     Submission,
     Task,
+    wording,
 )
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
 
@@ -48,7 +44,6 @@ MAX_SOURCE_CHARS = 1 << 20
 NOT_CASES = "its tests cannot be recorded as cases"
 _SEEDS = range(2)
 """The reference has to pass with the order of calls that each of them gives: what was called before is no case."""
-_MOST_ERRORS = 20
 _APPROXIMATE = frozenset({"approx", "isclose", "allclose", "ANY", "assertAlmostEqual"})
 _ENTRY_POINT = "__agent_rl_record__"
 _MOST_SECONDS = RECORDING_LIMITS.wall_seconds / 6
@@ -159,9 +154,7 @@ class NotRecordable(ConfigError):
     """
 
 
-async def record_tests(
-    task: Task, provider: SandboxProvider, *, minimum_isolation: Isolation = "container", cache: bool = True
-) -> Task:
+async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
     """`task` with its `AssertTests` as `CallTests`, and its public cases without those the reference does not pass.
 
     Where every use of the tested function is one side of an asserted `==`, the recorded values are expected (python);
@@ -177,44 +170,16 @@ async def record_tests(
         kept = _read(file, task, tests)
         if kept is not None:
             return kept
-    calls = await _record(task.id, tests, provider)
+    calls = await _record(task.id, tests, runs)
     recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls))
     for seed in _SEEDS:
-        judge = CaseVerifier(provider, seed=seed, minimum_isolation=minimum_isolation, cache_size=0)
-        recorded = await _checked(recorded, tests.oracle, judge)
+        recorded = await _checked(recorded, tests.oracle, CallJudge(runs, seed=seed))
     if cache:
         _write(file, task, recorded)
     return recorded
 
 
-async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
-    """`verifier.prepare` of each task, side by side; nothing is left running.
-
-    Raises one ConfigError that names every task that cannot be used. Any other error ends all, and comes as itself.
-    """
-
-    async def one(task: Task) -> Task | ConfigError:
-        try:
-            return await verifier.prepare(task)
-        except ConfigError as error:
-            return error
-
-    prepared = await side_by_side(map(one, tasks))
-    if wrong := [p for p in prepared if isinstance(p, ConfigError)]:
-        raise together(wrong, len(tasks))
-    return [p for p in prepared if isinstance(p, Task)]
-
-
-def together(errors: Sequence[ConfigError], tasks: int) -> ConfigError:
-    """One error for those of several tasks; a single one is itself."""
-    if len(errors) == 1:
-        return errors[0]
-    lines = [f"  {error}" for error in errors[:_MOST_ERRORS]]
-    more = [f"  and {len(errors) - _MOST_ERRORS} more"] if len(errors) > _MOST_ERRORS else []
-    return ConfigError("\n".join([f"{len(errors)} of {tasks} tasks cannot be used:", *lines, *more]))
-
-
-async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -> list[Recorded]:
+async def _record(task_id: str, tests: AssertTests, runs: Runs) -> list[Recorded]:
     """Every call that the test body makes, with the reference's outcome."""
     if not tests.entry_point.isidentifier():
         raise ConfigError(f"task {task_id}: {tests.entry_point!r} is no function's name", key="entry_point")
@@ -222,7 +187,7 @@ async def _record(task_id: str, tests: AssertTests, provider: SandboxProvider) -
     call_id = secrets.token_hex(8)
     call = RunCall(call_id, encode([(), {}]))
     request = RunRequest(program, _ENTRY_POINT, (call,), limits=RECORDING_LIMITS, seed=SEED)
-    result = await run_or_blame(provider, request, retries=2)
+    result = await runs.run(request)
     failed = f"task {task_id}: the tests could not be recorded with the reference:"
     if isinstance(result, Blamed):
         raise ConfigError(f"{failed} {result.detail}")
@@ -275,9 +240,10 @@ def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded]) -> Ca
     return CallTests(tests.entry_point, tuple(distinct.values()), "python")
 
 
-async def _checked(task: Task, oracle: str, verifier: CaseVerifier) -> Task:
+async def _checked(task: Task, oracle: str, judge: CallJudge) -> Task:
     """`task`, whose reference passes, and has room in its time limit; public cases that it fails are dropped."""
-    verdict = await verifier.judge(task, Submission.code(oracle))
+    assert isinstance(task.tests, CallTests)
+    verdict = await judge.judge(task, task.tests, Submission.code(oracle), public=False)
     if not verdict.passed:
         reasons = "; ".join(t.detail for t in verdict.tests if not t.passed)
         check_room(task, verdict.seconds)
@@ -285,14 +251,14 @@ async def _checked(task: Task, oracle: str, verifier: CaseVerifier) -> Task:
             raise NotRecordable(f"task {task.id}: {NOT_CASES} (the reference does not pass these: {reasons})")
         raise ConfigError(f"task {task.id}: the reference does not pass its own tests ({verdict.status}): {reasons}")
     check_room(task, verdict.seconds)
-    return await shown_rightly(task, oracle, verifier)
+    return await shown_rightly(task, oracle, judge)
 
 
-async def shown_rightly(task: Task, oracle: str, verifier: CaseVerifier) -> Task:
+async def shown_rightly(task: Task, oracle: str, judge: CallJudge) -> Task:
     """`task` without the public cases that its reference fails."""
-    if not isinstance(task.public, CallTests):
+    if not isinstance(task.public, CallTests) or not task.public.cases:
         return task
-    shown = await verifier.run_public_tests(task, Submission.code(oracle))
+    shown = await judge.judge(task, task.public, Submission.code(oracle), public=True)
     right = tuple(c for c, t in zip(task.public.cases, shown.tests, strict=False) if t.passed)
     if len(right) == len(task.public.cases):
         return task

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import PurePosixPath
 
-from agent_rl.judging.file_sets import ArchiveLimits, InvalidArchive, checked_files
+from agent_rl.contracts.environment import InvalidSubmission
+from agent_rl.file_sets import ArchiveLimits, InvalidArchive, checked_files
 from agent_rl.judging.judging_runs import invalid_program
 from agent_rl.judging.patches import InvalidPatch, apply_patch
 from agent_rl.vocabulary import Submission, Task
@@ -28,10 +29,6 @@ _STEERING = frozenset(
 )
 """Files by which pytest or an interpreter would be steered: only the task's own are taken."""
 _MACHINERY = frozenset({"pytest", "_pytest", "pluggy", "iniconfig", "py", "site", "sitecustomize", "usercustomize"})
-
-
-class InvalidSubmission(ValueError):
-    """The submission cannot be staged; the message says why and is safe to print."""
 
 
 async def submitted_files(

@@ -16,15 +16,14 @@ import secrets
 from dataclasses import dataclass
 
 from agent_rl.errors import ConfigError
-from agent_rl.judging import wording
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.compare_outputs import same_output
+from agent_rl.judging.judge import digest_of
 from agent_rl.judging.judging_runs import (
     MAX_DETAILS,
     Runs,
     failed_run,
     invalid_program,
-    invalid_submission,
     tampered,
     verdict_of_cases,
 )
@@ -39,6 +38,7 @@ from agent_rl.vocabulary import (
     Submission,
     Task,
     Verdict,
+    wording,
 )
 from agent_rl.vocabulary.canonical import NotCanonical, encode
 from agent_rl.vocabulary.sandbox import RunStatus
@@ -65,8 +65,7 @@ class StdioJudge:
         self._runs = runs
         self._seed = seed
 
-    def check(self, task: Task, tests: StdioTests) -> None:
-        """Raises ConfigError where the tests cannot be judged; names the task and the case."""
+    def check(self, task: Task, tests: StdioTests) -> bytes:
         if not tests.cases:
             raise ConfigError(f"task {task.id}: no cases, so that every program would pass")
         if tests.comparison == "checker" and not tests.checker:
@@ -80,12 +79,16 @@ class StdioJudge:
                 ) from None
         if tests.comparison != "checker" and not any(_bytes(case.expected).strip() for case in tests.cases):
             raise ConfigError(f"task {task.id}: no case expects any output, so that a program that does nothing passes")
+        return digest_of(task, tests)
+
+    async def prepare(self, task: Task, tests: StdioTests) -> Task:
+        return task
 
     async def judge(self, task: Task, tests: StdioTests, submission: Submission, *, public: bool) -> Verdict:
         """The verdict of `tests`. Raises SandboxError where the machinery failed, and not by the program's doing."""
         invalid = invalid_program(submission)
         if invalid:
-            return invalid_submission(task.tier, invalid, public=public)
+            return Verdict.invalid_submission(task.tier, invalid, public=public)
         digest = hashlib.blake2b(f"{task.id}\0{submission.text}".encode(), digest_size=16)
         draw = random.Random(b"%d:%b" % (self._seed, digest.digest()))
         order = list(range(len(tests.cases)))

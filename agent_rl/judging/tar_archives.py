@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from agent_rl.judging.file_sets import InvalidArchive
+from agent_rl.file_sets import InvalidArchive
 
 Dialect = Literal["posix", "gnu"]
 """`posix`: what `pack` writes, files and folders alone. `gnu`: also what other tars write, with links and devices."""

@@ -14,10 +14,10 @@ from agent_rl.algorithms import make_objective
 from agent_rl.cache import cache_folder
 from agent_rl.config import RunConfig
 from agent_rl.contracts import Objective, SamplingParams, SandboxProvider
-from agent_rl.environments import NamedEnvironment, make_environments, make_verifier
+from agent_rl.environments import NamedEnvironment, make_environments
 from agent_rl.evaluation import append_row, evaluate, read_rows
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
-from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.judging.task_verifier import TaskVerifier, make_verifier
 from agent_rl.launch.colocated import device_free
 from agent_rl.launch.local_launcher import LocalLauncher
 from agent_rl.launch.replicated_policy import ReplicatedPolicy

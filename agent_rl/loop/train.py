@@ -1,7 +1,7 @@
 """The training loop: the table of contents of the project.
 
     Sampler.next ──> run_group ──> Environment.rollout <──> Policy.generate        messages <-> tokens in one place
-                        │               └──────────> Sandbox / Verifier ──> Verdict
+                        │               └──> Submission ──> Verifier.judge ──> Verdict
                         v
                    Group ──> Objective.advantages ──> Buffer ──> pack ──> Learner.step ──> publish weights
                                                         ^                                      │

@@ -1,11 +1,13 @@
 """`run_rollout` and `run_group`: one episode and its record; the episodes of one task and their group.
 
     run_group ──> Environment.rollout <──> PolicyAgent <──> Policy.generate
-                       └──> Sandbox / Verifier ──> Verdict
+                       └──> Submission ──> Verifier.judge ──> Verdict
 
 How an episode can end, and what becomes of it:
-- the environment returns a verdict: the trajectory has it, and `ended` says whether the model's last turn was whole;
-- context, turns or deadline are used up (`RolloutEnded`): `Environment.judge_partial` judges what was said so far;
+- the environment returns a submission, which is judged here (or a verdict, where the world itself is the judge): the
+  trajectory has the verdict, and `ended` says whether the model's last turn was whole;
+- context, turns or deadline are used up (`RolloutEnded`): `Environment.submission` takes what is judged from what was
+  said so far; where nothing was said, the submission is invalid, as it is where `InvalidSubmission` was raised;
 - the machinery fails: the rollout is run again with the same random draws, at most `retries` times, and then dropped
   of its group, with the boundary that the failure crossed. It never gets a verdict;
 - the user's mistake (`ConfigError`) and cancellation pass, after everything has been closed.
@@ -20,8 +22,8 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from agent_rl.contracts import Environment, RolloutEnded, Sandbox, SandboxProvider
-from agent_rl.errors import Boundary, ConfigError, InfrastructureError
+from agent_rl.contracts import Environment, InvalidSubmission, RolloutEnded, Sandbox, SandboxProvider
+from agent_rl.errors import Boundary, ConfigError, EnvironmentFailure, InfrastructureError
 from agent_rl.rollouts.policy_agent import (
     AgentMaker,
     PolicyAgents,
@@ -32,7 +34,7 @@ from agent_rl.rollouts.policy_agent import (
     oracle_agent,
 )
 from agent_rl.rollouts.time_spent import MissingSandbox, Stopwatch, TimedSandbox, TimedVerifier, measuring
-from agent_rl.vocabulary import DroppedRollout, Group, Task, Timings, Trajectory, Verdict
+from agent_rl.vocabulary import DroppedRollout, Group, Submission, Task, Timings, Trajectory, Verdict
 from agent_rl.vocabulary.trajectory import Ended, FinishReason
 
 __all__ = [
@@ -162,7 +164,7 @@ async def _attempt(
     with measuring() as watch:
         sandbox = _sandbox(task, provider, watch)
         try:
-            outcome = await _episode(environment, task, agent, sandbox, hung_after)
+            outcome = await _episode(environment, task, agent, sandbox, watch, hung_after)
         finally:
             if task.sandbox is not None:
                 await _completed(_closed(sandbox.close(), of))
@@ -194,21 +196,19 @@ async def _attempt(
 
 
 async def _episode(
-    environment: Environment, task: Task, agent: RecordingAgent, sandbox: Sandbox, hung_after: float
+    environment: Environment,
+    task: Task,
+    agent: RecordingAgent,
+    sandbox: Sandbox,
+    watch: Stopwatch,
+    hung_after: float,
 ) -> tuple[Verdict, Ended] | _Failure:
     """The verdict and how the episode ended, or what the machinery did to it."""
     hanging = asyncio.timeout(hung_after)
     try:
         async with hanging:
-            try:
-                verdict = await environment.rollout(task, agent, sandbox)
-                ended = _ended(agent)
-            except (RolloutEnded, BaseExceptionGroup) as error:
-                early = _first(error, RolloutEnded)
-                if early is None:
-                    raise
-                verdict = await environment.judge_partial(task, [t.text for t in agent.turns], sandbox)
-                ended = early.ended
+            submitted, ended = await _submitted(environment, task, agent, sandbox)
+            return await _judged(environment, task, submitted, watch), ended
     except asyncio.CancelledError:
         running = asyncio.current_task()
         if running is not None and running.cancelling():
@@ -226,13 +226,43 @@ async def _episode(
             return _Failure(failure.boundary, str(failure) or type(failure).__name__)
         _log.warning("the environment's code failed on %s", task.id, exc_info=error)
         return _Failure("environment", f"{type(error).__name__}: {error}")
-    if not isinstance(verdict, Verdict):  # pyright: ignore[reportUnnecessaryIsInstance]  (a user's own class)
-        return _Failure("environment", f"the rollout returned {type(verdict).__name__}, not a Verdict")
-    return verdict, ended
+
+
+async def _submitted(
+    environment: Environment, task: Task, agent: RecordingAgent, sandbox: Sandbox
+) -> tuple[Submission | Verdict, Ended]:
+    """What the episode submits, whole or cut short, and how it ended."""
+    early: RolloutEnded | None = None
+    try:
+        try:
+            submitted = await environment.rollout(task, agent, sandbox)
+        except (RolloutEnded, BaseExceptionGroup) as error:
+            early = _first(error, RolloutEnded)
+            if early is None:
+                raise
+            replies = [turn.text for turn in agent.turns]
+            if replies:
+                submitted = await environment.submission(task, replies, sandbox)
+            else:  # nothing was said: there is nothing to take a submission from
+                submitted = Verdict.invalid_submission(task.tier)
+    except InvalidSubmission as error:
+        submitted = Verdict.invalid_submission(task.tier, str(error))
+    return submitted, _ended(agent) if early is None else early.ended
+
+
+async def _judged(environment: Environment, task: Task, submitted: Submission | Verdict, watch: Stopwatch) -> Verdict:
+    """The verdict on what was submitted. Raises EnvironmentFailure where that is neither a submission nor a verdict."""
+    if isinstance(submitted, Verdict):
+        return submitted
+    if not isinstance(submitted, Submission):  # pyright: ignore[reportUnnecessaryIsInstance]  (a user's own class)
+        kind = type(submitted).__name__
+        raise EnvironmentFailure(f"the environment returned {kind}, which is neither a Submission nor a Verdict")
+    with watch.judging_time():
+        return await environment.verifier.judge(task, submitted)
 
 
 def _ended(agent: RecordingAgent) -> Ended:
-    """How an episode with a verdict ended, by the model's last turn."""
+    """How an episode that was not cut short ended, by the model's last turn."""
     reason = agent.turns[-1].finish_reason if agent.turns else "stop"
     return _ENDED_BY[reason]
 

@@ -1,10 +1,10 @@
-"""Where a rollout's time goes: its sandbox and its verifier, seen through wrappers that measure."""
+"""Where a rollout's time goes: its sandbox and its judging."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NoReturn
 
@@ -19,6 +19,15 @@ class Stopwatch:
     def __init__(self) -> None:
         self.sandbox = 0.0
         self.judging = 0.0
+
+    @contextmanager
+    def judging_time(self) -> Generator[None]:
+        """The time within counts as `judging`."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.judging += time.monotonic() - started
 
 
 _current: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
@@ -36,7 +45,7 @@ def measuring() -> Generator[Stopwatch]:
 
 
 class TimedVerifier(Verifier):
-    """A verifier whose time counts as `judging` of the rollout that uses it."""
+    """A verifier whose public tests count as `judging` of the rollout that runs them; `run_group` times `judge`."""
 
     def __init__(self, verifier: Verifier) -> None:
         self.inner = verifier
@@ -45,24 +54,15 @@ class TimedVerifier(Verifier):
         return getattr(self.inner, name)
 
     async def judge(self, task: Task, submission: Submission) -> Verdict:
-        with self._timed():
-            return await self.inner.judge(task, submission)
+        return await self.inner.judge(task, submission)
 
     async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
-        with self._timed():
+        watch = _current.get()
+        with nullcontext() if watch is None else watch.judging_time():
             return await self.inner.run_public_tests(task, submission, sandbox)
 
     async def prepare(self, task: Task) -> Task:
         return await self.inner.prepare(task)
-
-    @contextmanager
-    def _timed(self) -> Generator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            if (watch := _current.get()) is not None:
-                watch.judging += time.monotonic() - started
 
 
 class TimedSandbox(Sandbox):

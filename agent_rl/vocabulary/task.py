@@ -150,7 +150,7 @@ class AssertTests:
     """Tests as code, in the HumanEval form: `source` defines `check(candidate)`.
 
     They are turned into `CallTests` once, at load, by running them with the reference in a sandbox
-    (`agent_rl.judging.recording.record_tests`). A task that still carries them cannot be judged.
+    (`Verifier.prepare`). A task that still carries them cannot be judged.
     """
 
     entry_point: str
@@ -161,7 +161,7 @@ class AssertTests:
 
 @dataclass(frozen=True, slots=True)
 class AnswerTests:
-    """Tests of a final answer's text, without a sandbox: the environment's own comparison is used."""
+    """Tests of a final answer: it is compared with `answer`, as a number or an expression, and nothing is run."""
 
     answer: str
 

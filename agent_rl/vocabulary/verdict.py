@@ -8,6 +8,7 @@ from typing import Literal
 
 from agent_rl.vocabulary.sandbox import Isolation
 from agent_rl.vocabulary.task import Tier
+from agent_rl.vocabulary.wording import printable
 
 VerdictStatus = Literal[
     "passed",
@@ -46,7 +47,7 @@ class Submission:
 
     @staticmethod
     def answer(text: str) -> Submission:
-        """A final answer's text."""
+        """A reply that holds a final answer, as it was said: the judge looks for the answer."""
         return Submission("answer", text)
 
 
@@ -79,3 +80,10 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.passed != (self.status == "passed"):
             raise ValueError(f"passed={self.passed} contradicts status={self.status!r}")
+
+    @staticmethod
+    def invalid_submission(tier: Tier, why: str = "", *, public: bool = False) -> Verdict:
+        """The verdict of a submission that cannot be judged, because of `why`; `public` tells the agent why."""
+        why = printable(why)
+        tests = (TestResult("submission", False, why),) if why else ()
+        return Verdict(False, "invalid_submission", tier, None, tests=tests, feedback=why if public else "")

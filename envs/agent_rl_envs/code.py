@@ -19,10 +19,8 @@ from pydantic import Field
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.formats import program_of, read_tasks
-from agent_rl.formats.humaneval import PromptStyle
-from agent_rl.judging.recording import prepare_all
-from agent_rl.vocabulary import Submission, Task, Verdict
+from agent_rl.formats import PromptStyle, prepare_all, program_of, read_tasks
+from agent_rl.vocabulary import Submission, Task
 
 _SPLIT = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?")
 
@@ -52,19 +50,18 @@ class Code(Environment):
         tasks = await asyncio.to_thread(self._tasks, split)
         return await prepare_all(self.verifier, tasks)
 
-    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
-        program = program_of(task, await agent.say(task.prompt))
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
+        submission = await self.submission(task, [await agent.say(task.prompt)], sandbox)
         for _ in range(self.config.max_turns - 1):
-            report = await self.verifier.run_public_tests(task, Submission.code(program), sandbox)
+            report = await self.verifier.run_public_tests(task, submission, sandbox)
             if report.passed:
                 break
             feedback = f"Some examples fail:\n{report.feedback}\nWrite the whole function again."
-            program = program_of(task, await agent.say(feedback))
-        return await self.verifier.judge(task, Submission.code(program))
+            submission = await self.submission(task, [await agent.say(feedback)], sandbox)
+        return submission
 
-    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
-        programs = [program_of(task, replies[-1])] if replies else []
-        return await super().judge_partial(task, programs, sandbox)
+    async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
+        return Submission.code(program_of(task, replies[-1]))
 
     def _tasks(self, split: str) -> list[Task]:
         """The tasks of `split`, not yet prepared.

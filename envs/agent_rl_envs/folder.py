@@ -15,13 +15,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
+from agent_rl.contracts import Agent, Environment, EnvironmentConfig, InvalidSubmission, Sandbox, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.formats import read_tasks
+from agent_rl.file_sets import InvalidArchive
+from agent_rl.formats import prepare_all, read_tasks
 from agent_rl.judging.archives import take_files
-from agent_rl.judging.file_sets import InvalidArchive
-from agent_rl.judging.recording import prepare_all
-from agent_rl.vocabulary import ScriptTests, Submission, Task, Verdict
+from agent_rl.vocabulary import ScriptTests, Submission, Task
 
 _SCRIPT = re.compile(r"^[ \t]*```(?:sh|bash|shell)?[ \t]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _SCRIPT_SECONDS = 300.0
@@ -47,28 +46,24 @@ class Folder(Environment):
         tasks = await asyncio.to_thread(read_tasks, self._folder(), split)
         return await prepare_all(self.verifier, tasks)
 
-    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         await sandbox.write_files(task.files)
         if self.config.tools:
             reply = await agent.run(task.prompt, tools=[sandbox.bash], max_turns=self.config.max_turns)
         else:
             reply = await agent.say(task.prompt)
-        return await self._judged(task, reply, sandbox)
+        return await self.submission(task, [reply], sandbox)
 
-    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
-        return await self._judged(task, replies[-1] if replies else "", sandbox)
-
-    async def _judged(self, task: Task, reply: str, sandbox: Sandbox) -> Verdict:
-        """The verdict of what stands in the sandbox, after the reply's last script (if any) was run there."""
-        scripts: list[str] = _SCRIPT.findall(reply)
+    async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
+        """The declared files of the sandbox, after the last reply's last script (if any) was run there."""
+        scripts: list[str] = _SCRIPT.findall(replies[-1])
         if scripts:
             await sandbox.exec(["/bin/sh", "-c", scripts[-1]], timeout=_SCRIPT_SECONDS)
         artifacts = task.tests.artifacts if isinstance(task.tests, ScriptTests) else ()
         try:
-            submission = Submission.of_files(await take_files(sandbox, artifacts))
-        except InvalidArchive:
-            return Verdict(False, "invalid_submission", task.tier, None)
-        return await self.verifier.judge(task, submission)
+            return Submission.of_files(await take_files(sandbox, artifacts))
+        except InvalidArchive as error:
+            raise InvalidSubmission(str(error)) from None
 
     def _folder(self) -> str:
         """The folder. Raises ConfigError where it is none."""

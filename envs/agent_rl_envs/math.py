@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
-from agent_rl.vocabulary import AnswerTests, Message, SandboxSpec, Task, Verdict
+from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
+from agent_rl.vocabulary import AnswerTests, Message, SandboxSpec, Submission, Task
+from agent_rl.vocabulary.final_answer import final_answer
 from agent_rl_envs import arithmetic
-from agent_rl_envs.answers import AnswerComparison, final_answer
 from agent_rl_envs.question_rows import read_questions
 
 _INSTRUCTION = "\nThink step by step. Give the final answer after ####."
@@ -53,10 +52,6 @@ class Math(Environment):
     config_class = MathConfig
     config: MathConfig
 
-    def __init__(self, config: MathConfig, verifier: Verifier) -> None:
-        super().__init__(config, verifier)
-        self._comparison = AnswerComparison()
-
     async def load(self, split: str) -> Sequence[Task]:
         """The questions of `split`. Raises ConfigError for an unknown split or a malformed row (file and line)."""
         config = self.config
@@ -86,33 +81,13 @@ class Math(Environment):
             return self.config.instruction
         return _TOOL_INSTRUCTION if self.config.tool == "python" else _INSTRUCTION
 
-    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
-        """One reply, or with the tool a conversation that ends with one; then the comparison."""
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
+        """One reply, or with the tool a conversation that ends with one."""
         if self.config.tool == "python":
             reply = await agent.run(task.prompt, tools=[sandbox.python], max_turns=self.config.max_turns)
         else:
             reply = await agent.say(task.prompt)
-        return await self.compare(task, reply)
-
-    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
-        """The comparison of the last reply, where the episode was cut short."""
-        return await self.compare(task, replies[-1] if replies else "")
-
-    async def compare(self, task: Task, reply: str) -> Verdict:
-        """The verdict on the final answer in `reply`."""
-        assert isinstance(task.tests, AnswerTests)
-        started = time.monotonic()
-        answer = final_answer(reply)
-        if answer is None:
-            return Verdict(False, "invalid_submission", task.tier, None)
-        outcome = self._comparison.plain(task.tests.answer, answer)
-        if outcome is None:
-            outcome = await asyncio.to_thread(self._comparison.compare, task.tests.answer, answer)
-        seconds = time.monotonic() - started
-        if outcome == "timeout":
-            return Verdict(False, "timeout", task.tier, None, seconds)
-        passed = outcome == "equal"
-        return Verdict(passed, "passed" if passed else "failed", task.tier, None, seconds)
+        return Submission.answer(reply)
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Conversations on generated arithmetic, of mixed quality. Raises NotImplementedError for other sources."""

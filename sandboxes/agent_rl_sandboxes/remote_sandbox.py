@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
-from agent_rl.judging.file_sets import ArchiveLimits, Spellings
+from agent_rl.file_sets import ArchiveLimits, Spellings
 from agent_rl.judging.tar_archives import pack, packed_bytes
 from agent_rl.vocabulary import ExecResult, SandboxSpec
 from agent_rl_sandboxes.local_sandbox import inner_path

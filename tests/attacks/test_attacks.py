@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.judging.call_judge import CaseVerifier
 from agent_rl.judging.result_frames import Returned, read_frames
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, RunCall, RunRequest, Submission, Task
 from agent_rl.vocabulary.canonical import decode, encode
 from tests.attacks.corpus import AROUND, CORPUS, LIMITS, SECRET, TASK, Attack
@@ -123,7 +123,7 @@ async def provider(request: pytest.FixtureRequest) -> AsyncIterator[SandboxProvi
 
 async def test_a_second_judging_of_one_that_marked_its_place_fails_too(provider: SandboxProvider) -> None:
     """Attack 100: what a run leaves behind is gone, whichever way it ended."""
-    verifier = CaseVerifier(provider, cache_size=0)
+    verifier = TaskVerifier(provider, cache_size=0)
     programs = [a.program for a in CORPUS if a.number == 100]
     for program in 3 * programs:
         assert not (await verifier.judge(TASK, Submission.code(program))).passed
@@ -134,7 +134,7 @@ async def test_expected_values_are_nowhere_in_a_runs_memory(provider: SandboxPro
     values = [f"hidden-{secrets.token_hex(16)}" for _ in range(4)]
     task = Task("keys", (), CallTests("key", tuple(Case((n,), v) for n, v in enumerate(values))), limits=LIMITS)
     knowing = f"def key(n):\n    return {values!r}[n]\n"
-    verifier = CaseVerifier(provider, cache_size=0)
+    verifier = TaskVerifier(provider, cache_size=0)
     for _ in range(4):  # every worker has seen them
         assert (await verifier.judge(task, Submission.code(knowing))).passed
     assert not (await verifier.judge(task, Submission.code(SEARCH))).passed

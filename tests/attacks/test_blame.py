@@ -17,8 +17,9 @@ import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import SandboxError
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, PytestTests, Submission, Task
 from tests.attacks.corpus import SUMS
 from tests.attacks.places import PLACES, provider_of
@@ -81,7 +82,7 @@ async def test_a_place_that_is_killed_once_changes_no_verdict(
     place: tuple[SandboxProvider, Callable[[], int]], program: str, passed: bool
 ) -> None:
     provider, kill = place
-    judging = asyncio.create_task(CaseVerifier(provider).judge(TASK, Submission.code(program)))
+    judging = asyncio.create_task(TaskVerifier(provider).judge(TASK, Submission.code(program)))
     await asyncio.sleep(0.5)
     assert await asyncio.to_thread(kill) > 0
     verdict = await judging
@@ -94,7 +95,7 @@ async def test_places_that_died_before_the_judging_are_not_its_programs_doing(
     provider, kill = place
     assert await asyncio.to_thread(kill) > 0
     await asyncio.sleep(0.5)
-    verifier = CaseVerifier(provider)
+    verifier = TaskVerifier(provider)
     judging = asyncio.create_task(verifier.judge(TASK, Submission.code(SLOW)))
     await asyncio.sleep(0.5)
     async with asyncio.timeout(60):
@@ -118,11 +119,11 @@ async def test_places_that_are_always_killed_are_the_machinerys_failure(
     killer = asyncio.create_task(killing())
     try:
         with pytest.raises(SandboxError, match="not by this program's doing"):
-            await CaseVerifier(provider, retries=1).judge(TASK, Submission.code(SLOW))
+            await TaskVerifier(provider, retries=1).judge(TASK, Submission.code(SLOW))
     finally:
         stop.set()
         await killer
-    assert (await CaseVerifier(provider).judge(TASK, Submission.code(SLOW))).passed
+    assert (await TaskVerifier(provider).judge(TASK, Submission.code(SLOW))).passed
 
 
 PAIRED_TESTS = PytestTests(
@@ -135,7 +136,7 @@ async def test_a_pair_of_places_that_is_killed_once_changes_no_verdict(
     place: tuple[SandboxProvider, Callable[[], int]],
 ) -> None:
     provider, kill = place
-    judge = ProxiedJudge(provider)
+    judge = ProxiedJudge(Runs(provider))
     judging = asyncio.create_task(judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), public=False))
     await asyncio.sleep(0.5)
     assert await asyncio.to_thread(kill) > 0
@@ -154,7 +155,7 @@ async def test_pairs_of_places_that_are_always_killed_are_the_machinerys_failure
             await asyncio.to_thread(kill)
             await asyncio.sleep(0.002)
 
-    judge = ProxiedJudge(provider, retries=1)
+    judge = ProxiedJudge(Runs(provider, retries=1))
     killer = asyncio.create_task(killing())
     try:
         with pytest.raises(SandboxError, match="not by this program's doing"):

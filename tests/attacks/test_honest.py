@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import Submission, Verdict
 from tests.attacks.honest import HONEST_PROGRAMS, Honest
 from tests.attacks.judging import WORKERS
@@ -23,7 +23,7 @@ Tried = tuple[str, dict[str, Verdict]]
 
 
 async def _judge(provider: SandboxProvider, waiting: list[Honest], found: dict[str, Verdict]) -> None:
-    verifier = CaseVerifier(provider, cache_size=0)
+    verifier = TaskVerifier(provider, cache_size=0)
     while waiting:
         program = waiting.pop(0)
         found[program.name] = await verifier.judge(program.task, Submission.code(program.program))

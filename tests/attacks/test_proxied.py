@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.vocabulary import Limits, PytestTests, Submission, Task, Verdict
 from tests.attacks.corpus import CORPUS, HONEST, TASK, Attack
@@ -67,7 +68,7 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
             await stack.enter_async_context(provider_in(place, workers=2)) for _ in range(min(WORKERS, len(attacks)))
         ]
         assert {provider.isolation for provider in providers} == {level_of(place)}
-        judges = [ProxiedJudge(provider) for provider in providers]
+        judges = [ProxiedJudge(Runs(provider)) for provider in providers]
         for task in {attack.task.id: tasks(attack) for attack in attacks}.values():
             # What the reference says of the tests is found out before it has to share the machine with attacks.
             for judge in judges:
@@ -88,8 +89,8 @@ async def one(judge: ProxiedJudge, attack: Attack, first: dict[str, Any]) -> Jud
     verdict = await outcome(judge, task, attack.program)
     honest = await outcome(judge, dataclasses.replace(ADD, limits=ROOMY), HONEST)
     # Idle workers are taken in turn. Where each run has a place of its own, there is nothing to be found in another's.
-    workers = 0 if judge.provider.isolation == "container" else 2
-    changed = [differences(first, await probe(judge.provider)) for _ in range(workers)]
+    workers = 0 if judge.runs.provider.isolation == "container" else 2
+    changed = [differences(first, await probe(judge.runs.provider)) for _ in range(workers)]
     return Judged(attack, verdict, honest, {name: found for one in changed for name, found in one.items()})
 
 
@@ -168,7 +169,7 @@ async def check(place: str, attacks: Sequence[Attack], folder: Path) -> None:
 @pytest.mark.parametrize("place", PLACES)
 async def test_honest_programs_pass(place: str) -> None:
     async with provider_of(place) as provider:
-        judge = ProxiedJudge(provider)
+        judge = ProxiedJudge(Runs(provider))
 
         async def judged(name: str) -> Verdict | Exception:
             program, source = PROGRAMS[name]
@@ -184,7 +185,7 @@ async def test_honest_programs_pass(place: str) -> None:
 async def test_no_lie_satisfies_tests_of_any_shape(place: str) -> None:
     """Of each shape's programs the wrong ones fail, for what they do and not by the machinery; the right ones pass."""
     async with provider_of(place) as provider:
-        judge = ProxiedJudge(provider)
+        judge = ProxiedJudge(Runs(provider))
         wrong: list[str] = []
         for shape in SHAPES:
             tests = PytestTests({"test_it.py": shape.tests.encode()}, oracle={"solution.py": shape.oracle.encode()})

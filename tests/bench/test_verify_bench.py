@@ -20,7 +20,7 @@ from agent_rl.cli.app import main
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.formats.humaneval import HumanEvalRow
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import Limits, RunCall, RunRequest, RunResult
 from agent_rl.vocabulary.canonical import encode
@@ -49,7 +49,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def items_of(file: Path) -> list[VerifyItem]:
     async with InMemoryProvider() as provider:
-        return await make_items(str(file), CaseVerifier(provider, minimum_isolation="memory"))
+        return await make_items(str(file), TaskVerifier(provider, minimum_isolation="memory"))
 
 
 async def test_half_of_the_programs_are_wrong_and_all_variants_occur(tasks_file: Path) -> None:

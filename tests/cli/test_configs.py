@@ -9,7 +9,8 @@ import pytest
 
 from agent_rl.cli import main
 from agent_rl.config import load_config
-from agent_rl.environments import make_environments, make_verifier
+from agent_rl.environments import make_environments
+from agent_rl.judging.task_verifier import make_verifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))

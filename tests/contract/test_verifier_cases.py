@@ -1,4 +1,4 @@
-"""`CaseVerifier` passes the verifier contract in memory, in the local sandbox and in Docker."""
+"""`TaskVerifier` passes the verifier contract in memory, in the local sandbox and in Docker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from tests.attacks.places import PLACES, provider_of
 from tests.contract.verifier_contract import *  # noqa: F403
@@ -24,6 +24,6 @@ async def provider(request: pytest.FixtureRequest) -> AsyncIterator[SandboxProvi
 
 
 @pytest.fixture
-def verifier(provider: SandboxProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CaseVerifier:
+def verifier(provider: SandboxProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskVerifier:
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
-    return CaseVerifier(provider, minimum_isolation="memory")
+    return TaskVerifier(provider, minimum_isolation="memory")

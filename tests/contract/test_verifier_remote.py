@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl_sandboxes.local_provider import LocalProvider
 from tests.contract.verifier_contract import *  # noqa: F403
@@ -32,6 +32,6 @@ async def provider(request: pytest.FixtureRequest) -> AsyncIterator[SandboxProvi
 
 
 @pytest.fixture
-def verifier(provider: SandboxProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CaseVerifier:
+def verifier(provider: SandboxProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskVerifier:
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
-    return CaseVerifier(provider, minimum_isolation="memory")
+    return TaskVerifier(provider, minimum_isolation="memory")

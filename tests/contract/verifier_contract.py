@@ -79,8 +79,18 @@ async def test_prepare_turns_code_into_cases_that_judge_the_same(verifier: Verif
     assert await verifier.prepare(TASK) is TASK
 
 
+async def test_a_final_answer_is_judged_like_a_program(verifier: Verifier) -> None:
+    task = dataclasses.replace(TASK, tests=AnswerTests("3"), public=None)
+    said = {"1 + 2\n#### 3": "passed", "#### 4": "failed", "three": "invalid_submission"}
+    verdicts = {text: await verifier.judge(task, Submission.answer(text)) for text in said}
+    assert {text: verdict.status for text, verdict in verdicts.items()} == said
+    assert {verdict.isolation for verdict in verdicts.values()} == {None}
+    assert (await verifier.judge(task, RIGHT)).status == "invalid_submission"
+    assert await verifier.prepare(task) is task
+
+
 async def test_tests_that_cannot_be_judged_name_the_task(verifier: Verifier) -> None:
-    for tests in (AS_CODE, AnswerTests("3"), CallTests("add", ())):
+    for tests in (AS_CODE, CallTests("add", ())):
         with pytest.raises(ConfigError, match="task sum"):
             await verifier.judge(dataclasses.replace(TASK, tests=tests), RIGHT)
     failing = dataclasses.replace(AS_CODE, oracle=WRONG.text)

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from agent_rl.errors import SandboxError
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Submission, Task
 from tests.attacks.corpus import CORPUS, HONEST, TASK, Attack
 from tests.attacks.places import provider_of
@@ -72,7 +72,7 @@ def limited(task: Task) -> Task:
     return dataclasses.replace(task, limits=limits)
 
 
-async def one(verifier: CaseVerifier, number: int, attack: Attack | None, endured: Endured) -> None:
+async def one(verifier: TaskVerifier, number: int, attack: Attack | None, endured: Endured) -> None:
     """The verification `number`, counted. Each program is another, so that none has its verdict already."""
     if attack is not None:
         endured.hostile += 1
@@ -94,7 +94,7 @@ async def one(verifier: CaseVerifier, number: int, attack: Attack | None, endure
 GENEROUS = dataclasses.replace(TASK.limits, wall_seconds=20.0, cpu_seconds=20.0)
 
 
-async def cancelled(verifier: CaseVerifier, number: int, endured: Endured) -> None:
+async def cancelled(verifier: TaskVerifier, number: int, endured: Endured) -> None:
     """A verification that is cancelled after some milliseconds, wherever it is then."""
     program = f"import time\ntime.sleep(0.05)\n{HONEST}\n# cancelled {number}\n"
     judging = asyncio.create_task(verifier.judge(TASK, Submission.code(program)))
@@ -110,7 +110,7 @@ async def endure(endured: Endured) -> None:
     numbers = iter(range(1, endured.count + 1))
     tenth = endured.count // 10
     async with provider_of(endured.place) as provider:
-        verifier = CaseVerifier(provider)
+        verifier = TaskVerifier(provider)
 
         async def work() -> None:
             for number in numbers:

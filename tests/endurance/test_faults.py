@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, Submission, Task
 from agent_rl_sandboxes import workers
 from agent_rl_sandboxes.docker_engine import Endpoint, client
@@ -103,7 +103,7 @@ async def test_workers_that_are_stopped_change_no_verdict_and_are_replaced(
     """Those at work are given up after their deadline; idle ones when they are asked for and do not answer."""
     monkeypatch.setattr(workers, "GRACE_SECONDS", 1.0)
     provider, freeze = place
-    verifier = CaseVerifier(provider, cache_size=0)
+    verifier = TaskVerifier(provider, cache_size=0)
 
     async def both() -> list[tuple[bool, str]]:
         judgings = (verifier.judge(TASK, submitted(program)) for program in (SLOW, SLOW_AND_WRONG))
@@ -167,7 +167,7 @@ async def test_a_program_that_takes_everything_is_judged_by_itself_and_the_next_
 ) -> None:
     """Neither is dropped (the bomb fails, who fills the disk and then answers right passes), nor felt afterwards."""
     provider, _ = place
-    verifier = CaseVerifier(provider, cache_size=0)
+    verifier = TaskVerifier(provider, cache_size=0)
     task = ROOMY if passed else TASK
     verdict = await asyncio.wait_for(verifier.judge(task, submitted(program)), 120)
     assert verdict.passed == passed, verdict

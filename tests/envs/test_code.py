@@ -9,7 +9,7 @@ import pytest
 
 from agent_rl.contracts import Agent, Prompt, Tool
 from agent_rl.errors import ConfigError
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Task
 from agent_rl_envs.code import Code, CodeConfig
 from tests.verify.fakes import ScriptedProvider, executes
@@ -50,8 +50,13 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def environment(tmp_path: Path, **options: Any) -> Code:
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    verifier = CaseVerifier(ScriptedProvider(executes), minimum_isolation="memory")
+    verifier = TaskVerifier(ScriptedProvider(executes), minimum_isolation="memory")
     return Code(CodeConfig(**{"dataset": str(file), **options}), verifier)
+
+
+async def passes(code: Code, task: Task, agent: Agent) -> bool:
+    """Whether what the episode submits passes."""
+    return (await code.verifier.judge(task, await code.rollout(task, agent, NO_SANDBOX))).passed
 
 
 async def first(code: Code) -> Task:
@@ -71,14 +76,14 @@ async def test_gold_passes_and_empty_fails(tmp_path: Path, style: Any) -> None:
     code = environment(tmp_path, prompt=style)
     for task in await code.load("test"):
         assert task.oracle is not None
-        assert (await code.rollout(task, Replies(task.oracle), NO_SANDBOX)).passed
-        assert not (await code.rollout(task, Replies(""), NO_SANDBOX)).passed
+        assert await passes(code, task, Replies(task.oracle))
+        assert not await passes(code, task, Replies(""))
 
 
 async def test_a_later_turn_sees_what_came_out_of_the_examples(tmp_path: Path) -> None:
     code = environment(tmp_path, max_turns=3)
     agent = Replies("    return 4 * x\n", "```python\ndef times5(x):\n    return x * 5\n```")
-    assert (await code.rollout(await first(code), agent, NO_SANDBOX)).passed
+    assert await passes(code, await first(code), agent)
     assert agent.asked[1] == "Some examples fail:\ntimes5(2) gave 8, expected 10\nWrite the whole function again."
     assert len(agent.asked) == 2  # the examples passed, so no third turn
 
@@ -86,16 +91,17 @@ async def test_a_later_turn_sees_what_came_out_of_the_examples(tmp_path: Path) -
 async def test_passing_the_examples_is_not_passing_the_tests(tmp_path: Path) -> None:
     code = environment(tmp_path, max_turns=3)
     agent = Replies("    return 10\n")
-    assert not (await code.rollout(await first(code), agent, NO_SANDBOX)).passed
+    assert not await passes(code, await first(code), agent)
     assert len(agent.asked) == 1
 
 
 async def test_an_episode_cut_short_is_judged_by_its_last_reply(tmp_path: Path) -> None:
     code = environment(tmp_path)
     task = await first(code)
-    assert (await code.judge_partial(task, ["no", "    return 5 * x\n"], NO_SANDBOX)).passed
-    assert not (await code.judge_partial(task, ["    return 5 * x\n", "no"], NO_SANDBOX)).passed
-    assert (await code.judge_partial(task, [], NO_SANDBOX)).status == "invalid_submission"
+    right, wrong = "    return 5 * x\n", "no"
+    for replies, passed in (([wrong, right], True), ([right, wrong], False)):
+        submission = await code.submission(task, replies, NO_SANDBOX)
+        assert (await code.verifier.judge(task, submission)).passed == passed
 
 
 async def test_splits_are_files_or_rows(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent_rl.contracts import Agent, Prompt, SandboxProvider, Tool
+from agent_rl.contracts import Agent, InvalidSubmission, Prompt, SandboxProvider, Tool
 from agent_rl.errors import ConfigError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import SandboxSpec, Task, Verdict
@@ -70,7 +70,9 @@ def folder(tmp_path: Path) -> Path:
 async def judged(environment: Folder, task: Task, agent: Agent, provider: SandboxProvider) -> Verdict:
     sandbox = provider.sandbox(task.sandbox or SandboxSpec())
     try:
-        return await environment.rollout(task, agent, sandbox)
+        return await environment.verifier.judge(task, await environment.rollout(task, agent, sandbox))
+    except InvalidSubmission as error:
+        return Verdict.invalid_submission(task.tier, str(error))
     finally:
         await sandbox.close()
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from agent_rl.contracts import Agent, Prompt, RolloutEnded, Sandbox, Tool, Verifier
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import Message, SandboxSpec, Submission, Task, Verdict
 from agent_rl_envs.synthesis import Synthesis, SynthesisConfig, extract_program
@@ -63,7 +63,8 @@ def some_task() -> Task:
 
 async def rollout(agent: ScriptedAgent, verifier: Verifier, max_turns: int = 2) -> Verdict:
     sandbox = InMemoryProvider().sandbox(SandboxSpec())
-    return await Synthesis(SynthesisConfig(max_turns=max_turns), verifier).rollout(some_task(), agent, sandbox)
+    submission = await Synthesis(SynthesisConfig(max_turns=max_turns), verifier).rollout(some_task(), agent, sandbox)
+    return await verifier.judge(some_task(), submission)
 
 
 async def test_a_first_answer_that_passes_the_examples_is_judged() -> None:
@@ -101,12 +102,10 @@ async def test_the_end_of_a_rollout_passes_through() -> None:
 
 
 async def test_a_rollout_cut_short_is_judged_by_its_last_program() -> None:
-    verifier = FakeVerifier()
-    environment = Synthesis(SynthesisConfig(), verifier)
+    environment = Synthesis(SynthesisConfig(), FakeVerifier())
     sandbox = InMemoryProvider().sandbox(SandboxSpec())
-    assert (await environment.judge_partial(some_task(), ["bad", "```python\ngood\n```"], sandbox)).passed
-    assert verifier.judged == ["good"]
-    assert (await environment.judge_partial(some_task(), [], sandbox)).status == "invalid_submission"
+    submission = await environment.submission(some_task(), ["bad", "```python\ngood\n```"], sandbox)
+    assert submission == Submission.code("good")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,7 @@ def a_few_problems() -> list[SynthesisProblem]:
 
 async def test_the_judge_agrees_with_the_generator_and_demonstrations_show_its_very_words() -> None:
     async with InMemoryProvider() as provider:
-        verifier = CaseVerifier(provider, minimum_isolation="memory")  # pyright: ignore[reportArgumentType]
+        verifier = TaskVerifier(provider, minimum_isolation="memory")  # pyright: ignore[reportArgumentType]
         for problem in a_few_problems():
             task = problem.task()
             program = problem.entry.program
@@ -149,11 +148,12 @@ async def test_real_verdicts_drive_both_turns() -> None:
     problem = next(p for p in a_few_problems() if public_feedback(function(p.entry.program.source(1)), p.public))
     wrong, right = problem.entry.program.source(1), problem.entry.program.oracle
     async with InMemoryProvider() as provider:
-        verifier = CaseVerifier(provider, minimum_isolation="memory")  # pyright: ignore[reportArgumentType]
+        verifier = TaskVerifier(provider, minimum_isolation="memory")  # pyright: ignore[reportArgumentType]
         environment = Synthesis(SynthesisConfig(), verifier)
         agent = ScriptedAgent(wrong, f"```python\n{right}\n```")
-        verdict = await environment.rollout(problem.task(), agent, provider.sandbox(SandboxSpec()))
-        assert verdict.passed
+        task = problem.task()
+        submission = await environment.rollout(task, agent, provider.sandbox(SandboxSpec()))
+        assert (await verifier.judge(task, submission)).passed
         feedback = agent.told[1]
         assert isinstance(feedback, str)
         assert feedback.startswith("f(") and " gave " in feedback and ", expected " in feedback
@@ -163,7 +163,7 @@ async def test_demonstrations_are_conversations_that_a_rollout_could_have_been()
     environment = Synthesis(SynthesisConfig(), FakeVerifier())
     tasks = {task.prompt: task for task in await environment.load("train")}
     async with InMemoryProvider() as provider:
-        verifier = CaseVerifier(provider, minimum_isolation="memory")  # pyright: ignore[reportArgumentType]
+        verifier = TaskVerifier(provider, minimum_isolation="memory")  # pyright: ignore[reportArgumentType]
         replayed = 0
         demonstrations = environment.demonstrations(0)
         while replayed < 30:

@@ -14,7 +14,7 @@ from agent_rl.audit.watching_verifier import WatchingVerifier
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Environment, EnvironmentConfig, Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.judging.recording import prepare_all
+from agent_rl.formats import prepare_all
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import (
@@ -51,7 +51,7 @@ class Rows(Environment):
         return [prepared.get(t.id, t) for t in self.tasks]
 
     async def rollout(self, task, agent, sandbox):
-        return await self.verifier.judge(task, Submission.code(await agent.say(task.prompt)))
+        return Submission.code(await agent.say(task.prompt))
 
 
 def task(name="square", tests=TESTS, oracle=REFERENCE, prompt="", **more):

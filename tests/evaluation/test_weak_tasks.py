@@ -10,7 +10,7 @@ from agent_rl.config import parse_config
 from agent_rl.contracts import Environment, EnvironmentConfig
 from agent_rl.environments import NamedEnvironment
 from agent_rl.errors import ConfigError, EnvironmentFailure, SandboxError
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.loop.sampler import LoadedEnvironment
 from agent_rl.loop.task_selection import strong_sources
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
@@ -38,7 +38,7 @@ class Rows(Environment):
         return []
 
     async def rollout(self, task, agent, sandbox):
-        return await self.verifier.judge(task, Submission.code(await agent.say(task.prompt)))
+        return Submission.code(await agent.say(task.prompt))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def kept(tmp_path, monkeypatch):
 
         async def __call__(self, *tasks, minimum):
             self.said.clear()
-            verifier = CaseVerifier(self.provider, minimum_isolation="memory", cache_size=0)
+            verifier = TaskVerifier(self.provider, minimum_isolation="memory", cache_size=0)
             environment = Rows(EnvironmentConfig(), verifier)
             named = [NamedEnvironment("rows", environment, 1.0, minimum)]
             sources = [LoadedEnvironment("rows", environment, tasks)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import CallTests, Case, DroppedRollout, Group, Message, Segment, Task, Trajectory, Verdict
@@ -26,7 +26,7 @@ def tasks(count: int) -> list[Task]:
 
 
 def source(count: int = 8, name: str = "nothing", weight: float = 1.0) -> LoadedEnvironment:
-    environment = Nothing(EnvironmentConfig(), CaseVerifier(InMemoryProvider()))
+    environment = Nothing(EnvironmentConfig(), TaskVerifier(InMemoryProvider()))
     return LoadedEnvironment(name, environment, tasks(count), weight)
 
 

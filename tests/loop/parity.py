@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from agent_rl.contracts import Agent, Environment, Sandbox
-from agent_rl.vocabulary import CallTests, Case, Message, RunRequest, RunResult, Submission, Task, Verdict
+from agent_rl.vocabulary import CallTests, Case, Message, RunRequest, RunResult, Submission, Task
 from agent_rl_sandboxes.local_provider import LocalProvider
 
 
@@ -18,11 +18,11 @@ class Parity(Environment):
         tests = CallTests("f", (Case((3,), 3), Case((4,), 4)))
         return [Task(f"{split}/{i}", (Message.user(f"task {i}"),), tests, split=split) for i in range(10)]
 
-    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         said = await agent.say(task.prompt)
         said += await agent.say("more")
         program = f"# {said!r}\ndef f(x):\n    return x + {len(said) % 2}\n"
-        return await self.verifier.judge(task, Submission.code(program))
+        return Submission.code(program)
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         draw = random.Random(seed)

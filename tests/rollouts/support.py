@@ -128,7 +128,7 @@ class AnswerVerifier(Verifier):
         return task
 
 
-Rollout = Callable[[Task, Agent, Sandbox], Awaitable[Verdict]]
+Rollout = Callable[[Task, Agent, Sandbox], Awaitable[Submission | Verdict]]
 
 
 class FunctionEnvironment(Environment):
@@ -141,7 +141,7 @@ class FunctionEnvironment(Environment):
     async def load(self, split: str) -> Sequence[Task]:
         return []
 
-    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission | Verdict:
         return await self._rollout(task, agent, sandbox)
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from agent_rl.contracts import Agent, RolloutEnded, SamplingParams, Sandbox, SandboxProvider
+from agent_rl.contracts import (
+    Agent,
+    InvalidSubmission,
+    RolloutEnded,
+    SamplingParams,
+    Sandbox,
+    SandboxProvider,
+    Verifier,
+)
 from agent_rl.errors import ConfigError, EnvironmentFailure, PolicyError, SandboxError
 from agent_rl.rollouts.policy_agent import (
     PolicyAgent,
@@ -22,7 +30,18 @@ from agent_rl.rollouts.policy_agent import (
 from agent_rl.rollouts.run_group import run_group, run_rollout
 from agent_rl.rollouts.time_spent import TimedVerifier
 from agent_rl.testing.scripted_policy import Script, ScriptedPolicy
-from agent_rl.vocabulary import ExecResult, Isolation, RunRequest, RunResult, SandboxSpec, Submission, Task, Verdict
+from agent_rl.vocabulary import (
+    ExecResult,
+    Isolation,
+    RunRequest,
+    RunResult,
+    SandboxSpec,
+    Submission,
+    Task,
+    TestResult,
+    Trajectory,
+    Verdict,
+)
 from tests.rollouts.support import PLAIN, AnswerVerifier, FunctionEnvironment, chat, make_task, passed
 
 
@@ -97,8 +116,8 @@ def policy_agents(script: Script | None = None, **settings: object) -> tuple[Scr
     return policy, PolicyAgents(policy, tokenizer, made)
 
 
-async def one_turn(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
-    return await ENVIRONMENT.verifier.judge(task, Submission.answer(await agent.say(task.prompt)))
+async def one_turn(task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
+    return Submission.answer(await agent.say(task.prompt))
 
 
 ENVIRONMENT = FunctionEnvironment(one_turn)
@@ -133,7 +152,7 @@ async def test_a_turn_cut_short_is_judged_and_marked() -> None:
 
 
 async def test_an_episode_that_ends_early_is_judged_as_it_stands() -> None:
-    async def forever(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+    async def forever(task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         while True:
             await agent.say("again")
 
@@ -196,12 +215,66 @@ async def test_a_failure_of_the_machinery_is_never_a_verdict(error: BaseExceptio
     assert len(trajectory.turns) == 1
 
 
-async def test_what_is_no_verdict_is_the_environments_failure() -> None:
-    async def wrong(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
-        return True  # type: ignore[return-value]  # pyright: ignore
+class Submits(FunctionEnvironment):
+    """Takes what is judged from the replies by a function, in a whole episode and in one that was cut short."""
 
-    trajectory = await run_rollout(FunctionEnvironment(wrong), "env", make_task(), empty_agent, None)
-    assert (trajectory.boundary, trajectory.error) == ("environment", "the rollout returned bool, not a Verdict")
+    def __init__(self, take: Callable[[Sequence[str]], Any], turns: int, verifier: Verifier | None = None) -> None:
+        super().__init__(self._turns, verifier)
+        self.take = take
+        self.turns = turns
+
+    async def _turns(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
+        replies = [await agent.say("again") for _ in range(self.turns)]
+        return await self.submission(task, replies, sandbox)
+
+    async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
+        return self.take(replies)
+
+
+async def cut_short(environment: FunctionEnvironment) -> Trajectory:
+    """An episode in which the model says 42 twice, and cannot say more."""
+    _, agents = policy_agents(lambda request: "42", max_turns=2)
+    return await run_rollout(environment, "env", make_task(), agents, None)
+
+
+@pytest.mark.parametrize(("turns", "ended"), [(2, "answered"), (3, "turns")])
+async def test_one_function_takes_what_is_judged_also_where_the_episode_was_cut_short(turns: int, ended: str) -> None:
+    verifier = AnswerVerifier()
+    trajectory = await cut_short(Submits(lambda replies: Submission.answer(" and ".join(replies)), turns, verifier))
+    assert (trajectory.ended, trajectory.verdict) == (ended, passed())
+    assert verifier.judged == [Submission.answer("42 and 42")]
+
+
+@pytest.mark.parametrize(("turns", "ended"), [(2, "answered"), (3, "turns")])
+async def test_what_cannot_be_submitted_is_an_invalid_submission_that_says_why(turns: int, ended: str) -> None:
+    def take(replies: Sequence[str]) -> Submission:
+        raise InvalidSubmission("a link:\nnot taken")
+
+    verifier = AnswerVerifier()
+    trajectory = await cut_short(Submits(take, turns, verifier))
+    result = TestResult("submission", False, "a link:\\nnot taken")
+    assert trajectory.ended == ended
+    assert trajectory.verdict == Verdict(False, "invalid_submission", "values", None, tests=(result,))
+    assert verifier.judged == []
+
+
+@pytest.mark.parametrize("turns", [2, 3])
+async def test_what_is_neither_submission_nor_verdict_is_the_environments_failure(turns: int) -> None:
+    trajectory = await cut_short(Submits(lambda replies: True, turns))
+    assert (trajectory.boundary, trajectory.verdict) == ("environment", None)
+    assert trajectory.error == "the environment returned bool, which is neither a Submission nor a Verdict"
+
+
+async def test_a_verdict_of_the_environments_own_stands() -> None:
+    won = Verdict(True, "passed", "values", None, 0.5, scores={"moves": 3.0})
+
+    async def game(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+        await agent.say(task.prompt)
+        return won
+
+    verifier = AnswerVerifier()
+    trajectory = await run_rollout(FunctionEnvironment(game, verifier), "env", make_task(), empty_agent, None)
+    assert (trajectory.verdict, trajectory.timings.judging, verifier.judged) == (won, 0.5, [])
 
 
 async def test_an_episode_that_hangs_is_dropped() -> None:
@@ -259,25 +332,23 @@ async def test_failed_rollouts_are_retried_with_the_same_draws_then_dropped() ->
 
 
 async def test_sandboxes_are_made_lazily_closed_always_and_timed() -> None:
-    async def working(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+    async def working(task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         assert await sandbox.bash("ls") == "out"
         assert await sandbox.read_file("x") == b"content"
+        await environment.verifier.run_public_tests(task, Submission.answer("41"), sandbox)
         return await one_turn(task, agent, sandbox)
 
     provider = FakeProvider()
     provider.failing_close = True
     verifier = SlowVerifier()
     environment = FunctionEnvironment(working, TimedVerifier(verifier))
-    ENVIRONMENT.verifier, kept = environment.verifier, ENVIRONMENT.verifier
-    try:
-        trajectory = await run_rollout(environment, "env", WITH_SANDBOX, oracle_agent, provider)
-    finally:
-        ENVIRONMENT.verifier = kept
+    trajectory = await run_rollout(environment, "env", WITH_SANDBOX, oracle_agent, provider)
     assert [(s.used, s.closed) for s in provider.made] == [(2, 1)]
     assert trajectory.verdict is not None  # failing to close takes no verdict away
     timings = trajectory.timings
     assert timings.sandbox >= 0.03
-    assert timings.judging >= 0.03
+    assert timings.judging >= 0.06  # the public tests and the hidden ones, each once
+    assert timings.judging < 0.12
     assert timings.total >= timings.sandbox + timings.judging
     assert timings.started > 0
 
@@ -329,9 +400,8 @@ async def test_cancellation_closes_sandboxes_and_sessions_and_leaves_nothing_run
 
 
 async def test_a_group_with_tool_calls_by_scripted_agents() -> None:
-    async def tooled(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
-        reply = await agent.run(task.prompt, [sandbox.bash])
-        return await ENVIRONMENT.verifier.judge(task, Submission.answer(reply))
+    async def tooled(task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
+        return Submission.answer(await agent.run(task.prompt, [sandbox.bash]))
 
     call = '<tool_call>{"name": "bash", "arguments": {"command": "echo 42"}}</tool_call>'
     provider = FakeProvider()

@@ -18,7 +18,7 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError, SandboxStartError
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import (
     CallTests,
     Case,
@@ -136,7 +136,7 @@ async def test_judgings_in_flight_when_the_daemon_restarts_get_their_verdicts(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
     async with DockerProvider(SandboxConfig(workers=2)) as provider:
-        verifier = CaseVerifier(provider)
+        verifier = TaskVerifier(provider)
         judgings = [asyncio.create_task(verifier.judge(TASK, Submission.code(p))) for p in (SLOW, SLOW_AND_WRONG)]
         await asyncio.sleep(1.0)
         await asyncio.to_thread(daemon.end, signal.SIGTERM)
@@ -163,7 +163,7 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
             assert isinstance(provider, DockerProvider)
             await asyncio.to_thread(fill)
             # What is there goes on: a worker needs no disk.
-            assert (await CaseVerifier(provider).judge(TASK, Submission.code(HONEST))).passed
+            assert (await TaskVerifier(provider).judge(TASK, Submission.code(HONEST))).passed
             full = (
                 r"the Docker daemon's disk is full \(no space left on device\): 0\.\d MiB of 1\.0 GiB are left "
                 rf"in {daemon.folder}/\S+; free some of it \(`docker system prune`"
@@ -174,7 +174,7 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
                 await provider.sandbox(SandboxSpec()).exec(["true"])
             with pytest.raises(SandboxError, match=full):
                 await DockerProvider(SandboxConfig(workers=1)).start()
-            judging = asyncio.create_task(CaseVerifier(provider).judge(TASK, Submission.code(SLOW_AND_WRONG)))
+            judging = asyncio.create_task(TaskVerifier(provider).judge(TASK, Submission.code(SLOW_AND_WRONG)))
             await asyncio.sleep(1.0)
             # What could not be made has left a little room.
             await asyncio.to_thread(fill)
@@ -188,7 +188,7 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
                 assert isinstance(outcome, Verdict)
                 assert outcome.status == "failed"
             filler.unlink()
-            assert (await CaseVerifier(provider).judge(TASK, Submission.code(HONEST))).passed
+            assert (await TaskVerifier(provider).judge(TASK, Submission.code(HONEST))).passed
             assert (await provider.sandbox(SandboxSpec()).exec(["echo", "room"])).stdout == b"room\n"
         assert api.containers(all=True, filters={"label": LABEL}) == []
     finally:

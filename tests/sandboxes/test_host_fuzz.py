@@ -22,8 +22,8 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
+from agent_rl.file_sets import ArchiveLimits, InvalidArchive
 from agent_rl.judging.archives import unpack
-from agent_rl.judging.file_sets import ArchiveLimits, InvalidArchive
 from agent_rl.vocabulary import Limits, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.serving.host_server import Host

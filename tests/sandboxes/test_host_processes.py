@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from agent_rl.config import SandboxConfig
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, RunRequest, SandboxSpec, Submission, Task
 from agent_rl_sandboxes.owner import LABEL
 from agent_rl_sandboxes.remote_host import Pace
@@ -46,7 +46,7 @@ async def test_a_killed_hosts_runs_are_issued_again_and_it_is_taken_back():
         async with RemoteProvider(
             config, pace=dataclasses.replace(QUICK, heartbeat=1.0), environment=ENVIRONMENT
         ) as provider:
-            verifier = CaseVerifier(provider)
+            verifier = TaskVerifier(provider)
             programs = [SLOW.format(seconds=1.5) + f"# {n}\n" for n in range(4)]
             judgings = [asyncio.create_task(verifier.judge(TASK, Submission.code(p))) for p in programs]
             async with requests_to(one) as look:

@@ -13,7 +13,7 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.judging.blame import Blamed, run_or_blame
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import CallTests, Case, RunRequest, RunResult, SandboxSpec, Submission, Task
 from agent_rl_sandboxes.remote_host import HostBusy, RemoteHost
@@ -222,7 +222,7 @@ async def test_a_program_that_ends_its_own_place_is_blamed_from_afar():
     async with hosting(inner, workers=2) as host, remote(host.url) as provider:
         outcome = await run_or_blame(provider, RunRequest("'killer'"), retries=2)
         assert isinstance(outcome, Blamed)
-        verdict = await CaseVerifier(provider, minimum_isolation="memory").judge(TASK, Submission.code("'killer'"))
+        verdict = await TaskVerifier(provider, minimum_isolation="memory").judge(TASK, Submission.code("'killer'"))
         assert (verdict.passed, verdict.status) == (False, "crashed")
 
 
@@ -237,7 +237,7 @@ async def test_the_judge_works_from_afar_and_sends_no_expected_value():
     # So long that no random id holds it.
     secret = Task("mul", (), CallTests("mul", (Case((111_222_333_444, 7), 778_556_334_108),)))
     async with hosting(Listening()) as host, remote(host.url) as provider:
-        verifier = CaseVerifier(provider, minimum_isolation="memory")
+        verifier = TaskVerifier(provider, minimum_isolation="memory")
         assert (await verifier.judge(secret, Submission.code("def mul(a, b):\n    return a * b\n"))).passed
         assert not (await verifier.judge(secret, Submission.code("def mul(a, b):\n    return a + b\n"))).passed
     assert len(seen) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import Submission, Task, Verdict
 from tests.verify.fakes import SQUARES, ScriptedProvider, task_of
 
@@ -12,10 +12,10 @@ PROGRAM = Submission.code("def f(x): ...")
 TASK = task_of(*SQUARES)
 
 
-def verifier(*handlers: Any, **options: Any) -> CaseVerifier:
+def verifier(*handlers: Any, **options: Any) -> TaskVerifier:
     options.setdefault("minimum_isolation", "memory")
     controls, companions = options.pop("controls", ()), options.pop("companions", ())
-    return CaseVerifier(ScriptedProvider(*handlers, controls=controls, companions=companions), **options)
+    return TaskVerifier(ScriptedProvider(*handlers, controls=controls, companions=companions), **options)
 
 
 async def judged(*handlers: Any, task: Task = TASK, **options: Any) -> Verdict:

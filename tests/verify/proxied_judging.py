@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import AssertTests, PytestTests, Submission, Task, Verdict
@@ -20,6 +21,6 @@ def task_of(source: str, oracle: str = ADD, **options: Any) -> Task:
 
 async def judged(task: Task, program: str, provider: InMemoryProvider | None = None) -> Verdict:
     async with provider or InMemoryProvider() as started:
-        judge = ProxiedJudge(started, minimum_isolation="memory")
+        judge = ProxiedJudge(Runs(started, minimum_isolation="memory"))
         assert isinstance(task.tests, PytestTests | AssertTests)
         return await judge.judge(task, task.tests, Submission.code(program), public=True)

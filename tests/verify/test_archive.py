@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from agent_rl.file_sets import ArchiveLimits, InvalidArchive, checked_files, safe_path
 from agent_rl.judging.archives import read_archive
-from agent_rl.judging.file_sets import ArchiveLimits, InvalidArchive, checked_files, safe_path
 
 FILES = {"a.py": b"print(1)\n", "src/b.txt": b"", "src/deep/c.bin": bytes(range(256))}
 SMALL = ArchiveLimits(archive_bytes=1 << 22, total_bytes=1 << 20, members=100)

@@ -13,6 +13,7 @@ from agent_rl.formats import program_of, read_tasks, submission_of
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import (
+    AnswerTests,
     AssertTests,
     CallTests,
     Case,
@@ -207,6 +208,11 @@ def test_an_id_may_stand_once_and_a_file_may_not_be_empty(tmp_path: Path) -> Non
         read(tmp_path, MBPP, MBPP)
     with pytest.raises(ConfigError, match="holds no rows"):
         read(tmp_path)
+
+
+def test_what_is_said_to_a_question_is_submitted_as_an_answer() -> None:
+    task = Task("q", (), AnswerTests("4"))
+    assert submission_of(task, "2 + 2 is four\n#### 4") == Submission.answer("2 + 2 is four\n#### 4")
 
 
 def folder_of(tmp_path: Path, files: dict[str, str]) -> Path:

@@ -15,8 +15,8 @@ import pytest_asyncio
 from agent_rl.contracts import SandboxProvider
 from agent_rl.evaluation.verify_solutions import VerifyReport, verify_files
 from agent_rl.formats.humaneval import read_rows
-from agent_rl.judging.call_judge import CaseVerifier
-from agent_rl.vocabulary import CallTests
+from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.vocabulary import CallTests, Task, Verdict
 from agent_rl_envs.code import Code, CodeConfig
 from tests.attacks.places import PLACES, provider_of
 from tests.envs.test_code import Replies
@@ -81,12 +81,16 @@ async def test_no_stub_passes(tmp_path: Path, provider: SandboxProvider, stub: s
 
 
 async def test_gold_passes_all_and_empty_none_and_examples_are_shown(provider: SandboxProvider) -> None:
-    code = Code(CodeConfig(dataset=str(humaneval()), max_turns=2), CaseVerifier(provider))
+    code = Code(CodeConfig(dataset=str(humaneval()), max_turns=2), TaskVerifier(provider))
     tasks = await code.load("test")
     no_sandbox: Any = None
-    gold = [await code.rollout(t, Replies(t.oracle or ""), no_sandbox) for t in tasks]
+
+    async def verdict(task: Task, *replies: str) -> Verdict:
+        return await code.verifier.judge(task, await code.rollout(task, Replies(*replies), no_sandbox))
+
+    gold = [await verdict(t, t.oracle or "") for t in tasks]
     assert [t.id for t, v in zip(tasks, gold, strict=True) if not v.passed] == []
-    empty = [await code.rollout(t, Replies("", ""), no_sandbox) for t in tasks]
+    empty = [await verdict(t, "", "") for t in tasks]
     assert sum(v.passed for v in empty) == 0
     # As many prompts have doctests with literals that the reference passes.
     assert sum(isinstance(t.public, CallTests) for t in tasks) == 68

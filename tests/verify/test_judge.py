@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import (
     AnswerTests,
     AssertTests,
@@ -48,7 +48,7 @@ async def test_one_wrong_answer_fails_and_says_which() -> None:
 async def test_expected_values_never_go_in_and_order_and_ids_say_nothing() -> None:
     cases = tuple(Case((n,), f"secret{n}") for n in range(20))
     provider = ScriptedProvider(answers(lambda n: f"secret{n}"))
-    assert (await CaseVerifier(provider, minimum_isolation="memory").judge(task_of(*cases), PROGRAM)).passed
+    assert (await TaskVerifier(provider, minimum_isolation="memory").judge(task_of(*cases), PROGRAM)).passed
     ((request, fresh),) = provider.requests
     assert "secret" not in repr(request)
     assert not fresh
@@ -61,7 +61,7 @@ async def test_order_and_seed_depend_on_seed_tests_and_program_alone() -> None:
     async def request(seed: int, program: str) -> tuple[list[str], int]:
         provider = ScriptedProvider(answers(lambda x: x))
         task = task_of(*(Case((n,), n) for n in range(20)))
-        judge = CaseVerifier(provider, seed=seed, minimum_isolation="memory", cache_size=0)
+        judge = TaskVerifier(provider, seed=seed, minimum_isolation="memory", cache_size=0)
         await judge.judge(task, Submission.code(program))
         sent = provider.requests[0][0]
         return [c.arguments for c in sent.calls], sent.seed
@@ -170,11 +170,11 @@ async def test_what_is_no_program_is_invalid_without_a_run(submission: Submissio
     ("task", "message"),
     [
         (Task("t", (), AssertTests("f", "", "")), "task t: its tests are not recorded"),
-        (Task("t", (), AnswerTests("4")), "task t: an answer is compared by its environment"),
+        (Task("t", (), AnswerTests("4"), tier="proxied"), "task t: AnswerTests are of tier 'values'"),
         (task_of(), "demo: no cases, so that every program would pass"),
         (task_of(Case((1,), object())), "demo: case 0 cannot be held in canonical form: type object"),
         (task_of(*SQUARES, comparison="checker"), "demo: comparison 'checker' needs a checker"),
-        (dataclasses.replace(TASK, tier="in_process"), "demo: tests by cases are of tier 'values'"),
+        (dataclasses.replace(TASK, tier="in_process"), "task demo: CallTests are of tier 'values'"),
     ],
 )
 async def test_tests_that_cannot_be_judged_are_the_users_mistake(task: Task, message: str) -> None:
@@ -244,7 +244,7 @@ CHECKER = "def check(candidate):\n    assert candidate(2) > 0\n"
 async def test_a_checker_sees_recorded_outputs_in_a_run_of_its_own() -> None:
     task = task_of(*SQUARES, comparison="checker", checker=CHECKER)
     provider = ScriptedProvider(answers(lambda x: (x, {x})), answers(lambda recorded: True))
-    assert (await CaseVerifier(provider, minimum_isolation="memory").judge(task, PROGRAM)).passed
+    assert (await TaskVerifier(provider, minimum_isolation="memory").judge(task, PROGRAM)).passed
     (first, _), (second, _) = provider.requests
     assert first.program == PROGRAM.text
     assert second.program.startswith(CHECKER)
@@ -288,7 +288,7 @@ async def test_a_verdict_costs_little_outside_the_sandbox() -> None:
             return result_of(*[f'{{"id":"{c.id}","value":{texts[c.arguments]}}}' for c in request.calls])
 
     texts = {encode([c.args, {}]): encode(c.expected) for c in cases}
-    judge = CaseVerifier(Instant(answers(abs)), minimum_isolation="memory")
+    judge = TaskVerifier(Instant(answers(abs)), minimum_isolation="memory")
     best = 1.0
     for attempt in range(5):
         started = time.perf_counter()

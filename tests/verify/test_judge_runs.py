@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import SandboxError, SandboxStartError
-from agent_rl.judging.call_judge import CaseVerifier
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import RunRequest, RunResult, Submission
 from tests.verify.fakes import SQUARES, ScriptedProvider, answers, task_of
 from tests.verify.judging import PROGRAM, TASK, judged, verifier
@@ -114,7 +114,7 @@ class SlowProvider(ScriptedProvider):
 
 async def test_equal_requests_at_once_share_a_run_whoever_is_cancelled() -> None:
     provider = SlowProvider()
-    judge = CaseVerifier(provider, minimum_isolation="memory")
+    judge = TaskVerifier(provider, minimum_isolation="memory")
     first, second, third = [asyncio.create_task(judge.judge(TASK, PROGRAM)) for _ in range(3)]
     await asyncio.sleep(0.01)
     first.cancel()
@@ -128,7 +128,7 @@ async def test_equal_requests_at_once_share_a_run_whoever_is_cancelled() -> None
 
 async def test_a_run_that_nobody_waits_for_is_cancelled_and_begun_anew() -> None:
     provider = SlowProvider()
-    judge = CaseVerifier(provider, minimum_isolation="memory")
+    judge = TaskVerifier(provider, minimum_isolation="memory")
     waiting = [asyncio.create_task(judge.judge(TASK, PROGRAM)) for _ in range(2)]
     await asyncio.sleep(0.01)
     for task in waiting:

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import (
@@ -128,11 +129,11 @@ async def test_a_program_that_does_not_load_says_why() -> None:
 @pytest.mark.parametrize("submission", [Submission.code("  "), Submission.answer("5"), Submission.code("a\0b")])
 async def test_what_is_no_program_is_not_run(submission: Submission) -> None:
     async with InMemoryProvider() as provider:
-        judge = ProxiedJudge(provider, minimum_isolation="memory")
+        judge = ProxiedJudge(Runs(provider, minimum_isolation="memory"))
         tests = task_of(TEST_ADD)
         assert isinstance(tests.tests, PytestTests)
         verdict = await judge.judge(tests, tests.tests, submission, public=False)
-    assert (verdict.status, judge.runs, verdict.feedback) == ("invalid_submission", 0, "")
+    assert (verdict.status, judge.runs.count, verdict.feedback) == ("invalid_submission", 0, "")
 
 
 async def test_a_check_of_the_humaneval_form_is_one_test() -> None:
@@ -144,13 +145,13 @@ async def test_a_check_of_the_humaneval_form_is_one_test() -> None:
 
 async def test_the_reference_runs_twice_for_a_task_and_never_again() -> None:
     async with InMemoryProvider() as provider:
-        judge = ProxiedJudge(provider, minimum_isolation="memory")
+        judge = ProxiedJudge(Runs(provider, minimum_isolation="memory"))
         task = task_of(TEST_ADD)
         assert isinstance(task.tests, PytestTests)
         for _ in range(3):
             assert (await judge.judge(task, task.tests, Submission.code(ADD), public=False)).passed
     # Once to find out, once as candidates are judged, and the three candidates.
-    assert judge.runs == 5
+    assert judge.runs.count == 5
 
 
 async def test_too_weak_isolation_is_refused() -> None:
@@ -158,7 +159,7 @@ async def test_too_weak_isolation_is_refused() -> None:
         task = task_of(TEST_ADD)
         assert isinstance(task.tests, PytestTests)
         with pytest.raises(SandboxError, match="isolated at level 'memory' only"):
-            await ProxiedJudge(provider).judge(task, task.tests, Submission.code(ADD), public=False)
+            await ProxiedJudge(Runs(provider)).judge(task, task.tests, Submission.code(ADD), public=False)
 
 
 # Tasks that cannot be used

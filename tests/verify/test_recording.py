@@ -1,12 +1,15 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.judging.call_judge import CaseVerifier
-from agent_rl.judging.recording import NotRecordable, asserts_equality_only, prepare_all, record_tests
+from agent_rl.formats import prepare_all
+from agent_rl.judging.judging_runs import Runs
+from agent_rl.judging.recording import NotRecordable, asserts_equality_only, record_tests
+from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import AssertTests, CallTests, Case, RunRequest, Submission, Task
 from tests.verify.fakes import ScriptedProvider, executes
 
@@ -27,14 +30,19 @@ def task(source: str, oracle: str = DOUBLE, public: tuple[Case, ...] = ()) -> Ta
     return Task("demo", (), AssertTests("f", source, oracle), public=shown)
 
 
+def in_memory(handler: Any) -> Runs:
+    """Runs that `handler` answers."""
+    return Runs(ScriptedProvider(handler), minimum_isolation="memory")
+
+
 async def recorded(source: str, oracle: str = DOUBLE) -> CallTests:
-    made = await record_tests(task(source, oracle), ScriptedProvider(executes), minimum_isolation="memory")
+    made = await record_tests(task(source, oracle), in_memory(executes))
     assert isinstance(made.tests, CallTests)
     return made.tests
 
 
 async def passes(source: str, program: str, oracle: str = DOUBLE) -> bool:
-    judge = CaseVerifier(ScriptedProvider(executes), minimum_isolation="memory")
+    judge = TaskVerifier(ScriptedProvider(executes), minimum_isolation="memory")
     prepared = await judge.prepare(task(source, oracle))
     return (await judge.judge(prepared, Submission.code(program))).passed
 
@@ -164,18 +172,17 @@ async def test_a_reference_without_room_in_its_time_limit_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"task demo: the reference takes 2.6 s, more than half of the limit \(5.0 s"):
         await record_tests(
             task(check("assert candidate(1) == 2")),
-            ScriptedProvider(slow),  # pyright: ignore[reportArgumentType]
-            minimum_isolation="memory",
+            in_memory(slow),
         )
 
 
 async def test_public_examples_that_the_reference_fails_are_dropped() -> None:
     wrong, right = Case((1,), 3), Case((2,), 4)
     source = check("assert candidate(1) == 2")
-    provider = ScriptedProvider(executes)
-    made = await record_tests(task(source, public=(wrong, right)), provider, minimum_isolation="memory")
+    runs = in_memory(executes)
+    made = await record_tests(task(source, public=(wrong, right)), runs)
     assert made.public == CallTests("f", (right,))
-    made = await record_tests(task(source, public=(wrong,)), provider, minimum_isolation="memory")
+    made = await record_tests(task(source, public=(wrong,)), runs)
     assert made.public is None
 
 
@@ -186,22 +193,22 @@ async def test_recordings_are_kept_on_disk_by_content(tmp_path: Path) -> None:
     source = check("assert abs(candidate((1, {2: 'a'})) - 2) < 1", "assert candidate((1,)) == 2")
     oracle = "def f(x):\n    return 2\n"
     original = task(source, oracle, public=(Case((1,), 3), Case((2,), 2)))
-    made = await record_tests(original, ScriptedProvider(executes), minimum_isolation="memory")
+    made = await record_tests(original, in_memory(executes))
     (file,) = (tmp_path / "recorded").iterdir()
-    again = await record_tests(original, ScriptedProvider(never), minimum_isolation="memory")
+    again = await record_tests(original, in_memory(never))
     assert again == made
     other = dataclasses.replace(original, id="other")
     with pytest.raises(AssertionError, match="although"):
-        await record_tests(other, ScriptedProvider(never), minimum_isolation="memory")
+        await record_tests(other, in_memory(never))
     # A file that is not whole is made again.
     for broken in ("", "[]", "{}", json.dumps({**json.loads(file.read_text()), "cases": "[1]"})):
         file.write_text(broken)
-        assert await record_tests(original, ScriptedProvider(executes), minimum_isolation="memory") == made
+        assert await record_tests(original, in_memory(executes)) == made
 
 
 async def test_cases_need_no_recording() -> None:
     ready = Task("demo", (), CallTests("f", (Case((1,), 2),)))
-    judge = CaseVerifier(ScriptedProvider(executes), minimum_isolation="memory")
+    judge = TaskVerifier(ScriptedProvider(executes), minimum_isolation="memory")
     assert await judge.prepare(ready) is ready
     assert judge.runs == 0
     with pytest.raises(ConfigError, match="demo: no cases"):
@@ -210,14 +217,14 @@ async def test_cases_need_no_recording() -> None:
 
 async def test_prepare_all_raises_the_error_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent_rl.judging.blame._PAUSE_SECONDS", 0.001)
-    judge = CaseVerifier(ScriptedProvider(executes), minimum_isolation="memory")
+    judge = TaskVerifier(ScriptedProvider(executes), minimum_isolation="memory")
     good, bad = task(check("assert candidate(1) == 2")), task(check("assert candidate(1) == 3"))
     assert len(await prepare_all(judge, [good, good])) == 2
     with pytest.raises(ConfigError, match="could not be recorded"):
         await prepare_all(judge, [good, bad, bad])
     dead = ScriptedProvider(lambda _: SandboxError("no daemon"), controls=[False] * 9)
     with pytest.raises(SandboxError, match="no daemon"):
-        await prepare_all(CaseVerifier(dead, minimum_isolation="memory"), [bad])
+        await prepare_all(TaskVerifier(dead, minimum_isolation="memory"), [bad])
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import tracemalloc
 
 import pytest
 
+from agent_rl.file_sets import ArchiveLimits, InvalidArchive
 from agent_rl.judging.archives import unpack
-from agent_rl.judging.file_sets import ArchiveLimits, InvalidArchive
 from agent_rl.judging.tar_archives import pack, packed_bytes
 from tests.sandboxes.fuzzing import member
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import ConfigError
+from agent_rl.judging.judging_runs import Runs
+from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import (
@@ -32,11 +34,12 @@ CALLS = CallTests("f", (Case((1,), 1),))
 ASSERTS = AssertTests("f", "def check(candidate):\n    assert candidate(1) == 1\n", PROGRAM.text)
 
 
-class FakeProxied:
-    """Stands where `agent_rl.judging.proxied.ProxiedJudge` does, with its constructor and its one method."""
+class FakeProxied(ProxiedJudge):
+    """A judge of tier `proxied` whose tests pass, whatever is submitted."""
 
-    def __init__(self, provider: Any, *, seed: int, retries: int, minimum_isolation: str) -> None:
-        self.made_with = (provider, seed, retries, minimum_isolation)
+    def __init__(self, runs: Runs, *, seed: int) -> None:
+        super().__init__(runs, seed=seed)
+        self.made_with = (runs.provider, seed, runs.retries, runs.minimum_isolation)
         self.judged: list[tuple[Any, Submission, bool]] = []
         made.append(self)
 
@@ -101,11 +104,12 @@ STDIO = StdioTests((StdioCase("1", "1"),))
 @pytest.mark.parametrize(
     ("tests", "tier", "message"),
     [
-        (CALLS, "proxied", "task t: tests by cases are of tier 'values'"),
+        (CALLS, "proxied", "task t: CallTests are of tier 'values'"),
         (STDIO, "in_process", "task t: StdioTests are of tier 'values'"),
         (PytestTests(FILES), "values", "task t: PytestTests are of tier 'proxied' or 'in_process'"),
         (ScriptTests(FILES), "proxied", "task t: ScriptTests are of tier 'in_process'"),
-        (ASSERTS, "in_process", "task t: AssertTests are of tier 'proxied'"),
+        (ASSERTS, "in_process", "task t: AssertTests are of tier 'values' or 'proxied'"),
+        (AnswerTests("1"), "in_process", "task t: AnswerTests are of tier 'values'"),
         (PytestTests({}, ("x",)), "in_process", "task t: no test files"),
         (PytestTests(FILES), "in_process", "task t: without a reference its tests' node ids have to be given"),
         (ScriptTests(FILES, ("sh", "x")), "in_process", "task t: the tests' program has to be an absolute path"),
@@ -117,9 +121,8 @@ async def test_tests_of_a_tier_that_they_cannot_have_are_refused_at_load(tests: 
 
 
 async def test_tests_that_are_not_ready_are_refused() -> None:
-    for tests, message in ((ASSERTS, r"call prepare\(task\) first"), (AnswerTests("1"), "compared by its environment")):
-        with pytest.raises(ConfigError, match=message):
-            await verifier().judge(Task("t", (), tests), PROGRAM)
+    with pytest.raises(ConfigError, match=r"call prepare\(task\) first"):
+        await verifier().judge(Task("t", (), ASSERTS), PROGRAM)
 
 
 async def test_a_task_weaker_than_demanded_is_refused_at_load() -> None:

@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 from agent_rl.cli.checks.check_result import DoctorCheck
 from agent_rl.config import RunConfig
 from agent_rl.contracts import SandboxProvider
-from agent_rl.environments import NamedEnvironment, make_environments, make_verifier
+from agent_rl.environments import NamedEnvironment, make_environments
 from agent_rl.errors import AgentRLError
+from agent_rl.judging.task_verifier import make_verifier
 from agent_rl.providers import GROUP, choose_provider, unavailable
 from agent_rl.registry import registered
 from agent_rl.rollouts.policy_agent import oracle_agent

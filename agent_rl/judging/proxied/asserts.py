@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.cache import cache_folder
-from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl.judging.call_judge import CaseVerifier
-from agent_rl.judging.judging_runs import TooSlow
+from agent_rl.judging.call_judge import CallJudge
+from agent_rl.judging.judging_runs import Runs, TooSlow
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.judging.recording import NotRecordable, shown_rightly
-from agent_rl.vocabulary import AssertTests, CallTests, Isolation, PytestTests, Submission, Task
+from agent_rl.python_names import defined_by, names_used
+from agent_rl.vocabulary import AssertTests, CallTests, PytestTests, Submission, Task
 
 VERSION = 1
 _FILE = "test_check.py"
@@ -51,14 +51,7 @@ def kept_as_proxied(task: Task) -> Task | None:
     return dataclasses.replace(task, tests=made[form], tier="proxied", public=public) if form < len(made) else None
 
 
-async def as_proxied(
-    task: Task,
-    provider: SandboxProvider,
-    why: NotRecordable,
-    *,
-    retries: int = 2,
-    minimum_isolation: Isolation = "container",
-) -> Task:
+async def as_proxied(task: Task, runs: Runs, why: NotRecordable) -> Task:
     """`task`, whose `AssertTests` cannot become cases because of `why`, with them as `PytestTests` of tier `proxied`.
 
     Raises ConfigError that names the task where its reference does not pass them there, with each of two seeds.
@@ -69,26 +62,22 @@ async def as_proxied(
     for form, made in enumerate(_forms(tests)):
         proxied = dataclasses.replace(task, tests=made, tier="proxied")
         try:
-            await _passes(proxied, made, tests.oracle, provider, retries, minimum_isolation)
+            await _passes(proxied, made, tests.oracle, runs)
         except TooSlow:
             raise
         except ConfigError as error:
             refused = refused or str(error).removeprefix(f"task {task.id}: ")
             continue
-        judge = CaseVerifier(provider, retries=retries, minimum_isolation=minimum_isolation, cache_size=0)
-        shown = await shown_rightly(task, tests.oracle, judge)
+        shown = await shown_rightly(task, tests.oracle, CallJudge(runs))
         _keep(task, form, shown)
         return dataclasses.replace(proxied, public=shown.public)
     raise ConfigError(f"{why}, and from another process (tier 'proxied') {refused}")
 
 
-async def _passes(
-    task: Task, tests: PytestTests, program: str, provider: SandboxProvider, retries: int, minimum: Isolation
-) -> None:
+async def _passes(task: Task, tests: PytestTests, program: str, runs: Runs) -> None:
     """The reference passes with every seed. Raises ConfigError."""
     for seed in _SEEDS:
-        judge = ProxiedJudge(provider, seed=seed, retries=retries, minimum_isolation=minimum)
-        verdict = await judge.judge(task, tests, Submission.code(program), public=True)
+        verdict = await ProxiedJudge(runs, seed=seed).judge(task, tests, Submission.code(program), public=True)
         if not verdict.passed:
             raise ConfigError(f"the reference does not pass them each time ({verdict.status}): {verdict.feedback}")
 
@@ -127,28 +116,6 @@ def _with_solutions_names(tests: AssertTests) -> str | None:
     lines = [*map(ast.unparse, imports), f"from solution import {', '.join(wanted)}", ast.unparse(module)]
     future = [line for line in lines if line.startswith("from __future__")]
     return "\n".join([*future, *(line for line in lines if line not in future)])
-
-
-def defined_by(statement: ast.stmt) -> set[str]:
-    """The names that a statement of a module gives functions, classes and values (imports aside)."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return {statement.name}
-    found: set[str] = set()
-    waiting: list[ast.AST] = [statement]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found.add(node.name)  # inside of `if` or `try`
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
-            waiting += ast.iter_child_nodes(node)
-    return found
-
-
-def names_used(tree: ast.AST) -> set[str]:
-    """The names that are read anywhere in `tree`."""
-    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
 def _path(task: Task) -> Path:

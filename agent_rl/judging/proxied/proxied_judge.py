@@ -19,13 +19,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from agent_rl.contracts.sandbox import SandboxProvider
-from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.judging import wording
-from agent_rl.judging.blame import Blamed, run_pair_or_blame
-from agent_rl.judging.judging_runs import ISOLATIONS, check_room, invalid_program, invalid_submission
+from agent_rl.errors import ConfigError
+from agent_rl.judging.blame import Blamed
+from agent_rl.judging.judge import digest_of
+from agent_rl.judging.judging_runs import Runs, check_room, invalid_program, reasons, weaker_isolation
 from agent_rl.judging.proxied.proxy_messages import ANY_NAME
 from agent_rl.judging.proxied.tests_side import MODIFIED
+from agent_rl.judging.test_collection import collected, require_tests
 from agent_rl.vocabulary import (
     AssertTests,
     Isolation,
@@ -37,6 +37,7 @@ from agent_rl.vocabulary import (
     Task,
     TestResult,
     Verdict,
+    wording,
 )
 from agent_rl.vocabulary.verdict import VerdictStatus
 
@@ -66,27 +67,35 @@ class _Profile:
 
 
 class ProxiedJudge:
-    """Judges `PytestTests` (and `AssertTests`) in pairs of workers of `provider`, at tier `proxied`.
+    """Judges `PytestTests` (and `AssertTests`) in pairs of workers, at tier `proxied`.
 
     Before the first judging of a task its reference is run, once: it has to pass all of the tests, and where it gives
     objects (and not plain values) candidates may as well. Without a reference the node ids have to be given, and only
-    the module's own names (functions) may be objects. `runs` counts the pairs of runs asked of the provider.
+    the module's own names (functions) may be objects.
     """
 
-    def __init__(
-        self,
-        provider: SandboxProvider,
-        *,
-        seed: int = 0,
-        retries: int = 2,
-        minimum_isolation: Isolation = "container",
-    ) -> None:
-        self.provider = provider
-        self.seed = seed
-        self.retries = retries
-        self.minimum_isolation: Isolation = minimum_isolation
-        self.runs = 0
+    def __init__(self, runs: Runs, *, seed: int = 0) -> None:
+        self.runs = runs
+        self._seed = seed
         self._profiles: OrderedDict[bytes, asyncio.Task[_Profile]] = OrderedDict()
+
+    def check(self, task: Task, tests: PytestTests | AssertTests) -> bytes:
+        return digest_of(task, tests)
+
+    async def prepare(self, task: Task, tests: PytestTests | AssertTests) -> Task:
+        """The task with its tests' node ids, each of which the reference passes."""
+        if isinstance(tests, PytestTests):
+            require_tests(task, tests)
+        return await collected(task, tests, lambda: self._passed_by_oracle(task, tests))
+
+    async def _passed_by_oracle(self, task: Task, tests: PytestTests | AssertTests) -> tuple[str, ...]:
+        """The node ids of the tests. Raises ConfigError where the reference does not pass them."""
+        program = Submission.code(_oracle_program(task, tests))
+        verdict = await self.judge(task, tests, program, public=False)
+        if not verdict.passed:
+            raise ConfigError(f"task {task.id}: the reference does not pass its own tests: {reasons(verdict)}")
+        given = tests.tests if isinstance(tests, PytestTests) else ()
+        return given or tuple(test.name for test in verdict.tests)
 
     async def judge(
         self, task: Task, tests: PytestTests | AssertTests, submission: Submission, *, public: bool
@@ -94,7 +103,7 @@ class ProxiedJudge:
         """The verdict. Raises ConfigError where the tests cannot be used, SandboxError where the machinery failed."""
         tests = as_pytest(task.id, tests)
         if invalid := invalid_program(submission):
-            return invalid_submission("proxied", invalid, public=public)
+            return Verdict.invalid_submission("proxied", invalid, public=public)
         profile = await self._profile(task, tests)
         verdict, modified = await self._judged(task, tests, submission, profile, profile.objects, public)
         if not verdict.passed or not modified:
@@ -114,9 +123,9 @@ class ProxiedJudge:
         public: bool,
     ) -> tuple[Verdict, tuple[str, ...]]:
         """The verdict of one pair of runs, and where arguments were modified that are not among `objects`."""
-        result = await self._run(self._request(tests, submission.text, profile.tests, objects, task.limits))
+        result = await self.runs.run_pair(self._request(tests, submission.text, profile.tests, objects, task.limits))
         if isinstance(result, Blamed):
-            return _failed("crashed", self.provider.isolation, 0.0, "run", result.detail, public), ()
+            return _failed("crashed", self.runs.provider.isolation, 0.0, "run", result.detail, public), ()
         verdict = verdict_of(result, profile.tests, public=public)
         noted = read_reports(result.tests.frames).objects or () if verdict.passed else ()
         return verdict, tuple(path for path in noted if path.endswith(MODIFIED) and path not in objects)
@@ -129,20 +138,8 @@ class ProxiedJudge:
         objects: tuple[str, ...] | None,
         limits: Limits,
     ) -> PairRequest:
-        seed = int.from_bytes(_digest(tests, self.seed)[:4], "big")
+        seed = int.from_bytes(_digest(tests, self._seed)[:4], "big")
         return PairRequest(program, tests.files, wanted, tests.module, objects, limits, seed)
-
-    async def _run(self, request: PairRequest) -> PairResult | Blamed:
-        self.runs += 1
-        result = await run_pair_or_blame(self.provider, request, retries=self.retries)
-        if isinstance(result, PairResult):
-            level = weaker(result)
-            if ISOLATIONS.index(level) < ISOLATIONS.index(self.minimum_isolation):
-                raise SandboxError(
-                    f"a run was isolated at level {level!r} only, and sandbox.minimum_isolation is "
-                    f"{self.minimum_isolation!r}; `agent-rl sandbox doctor` says what blocks more"
-                )
-        return result
 
     # What the reference says of the tests
 
@@ -155,7 +152,7 @@ class ProxiedJudge:
             if any(b"import *" in source for source in tests.files.values()):
                 raise ConfigError(f"task {task.id}: tests that import * from the solution need a reference")
             return _Profile(tests.tests, (ANY_NAME,))
-        key = _digest(tests, self.seed)
+        key = _digest(tests, self._seed)
         known = self._profiles.get(key)
         if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
             known = self._profiles[key] = asyncio.create_task(self._find_profile(task, tests, program.decode()))
@@ -167,7 +164,7 @@ class ProxiedJudge:
 
     async def _find_profile(self, task: Task, tests: PytestTests, program: str) -> _Profile:
         failed = f"task {task.id}: the reference does not pass its own tests"
-        result = await self._run(self._request(tests, program, tests.tests, None, task.limits))
+        result = await self.runs.run_pair(self._request(tests, program, tests.tests, None, task.limits))
         if isinstance(result, Blamed):
             raise ConfigError(f"{failed}: {result.detail}")
         try:
@@ -181,7 +178,7 @@ class ProxiedJudge:
         verdict = verdict_of(result, found, public=True)
         if verdict.passed and report.objects is not None:
             # Once more as candidates will be judged: what passes here once and not twice is no test either.
-            again = await self._run(self._request(tests, program, found, report.objects, task.limits))
+            again = await self.runs.run_pair(self._request(tests, program, found, report.objects, task.limits))
             if isinstance(again, PairResult):
                 verdict = verdict_of(again, found, public=True)
         if not verdict.passed or report.objects is None:
@@ -190,6 +187,16 @@ class ProxiedJudge:
             raise ConfigError(f"{failed} ({verdict.status}): {reasons[:1000]}")
         check_room(task, verdict.seconds)
         return _Profile(found, report.objects)
+
+
+def _oracle_program(task: Task, tests: PytestTests | AssertTests) -> str:
+    """The reference as one program. Raises ConfigError."""
+    if isinstance(tests, AssertTests):
+        return tests.oracle
+    path = f"{tests.module.replace('.', '/')}.py"
+    if path not in tests.oracle:
+        raise ConfigError(f"task {task.id}: its reference holds no {path}", key="reference")
+    return tests.oracle[path].decode("utf-8", "replace")
 
 
 def as_pytest(task_id: str, tests: PytestTests | AssertTests) -> PytestTests:
@@ -231,15 +238,10 @@ def read_reports(frames: tuple[str, ...]) -> ProxiedReport:
     return ProxiedReport(outcomes, objects, tampered)
 
 
-def weaker(result: PairResult) -> Isolation:
-    """The isolation level of the less isolated of the two runs."""
-    return min((result.candidate.isolation, result.tests.isolation), key=ISOLATIONS.index)
-
-
 def verdict_of(result: PairResult, wanted: tuple[str, ...], *, public: bool) -> Verdict:
     """The verdict of two runs: passed where every test of `wanted`, and nothing else, was reported as passed."""
     candidate, tests = result.candidate, result.tests
-    level, seconds = weaker(result), max(candidate.seconds, tests.seconds)
+    level, seconds = weaker_isolation(result), max(candidate.seconds, tests.seconds)
     try:
         report = read_reports(tests.frames)
     except MalformedReport as error:

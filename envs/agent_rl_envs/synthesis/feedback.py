@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent_rl.judging import wording
-from agent_rl.vocabulary import Case
+from agent_rl.vocabulary import Case, wording
 from agent_rl_envs.synthesis.problems import ENTRY_POINT, outcome
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
 from agent_rl.errors import ConfigError
-from agent_rl.vocabulary import Message, Submission, Task, Verdict
+from agent_rl.vocabulary import Message, Submission, Task
 from agent_rl_envs.synthesis.demonstrations import demonstrations
 from agent_rl_envs.synthesis.problems import make_problem
 from agent_rl_envs.synthesis.program_pool import SPLITS, SplitName, balanced
@@ -70,21 +70,19 @@ class Synthesis(Environment):
         problems = (make_problem(entry, self.config.seed) for entry in chosen)
         return [problem.task() for problem in islice((p for p in problems if p.sharp), count)]
 
-    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
-        """The verdict of the last answer, after at most `max_turns` of them."""
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
+        """The program of the last answer, after at most `max_turns` of them."""
         program = extract_program(await agent.say(task.prompt))
         for _ in range(self.config.max_turns - 1):
             report = await self.verifier.run_public_tests(task, program)
             if report.passed:
                 break
             program = extract_program(await agent.say(report.feedback))
-        return await self.verifier.judge(task, program)
+        return program
 
-    async def judge_partial(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Verdict:
-        """The verdict of the last program that was said."""
-        if not replies:
-            return await super().judge_partial(task, replies, sandbox)
-        return await self.verifier.judge(task, extract_program(replies[-1]))
+    async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
+        """The last program that was said."""
+        return extract_program(replies[-1])
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Endless conversations of mixed quality about training programs: see `synthesis.demonstrations`."""

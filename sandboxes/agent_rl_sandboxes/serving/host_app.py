@@ -25,8 +25,8 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsPlaceError
+from agent_rl.file_sets import ArchiveLimits
 from agent_rl.judging.archives import unpack
-from agent_rl.judging.file_sets import ArchiveLimits
 from agent_rl_sandboxes.local_sandbox import inner_path
 from agent_rl_sandboxes.serving import protocol
 from agent_rl_sandboxes.serving.bearer_tokens import authorized

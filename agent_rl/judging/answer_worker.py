@@ -1,4 +1,4 @@
-"""The program behind `answers.AnswerComparison`: JSON lines `[expected, answer]` in, JSON booleans out.
+"""The program behind `answer_comparison.AnswerComparison`: JSON lines `[expected, answer]` in, JSON booleans out.
 
 It runs on its own, with nothing of the project's and no secret in its memory, since what a model wrote is parsed and
 evaluated here: `9^9^9^9` uses up any amount of time and memory, and only another process can end that.

@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-from agent_rl.vocabulary import Case
+from agent_rl.vocabulary.task import Case
 
 MAX_VALUE = 100
 """Characters of one value."""

@@ -1,4 +1,4 @@
-"""Final answers: taken from a reply, and compared as numbers or as expressions, with bounded time and memory."""
+"""Final answers compared as numbers or as expressions, with bounded time and memory."""
 
 from __future__ import annotations
 
@@ -15,52 +15,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from agent_rl.errors import EnvironmentFailure
+from agent_rl.errors import SandboxError
 
-MAX_ANSWER_LENGTH = 200
-"""Characters. A longer final answer is none."""
 COMPARISON_SECONDS = 5
 _START_SECONDS = 60.0
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
-_HASHES = re.compile(r"####[ \t]*([^\n]*)")
 
 AnswerOutcome = Literal["equal", "different", "timeout"]
-
-
-def final_answer(reply: str) -> str | None:
-    r"""What stands last in `reply` after `####` or inside `\boxed{}`; None where there is neither, or too much."""
-    candidates: list[tuple[int, str]] = []
-    for match in _HASHES.finditer(reply):
-        candidates.append((match.start(), match[1]))
-    start = reply.rfind(r"\boxed{")
-    if start >= 0:
-        inside = _braced(reply, start + len(r"\boxed"))
-        if inside is not None:
-            candidates.append((start, inside))
-    if not candidates:
-        return None
-    answer = max(candidates)[1].strip().removesuffix(".").strip("$ ")
-    return answer if 0 < len(answer) <= MAX_ANSWER_LENGTH and _is_one(answer) else None
-
-
-def _is_one(answer: str) -> bool:
-    """Whether `answer` cannot close the box that it is put into and open another: one answer, not several."""
-    depth = 0
-    for character in answer:
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if depth < 0:
-            return False
-    return depth == 0 and "boxed" not in answer
-
-
-def _braced(text: str, start: int) -> str | None:
-    """What stands between the brace at `start` and its partner; None where it has none."""
-    depth = 0
-    for position in range(start, min(len(text), start + 2 * MAX_ANSWER_LENGTH)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[start + 1 : position]
-    return None
 
 
 def number(text: str) -> Decimal | None:
@@ -89,7 +50,7 @@ class AnswerComparison:
         """Whether both mean the same, numerically or symbolically (`math-verify`). Blocks; threads wait for each other.
 
         An answer that takes the worker longer than COMPARISON_SECONDS, or all its memory, is `timeout`: that is the
-        answer's doing where an honest comparison passes in the next worker. Raises EnvironmentFailure where none does.
+        answer's doing where an honest comparison passes in the next worker. Raises SandboxError where none does.
         """
         known = self.plain(expected, answer)
         if known is not None:
@@ -101,7 +62,7 @@ class AnswerComparison:
             self._stop()
             if self._ask("1/2", "0.5") != "equal":
                 self._stop()
-                raise EnvironmentFailure("the process that compares answers does not work: is math-verify installed?")
+                raise SandboxError("the process that compares answers does not work: is math-verify installed?")
             return "timeout"
 
     def close(self) -> None:

@@ -1,0 +1,39 @@
+"""Tasks made ready to be judged, many at a time, with one error for all that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent_rl.concurrency import side_by_side
+from agent_rl.contracts.verifier import Verifier
+from agent_rl.errors import ConfigError
+from agent_rl.vocabulary import Task
+
+_MOST_ERRORS = 20
+
+
+async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
+    """`verifier.prepare` of each task, side by side; nothing is left running.
+
+    Raises one ConfigError that names every task that cannot be used. Any other error ends all, and comes as itself.
+    """
+
+    async def one(task: Task) -> Task | ConfigError:
+        try:
+            return await verifier.prepare(task)
+        except ConfigError as error:
+            return error
+
+    prepared = await side_by_side(map(one, tasks))
+    if wrong := [p for p in prepared if isinstance(p, ConfigError)]:
+        raise together(wrong, len(tasks))
+    return [p for p in prepared if isinstance(p, Task)]
+
+
+def together(errors: Sequence[ConfigError], tasks: int) -> ConfigError:
+    """One error for those of several tasks; a single one is itself."""
+    if len(errors) == 1:
+        return errors[0]
+    lines = [f"  {error}" for error in errors[:_MOST_ERRORS]]
+    more = [f"  and {len(errors) - _MOST_ERRORS} more"] if len(errors) > _MOST_ERRORS else []
+    return ConfigError("\n".join([f"{len(errors)} of {tasks} tasks cannot be used:", *lines, *more]))
