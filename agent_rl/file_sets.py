@@ -5,6 +5,7 @@ One set of rules, whatever the files came in: an archive, a patch, a submission 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Literal
 
 Names = Literal["plain", "any"]
 """Which names are taken: with no control character and no backslash in them, or all that an operating system takes."""
+
+_UNPLAIN = re.compile(r"[\0-\x1f\\\x7f]")
 
 
 class InvalidArchive(ValueError):
@@ -58,6 +61,7 @@ class FileSet:
         self._names: Names = names
         self._members = 0
         self._folders: set[str] = set()
+        """Those that are members themselves."""
         self._spellings = Spellings()
 
     def count(self) -> None:
@@ -80,7 +84,7 @@ class FileSet:
         self.reserve(len(content))
         self.left -= len(content)
         self._take(path)
-        if path in self._folders:
+        if path in self._folders or self._spellings.is_folder(path):
             raise InvalidArchive(f"{path[:64]!a} is a file and a folder")
         self.files[path] = content
 
@@ -104,29 +108,60 @@ class FileSet:
             above = path[:at]
             if above in self.files:
                 raise InvalidArchive(f"{above[:64]!a} is a file and a folder")
-            self._folders.add(above)
             at = path.find("/", at + 1)
 
 
+@dataclass(slots=True)
+class _Branch:
+    """Parts of paths up to where the paths noted so far part: as written, and the branches below by plain spelling."""
+
+    parts: str
+    below: dict[str, _Branch]
+
+
 class Spellings:
-    """How paths and the folders above them are written, by what a forgiving file system makes of them."""
+    """How paths and the folders above them are written, by what a forgiving file system makes of them.
+
+    A tree that branches only where paths differ: memory and time are linear in the length of all paths, however deep
+    they are.
+    """
 
     def __init__(self) -> None:
-        self._written: dict[str, str] = {}
+        self._root: dict[str, _Branch] = {}
 
     def clash(self, path: str) -> tuple[str, str] | None:
         """None, and `path` is noted; else what of it, and of which path before, are one name there, and nothing is."""
-        noted: dict[str, str] = {}
-        above = plain = ""
-        for part in path.split("/"):
-            above = f"{above}/{part}" if above else part
-            plain += "/" + unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold())
-            before = self._written.get(plain, above)
-            if before != above:
-                return above, before
-            noted[plain] = above
-        self._written.update(noted)
+        parts, level, at = path.split("/"), self._root, 0
+        while at < len(parts):
+            branch = level.get(_plain(parts[at]))
+            if branch is None:
+                level[_plain(parts[at])] = _Branch("/".join(parts[at:]), {})
+                return None
+            known = branch.parts.split("/")
+            same = 0
+            for new, old in zip(parts[at:], known, strict=False):
+                if new != old and _plain(new) != _plain(old):
+                    break
+                same += 1
+                if new != old:
+                    return "/".join(parts[: at + same]), "/".join([*parts[:at], *known[:same]])
+            if same < len(known):
+                branch.below = {_plain(known[same]): _Branch("/".join(known[same:]), branch.below)}
+                branch.parts = "/".join(known[:same])
+            level, at = branch.below, at + same
         return None
+
+    def is_folder(self, path: str) -> bool:
+        """Whether a path that was noted lies below `path`, which was noted itself."""
+        parts, level, at = path.split("/"), self._root, 0
+        while at < len(parts):
+            branch = level[_plain(parts[at])]
+            level, at = branch.below, at + branch.parts.count("/") + 1
+        return bool(level)
+
+
+def _plain(part: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold())
 
 
 def _normal(name: str, limits: ArchiveLimits, names: Names) -> str:
@@ -145,7 +180,7 @@ def _normal(name: str, limits: ArchiveLimits, names: Names) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise InvalidArchive(f"{shown} leaves its folder")
-    if names == "plain" and any(ord(c) < 32 or c in "\\\x7f" for c in name):
+    if names == "plain" and _UNPLAIN.search(name):
         raise InvalidArchive(f"a path with a control character or a backslash: {shown}")
     if len(parts) > limits.depth:
         raise InvalidArchive(f"{shown}... is more than {limits.depth} folders deep")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from agent_rl.file_sets import InvalidArchive, safe_path
 
 MAX_PATCH_CHARS = 4 << 20
 MAX_FILES = 1000
+MAX_STEPS = 2_000_000
+"""Lines that are read, written or compared in all. An honest patch needs few more than the lines of its files."""
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@.*")
 _NO_NEWLINE = "\\ No newline at end of file"
 
@@ -34,13 +36,27 @@ class _Change:
     hunks: list[_Hunk] = field(default_factory=list[_Hunk])
 
 
+class _Steps:
+    """What is left of the steps that one patch may take."""
+
+    def __init__(self) -> None:
+        self._left = MAX_STEPS
+
+    def take(self, lines: int) -> None:
+        """So many lines more are looked at. Raises InvalidPatch."""
+        self._left -= lines
+        if self._left < 0:
+            raise InvalidPatch("a patch whose hunks take too long to be placed")
+
+
 async def apply_patch(text: str, content_of: Callable[[str], Awaitable[bytes | None]]) -> dict[str, bytes | None]:
     """Path -> new content (None: deleted) of each file that the unified diff `text` changes.
 
     `content_of` gives a file's present content, None where there is none. A hunk applies where its old lines stand,
-    nearest to the line that it names. Raises InvalidPatch.
+    nearest to the line that it names; time is bounded by MAX_STEPS. Raises InvalidPatch.
     """
     changed: dict[str, bytes | None] = {}
+    steps = _Steps()
     for change in _parse(text):
         lines: list[str] = []
         if change.old is not None:
@@ -50,7 +66,7 @@ async def apply_patch(text: str, content_of: Callable[[str], Awaitable[bytes | N
             lines = _lines(old, change.old)
         elif change.new is not None and (changed.get(change.new) or await content_of(change.new)) is not None:
             raise InvalidPatch(f"{change.new!a} is there already")
-        result = _patched(lines, change)
+        result = _patched(lines, change, steps)
         if change.new is None:
             if result:
                 raise InvalidPatch(f"{change.old!a} is deleted, but not all of its lines are")
@@ -59,7 +75,10 @@ async def apply_patch(text: str, content_of: Callable[[str], Awaitable[bytes | N
             continue
         if change.old not in (None, change.new):
             changed[change.old] = None  # pyright: ignore[reportArgumentType]
-        changed[change.new] = "".join(result).encode("utf-8", "surrogateescape")
+        try:
+            changed[change.new] = "".join(result).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise InvalidPatch(f"{change.new!a} would hold what is no valid Unicode") from None
     return changed
 
 
@@ -70,13 +89,14 @@ def _lines(content: bytes, path: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _patched(lines: list[str], change: _Change) -> list[str]:
+def _patched(lines: list[str], change: _Change, steps: _Steps) -> list[str]:
     """The file's lines after all hunks. Raises InvalidPatch."""
+    steps.take(len(lines) + sum(len(hunk.new) for hunk in change.hunks))
     result: list[str] = []
     at = 0
     for number, hunk in enumerate(change.hunks, 1):
         wanted = max(hunk.start - 1, 0) if hunk.old else hunk.start
-        found = _find(lines, hunk.old, at, wanted)
+        found = _find(lines, hunk.old, at, wanted, steps)
         if found is None:
             name = change.new or change.old
             raise InvalidPatch(f"hunk {number} of {name!a} does not apply")
@@ -85,13 +105,27 @@ def _patched(lines: list[str], change: _Change) -> list[str]:
     return result + lines[at:]
 
 
-def _find(lines: list[str], old: list[str], lowest: int, wanted: int) -> int | None:
-    """Where `old` stands at or after `lowest`, nearest to `wanted`."""
+def _find(lines: list[str], old: list[str], lowest: int, wanted: int, steps: _Steps) -> int | None:
+    """Where `old` stands at or after `lowest`, nearest to `wanted`. Raises InvalidPatch."""
     if not old:
         return wanted if lowest <= wanted <= len(lines) else None
-    last = len(lines) - len(old)
-    candidates = [i for i in range(lowest, last + 1) if lines[i] == old[0] and lines[i : i + len(old)] == old]
-    return min(candidates, key=lambda i: abs(i - wanted), default=None)
+    for at in _nearest_first(lowest, len(lines) - len(old), wanted):
+        steps.take(len(old) if lines[at] == old[0] else 1)
+        if lines[at] == old[0] and lines[at : at + len(old)] == old:
+            return at
+    return None
+
+
+def _nearest_first(lowest: int, highest: int, wanted: int) -> Iterator[int]:
+    """`lowest` to `highest` by their distance from `wanted`; of two at one distance the lower one first."""
+    down, up = min(wanted, highest), max(wanted + 1, lowest)
+    while down >= lowest or up <= highest:
+        if down >= lowest and (up > highest or wanted - down <= up - wanted):
+            yield down
+            down -= 1
+        else:
+            yield up
+            up += 1
 
 
 def _parse(text: str) -> list[_Change]:

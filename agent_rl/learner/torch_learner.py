@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from agent_rl.algorithms.policy_loss import StepFigures, policy_loss
 from agent_rl.config import Optimizer, Precision
@@ -25,7 +26,7 @@ from agent_rl.learner.offload import HostState, training_state
 from agent_rl.weights.cuda_ipc import CudaSender
 from agent_rl.weights.shared_memory import SharedMemorySender
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class TorchLearner(Learner):
@@ -60,6 +61,7 @@ class TorchLearner(Learner):
         self._model = load_model(self._tokenizer_source, self._accelerator.device)
         self._settings = optimizer
         self._optimizer = make_optimizer(self._model, optimizer)
+        self._schedule = make_schedule(self._optimizer, optimizer)
         self._ratio_cap = ratio_cap
         self._temperature = temperature
         self._micro_batch_tokens = micro_batch_limit(self._model, micro_batch_tokens)
@@ -67,8 +69,6 @@ class TorchLearner(Learner):
         self._offloaded: HostState | None = None
         """While asleep: what lies on the host instead of the device."""
         self._version = version
-        self._updates = 0
-        """Optimizer steps taken: empty batches are none."""
 
     @property
     def version(self) -> int:
@@ -117,12 +117,10 @@ class TorchLearner(Learner):
         if not math.isfinite(norm):
             self._optimizer.zero_grad(set_to_none=True)
             raise LearnerError(f"the gradient's norm is {norm}: no step is taken")
-        rate = learning_rate(self._settings, self._updates)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        rate = float(self._schedule.get_last_lr()[0])
         self._optimizer.step()
+        self._schedule.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self._updates += 1
         return norm, rate
 
     def _micro_batches(self, batch: Batch, wanted: Wanted) -> Iterator[MicroBatch]:
@@ -157,8 +155,9 @@ class TorchLearner(Learner):
         with written_atomically(Path(path)) as folder:
             self._model.save_pretrained(folder)
             copy_tokenizer(self._tokenizer_source, folder)
-            torch.save({"optimizer": self._optimizer.state_dict(), "random": _random_state()}, folder / "optimizer.pt")
-            counters = {"schema_version": SCHEMA_VERSION, "version": self._version, "updates": self._updates}
+            state = {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
+            torch.save({**state, "random": _random_state()}, folder / "optimizer.pt")
+            counters = {"schema_version": SCHEMA_VERSION, "version": self._version}
             (folder / "learner.json").write_text(json.dumps(counters))
 
     async def load(self, path: str) -> None:
@@ -173,11 +172,13 @@ class TorchLearner(Learner):
             raise ConfigError(f"{path} was written by another version of agent-rl", key="--resume")
         self._model = load_model(folder, self._accelerator.device)
         self._optimizer = make_optimizer(self._model, self._settings)
+        self._schedule = make_schedule(self._optimizer, self._settings)
         state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
         self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
         _set_random_state(state["random"])
         self._tokenizer_source = folder
-        self._version, self._updates = counters["version"], counters["updates"]
+        self._version = counters["version"]
 
     async def sleep(self) -> None:
         """The state is on the host, and the device's memory is free; on a CPU nothing has to move. Idempotent."""
@@ -233,13 +234,16 @@ def make_optimizer(model: torch.nn.Module, settings: Optimizer) -> torch.optim.A
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True)
 
 
-def learning_rate(settings: Optimizer, updates: int) -> float:
-    """The rate of the step after `updates` steps: linear over `warmup_steps`, then constant or falling to a tenth."""
-    warm = min(1.0, (updates + 1) / max(settings.warmup_steps, 1))
-    if settings.decay_steps == 0:
-        return settings.learning_rate * warm
-    decayed = min(1.0, max(0, updates - settings.warmup_steps) / settings.decay_steps)
-    return settings.learning_rate * warm * (1.0 - 0.9 * decayed)
+def make_schedule(optimizer: torch.optim.Optimizer, settings: Optimizer) -> LambdaLR:
+    """The rate of each step: linear over `warmup_steps`, then constant, or falling to a tenth over `decay_steps`."""
+
+    def share(steps: int) -> float:
+        warm = min(1.0, (steps + 1) / max(settings.warmup_steps, 1))
+        if settings.decay_steps == 0:
+            return warm
+        return warm * (1.0 - 0.9 * min(1.0, max(0, steps - settings.warmup_steps) / settings.decay_steps))
+
+    return LambdaLR(optimizer, share)
 
 
 def _random_state() -> dict[str, Tensor]:

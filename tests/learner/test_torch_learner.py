@@ -16,7 +16,7 @@ from agent_rl.config import Optimizer
 from agent_rl.contracts import Batch, PackedGroup
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner import torch_learner
-from agent_rl.learner.torch_learner import TorchLearner, learning_rate
+from agent_rl.learner.torch_learner import TorchLearner, make_optimizer, make_schedule
 from agent_rl.weights.shared_memory import SharedMemoryReceiver
 
 from .conftest import random_batch
@@ -152,7 +152,7 @@ async def test_a_checkpoint_is_a_model_of_transformers(model_path: str, tmp_path
     path = tmp_path / "checkpoints" / "step-1"
     await one.save(str(path))
     assert (path / "tokenizer.json").read_text() == '{"any": "bytes"}'
-    assert json.loads((path / "learner.json").read_text()) == {"schema_version": 1, "version": 1, "updates": 1}
+    assert json.loads((path / "learner.json").read_text()) == {"schema_version": 2, "version": 1}
     loaded = dict(AutoModelForCausalLM.from_pretrained(path).named_parameters())
     assert_equal({name: p.detach() for name, p in loaded.items()}, await weights(one))
     assert loaded.keys() == (await weights(one)).keys()
@@ -216,11 +216,51 @@ def test_an_unusable_device_is_refused(model_path: str) -> None:
         TorchLearner(model_path, optimizer=OPTIMIZER, device="nonsense")
 
 
+def rates_of(settings: Optimizer, steps: int) -> list[float]:
+    """The learning rates of the first `steps` steps."""
+    optimizer = make_optimizer(torch.nn.Linear(1, 1), settings)
+    schedule = make_schedule(optimizer, settings)
+    rates: list[float] = []
+    for _ in range(steps):
+        assert len({group["lr"] for group in optimizer.param_groups} | {*schedule.get_last_lr()}) == 1
+        rates += schedule.get_last_lr()[:1]
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
 def test_the_learning_rate_rises_over_the_warmup() -> None:
     settings = Optimizer(learning_rate=0.4, warmup_steps=4)
-    assert [learning_rate(settings, step) for step in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
-    assert learning_rate(Optimizer(learning_rate=0.4), 0) == 0.4
+    assert rates_of(settings, 6) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+    assert rates_of(Optimizer(learning_rate=0.4), 1) == [0.4]
     # After two steps of warm-up it falls by 0.9 * 0.4 / 3 = 0.12 a step, to a tenth of 0.4.
     falling = Optimizer(learning_rate=0.4, warmup_steps=2, decay_steps=3)
-    rates = [learning_rate(falling, step) for step in range(7)]
-    assert rates == pytest.approx([0.2, 0.4, 0.4, 0.28, 0.16, 0.04, 0.04])
+    assert rates_of(falling, 7) == pytest.approx([0.2, 0.4, 0.4, 0.28, 0.16, 0.04, 0.04])
+
+
+@pytest.mark.parametrize(("warmup", "decay"), [(0, 0), (3, 0), (0, 7), (3, 7), (10, 29)])
+def test_learning_rates_are_those_of_the_formula_bit_for_bit(warmup: int, decay: int) -> None:
+    settings = Optimizer(learning_rate=3e-5, warmup_steps=warmup, decay_steps=decay)
+    expected: list[float] = []
+    for step in range(50):
+        warm = min(1.0, (step + 1) / max(warmup, 1))
+        decayed = min(1.0, max(0, step - warmup) / decay) if decay else 0.0
+        expected.append(3e-5 * warm * (1.0 - 0.9 * decayed))
+    assert rates_of(settings, 50) == expected
+
+
+async def test_the_learning_rate_goes_on_where_it_was_saved(model_path: str, tmp_path: Path) -> None:
+    settings = Optimizer(learning_rate=1e-3, warmup_steps=2, decay_steps=3)
+
+    def made() -> TorchLearner:
+        return TorchLearner(model_path, optimizer=settings, device="cpu")
+
+    one, found = made(), list[float]()
+    for step in range(6):
+        # An empty batch takes no step of the optimizer, and none of the schedule.
+        assert (await one.step(Batch(step, ()))).learning_rate == 0.0
+        found.append((await one.step(random_batch(step))).learning_rate)
+        await one.save(str(tmp_path / "saved"))
+        one = made()
+        await one.load(str(tmp_path / "saved"))
+    assert found == rates_of(settings, 6)

@@ -206,7 +206,7 @@ async def test_no_request_makes_a_host_fail(complaints: list[str], capsys: pytes
             assert (await requests.send("DELETE", f"/v1/sessions/{session.name}"))[0] == 204
         metrics = host.app.metrics.render()
         for gauge in ("requests_under_way", "runs_in_workers", "runs_waiting", "body_bytes", "sandboxes"):
-            assert f"agent_rl_host_{gauge} 0\n" in metrics
+            assert f"agent_rl_host_{gauge} 0.0\n" in metrics
     with capsys.disabled():
         shown = " ".join(f"{status or 'closed'}:{count}" for status, count in sorted(counts.items()))
         print(

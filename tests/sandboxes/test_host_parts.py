@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from agent_rl.contracts import Sandbox
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import ExecResult, Limits, RunCall, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.serving.bearer_tokens import authorized, read_token
-from agent_rl_sandboxes.serving.host_json import MalformedBody, decode, encode, from_json, to_json
+from agent_rl_sandboxes.serving.host_json import MalformedBody, decode, from_json, to_json
 from agent_rl_sandboxes.serving.host_limits import Budget, Busy, Gate
 from agent_rl_sandboxes.serving.host_metrics import Metrics
 from agent_rl_sandboxes.serving.host_sessions import HostSessions, NoSession, UnknownSandbox
@@ -90,7 +90,7 @@ def test_what_does_not_fit_names_its_place(change, says):
 
 def test_what_cannot_cross_is_an_error_of_ours():
     with pytest.raises(TypeError, match="object cannot cross"):
-        encode(object())
+        to_json(object())
     with pytest.raises(TypeError, match="cannot cross"):
         decode(set[int], [])
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -254,7 +254,7 @@ async def test_a_sandbox_that_cannot_be_closed_is_not_counted_for_ever(caplog: p
 
 def test_metrics_are_written_as_prometheus_reads_them():
     metrics = Metrics()
-    metrics.counter("asked_total", "Line one\nand \\ two.")
+    metrics.counter("asked_total", "Line one\nand \\ two.", "route", "status")
     metrics.gauge("open", "Now.", lambda: 2.5)
     metrics.histogram("seconds", "How long.")
     metrics.count("asked_total", route='a "quoted"\n\\route', status="200")
@@ -264,10 +264,18 @@ def test_metrics_are_written_as_prometheus_reads_them():
     lines = metrics.render().splitlines()
     assert lines[0] == r"# HELP agent_rl_host_asked_total Line one\nand \\ two."
     assert lines[1] == "# TYPE agent_rl_host_asked_total counter"
-    assert lines[2] == r'agent_rl_host_asked_total{route="a \"quoted\"\n\\route",status="200"} 2'
+    assert lines[2] == r'agent_rl_host_asked_total{route="a \"quoted\"\n\\route",status="200"} 2.0'
     assert "agent_rl_host_open 2.5" in lines
     # 0.005 is in the first bucket (bounds are inclusive), 0.3 from 0.5 on, 100 only in the last.
     buckets = [line.rpartition(" ")[2] for line in lines if "_bucket" in line]
-    assert buckets == ["1", "1", "1", "1", "1", "1", "2", "2", "2", "2", "2", "2", "2", "3"]
-    assert lines[-2:] == ["agent_rl_host_seconds_sum 100.305", "agent_rl_host_seconds_count 3"]
-    assert json.loads("[" + ",".join(buckets) + "]")[-1] == 3
+    assert buckets == ["1.0"] * 6 + ["2.0"] * 7 + ["3.0"]
+    assert lines[-2:] == ["agent_rl_host_seconds_count 3.0", "agent_rl_host_seconds_sum 100.305"]
+    assert metrics.value("asked_total", route='a "quoted"\n\\route', status="200") == 2.0
+    assert (metrics.value("open"), metrics.value("asked_total", route="b", status="200")) == (2.5, 0.0)
+    # As the library reads its own format: the three and nothing else, no times at which they were made.
+    read = {family.name: family.type for family in text_string_to_metric_families(metrics.render())}
+    assert read == {
+        "agent_rl_host_asked": "counter",
+        "agent_rl_host_open": "gauge",
+        "agent_rl_host_seconds": "histogram",
+    }

@@ -50,7 +50,7 @@ async def test_a_killed_hosts_runs_are_issued_again_and_it_is_taken_back():
             programs = [SLOW.format(seconds=1.5) + f"# {n}\n" for n in range(4)]
             judgings = [asyncio.create_task(verifier.judge(TASK, Submission.code(p))) for p in programs]
             async with requests_to(one) as look:
-                while b"\nagent_rl_host_runs_in_workers 2\n" not in (await look.send("GET", "/metrics"))[1]:
+                while b"\nagent_rl_host_runs_in_workers 2.0\n" not in (await look.send("GET", "/metrics"))[1]:
                     await asyncio.sleep(0.02)
             started = one.children()
             assert started

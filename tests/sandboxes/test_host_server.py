@@ -310,13 +310,13 @@ async def test_metrics_are_what_prometheus_reads():
         sample = re.compile(r'[a-z_]+(\{[a-z]+="([^"\\\n]|\\.)*"(,[a-z]+="([^"\\\n]|\\.)*")*\})? [0-9.e+-]+')
         assert all(line.startswith("# ") or sample.fullmatch(line) for line in lines)
         for line in (
-            'agent_rl_host_requests_total{route="POST /v1/runs",status="200"} 1',
-            'agent_rl_host_requests_total{route="none",status="404"} 1',
-            'agent_rl_host_runs_total{status="completed"} 1',
-            "agent_rl_host_run_seconds_count 1",
-            'agent_rl_host_run_seconds_bucket{le="+Inf"} 1',
-            "agent_rl_host_workers 3",
-            "agent_rl_host_sessions 1",
+            'agent_rl_host_requests_total{route="POST /v1/runs",status="200"} 1.0',
+            'agent_rl_host_requests_total{route="none",status="404"} 1.0',
+            'agent_rl_host_runs_total{status="completed"} 1.0',
+            "agent_rl_host_run_seconds_count 1.0",
+            'agent_rl_host_run_seconds_bucket{le="+Inf"} 1.0',
+            "agent_rl_host_workers 3.0",
+            "agent_rl_host_sessions 1.0",
         ):
             assert line in lines
 

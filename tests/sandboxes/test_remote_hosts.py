@@ -277,8 +277,8 @@ async def test_a_client_is_heard_of_before_a_hosts_lease_is_over():
     async with hosting(InMemoryProvider(), lease_seconds=0.6) as host, remote(host.url, pace=slow) as provider:
         sandbox = provider.sandbox(SandboxSpec())
         await sandbox.write_files({"file": b"x"})
-        renewed = 'requests_total{route="PUT /v1/sessions/{session}",status="200"} 4'
-        await until(lambda: renewed in host.app.metrics.render())
+        renewed = {"route": "PUT /v1/sessions/{session}", "status": "200"}
+        await until(lambda: host.app.metrics.value("requests_total", **renewed) == 4)
         assert host.app.sessions.lapsed == 0
         assert await sandbox.read_file("file") == b"x"
 

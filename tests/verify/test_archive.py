@@ -194,6 +194,26 @@ def test_damaged_archives_raise_nothing_else() -> None:
     assert 0 < refused < 1000
 
 
+def test_names_are_told_apart_wherever_paths_part() -> None:
+    taken = {"a/b/c/d": b"", "a/b/x/y": b"", "a/b/c/e": b"", "z": b"", "a/b/x/z/w": b""}
+    assert checked_files(taken) == taken
+    for name, why in [
+        ("A/n", "'A' and 'a' differ in case only"),
+        ("a/B/n", "'a/B' and 'a/b' differ in case only"),
+        ("a/b/C/n", "'a/b/C' and 'a/b/c' differ in case only"),
+        ("a/b/c/D", "'a/b/c/D' and 'a/b/c/d' differ in case only"),
+        ("a/b/x/Z", "'a/b/x/Z' and 'a/b/x/z' differ in case only"),
+        ("a/b/c", "'a/b/c' is a file and a folder"),
+        ("a/b/x/z", "'a/b/x/z' is a file and a folder"),
+        ("a", "'a' is a file and a folder"),
+        ("z/n", "'z' is a file and a folder"),
+    ]:
+        with pytest.raises(InvalidArchive, match=f"^{why}"):
+            checked_files({**taken, name: b""})
+        with pytest.raises(InvalidArchive):
+            checked_files({name: b"", **taken})
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "a\0b", "\ud800", "a/" * 600])
 def test_names_that_are_no_path_below_a_folder(name: Any) -> None:
     with pytest.raises(InvalidArchive):

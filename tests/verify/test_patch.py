@@ -55,6 +55,34 @@ async def test_what_difflib_writes_is_applied() -> None:
             assert await applied(patch, {"t": "".join(old).encode()}) == expected
 
 
+async def test_a_hunk_goes_to_the_nearest_place_and_of_two_to_the_lower_one() -> None:
+    old = {"t": b"x\n" + b"a\nb\n" * 4}  # "b" stands in lines 3, 5, 7 and 9
+    for named, line in ((1, 3), (3, 3), (4, 3), (5, 5), (6, 5), (8, 7), (9, 9), (99, 9)):
+        lines = (b"x\n" + b"a\nb\n" * 4).splitlines(keepends=True)
+        lines[line - 1] = b"B\n"
+        assert await applied(f"--- a/t\n+++ b/t\n@@ -{named} +{named} @@\n-b\n+B\n", old) == {"t": b"".join(lines)}
+
+
+async def test_the_time_of_a_patch_is_bounded() -> None:
+    made = "--- /dev/null\n+++ b/f\n@@ -0,0 +1,{n} @@\n{lines}--- a/f\n+++ b/f\n"
+    equal = made.format(n=4000, lines="+a\n" * 4000)
+    numbered = made.format(n=4000, lines="".join(f"+{n}\n" for n in range(4000)))
+    again = "--- a/f\n+++ b/f\n"
+    for patch in (
+        # 2000 lines agree at each of 2000 places, and the next one never does: 4 million steps.
+        equal + "@@ -1,2001 +0,0 @@\n" + "-a\n" * 2000 + "-b\n",
+        # Each of 1000 hunks names the last line, and stands 3500 lines away from it on average: 3.5 million steps.
+        numbered + "".join(f"@@ -4000 +4000 @@\n-{n}\n+x\n" for n in range(1000)),
+        numbered + again * 900,  # 4000 lines 900 times: 3.6 million steps
+    ):
+        with pytest.raises(InvalidPatch, match="take too long to be placed"):
+            await applied(patch)
+    lines = [f"{n}\n" for n in range(100_000)]
+    hunks = "".join(f"@@ -{n + 1} +{n + 1} @@\n-{n}\n+x\n" for n in range(0, 100_000, 10))
+    changed = (await applied(again + hunks, {"f": "".join(lines).encode()}))["f"]
+    assert changed is not None and changed.count(b"x\n") == 10_000
+
+
 @pytest.mark.parametrize(
     ("patch", "why"),
     [
@@ -71,6 +99,7 @@ async def test_what_difflib_writes_is_applied() -> None:
         ("--- a/bin\n+++ b/bin\n@@ -1 +1 @@\n-a\n+b\n", "'bin' is no text"),
         ("diff --git a/x b/x\nGIT binary patch\nliteral 0\n", "binary file"),
         ("@@ -1 +1 @@\n-a\n+b\n", "a hunk of no file"),
+        ("--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+\ud800\n", "'new' would hold what is no valid Unicode"),
         ("x" * ((4 << 20) + 1), "more than 4194304 characters"),
     ],
 )

@@ -208,3 +208,16 @@ def test_bombs_are_bounded_by_what_was_sent():
     finally:
         tracemalloc.stop()
     assert len(unpack(data)) == 9000
+
+
+def test_deep_folders_take_memory_as_their_names_do():
+    # 1000 paths of 61 folders and 1 KB each: 1 MB of names, but 30 MB if the path of each folder were kept.
+    paths = [f"{n:05d}/" + "folder-by-name-/" * 60 + "f" for n in range(1000)]
+    paths += [path[:-1] + "g" for path in paths]
+    data = pack(dict.fromkeys(paths, b""))
+    tracemalloc.start()
+    try:
+        assert len(unpack(data)) == 2000
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

@@ -351,11 +351,11 @@ class HostApp:
 
     def _make_metrics(self) -> Metrics:
         metrics = Metrics()
-        metrics.counter("requests_total", "Requests by route and status; gone: the client was, before the answer.")
+        metrics.counter("requests_total", "Requests by route and status (gone: the client was).", "route", "status")
         metrics.counter("refused_total", "Requests answered with 429.")
         metrics.counter("malformed_total", "Connections that spoke no HTTP.")
-        metrics.counter("runs_total", "Runs in workers by how they ended.")
-        metrics.counter("commands_total", "Commands in sandboxes by how they ended.")
+        metrics.counter("runs_total", "Runs in workers by how they ended.", "status")
+        metrics.counter("commands_total", "Commands in sandboxes by how they ended.", "status")
         metrics.histogram("run_seconds", "Seconds a run took in its worker, its start included.")
         metrics.gauge("workers", "Runs at a time, at most.", lambda: self.limits.workers)
         metrics.gauge("runs_in_workers", "Runs in workers now.", lambda: self.gate.inside + self.fresh_gate.inside)

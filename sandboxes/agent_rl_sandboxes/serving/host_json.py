@@ -1,8 +1,8 @@
-"""`encode` and `decode`: the vocabulary's dataclasses as JSON values and back. Nothing is coerced, nothing ignored.
+"""`to_json` and `from_json`: the vocabulary's dataclasses as JSON and back. Nothing is coerced, nothing ignored.
 
 A new field of a dataclass crosses by itself where its type is one of: int, float, str, bytes, bool, None, Literal,
 unions of these, tuples, lists, mappings with text keys, and dataclasses of all this. Bytes are base64; Any is what JSON
-holds, as it is.
+holds, as it is. Text is all that Python's `str` holds, lone surrogates too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class MalformedBody(ValueError):
 
 def to_json(value: Any) -> bytes:
     """`value`, a dataclass or what one may hold, as JSON in ASCII. Raises TypeError for anything else."""
-    return json.dumps(encode(value), separators=(",", ":"), allow_nan=False).encode()
+    return json.dumps(value, default=_parts, separators=(",", ":"), allow_nan=False).encode()
 
 
 def from_json(kind: type[T], data: bytes) -> T:
@@ -44,24 +44,19 @@ def parse(data: bytes) -> Any:
         raise MalformedBody(f"no JSON: {error}" if not isinstance(error, MalformedBody) else str(error)) from None
 
 
-def encode(value: Any) -> Any:
-    """`value` as what JSON holds."""
-    if isinstance(value, (str, int, float, type(None))):
-        return value
+def _parts(value: Any) -> Any:
+    """What `json` does not know, as something that it does."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode()
-    if isinstance(value, (tuple, list)):
-        return [encode(item) for item in value]
-    if isinstance(value, collections.abc.Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: getattr(value, name) for name in _fields(type(value))[0]}
+    if isinstance(value, collections.abc.Mapping):
+        return dict(value)
     raise TypeError(f"{type(value).__name__} cannot cross to another host")
 
 
 def decode(kind: Any, value: Any, where: str = "") -> Any:
-    """The value of type `kind` that `encode` made `value` of. Raises MalformedBody with the place in it."""
-    origin = get_origin(kind)
+    """The value of type `kind` that `value`, parsed JSON, stands for. Raises MalformedBody with the place in it."""
     if kind is Any:
         return value
     if kind is bytes:
@@ -72,16 +67,16 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
         return value if type(value) is int and value in _INTEGERS else _refuse("an integer of 64 bits", value, where)
     if kind is float:
         return _float(value, where)
+    origin, arguments = _shape(kind)
     if origin is Literal:
-        allowed = get_args(kind)
-        return value if type(value) is str and value in allowed else _refuse(f"one of {allowed}", value, where)
+        return value if type(value) is str and value in arguments else _refuse(f"one of {arguments}", value, where)
     if origin in (Union, types.UnionType):
-        return _union(get_args(kind), value, where)
+        return _union(arguments, value, where)
     if origin in (tuple, list, collections.abc.Sequence):
-        return _sequence(origin, get_args(kind), value, where)
+        return _sequence(origin, arguments, value, where)
     if origin in (dict, collections.abc.Mapping):
         items = value.items() if type(value) is dict else _refuse("an object", value, where)
-        return {key: decode(get_args(kind)[1], item, f"{where}[{key[:40]!r}]") for key, item in items}
+        return {key: decode(arguments[1], item, f"{where}[{key[:40]!r}]") for key, item in items}
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, where)
     raise TypeError(f"{kind} cannot cross to another host")
@@ -99,6 +94,12 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
             raise MalformedBody(f"{where or kind.__name__} needs the field {name!r}")
     prefix = f"{where}." if where else ""
     return kind(**{name: decode(hints[name], item, prefix + name) for name, item in value.items()})
+
+
+@cache
+def _shape(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type's origin and arguments."""
+    return get_origin(kind), get_args(kind)
 
 
 @cache
