@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from agent_rl.config import SandboxConfig
-from agent_rl.contracts import SandboxProvider
-from agent_rl.errors import SandboxError
+from pydantic import ValidationError
+
+from agent_rl.config import SandboxConfig, config_error
+from agent_rl.contracts import ProviderOptions, SandboxProvider
+from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.registry import registered, resolve
 
 GROUP = "agent_rl.sandboxes"
@@ -18,11 +19,13 @@ PREFERENCE = ("docker", "local")
 async def choose_provider(config: SandboxConfig, say: Callable[[str], None] = print) -> SandboxProvider:
     """The provider that `config` names, not yet started; `say` is told which one it is and why.
 
-    `auto` is Docker where a daemon answers and the image is there, else the local sandbox. Nothing weaker is ever
-    taken silently: where neither can work, SandboxError says of each what is missing and what to do.
+    `auto` is Docker where a daemon answers and the image is there, else the local sandbox. Where tables of single
+    providers are given, it tries no others: what they ask for is never dropped silently. Nothing weaker is ever taken
+    silently either: where none can work, SandboxError says of each what is missing and what to do.
 
-    Raises ConfigError for a provider that is not registered.
+    Raises ConfigError for a provider that is not registered, and for wrong options.
     """
+    check_sandbox_options(config)
     if config.provider != "auto":
         provider = make_provider(config.provider, config)
         say(f"sandbox: {config.provider} (sandbox.provider = {config.provider!r})")
@@ -45,13 +48,70 @@ async def choose_provider(config: SandboxConfig, say: Callable[[str], None] = pr
     )
 
 
+def check_sandbox_options(config: SandboxConfig) -> None:
+    """Each provider that may be taken has right options, and no table is given for another. Starts nothing.
+
+    Raises ConfigError with the key.
+    """
+    if config.provider != "auto":
+        provider_options(config.provider, config)
+    may_be_taken = PREFERENCE if config.provider == "auto" else (_table_of(config.provider),)
+    for table in config.tables:
+        if table not in may_be_taken:
+            raise _unused(table, config.provider)
+        if config.provider == "auto":
+            provider_options(table, config)
+
+
+def _unused(table: str, provider: str) -> ConfigError:
+    """What is wrong with a table that no provider reads which may be taken."""
+    known = sorted(registered(GROUP))
+    if table not in known:
+        return ConfigError(
+            f"no provider of this name is registered ({', '.join(known)})",
+            key=f"sandbox.{table}",
+            value=table,
+            valid=known,
+        )
+    return ConfigError(
+        f"this table is given, and provider = {provider!r} does not read it: set provider = {table!r}",
+        key=f"sandbox.{table}",
+    )
+
+
 async def unavailable(name: str, config: SandboxConfig) -> str | None:
-    """Why the provider registered as `name` cannot be used here, with the remedy; None where it can."""
-    provider_class = resolve(name, GROUP, key="sandbox.provider")
-    return await provider_class.available(config)
+    """Why the provider registered as `name` cannot be used here, with the remedy; None where it can.
+
+    One without a table, where another has one, is not used: it would give less than that table asks for.
+    """
+    if config.tables and _table_of(name) not in config.tables:
+        given = " and ".join(f"[sandbox.{table}]" for table in config.tables)
+        return f"not tried, since it does not read {given} (an empty [sandbox.{_table_of(name)}] allows it too)"
+    return await provider_class(name).available(config, provider_options(name, config))
 
 
 def make_provider(name: str, config: SandboxConfig) -> SandboxProvider:
-    """The provider that `name` names. Raises ConfigError where there is none of that name."""
-    provider_class: Any = resolve(name, GROUP, key="sandbox.provider")
-    return provider_class(config)
+    """The provider that `name` names. Raises ConfigError where there is none of that name, or its options are wrong."""
+    return provider_class(name)(config, provider_options(name, config))
+
+
+def provider_class(name: str) -> type[SandboxProvider]:
+    """The class that `name` names. Raises ConfigError where there is none."""
+    found = resolve(name, GROUP, key="sandbox.provider")
+    if not (isinstance(found, type) and issubclass(found, SandboxProvider)):
+        raise ConfigError(f"{name} is no SandboxProvider", key="sandbox.provider")
+    return found
+
+
+def provider_options(name: str, config: SandboxConfig) -> ProviderOptions:
+    """The table of `config` for the provider that `name` names, validated by it. Raises ConfigError."""
+    table, schema = _table_of(name), provider_class(name).options_class
+    try:
+        return schema.model_validate(config.tables.get(table, {}))
+    except ValidationError as error:
+        raise config_error(error, schema, f"[sandbox.{table}]", prefix=f"sandbox.{table}.") from None
+
+
+def _table_of(name: str) -> str:
+    """The name of a provider's table: its short name, or what it calls itself where it is named by its module."""
+    return provider_class(name).name if ":" in name else name

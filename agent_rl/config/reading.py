@@ -39,11 +39,15 @@ def parse_config(data: Mapping[str, Any], source: str = "config") -> RunConfig:
         raise config_error(error, RunConfig, source) from None
 
 
-def config_error(error: ValidationError, schema: type[BaseModel], source: str) -> ConfigError:
-    """The first mistake of `error` as a ConfigError, with the nearest valid key where a key is unknown."""
+def config_error(error: ValidationError, schema: type[BaseModel], source: str, *, prefix: str = "") -> ConfigError:
+    """The first mistake of `error` as a ConfigError, with the nearest valid key where a key is unknown.
+
+    `prefix` stands before the key: the table of which `schema` is.
+    """
     first = error.errors()[0]
     location = first["loc"]
-    key = ".".join(str(part) for part in location) or source
+    inner = ".".join(str(part) for part in location)
+    key = f"{prefix}{inner}" if inner else source
     if first["type"] == "extra_forbidden":
         valid = _fields_at(schema, location[:-1])
         return ConfigError(f"unknown key in {source}", key=key, value=location[-1], valid=valid)
@@ -72,15 +76,42 @@ def _fields_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> list
     return list(model.model_fields)
 
 
+def parse_options(given: Iterable[str] | None, option: str = "--option") -> dict[str, Any]:
+    """The table that `KEY=VALUE` texts make; `KEY.SUB` stands in a table of its own.
+
+    Raises ConfigError where there is no `=` or a key stands twice.
+    """
+    options: dict[str, Any] = {}
+    for text in given or ():
+        key, separator, value = text.partition("=")
+        *parents, last = (part.strip() for part in key.split("."))
+        if not separator or not last:
+            raise ConfigError("expected KEY=VALUE", key=option, value=text)
+        at = options
+        for part in parents:
+            at = at.setdefault(part, {})
+            if not isinstance(at, dict):
+                raise ConfigError(f"{part} is given as a value and as a table", key=option, value=text)
+        if last in at:
+            raise ConfigError(f"{key.strip()} is given twice", key=option, value=text)
+        at[last] = _toml_value(value)
+    return options
+
+
+def _toml_value(text: str) -> Any:
+    """The TOML value that `text` is, or `text` itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def _apply(data: dict[str, Any], override: str) -> None:
     """Set one `key.sub=value` in `data`, in place; a part that is a number indexes a list."""
     key, separator, text = override.partition("=")
     if not separator:
         raise ConfigError("expected key=value", key="--set", value=override)
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+    value = _toml_value(text)
     at: Any = data
     *parents, last = key.strip().split(".")
     for part in parents:

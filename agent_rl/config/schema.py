@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 Positive = Annotated[int, Field(gt=0)]
 Precision = Literal["float32", "bfloat16"]
@@ -224,20 +225,16 @@ class MismatchConfig(Section):
 
 
 class SandboxConfig(Section):
-    """Where programs run: a registered provider, or `auto` (Docker where a daemon answers, else local)."""
+    """Where programs run: a registered provider, or `auto` (Docker where a daemon answers, else local).
+
+    Here stands what all providers have in common. What only one of them reads is a table of its name
+    (`[sandbox.docker]`), which the provider itself validates: see `agent_rl.providers`.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, dict[str, JsonValue]] = Field(init=False)  # pyright: ignore
 
     provider: str = "auto"
-    hosts: tuple[str, ...] = ()
-    """Of the provider `remote`: machines that run `agent-rl sandbox serve`, as https://host:port."""
-    token_file: str | None = None
-    """Holds the token that the hosts ask for; None is what AGENT_RL_SANDBOX_TOKEN says. Never the token itself."""
-    ca_file: str | None = None
-    """Authorities that sign the hosts' certificates; None is this system's."""
-    image: str | None = None
-    runtime: str | None = None
-    """Docker only: a runtime that the daemon knows, such as `runsc` (gVisor); None for the daemon's own choice."""
-    apparmor_profile: str | None = None
-    """For the containers of warm workers; Docker's own denies the mounts that isolation between runs needs."""
     workers: Positive = 2
     minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
@@ -250,11 +247,23 @@ class SandboxConfig(Section):
     concurrent_starts: Positive = 4
     """Episodes' sandboxes that are being started at any moment, at most."""
 
-    @model_validator(mode="after")
-    def _hosts_are_used(self) -> SandboxConfig:
-        if self.hosts and self.provider in ("auto", "docker", "local"):
-            raise ValueError(f"hosts are given, and provider = {self.provider!r} uses none: set provider = 'remote'")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _others_are_tables(cls, data: Any) -> Any:
+        """A key that is neither in this schema nor a table is unknown."""
+        if not isinstance(data, dict):
+            return data
+        given: dict[str, Any] = data  # pyright: ignore[reportUnknownVariableType]
+        unknown = [key for key, value in given.items() if key not in cls.model_fields and not isinstance(value, dict)]
+        if unknown:
+            errors = [InitErrorDetails(type="extra_forbidden", loc=(key,), input=given[key]) for key in unknown]
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        return given
+
+    @property
+    def tables(self) -> dict[str, dict[str, JsonValue]]:
+        """What is given for single providers, by the provider's name; not validated yet."""
+        return self.__pydantic_extra__
 
 
 class Evaluation(Section):

@@ -2,6 +2,7 @@
 
 from agent_rl.contracts.agent import Agent, Prompt, RolloutEnded, Tool
 from agent_rl.contracts.environment import Environment, EnvironmentConfig, InvalidSubmission
+from agent_rl.contracts.judge_runner import JudgeRunner
 from agent_rl.contracts.learner import Batch, Learner, PackedGroup, StepReport, TrainingRow
 from agent_rl.contracts.objective import Objective
 from agent_rl.contracts.policy import (
@@ -14,7 +15,7 @@ from agent_rl.contracts.policy import (
     TensorSpec,
     WeightManifest,
 )
-from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
+from agent_rl.contracts.sandbox import ProviderOptions, Sandbox, Sandboxes, SandboxProvider
 from agent_rl.contracts.verifier import Verifier
 
 __all__ = [
@@ -25,16 +26,19 @@ __all__ = [
     "GenerateRequest",
     "Generation",
     "InvalidSubmission",
+    "JudgeRunner",
     "Learner",
     "Objective",
     "PackedGroup",
     "Policy",
     "PolicyStatus",
     "Prompt",
+    "ProviderOptions",
     "RandomKey",
     "RolloutEnded",
     "TrainingRow",
     "Sandbox",
+    "Sandboxes",
     "SandboxProvider",
     "SamplingParams",
     "StepReport",

@@ -1,13 +1,15 @@
-"""`Sandbox`: an isolated machine-like place. `SandboxProvider`: makes them, and runs programs in workers."""
+"""`Sandbox`: an isolated machine-like place. `Sandboxes`: makes them. `SandboxProvider`: runs programs as well."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from agent_rl.errors import SandboxError
-from agent_rl.vocabulary import ExecResult, Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
+from agent_rl.config import SandboxConfig, Section
+from agent_rl.contracts.judge_runner import JudgeRunner
+from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.vocabulary import ExecResult, SandboxSpec
 
 
 class Sandbox(ABC):
@@ -24,6 +26,7 @@ class Sandbox(ABC):
     ) -> ExecResult:
         """The outcome of `command` (no shell). At `timeout` seconds its whole process tree is ended.
 
+        What it leaves running after its own end goes on until the sandbox is closed. Commands may run side by side.
         Raises SandboxError where the sandbox itself died.
         """
 
@@ -66,10 +69,10 @@ def _for_agent(result: ExecResult) -> str:
     return text if result.exit_code == 0 else f"{text}\n[exit code {result.exit_code}]"
 
 
-class SandboxProvider(ABC):
-    """A host's sandboxes and warm workers. Used as an async context manager: `async with provider:`."""
+class Sandboxes(ABC):
+    """A host's sandboxes. Used as an async context manager: `async with sandboxes:`."""
 
-    name: str
+    name: ClassVar[str]
 
     @abstractmethod
     async def start(self) -> None:
@@ -79,46 +82,57 @@ class SandboxProvider(ABC):
     async def close(self) -> None:
         """Nothing of this provider's is left running or on disk. Idempotent."""
 
-    @property
-    @abstractmethod
-    def isolation(self) -> Isolation:
-        """The isolation level between two runs, as probed at `start`."""
-
     @abstractmethod
     def sandbox(self, spec: SandboxSpec) -> Sandbox:
-        """A sandbox of this spec, not yet started."""
+        """A sandbox of this spec, not yet started. Raises ConfigError for a spec that cannot be had here."""
 
-    @abstractmethod
-    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
-        """One run in a warm worker, or with `fresh` in a worker made for it alone and ended after it.
+    def on_one_host(self) -> Sandboxes:
+        """These sandboxes, all on one machine: what happens to one can be held against another.
 
-        Raises SandboxError where the worker died under the run (the caller decides who is to blame), and of it
-        SandboxStartError where there was no worker to run in.
-        Cancellation ends the run and gives the worker back.
-        """
-
-    def on_one_host(self) -> SandboxProvider:
-        """This provider, with all runs and sandboxes on one machine: what happens to one can be held against another.
-
-        A provider of one machine is that itself. Where the machine is lost, they raise SandboxStartError.
+        Those of one machine are that themselves. Where the machine is lost, they raise SandboxStartError.
         """
         return self
-
-    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
-        """Two runs at once, in two workers that share nothing, which talk with each other as `PairRequest` says.
-
-        Errors, `fresh` and cancellation are those of `run`; where the worker of the tests' run died, and only that one,
-        the error is a TestsPlaceError. A provider without such runs raises SandboxError.
-        """
-        raise SandboxError(f"the {self.name} sandbox has no runs that talk with each other, which tier 'proxied' needs")
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:
         """What a person wants to know: name, version, image, isolation level and why not the next."""
 
-    async def __aenter__(self) -> SandboxProvider:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+
+class ProviderOptions(Section):
+    """Options that one provider alone reads, the table `[sandbox.NAME]`; a provider's own class adds fields."""
+
+
+class SandboxProvider(Sandboxes, JudgeRunner):
+    """What `[sandbox] provider` names: sandboxes for episodes, and workers to judge in, on the same machines.
+
+    It is made as `Provider(config, options)`: with what all providers have in common, and with its own table, of its
+    `options_class`. Making it starts nothing.
+    """
+
+    options_class: ClassVar[type[ProviderOptions]] = ProviderOptions
+
+    def __init__(self, config: SandboxConfig, options: Any) -> None:
+        """Raises ConfigError where a token or a file that an option names cannot be used."""
+
+    @classmethod
+    async def available(cls, config: SandboxConfig, options: Any) -> str | None:
+        """Why the provider cannot be used here, with the remedy; None where it can.
+
+        By default one with a single worker is started and closed again.
+        """
+        try:
+            async with cls(config.model_copy(update={"workers": 1}), options):
+                return None
+        except (ConfigError, SandboxError) as error:
+            return str(error)
+
+    def on_one_host(self) -> SandboxProvider:
+        """This provider, with all runs and sandboxes on one machine, as `Sandboxes` says."""
+        return self

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agent_rl.contracts import Environment, SandboxProvider
+from agent_rl.contracts import Environment, Sandboxes
 from agent_rl.evaluation.evaluate import GroupRunner
 from agent_rl.rollouts.policy_agent import AgentMaker, PolicyAgents
 from agent_rl.rollouts.run_group import run_group
@@ -34,7 +34,7 @@ class Agents:
 
 
 def group_runner(
-    environment: Environment, name: str, agents: Agents, provider: SandboxProvider | None, *, retries: int
+    environment: Environment, name: str, agents: Agents, provider: Sandboxes | None, *, retries: int
 ) -> GroupRunner:
     """A runner for `evaluate`. Its sessions and draws are apart from those of training, and greedy from sampled."""
     version = "" if agents.version is None else f" {agents.version}"

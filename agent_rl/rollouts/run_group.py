@@ -22,7 +22,7 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from agent_rl.contracts import Environment, InvalidSubmission, RolloutEnded, Sandbox, SandboxProvider
+from agent_rl.contracts import Environment, InvalidSubmission, RolloutEnded, Sandbox, Sandboxes
 from agent_rl.errors import Boundary, ConfigError, EnvironmentFailure, InfrastructureError
 from agent_rl.rollouts.policy_agent import (
     AgentMaker,
@@ -71,7 +71,7 @@ async def run_group(
     name: str,
     task: Task,
     agents: AgentMaker,
-    provider: SandboxProvider | None,
+    provider: Sandboxes | None,
     *,
     index: int,
     group_size: int,
@@ -123,7 +123,7 @@ async def run_rollout(
     name: str,
     task: Task,
     agents: AgentMaker,
-    provider: SandboxProvider | None,
+    provider: Sandboxes | None,
     *,
     group: int = 0,
     rollout: int = 0,
@@ -157,7 +157,7 @@ async def _attempt(
     task: Task,
     agent: RecordingAgent,
     of: RolloutName,
-    provider: SandboxProvider | None,
+    provider: Sandboxes | None,
     hung_after: float,
 ) -> Trajectory:
     started = time.monotonic()
@@ -267,7 +267,7 @@ def _ended(agent: RecordingAgent) -> Ended:
     return _ENDED_BY[reason]
 
 
-def _sandbox(task: Task, provider: SandboxProvider | None, watch: Stopwatch) -> Sandbox:
+def _sandbox(task: Task, provider: Sandboxes | None, watch: Stopwatch) -> Sandbox:
     if task.sandbox is None:
         return MissingSandbox(task)
     if provider is None:

@@ -22,7 +22,9 @@ from agent_rl.vocabulary import Isolation, Limits, PairRequest, PairResult, RunR
 from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
 from agent_rl_sandboxes.docker_engine import DaemonGone, DockerEngine
 from agent_rl_sandboxes.docker_hardening import PROGRAMS, ROOT, Bounds, episode_bounds, worker_bounds
-from agent_rl_sandboxes.docker_sandbox import DockerSandbox, PreparedContainer, StdoutChannel, prepare
+from agent_rl_sandboxes.docker_options import DockerOptions
+from agent_rl_sandboxes.docker_sandbox import DockerPlace, DockerSandbox, StdoutChannel
+from agent_rl_sandboxes.episode_sandbox import PreparedPlace, prepare
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE, build_folder
 from agent_rl_sandboxes.owner import Owner
 from agent_rl_sandboxes.paired_runs import talk_in_pair
@@ -43,10 +45,12 @@ class DockerProvider(SandboxProvider):
     """A Docker daemon's sandboxes. Found as the `docker` command finds it: DOCKER_HOST, context, default socket."""
 
     name = "docker"
+    options_class = DockerOptions
 
-    def __init__(self, config: SandboxConfig) -> None:
+    def __init__(self, config: SandboxConfig, options: DockerOptions = DockerOptions()) -> None:  # noqa: B008
         self._config = config
-        self._image = config.image or DEFAULT_IMAGE
+        self._options = options
+        self._image = options.image or DEFAULT_IMAGE
         self.owner = Owner.current()
         self._engine: DockerEngine | None = None
         self._info: dict[str, Any] = {}
@@ -61,7 +65,7 @@ class DockerProvider(SandboxProvider):
         self._building = asyncio.Lock()
         self._trying_quota = asyncio.Lock()
         self._quota_tried = False
-        self._episodes: WarmQueue[SandboxSpec, PreparedContainer] = WarmQueue(
+        self._episodes: WarmQueue[SandboxSpec, PreparedPlace[DockerPlace]] = WarmQueue(
             lambda spec: self._patiently(lambda: self._start_episode(spec)),
             ready=config.warm_episodes,
             concurrent=config.concurrent_starts,
@@ -69,7 +73,7 @@ class DockerProvider(SandboxProvider):
         self._closed = False
 
     @classmethod
-    async def available(cls, config: SandboxConfig) -> str | None:
+    async def available(cls, config: SandboxConfig, options: DockerOptions) -> str | None:
         """Why Docker cannot be used here, with the remedy; None where a daemon answers and has the image."""
         try:
             engine = await DockerEngine.connect()
@@ -77,13 +81,13 @@ class DockerProvider(SandboxProvider):
             return str(error)
         try:
             info = await engine.call(engine.api.info)
-            check_runtime(info, config.runtime)
+            check_runtime(info, options.runtime)
             reason = unfit(info)
             if reason is None:
-                await engine.call(engine.api.inspect_image, config.image or DEFAULT_IMAGE)
+                await engine.call(engine.api.inspect_image, options.image or DEFAULT_IMAGE)
             return reason
         except NotFound:
-            return missing_image(config.image or DEFAULT_IMAGE)
+            return missing_image(options.image or DEFAULT_IMAGE)
         except (ConfigError, SandboxError) as error:
             return str(error)
         finally:
@@ -101,8 +105,8 @@ class DockerProvider(SandboxProvider):
         self._info = await engine.call(engine.api.info)
         if (reason := unfit(self._info)) is not None:
             raise SandboxError(reason)
-        check_runtime(self._info, self._config.runtime)
-        engine.runtime = self._config.runtime
+        check_runtime(self._info, self._options.runtime)
+        engine.runtime = self._options.runtime
         engine.bounds_cpus = self._info.get("CpuCfsQuota") is not False
         if engine.endpoint.kind == "unix" and self._info.get("DockerRootDir"):
             engine.root = Path(self._info["DockerRootDir"])
@@ -161,7 +165,7 @@ class DockerProvider(SandboxProvider):
             "image": self._image,
             "isolation": self._pool.isolation if self._pool is not None else None,
             "why_not_higher": list(self._pool.first.reasons) if self._pool is not None else [],
-            "runtime": self._config.runtime or info.get("DefaultRuntime"),
+            "runtime": self._options.runtime or info.get("DefaultRuntime"),
             "cgroup_version": info.get("CgroupVersion", "1"),
             "storage": info.get("Driver"),
             "rootless": is_rootless(info),
@@ -215,7 +219,7 @@ class DockerProvider(SandboxProvider):
             purpose=purpose,
             bounds=self._bounds,
             owner=self.owner,
-            apparmor=self._config.apparmor_profile,
+            apparmor=self._options.apparmor_profile,
         )
         try:
             stream = await container.exec(self._worker_command(), user=PROGRAMS if purpose == "worker" else ROOT)
@@ -248,7 +252,7 @@ class DockerProvider(SandboxProvider):
                     if channel in self._workers and await channel.container.running():
                         raise
 
-    async def _start_episode(self, spec: SandboxSpec) -> PreparedContainer:
+    async def _start_episode(self, spec: SandboxSpec) -> PreparedPlace[DockerPlace]:
         """A container for an episode of `spec`, with a server in it. Raises SandboxError."""
         engine = self._running_engine()
         image = spec.image or self._image
@@ -268,7 +272,8 @@ class DockerProvider(SandboxProvider):
             network=spec.network,
             begins_within=IDLE_SECONDS + _START_SECONDS,
         )
-        return await prepare(container, spec, user)
+        where = f"in the image {spec.image or 'of the provider'!r} (python3 must be there)"
+        return await prepare(DockerPlace(container, spec, user), where)
 
     async def _user_of(self, image: str) -> str:
         """The user that `image` names, root where it names none. Raises SandboxError where it is missing."""
@@ -375,7 +380,7 @@ def check_runtime(info: Mapping[str, Any], runtime: str | None) -> None:
     remedy = ": install gVisor, then as root `runsc install` and `systemctl restart docker`" if gvisor else ""
     raise ConfigError(
         f"this Docker daemon has no such runtime, only {', '.join(sorted(known))}{remedy}",
-        key="sandbox.runtime",
+        key="sandbox.docker.runtime",
         value=runtime,
         valid=() if gvisor else known,
     )

@@ -70,11 +70,13 @@ class EpisodeClient:
     async def hello(self, timeout: float) -> None:
         """The server is there."""
         try:
-            await asyncio.wait_for(asyncio.shield(self._hello), timeout)
+            header, _ = await asyncio.wait_for(asyncio.shield(self._hello), timeout)
         except TimeoutError:
             raise self._fail("it does not start in time") from None
         finally:
             self._waiting.pop(0, None)
+        if "error" in header:
+            raise self._fail(str(header["error"]))
 
     async def exec(
         self, command: Sequence[str], stdin: bytes, timeout: float, environment: Mapping[str, str]
@@ -195,6 +197,8 @@ def checked_path(path: str) -> str:
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path or "\\" in path or path.endswith("/"):
         raise ValueError(f"{path!r} does not name a file below the working directory")
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        raise ValueError(f"{path[:64]!r}... is no text that a file can be called by")
     if len(path.encode("utf-8", "surrogateescape")) > 1024 or any(
         len(p.encode("utf-8", "replace")) > 255 for p in parts
     ):

@@ -21,9 +21,14 @@ class LocalChannel:
     """A program started on this machine, its stdin and stdout one socket."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: subprocess.Popen[bytes],
+        socket_: socket.socket,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self._process = process
+        self._socket = socket_
         self._reader = reader
         self._writer = writer
         self._ended: asyncio.Task[None] | None = None
@@ -56,7 +61,7 @@ class LocalChannel:
             process.kill()
             process.wait()
             raise
-        return LocalChannel(process, reader, writer)
+        return LocalChannel(process, ours, reader, writer)
 
     async def read_exactly(self, size: int) -> bytes:
         return await self._reader.readexactly(size)
@@ -64,6 +69,17 @@ class LocalChannel:
     async def write(self, data: bytes) -> None:
         self._writer.write(data)
         await self._writer.drain()
+
+    async def open_stream(self, order: bytes) -> LocalStream:
+        """Another stream, of which the program is sent the other end beside `order`. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._socket, [order], [theirs.fileno()])
+                return LocalStream(*await asyncio.open_unix_connection(sock=ours, limit=_STREAM_BYTES))
+            except BaseException:
+                ours.close()
+                raise
 
     async def kill(self) -> None:
         if self._ended is None:
@@ -79,8 +95,10 @@ class LocalChannel:
             await asyncio.wait_for(self._exited(), _END_SECONDS)
         stderr = self._process.stderr
         assert stderr is not None
-        os.set_blocking(stderr.fileno(), False)
-        said = (stderr.read() or b"") if not stderr.closed else b""
+        said = b""
+        if not stderr.closed:
+            os.set_blocking(stderr.fileno(), False)
+            said = stderr.read() or b""
         lines = said.decode("utf-8", "replace").strip().splitlines()
         if self._process.returncode is None:
             return ""
@@ -119,3 +137,29 @@ class LocalChannel:
             loop.remove_reader(descriptor)
             os.close(descriptor)
         self._process.wait()
+
+
+class LocalStream:
+    """One end of a pair of connected sockets, whose other end a program has."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read_exactly(self, size: int) -> bytes:
+        """Exactly `size` bytes. Raises EOFError where the other end is gone."""
+        try:
+            return await self._reader.readexactly(size)
+        except OSError as error:
+            raise EOFError(str(error)) from None
+
+    async def write(self, data: bytes) -> None:
+        """`data` is on its way. Raises EOFError where the other end is gone."""
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except OSError as error:
+            raise EOFError(str(error)) from None
+
+    def close(self) -> None:
+        self._writer.close()

@@ -24,12 +24,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent_rl.config import SandboxConfig
-from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.contracts import ProviderOptions, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
+from agent_rl_sandboxes.episode_sandbox import PreparedPlace, prepare
 from agent_rl_sandboxes.kernel_switches import blockers
 from agent_rl_sandboxes.local_channel import LocalChannel
-from agent_rl_sandboxes.local_sandbox import LocalSandbox
+from agent_rl_sandboxes.local_sandbox import LocalPlace, LocalSandbox
 from agent_rl_sandboxes.paired_runs import talk_in_pair
 from agent_rl_sandboxes.worker_pool import WorkerPool, check_isolation
 from agent_rl_sandboxes.workers import Worker, WorkerSetup, worker_command
@@ -48,25 +49,13 @@ class LocalProvider(SandboxProvider):
 
     name = "local"
 
-    def __init__(self, config: SandboxConfig) -> None:
-        if config.image is not None:
-            raise ConfigError("the local provider has no images", key="sandbox.image", value=config.image)
-        if config.runtime is not None:
-            raise ConfigError("the local provider has no runtimes", key="sandbox.runtime", value=config.runtime)
+    def __init__(self, config: SandboxConfig, options: ProviderOptions = ProviderOptions()) -> None:  # noqa: B008
+        """There are no options: there is nothing here to choose."""
         self._config = config
         self._python = system_python()
         self._pool: WorkerPool | None = None
         self._sandboxes: set[LocalSandbox] = set()
         self._starts = asyncio.Semaphore(config.concurrent_starts)
-
-    @classmethod
-    async def available(cls, config: SandboxConfig) -> str | None:
-        """Why the local sandbox cannot be used here, with the remedy; None where a worker could be started."""
-        try:
-            async with cls(config.model_copy(update={"workers": 1})):
-                return None
-        except (ConfigError, SandboxError) as error:
-            return str(error)
 
     async def start(self) -> None:
         if self._pool is not None:
@@ -112,7 +101,8 @@ class LocalProvider(SandboxProvider):
                     f"the local provider cannot give {getattr(spec, key)!r}: use sandbox.provider = 'docker'",
                     key=f"sandbox.{key}",
                 )
-        sandbox = LocalSandbox(spec, lambda: self._open_episode(sandbox, spec), self._sandboxes.discard)
+        sandbox = LocalSandbox(spec, self._start_episode, self._sandboxes.discard)
+        self._sandboxes.add(sandbox)
         return sandbox
 
     async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
@@ -139,13 +129,11 @@ class LocalProvider(SandboxProvider):
             raise SandboxError("the local provider has not been started")
         return self._pool
 
-    async def _open_episode(self, sandbox: LocalSandbox, spec: SandboxSpec) -> Worker:
-        """A worker that serves one episode. Raises SandboxError."""
+    async def _start_episode(self, spec: SandboxSpec) -> PreparedPlace[LocalPlace]:
+        """Namespaces for an episode, with a server in them. Raises SandboxError."""
         self._started()
-        self._sandboxes.add(sandbox)
-        setup = WorkerSetup(workdir=spec.workdir, fall_back=False, episode=(spec.disk_bytes, spec.inodes))
         async with self._starts:
-            return await self._open(setup)
+            return await prepare(await LocalPlace.start(self._worker_command(), spec), "in its namespaces")
 
     async def _open(self, setup: WorkerSetup) -> Worker:
         return await Worker.open(await LocalChannel.start(self._worker_command()), setup)

@@ -216,7 +216,9 @@ class RemoteHost:
         except TimeoutError:
             raise HostLost(f"{self.url}: no answer in {deadline + self._pace.answer:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
-            mend = "where it is one of yours, name who signed it in sandbox.ca_file (or the variable SSL_CERT_FILE)"
+            mend = (
+                "where it is one of yours, name who signed it in sandbox.remote.ca_file, or the variable SSL_CERT_FILE"
+            )
             raise HostLost(f"{self.url}: its certificate is not accepted: {error.os_error}; {mend}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise HostLost(f"{self.url}: {type(error).__name__}: {error}") from error

@@ -17,14 +17,16 @@ import ipaddress
 import logging
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import Field, field_validator
+
 from agent_rl.config import SandboxConfig
-from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
+from agent_rl.contracts import ProviderOptions, Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl.vocabulary import Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, Pace, RemoteHost
@@ -55,35 +57,55 @@ class _Question(Generic[_R]):
     kind: type[_R]
 
 
+class RemoteOptions(ProviderOptions):
+    """The table `[sandbox.remote]`: which hosts, and how they are talked to."""
+
+    hosts: tuple[str, ...] = Field(default=(), validate_default=True)
+    """Machines that run `agent-rl sandbox serve`, as https://host:port."""
+    token_file: str | None = None
+    """Holds the token that the hosts ask for; None is what AGENT_RL_SANDBOX_TOKEN says. Never the token itself."""
+    ca_file: str | None = None
+    """Authorities that sign the hosts' certificates; None is this system's."""
+
+    @field_validator("hosts")
+    @classmethod
+    def _plain_urls(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        if not hosts:
+            raise ValueError("the remote provider needs the URL of at least one host")
+        for url in hosts:
+            check_url(url)
+        return hosts
+
+
 class RemoteProvider(SandboxProvider):
-    """Several hosts as one provider: `sandbox.hosts`, with the token from a file or the environment."""
+    """Several hosts as one provider: `sandbox.remote.hosts`, with the token from a file or the environment."""
 
     name = "remote"
+    options_class = RemoteOptions
 
     def __init__(
         self,
         config: SandboxConfig,
+        options: RemoteOptions,
         *,
         pace: Pace = Pace(),  # noqa: B008
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """Raises ConfigError for hosts, a token or a CA file that cannot be used."""
-        if config.image is not None:
-            raise ConfigError("each host has its own default image", key="sandbox.image", value=config.image)
-        if not config.hosts:
-            raise ConfigError("the remote provider needs the URL of at least one host", key="sandbox.hosts")
-        token = read_token(config.token_file, environment, key="sandbox.token_file")
-        tls = _client_tls(config.ca_file)
+        """Raises ConfigError for a token or a CA file that cannot be used."""
+        token = read_token(options.token_file, environment, key="sandbox.remote.token_file")
+        tls = _client_tls(options.ca_file)
+        if token is not None:
+            _warn_of_plain_http(options.hosts)
         self._hosts = [
             RemoteHost(
-                check_url(url, token),
+                url,
                 token=token,
                 tls=tls,
                 minimum=config.minimum_isolation,
                 pace=pace,
                 changed=self._changed,
             )
-            for url in config.hosts
+            for url in options.hosts
         ]
         self._runs = Places(
             self._hosts,
@@ -105,15 +127,6 @@ class RemoteProvider(SandboxProvider):
         )
         self._sandboxes: set[RemoteSandbox] = set()
         self._state = "not started"
-
-    @classmethod
-    async def available(cls, config: SandboxConfig) -> str | None:
-        """Why no host can be used, with each host's reason; None where one can."""
-        try:
-            async with cls(config):
-                return None
-        except SandboxError as error:
-            return str(error)
 
     async def start(self) -> None:
         if self._state == "started":
@@ -322,22 +335,25 @@ async def _ask(host: RemoteHost, question: _Question[_R]) -> _R:
         raise SandboxError(f"{host.url} answered nonsense: {error}") from None
 
 
-def check_url(url: str, token: str | None) -> str:
-    """`url`, which names a host and nothing else. Raises ConfigError."""
+def check_url(url: str) -> None:
+    """`url` names a host and nothing else. Raises ValueError, without a token that stands in it."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ConfigError(f"no URL: {error}", key="sandbox.hosts", value=url) from None
+        raise ValueError(f"no URL: {error}") from None
     if parts.username is not None or parts.password is not None:
-        raise ConfigError("the token does not belong into the URL: see sandbox.token_file", key="sandbox.hosts")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or port == 0:
-        raise ConfigError("expected http(s)://HOST:PORT", key="sandbox.hosts", value=url)
-    if parts.query or parts.fragment:
-        raise ConfigError("expected http(s)://HOST:PORT", key="sandbox.hosts", value=url)
-    if parts.scheme == "http" and token is not None and not _loopback(parts.hostname):
-        _LOG.warning("%s: programs and the token cross the network unencrypted; https needs --tls-cert there", url)
-    return url
+        raise ValueError("the token does not belong into the URL: see token_file")
+    plain = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and port != 0
+    if not plain or parts.query or parts.fragment:
+        raise ValueError("expected http(s)://HOST:PORT")
+
+
+def _warn_of_plain_http(urls: Iterable[str]) -> None:
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not _loopback(parts.hostname or ""):
+            _LOG.warning("%s: programs and the token cross the network unencrypted; https needs --tls-cert there", url)
 
 
 def _loopback(name: str) -> bool:
@@ -354,4 +370,4 @@ def _client_tls(ca_file: str | None) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=str(Path(ca_file).expanduser()))
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"{ca_file} cannot be used: {error}", key="sandbox.ca_file") from None
+        raise ConfigError(f"{ca_file} cannot be used: {error}", key="sandbox.remote.ca_file") from None

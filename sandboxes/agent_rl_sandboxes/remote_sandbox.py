@@ -13,7 +13,7 @@ from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.file_sets import ArchiveLimits, Spellings
 from agent_rl.judging.tar_archives import pack, packed_bytes
 from agent_rl.vocabulary import ExecResult, SandboxSpec
-from agent_rl_sandboxes.local_sandbox import inner_path
+from agent_rl_sandboxes.episode_client import checked_path
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json, to_json
@@ -77,7 +77,7 @@ class RemoteSandbox(Sandbox):
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         """As in the contract; OSError where one is larger than the host takes, or the disk there is full."""
-        contents = {inner_path(path): content for path, content in files.items()}
+        contents = {checked_path(path): content for path, content in files.items()}
         if len(contents) < len(files):
             raise ValueError("two of the paths name the same file")
         host = await self._ready()
@@ -86,7 +86,7 @@ class RemoteSandbox(Sandbox):
             await self._call("PUT", "/files", pack(batch), deadline=UPLOAD_SECONDS, content_type="application/x-tar")
 
     async def read_file(self, path: str, *, max_bytes: int = 1 << 20) -> bytes:
-        body = to_json(ReadMessage(inner_path(path), max_bytes))
+        body = to_json(ReadMessage(checked_path(path), max_bytes))
         return await self._call("POST", "/read", body, deadline=UPLOAD_SECONDS, most=max_bytes + (1 << 16))
 
     async def close(self) -> None:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agent_rl.config import SandboxConfig
 from agent_rl.errors import CheckFailed
+from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE, build_image
 from agent_rl_sandboxes.kernel_switches import SwitchCheck
 from agent_rl_sandboxes.sandbox_doctor import examine, usable
@@ -54,9 +54,9 @@ def doctor(
 ) -> None:
     """Check each thing that the Docker and the local sandbox need, and say how to mend it.
 
-    The options are those of a configuration's [sandbox]. Exit 0 where at least one of the two can run a program.
+    The options are those of a configuration's [sandbox.docker]. Exit 0 where at least one of the two can run a program.
     """
-    checks = asyncio.run(examine(SandboxConfig(image=image, runtime=runtime, apparmor_profile=apparmor_profile)))
+    checks = asyncio.run(examine(DockerOptions(image=image, runtime=runtime, apparmor_profile=apparmor_profile)))
     providers = usable(checks)
     levels = {check.name.partition(":")[0]: check.isolation for check in checks if check.isolation is not None}
     if json_file is not None:

@@ -18,6 +18,7 @@ from agent_rl.errors import AgentRLError, ConfigError, SandboxError
 from agent_rl.vocabulary import Isolation, RunCall, RunRequest, SandboxSpec, canonical
 from agent_rl_sandboxes.docker_container import missing_image
 from agent_rl_sandboxes.docker_engine import DockerEngine
+from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider, check_runtime, has_apparmor, is_rootless, unfit
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE, current_image
 from agent_rl_sandboxes.kernel_switches import SwitchCheck, blockers, host_checks, refusing_switches
@@ -41,16 +42,14 @@ _MEANING: dict[Isolation, str] = {
     "memory": "nothing keeps runs apart",
 }
 APPARMOR_REMEDY = (
-    'set sandbox.apparmor_profile to a profile that allows mount (or to "unconfined"): it is used only for the '
+    'set sandbox.docker.apparmor_profile to a profile that allows mount (or to "unconfined"): it is used only for the '
     "containers of workers, which keep their own system call filter, user and limits"
 )
 
 
-async def examine(config: SandboxConfig | None = None) -> list[SwitchCheck]:
+async def examine(options: DockerOptions = DockerOptions()) -> list[SwitchCheck]:  # noqa: B008
     """Every check, in the order in which to mend; each provider's last makes a worker and runs a program in it."""
-    config = config or SandboxConfig()
-    here = config.model_copy(update={"image": None, "runtime": None})
-    return [*await _docker(config), *host_checks(), await _probe("local", LocalProvider, here, {})]
+    return [*await _docker(options), *host_checks(), await _probe("local", LocalProvider, DockerOptions(), {})]
 
 
 def usable(checks: Sequence[SwitchCheck]) -> list[str]:
@@ -58,7 +57,7 @@ def usable(checks: Sequence[SwitchCheck]) -> list[str]:
     return [c.name.partition(":")[0] for c in checks if c.name.endswith(": worker") and c.status != "failed"]
 
 
-async def _docker(config: SandboxConfig) -> list[SwitchCheck]:
+async def _docker(options: DockerOptions) -> list[SwitchCheck]:
     try:
         engine = await DockerEngine.connect()
     except SandboxError as error:
@@ -66,9 +65,9 @@ async def _docker(config: SandboxConfig) -> list[SwitchCheck]:
         return [SwitchCheck("docker: daemon", "failed", reason, remedy)]
     try:
         info = await engine.call(engine.api.info)
-        checks = [_version(info, engine), runtime_check(info, config), _limits(info), _storage(info)]
-        checks.append(_filters(info, config))
-        checks.append(await _image(engine, config))
+        checks = [_version(info, engine), runtime_check(info, options), _limits(info), _storage(info)]
+        checks.append(_filters(info, options))
+        checks.append(await _image(engine, options))
         if engine.endpoint.kind == "unix":
             checks.append(disk_check("docker: disk", Path(str(info.get("DockerRootDir") or "/var/lib/docker"))))
     except SandboxError as error:
@@ -77,7 +76,7 @@ async def _docker(config: SandboxConfig) -> list[SwitchCheck]:
         await engine.close()
     if any(c.status == "failed" for c in checks):
         return checks
-    return [*checks, await _probe("docker", DockerProvider, config, info), await _episode(config)]
+    return [*checks, await _probe("docker", DockerProvider, options, info), await _episode(options)]
 
 
 def _version(info: Mapping[str, Any], engine: DockerEngine) -> SwitchCheck:
@@ -90,16 +89,16 @@ def _version(info: Mapping[str, Any], engine: DockerEngine) -> SwitchCheck:
     return SwitchCheck("docker: daemon", "ok", detail)
 
 
-def runtime_check(info: Mapping[str, Any], config: SandboxConfig) -> SwitchCheck:
+def runtime_check(info: Mapping[str, Any], options: DockerOptions) -> SwitchCheck:
     """What containers start with; failed where the daemon does not know the one that the configuration names."""
     try:
-        check_runtime(info, config.runtime)
+        check_runtime(info, options.runtime)
     except ConfigError as error:
-        reason, _, remedy = str(error).removeprefix("sandbox.runtime: ").partition(": ")
-        return SwitchCheck("docker: runtime", "failed", reason, remedy or "name one of these in sandbox.runtime")
-    if config.runtime is None:
+        reason, _, remedy = str(error).removeprefix("sandbox.docker.runtime: ").partition(": ")
+        return SwitchCheck("docker: runtime", "failed", reason, remedy or "name one of these in sandbox.docker.runtime")
+    if options.runtime is None:
         return SwitchCheck("docker: runtime", "ok", f"{info.get('DefaultRuntime', 'runc')}, the daemon's own choice")
-    return SwitchCheck("docker: runtime", "ok", f"{config.runtime}, as sandbox.runtime says")
+    return SwitchCheck("docker: runtime", "ok", f"{options.runtime}, as sandbox.docker.runtime says")
 
 
 def _limits(info: Mapping[str, Any]) -> SwitchCheck:
@@ -144,25 +143,25 @@ def disk_check(name: str, folder: Path) -> SwitchCheck:
     return SwitchCheck(name, "warning", f"{detail}; where it is full, no container starts", "`docker system prune`")
 
 
-def _filters(info: Mapping[str, Any], config: SandboxConfig) -> SwitchCheck:
+def _filters(info: Mapping[str, Any], options: DockerOptions) -> SwitchCheck:
     names = [str(o).removeprefix("name=").partition(",")[0] for o in info.get("SecurityOptions") or ()]
     kinds = [name for name in names if name in ("seccomp", "apparmor", "selinux")]
     if not has_apparmor(info):
         return SwitchCheck("docker: filters", "ok", ", ".join(kinds))
-    if config.apparmor_profile is not None:
-        return SwitchCheck("docker: filters", "ok", f"{', '.join(kinds)}; workers under {config.apparmor_profile!r}")
+    if options.apparmor_profile is not None:
+        return SwitchCheck("docker: filters", "ok", f"{', '.join(kinds)}; workers under {options.apparmor_profile!r}")
     detail = f"{', '.join(kinds)}; AppArmor's Docker profile denies mounts, which isolation 'namespaces' needs"
     return SwitchCheck("docker: filters", "warning", detail, APPARMOR_REMEDY)
 
 
-async def _image(engine: DockerEngine, config: SandboxConfig) -> SwitchCheck:
-    image = config.image or DEFAULT_IMAGE
+async def _image(engine: DockerEngine, options: DockerOptions) -> SwitchCheck:
+    image = options.image or DEFAULT_IMAGE
     try:
         found = await engine.call(engine.api.inspect_image, image)
     except NotFound:
         return SwitchCheck("docker: image", "failed", f"{image} is missing", missing_image(image).partition(": ")[2])
     detail = f"{image}, {found['Id'][7:19]}, {found['Size'] / 1e6:.0f} MB"
-    if config.image is None and await engine.call(current_image, engine.api, image) is None:
+    if options.image is None and await engine.call(current_image, engine.api, image) is None:
         return SwitchCheck(
             "docker: image", "warning", f"{detail}, built by another version", "run `agent-rl sandbox build`"
         )
@@ -170,21 +169,24 @@ async def _image(engine: DockerEngine, config: SandboxConfig) -> SwitchCheck:
 
 
 async def _probe(
-    kind: Literal["docker", "local"], provider_class: Any, config: SandboxConfig, info: Mapping[str, Any]
+    kind: Literal["docker", "local"],
+    provider_class: type[SandboxProvider],
+    options: DockerOptions,
+    info: Mapping[str, Any],
 ) -> SwitchCheck:
     """A worker is made and a program run in it: the isolation had, why not a higher one, how long it took."""
     name = f"{kind}: worker"
-    config = config.model_copy(update={"workers": 1, "minimum_isolation": "container"})
+    config = SandboxConfig(workers=1)
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
-            if (reason := await provider_class.available(config)) is not None:
+            if (reason := await provider_class.available(config, options)) is not None:
                 # The local sandbox says what to turn itself; Docker's reasons hold their remedy.
                 remedy = ". ".join(blockers()) if kind == "local" else ""
                 return SwitchCheck(name, "failed", reason.removesuffix(remedy).rstrip(". "), remedy)
-            async with provider_class(config) as provider:
+            async with provider_class(config, options) as provider:
                 milliseconds = await _time_runs(provider)
                 reasons = tuple(provider.describe().get("why_not_higher") or ())
-                return worker_check(kind, provider.isolation, reasons, milliseconds, config, info)
+                return worker_check(kind, provider.isolation, reasons, milliseconds, options, info)
     except (AgentRLError, TimeoutError) as error:
         return SwitchCheck(
             name, "failed", f"a program could not be run: {error or 'no end in time'}", "see the checks above"
@@ -209,7 +211,7 @@ def worker_check(
     isolation: Isolation,
     reasons: Sequence[str],
     milliseconds: float,
-    config: SandboxConfig,
+    options: DockerOptions,
     info: Mapping[str, Any],
     root: Path = Path("/"),
 ) -> SwitchCheck:
@@ -218,23 +220,27 @@ def worker_check(
     if isolation == "namespaces":
         return SwitchCheck(f"{kind}: worker", "ok", detail, isolation=isolation)
     why = ". ".join(f"Not {level!r}: {reason}" for level, _, reason in (r.partition(": ") for r in reasons))
-    remedies = _remedies(kind, reasons, config, info, root)
+    remedies = _remedies(kind, reasons, options, info, root)
     return SwitchCheck(f"{kind}: worker", "warning", f"{detail}. {why}", ". ".join(remedies), isolation)
 
 
 def _remedies(
-    kind: Literal["docker", "local"], reasons: Sequence[str], config: SandboxConfig, info: Mapping[str, Any], root: Path
+    kind: Literal["docker", "local"],
+    reasons: Sequence[str],
+    options: DockerOptions,
+    info: Mapping[str, Any],
+    root: Path,
 ) -> list[str]:
     """What would give the best level, for what refused it; the first word is the kernel's, for both providers."""
     switches = [switch.remedy for switch in refusing_switches(root)]
-    if kind == "docker" and config.runtime is not None and info.get("DefaultRuntime") != config.runtime:
+    if kind == "docker" and options.runtime is not None and info.get("DefaultRuntime") != options.runtime:
         return [
-            f"nothing to mend if {config.runtime!r} is wanted for its own kernel, which offers no more: programs are "
-            "held in by that. For 'namespaces' leave sandbox.runtime away"
+            f"nothing to mend if {options.runtime!r} is wanted for its own kernel, which offers no more: programs are "
+            "held in by that. For 'namespaces' leave sandbox.docker.runtime away"
         ]
     if switches:
         return switches
-    if kind == "docker" and has_apparmor(info) and config.apparmor_profile is None:
+    if kind == "docker" and has_apparmor(info) and options.apparmor_profile is None:
         return [APPARMOR_REMEDY]
     if kind == "local":
         return blockers(root)
@@ -243,12 +249,12 @@ def _remedies(
     return ["the kernel or a filter around the Docker daemon refuses this (a daemon in a container or a virtual host?)"]
 
 
-async def _episode(config: SandboxConfig) -> SwitchCheck:
+async def _episode(options: DockerOptions) -> SwitchCheck:
     """An agent's sandbox is made and a command run in it."""
     try:
         async with (
             asyncio.timeout(_PROBE_SECONDS),
-            DockerProvider(config.model_copy(update={"workers": 1})) as provider,
+            DockerProvider(SandboxConfig(workers=1), options) as provider,
         ):
             sandbox = provider.sandbox(SandboxSpec())
             began = time.perf_counter()

@@ -19,10 +19,12 @@ from agent_rl.judging.proxied import (
     tests_runner,
     tests_side,
 )
-from agent_rl.vocabulary import canonical
+from agent_rl.vocabulary import SandboxSpec, canonical
 from agent_rl_sandboxes import seccomp
 from agent_rl_sandboxes.inside import (
-    episode_files,
+    episode_command,
+    episode_place,
+    episode_server,
     frame_stream,
     harness,
     leftovers,
@@ -84,15 +86,15 @@ class WorkerSetup:
     fall_back: whether weaker levels than `namespaces` may be used without namespaces of the worker's own; only where
     the
         worker has a container to itself.
-    preload: modules imported ahead of every run. episode: (bytes, inodes) of the tmpfs where the worker serves one
-        episode (`exec`, `write`, `read`) and no runs.
+    preload: modules imported ahead of every run. episode: what it is made from where it is the place of an episode,
+        and no worker (see `episode_place`).
     """
 
     workdir: str = "/work"
     expose: tuple[str, ...] = ()
     fall_back: bool = True
     preload: tuple[str, ...] = ()
-    episode: tuple[int, int] | None = None
+    episode: SandboxSpec | None = None
 
 
 def worker_command(python: str = "python3") -> list[str]:
@@ -127,12 +129,32 @@ def _sources() -> list[tuple[str, str]]:
         run_relay,
         levels,
         wakeups,
-        episode_files,
         frame_stream,
         network_traffic,
         worker_server,
     ]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
+
+
+@cache
+def _episode_sources() -> list[tuple[str, str]]:
+    """What the place of an episode has besides."""
+    return [(module.__name__, inspect.getsource(module)) for module in (episode_command, episode_server, episode_place)]
+
+
+def _episode(spec: SandboxSpec) -> dict[str, Any]:
+    """What `episode_place` is told of the episode."""
+    return {
+        "scratch": f"size={spec.disk_bytes},nr_inodes={spec.inodes},mode=1777",
+        "output_bytes": spec.output_bytes,
+        "limits": {"memory": spec.memory_bytes, "processes": spec.processes, "disk": spec.disk_bytes},
+        "environment": {
+            "PATH": namespaces.PATH,
+            "HOME": spec.workdir,
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+    }
 
 
 @cache
@@ -144,18 +166,18 @@ def role_sources() -> bytes:
 
 
 def setup_frame(setup: WorkerSetup) -> bytes:
-    """The first frame to a worker server: its own sources, and its setup."""
-    episode = None if setup.episode is None else "size={},nr_inodes={},mode=1777".format(*setup.episode)
+    """The first frame to a worker server, or to the place of an episode: its own sources, and its setup."""
+    main = worker_server if setup.episode is None else episode_place
     order = {
         "op": "setup",
-        "modules": _sources(),
-        "main": worker_server.__name__,
+        "modules": _sources() if setup.episode is None else [*_sources(), *_episode_sources()],
+        "main": main.__name__,
         "setup": {
             "workdir": setup.workdir,
             "expose": setup.expose,
             "fall_back": setup.fall_back,
             "preload": setup.preload,
-            "episode": episode,
+            "episode": None if setup.episode is None else _episode(setup.episode),
             "seccomp": {machine: seccomp.run_filter(machine).hex() for machine in seccomp.MACHINES},
         },
     }

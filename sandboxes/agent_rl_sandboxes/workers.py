@@ -145,7 +145,7 @@ class Worker:
         )
 
     async def ask(self, operation: str, limits: Limits, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Header and body of the server's answer to "run" or "exec". Raises SandboxError."""
+        """Header and body of the server's answer to "run". Raises SandboxError."""
         body = json.dumps(payload).encode()
         return await self.exchange(
             operation,

@@ -8,13 +8,14 @@ import pytest
 
 from agent_rl import registry
 from agent_rl.config import SandboxConfig
+from agent_rl.contracts import ProviderOptions
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 
 
 class MemoryProvider(InMemoryProvider):
     """The in-memory sandbox as a registered provider: `--sandbox memory-test`."""
 
-    def __init__(self, config: SandboxConfig) -> None:
+    def __init__(self, config: SandboxConfig, options: ProviderOptions) -> None:
         super().__init__()
 
 

@@ -9,6 +9,7 @@ import pytest
 from agent_rl import registry
 from agent_rl.cli import main
 from agent_rl.config import SandboxConfig
+from agent_rl.contracts import ProviderOptions
 from tests.sandboxes.levels import BY_LEVEL, RefusedLocal
 
 pytestmark = pytest.mark.local_sandbox
@@ -31,7 +32,7 @@ class Adds(Environment):
 class ContainerProvider(RefusedLocal):
     """The local sandbox on a host that gives no more than `container`."""
 
-    def __init__(self, config: SandboxConfig) -> None:
+    def __init__(self, config: SandboxConfig, options: ProviderOptions) -> None:
         super().__init__(config, BY_LEVEL["local", "container"])
 
 

@@ -10,6 +10,19 @@ import pytest
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.vocabulary import SandboxSpec
 
+STUBBORN = """
+import os, signal, sys, time
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:          # a daemon: another session, no parent left
+        while True: time.sleep(0.01); open("alive", "a").write("x")
+    os._exit(0)
+print("ready", flush=True)
+while True: time.sleep(1)
+"""
+
 
 async def test_at_its_timeout_a_commands_whole_tree_is_ended(provider: SandboxProvider) -> None:
     sandbox = provider.sandbox(SandboxSpec())
@@ -97,6 +110,82 @@ async def test_a_command_has_the_environment_that_it_is_given(provider: SandboxP
     result = await sandbox.exec(["/bin/sh", "-c", "echo $GIVEN; pwd; id -u"], environment={"GIVEN": "value"})
     given, folder, uid = result.stdout.decode().split()
     assert (given, folder, uid != "0") == ("value", "/work", True)
+    await sandbox.close()
+
+
+async def test_a_deadline_ends_the_whole_tree_also_what_ignores_signals_and_left_its_session(
+    provider: SandboxProvider,
+) -> None:
+    sandbox = provider.sandbox(SandboxSpec())
+    for seconds in (1.0, 10.0, 50.0):  # an interpreter may take long to start
+        result = await sandbox.exec(["python3", "-c", STUBBORN], timeout=seconds)
+        assert (result.status, result.exit_code) == ("timeout", None)
+        assert seconds <= result.seconds < seconds + 11.0
+        if result.stdout:
+            break
+    assert result.stdout == b"ready\n"
+    size = len(await sandbox.read_file("alive"))
+    assert size > 0
+    await asyncio.sleep(0.2)
+    assert len(await sandbox.read_file("alive")) == size
+
+
+async def test_a_tree_that_forks_while_it_is_killed_is_killed(provider: SandboxProvider) -> None:
+    sandbox = provider.sandbox(SandboxSpec(processes=40))
+    forking = "import os\nwhile True:\n    try:\n        if os.fork() == 0: os.setsid()\n    except OSError: pass"
+    assert (await sandbox.exec(["python3", "-c", forking], timeout=0.5)).status == "timeout"
+    counted = await sandbox.exec(["sh", "-c", "cat /proc/*/comm | grep -c python3"])
+    assert int(counted.stdout) <= 2
+
+
+async def test_a_deadline_of_one_command_spares_what_another_left_running(provider: SandboxProvider) -> None:
+    sandbox = provider.sandbox(SandboxSpec())
+    # A beat is appended, never rewritten: whoever reads between two of them reads the ones before.
+    server = await sandbox.exec(["sh", "-c", "(while true; do echo >> beats; sleep 0.02; done) & echo started"])
+    assert server.stdout == b"started\n"
+    assert (await sandbox.exec(["sleep", "60"], timeout=0.2)).status == "timeout"
+    first = await sandbox.read_file("beats")
+    async with asyncio.timeout(30):
+        while len(await sandbox.read_file("beats")) == len(first):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_cancelled_command_is_ended(provider: SandboxProvider) -> None:
+    sandbox = provider.sandbox(SandboxSpec())
+    await sandbox.write_files({"alive": b""})
+    running = asyncio.create_task(sandbox.exec(["python3", "-c", STUBBORN]))
+    async with asyncio.timeout(30):
+        while not await sandbox.read_file("alive"):  # an interpreter may take long to start
+            await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.sleep(0.3)
+    size = len(await sandbox.read_file("alive"))
+    await asyncio.sleep(0.2)
+    assert len(await sandbox.read_file("alive")) == size
+
+
+async def test_commands_run_side_by_side(provider: SandboxProvider) -> None:
+    sandbox = provider.sandbox(SandboxSpec())
+    await sandbox.exec(["true"])
+    # Each waits until all four have begun.
+    meet = "touch here$0; while [ $(ls here* | wc -l) -lt 4 ]; do sleep 0.02; done; echo $0"
+    results = await asyncio.gather(*(sandbox.exec(["sh", "-c", meet, str(i)], timeout=30.0) for i in range(4)))
+    assert [r.stdout for r in results] == [b"0\n", b"1\n", b"2\n", b"3\n"]
+
+
+async def test_what_ends_or_stops_all_that_it_can_costs_the_command_and_never_the_files(
+    provider: SandboxProvider,
+) -> None:
+    sandbox = provider.sandbox(SandboxSpec())
+    await sandbox.write_files({"kept": b"yes"})
+    assert (await sandbox.exec(["sh", "-c", "kill -9 1; kill -15 1; kill -9 -1; sleep 5"])).status == "crashed"
+    assert await sandbox.read_file("kept") == b"yes"
+    assert (await sandbox.exec(["sh", "-c", "kill -STOP -1; sleep 5"], timeout=0.5)).status == "timeout"
+    assert await sandbox.read_file("kept") == b"yes"
+    # Nothing of either is left, not even dead.
+    assert b"sleep" not in (await sandbox.exec(["sh", "-c", "cat /proc/[0-9]*/comm"])).stdout
     await sandbox.close()
 
 

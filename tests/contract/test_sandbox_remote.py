@@ -12,7 +12,7 @@ from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl_sandboxes.local_provider import LocalProvider
-from agent_rl_sandboxes.remote_provider import RemoteProvider
+from agent_rl_sandboxes.remote_provider import RemoteOptions, RemoteProvider
 from agent_rl_sandboxes.serving.host_limits import HostLimits
 from agent_rl_sandboxes.serving.host_server import Bind, Host
 from tests.contract.sandbox_contract import *  # noqa: F403
@@ -22,10 +22,11 @@ TOKEN = "0123456789abcdef"
 ENVIRONMENT = {"AGENT_RL_SANDBOX_TOKEN": TOKEN}
 
 
-def config_for(*hosts: Host) -> SandboxConfig:
+def remote_to(*hosts: Host) -> RemoteProvider:
     """Isolation `memory` cannot be written in a config; `model_copy` does not check."""
-    config = SandboxConfig(provider="remote", hosts=tuple(host.url for host in hosts))
-    return config.model_copy(update={"minimum_isolation": "memory"})
+    config = SandboxConfig(provider="remote").model_copy(update={"minimum_isolation": "memory"})
+    options = RemoteOptions(hosts=tuple(host.url for host in hosts))
+    return RemoteProvider(config, options, environment=ENVIRONMENT)
 
 
 @pytest_asyncio.fixture(
@@ -47,11 +48,11 @@ async def hosts(request: pytest.FixtureRequest) -> AsyncIterator[list[Host]]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def provider(hosts: list[Host]) -> AsyncIterator[RemoteProvider]:
-    async with RemoteProvider(config_for(*hosts), environment=ENVIRONMENT) as provider:
+    async with remote_to(*hosts) as provider:
         assert isinstance(provider, RemoteProvider)
         yield provider
 
 
 @pytest.fixture
 def fresh_provider(hosts: list[Host]) -> Callable[[], RemoteProvider]:
-    return lambda: RemoteProvider(config_for(*hosts), environment=ENVIRONMENT)
+    return lambda: remote_to(*hosts)

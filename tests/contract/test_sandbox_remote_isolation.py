@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
 from agent_rl_sandboxes.local_provider import LocalProvider
-from agent_rl_sandboxes.remote_provider import RemoteProvider
+from agent_rl_sandboxes.remote_provider import RemoteOptions, RemoteProvider
 from tests.contract.episode_isolation_contract import *  # noqa: F403
 from tests.contract.pair_isolation_contract import *  # noqa: F403
 from tests.contract.sandbox_isolation_contract import *  # noqa: F403
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.local_sandbox, pytest.mark.slow, pytest.mark.asyncio(l
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def provider() -> AsyncIterator[RemoteProvider]:
     async with hosting(LocalProvider(SandboxConfig(provider="local"))) as host:
-        config = SandboxConfig(provider="remote", hosts=(host.url,), minimum_isolation="namespaces")
-        async with RemoteProvider(config, environment=ENVIRONMENT) as provider:
+        config = SandboxConfig(provider="remote", minimum_isolation="namespaces")
+        async with RemoteProvider(config, RemoteOptions(hosts=(host.url,)), environment=ENVIRONMENT) as provider:
             assert isinstance(provider, RemoteProvider)
             yield provider

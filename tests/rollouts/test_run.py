@@ -15,7 +15,7 @@ from agent_rl.contracts import (
     RolloutEnded,
     SamplingParams,
     Sandbox,
-    SandboxProvider,
+    Sandboxes,
     Verifier,
 )
 from agent_rl.errors import ConfigError, EnvironmentFailure, PolicyError, SandboxError
@@ -32,9 +32,6 @@ from agent_rl.rollouts.time_spent import TimedVerifier
 from agent_rl.testing.scripted_policy import Script, ScriptedPolicy
 from agent_rl.vocabulary import (
     ExecResult,
-    Isolation,
-    RunRequest,
-    RunResult,
     SandboxSpec,
     Submission,
     Task,
@@ -79,16 +76,12 @@ class FakeSandbox(Sandbox):
             raise SandboxError("cannot be closed")
 
 
-class FakeProvider(SandboxProvider):
+class FakeSandboxes(Sandboxes):
     name = "fake"
 
     def __init__(self) -> None:
         self.made: list[FakeSandbox] = []
         self.failing_close = False
-
-    @property
-    def isolation(self) -> Isolation:
-        return "memory"
 
     async def start(self) -> None: ...
 
@@ -98,9 +91,6 @@ class FakeProvider(SandboxProvider):
         self.made.append(FakeSandbox())
         self.made[-1].failing_close = self.failing_close
         return self.made[-1]
-
-    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
-        raise NotImplementedError
 
     def describe(self) -> Mapping[str, Any]:
         return {}
@@ -291,7 +281,7 @@ async def test_the_users_mistake_passes_and_everything_is_closed() -> None:
         await sandbox.bash("x")
         raise ConfigError("a wrong option", key="options")
 
-    provider = FakeProvider()
+    provider = FakeSandboxes()
     with pytest.raises(ConfigError, match="options: a wrong option"):
         await run_group(
             FunctionEnvironment(mistaken), "env", WITH_SANDBOX, empty_agent, provider, index=0, group_size=3
@@ -338,7 +328,7 @@ async def test_sandboxes_are_made_lazily_closed_always_and_timed() -> None:
         await environment.verifier.run_public_tests(task, Submission.answer("41"), sandbox)
         return await one_turn(task, agent, sandbox)
 
-    provider = FakeProvider()
+    provider = FakeSandboxes()
     provider.failing_close = True
     verifier = SlowVerifier()
     environment = FunctionEnvironment(working, TimedVerifier(verifier))
@@ -366,7 +356,7 @@ async def test_a_task_without_a_sandbox_has_none() -> None:
         return passed()
 
     environment = FunctionEnvironment(using)
-    trajectory = await run_rollout(environment, "env", make_task(), empty_agent, FakeProvider())
+    trajectory = await run_rollout(environment, "env", make_task(), empty_agent, FakeSandboxes())
     assert trajectory.boundary == "environment"
     assert "task/0 has no sandbox" in trajectory.error
     with pytest.raises(ConfigError, match="task/0 needs a sandbox, and there is no provider"):
@@ -381,7 +371,7 @@ async def test_cancellation_closes_sandboxes_and_sessions_and_leaves_nothing_run
 
     policy, agents = policy_agents(lambda request: [300] * 30)
     policy._delay = lambda request: 60.0
-    provider = FakeProvider()
+    provider = FakeSandboxes()
     before = asyncio.all_tasks()
     running = asyncio.create_task(
         run_group(FunctionEnvironment(stuck), "env", WITH_SANDBOX, agents, provider, index=0, group_size=3)
@@ -404,7 +394,7 @@ async def test_a_group_with_tool_calls_by_scripted_agents() -> None:
         return Submission.answer(await agent.run(task.prompt, [sandbox.bash]))
 
     call = '<tool_call>{"name": "bash", "arguments": {"command": "echo 42"}}</tool_call>'
-    provider = FakeProvider()
+    provider = FakeSandboxes()
     trajectory = await run_rollout(
         FunctionEnvironment(tooled), "env", WITH_SANDBOX, lambda task, name: ScriptedAgent([call, "42"]), provider
     )

@@ -23,7 +23,7 @@ from agent_rl.errors import SandboxError
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import ExecResult, Isolation, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.remote_host import Pace
-from agent_rl_sandboxes.remote_provider import RemoteProvider
+from agent_rl_sandboxes.remote_provider import RemoteOptions, RemoteProvider
 from agent_rl_sandboxes.serving.host_limits import HostLimits
 from agent_rl_sandboxes.serving.host_server import Bind, Host
 
@@ -128,10 +128,10 @@ async def hosting(
         yield host
 
 
-def remote(*urls: str, pace: Pace = QUICK, **config: Any) -> RemoteProvider:
+def remote(*urls: str, pace: Pace = QUICK, **options: Any) -> RemoteProvider:
     """A client of the hosts, not yet started; hosts that isolate nothing are taken too."""
-    made = SandboxConfig(provider="remote", hosts=urls, **config).model_copy(update={"minimum_isolation": "memory"})
-    return RemoteProvider(made, pace=pace, environment=ENVIRONMENT)
+    made = SandboxConfig(provider="remote").model_copy(update={"minimum_isolation": "memory"})
+    return RemoteProvider(made, RemoteOptions(hosts=urls, **options), pace=pace, environment=ENVIRONMENT)
 
 
 @contextlib.asynccontextmanager

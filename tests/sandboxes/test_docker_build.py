@@ -16,6 +16,7 @@ from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import SandboxSpec
 from agent_rl_sandboxes import image_build
+from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.image_build import CONTENT_LABEL, build_image, current_image, host_suite
 
@@ -56,7 +57,7 @@ async def test_bootstrap_builds_a_small_image_that_runs_programs_as_nobody_in_pa
         assert image["Size"] < 250e6
         assert image["Config"]["User"] == "1000:1000"
         assert CONTENT_LABEL in image["Config"]["Labels"]
-        async with DockerProvider(SandboxConfig(image=TAG, workers=1)) as provider:
+        async with DockerProvider(SandboxConfig(workers=1), DockerOptions(image=TAG)) as provider:
             sandbox = provider.sandbox(SandboxSpec())
             result = await sandbox.exec(["python3", "-c", "import json, sqlite3, ssl, os; print(os.getuid())"])
             assert (result.stdout, result.stderr) == (b"1000\n", b"")

@@ -31,6 +31,7 @@ from agent_rl.vocabulary import (
     Verdict,
     canonical,
 )
+from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
 from agent_rl_sandboxes.owner import LABEL
@@ -204,19 +205,19 @@ async def test_closing_without_a_daemon_ends_and_the_next_start_removes_what_was
     await provider.start()
     await asyncio.to_thread(daemon.end, signal.SIGKILL)
     await asyncio.wait_for(provider.close(), 30)
-    reason = await DockerProvider.available(SandboxConfig())
+    reason = await DockerProvider.available(SandboxConfig(), DockerOptions())
     assert reason is not None
     assert reason.startswith("no Docker daemon answers at")
     with pytest.raises(SandboxError, match="start it"):
         await DockerProvider(SandboxConfig()).start()
     await asyncio.to_thread(daemon.start)
-    assert await DockerProvider.available(SandboxConfig()) is None
+    assert await DockerProvider.available(SandboxConfig(), DockerOptions()) is None
     async with DockerProvider(SandboxConfig(workers=1)) as again:
         assert (await again.run(quick())).status == "completed"
 
 
 async def test_a_missing_image_is_said_before_anything_runs(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
-    reason = await DockerProvider.available(SandboxConfig(image="nothing:here"))
+    reason = await DockerProvider.available(SandboxConfig(), DockerOptions(image="nothing:here"))
     assert reason is not None
     assert "agent-rl sandbox build --bootstrap" in reason

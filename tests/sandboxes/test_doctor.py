@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
 from agent_rl_sandboxes import sandbox_commands, sandbox_doctor
+from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import has_apparmor, is_rootless, unfit
 from agent_rl_sandboxes.kernel_switches import SwitchCheck, blockers, host_checks
 from agent_rl_sandboxes.local_provider import LocalProvider
@@ -92,7 +92,7 @@ REFUSED = "namespaces: unshare(CLONE_NEWUSER): EPERM (Operation not permitted)"
 
 
 def test_the_best_level_needs_no_remedy(tmp_path: Path) -> None:
-    check = worker_check("docker", "namespaces", (), 4.04, SandboxConfig(), INFO, kernel(tmp_path))
+    check = worker_check("docker", "namespaces", (), 4.04, DockerOptions(), INFO, kernel(tmp_path))
     assert (check.name, check.status, check.isolation, check.remedy) == ("docker: worker", "ok", "namespaces", "")
     assert check.detail == (
         "isolation 'namespaces': each run has users, processes, files and a network of its own; a run takes 4.0 ms"
@@ -102,7 +102,7 @@ def test_the_best_level_needs_no_remedy(tmp_path: Path) -> None:
 def test_a_weaker_level_says_what_refused_each_better_one_and_the_switch_to_turn(tmp_path: Path) -> None:
     root = kernel(tmp_path, user__max_user_namespaces="0")
     reasons = (REFUSED, "uid: becoming user 1900000000: EPERM (Operation not permitted)")
-    check = worker_check("docker", "container", reasons, 200.0, SandboxConfig(), INFO, root)
+    check = worker_check("docker", "container", reasons, 200.0, DockerOptions(), INFO, root)
     assert (check.status, check.isolation) == ("warning", "container")
     assert check.detail.startswith("isolation 'container': each run has a place of its own, made anew for it")
     assert "Not 'namespaces': unshare(CLONE_NEWUSER): EPERM (Operation not permitted). Not 'uid': becom" in check.detail
@@ -113,29 +113,29 @@ APPARMOR = {**INFO, "SecurityOptions": ["name=apparmor", "name=seccomp,profile=d
 
 
 @pytest.mark.parametrize(
-    ("config", "info", "reason", "remedy"),
+    ("options", "info", "reason", "remedy"),
     [
         # Docker's AppArmor profile: EACCES at the first mount.
         (
-            SandboxConfig(),
+            DockerOptions(),
             APPARMOR,
             "namespaces: mounting none on /: EACCES (Permission denied)",
-            'set sandbox.apparmor_profile to a profile that allows mount (or to "unconfined")',
+            'set sandbox.docker.apparmor_profile to a profile that allows mount (or to "unconfined")',
         ),
         (
-            SandboxConfig(apparmor_profile="unconfined"),
+            DockerOptions(apparmor_profile="unconfined"),
             APPARMOR,
             REFUSED,
             "the kernel or a filter around the Docker daemon refuses this",
         ),
         (
-            SandboxConfig(),
+            DockerOptions(),
             INFO,
             "namespaces: unshare(CLONE_NEWUSER): ENOSPC (No space)",
             "namespaces are at their limit",
         ),
         (
-            SandboxConfig(runtime="runsc"),
+            DockerOptions(runtime="runsc"),
             {**INFO, "DefaultRuntime": "runc"},
             "namespaces: writing /proc/self/setgroups: ENOENT (No such file or directory)",
             "nothing to mend if 'runsc' is wanted for its own kernel",
@@ -143,16 +143,16 @@ APPARMOR = {**INFO, "SecurityOptions": ["name=apparmor", "name=seccomp,profile=d
     ],
 )
 def test_each_thing_that_blocks_has_its_remedy(
-    tmp_path: Path, config: SandboxConfig, info: dict[str, Any], reason: str, remedy: str
+    tmp_path: Path, options: DockerOptions, info: dict[str, Any], reason: str, remedy: str
 ) -> None:
-    check = worker_check("docker", "uid", (reason,), 10.0, config, info, kernel(tmp_path))
+    check = worker_check("docker", "uid", (reason,), 10.0, options, info, kernel(tmp_path))
     assert check.remedy.startswith(remedy)
     assert check.detail.endswith(f"Not 'namespaces': {reason.partition(': ')[2]}")
 
 
 def test_for_the_local_sandbox_the_remedy_is_this_hosts(tmp_path: Path) -> None:
     root = kernel(tmp_path, kernel__apparmor_restrict_unprivileged_userns="1")
-    check = worker_check("local", "container", (REFUSED,), 10.0, SandboxConfig(), {}, root)
+    check = worker_check("local", "container", (REFUSED,), 10.0, DockerOptions(), {}, root)
     assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in check.remedy
 
 
@@ -166,7 +166,7 @@ async def test_where_no_worker_can_be_had_the_reason_and_the_remedy_are_told_apa
     monkeypatch.setattr(LocalProvider, "_open", refused)
     monkeypatch.setattr(sandbox_doctor, "blockers", lambda: ["turn this"])
     monkeypatch.setattr("agent_rl_sandboxes.local_provider.blockers", lambda: ["turn this"])
-    worker = by_name(await examine(SandboxConfig()))["local: worker"]
+    worker = by_name(await examine())["local: worker"]
     reason = "the local sandbox cannot work here: the worker server cannot start: unshare(CLONE_NEWUSER): EPERM"
     assert (worker.status, worker.detail, worker.remedy) == ("failed", reason, "turn this")
 
@@ -176,9 +176,9 @@ async def test_where_no_worker_can_be_had_the_reason_and_the_remedy_are_told_apa
 
 def test_the_runtime_is_said_and_an_unknown_one_fails_with_those_there_are() -> None:
     info = {**INFO, "Runtimes": {"runc": {}, "crun": {}}, "DefaultRuntime": "runc"}
-    assert runtime_check(info, SandboxConfig()).detail == "runc, the daemon's own choice"
-    assert runtime_check(info, SandboxConfig(runtime="crun")).status == "ok"
-    check = runtime_check(info, SandboxConfig(runtime="runsc"))
+    assert runtime_check(info, DockerOptions()).detail == "runc, the daemon's own choice"
+    assert runtime_check(info, DockerOptions(runtime="crun")).status == "ok"
+    check = runtime_check(info, DockerOptions(runtime="runsc"))
     assert (check.status, check.detail) == ("failed", "this Docker daemon has no such runtime, only crun, runc")
     assert check.remedy == "install gVisor, then as root `runsc install` and `systemctl restart docker`"
 
@@ -240,7 +240,7 @@ async def test_without_a_daemon_only_docker_fails_and_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    checks = by_name(await examine(SandboxConfig()))
+    checks = by_name(await examine())
     daemon = checks["docker: daemon"]
     assert daemon.status == "failed"
     assert daemon.detail == f"no Docker daemon answers at {tmp_path}/none.sock"
@@ -251,14 +251,14 @@ async def test_without_a_daemon_only_docker_fails_and_says_what_to_do(
 
 async def test_a_transport_that_cannot_attach_says_how_to_forward_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "ssh://user@host")
-    daemon = by_name(await examine(SandboxConfig()))["docker: daemon"]
+    daemon = by_name(await examine())["docker: daemon"]
     assert daemon.status == "failed"
     assert "ssh -nNT -L" in daemon.detail + daemon.remedy
 
 
 @pytest.mark.docker
 async def test_with_a_daemon_every_check_passes_and_a_program_has_run() -> None:
-    checks = by_name(await examine(SandboxConfig()))
+    checks = by_name(await examine())
     assert [name for name, check in checks.items() if check.status == "failed" and name.startswith("docker")] == []
     worker = checks["docker: worker"]
     assert worker.isolation in ("namespaces", "uid", "container")
@@ -270,7 +270,7 @@ async def test_with_a_daemon_every_check_passes_and_a_program_has_run() -> None:
 
 @pytest.mark.docker
 async def test_a_missing_image_is_a_failed_check() -> None:
-    image = by_name(await examine(SandboxConfig(image="nothing:here")))["docker: image"]
+    image = by_name(await examine(DockerOptions(image="nothing:here")))["docker: image"]
     assert (image.status, image.detail) == ("failed", "nothing:here is missing")
     assert "agent-rl sandbox build" in image.remedy
 
@@ -283,7 +283,7 @@ def test_the_command_writes_what_it_shows_and_fails_where_nothing_is_usable(
         SwitchCheck("local: worker", "failed", "no [namespaces]", "allow them"),
     ]
 
-    async def answer(config: SandboxConfig) -> list[SwitchCheck]:
+    async def answer(options: DockerOptions) -> list[SwitchCheck]:
         return checks
 
     monkeypatch.setattr(sandbox_commands, "examine", answer)

@@ -16,7 +16,7 @@ from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, RunRequest, SandboxSpec, Submission, Task
 from agent_rl_sandboxes.owner import LABEL
 from agent_rl_sandboxes.remote_host import Pace
-from agent_rl_sandboxes.remote_provider import RemoteProvider
+from agent_rl_sandboxes.remote_provider import RemoteOptions, RemoteProvider
 from tests.sandboxes.hosting import (
     ANSWERED,
     ENVIRONMENT,
@@ -42,9 +42,10 @@ async def test_a_killed_hosts_runs_are_issued_again_and_it_is_taken_back():
     options = ("--sandbox", "local", "--workers", "2")
     with served(ports[0], *options) as one, served(ports[1], *options) as other:
         await asyncio.gather(asyncio.to_thread(one.ready), asyncio.to_thread(other.ready))
-        config = SandboxConfig(provider="remote", hosts=(one.url, other.url), minimum_isolation="namespaces")
+        config = SandboxConfig(provider="remote", minimum_isolation="namespaces")
+        hosts = RemoteOptions(hosts=(one.url, other.url))
         async with RemoteProvider(
-            config, pace=dataclasses.replace(QUICK, heartbeat=1.0), environment=ENVIRONMENT
+            config, hosts, pace=dataclasses.replace(QUICK, heartbeat=1.0), environment=ENVIRONMENT
         ) as provider:
             verifier = TaskVerifier(provider)
             programs = [SLOW.format(seconds=1.5) + f"# {n}\n" for n in range(4)]
@@ -78,9 +79,9 @@ async def test_a_frozen_host_is_taken_out_by_its_silence():
         await asyncio.to_thread(frozen.ready)
         held = HeldProvider()
         async with hosting(held) as other:
-            config = SandboxConfig(provider="remote", hosts=(frozen.url, other.url))
-            config = config.model_copy(update={"minimum_isolation": "memory"})
-            async with RemoteProvider(config, pace=pace, environment=ENVIRONMENT) as provider:
+            config = SandboxConfig(provider="remote").model_copy(update={"minimum_isolation": "memory"})
+            hosts = RemoteOptions(hosts=(frozen.url, other.url))
+            async with RemoteProvider(config, hosts, pace=pace, environment=ENVIRONMENT) as provider:
                 request = RunRequest("import time\ntime.sleep(60)", limits=Limits(wall_seconds=100.0))
                 runs = [asyncio.create_task(provider.run(request)) for _ in range(2)]
                 await until(lambda: held.under_way == 1)

@@ -17,7 +17,7 @@ from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import CallTests, Case, RunRequest, RunResult, SandboxSpec, Submission, Task
 from agent_rl_sandboxes.remote_host import HostBusy, RemoteHost
-from agent_rl_sandboxes.remote_provider import RemoteProvider
+from agent_rl_sandboxes.remote_provider import RemoteOptions, RemoteProvider
 from agent_rl_sandboxes.serving.host_server import Host
 from tests.sandboxes.hosting import (
     ANSWERED,
@@ -169,9 +169,9 @@ async def test_a_program_cannot_be_blamed_for_what_happens_on_another_host():
     ill.error = SandboxError("all places here die")
     ill.go.set()
     async with two(ill, well) as hosts:
-        config = SandboxConfig(provider="remote", hosts=tuple(h.url for h in hosts))
-        config = config.model_copy(update={"minimum_isolation": "memory"})
-        async with Recording(config, pace=QUICK, environment=ENVIRONMENT) as provider:
+        config = SandboxConfig(provider="remote").model_copy(update={"minimum_isolation": "memory"})
+        options = RemoteOptions(hosts=tuple(h.url for h in hosts))
+        async with Recording(config, options, pace=QUICK, environment=ENVIRONMENT) as provider:
             well.go.set()
             for _ in range(4):
                 assert isinstance(await run_or_blame(provider, RUN, retries=2), RunResult)
@@ -306,23 +306,26 @@ async def test_one_host_that_is_out_at_the_start_does_not_matter_and_all_do():
             assert [h["out"] is None for h in provider.describe()["hosts"]] == [True, False]
         with pytest.raises(SandboxError, match="the token is missing or wrong"):
             await RemoteProvider(
-                SandboxConfig(provider="remote", hosts=(host.url,)),
+                SandboxConfig(provider="remote"),
+                RemoteOptions(hosts=(host.url,)),
                 environment={"AGENT_RL_SANDBOX_TOKEN": "another-token-of-length"},
             ).start()
-    reason = await RemoteProvider.available(SandboxConfig(provider="remote", hosts=(f"http://127.0.0.1:{port}",)))
+    nobody = RemoteOptions(hosts=(f"http://127.0.0.1:{port}",))
+    reason = await RemoteProvider.available(SandboxConfig(provider="remote"), nobody)
     assert reason is not None
     assert "`agent-rl sandbox serve` must run, with the same token as here" in reason
 
 
 async def test_a_host_of_too_weak_isolation_is_not_used():
     async with hosting(Weak("uid")) as weak, hosting(Weak("namespaces")) as strong:
-        config = SandboxConfig(provider="remote", hosts=(weak.url, strong.url), minimum_isolation="namespaces")
-        async with RemoteProvider(config, environment=ENVIRONMENT) as provider:
+        config = SandboxConfig(provider="remote", minimum_isolation="namespaces")
+        both = RemoteOptions(hosts=(weak.url, strong.url))
+        async with RemoteProvider(config, both, environment=ENVIRONMENT) as provider:
             assert provider.isolation == "namespaces"
             out = provider.describe()["hosts"][0]["out"]
             assert out == "its isolation is 'uid', at least 'namespaces' is asked for (a test)"
         with pytest.raises(SandboxError, match="'uid', at least 'namespaces'"):
-            await RemoteProvider(config.model_copy(update={"hosts": (weak.url,)}), environment=ENVIRONMENT).start()
+            await RemoteProvider(config, RemoteOptions(hosts=(weak.url,)), environment=ENVIRONMENT).start()
         async with remote(weak.url, strong.url) as provider:
             assert provider.isolation == "uid"  # the weakest that a run may get
 

@@ -6,41 +6,52 @@ import asyncio
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent_rl.cli import main
-from agent_rl.cli.options import sandbox_settings
+from agent_rl.cli.options import sandbox_overrides, sandbox_settings
 from agent_rl.config import SandboxConfig, load_config
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.providers import check_sandbox_options, provider_options
 from agent_rl.vocabulary import RunRequest, SandboxSpec
-from agent_rl_sandboxes.remote_provider import RemoteProvider, check_url
+from agent_rl_sandboxes.remote_provider import RemoteOptions, RemoteProvider
 from agent_rl_sandboxes.serving.host_server import server_tls
 from tests.sandboxes.hosting import ANSWERED, TOKEN, HeldProvider, hosting, remote, until
 
 RUN = RunRequest("1")
 
 
+def remote_at(url: str) -> dict[str, Any]:
+    """The table `sandbox` with one host."""
+    return {"provider": "remote", "remote": {"hosts": [url]}}
+
+
 def test_a_token_is_never_in_a_configuration(tmp_path: Path):
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     (tmp_path / "run.toml").write_text(
         '[[environments]]\nenvironment = "code"\n[model]\npath = "m"\n[sandbox]\nprovider = "remote"\n'
-        f'hosts = ["https://one:8700", "https://two:8700"]\ntoken_file = "{tmp_path}/token"\n'
+        f'[sandbox.remote]\nhosts = ["https://one:8700", "https://two:8700"]\ntoken_file = "{tmp_path}/token"\n'
     )
     config = load_config(tmp_path / "run.toml")
-    RemoteProvider(config.sandbox, environment={})
-    assert config.sandbox.hosts == ("https://one:8700", "https://two:8700")
+    options = provider_options("remote", config.sandbox)
+    assert isinstance(options, RemoteOptions)
+    RemoteProvider(config.sandbox, options, environment={})
+    assert options.hosts == ("https://one:8700", "https://two:8700")
     assert TOKEN not in config.to_toml()
 
 
-def test_hosts_without_their_provider_are_a_mistake(tmp_path: Path):
+def test_hosts_without_their_provider_are_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "run.toml").write_text(
-        '[[environments]]\nenvironment = "code"\n[model]\npath = "m"\n[sandbox]\nhosts = ["https://one:8700"]\n'
+        '[[environments]]\nenvironment = "code"\n[model]\npath = "m"\n[sandbox.remote]\nhosts = ["https://one:8700"]\n'
     )
-    with pytest.raises(ConfigError, match="set provider = 'remote'"):
-        load_config(tmp_path / "run.toml")
-    with pytest.raises(ConfigError, match=r"sandbox.hosts: the remote provider needs the URL of at least one host"):
-        RemoteProvider(SandboxConfig(provider="remote"))
+    assert main(["train", str(tmp_path / "run.toml"), "--dry-run"]) == 2
+    says = "sandbox.remote: this table is given, and provider = 'auto' does not read it: set provider = 'remote'"
+    assert says in capsys.readouterr().err
+    says = r"sandbox\.remote\.hosts: the remote provider needs the URL of at least one host"
+    with pytest.raises(ConfigError, match=says):
+        check_sandbox_options(SandboxConfig(provider="remote"))
 
 
 @pytest.mark.parametrize(
@@ -48,13 +59,13 @@ def test_hosts_without_their_provider_are_a_mistake(tmp_path: Path):
     ["one:8700", "ftp://one", "https://", "https://one/path", "https://one?x=1", "https://one#x", "http://one:99999"],
 )
 def test_a_host_is_named_by_a_plain_url(url):
-    with pytest.raises(ConfigError, match=r"sandbox\.hosts"):
-        check_url(url, None)
+    with pytest.raises(ConfigError, match=r"sandbox\.remote\.hosts: (no URL: Port|expected http\(s\)://HOST:PORT)"):
+        check_sandbox_options(SandboxConfig.model_validate(remote_at(url)))
 
 
 def test_a_token_in_a_url_is_refused_and_not_repeated():
     with pytest.raises(ConfigError, match="the token does not belong into the URL") as caught:
-        check_url("https://me:secret@one:8700", None)
+        check_sandbox_options(SandboxConfig.model_validate(remote_at("https://me:secret@one:8700")))
     assert "secret" not in str(caught.value)
 
 
@@ -62,8 +73,14 @@ def test_hosts_can_be_given_on_the_command_line():
     assert sandbox_settings(None) == {}
     assert sandbox_settings("docker") == {"provider": "docker"}
     hosts = ["https://one:8700", "https://two:8700"]
-    assert sandbox_settings("https://one:8700, https://two:8700,") == {"provider": "remote", "hosts": hosts}
-    assert SandboxConfig.model_validate(sandbox_settings(",".join(hosts))).hosts == tuple(hosts)
+    told = {"provider": "remote", "remote": {"hosts": hosts}}
+    assert sandbox_settings("https://one:8700, https://two:8700,") == told
+    assert SandboxConfig.model_validate(sandbox_settings(",".join(hosts))).tables == {"remote": {"hosts": hosts}}
+    assert sandbox_overrides(None) == []
+    assert sandbox_overrides(",".join(hosts)) == [
+        'sandbox.provider="remote"',
+        'sandbox.remote.hosts=["https://one:8700", "https://two:8700"]',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +88,14 @@ def test_hosts_can_be_given_on_the_command_line():
     [
         (["--bind", "0.0.0.0:0"], "--bind: 0.0.0.0 can be reached from beyond this machine, so there must be a token"),
         (["--sandbox", "remote"], "--sandbox: a host serves its own sandboxes"),
-        (["--set", "imag=x"], "imag: unknown key in --set (did you mean 'image'?)"),
+        (["--set", "wrkers=1"], "wrkers: unknown key in --set (did you mean 'workers'?)"),
+        (
+            ["--sandbox", "docker", "--set", "docker.imag=x"],
+            "sandbox.docker.imag: unknown key in [sandbox.docker] (did you mean 'image'?)",
+        ),
+        (["--set", "docker.image=x", "--set", "docker.image=y"], "--set: docker.image is given twice"),
+        (["--set", "docker=1", "--set", "docker.image=y"], "--set: docker is given as a value and as a table"),
+        (["--set", "remote.token_file=x"], "--sandbox: a host serves its own sandboxes"),
         (["--set", "image"], "--set: expected KEY=VALUE"),
         (["--set", "minimum_isolation=none"], "minimum_isolation: Input should be 'container', 'uid' or 'namespaces'"),
         (["--token-file", "no-such-file"], "--token-file: the token cannot be read from no-such-file"),
@@ -117,7 +141,7 @@ async def test_tls_is_by_certificate_files_and_an_unknown_authority_is_refused(c
             sandbox = provider.sandbox(SandboxSpec())
             await sandbox.write_files({"file": b"x" * 3_000_000})
             assert await sandbox.read_file("file", max_bytes=1 << 22) == b"x" * 3_000_000
-        with pytest.raises(SandboxError, match=r"certificate verify failed.*; .*sandbox\.ca_file"):
+        with pytest.raises(SandboxError, match=r"certificate verify failed.*; .*sandbox\.remote\.ca_file"):
             await remote(host.url).start()
         with pytest.raises(SandboxError, match="no sandbox host can be used"):
             await remote(host.url.replace("https", "http")).start()
@@ -156,5 +180,5 @@ def test_certificates_that_cannot_be_used_are_a_mistake_of_the_users(certificate
     for certificate, key in (("absent.pem", "key.pem"), ("cert.pem", "ca.key"), ("names", "key.pem")):
         with pytest.raises(ConfigError, match=r"--tls-cert: .* cannot be used"):
             server_tls(certificates / certificate, certificates / key)
-    with pytest.raises(ConfigError, match=r"sandbox\.ca_file"):
+    with pytest.raises(ConfigError, match=r"sandbox\.remote\.ca_file"):
         remote("https://one:8700", ca_file=str(certificates / "absent.pem"))

@@ -1,4 +1,4 @@
-"""`sandbox.runtime`: containers start under the runtime that is named, and a run's isolation is probed there too."""
+"""`sandbox.docker.runtime`: containers start under the runtime that is named, where isolation is probed too."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError
+from agent_rl.providers import choose_provider, unavailable
 from agent_rl.vocabulary import SandboxSpec
+from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider, check_runtime
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
-from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.owner import LABEL
 from agent_rl_sandboxes.sandbox_doctor import examine
 from tests.contract.sandbox_contract import ADD, PASSED, pair, reports, request, values
@@ -34,7 +35,8 @@ def test_a_runtime_that_the_daemon_does_not_know_is_an_error_that_names_those_it
     check_runtime(INFO, "runc")
     check_runtime(INFO, "io.containerd.runsc.v1")
     with pytest.raises(
-        ConfigError, match=r"sandbox\.runtime: .* no such runtime, only io\.containerd\.runc\.v2, runc: install gVisor"
+        ConfigError,
+        match=r"sandbox\.docker\.runtime: .* no such runtime, only io\.containerd\.runc\.v2, runc: install gVisor",
     ):
         check_runtime(INFO, "runsc")
     with pytest.raises(ConfigError, match=r"only io\.containerd\.runc\.v2, runc \(did you mean 'runc'"):
@@ -42,19 +44,21 @@ def test_a_runtime_that_the_daemon_does_not_know_is_an_error_that_names_those_it
 
 
 async def test_the_local_sandbox_has_none() -> None:
-    config = SandboxConfig(provider="local", runtime="runsc")
-    with pytest.raises(ConfigError, match=r"sandbox\.runtime: the local provider has no runtimes"):
-        LocalProvider(config)
-    assert "no runtimes" in str(await LocalProvider.available(config))
+    config = SandboxConfig.model_validate({"provider": "local", "docker": {"runtime": "runsc"}})
+    with pytest.raises(
+        ConfigError, match=r"sandbox\.docker: this table is given, and provider = 'local' does not read"
+    ):
+        await choose_provider(config)
+    assert "not tried, since it does not read [sandbox.docker]" in str(await unavailable("local", config))
 
 
 @pytest.mark.docker
 async def test_with_docker_it_is_said_before_anything_starts() -> None:
-    config = SandboxConfig(provider="docker", runtime="nothing-of-the-kind")
-    assert "no such runtime, only" in str(await DockerProvider.available(config))
-    with pytest.raises(ConfigError, match=r"sandbox\.runtime: .* no such runtime, only .*runc"):
-        await DockerProvider(config).start()
-    checks = {check.name: check for check in await examine(config)}
+    config, options = SandboxConfig(provider="docker"), DockerOptions(runtime="nothing-of-the-kind")
+    assert "no such runtime, only" in str(await DockerProvider.available(config, options))
+    with pytest.raises(ConfigError, match=r"sandbox\.docker\.runtime: .* no such runtime, only .*runc"):
+        await DockerProvider(config, options).start()
+    checks = {check.name: check for check in await examine(options)}
     assert checks["docker: runtime"].status == "failed"
     assert "runc" in checks["docker: runtime"].detail
     assert "docker: worker" not in checks
@@ -97,7 +101,7 @@ async def test_workers_and_episodes_start_under_the_runtime_that_is_named(
     async with DockerProvider(SandboxConfig(workers=1)) as provider:
         assert values(await provider.run(request(ADD, (1, 2)))) == [3]
     assert not commands.exists()
-    async with DockerProvider(SandboxConfig(workers=1, runtime="noted", warm_episodes=0)) as provider:
+    async with DockerProvider(SandboxConfig(workers=1, warm_episodes=0), DockerOptions(runtime="noted")) as provider:
         assert isinstance(provider, DockerProvider)
         assert provider.describe()["runtime"] == "noted"
         assert values(await provider.run(request(ADD, (1, 2)))) == [3]
@@ -119,7 +123,7 @@ async def test_under_gvisor_programs_run_and_the_level_is_what_its_kernel_gives(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
-    async with DockerProvider(SandboxConfig(workers=1, runtime="runsc")) as provider:
+    async with DockerProvider(SandboxConfig(workers=1), DockerOptions(runtime="runsc")) as provider:
         result = await provider.run(request(ADD, (1, 2)))
         assert (values(result), result.isolation) == ([3], provider.isolation), result
         assert (provider.describe()["why_not_higher"] == []) == (provider.isolation == "namespaces")

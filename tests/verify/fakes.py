@@ -11,7 +11,17 @@ from typing import Any
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.judging.blame import COMPANION
-from agent_rl.vocabulary import CallTests, Case, Isolation, RunRequest, RunResult, SandboxSpec, Task
+from agent_rl.vocabulary import (
+    CallTests,
+    Case,
+    Isolation,
+    PairRequest,
+    PairResult,
+    RunRequest,
+    RunResult,
+    SandboxSpec,
+    Task,
+)
 from agent_rl.vocabulary.canonical import decode, error_frame, value_frame
 
 Outcome = RunResult | Exception
@@ -65,6 +75,9 @@ class ScriptedProvider(SandboxProvider):
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        raise NotImplementedError
 
 
 def result_of(*frames: str, status: Any = "completed", anomalies: tuple[str, ...] = ()) -> RunResult:

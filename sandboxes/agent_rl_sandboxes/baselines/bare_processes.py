@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from agent_rl.config import SandboxConfig
+from agent_rl.contracts import ProviderOptions
 from agent_rl.errors import SandboxError
 from agent_rl_sandboxes.baselines.baseline import Baseline
 from agent_rl_sandboxes.baselines.harness_program import COMPILE, LENGTH, HarnessProgram, Main
@@ -42,8 +43,8 @@ class BareFork(Baseline):
 
     name = "bare_fork"
 
-    def __init__(self, config: SandboxConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: SandboxConfig, options: ProviderOptions = ProviderOptions()) -> None:  # noqa: B008
+        super().__init__(config, options)
         self._idle: asyncio.Queue[LocalChannel] = asyncio.Queue()
         self._all: set[LocalChannel] = set()
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from agent_rl.config import SandboxConfig
-from agent_rl.contracts import Sandbox, SandboxProvider
+from agent_rl.contracts import ProviderOptions, Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError, SandboxStartError
-from agent_rl.vocabulary import Isolation, RunRequest, RunResult, SandboxSpec
+from agent_rl.vocabulary import Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.baselines.harness_program import HarnessProgram, message
 from agent_rl_sandboxes.workers import run_limits, split_frames
 
@@ -24,12 +24,12 @@ _GRACE_SECONDS = 30.0
 class Baseline(SandboxProvider):
     """One way to run a program. It has no sandboxes and no workers, and tries nothing twice."""
 
-    def __init__(self, config: SandboxConfig) -> None:
+    def __init__(self, config: SandboxConfig, options: ProviderOptions = ProviderOptions()) -> None:  # noqa: B008
         self.config = config
         self.program: HarnessProgram | None = None
 
     @classmethod
-    async def available(cls, config: SandboxConfig) -> str | None:
+    async def available(cls, config: SandboxConfig, options: Any) -> str | None:
         """Why it cannot be measured here; None where it can."""
         return None
 
@@ -56,6 +56,9 @@ class Baseline(SandboxProvider):
         frames, anomalies = split_frames(raw, len(request.calls) + 1)
         seconds = time.monotonic() - started
         return RunResult(status, frames, b"", b"", None, None, seconds, self.isolation, anomalies)
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        raise SandboxError(f"{self.name} is for comparison only: it has no runs that talk with each other")
 
     @abstractmethod
     async def answer(self, request: bytes) -> bytes:

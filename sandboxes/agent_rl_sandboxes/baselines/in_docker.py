@@ -15,6 +15,7 @@ from agent_rl_sandboxes.baselines.harness_program import COMPILE, HarnessProgram
 from agent_rl_sandboxes.docker_container import Container, remove_all
 from agent_rl_sandboxes.docker_engine import DockerEngine, DockerStream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, PROGRAMS, episode_bounds, host_config
+from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
 from agent_rl_sandboxes.owner import LABEL, Owner
@@ -24,15 +25,17 @@ from agent_rl_sandboxes.worker_program import python_command
 class _InDocker(Baseline):
     """A connection to the daemon, and what an ordinary hardened container of the workers' image is made with."""
 
-    def __init__(self, config: SandboxConfig) -> None:
-        super().__init__(config)
-        self._image = config.image or DEFAULT_IMAGE
+    options_class = DockerOptions
+
+    def __init__(self, config: SandboxConfig, options: DockerOptions = DockerOptions()) -> None:  # noqa: B008
+        super().__init__(config, options)
+        self._image = options.image or DEFAULT_IMAGE
         self._owner = Owner.current()
         self._engine: DockerEngine | None = None
 
     @classmethod
-    async def available(cls, config: SandboxConfig) -> str | None:
-        return await DockerProvider.available(config)
+    async def available(cls, config: SandboxConfig, options: DockerOptions) -> str | None:
+        return await DockerProvider.available(config, options)
 
     @property
     def isolation(self) -> Isolation:
@@ -123,8 +126,8 @@ class DockerExec(_InDocker):
 
     name = "docker_exec"
 
-    def __init__(self, config: SandboxConfig) -> None:
-        super().__init__(config)
+    def __init__(self, config: SandboxConfig, options: DockerOptions = DockerOptions()) -> None:  # noqa: B008
+        super().__init__(config, options)
         self._idle: asyncio.Queue[Container] = asyncio.Queue()
 
     async def _prepare(self, engine: DockerEngine) -> None:

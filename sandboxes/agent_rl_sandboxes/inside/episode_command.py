@@ -93,7 +93,7 @@ class EpisodeCommand:
             raise
         if self.keeper == 0:
             try:
-                keep(pipes, command, environment)
+                keep(pipes, command, environment, self.server.limit)
             finally:
                 os._exit(1)
         self.server.keepers.add(self.keeper)
@@ -200,6 +200,8 @@ class EpisodeCommand:
                 break
             signal_all(new, signal.SIGSTOP)
             stopped |= new
+        # A keeper that the command has stopped goes on: it has to notice its dead.
+        signal_all({self.keeper} & self.server.keepers, signal.SIGCONT)
         while True:
             living, dead = self.tree()
             if not living and not dead:
@@ -228,7 +230,7 @@ class EpisodeCommand:
         return found - dead, dead
 
 
-def keep(pipes, command, environment):
+def keep(pipes, command, environment, limit):
     """The keeper: starts the command, adopts its orphans, reports the first one's end, stays until all are gone."""
     os.setsid()
     signal.set_wakeup_fd(-1)  # the server's
@@ -238,7 +240,7 @@ def keep(pipes, command, environment):
     child = os.fork()
     if child == 0:
         try:
-            run(in_read, out_write, err_write, command, environment)
+            run(in_read, out_write, err_write, command, environment, limit)
         finally:
             os._exit(127)
     os.closerange(0, report)
@@ -254,7 +256,7 @@ def keep(pipes, command, environment):
             os.close(report)
 
 
-def run(in_read, out_write, err_write, command, environment):
+def run(in_read, out_write, err_write, command, environment, limit):
     """The command itself: its own session, the first to go when memory runs out, no descriptor but three."""
     os.setsid()
     prctl(PR_SET_DUMPABLE, 1)  # else its own files in /proc are not its own
@@ -271,6 +273,8 @@ def run(in_read, out_write, err_write, command, environment):
     os.closerange(3, MAX_DESCRIPTORS)
     values = dict(os.environ)
     values.update(environment)
+    if limit is not None:
+        limit()
     try:
         os.execvpe(command[0], command, values)
     except (OSError, ValueError) as error:

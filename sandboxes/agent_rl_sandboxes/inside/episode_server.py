@@ -1,8 +1,8 @@
 """Runs an agent's commands inside its sandbox: started once per episode, then told over stdin what to do.
 
 Stdlib only, for the interpreter of any image (3.6 and later); its source is passed on the command line (see
-`episodes.server_command`), so nothing needs to be copied in. It runs as the same user as the commands, which can
-therefore kill it: whoever talks to it must not believe it, and starts it again.
+`episode_client.server_command`), or it is forked by `episode_place`, so nothing needs to be copied in. It runs as the
+same user as the commands, which can therefore kill it: whoever talks to it must not believe it, and starts it again.
 
 Messages, both ways: u32 header size, u32 payload size (big-endian), a JSON header, the payload.
 
@@ -12,7 +12,7 @@ Messages, both ways: u32 header size, u32 payload size (big-endian), a JSON head
     write   {"op", "id", "files": [[path, size, append], ...]} + contents  -> {"id"} or {"id", "error", "text"}
     read    {"op", "id", "path", "max_bytes"}  -> {"id"} + content, or {"id", "error", "text"}
 
-Before anything is asked it says {"id": 0}: it is there.
+Before anything is asked it says {"id": 0}: it is there; or {"id": 0, "error": text} is said in its place.
 """
 
 import contextlib
@@ -33,8 +33,9 @@ HEAD = struct.Struct(">II")
 class EpisodeServer:
     """The loop: messages in, commands' pipes, deadlines, messages out."""
 
-    def __init__(self, workdir, output_bytes):
+    def __init__(self, workdir, output_bytes, limit):
         self.workdir = workdir
+        self.limit = limit
         self.output_bytes = output_bytes
         self.selector = selectors.DefaultSelector()
         self.commands = {}
@@ -202,8 +203,8 @@ class EpisodeServer:
             self.selector.unregister(descriptor)
 
 
-def main(workdir, output_bytes):
-    """Serve until whoever talks to it goes away."""
+def main(workdir, output_bytes, limit=None):
+    """Serve until whoever talks to it goes away. Each command's process calls `limit` where there is one."""
     prctl(PR_SET_DUMPABLE, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -211,4 +212,4 @@ def main(workdir, output_bytes):
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     os.makedirs(workdir, exist_ok=True)
     os.chdir(workdir)
-    EpisodeServer(workdir, output_bytes).serve()
+    EpisodeServer(workdir, output_bytes, limit).serve()

@@ -103,43 +103,6 @@ def run_program() -> NoReturn:
     execute(request, RESULTS)
 
 
-def run_command() -> NoReturn:
-    """In a run's process: waits for a command and runs it as its own child; its wait status is the one frame.
-
-    The request is {"command": [...], "environment": {...}, "stdin": base64, "workdir", "limits"}.
-    """
-    request = read_request()
-    limits = request["limits"]
-    namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 1024)
-    set_stdin(base64.b64decode(request["stdin"]))
-    os.chdir(request["workdir"])
-    namespaces.hide()
-    # As pid 1 the command would be deaf to signals without a handler, and would inherit orphans it does not expect.
-    pid = os.fork()
-    if pid == 0:
-        _become_command(request["command"], request["environment"])
-    while True:
-        ended, status = os.wait()
-        if ended == pid:
-            break
-    os.write(RESULTS, json.dumps({"wait_status": status}).encode())
-    os._exit(0)
-
-
-def _become_command(command: list[str], environment: dict[str, str]) -> NoReturn:
-    os.close(RESULTS)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        os.environ.clear()
-        os.environ.update(environment)
-        os.execvp(command[0], command)
-    except (OSError, ValueError) as error:
-        os.write(2, f"{command[0]}: {getattr(error, 'strerror', None) or error}\n".encode("utf-8", "replace"))
-        # As a shell has it: 127 where there is no such command, 126 where it cannot be run.
-        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
-
-
 def _read_exactly(descriptor: int, size: int) -> bytes:
     parts: list[bytes] = []
     while size:

@@ -1,4 +1,4 @@
-"""One process per run or command: made ahead of its request, watched, and ended with everything that it started.
+"""One process per run: made ahead of its request, watched, and ended with everything that it started.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -94,10 +94,10 @@ class RunProcesses:
         self._oom_kills = _oom_kills()
         self._device_times = leftovers.device_times()
 
-    def spawn(self, scratch: str | None, body: Callable[[], NoReturn]) -> Child:
+    def spawn(self, scratch: str | None, body: Callable[[], NoReturn], stream: int | None = None) -> Child:
         """A process closed in as far as is possible before its request, which then does `body`.
 
-        Raises Refused or OSError.
+        `stream`, where there is one, is its standard input and output. Raises Refused or OSError.
         """
         uid = namespaces.unused_uid() if self.isolation == "uid" else None
         # First of all, so that it has no end of the run's pipes.
@@ -111,7 +111,7 @@ class RunProcesses:
             else:
                 pid = os.fork()
             if pid == 0:
-                self._enter(request, from_child, out, err, scratch, uid, body)
+                self._enter((request, from_child, out, err), scratch, uid, body, stream)
         except BaseException:
             for pair in pipes:
                 os.close(pair[0])
@@ -128,20 +128,20 @@ class RunProcesses:
 
     def _enter(
         self,
-        request: int,
-        results: int,
-        stdout: int,
-        stderr: int,
+        pipes: tuple[int, int, int, int],
         scratch: str | None,
         uid: int | None,
         body: Callable[[], NoReturn],
+        stream: int | None,
     ) -> NoReturn:
         """In the child. Says "R" on the result channel when it is ready, or "E" and why it is not."""
         try:
             namespaces.die_with_parent()
             # Opened anew: flags and locks are an open file's, and the server's would keep them for the next run.
             nothing = os.open(os.devnull, os.O_RDWR)
-            for source, target in ((nothing, 0), (stdout, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
+            request, results, stdout, stderr = pipes
+            given, said = (nothing, stdout) if stream is None else (stream, stream)
+            for source, target in ((given, 0), (said, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
                 os.dup2(source, target)
             if _libc.syscall(_CLOSE_RANGE, REQUEST + 1, 0xFFFFFFFF, 0) != 0:
                 os.closerange(REQUEST + 1, 4096)
@@ -311,7 +311,7 @@ class RunProcesses:
         What has not died when it is `over` is an anomaly. Raises OSError.
         """
         if self.isolation == "container" and os.getpid() == 1:
-            # An episode's: of the worker's namespaces this process is the first, so that the rest is the command's.
+            # Of the worker's namespaces this process is the first, so that the rest is the run's.
             leftovers.kill_others()
         if child.uid is None or child.ender is None:
             return

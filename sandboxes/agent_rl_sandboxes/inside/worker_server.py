@@ -22,16 +22,12 @@ The first frame that goes in is special (read by the bootstrap): header {"op": "
                                                                      behind its length (32 bits)
     in   {"op": "talk", ...the same}                                 body: the same; a run that is talked with
     in   {"op": "say", "id"}                                         body: bytes for that run, while it is under way
-    in   {"op": "exec", ...the same}                                 body: for `harness.run_command`; episodes only
-    in   {"op": "write", "id", "path"}                               body: the file's content; episodes only
-    in   {"op": "read", "id", "path", "max_bytes"}                   episodes only
-    in   {"op": "cancel", "id"}                                      while a run or "exec" is under way, else ignored
+    in   {"op": "cancel", "id"}                                      while a run is under way, else ignored
     out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
     out  {"op": "loaded", "id"}
     out  {"op": "said", "id"}                                        body: of a talk's result channel, as it comes
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
           "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
-    out  {"op": "file", "id", "errno"}                               body: content, for "read"
     out  {"op": "failed", "id", "error"}                             the machinery failed; the worker is to be ended
     out  {"op": "fatal", "error"}                                    the server ends
 
@@ -59,14 +55,14 @@ everything in it along, however it dies.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import episode_files, harness, levels, namespaces, preloading, run_processes, run_relay
+from agent_rl_sandboxes.inside import harness, levels, namespaces, preloading, run_processes, run_relay
 from agent_rl_sandboxes.inside.frame_stream import FrameStream, StreamClosed
 from agent_rl_sandboxes.inside.network_traffic import Traffic
 from agent_rl_sandboxes.inside.wakeups import Wakeups
@@ -82,7 +78,6 @@ class WorkerServer:
         self._isolation = isolation
         self._own_view = own_view
         self._workdir: str = setup["workdir"]
-        self._episode: str | None = setup.get("episode")
         self._runner = run_processes.RunProcesses(isolation, self._workdir, levels.seccomp_program(setup))
         self._spare: run_processes.Child | None = None
         self._traffic = Traffic()
@@ -91,28 +86,16 @@ class WorkerServer:
 
     def serve(self) -> NoReturn:
         """Until the pool goes away. Raises StreamClosed."""
-        if self._episode is not None:
-            namespaces.mount_scratch(self._workdir, self._episode)
-        if self._prepares:
+        if self._isolation == "namespaces":
             self._spare = self._spawn(levels.DEFAULT_SCRATCH)
         while True:
             header, body = self._stream.next()
             operation = header["op"]
-            if operation in ("run", "exec", "talk"):
+            if operation in ("run", "talk"):
                 self._run(header, body)
             elif operation == "load":
                 self._load(header, body)
-            elif operation == "write":
-                self._answer_file(
-                    header, lambda at, content=body: episode_files.write(self._workdir, at["path"], content)
-                )
-            elif operation == "read":
-                self._answer_file(header, lambda at: episode_files.read(self._workdir, at["path"], at["max_bytes"]))
             del body
-
-    @property
-    def _prepares(self) -> bool:
-        return self._isolation == "namespaces" and self._episode is None
 
     def _load(self, header: dict[str, Any], body: memoryview) -> None:
         """Load modules, and make a process that has them for the next run, where it is made ahead."""
@@ -124,11 +107,11 @@ class WorkerServer:
         self._stream.send({"op": "loaded", "id": header["id"]})
 
     def _run(self, header: dict[str, Any], body: memoryview) -> None:
-        """Run a program or a command, answer, and only then make the next run's process."""
+        """Run a program, answer, and only then make the next run's process."""
         order = run_processes.Order(header["wall"], header["cpu"], header["memory"], header["output"])
         scratch = f"size={header['disk']},nr_inodes={header['inodes']},mode=1777"
         try:
-            child = self._child(header["op"], scratch)
+            child = self._child(scratch)
         except (namespaces.Refused, run_processes.RunFailed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
@@ -173,25 +156,24 @@ class WorkerServer:
             },
             *channels,
         )
-        if outcome.reusable and self._prepares:
+        if outcome.reusable and self._isolation == "namespaces":
             self._renew(scratch)
 
-    def _child(self, operation: str, scratch: str) -> run_processes.Child:
+    def _child(self, scratch: str) -> run_processes.Child:
         """A process that waits for its request. Raises Refused, Failed or OSError where none can be had."""
         spare, self._spare = self._spare, None
         if spare is not None and spare.scratch != scratch:
             self._runner.discard(spare)
             spare = None
         if spare is None:
-            spare = self._spawn(scratch, operation)
+            spare = self._spawn(scratch)
         self._runner.await_ready(spare)
         return spare
 
-    def _spawn(self, scratch: str, operation: str = "run") -> run_processes.Child:
-        if self._isolation == "container" and self._own_view and self._episode is None:
+    def _spawn(self, scratch: str) -> run_processes.Child:
+        if self._isolation == "container" and self._own_view:
             namespaces.mount_scratch(self._workdir, scratch)
-        own = None if self._episode is not None else scratch
-        return self._runner.spawn(own, harness.run_command if operation == "exec" else harness.run_program)
+        return self._runner.spawn(scratch, harness.run_program)
 
     def _renew(self, scratch: str) -> None:
         """The next run's process is on its way, in a network that nobody has used."""
@@ -212,13 +194,6 @@ class WorkerServer:
             if frame[0] == {"op": "cancel", "id": identifier}:
                 return True
         return False
-
-    def _answer_file(self, header: dict[str, Any], action: Any) -> None:
-        try:
-            content, number = action(header) or b"", 0
-        except OSError as error:
-            content, number = b"", error.errno or errno.EIO
-        self._stream.send({"op": "file", "id": header["id"], "errno": number}, content)
 
 
 def _take_stdio() -> tuple[int, int]:
@@ -248,6 +223,15 @@ def _guard(pid: int) -> NoReturn:
 
 def main(setup: dict[str, Any]) -> NoReturn:
     """Serve until the pool goes away."""
+
+    def serve(stream: FrameStream, isolation: str, own_view: bool) -> NoReturn:
+        WorkerServer(stream, isolation, setup, own_view=own_view).serve()
+
+    begin(setup, serve)
+
+
+def begin(setup: dict[str, Any], serve: Callable[[FrameStream, str, bool], NoReturn]) -> NoReturn:
+    """What `serve` does with (stream, isolation, whether there are namespaces), after the "hello"."""
     descriptors = _take_stdio()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -276,10 +260,9 @@ def main(setup: dict[str, Any]) -> NoReturn:
             namespaces.hide()
         # Only now: its buffer is not mapped in a child, such as the worker's pid 1 was.
         stream = FrameStream(*descriptors)
-        server = WorkerServer(stream, isolation, setup, own_view=own_view)
         python = ".".join(map(str, sys.version_info[:3]))
         stream.send({"op": "hello", "protocol": PROTOCOL, "isolation": isolation, "reasons": reasons, "python": python})
-        server.serve()
+        serve(stream, isolation, own_view)
     except StreamClosed:
         os._exit(0)
     except BaseException as error:

@@ -27,7 +27,7 @@ from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl.file_sets import ArchiveLimits
 from agent_rl.judging.archives import unpack
-from agent_rl_sandboxes.local_sandbox import inner_path
+from agent_rl_sandboxes.episode_client import checked_path
 from agent_rl_sandboxes.serving import protocol
 from agent_rl_sandboxes.serving.bearer_tokens import authorized
 from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal, taken_apart
@@ -346,7 +346,7 @@ class HostApp:
                 if not 0 <= message.max_bytes <= min(self.limits.read_bytes, self.limits.held_bytes):
                     raise ValueError(f"max_bytes = {message.max_bytes} is out of range")
                 held.enter_context(self._bodies.take(message.max_bytes))
-                content = await sandbox.read_file(inner_path(message.path), max_bytes=message.max_bytes)
+                content = await sandbox.read_file(checked_path(message.path), max_bytes=message.max_bytes)
             return await self._sent(request, web.Response(body=content, content_type="application/octet-stream"))
 
     def _make_metrics(self) -> Metrics:

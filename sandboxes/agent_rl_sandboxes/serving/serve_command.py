@@ -15,11 +15,10 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from agent_rl.cli.options import parse_options
-from agent_rl.config import SandboxConfig, config_error
+from agent_rl.config import SandboxConfig, config_error, parse_options
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl.providers import choose_provider
+from agent_rl.providers import check_sandbox_options, choose_provider
 from agent_rl_sandboxes.serving.bearer_tokens import TOKEN_VARIABLE, read_token
 from agent_rl_sandboxes.serving.host_limits import HostLimits
 from agent_rl_sandboxes.serving.host_server import Bind, Host, check_exposure, server_tls
@@ -54,7 +53,7 @@ def serve(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Another key of a configuration's [sandbox], as often as needed: --set image=my/image:1 "
+            help="Another key of a configuration's [sandbox], as often as needed: --set docker.image=my/image:1 "
             "--set minimum_isolation=namespaces.",
         ),
     ] = None,
@@ -88,12 +87,14 @@ def serve(
 
 def _config(settings: dict[str, Any]) -> SandboxConfig:
     """The host's own [sandbox]. Raises ConfigError."""
-    if settings["provider"] == "remote" or settings.get("hosts"):
+    if settings["provider"] == "remote" or "remote" in settings:
         raise ConfigError("a host serves its own sandboxes, not those of others", key="--sandbox", value="remote")
     try:
-        return SandboxConfig.model_validate(settings)
+        config = SandboxConfig.model_validate(settings)
     except ValidationError as error:
         raise config_error(error, SandboxConfig, "--set") from None
+    check_sandbox_options(config)
+    return config
 
 
 async def _serve(
