@@ -100,4 +100,4 @@ async def test_a_command_has_the_environment_that_it_is_given(provider: SandboxP
     await sandbox.close()
 
 
-__all__ = [name for name in globals() if name.startswith("test_")]
+__all__ = [name for name in globals() if name.startswith("test_")]  # pyright: ignore[reportUnsupportedDunderAll]
