@@ -4,7 +4,7 @@ VENV ?= .venv
 CONFIG ?= configs/quickstart.toml
 export VENV
 
-.PHONY: help setup vllm sandbox quickstart test full lint clean
+.PHONY: help setup vllm sandbox quickstart test full lint docs clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -32,6 +32,9 @@ lint: setup  ## ruff and pyright
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+docs: setup  ## build the documentation in site/, without a network; a dead link ends it
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet && echo "==> open site/index.html"
 
 clean:  ## remove the virtual environment, caches and build output; runs/ is kept
 	rm -rf $(VENV) $(VENV)-vllm dist build .pytest_cache .ruff_cache .hypothesis

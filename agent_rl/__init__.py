@@ -8,7 +8,245 @@
                                                         └── capacity and staleness ── Policy(version + 1)
 
 Each arrow is a function of that name. One loop (`agent_rl.loop.train`) serves both modes: synchronous training is
-`max_staleness = 0`. Importing this package loads neither torch, transformers, vLLM, Docker nor Ray.
+`max_staleness = 0`.
+
+`__all__` is the public API: what an author of environments, sandboxes, algorithms or scripts needs. Everything else is
+free to change. Fakes and conformance suites for one's own tests are in `agent_rl.testing`.
+
+A name is loaded when it is first used. So importing this package takes no time, and loads neither torch, transformers,
+vLLM, Docker nor Ray.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent_rl.algorithms import GRPO, RLOO, MaxRL, Reinforce
+    from agent_rl.config import RunConfig, SandboxConfig, load_config, parse_config
+    from agent_rl.contracts import (
+        Agent,
+        Batch,
+        Environment,
+        EnvironmentConfig,
+        GenerateRequest,
+        Generation,
+        Learner,
+        Objective,
+        PackedGroup,
+        Policy,
+        PolicyStatus,
+        Prompt,
+        RandomKey,
+        RolloutEnded,
+        SamplingParams,
+        Sandbox,
+        SandboxProvider,
+        StepReport,
+        TensorSpec,
+        Tool,
+        TrainingRow,
+        Verifier,
+        WeightManifest,
+    )
+    from agent_rl.errors import (
+        AgentRLError,
+        CheckFailed,
+        ConfigError,
+        EnvironmentFailure,
+        InfrastructureError,
+        LearnerError,
+        PolicyError,
+        SandboxError,
+        SandboxStartError,
+        TestsPlaceError,
+    )
+    from agent_rl.evaluation import Estimate, EvalRow, GroupRunner, bootstrap_mean, evaluate, pass_at_k
+    from agent_rl.formats import program_of, read_tasks
+    from agent_rl.judging.recording import prepare_all
+    from agent_rl.judging.task_verifier import TaskVerifier
+    from agent_rl.loop.train import train
+    from agent_rl.providers import choose_provider
+    from agent_rl.registry import resolve
+    from agent_rl.rollouts.run_group import AgentMaker, empty_agent, oracle_agent, run_group, run_rollout
+    from agent_rl.vocabulary import (
+        AnswerTests,
+        AssertTests,
+        CallTests,
+        Case,
+        DroppedRollout,
+        ExecResult,
+        Group,
+        Isolation,
+        Limits,
+        Message,
+        PairRequest,
+        PairResult,
+        PytestTests,
+        RunCall,
+        RunRequest,
+        RunResult,
+        SandboxSpec,
+        ScriptTests,
+        Segment,
+        StdioCase,
+        StdioTests,
+        Submission,
+        Task,
+        TestResult,
+        Tests,
+        Timings,
+        ToolCall,
+        Trajectory,
+        Turn,
+        Verdict,
+    )
+    from agent_rl.vocabulary.task import Tier
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "agent_rl.vocabulary": (
+        "Task Message ToolCall Limits SandboxSpec Tests CallTests Case StdioTests StdioCase AssertTests "
+        "PytestTests ScriptTests AnswerTests Submission Verdict TestResult Isolation Trajectory Segment Turn "
+        "Timings Group DroppedRollout ExecResult RunRequest RunCall RunResult PairRequest PairResult"
+    ),
+    "agent_rl.vocabulary.task": "Tier",
+    "agent_rl.contracts": (
+        "Environment EnvironmentConfig Agent Prompt Tool RolloutEnded Verifier Sandbox SandboxProvider Policy "
+        "GenerateRequest SamplingParams RandomKey Generation PolicyStatus WeightManifest TensorSpec Learner "
+        "Batch PackedGroup TrainingRow StepReport Objective"
+    ),
+    "agent_rl.errors": (
+        "AgentRLError ConfigError CheckFailed InfrastructureError SandboxError SandboxStartError TestsPlaceError "
+        "PolicyError LearnerError EnvironmentFailure"
+    ),
+    "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
+    "agent_rl.registry": "resolve",
+    "agent_rl.formats": "read_tasks program_of",
+    "agent_rl.judging.recording": "prepare_all",
+    "agent_rl.judging.task_verifier": "TaskVerifier",
+    "agent_rl.providers": "choose_provider",
+    "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
+    "agent_rl.algorithms": "MaxRL RLOO GRPO Reinforce",
+    "agent_rl.evaluation": "evaluate GroupRunner EvalRow Estimate pass_at_k bootstrap_mean",
+    "agent_rl.loop.train": "train",
+}
+"""Module -> its public names, in the order of the reference; a test holds this equal to `__all__` and the imports."""
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def public_names(module: str) -> list[str]:
+    """The names of `__all__` that come from `module`, in order; none where it is not a home of any."""
+    return _HOMES.get(module, "").split()
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, loaded from its module and kept."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'agent_rl' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__all__})
+
+
+__all__ = [
+    "Agent",
+    "AgentMaker",
+    "AgentRLError",
+    "AnswerTests",
+    "AssertTests",
+    "Batch",
+    "CallTests",
+    "Case",
+    "CheckFailed",
+    "ConfigError",
+    "DroppedRollout",
+    "Environment",
+    "EnvironmentConfig",
+    "EnvironmentFailure",
+    "Estimate",
+    "EvalRow",
+    "ExecResult",
+    "GRPO",
+    "GenerateRequest",
+    "Generation",
+    "Group",
+    "GroupRunner",
+    "InfrastructureError",
+    "Isolation",
+    "Learner",
+    "LearnerError",
+    "Limits",
+    "MaxRL",
+    "Message",
+    "Objective",
+    "PackedGroup",
+    "PairRequest",
+    "PairResult",
+    "Policy",
+    "PolicyError",
+    "PolicyStatus",
+    "Prompt",
+    "PytestTests",
+    "RLOO",
+    "RandomKey",
+    "Reinforce",
+    "RolloutEnded",
+    "RunCall",
+    "RunConfig",
+    "RunRequest",
+    "RunResult",
+    "SamplingParams",
+    "Sandbox",
+    "SandboxConfig",
+    "SandboxError",
+    "SandboxProvider",
+    "SandboxSpec",
+    "SandboxStartError",
+    "ScriptTests",
+    "Segment",
+    "StdioCase",
+    "StdioTests",
+    "StepReport",
+    "Submission",
+    "Task",
+    "TaskVerifier",
+    "TensorSpec",
+    "TestResult",
+    "Tests",
+    "TestsPlaceError",
+    "Tier",
+    "Timings",
+    "Tool",
+    "ToolCall",
+    "TrainingRow",
+    "Trajectory",
+    "Turn",
+    "Verdict",
+    "Verifier",
+    "WeightManifest",
+    "bootstrap_mean",
+    "choose_provider",
+    "empty_agent",
+    "evaluate",
+    "load_config",
+    "oracle_agent",
+    "parse_config",
+    "pass_at_k",
+    "prepare_all",
+    "program_of",
+    "read_tasks",
+    "resolve",
+    "run_group",
+    "run_rollout",
+    "train",
+]

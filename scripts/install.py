@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STAMP = Path(sys.prefix) / "agent-rl-setup.json"
 CPU_INDEX = os.environ.get("PYTORCH_CPU_INDEX", "https://download.pytorch.org/whl/cpu")
-EXTRAS = "train,dev"
+EXTRAS = "train,dev,docs"
 FAILED = 3
 
 

@@ -9,7 +9,9 @@ from agent_rl.vocabulary import Message
 from agent_rl.vocabulary.trajectory import Ended
 
 Prompt = str | Message | Sequence[Message]
+"""What `Agent.say` takes: a string is a user's message."""
 Tool = Callable[..., Awaitable[str]]
+"""An async function with a docstring and type hints; what it returns is what the model reads."""
 
 
 class Agent(ABC):

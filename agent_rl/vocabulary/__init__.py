@@ -1,4 +1,4 @@
-"""The nouns of the project, one word each, as frozen dataclasses: see the table in the README."""
+"""The nouns of the project, one word each, as frozen dataclasses: `docs/words.md` explains them."""
 
 from agent_rl.vocabulary.sandbox import (
     ExecResult,

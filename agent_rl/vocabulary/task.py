@@ -14,6 +14,7 @@ from agent_rl.vocabulary.sandbox import Limits, SandboxSpec
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
 Tier = Literal["values", "proxied", "in_process"]
+"""How a verdict is reached, the strongest first: see the documentation's page on what a verdict is worth."""
 Split = str
 
 
@@ -167,6 +168,7 @@ class AnswerTests:
 
 
 Tests = CallTests | StdioTests | AssertTests | PytestTests | ScriptTests | AnswerTests
+"""Every kind of tests that a task can have; one verifier judges them all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from agent_rl.contracts import Batch
 from agent_rl.errors import LearnerError
 from agent_rl.launch.local_launcher import LocalLauncher
 from agent_rl.launch.role_clients import LearnerClient
-from tests.contract.learner_contract import *  # noqa: F403
-from tests.contract.learner_contract import Subject
+from agent_rl.testing.contracts.learner_contract import *  # noqa: F403
+from agent_rl.testing.contracts.learner_contract import LearnerSubject
 from tests.contract.test_learner_torch import read
 from tests.inference.tiny import saved, tiny_model
 
@@ -47,9 +47,9 @@ async def shared(model: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def subject(shared: Shared, tmp_path: Path) -> Subject:
+async def subject(shared: Shared, tmp_path: Path) -> LearnerSubject:
     await shared.learner.load(shared.beginning)
-    return Subject(shared.learner, read, tmp_path)
+    return LearnerSubject(shared.learner, read, tmp_path)
 
 
 async def test_a_killed_learner_fails_its_calls(model: str, tmp_path: Path) -> None:

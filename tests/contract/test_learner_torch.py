@@ -13,9 +13,9 @@ from accelerate.state import AcceleratorState
 from agent_rl.config import Optimizer
 from agent_rl.contracts import WeightManifest
 from agent_rl.learner.torch_learner import TorchLearner
+from agent_rl.testing.contracts.learner_contract import *  # noqa: F403
+from agent_rl.testing.contracts.learner_contract import LearnerSubject
 from agent_rl.weights.shared_memory import SharedMemoryReceiver
-from tests.contract.learner_contract import *  # noqa: F403
-from tests.contract.learner_contract import Subject
 from tests.inference.tiny import saved, tiny_model
 
 
@@ -29,9 +29,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest_asyncio.fixture
-async def subject(model: str, tmp_path: Path) -> AsyncIterator[Subject]:
+async def subject(model: str, tmp_path: Path) -> AsyncIterator[LearnerSubject]:
     torch.set_num_threads(1)
     learner = TorchLearner(model, optimizer=Optimizer(learning_rate=1e-3), device="cpu")
-    yield Subject(learner, read, tmp_path)
+    yield LearnerSubject(learner, read, tmp_path)
     await learner.close()
     AcceleratorState._reset_state(True)

@@ -12,9 +12,9 @@ from agent_rl.contracts import WeightManifest
 from agent_rl.errors import PolicyError
 from agent_rl.launch.local_launcher import LocalLauncher
 from agent_rl.launch.role_clients import PolicyClient
+from agent_rl.testing.contracts.policy_contract import *  # noqa: F403
+from agent_rl.testing.contracts.policy_contract import PolicySubject, ask, update
 from agent_rl.weights.shared_memory import SharedMemorySender
-from tests.contract.policy_contract import *  # noqa: F403
-from tests.contract.policy_contract import Subject, ask, update
 from tests.inference.tiny import saved, tiny_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,13 +33,13 @@ async def process(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Asyn
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def subject(process: PolicyClient) -> AsyncIterator[Subject]:
+async def subject(process: PolicyClient) -> AsyncIterator[PolicySubject]:
     sender = SharedMemorySender("test")
 
     async def publish(version: int) -> WeightManifest:
         return sender.send(tiny_model("qwen3", seed=version).named_parameters(), version)
 
-    subject = Subject(process, publish)
+    subject = PolicySubject(process, publish)
     if (await process.status()).version != 0:  # the tests share the process: back to where it began
         await update(subject, 0)
     yield subject

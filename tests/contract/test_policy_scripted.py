@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from agent_rl.contracts import WeightManifest
+from agent_rl.testing.contracts.policy_contract import *  # noqa: F403
+from agent_rl.testing.contracts.policy_contract import PolicySubject
 from agent_rl.testing.scripted_policy import ScriptedPolicy
-from tests.contract.policy_contract import *  # noqa: F403
-from tests.contract.policy_contract import Subject
 
 
 @pytest.fixture
-def subject() -> Subject:
+def subject() -> PolicySubject:
     async def publish(version: int) -> WeightManifest:
         return WeightManifest(version, "none", 0, ())
 
-    return Subject(ScriptedPolicy(vocabulary=64, delay=lambda r: 0.001 * r.sampling.max_tokens), publish)
+    return PolicySubject(ScriptedPolicy(vocabulary=64, delay=lambda r: 0.001 * r.sampling.max_tokens), publish)

@@ -9,9 +9,9 @@ import pytest_asyncio
 
 from agent_rl.contracts import WeightManifest
 from agent_rl.inference.transformers_policy import TransformersPolicy
+from agent_rl.testing.contracts.policy_contract import *  # noqa: F403
+from agent_rl.testing.contracts.policy_contract import PolicySubject
 from agent_rl.weights.shared_memory import SharedMemorySender
-from tests.contract.policy_contract import *  # noqa: F403
-from tests.contract.policy_contract import Subject
 from tests.inference.tiny import saved, tiny_model
 
 
@@ -21,13 +21,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest_asyncio.fixture
-async def subject(folder: str) -> AsyncIterator[Subject]:
+async def subject(folder: str) -> AsyncIterator[PolicySubject]:
     sender = SharedMemorySender("test")
 
     async def publish(version: int) -> WeightManifest:
         return sender.send(tiny_model("qwen3", seed=version).named_parameters(), version)
 
     policy = TransformersPolicy(folder)
-    yield Subject(policy, publish)
+    yield PolicySubject(policy, publish)
     await policy.close()
     sender.close()

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import WeightManifest
+from agent_rl.testing.contracts.policy_contract import *  # noqa: F403
+from agent_rl.testing.contracts.policy_contract import PolicySubject
 from agent_rl.weights.shared_memory import SharedMemorySender
-from tests.contract.policy_contract import *  # noqa: F403
-from tests.contract.policy_contract import Subject
 from tests.inference.tiny import tiny_model
 from tests.vllm_server import ServedModel
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.vllm
 
 
 @pytest_asyncio.fixture
-async def subject(served: ServedModel) -> AsyncIterator[Subject]:
+async def subject(served: ServedModel) -> AsyncIterator[PolicySubject]:
     sender = SharedMemorySender("test")
 
     async def publish(version: int) -> WeightManifest:
@@ -26,6 +26,6 @@ async def subject(served: ServedModel) -> AsyncIterator[Subject]:
 
     # As where a run is pointed at a server: whatever it has served, it is brought to the model's weights first.
     policy = served.policy()
-    yield Subject(policy, publish, long=1600)  # of 2,048
+    yield PolicySubject(policy, publish, long=1600)  # of 2,048
     await policy.close()
     sender.close()

@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
+from agent_rl.testing.contracts.episode_isolation_contract import *  # noqa: F403
+from agent_rl.testing.contracts.pair_isolation_contract import *  # noqa: F403
+from agent_rl.testing.contracts.sandbox_contract import *  # noqa: F403
+from agent_rl.testing.contracts.sandbox_isolation_contract import *  # noqa: F403
 from agent_rl_sandboxes.local_provider import LocalProvider
-from tests.contract.episode_isolation_contract import *  # noqa: F403
-from tests.contract.pair_isolation_contract import *  # noqa: F403
-from tests.contract.sandbox_contract import *  # noqa: F403
-from tests.contract.sandbox_isolation_contract import *  # noqa: F403
 
 pytestmark = [pytest.mark.local_sandbox, pytest.mark.asyncio(loop_scope="module")]
 _CONFIG = SandboxConfig(provider="local", minimum_isolation="namespaces")

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from agent_rl.testing.contracts.sandbox_contract import *  # noqa: F403
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from tests.contract.sandbox_contract import *  # noqa: F403
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
+from agent_rl.testing.contracts.sandbox_contract import *  # noqa: F403
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.remote_provider import RemoteOptions, RemoteProvider
 from agent_rl_sandboxes.serving.host_limits import HostLimits
 from agent_rl_sandboxes.serving.host_server import Bind, Host
-from tests.contract.sandbox_contract import *  # noqa: F403
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TOKEN = "0123456789abcdef"

@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.config import SandboxConfig
+from agent_rl.testing.contracts.episode_isolation_contract import *  # noqa: F403
+from agent_rl.testing.contracts.pair_isolation_contract import *  # noqa: F403
+from agent_rl.testing.contracts.sandbox_isolation_contract import *  # noqa: F403
 from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.remote_provider import RemoteOptions, RemoteProvider
-from tests.contract.episode_isolation_contract import *  # noqa: F403
-from tests.contract.pair_isolation_contract import *  # noqa: F403
-from tests.contract.sandbox_isolation_contract import *  # noqa: F403
 from tests.sandboxes.hosting import ENVIRONMENT, hosting
 
 pytestmark = [pytest.mark.local_sandbox, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]

@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
 from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.testing.contracts.verifier_contract import *  # noqa: F403
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from tests.attacks.places import PLACES, provider_of
-from tests.contract.verifier_contract import *  # noqa: F403
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

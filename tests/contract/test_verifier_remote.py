@@ -11,9 +11,9 @@ import pytest_asyncio
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.testing.contracts.verifier_contract import *  # noqa: F403
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl_sandboxes.local_provider import LocalProvider
-from tests.contract.verifier_contract import *  # noqa: F403
 from tests.sandboxes.hosting import hosting, remote
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -1,4 +1,4 @@
-"""The scripted policy keeps what the contract promises: see also `tests/contract/policy_contract.py`."""
+"""The scripted policy keeps what the contract promises: see also `agent_rl.testing.contracts.policy_contract`."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ import pytest
 
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
+from agent_rl.testing.contracts.sandbox_contract import ADD, PASSED, pair, reports, values
+from agent_rl.testing.contracts.sandbox_contract import request as run_request
 from agent_rl.vocabulary import Isolation, Limits
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.seccomp import profile
-from tests.contract.sandbox_contract import ADD, PASSED, pair, reports, values
-from tests.contract.sandbox_contract import request as run_request
 from tests.endurance.inventory import descendants
 from tests.sandboxes.levels import (
     NESTED_NAMESPACES,

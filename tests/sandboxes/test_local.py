@@ -19,13 +19,13 @@ from agent_rl.config import SandboxConfig
 from agent_rl.contracts import ProviderOptions
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.providers import make_provider
+from agent_rl.testing.contracts.sandbox_contract import ADD, request, values
+from agent_rl.testing.contracts.sandbox_isolation_contract import probe
 from agent_rl.vocabulary import Limits, RunRequest, SandboxSpec
 from agent_rl_sandboxes.episode_client import checked_path
 from agent_rl_sandboxes.local_channel import LocalChannel
 from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.workers import Worker, WorkerSetup, worker_command
-from tests.contract.sandbox_contract import ADD, request, values
-from tests.contract.sandbox_isolation_contract import probe
 from tests.sandboxes.levels import Refusal
 
 pytestmark = pytest.mark.local_sandbox

@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
+from agent_rl.testing.contracts.sandbox_contract import values
 from agent_rl.vocabulary import Isolation, Limits, RunCall, RunRequest, canonical
 from agent_rl_sandboxes.docker_container import Container
 from agent_rl_sandboxes.docker_engine import DockerEngine
 from agent_rl_sandboxes.docker_hardening import PROGRAMS, Purpose, worker_bounds
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.seccomp import Machine, default_calls, run_denied_calls, syscall_numbers, worker_calls
-from tests.contract.sandbox_contract import values
 from tests.sandboxes.levels import BY_LEVEL, Kind, provider_at, skip_without_namespaces
 
 MARKS: dict[Kind, pytest.MarkDecorator] = {"docker": pytest.mark.docker, "local": pytest.mark.local_sandbox}

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.testing.contracts.sandbox_contract import PASSED, pair, reports
 from agent_rl.vocabulary import Limits
-from tests.contract.sandbox_contract import PASSED, pair, reports
 
 
 async def test_a_pairs_program_finds_nothing_of_its_tests(provider: SandboxProvider) -> None:
@@ -84,4 +84,4 @@ async def test_a_cancelled_pair_gives_both_workers_back(provider: SandboxProvide
         assert reports(await provider.run_pair(pair()))[0] == PASSED
 
 
-__all__ = [name for name in globals() if name.startswith("test_")]
+__all__ = [name for name in globals() if name.startswith("test_")]  # pyright: ignore[reportUnsupportedDunderAll]

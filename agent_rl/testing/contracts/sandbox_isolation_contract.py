@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.testing.contracts.sandbox_contract import ADD, request, run_values, values
 from agent_rl.vocabulary import Limits, RunResult
-from tests.contract.sandbox_contract import ADD, request, run_values, values
 
 SHORT = Limits(wall_seconds=1.0, cpu_seconds=1.0, memory_bytes=256 << 20, processes=32, disk_bytes=4 << 20, inodes=256)
 
@@ -345,4 +345,4 @@ async def test_a_cancelled_run_gives_its_worker_back(provider: SandboxProvider) 
     assert time.monotonic() - started < 15.0
 
 
-__all__ = [name for name in globals() if name.startswith("test_")]
+__all__ = [name for name in globals() if name.startswith("test_")]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,6 +1,6 @@
 """What every `Learner` must do. A module that imports these functions and has a fixture `subject` runs them.
 
-Only ids below `Subject.vocabulary` are used.
+Only ids below `LearnerSubject.vocabulary` are used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent_rl.errors import AgentRLError, LearnerError
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class LearnerSubject:
     """A learner that has just been started at version 0, and a reader of the bytes that a manifest offers, by name."""
 
     learner: Learner
@@ -28,7 +28,7 @@ class Subject:
     vocabulary: int = 40
 
 
-def batch(subject: Subject, seed: int, *, weight: float | None = None) -> Batch:
+def batch(subject: LearnerSubject, seed: int, *, weight: float | None = None) -> Batch:
     """Two groups of four rows of random tokens, sampled by somebody else, with weights of both signs."""
     draw = random.Random(seed)
     groups: list[PackedGroup] = []
@@ -45,7 +45,7 @@ def batch(subject: Subject, seed: int, *, weight: float | None = None) -> Batch:
     return Batch(seed, groups)
 
 
-async def as_sampled(subject: Subject, off_policy: Batch) -> Batch:
+async def as_sampled(subject: LearnerSubject, off_policy: Batch) -> Batch:
     """The batch with the learner's own log-probabilities."""
     found = await subject.learner.logprobs(off_policy)
     groups = [
@@ -55,18 +55,18 @@ async def as_sampled(subject: Subject, off_policy: Batch) -> Batch:
     return Batch(off_policy.step, groups)
 
 
-async def weights(subject: Subject, version: int) -> dict[str, bytes]:
+async def weights(subject: LearnerSubject, version: int) -> dict[str, bytes]:
     return subject.read(await subject.learner.publish(version))
 
 
-async def test_every_token_has_a_log_probability(subject: Subject) -> None:
+async def test_every_token_has_a_log_probability(subject: LearnerSubject) -> None:
     given = batch(subject, 1)
     found = await subject.learner.logprobs(given)
     assert [[len(r) for r in g] for g in found] == [[len(r.token_ids) for r in g.rows] for g in given.groups]
     assert all(math.isfinite(p) and p <= 1e-6 for g in found for r in g for p in r)
 
 
-async def test_log_probabilities_do_not_depend_on_the_company(subject: Subject) -> None:
+async def test_log_probabilities_do_not_depend_on_the_company(subject: LearnerSubject) -> None:
     given = batch(subject, 2)
     together = await subject.learner.logprobs(given)
     for index, group in enumerate(given.groups):
@@ -75,7 +75,7 @@ async def test_log_probabilities_do_not_depend_on_the_company(subject: Subject) 
             assert alone == pytest.approx(together[index][number], abs=1e-4)
 
 
-async def test_a_step_is_a_version_and_changes_the_weights(subject: Subject) -> None:
+async def test_a_step_is_a_version_and_changes_the_weights(subject: LearnerSubject) -> None:
     before = await weights(subject, 0)
     given = batch(subject, 7)
     report = await subject.learner.step(given)
@@ -87,14 +87,14 @@ async def test_a_step_is_a_version_and_changes_the_weights(subject: Subject) -> 
     assert before != after
 
 
-async def test_a_batch_without_groups_is_a_version_too(subject: Subject) -> None:
+async def test_a_batch_without_groups_is_a_version_too(subject: LearnerSubject) -> None:
     before = await weights(subject, 0)
     report = await subject.learner.step(Batch(1, ()))
     assert (report.version, report.trained_tokens) == (1, 0)
     assert await weights(subject, 1) == before
 
 
-async def test_on_policy_nothing_is_truncated(subject: Subject) -> None:
+async def test_on_policy_nothing_is_truncated(subject: LearnerSubject) -> None:
     report = await subject.learner.step(await as_sampled(subject, batch(subject, 3)))
     assert report.mean_ratio == pytest.approx(1.0, abs=1e-3)
     assert report.max_ratio == pytest.approx(1.0, abs=1e-3)
@@ -102,7 +102,7 @@ async def test_on_policy_nothing_is_truncated(subject: Subject) -> None:
     assert report.truncated_share == 0.0
 
 
-async def test_off_policy_is_reported(subject: Subject) -> None:
+async def test_off_policy_is_reported(subject: LearnerSubject) -> None:
     given = await as_sampled(subject, batch(subject, 4))
     # Every token is e^3 = 20 times likelier to the learner than to the sampler: beyond any sensible cap.
     shifted = [
@@ -115,7 +115,7 @@ async def test_off_policy_is_reported(subject: Subject) -> None:
     assert report.truncated_share == 1.0
 
 
-async def test_the_weights_sign_decides_the_direction(subject: Subject) -> None:
+async def test_the_weights_sign_decides_the_direction(subject: LearnerSubject) -> None:
     for sign, seed in ((1.0, 5), (-1.0, 6)):
         given = batch(subject, seed, weight=sign / 8)
 
@@ -131,12 +131,12 @@ async def test_the_weights_sign_decides_the_direction(subject: Subject) -> None:
         assert (await likelihood() - before) * sign > 0
 
 
-async def test_only_the_current_version_can_be_published(subject: Subject) -> None:
+async def test_only_the_current_version_can_be_published(subject: LearnerSubject) -> None:
     with pytest.raises(LearnerError, match="version 3 was to be published"):
         await subject.learner.publish(3)
 
 
-async def test_a_manifest_is_valid_until_the_publish_after_the_next(subject: Subject) -> None:
+async def test_a_manifest_is_valid_until_the_publish_after_the_next(subject: LearnerSubject) -> None:
     first = await subject.learner.publish(0)
     held = subject.read(first)
     await subject.learner.step(batch(subject, 1))
@@ -148,7 +148,7 @@ async def test_a_manifest_is_valid_until_the_publish_after_the_next(subject: Sub
         subject.read(first)
 
 
-async def test_what_was_saved_comes_back_bit_for_bit(subject: Subject) -> None:
+async def test_what_was_saved_comes_back_bit_for_bit(subject: LearnerSubject) -> None:
     path = subject.folder / "checkpoints" / "1"
     await subject.learner.step(batch(subject, 1))
     await subject.learner.save(str(path))
@@ -163,7 +163,7 @@ async def test_what_was_saved_comes_back_bit_for_bit(subject: Subject) -> None:
     assert await weights(subject, 3) == there
 
 
-async def test_saving_over_a_checkpoint_replaces_it(subject: Subject) -> None:
+async def test_saving_over_a_checkpoint_replaces_it(subject: LearnerSubject) -> None:
     path = subject.folder / "checkpoint"
     await subject.learner.save(str(path))
     await subject.learner.step(batch(subject, 1))
@@ -175,7 +175,7 @@ async def test_saving_over_a_checkpoint_replaces_it(subject: Subject) -> None:
     assert [p.name for p in subject.folder.iterdir()] == ["checkpoint"]
 
 
-async def test_sleep_and_wake_change_nothing(subject: Subject) -> None:
+async def test_sleep_and_wake_change_nothing(subject: LearnerSubject) -> None:
     """The steps of one that has slept are those of one that has not, bit for bit: weights, momentum and counters."""
     path = str(subject.folder / "checkpoint")
     await subject.learner.step(batch(subject, 1))
@@ -191,7 +191,7 @@ async def test_sleep_and_wake_change_nothing(subject: Subject) -> None:
     assert await weights(subject, 3) == expected
 
 
-async def test_what_needs_the_device_is_refused_asleep(subject: Subject) -> None:
+async def test_what_needs_the_device_is_refused_asleep(subject: LearnerSubject) -> None:
     path = str(subject.folder / "checkpoint")
     await subject.learner.save(path)
     before = await weights(subject, 0)
@@ -210,7 +210,7 @@ async def test_what_needs_the_device_is_refused_asleep(subject: Subject) -> None
     assert (await subject.learner.step(batch(subject, 1))).version == 1
 
 
-async def test_asleep_it_saves_and_publishes_what_it_does_awake(subject: Subject) -> None:
+async def test_asleep_it_saves_and_publishes_what_it_does_awake(subject: LearnerSubject) -> None:
     path = subject.folder / "checkpoint"
     await subject.learner.step(batch(subject, 1))
     held = await weights(subject, 1)
@@ -227,7 +227,7 @@ async def test_asleep_it_saves_and_publishes_what_it_does_awake(subject: Subject
     assert await weights(subject, 2) == there
 
 
-async def test_sleep_and_wake_are_idempotent(subject: Subject) -> None:
+async def test_sleep_and_wake_are_idempotent(subject: LearnerSubject) -> None:
     held = await weights(subject, 0)
     await subject.learner.wake()
     await subject.learner.sleep()

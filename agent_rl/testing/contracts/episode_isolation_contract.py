@@ -189,4 +189,4 @@ async def test_what_ends_or_stops_all_that_it_can_costs_the_command_and_never_th
     await sandbox.close()
 
 
-__all__ = [name for name in globals() if name.startswith("test_")]
+__all__ = [name for name in globals() if name.startswith("test_")]  # pyright: ignore[reportUnsupportedDunderAll]

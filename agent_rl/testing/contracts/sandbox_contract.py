@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -319,9 +319,4 @@ async def test_tools_answer_with_output_and_exit_code(provider: SandboxProvider)
     await sandbox.close()
 
 
-def names(prefix: str = "test_") -> Sequence[str]:
-    """The tests of this module, for `from ... import *`."""
-    return [name for name in globals() if name.startswith(prefix)]
-
-
-__all__ = list(names())
+__all__ = [name for name in globals() if name.startswith("test_")]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,7 +1,7 @@
 """What every `Policy` must do. A module that imports these functions and has a fixture `subject` runs them.
 
-Only ids below `Subject.vocabulary` are used. What must hit a request in its middle is tried again where the request
-was through before: an engine's answers may lie unread on a busy machine until all are there.
+Only ids below `PolicySubject.vocabulary` are used. What must hit a request in its middle is tried again where the
+request was through before: an engine's answers may lie unread on a busy machine until all are there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agent_rl.errors import PolicyError
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class PolicySubject:
     """A policy that has just been started at version 0, and weights for it: `publish(version)` offers some."""
 
     policy: Policy
@@ -38,7 +38,7 @@ def ask(key: int = 0, prompt: tuple[int, ...] = PROMPT, *, session: str = "", **
     return GenerateRequest(prompt, params, (1, key), session)
 
 
-def check(generation: Generation, subject: Subject) -> None:
+def check(generation: Generation, subject: PolicySubject) -> None:
     """What holds of every generation."""
     count = len(generation.token_ids)
     assert len(generation.logprobs) == len(generation.versions) == count
@@ -47,31 +47,31 @@ def check(generation: Generation, subject: Subject) -> None:
     assert list(generation.versions) == sorted(generation.versions), "versions never go back"
 
 
-async def update(subject: Subject, version: int) -> None:
+async def update(subject: PolicySubject, version: int) -> None:
     """`version` serves."""
     await subject.policy.prepare_update(await subject.publish(version))
     await subject.policy.finish_update(version)
 
 
-async def sampled(subject: Subject) -> int:
+async def sampled(subject: PolicySubject) -> int:
     """Tokens sampled so far."""
     return (await subject.policy.status()).sampled_tokens
 
 
-async def until_sampled(subject: Subject, goal: int) -> None:
+async def until_sampled(subject: PolicySubject, goal: int) -> None:
     """Returns when `goal` tokens have been sampled since the policy began."""
     async with asyncio.timeout(30):
         while await sampled(subject) < goal:
             await asyncio.sleep(0.001)
 
 
-def at_once(subject: Subject, keys: Iterable[int]) -> list[asyncio.Task[Generation]]:
+def at_once(subject: PolicySubject, keys: Iterable[int]) -> list[asyncio.Task[Generation]]:
     """The tasks of long requests, one per key."""
     requests = [ask(key, max_tokens=subject.long) for key in keys]
     return [asyncio.create_task(subject.policy.generate(request)) for request in requests]
 
 
-async def test_the_length_limit_ends_a_generation(subject: Subject) -> None:
+async def test_the_length_limit_ends_a_generation(subject: PolicySubject) -> None:
     generation = await subject.policy.generate(ask())
     check(generation, subject)
     assert generation.finish_reason == "length"
@@ -80,7 +80,7 @@ async def test_the_length_limit_ends_a_generation(subject: Subject) -> None:
     assert generation.top_logprobs == ()
 
 
-async def test_a_stop_token_ends_a_generation_and_is_its_last(subject: Subject) -> None:
+async def test_a_stop_token_ends_a_generation_and_is_its_last(subject: PolicySubject) -> None:
     free = await subject.policy.generate(ask(key=3))
     stop = free.token_ids[5]
     first = free.token_ids.index(stop)
@@ -93,7 +93,7 @@ async def test_a_stop_token_ends_a_generation_and_is_its_last(subject: Subject) 
     assert (at_once.finish_reason, len(at_once.token_ids)) == ("stop", 1), "where both hold it is a stop"
 
 
-async def test_draws_depend_on_the_key_alone(subject: Subject) -> None:
+async def test_draws_depend_on_the_key_alone(subject: PolicySubject) -> None:
     requests = [ask(key) for key in range(6)]
     together = await asyncio.gather(*(subject.policy.generate(request) for request in requests))
     alone = [await subject.policy.generate(request) for request in reversed(requests)][::-1]
@@ -105,14 +105,14 @@ async def test_draws_depend_on_the_key_alone(subject: Subject) -> None:
     assert len({g.token_ids for g in together}) > 1, "another key draws another completion"
 
 
-async def test_logprobs_are_those_of_score(subject: Subject) -> None:
+async def test_logprobs_are_those_of_score(subject: PolicySubject) -> None:
     generation = await subject.policy.generate(ask(key=8))
     scores = await subject.policy.score((*PROMPT, *generation.token_ids))
     assert len(scores) == len(PROMPT) + len(generation.token_ids) - 1
     assert generation.logprobs == pytest.approx(scores[len(PROMPT) - 1 :], abs=1e-4)
 
 
-async def test_temperature_zero_is_greedy_with_logprobs_of_temperature_one(subject: Subject) -> None:
+async def test_temperature_zero_is_greedy_with_logprobs_of_temperature_one(subject: PolicySubject) -> None:
     greedy = await subject.policy.generate(ask(key=1, temperature=0.0))
     again = await subject.policy.generate(ask(key=2, temperature=0.0))
     assert greedy.token_ids == again.token_ids
@@ -123,7 +123,7 @@ async def test_temperature_zero_is_greedy_with_logprobs_of_temperature_one(subje
     assert best.token_ids == tuple(ranked[0][0] for ranked in best.top_logprobs)
 
 
-async def test_temperature_sharpens_the_distribution_that_logprobs_are_of(subject: Subject) -> None:
+async def test_temperature_sharpens_the_distribution_that_logprobs_are_of(subject: PolicySubject) -> None:
     everything = subject.vocabulary
     cold = await subject.policy.generate(replace(ask(key=4, temperature=0.5, max_tokens=1), top_logprobs=everything))
     warm = await subject.policy.generate(replace(ask(key=4, max_tokens=1), top_logprobs=everything))
@@ -135,7 +135,7 @@ async def test_temperature_sharpens_the_distribution_that_logprobs_are_of(subjec
     assert cold.logprobs[0] == pytest.approx(dict(cold.top_logprobs[0])[cold.token_ids[0]], abs=1e-5)
 
 
-async def test_top_logprobs_are_the_likeliest_in_order(subject: Subject) -> None:
+async def test_top_logprobs_are_the_likeliest_in_order(subject: PolicySubject) -> None:
     generation = await subject.policy.generate(replace(ask(key=5), top_logprobs=4))
     assert len(generation.top_logprobs) == len(generation.token_ids)
     for token, value, ranked in zip(generation.token_ids, generation.logprobs, generation.top_logprobs, strict=True):
@@ -147,7 +147,7 @@ async def test_top_logprobs_are_the_likeliest_in_order(subject: Subject) -> None
             assert dict(ranked)[token] == pytest.approx(value, abs=1e-5)
 
 
-async def test_a_deadline_gives_back_what_was_sampled(subject: Subject) -> None:
+async def test_a_deadline_gives_back_what_was_sampled(subject: PolicySubject) -> None:
     request = replace(ask(key=6, max_tokens=200), deadline=0.0)
     generation = await subject.policy.generate(request)
     check(generation, subject)
@@ -156,7 +156,7 @@ async def test_a_deadline_gives_back_what_was_sampled(subject: Subject) -> None:
     assert (await subject.policy.generate(ask())).finish_reason == "length", "the policy goes on"
 
 
-async def test_a_deadline_ends_a_request_that_is_running(subject: Subject) -> None:
+async def test_a_deadline_ends_a_request_that_is_running(subject: PolicySubject) -> None:
     long = ask(key=6, max_tokens=subject.long)
     whole = await subject.policy.generate(long)
     cut = whole
@@ -172,7 +172,7 @@ async def test_a_deadline_ends_a_request_that_is_running(subject: Subject) -> No
     assert cut.token_ids == whole.token_ids[: len(cut.token_ids)], "what it has sampled is what it would have"
 
 
-async def test_cancelling_a_call_frees_what_it_held(subject: Subject) -> None:
+async def test_cancelling_a_call_frees_what_it_held(subject: PolicySubject) -> None:
     start = 0
     for _ in range(ROUNDS):
         start = await sampled(subject)
@@ -199,7 +199,7 @@ async def test_cancelling_a_call_frees_what_it_held(subject: Subject) -> None:
     check(await subject.policy.generate(ask()), subject)
 
 
-async def test_sessions_change_no_draw_and_may_end_at_any_time(subject: Subject) -> None:
+async def test_sessions_change_no_draw_and_may_end_at_any_time(subject: PolicySubject) -> None:
     first = await subject.policy.generate(ask(0, session="a"))
     history = (*PROMPT, *first.token_ids, 6, 1, 4)
     with_session = await subject.policy.generate(ask(1, history, session="a"))
@@ -216,7 +216,7 @@ async def test_sessions_change_no_draw_and_may_end_at_any_time(subject: Subject)
     assert again.token_ids == without.token_ids
 
 
-async def test_a_shared_prefix_changes_no_draw(subject: Subject) -> None:
+async def test_a_shared_prefix_changes_no_draw(subject: PolicySubject) -> None:
     def grouped(key: int, prompt: tuple[int, ...], shared: int) -> GenerateRequest:
         return replace(ask(key, prompt, session=f"s{key}"), prefix_group="g", shared_prefix=shared)
 
@@ -230,7 +230,7 @@ async def test_a_shared_prefix_changes_no_draw(subject: Subject) -> None:
         await subject.policy.end_session(f"s{key}")
 
 
-async def test_an_update_serves_from_the_next_token_on(subject: Subject) -> None:
+async def test_an_update_serves_from_the_next_token_on(subject: PolicySubject) -> None:
     for version in range(1, ROUNDS + 1):
         start = await sampled(subject)
         running = at_once(subject, range(4))
@@ -251,7 +251,7 @@ async def test_an_update_serves_from_the_next_token_on(subject: Subject) -> None
     pytest.fail("no update fell into the middle of all requests")
 
 
-async def test_an_update_that_was_not_prepared_is_refused(subject: Subject) -> None:
+async def test_an_update_that_was_not_prepared_is_refused(subject: PolicySubject) -> None:
     with pytest.raises(PolicyError, match="version 3"):
         await subject.policy.finish_update(3)
     await subject.policy.prepare_update(await subject.publish(1))
@@ -261,7 +261,7 @@ async def test_an_update_that_was_not_prepared_is_refused(subject: Subject) -> N
     check(await subject.policy.generate(ask()), subject)
 
 
-async def asleep_in_the_middle(subject: Subject, request: GenerateRequest) -> asyncio.Task[Generation]:
+async def asleep_in_the_middle(subject: PolicySubject, request: GenerateRequest) -> asyncio.Task[Generation]:
     """The task of `request`, which the policy has begun and not ended; the policy sleeps."""
     for _ in range(ROUNDS):
         start = await sampled(subject)
@@ -274,7 +274,7 @@ async def asleep_in_the_middle(subject: Subject, request: GenerateRequest) -> as
     pytest.fail("the subject is too fast to be caught in the middle of a request")
 
 
-async def test_requests_wait_while_the_policy_sleeps(subject: Subject) -> None:
+async def test_requests_wait_while_the_policy_sleeps(subject: PolicySubject) -> None:
     long = ask(1, max_tokens=subject.long)
     before = await subject.policy.generate(long)
     running = await asleep_in_the_middle(subject, long)
@@ -292,7 +292,7 @@ async def test_requests_wait_while_the_policy_sleeps(subject: Subject) -> None:
     assert after.logprobs == pytest.approx(before.logprobs, abs=1e-4)
 
 
-async def test_status_counts(subject: Subject) -> None:
+async def test_status_counts(subject: PolicySubject) -> None:
     before = await subject.policy.status()
     assert (before.version, before.running, before.waiting) == (0, 0, 0)
     await asyncio.gather(*(subject.policy.generate(ask(key)) for key in range(3)))
