@@ -13,8 +13,8 @@ from agent_rl.errors import ConfigError
 from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
 from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
+from agent_rl.inference.start_policy import make_policy, served_context
 from agent_rl.launch.local_launcher import LocalLauncher
-from agent_rl.launch.start_roles import make_policy, served_context
 from agent_rl.providers import choose_provider
 from agent_rl.records.eval_row import EvalRow
 from agent_rl.rollouts.chat import ChatTokenizer

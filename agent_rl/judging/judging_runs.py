@@ -10,7 +10,7 @@ from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging import wording
 from agent_rl.judging.blame import Blamed, run_or_blame
 from agent_rl.vocabulary import Isolation, RunRequest, RunResult, Submission, Task, TestResult, Verdict
-from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.runs import RunStatus
 from agent_rl.vocabulary.task import Tier
 from agent_rl.vocabulary.verdict import VerdictStatus
 

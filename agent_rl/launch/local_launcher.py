@@ -226,7 +226,7 @@ class LocalLauncher:
     @property
     def logs(self) -> Path:
         """Where the roles' logs are."""
-        assert self._run_dir is not None, "use `async with LocalRuntime() as runtime`"
+        assert self._run_dir is not None, "use `async with LocalLauncher() as runtime`"
         return self._run_dir / "logs"
 
     async def __aenter__(self) -> LocalLauncher:
@@ -262,7 +262,7 @@ class LocalLauncher:
         `threads` bounds the threads of its numeric libraries. Raises what the constructor raised, or `error` where
         the process died, or was not ready within `timeout` seconds.
         """
-        assert self._run_dir is not None, "use `async with LocalRuntime() as runtime`"
+        assert self._run_dir is not None, "use `async with LocalLauncher() as runtime`"
         log = self._run_dir / "logs" / (re.sub(r"[^\w.-]", "_", name) + ".log")
         role = RoleProcess(name, error, log)
         await role._launch(Start(target, dict(kwargs or {}), error), threads, timeout)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from agent_rl.evaluation import Estimate
+from agent_rl.records.eval_row import Estimate
 from agent_rl.report.run_data import Span
 
 INK, MUTED, GRID = "#1f2933", "#66788a", "#e4e9ee"
@@ -81,7 +81,7 @@ def timeline_strip(spans: Sequence[Span], start: float, end: float) -> str:
     axes.set_yticks(ticks, roles)
     axes.set_ylim(top - 1.5, -0.5)
     axes.set_xlim(start, end)
-    axes.grid(public=False, axis="y")
+    axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("seconds since the run began")
     return _svg(figure, "timeline")
@@ -121,7 +121,7 @@ def _figure(title: str, *, width: float, height: float) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     if title:
         axes.set_title(title, loc="left", fontsize=10, color=INK, fontweight="bold")
-    axes.grid(public=True, color=GRID, linewidth=0.8)
+    axes.grid(visible=True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

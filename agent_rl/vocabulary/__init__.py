@@ -1,6 +1,6 @@
 """The nouns of the project, one word each, as frozen dataclasses: see the table in the README."""
 
-from agent_rl.vocabulary.sandbox import (
+from agent_rl.vocabulary.runs import (
     ExecResult,
     Isolation,
     Limits,

@@ -14,7 +14,7 @@ from typing import TypeVar
 from agent_rl.contracts import Sandbox
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import ExecResult, SandboxSpec
-from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.runs import RunStatus
 from agent_rl_sandboxes.docker_container import Container
 from agent_rl_sandboxes.docker_engine import DockerStream
 from agent_rl_sandboxes.docker_hardening import PROGRAMS

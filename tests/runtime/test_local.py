@@ -144,9 +144,9 @@ async def test_stop_closes_the_object_and_leaves_nothing(tmp_path: Path) -> None
 async def test_roles_die_with_their_parent(tmp_path: Path) -> None:
     program = f"""
 import asyncio
-from agent_rl.launch.local_launcher import LocalRuntime
+from agent_rl.launch.local_launcher import LocalLauncher
 async def main():
-    async with LocalRuntime() as runtime:
+    async with LocalLauncher() as runtime:
         role = await runtime.start("echo", {ECHO!r}, {{}})
         print(role.pid, flush=True)
         await asyncio.sleep(600)

@@ -66,7 +66,16 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import episode_files, harness, levels, namespaces, preloading, run_processes, run_relay
+from agent_rl_sandboxes.inside import (
+    episode_files,
+    harness,
+    levels,
+    namespaces,
+    preloading,
+    run_processes,
+    run_program,
+    run_relay,
+)
 from agent_rl_sandboxes.inside.frame_stream import FrameStream, StreamClosed
 from agent_rl_sandboxes.inside.network_traffic import Traffic
 from agent_rl_sandboxes.inside.wakeups import Wakeups
@@ -191,7 +200,7 @@ class WorkerServer:
         if self._isolation == "container" and self._own_view and self._episode is None:
             namespaces.mount_scratch(self._workdir, scratch)
         own = None if self._episode is not None else scratch
-        return self._runner.spawn(own, harness.run_command if operation == "exec" else harness.run_program)
+        return self._runner.spawn(own, harness.run_command if operation == "exec" else run_program.run_program)
 
     def _renew(self, scratch: str) -> None:
         """The next run's process is on its way, in a network that nobody has used."""
