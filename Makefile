@@ -28,9 +28,10 @@ test: setup  ## all tests but the long measurements (ARGS='tests/verify -x')
 full: sandbox vllm  ## everything: all tests and every bar, and one table at the end (hours)
 	@$(VENV)/bin/python scripts/full.py $(ARGS)
 
-lint: setup  ## ruff and pyright
+lint: setup  ## ruff, the arrows between the rooms, and pyright
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/lint-imports
 	@$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
 docs: setup  ## build the documentation in site/, without a network; a dead link ends it

@@ -32,16 +32,20 @@ if TYPE_CHECKING:
         EnvironmentConfig,
         GenerateRequest,
         Generation,
+        InvalidSubmission,
+        JudgeRunner,
         Learner,
         Objective,
         PackedGroup,
         Policy,
         PolicyStatus,
         Prompt,
+        ProviderOptions,
         RandomKey,
         RolloutEnded,
         SamplingParams,
         Sandbox,
+        Sandboxes,
         SandboxProvider,
         StepReport,
         TensorSpec,
@@ -60,14 +64,17 @@ if TYPE_CHECKING:
         PolicyError,
         SandboxError,
         SandboxStartError,
+        StorageError,
         TestsPlaceError,
     )
-    from agent_rl.evaluation import Estimate, EvalRow, GroupRunner, bootstrap_mean, evaluate, pass_at_k
-    from agent_rl.formats import program_of, read_tasks
-    from agent_rl.judging.recording import prepare_all
+    from agent_rl.evaluation.evaluate import GroupRunner, evaluate
+    from agent_rl.evaluation.pass_at_k import pass_at_k
+    from agent_rl.formats import prepare_all, program_of, read_tasks
     from agent_rl.judging.task_verifier import TaskVerifier
     from agent_rl.loop.train import train
     from agent_rl.providers import choose_provider
+    from agent_rl.records.bootstrap import bootstrap_mean
+    from agent_rl.records.eval_row import Estimate, EvalRow
     from agent_rl.registry import resolve
     from agent_rl.rollouts.run_group import AgentMaker, empty_agent, oracle_agent, run_group, run_rollout
     from agent_rl.vocabulary import (
@@ -114,23 +121,26 @@ _HOMES = {
     ),
     "agent_rl.vocabulary.task": "Tier",
     "agent_rl.contracts": (
-        "Environment EnvironmentConfig Agent Prompt Tool RolloutEnded Verifier Sandbox SandboxProvider Policy "
+        "Environment EnvironmentConfig InvalidSubmission Agent Prompt Tool RolloutEnded Verifier Sandbox Sandboxes "
+        "JudgeRunner SandboxProvider ProviderOptions Policy "
         "GenerateRequest SamplingParams RandomKey Generation PolicyStatus WeightManifest TensorSpec Learner "
         "Batch PackedGroup TrainingRow StepReport Objective"
     ),
     "agent_rl.errors": (
         "AgentRLError ConfigError CheckFailed InfrastructureError SandboxError SandboxStartError TestsPlaceError "
-        "PolicyError LearnerError EnvironmentFailure"
+        "PolicyError LearnerError EnvironmentFailure StorageError"
     ),
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
-    "agent_rl.formats": "read_tasks program_of",
-    "agent_rl.judging.recording": "prepare_all",
+    "agent_rl.formats": "read_tasks program_of prepare_all",
     "agent_rl.judging.task_verifier": "TaskVerifier",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
     "agent_rl.algorithms": "MaxRL RLOO GRPO Reinforce",
-    "agent_rl.evaluation": "evaluate GroupRunner EvalRow Estimate pass_at_k bootstrap_mean",
+    "agent_rl.evaluation.evaluate": "evaluate GroupRunner",
+    "agent_rl.evaluation.pass_at_k": "pass_at_k",
+    "agent_rl.records.eval_row": "EvalRow Estimate",
+    "agent_rl.records.bootstrap": "bootstrap_mean",
     "agent_rl.loop.train": "train",
 }
 """Module -> its public names, in the order of the reference; a test holds this equal to `__all__` and the imports."""
@@ -182,7 +192,9 @@ __all__ = [
     "Group",
     "GroupRunner",
     "InfrastructureError",
+    "InvalidSubmission",
     "Isolation",
+    "JudgeRunner",
     "Learner",
     "LearnerError",
     "Limits",
@@ -196,6 +208,7 @@ __all__ = [
     "PolicyError",
     "PolicyStatus",
     "Prompt",
+    "ProviderOptions",
     "PytestTests",
     "RLOO",
     "RandomKey",
@@ -212,11 +225,13 @@ __all__ = [
     "SandboxProvider",
     "SandboxSpec",
     "SandboxStartError",
+    "Sandboxes",
     "ScriptTests",
     "Segment",
     "StdioCase",
     "StdioTests",
     "StepReport",
+    "StorageError",
     "Submission",
     "Task",
     "TaskVerifier",

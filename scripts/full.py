@@ -104,7 +104,7 @@ def warm_model(seeds: Sequence[str], cache: Path) -> str:
     """The folder of the warm-started model of the run with `seeds`, from its cache."""
     program = (
         "import sys; from pathlib import Path; from agent_rl.config import load_config; "
-        "from agent_rl.sft.starting_model import prepare_model; "
+        "from agent_rl.loop.starting_model import prepare_model; "
         "print(prepare_model(load_config(sys.argv[1], sys.argv[3:]), Path(sys.argv[2])))"
     )
     overrides = [text for text in seeds if text != "--set"]

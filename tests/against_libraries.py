@@ -23,9 +23,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from agent_rl.judging.file_sets import ArchiveLimits, FileSet, InvalidArchive
 from pydantic import ConfigDict, TypeAdapter
 
+from agent_rl.file_sets import ArchiveLimits, FileSet, InvalidArchive
 from agent_rl.judging.archives import unpack
 from agent_rl.vocabulary import Limits, RunCall, RunRequest
 from agent_rl_sandboxes.inside.seccomp_filter import InstalledFilter

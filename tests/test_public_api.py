@@ -27,10 +27,10 @@ SOURCES = [path for top in ("agent_rl", "envs", "sandboxes") for path in sorted(
 _NAMES = """
     Agent AgentMaker AgentRLError AnswerTests AssertTests Batch CallTests Case CheckFailed ConfigError DroppedRollout
     Environment EnvironmentConfig EnvironmentFailure Estimate EvalRow ExecResult GRPO GenerateRequest Generation Group
-    GroupRunner InfrastructureError Isolation Learner LearnerError Limits MaxRL Message Objective PackedGroup
-    PairRequest PairResult Policy PolicyError PolicyStatus Prompt PytestTests RLOO RandomKey Reinforce RolloutEnded
+    GroupRunner InfrastructureError InvalidSubmission Isolation JudgeRunner Learner LearnerError Limits MaxRL Message Objective PackedGroup
+    PairRequest PairResult Policy PolicyError PolicyStatus Prompt ProviderOptions PytestTests RLOO RandomKey Reinforce RolloutEnded
     RunCall RunConfig RunRequest RunResult SamplingParams Sandbox SandboxConfig SandboxError SandboxProvider SandboxSpec
-    SandboxStartError ScriptTests Segment StdioCase StdioTests StepReport Submission Task TaskVerifier TensorSpec
+    SandboxStartError Sandboxes ScriptTests Segment StdioCase StdioTests StepReport StorageError Submission Task TaskVerifier TensorSpec
     TestResult Tests TestsPlaceError Tier Timings Tool ToolCall TrainingRow Trajectory Turn Verdict Verifier
     WeightManifest bootstrap_mean choose_provider empty_agent evaluate load_config oracle_agent parse_config pass_at_k
     prepare_all program_of read_tasks resolve run_group run_rollout train

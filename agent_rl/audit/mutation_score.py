@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from agent_rl.audit.mutants import draw_mutants
 from agent_rl.audit.oracle_program import program_in
 from agent_rl.audit.shown_examples import entry_point_of
-from agent_rl.evaluation.pass_at_k import bootstrap_mean
+from agent_rl.records.bootstrap import bootstrap_mean
 from agent_rl.vocabulary import AnswerTests, Limits, Task, Verdict
 
 MUTANTS = 20

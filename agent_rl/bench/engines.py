@@ -9,9 +9,10 @@ from pathlib import Path
 
 from agent_rl.config import RunConfig, ScratchModel, VllmConfig, parse_config
 from agent_rl.contracts import Policy
+from agent_rl.inference.start_policy import start_policy
 from agent_rl.inference.vllm.server import vllm_interpreter
 from agent_rl.launch.local_launcher import LocalLauncher
-from agent_rl.launch.start_roles import start_policy
+from agent_rl.learner.model_folder import model_folder
 from agent_rl.rollouts.chat import ChatTokenizer
 
 
@@ -37,8 +38,6 @@ async def prepare_bench_model(
     try:
         name = await maker.call("device", device)
         if given is not None:
-            from agent_rl.learner.model_folder import model_folder
-
             return model_folder(str(given)), str(given), name
         folder = maker.log.parent.parent / "model"
         parameters = await maker.call("make", str(folder), shape)

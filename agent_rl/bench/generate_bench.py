@@ -31,7 +31,6 @@ _WARM_UP = 8
 """Requests of the warm-up."""
 _FAR_BELOW = 0.7
 
-Say = Callable[[str], None]
 BenchPass = Callable[[Sequence[GenerateRequest]], Any]
 """Takes requests; awaited, it gives the seconds from the common start to each one's end."""
 
@@ -125,7 +124,7 @@ class GenerateReport:
         }
 
 
-async def compare_engines(plan: GeneratePlan, say: Say = print) -> GenerateReport:
+async def compare_engines(plan: GeneratePlan, say: Callable[[str], None] = print) -> GenerateReport:
     """The figures of every engine of `plan`: each warmed up, then `rounds` passes in turn, one engine at a time.
 
     Every engine has a process of its own and all of `threads`. Raises ConfigError for an unknown engine or a model
@@ -160,7 +159,7 @@ async def compare_engines(plan: GeneratePlan, say: Say = print) -> GenerateRepor
 
 
 async def _measure(
-    passes: Mapping[str, BenchPass], requests: Sequence[GenerateRequest], rounds: int, say: Say
+    passes: Mapping[str, BenchPass], requests: Sequence[GenerateRequest], rounds: int, say: Callable[[str], None]
 ) -> dict[str, list[CompletionTimes]]:
     """Name -> the outcomes of its rounds. All are warmed up before the first is measured.
 

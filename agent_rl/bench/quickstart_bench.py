@@ -36,12 +36,11 @@ from typing import Any
 from agent_rl.cache import cache_folder
 from agent_rl.config import load_config
 from agent_rl.errors import ConfigError, InfrastructureError
-from agent_rl.evaluation import Estimate, EvalRow
-from agent_rl.sft.starting_model import prepare_model
+from agent_rl.loop.starting_model import prepare_model
+from agent_rl.records.eval_row import Estimate, EvalRow
 
 BAR_OF_BOUND = 0.85
 BAR = 1.1
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ class QuickstartReport:
         }
 
 
-async def compare_modes(plan: OverlapPlan, say: Say = print) -> QuickstartReport:
+async def compare_modes(plan: OverlapPlan, say: Callable[[str], None] = print) -> QuickstartReport:
     """The three modes, measured in turn. Raises InfrastructureError where a run fails, with its last lines."""
     config = load_config(plan.config, plan.overrides)
     await asyncio.to_thread(prepare_model, config, cache_folder(), say)
@@ -211,7 +210,7 @@ async def _train(plan: OverlapPlan, mode: Mode, folder: Path) -> None:
     await _agent_rl(["train", str(plan.config), *_sets(settings), "--run-dir", str(folder)])
 
 
-async def _evaluate(plan: OverlapPlan, run: Path, say: Say) -> Estimate:
+async def _evaluate(plan: OverlapPlan, run: Path, say: Callable[[str], None]) -> Estimate:
     """Held-out pass@1 of the last checkpoint of `run`."""
     file = run / "bench.json"
     settings = [*plan.overrides, f"policy.threads={plan.cores}"]

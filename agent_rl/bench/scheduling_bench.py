@@ -38,7 +38,7 @@ from rich.console import Console
 from agent_rl.algorithms import make_objective
 from agent_rl.bench.fixed_time_parts import OneReply, byte_tokenizer
 from agent_rl.config import RunConfig, parse_config
-from agent_rl.contracts import EnvironmentConfig, SamplingParams
+from agent_rl.contracts import EnvironmentConfig, SamplingParams, SandboxProvider
 from agent_rl.errors import LearnerError, PolicyError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.launch.local_launcher import LocalLauncher, RoleProcess
@@ -53,7 +53,6 @@ from agent_rl.loop.train import run_loop
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.records.run_directory import RunDirectory
 from agent_rl.rollouts.run_group import PolicyAgents, RolloutSettings
-from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +127,12 @@ class _Ticks(Display):
         self.rows.append((time.monotonic(), row))
 
 
-async def measure(scenario: Scenario) -> Achieved:
-    """What the loop achieves in this scenario."""
+async def measure(scenario: Scenario, provider: SandboxProvider) -> Achieved:
+    """What the loop achieves in this scenario. The rollouts ask nothing of `provider`; it may be any."""
     ticks = _Ticks()
     with tempfile.TemporaryDirectory(prefix="agent-rl-bench-") as folder:
         async with LocalLauncher(Path(folder)) as runtime:
-            run, role = await _make_run(scenario, Path(folder), ticks, runtime)
+            run, role = await _make_run(scenario, Path(folder), ticks, runtime, provider)
             await _run_loop(run)
             consumed = [
                 int(row["group"])
@@ -173,13 +172,12 @@ def _achieved(scenario: Scenario, ticks: _Ticks, occupied: float) -> Achieved:
 
 
 async def _make_run(
-    scenario: Scenario, folder: Path, display: Display, runtime: LocalLauncher
+    scenario: Scenario, folder: Path, display: Display, runtime: LocalLauncher, provider: SandboxProvider
 ) -> tuple[Run, RoleProcess]:
     """The parts of a run, its policy and its learner being stand-ins in processes of their own; and the policy's."""
     config = _config(scenario)
     directory = RunDirectory(folder)
     directory.create(config, resume=False)
-    provider = InMemoryProvider()
     verifier = TaskVerifier(provider)
     environment = OneReply(EnvironmentConfig(), verifier)
     source = LoadedEnvironment("fixed", environment, await environment.load("train"))

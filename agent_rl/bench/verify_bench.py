@@ -33,8 +33,6 @@ FORK_TIMES, FORK_MILLISECONDS = 1.5, 6.0
 """docker_worker's median at concurrency 1 is at most so many times that of FORK, and so many ms."""
 _WARM_UP_SECONDS = 0.5
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class VerifyPlan:
@@ -177,7 +175,7 @@ class VerifyBenchReport:
         }
 
 
-async def compare_kinds(plan: VerifyPlan, say: Say = print) -> VerifyBenchReport:
+async def compare_kinds(plan: VerifyPlan, say: Callable[[str], None] = print) -> VerifyBenchReport:
     """The figures of every kind of `plan` that can be had here; the others are told, and why.
 
     Raises ConfigError for an unknown kind or tasks that cannot be used, SandboxError where there is no worker at all to
@@ -204,7 +202,7 @@ async def compare_kinds(plan: VerifyPlan, say: Say = print) -> VerifyBenchReport
     return VerifyBenchReport(cpu_name(), plan, counts(items), bursts, about, absent)
 
 
-async def _items(plan: VerifyPlan, say: Say) -> list[VerifyItem]:
+async def _items(plan: VerifyPlan, say: Callable[[str], None]) -> list[VerifyItem]:
     """The workload, recorded and confirmed in the first workers that can be had. Raises ConfigError, SandboxError."""
     reasons: list[str] = []
     for kind in WORKERS:
@@ -225,7 +223,7 @@ async def _round(
     endless: Mapping[str, Iterator[VerifyItem]],
     seconds: float,
     bursts: Mapping[str, Mapping[int, Bursts]],
-    say: Say,
+    say: Callable[[str], None],
 ) -> None:
     """One burst of every kind at every concurrency: at each, one kind after the other."""
     levels: Sequence[int] = list(next(iter(places.values()), {}))

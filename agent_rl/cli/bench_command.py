@@ -200,8 +200,9 @@ def overlap(
     bars: list[tuple[str, bool]] = []
     if part in (None, OverlapPart.scheduling):
         from agent_rl.bench.scheduling_bench import SCENARIOS, measure
+        from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 
-        achieved = {name: run(measure(scenario)) for name, scenario in SCENARIOS.items()}
+        achieved = {name: run(measure(scenario, InMemoryProvider())) for name, scenario in SCENARIOS.items()}
         console.print(_scheduling_table(achieved))
         outcome["scheduling"] = {name: figures.to_json() for name, figures in achieved.items()}
         bars += [(f"{n} at least {SCENARIOS[n].bar:g}", a.efficiency >= SCENARIOS[n].bar) for n, a in achieved.items()]

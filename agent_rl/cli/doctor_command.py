@@ -29,7 +29,7 @@ def doctor(
     from agent_rl.cli.options import write_json
     from agent_rl.cli.running import run
     from agent_rl.config import load_config
-    from agent_rl.launch.required_devices import require_devices
+    from agent_rl.inference.required_devices import require_devices
 
     resolved = load_config(config, settings or ())
     require_devices(resolved)

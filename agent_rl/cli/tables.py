@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from agent_rl.evaluation import Estimate, EvalRow
+from agent_rl.records.eval_row import Estimate, EvalRow
 
 
 def _table() -> Table:

@@ -82,7 +82,7 @@ def print_outcome(folder: Path, page: Path, seconds: float) -> None:
     from rich.console import Console
 
     from agent_rl.cli.tables import before_and_after
-    from agent_rl.evaluation import read_rows
+    from agent_rl.records.eval_file import read_rows
     from agent_rl.report.page import duration
 
     console = Console(highlight=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_origin
+from typing import Any, Literal, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-Positive = Annotated[int, Field(gt=0)]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -45,20 +44,20 @@ class ScratchModel(Section):
     """A new small model of a standard architecture, with a tokenizer trained on the environment's demonstrations."""
 
     architecture: Literal["llama", "qwen3"] = "llama"
-    vocabulary: Positive = 512
-    width: Positive = 128
-    layers: Positive = 2
-    heads: Positive = 4
-    kv_heads: Positive = 4
-    ffn_width: Positive = 384
-    context: Positive = 512
+    vocabulary: PositiveInt = 512
+    width: PositiveInt = 128
+    layers: PositiveInt = 2
+    heads: PositiveInt = 4
+    kv_heads: PositiveInt = 4
+    ffn_width: PositiveInt = 384
+    context: PositiveInt = 512
 
 
 class SftConfig(Section):
     """Supervised learning on the environments' demonstrations before reinforcement learning; cached by content."""
 
-    steps: Positive = 1000
-    batch_size: Positive = 64
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 64
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     seed: int | None = None
@@ -87,7 +86,7 @@ class Sampling(Section):
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
-    max_tokens: Positive = 256
+    max_tokens: PositiveInt = 256
     """Per turn."""
     rollout_deadline: float = Field(default=600.0, gt=0)
     """Seconds from the start of a rollout; then it ends as `deadline` and is judged as it stands."""
@@ -97,7 +96,7 @@ class ObjectiveConfig(Section):
     """Which objective, and its knobs: see `agent_rl.algorithms`."""
 
     name: Literal["maxrl", "reinforce", "rloo", "grpo"] = "maxrl"
-    truncation_order: Positive | None = None
+    truncation_order: PositiveInt | None = None
     """T of MaxRL; None is the paper's form (order N - 1)."""
     baseline_at_zero: bool = False
     """Keep the baseline also where no rollout passes (exact for T = N); needs truncation_order."""
@@ -125,9 +124,9 @@ class Optimizer(Section):
 class Loop(Section):
     """The asynchronous loop. All counts are in groups; synchronous training is max_staleness = 0."""
 
-    steps: Positive = 100
-    groups_per_batch: Positive = 16
-    group_size: Positive = 16
+    steps: PositiveInt = 100
+    groups_per_batch: PositiveInt = 16
+    group_size: PositiveInt = 16
     """N, the rollouts of one task."""
     max_staleness: int = Field(default=1, ge=0)
     straggler_timeout: float = Field(default=30.0, ge=0)
@@ -150,17 +149,17 @@ class VllmConfig(Section):
 
     urls: tuple[str, ...] = ()
     """Servers that are already up (http://host:port), one replica each; none: the run launches its own."""
-    replicas: Positive = 1
+    replicas: PositiveInt = 1
     """How many servers the run launches."""
     python: str | None = None
     """The interpreter that has vLLM and agent-rl; None is AGENT_RL_VLLM_PYTHON, this one, or what `make vllm` made."""
     devices: tuple[int, ...] = ()
     """The GPUs for the servers, `tensor_parallel` for each replica in turn; none: whatever vLLM sees."""
-    tensor_parallel: Positive = 1
+    tensor_parallel: PositiveInt = 1
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
     """Of the GPU's memory, for weights and cache together; less where the learner shares the GPU."""
-    cpu_kv_cache_gib: Positive = 1
-    max_context: Positive | None = None
+    cpu_kv_cache_gib: PositiveInt = 1
+    max_context: PositiveInt | None = None
     """Tokens of the longest conversation; None is the model's own."""
     enforce_eager: bool = False
     """No CUDA graphs: a quicker start and slower generation. On a CPU it is always so."""
@@ -189,10 +188,10 @@ class PolicyConfig(Section):
 
     engine: Literal["auto", "transformers", "vllm"] = "auto"
     """auto is vllm where it is installed and there is a GPU, else transformers."""
-    threads: Positive = 1
+    threads: PositiveInt = 1
     precision: Precision = "float32"
     device: str = "auto"
-    max_batch: Positive = 512
+    max_batch: PositiveInt = 512
     max_restarts: int = Field(default=3, ge=0)
     heartbeat_timeout: float = Field(default=120.0, gt=0)
     """Seconds without an answer after which a policy counts as hung and is started again."""
@@ -202,10 +201,10 @@ class PolicyConfig(Section):
 class LearnerConfig(Section):
     """The process that trains."""
 
-    threads: Positive = 1
+    threads: PositiveInt = 1
     precision: Precision = "float32"
     device: str = "auto"
-    micro_batch_tokens: Positive = 16384
+    micro_batch_tokens: PositiveInt = 16384
     max_restarts: int = Field(default=3, ge=0)
 
 
@@ -235,7 +234,7 @@ class SandboxConfig(Section):
     __pydantic_extra__: dict[str, dict[str, JsonValue]] = Field(init=False)  # pyright: ignore
 
     provider: str = "auto"
-    workers: Positive = 2
+    workers: PositiveInt = 2
     minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
     retries: int = Field(default=2, ge=0)
@@ -244,7 +243,7 @@ class SandboxConfig(Section):
     standard library's. A program finds them imported; what does not exist there is an error at the start."""
     warm_episodes: int = Field(default=2, ge=0)
     """Of each kind of sandbox in use, how many stand ready for the next episodes (0: each starts at its first use)."""
-    concurrent_starts: Positive = 4
+    concurrent_starts: PositiveInt = 4
     """Episodes' sandboxes that are being started at any moment, at most."""
 
     @model_validator(mode="before")
@@ -270,9 +269,9 @@ class Evaluation(Section):
     """Held-out evaluation before and after training, and every `every` steps (0: only those two)."""
 
     split: str = "test"
-    tasks: Positive = 200
-    samples: Positive = 8
-    k: tuple[Positive, ...] = Field(default=(1, 8), min_length=1)
+    tasks: PositiveInt = 200
+    samples: PositiveInt = 8
+    k: tuple[PositiveInt, ...] = Field(default=(1, 8), min_length=1)
     greedy: bool = True
     every: int = Field(default=0, ge=0)
     enabled: bool = True
@@ -287,8 +286,8 @@ class Evaluation(Section):
 class Checkpoints(Section):
     """When checkpoints are written and how many are kept."""
 
-    every: Positive = 1
-    keep: Positive = 2
+    every: PositiveInt = 1
+    keep: PositiveInt = 2
 
 
 class RunConfig(Section):

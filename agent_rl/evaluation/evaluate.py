@@ -8,7 +8,8 @@ from typing import Protocol
 
 from agent_rl.concurrency import side_by_side
 from agent_rl.errors import PolicyError
-from agent_rl.evaluation.pass_at_k import bootstrap_mean, pass_at_k
+from agent_rl.evaluation.pass_at_k import pass_at_k
+from agent_rl.records.bootstrap import bootstrap_mean
 from agent_rl.records.eval_row import Estimate, EvalRow
 from agent_rl.vocabulary import Group, Task, Trajectory
 

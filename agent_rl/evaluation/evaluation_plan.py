@@ -13,10 +13,10 @@ from agent_rl.errors import ConfigError
 from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
 from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
+from agent_rl.inference.required_devices import require_devices
+from agent_rl.inference.start_policy import make_policy, served_context
 from agent_rl.judging.task_verifier import make_verifier
 from agent_rl.launch.local_launcher import LocalLauncher
-from agent_rl.launch.required_devices import require_devices
-from agent_rl.launch.start_roles import make_policy, served_context
 from agent_rl.providers import choose_provider
 from agent_rl.records.eval_row import EvalRow
 from agent_rl.rollouts.chat import ChatTokenizer

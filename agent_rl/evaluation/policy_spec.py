@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent_rl.errors import ConfigError
+from agent_rl.learner.model_folder import model_folder
 
 FixedReply = Literal["gold", "empty"]
 FIXED: tuple[FixedReply, ...] = ("gold", "empty")
@@ -70,8 +71,6 @@ def _version(folder: Path) -> int:
 
 
 def _download(name: str) -> Path:
-    from agent_rl.learner.model_folder import model_folder
-
     try:
         return model_folder(name)
     except ConfigError as error:

@@ -36,7 +36,7 @@ class _Command:
 
 
 @dataclass(eq=False, slots=True)
-class _Batch:
+class _Arrivals:
     """Jobs that are admitted together, and the future of each."""
 
     jobs: list[Job]
@@ -72,8 +72,8 @@ class TransformersPolicy(Policy):
         self._deterministic = deterministic
         self._threads = torch.get_num_threads()
         self._prepared: tuple[int, Any] | None = None
-        self._inbox: deque[_Command | _Batch] = deque()
-        self._urgent: deque[_Command | _Batch] = deque()
+        self._inbox: deque[_Command | _Arrivals] = deque()
+        self._urgent: deque[_Command | _Arrivals] = deque()
         self._cancelled: deque[Job] = deque()
         self._awake = threading.Event()
         self._stopped = False
@@ -93,7 +93,7 @@ class TransformersPolicy(Policy):
             self._engine.check(job)
         loop = self._running_loop()
         futures: list[asyncio.Future[Generation]] = [loop.create_future() for _ in jobs]
-        self._put(_Batch(jobs, futures), self._inbox)
+        self._put(_Arrivals(jobs, futures), self._inbox)
         try:
             return [await future for future in futures]
         except BaseException:
@@ -162,7 +162,7 @@ class TransformersPolicy(Policy):
             raise RuntimeError("a policy serves one event loop")
         return loop
 
-    def _put(self, item: _Command | _Batch, queue: deque[_Command | _Batch]) -> None:
+    def _put(self, item: _Command | _Arrivals, queue: deque[_Command | _Arrivals]) -> None:
         if self._error is not None:
             raise PolicyError(f"the engine has failed: {self._error}") from self._error
         if self._stopped:
@@ -202,7 +202,7 @@ class TransformersPolicy(Policy):
         done: list[tuple[asyncio.Future[Any], Any]] = []
         while self._ready():
             item = (self._urgent or self._inbox).popleft()
-            if isinstance(item, _Batch):
+            if isinstance(item, _Arrivals):
                 for job, future in zip(item.jobs, item.futures, strict=True):
                     if not job.over:
                         self._futures[job] = future

@@ -30,7 +30,7 @@ _DIED = (SandboxError, OSError, EOFError)
 """What a provider raises where a place died; a connection that broke off says the same as SandboxError."""
 
 
-_Result = TypeVar("_Result")
+_Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,15 @@ async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, 
 
 
 async def work_or_blame(
-    provider: SandboxProvider, work: Callable[[SandboxProvider], Awaitable[_Result]], limits: Limits, *, retries: int
-) -> _Result | Blamed:
+    provider: SandboxProvider, work: Callable[[SandboxProvider], Awaitable[_Outcome]], limits: Limits, *, retries: int
+) -> _Outcome | Blamed:
     """What `work` gives, which makes a fresh place of `provider` for a program each time; or `Blamed`."""
     return await _attempt_or_blame(provider, lambda place, fresh: work(place), limits, retries)
 
 
 async def _attempt_or_blame(
-    provider: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Result]], limits: Limits, retries: int
-) -> _Result | Blamed:
+    provider: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Outcome]], limits: Limits, retries: int
+) -> _Outcome | Blamed:
     """What `run(fresh)` gives, first in any place and then in fresh ones; or `Blamed`. Raises SandboxError."""
     try:
         return await run(provider, False)
@@ -103,8 +103,8 @@ async def _attempt_or_blame(
 
 
 async def _run_beside_companion(
-    place: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Result]], limits: Limits
-) -> tuple[_Result | Exception, bool]:
+    place: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Outcome]], limits: Limits
+) -> tuple[_Outcome | Exception, bool]:
     """What became of the run in a fresh place, and whether the companion outlived it."""
     limits = dataclasses.replace(limits, wall_seconds=limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
     waiting = RunRequest(COMPANION, entry_point=None, limits=limits)

@@ -13,7 +13,7 @@ from agent_rl.judging.judging_runs import MAX_DETAILS, tampered, verdict_of_case
 from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, read_frames, value_of
 from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, Verdict, wording
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
-from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.runs import RunStatus
 
 
 @dataclass(frozen=True, slots=True)

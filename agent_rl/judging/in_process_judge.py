@@ -37,7 +37,7 @@ from agent_rl.judging.judging_runs import (
     reasons,
     tampered,
 )
-from agent_rl.judging.pytest_report import PytestReport, Tampered, collected_ids, read_report
+from agent_rl.judging.pytest_report import PytestReport, TamperedReport, collected_ids, read_report
 from agent_rl.judging.staging import has_conftest, staged, submitted_files
 from agent_rl.judging.test_collection import collected, require_tests
 from agent_rl.vocabulary import (
@@ -217,7 +217,7 @@ class InProcessJudge:
             report = read_report(raw, nonce)
             expected = tests.tests or collected_ids(report, canaries.ids)
             return self._verdict(report, expected, canaries, result), expected
-        except Tampered as error:
+        except TamperedReport as error:
             return tampered("in_process", self.isolation, result.seconds, str(error), public=True), ()
 
     def _ended(self, result: ExecResult, why: str) -> Verdict:
@@ -230,24 +230,24 @@ class InProcessJudge:
     def _verdict(
         self, report: PytestReport, expected: tuple[str, ...], canaries: Canaries, result: ExecResult
     ) -> Verdict:
-        """Each expected test's result. Raises Tampered where a canary flipped, or the report contradicts itself."""
+        """Each expected test's result. Raises TamperedReport where a canary flipped, or it contradicts itself."""
         if result.exit_code != 0:
-            raise Tampered(f"a report, and then exit code {result.exit_code}")
+            raise TamperedReport(f"a report, and then exit code {result.exit_code}")
         details = {test: report.why_not_passed(test) for test in expected}
         all_claimed = bool(expected) and not any(details.values())
         for test, must_pass in canaries.ids.items():
             if test not in report.phases:
                 if all_claimed:
-                    raise Tampered("all tests passed, but a canary was not run")
+                    raise TamperedReport("all tests passed, but a canary was not run")
                 continue
             if (report.why_not_passed(test) == "") != must_pass:
-                raise Tampered(f"a test that must {'pass' if must_pass else 'fail'} did not")
+                raise TamperedReport(f"a test that must {'pass' if must_pass else 'fail'} did not")
         unknown = [test for test in report.phases if test not in details and test not in canaries.ids]
         if unknown:
-            raise Tampered(f"a result of a test that was not asked for: {unknown[0]}")
+            raise TamperedReport(f"a result of a test that was not asked for: {unknown[0]}")
         if all_claimed and report.exit_code != 1:
             # The canaries that must fail make it 1.
-            raise Tampered(f"all tests passed, and pytest ended with {report.exit_code}")
+            raise TamperedReport(f"all tests passed, and pytest ended with {report.exit_code}")
         passed = sum(not why for why in details.values())
         results = tuple(TestResult(wording.printable(t), not why, wording.printable(why)) for t, why in details.items())
         if not results:

@@ -22,7 +22,7 @@ from agent_rl.vocabulary import (
     Verdict,
     wording,
 )
-from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.runs import RunStatus
 from agent_rl.vocabulary.task import Tier
 from agent_rl.vocabulary.verdict import VerdictStatus
 

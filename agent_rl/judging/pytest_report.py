@@ -12,7 +12,7 @@ from agent_rl.vocabulary import wording
 _PHASES = ("setup", "call", "teardown")
 
 
-class Tampered(Exception):
+class TamperedReport(Exception):
     """The report is not one that the runner writes; the message says how."""
 
 
@@ -54,23 +54,23 @@ class PytestReport:
 
 
 def read_report(raw: bytes, nonce: str) -> PytestReport:
-    """The report. Raises Tampered for what the runner does not write."""
+    """The report. Raises TamperedReport for what the runner does not write."""
     try:
         content: Any = json.loads(raw)
         if content["nonce"] != nonce or type(content["exit"]) is not int:
-            raise Tampered("a report with another nonce")
+            raise TamperedReport("a report with another nonce")
         phases: dict[str, list[Phase]] = {}
         for test, when, outcome, expected, text in content["phases"]:
             if [type(v) for v in (test, when, outcome, expected, text)] != [str, str, str, bool, str]:
-                raise Tampered("a phase of unknown form")
+                raise TamperedReport("a phase of unknown form")
             phases.setdefault(test, []).append(Phase(when, outcome, expected, text))
         collected = tuple(content["collected"])
         errors = tuple((where, text) for where, text in content["errors"])
         if not all(type(v) is str for v in (*collected, *(part for error in errors for part in error))):
-            raise Tampered("a report of unknown form")
+            raise TamperedReport("a report of unknown form")
         return PytestReport(content["exit"], collected, errors, phases)
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise Tampered("a malformed report") from None
+        raise TamperedReport("a malformed report") from None
 
 
 def _reason(text: str) -> str:

@@ -41,7 +41,7 @@ from agent_rl.vocabulary import (
     wording,
 )
 from agent_rl.vocabulary.canonical import NotCanonical, encode
-from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.runs import RunStatus
 
 CHECK = "check"
 """Entry point of a checker program."""

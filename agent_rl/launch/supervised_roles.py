@@ -25,7 +25,6 @@ from agent_rl.errors import LearnerError, PolicyError
 from agent_rl.launch.colocated import afterwards
 
 T = TypeVar("T")
-Say = Callable[[str], None]
 
 
 class Process(Protocol):
@@ -62,7 +61,7 @@ class SupervisedPolicy(Policy):
         version: int,
         *,
         max_restarts: int,
-        say: Say,
+        say: Callable[[str], None],
         heartbeat_timeout: float = 120.0,
     ) -> None:
         self._start = start
@@ -238,7 +237,12 @@ class SupervisedLearner(Learner):
     _MAX_REPLAY = 8
 
     def __init__(
-        self, start: StartLearner, *, max_restarts: int, say: Say, device_free: DeviceFree = nullcontext
+        self,
+        start: StartLearner,
+        *,
+        max_restarts: int,
+        say: Callable[[str], None],
+        device_free: DeviceFree = nullcontext,
     ) -> None:
         self._start = start
         self._device_free = device_free

@@ -1,4 +1,4 @@
-"""The training side: `torch_learner` (reinforcement), `scratch` (new small models), `sft` (supervised start).
+"""The training side: `torch_learner` (reinforcement), `scratch_model` (new small models), `start_learner`.
 
-Only the processes that train import what is in here; `import agent_rl.learner` itself loads no torch.
+Only the processes that train load torch; the controller starts them with `start_learner`, which does not.
 """

@@ -17,15 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 
 from agent_rl.errors import ConfigError
-from agent_rl.learner.token_tree import TokenTree, Window
-
-IntArray = npt.NDArray[np.int64]
+from agent_rl.learner.token_tree import IntArray, TokenTree, Window
 
 ATTENTION = "agent_rl_shared_prefix"
 MAX_PADDING = 1.15

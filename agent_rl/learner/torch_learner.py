@@ -1,4 +1,4 @@
-"""`TorchLearner`: policy gradients (`agent_rl.algorithms.policy_loss`) for any decoder of transformers'."""
+"""`TorchLearner`: policy gradients (`agent_rl.algorithms.losses.policy_loss`) for any decoder of transformers'."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from agent_rl.algorithms.policy_loss import StepFigures, policy_loss
+from agent_rl.algorithms.losses.policy_loss import StepFigures, policy_loss
 from agent_rl.config import Optimizer, Precision
 from agent_rl.contracts import Batch, Learner, StepReport, WeightManifest
 from agent_rl.contracts.policy import Transport

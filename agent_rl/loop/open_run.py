@@ -15,14 +15,15 @@ from agent_rl.cache import cache_folder
 from agent_rl.config import RunConfig
 from agent_rl.contracts import Objective, SamplingParams, SandboxProvider
 from agent_rl.environments import NamedEnvironment, make_environments
-from agent_rl.evaluation import append_row, evaluate, read_rows
+from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
+from agent_rl.inference.start_policy import make_policy, served_context
 from agent_rl.judging.task_verifier import TaskVerifier, make_verifier
 from agent_rl.launch.colocated import device_free
 from agent_rl.launch.local_launcher import LocalLauncher
 from agent_rl.launch.replicated_policy import ReplicatedPolicy
-from agent_rl.launch.start_roles import make_policy, served_context, start_learner
 from agent_rl.launch.supervised_roles import SupervisedLearner
+from agent_rl.learner.start_learner import start_learner
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
 from agent_rl.loop.groups_in_flight import GroupsInFlight
@@ -30,13 +31,14 @@ from agent_rl.loop.lockstep import LockstepPolicy
 from agent_rl.loop.logprob_mismatch import mismatch_of
 from agent_rl.loop.run_display import Display
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask, TaskSampler
+from agent_rl.loop.starting_model import prepare_model
 from agent_rl.loop.task_selection import strong_sources
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.providers import choose_provider
+from agent_rl.records.eval_file import append_row, read_rows
 from agent_rl.records.run_directory import RunDirectory
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.run_group import PolicyAgents, RolloutSettings, TimedVerifier, run_group
-from agent_rl.sft.starting_model import prepare_model
 from agent_rl.vocabulary import Group
 
 

@@ -22,8 +22,8 @@ from agent_rl.algorithms.group_advantages import group_advantages
 from agent_rl.config import RunConfig
 from agent_rl.contracts import PolicyStatus, StepReport
 from agent_rl.devices import busy_core_seconds
+from agent_rl.inference.required_devices import require_devices
 from agent_rl.launch.garbage_collection import settled
-from agent_rl.launch.required_devices import require_devices
 from agent_rl.loop.background_writes import BackgroundWrites
 from agent_rl.loop.checkpoint import LoopState, complete_checkpoint
 from agent_rl.loop.groups_in_flight import GroupsInFlight

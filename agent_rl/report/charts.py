@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from agent_rl.evaluation import Estimate
+from agent_rl.records.eval_row import Estimate
 from agent_rl.report.run_data import Span
 
 INK, MUTED, GRID = "#1f2933", "#66788a", "#e4e9ee"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.atomic_files import write_atomically
-from agent_rl.evaluation import Estimate, EvalRow
+from agent_rl.records.eval_row import Estimate, EvalRow
 from agent_rl.report.charts import Series, line_chart, timeline_strip
 from agent_rl.report.rollout_pages import rollouts_section
 from agent_rl.report.run_data import JsonRow, RunData, Span, read_run

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.errors import ConfigError
-from agent_rl.evaluation import EvalRow, read_rows
+from agent_rl.records.eval_file import read_rows
+from agent_rl.records.eval_row import EvalRow
 
 JsonRow = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,8 +27,9 @@ from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_l
 from agent_rl.learner.micro_batches import micro_batches
 from agent_rl.learner.model_folder import copy_tokenizer
 from agent_rl.learner.torch_learner import make_accelerator, make_optimizer
-from agent_rl.sft.demonstration_batches import BatchesAhead, DemonstrationSource
-from agent_rl.sft.ranks import MOST_RANKS, Rank, Ranks
+from agent_rl.sft.batches_ahead import BatchesAhead
+from agent_rl.sft.rank import MOST_RANKS, Rank
+from agent_rl.sft.sft_plan import SftPlan
 
 CLIP_NORM = 1.0
 BETAS = (0.9, 0.95)
@@ -50,36 +51,19 @@ class SftProgress:
 OnProgress = Callable[[SftProgress], None]
 
 
-def imitate(source: DemonstrationSource, settings: SftConfig, out: Path, report: OnProgress, ranks: Ranks) -> None:
-    """`out` holds the model of `source` after `settings.steps` steps on its demonstrations, with its tokenizer.
-
-    Raises LearnerError where another rank died or the loss is no longer finite.
-    """
-    if torch.cuda.is_available():
-        train(source, settings, ranks.alone(), out, report)
-        return
-    ranks.go(source, settings)
-    try:
-        train(source, settings, ranks.first, out, report)
-    except RuntimeError as error:
-        code = ranks.failure()
-        if code is None:
-            raise
-        raise LearnerError(f"a process of the warm start ended with code {code}") from error
-
-
-def train(source: DemonstrationSource, settings: SftConfig, rank: Rank, out: Path | None, report: OnProgress) -> None:
+def train(plan: SftPlan, rank: Rank, out: Path | None, report: OnProgress) -> None:
     """One rank's part. Every rank holds the same weights at every step; the first one writes them to `out`."""
+    settings = plan.settings
     torch.set_num_threads(rank.threads)
     _meet(rank)
     accelerator = make_accelerator("auto", _best_precision())
-    model = load_model(source.model_folder, accelerator.device)
+    model = load_model(plan.model_folder, accelerator.device)
     optimizer = make_optimizer(model, _optimizer_settings(settings))
     parameters = [p for p in model.parameters() if p.requires_grad]
-    own = replace(source, seed=source.seed * MOST_RANKS + rank.index)
+    seed = plan.seed * MOST_RANKS + rank.index  # no two ranks draw the same
     limit = micro_batch_limit(model, 16384)
     started, seen = time.monotonic(), 0
-    with BatchesAhead(own, settings.batch_size // rank.world) as ahead:
+    with BatchesAhead(plan.source, seed, settings.batch_size // rank.world) as ahead:
         for step in range(settings.steps):
             groups = ahead.next()
             loss = 0.0
@@ -104,7 +88,7 @@ def train(source: DemonstrationSource, settings: SftConfig, rank: Rank, out: Pat
             report(SftProgress(step + 1, settings.steps, mean, seen, time.monotonic() - started))
     if out is not None:
         model.save_pretrained(out)
-        copy_tokenizer(source.model_folder, out)
+        copy_tokenizer(plan.model_folder, out)
 
 
 def _meet(rank: Rank) -> None:

@@ -12,7 +12,7 @@ from agent_rl.judging.proxied.candidate_side import CandidateServer
 from agent_rl.judging.proxied.tests_runner import HiddenTestsRunner, write_files
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 from agent_rl.vocabulary import PairRequest, PairResult, RunResult
-from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.runs import RunStatus
 
 _one_at_a_time = threading.Lock()
 """`solution` and `pytest` are modules of this process for as long as tests run."""

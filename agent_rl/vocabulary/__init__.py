@@ -1,6 +1,6 @@
 """The nouns of the project, one word each, as frozen dataclasses: `docs/words.md` explains them."""
 
-from agent_rl.vocabulary.sandbox import (
+from agent_rl.vocabulary.runs import (
     ExecResult,
     Isolation,
     Limits,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agent_rl.vocabulary.canonical import Record
-from agent_rl.vocabulary.sandbox import Limits, SandboxSpec
+from agent_rl.vocabulary.runs import Limits, SandboxSpec
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
 Tier = Literal["values", "proxied", "in_process"]

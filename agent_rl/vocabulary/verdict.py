@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent_rl.vocabulary.sandbox import Isolation
+from agent_rl.vocabulary.runs import Isolation
 from agent_rl.vocabulary.task import Tier
 from agent_rl.vocabulary.wording import printable
 

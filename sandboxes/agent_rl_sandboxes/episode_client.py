@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol, get_args
 
 from agent_rl.vocabulary import ExecResult
-from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.runs import RunStatus
 from agent_rl_sandboxes.inside import episode_command, episode_server, loading
 
 _HEAD = struct.Struct(">II")

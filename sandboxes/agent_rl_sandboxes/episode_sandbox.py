@@ -18,7 +18,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from agent_rl.contracts import Sandbox
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import ExecResult, SandboxSpec
-from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.runs import RunStatus
 from agent_rl_sandboxes.episode_client import EpisodeChannel, EpisodeClient, ServerGone, checked_path
 
 T = TypeVar("T")

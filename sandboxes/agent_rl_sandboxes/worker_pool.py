@@ -19,7 +19,7 @@ RETRY_SECONDS = 1.0
 """After which a worker that could not be made is tried again. Doubled each time, up to:"""
 LONGEST_RETRY_SECONDS = 30.0
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
+_Used = TypeVar("_Used")
 
 
 class WorkerPool:
@@ -103,7 +103,7 @@ class WorkerPool:
         self._give_back(worker, fresh=fresh)
         return result
 
-    async def run_pair(self, use: Callable[[Worker, Worker], Awaitable[_Result]], *, fresh: bool = False) -> _Result:
+    async def run_pair(self, use: Callable[[Worker, Worker], Awaitable[_Used]], *, fresh: bool = False) -> _Used:
         """What `use` makes of two workers. In a pool of one, the second is made for this alone, and ended after it.
 
         Errors are those of `run`. Capacity for two is taken by one at a time, so that two who wait for their second

@@ -38,6 +38,7 @@ from agent_rl_sandboxes.inside import (
     proxied_roles,
     root_view,
     run_processes,
+    run_program,
     run_relay,
     seccomp_filter,
     wakeups,
@@ -120,6 +121,7 @@ def _sources() -> list[tuple[str, str]]:
         root_view,
         harness,
         programs,
+        run_program,
         leftovers,
     ]
     modules += [

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult
-from agent_rl.vocabulary.sandbox import RunStatus
+from agent_rl.vocabulary.runs import RunStatus
 from agent_rl_sandboxes.worker_program import (
     LENGTHS,
     PROTOCOL,

@@ -16,7 +16,9 @@ from agent_rl.bench.scheduling_bench import SCENARIOS, measure
 from agent_rl.bench.turns_bench import TurnsPlan, measure_turns
 from agent_rl.cli.app import main
 from agent_rl.config import ScratchModel
+from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 
 TINY = ScratchModel(
     architecture="qwen3", vocabulary=300, width=32, layers=1, heads=2, kv_heads=1, ffn_width=32, context=512
@@ -26,7 +28,7 @@ TINY = ScratchModel(
 @pytest.mark.parametrize("name", ["balanced", "heavy_tail"])
 async def test_the_schedulers_efficiency_is_a_share_of_the_ideal(name: str) -> None:
     small = replace(SCENARIOS[name], groups_per_batch=2, group_size=2, places=2, mean=0.01, steps=4, warm_up=1)
-    achieved = await measure(small)
+    achieved = await measure(small, InMemoryProvider())
     assert achieved.learner_bound == pytest.approx(0.02)
     # 16 of the drawn times, whose mean is .01, in 2 places over 4 steps: .02 too, give or take the draws.
     assert 0.005 < achieved.rollout_bound < 0.06
@@ -90,7 +92,7 @@ def test_a_missed_bar_is_an_error_only_where_it_is_required(
 ) -> None:
     from agent_rl.bench import scheduling_bench
 
-    async def measured(scenario: scheduling_bench.Scenario) -> scheduling_bench.Achieved:
+    async def measured(scenario: scheduling_bench.Scenario, provider: SandboxProvider) -> scheduling_bench.Achieved:
         await asyncio.sleep(0)
         return scheduling_bench.Achieved(1.0, 0.9, 1.08, 0.05, 0.03, 0.0, 0.0)
 

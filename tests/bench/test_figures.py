@@ -15,7 +15,7 @@ from agent_rl.bench.quickstart_bench import OverlapPlan, QuickstartReport, StepT
 from agent_rl.bench.scheduling_bench import Achieved, Scenario
 from agent_rl.bench.turns_bench import TurnsPlan, TurnsReport, TurnTimes, marks
 from agent_rl.bench.workload import CompletionTimes, completion_tokens, make_requests
-from agent_rl.evaluation import Estimate
+from agent_rl.records.eval_row import Estimate
 
 
 def test_a_percentile_lies_between_its_neighbours_in_proportion() -> None:

@@ -16,7 +16,8 @@ from agent_rl.cli import main
 from agent_rl.cli.new_environment import write_environment
 from agent_rl.cli.train_command import latest_run, new_run, print_outcome
 from agent_rl.cli.validation_tables import print_report
-from agent_rl.evaluation import Estimate, EvalRow, append_row
+from agent_rl.records.eval_file import append_row
+from agent_rl.records.eval_row import Estimate, EvalRow
 
 MEMORY = ("--sandbox", "memory-test")
 SYNTHETIC = '''

@@ -7,8 +7,10 @@ import pytest
 
 from agent_rl.contracts import Agent, Environment, Sandbox, Verifier
 from agent_rl.errors import ConfigError, PolicyError, SandboxError
-from agent_rl.evaluation import Estimate, EvalRow, append_row, cut_back, evaluate, read_rows
+from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner
+from agent_rl.records.eval_file import append_row, cut_back, read_rows
+from agent_rl.records.eval_row import Estimate, EvalRow
 from agent_rl.rollouts.policy_agent import RolloutName, ScriptedAgent, empty_agent, oracle_agent
 from agent_rl.vocabulary import (
     AnswerTests,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_rl.evaluation import bootstrap_mean, pass_at_k
+from agent_rl.evaluation.pass_at_k import pass_at_k
+from agent_rl.records.bootstrap import bootstrap_mean
 
 
 @given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from agent_rl.algorithms.policy_loss import StepFigures, policy_loss
+from agent_rl.algorithms.losses.policy_loss import StepFigures, policy_loss
 from agent_rl.contracts import Batch, PackedGroup, TrainingRow
 from agent_rl.learner.causal_model import model_logprobs, with_shared_prefix
 from agent_rl.learner.micro_batches import micro_batches

@@ -21,12 +21,16 @@ from agent_rl.config import EnvironmentEntry, RunConfig, SftConfig, parse_config
 from agent_rl.errors import ConfigError, EnvironmentFailure, LearnerError
 from agent_rl.learner.model_folder import written_atomically
 from agent_rl.learner.scratch_model import write_scratch_model
+from agent_rl.loop import starting_model
+from agent_rl.loop.demonstration_batches import Demonstrations, conversations
+from agent_rl.loop.starting_model import cache_key, prepare_model
 from agent_rl.rollouts.chat import ChatTokenizer
-from agent_rl.sft import starting_model
-from agent_rl.sft.demonstration_batches import BatchesAhead, DemonstrationSource, batches, conversations
-from agent_rl.sft.ranks import Ranks, how_many_ranks
-from agent_rl.sft.sft_trainer import SftProgress, imitate
-from agent_rl.sft.starting_model import cache_key, prepare_model
+from agent_rl.sft.batches_ahead import BatchesAhead
+from agent_rl.sft.imitate import imitate
+from agent_rl.sft.rank import how_many_ranks
+from agent_rl.sft.rank_processes import Ranks
+from agent_rl.sft.sft_plan import SftPlan
+from agent_rl.sft.sft_trainer import SftProgress
 
 ENVIRONMENT = '''
 import random
@@ -78,17 +82,17 @@ def run_config(toy: str, *, options: dict[str, str] | None = None, **model: obje
     return parse_config({"environments": environments, "model": {k: v for k, v in parts.items() if v is not None}})
 
 
-def source(toy: str, folder: Path, *, context: int = 64, **options: str) -> DemonstrationSource:
+def source(toy: str, folder: Path, *, context: int = 64, **options: str) -> Demonstrations:
     entry = EnvironmentEntry.model_validate({"environment": toy, "options": options})
     folder.mkdir(exist_ok=True)
     write_scratch_model(run_config(toy).model.scratch, ["xyz again"] * 9, folder, 0)  # type: ignore[arg-type]
-    return DemonstrationSource((entry,), folder, None, seed=5, context=context)
+    return Demonstrations((entry,), folder, None, context=context)
 
 
 def test_a_batch_learns_what_the_assistant_says_after_shared_prompts(toy: str, tmp_path: Path) -> None:
     given = source(toy, tmp_path / "model", letter="p")
     tokenizer = ChatTokenizer.load(given.model_folder)
-    (group,) = next(batches(given, 3))  # all three conversations begin alike
+    (group,) = next(given.batches(5, 3))  # all three conversations begin alike
     assert tokenizer.decode_all(group.prefix_ids) == "<|bos|><|user|>p<|end|><|assistant|>"
     assert len(group.rows) == 3
     row = group.rows[0]
@@ -128,13 +132,13 @@ def test_failing_demonstrations_name_the_environment(
 
 def test_conversations_that_never_fit_are_refused(toy: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"1000 demonstrations in a row are longer than the context of 5 tokens"):
-        next(batches(source(toy, tmp_path / "model", context=5), 2))
+        next(source(toy, tmp_path / "model", context=5).batches(5, 2))
 
 
 def test_batches_made_ahead_are_the_same(toy: str, tmp_path: Path) -> None:
     given = source(toy, tmp_path / "model")
-    with BatchesAhead(given, 4) as ahead:
-        assert [ahead.next() for _ in range(3)] == list(islice(batches(given, 4), 3))
+    with BatchesAhead(given, 5, 4) as ahead:
+        assert [ahead.next() for _ in range(3)] == list(islice(given.batches(5, 4), 3))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_batches_made_ahead_are_the_same(toy: str, tmp_path: Path) -> None:
 )
 def test_a_failure_of_what_works_ahead_arrives(toy: str, tmp_path: Path, fails: str, message: str) -> None:
     given = source(toy, tmp_path / "model", fails=fails)
-    with BatchesAhead(given, 4) as ahead, pytest.raises(EnvironmentFailure, match=message):
+    with BatchesAhead(given, 5, 4) as ahead, pytest.raises(EnvironmentFailure, match=message):
         ahead.next()
 
 
@@ -153,7 +157,7 @@ def test_imitation_lowers_the_loss(toy: str, tmp_path: Path, monkeypatch: pytest
     out = tmp_path / "out"
     settings = SftConfig.model_validate({**SFT, "steps": 40})
     with Ranks(1) as ranks:
-        imitate(given, settings, out, seen.append, ranks)
+        imitate(SftPlan(given.model_folder, given, 5, settings), out, seen.append, ranks)
     assert [p.step for p in seen] == list(range(1, 41))
     # At first every token is about as likely as any other of the vocabulary, at most 300 of them.
     assert seen[0].loss > 3
@@ -282,7 +286,7 @@ def test_a_maker_that_is_killed_leaves_no_half_model(toy: str, tmp_path: Path) -
     config = run_config(toy, sft={**SFT, "steps": 100_000})
     program = (
         "import sys; from pathlib import Path; from agent_rl.config import RunConfig;"
-        "from agent_rl.sft.starting_model import prepare_model;"
+        "from agent_rl.loop.starting_model import prepare_model;"
         "prepare_model(RunConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]))"
     )
     maker = subprocess.Popen(
@@ -317,7 +321,7 @@ def _wait_for(find: Callable[[], list[Path]]) -> list[Path]:
 
 def test_preparing_needs_no_torch(toy: str, tmp_path: Path) -> None:
     program = (
-        "import sys, agent_rl.sft.starting_model; print([m for m in sys.modules if m in ('torch', 'transformers')])"
+        "import sys, agent_rl.loop.starting_model; print([m for m in sys.modules if m in ('torch', 'transformers')])"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)

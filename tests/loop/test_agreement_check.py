@@ -14,7 +14,7 @@ from rich.console import Console
 from agent_rl.config import Optimizer, RunConfig, parse_config
 from agent_rl.contracts import Batch, GenerateRequest, Generation
 from agent_rl.errors import InfrastructureError, PolicyError
-from agent_rl.launch.start_roles import make_policy
+from agent_rl.inference.start_policy import make_policy
 from agent_rl.loop import open_run as run_module
 from agent_rl.loop.logprob_mismatch import Difference, LogprobMismatch, MismatchWatch, fixed_prompts, measure_mismatch
 from agent_rl.loop.run_display import Display

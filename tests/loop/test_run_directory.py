@@ -13,8 +13,9 @@ import pytest
 
 from agent_rl.config import load_config, parse_config
 from agent_rl.errors import ConfigError, StorageError
-from agent_rl.evaluation import Estimate, EvalRow, append_row, read_rows
 from agent_rl.loop.checkpoint import LoopState, complete_checkpoint
+from agent_rl.records.eval_file import append_row, read_rows
+from agent_rl.records.eval_row import Estimate, EvalRow
 from agent_rl.records.run_directory import RunDirectory
 
 LASTS = {"learner": 0.75, "publish": 0.5}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_rl.evaluation import Estimate, EvalRow, append_row
+from agent_rl.records.eval_file import append_row
+from agent_rl.records.eval_row import Estimate, EvalRow
 
 CONFIG = """seed = 3
 [[environments]]

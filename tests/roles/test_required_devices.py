@@ -9,8 +9,8 @@ import pytest
 
 from agent_rl.config import RunConfig, parse_config
 from agent_rl.errors import ConfigError
+from agent_rl.inference.required_devices import require_device, require_devices
 from agent_rl.launch import required_devices
-from agent_rl.launch.required_devices import require_device, require_devices
 
 
 def config(**changes: Any) -> RunConfig:

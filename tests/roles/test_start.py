@@ -10,9 +10,9 @@ import pytest
 from agent_rl.config import RunConfig, parse_config
 from agent_rl.devices import visible_gpus
 from agent_rl.errors import ConfigError
+from agent_rl.inference import start_policy
+from agent_rl.inference.start_policy import chosen_engine
 from agent_rl.inference.vllm import server
-from agent_rl.launch import start_roles
-from agent_rl.launch.start_roles import chosen_engine
 
 
 def config(**policy: object) -> RunConfig:
@@ -35,8 +35,8 @@ def config(**policy: object) -> RunConfig:
 def test_vllm_is_the_default_where_it_is_installed_with_a_gpu(
     monkeypatch: pytest.MonkeyPatch, interpreter: str | None, gpus: int, policy: dict[str, object], engine: str
 ) -> None:
-    monkeypatch.setattr(start_roles, "vllm_interpreter", lambda config: interpreter)
-    monkeypatch.setattr(start_roles, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(start_policy, "vllm_interpreter", lambda config: interpreter)
+    monkeypatch.setattr(start_policy, "visible_gpus", lambda: gpus)
     assert chosen_engine(config(**policy)) == engine
 
 
@@ -91,7 +91,7 @@ def test_a_server_sees_its_own_gpus_first_and_those_it_takes_weights_from(
 ) -> None:
     data = {"environments": [{"environment": "synthesis"}], "model": {"path": "m"}, "policy": policy}
     resolved = parse_config({**data, "learner": {"device": learner}, "loop": {"transport": transport}})
-    assert start_roles.visible_to_server(resolved, 0) == seen
+    assert start_policy.visible_to_server(resolved, 0) == seen
 
 
 def test_cuda_ipc_and_turns_on_one_device_exclude_each_other() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from agent_rl.cli.checks.check_result import GIB, CheckOutcome, DoctorCheck, size
 from agent_rl.config import RunConfig
 from agent_rl.devices import visible_gpus
-from agent_rl.launch.start_roles import chosen_engine
+from agent_rl.inference.start_policy import chosen_engine
 
 _LEARNER, _PUBLISHED, _CHECKPOINT, _ASLEEP = 16, 8, 12, 12
 """Bytes a parameter: see above; a checkpoint holds weights and Adam's moments, as does a learner that sleeps."""

@@ -15,9 +15,9 @@ from agent_rl.cli.checks.check_result import DoctorCheck
 from agent_rl.cli.checks.model_checks import StartingModel
 from agent_rl.config import RunConfig
 from agent_rl.errors import InfrastructureError, PolicyError
+from agent_rl.inference.start_policy import chosen_engine, served_context
 from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE, vllm_interpreter
 from agent_rl.launch.local_launcher import LocalLauncher
-from agent_rl.launch.start_roles import chosen_engine, served_context
 from agent_rl.loop.logprob_mismatch import mismatch_of
 from agent_rl.loop.open_run import open_roles
 from agent_rl.rollouts.chat import ChatTokenizer

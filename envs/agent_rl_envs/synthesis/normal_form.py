@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
-_Node = TypeVar("_Node", bound=ast.AST)
+_Syntax = TypeVar("_Syntax", bound=ast.AST)
 
 
 def normalise(source: str) -> str:
@@ -64,7 +64,7 @@ class _Renamer(ast.NodeTransformer):
             return None
         return self.generic_visit(node)
 
-    def _scope(self, node: _Node, binders: list[ast.AST] | list[ast.stmt] | list[ast.comprehension]) -> _Node:
+    def _scope(self, node: _Syntax, binders: list[ast.AST] | list[ast.stmt] | list[ast.comprehension]) -> _Syntax:
         """`node` visited with the names that `binders` bind standing for themselves."""
         scope: dict[str, str] = {}
         for binder in binders:

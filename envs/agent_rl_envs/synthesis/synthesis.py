@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
 from agent_rl.errors import ConfigError
@@ -20,20 +20,17 @@ from agent_rl_envs.synthesis.program_pool import SPLITS, SplitName, balanced
 _FENCED = re.compile(r"```[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 
-Positive = Annotated[int, Field(ge=1)]
-
-
 class SynthesisConfig(EnvironmentConfig):
     """Options of `Synthesis`. The split of a program depends on none of them."""
 
-    max_turns: Positive = 2
+    max_turns: PositiveInt = 2
     seed: int = 0
     """Of the choice and order of the tasks and of their examples and tests."""
-    train_tasks: Positive = 2000
-    test_tasks: Positive = 400
-    min_difficulty: Positive = 1
+    train_tasks: PositiveInt = 2000
+    test_tasks: PositiveInt = 400
+    min_difficulty: PositiveInt = 1
     """A program's difficulty is the number of places where it can go wrong, less one: 1 to 3."""
-    max_difficulty: Positive = 3
+    max_difficulty: PositiveInt = 3
     flaw_rate: Annotated[float, Field(ge=0, le=1)] = 0.6
     """How probable the wrong text is at each place of a demonstration's program."""
 

@@ -6,6 +6,7 @@ namespaces.py       system calls: namespaces, users, limits, capabilities
 view.py             a worker's own namespaces, with a read-only view of the system
 harness.py          what a run's process does: load the program, call it, send what it returned
 programs.py         the same for a whole program: execute it once for each input
+run_program.py      which of the two a request asks for
 roles.py            the same for a pair of runs: the candidate's module, and the hidden tests
 leftovers.py        what a run left behind where no namespace took it along
 preloading.py       what is loaded ahead of all runs

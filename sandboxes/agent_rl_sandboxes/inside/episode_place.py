@@ -32,7 +32,7 @@ _NO_SECONDS = 1 << 30
 """Of processor time: each command has a deadline."""
 
 
-class EpisodePlace:
+class PlaceKeeper:
     """Makes and ends the servers of one episode."""
 
     def __init__(self, control: socket.socket, isolation: str, setup: dict[str, Any]) -> None:
@@ -96,6 +96,6 @@ def main(setup: dict[str, Any]) -> NoReturn:
     """Serve until the provider goes away."""
 
     def serve(stream: FrameStream, isolation: str, own_view: bool) -> NoReturn:
-        EpisodePlace(socket.socket(fileno=stream.source), isolation, setup).serve()
+        PlaceKeeper(socket.socket(fileno=stream.source), isolation, setup).serve()
 
     worker_server.begin(setup, serve)

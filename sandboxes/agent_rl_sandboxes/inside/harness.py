@@ -21,10 +21,10 @@ import signal
 import struct
 import sys
 import types
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from agent_rl.vocabulary.canonical import Record, decode, error_frame, value_frame
-from agent_rl_sandboxes.inside import namespaces
 
 RESULTS, REQUEST = 3, 4
 """File descriptors of a run's process beside 0, 1 and 2."""
@@ -91,18 +91,6 @@ def read_request() -> dict[str, Any]:
     return request
 
 
-def run_program() -> NoReturn:
-    """In a run's process: waits for a program and its calls, and runs them. Raises OSError."""
-    request = read_request()
-    limits = request["limits"]
-    namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
-    if "role" in request:
-        from agent_rl_sandboxes.inside import proxied_roles  # the server was told to load it before the fork
-
-        proxied_roles.take_part(request, REQUEST, RESULTS, MEMORY_EXIT)
-    execute(request, RESULTS)
-
-
 def _read_exactly(descriptor: int, size: int) -> bytes:
     parts: list[bytes] = []
     while size:
@@ -127,8 +115,8 @@ def set_stdin(data: bytes) -> None:
     os.close(descriptor)
 
 
-def execute(request: dict[str, Any], channel: int) -> NoReturn:
-    """The process ends after the last call was answered, or as the program ends it."""
+def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any], int], int] | None = None) -> NoReturn:
+    """The process ends with the exit code of `run` (None: `call_functions`), or as the program ends it."""
     global _owner
     _owner = os.getpid()
     if "stdin" in request:
@@ -141,7 +129,9 @@ def execute(request: dict[str, Any], channel: int) -> NoReturn:
     gc.enable()
     code = 1
     try:
-        code = _run(request, channel)
+        program = request["program"]
+        linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
+        code = (run or call_functions)(request, channel)
     except SystemExit as end:
         code = _exit_code(end)
     except MemoryError:
@@ -151,15 +141,10 @@ def execute(request: dict[str, Any], channel: int) -> NoReturn:
         _exit(code)
 
 
-def _run(request: dict[str, Any], channel: int) -> int:
-    """The exit code. SystemExit of the program's, wherever, ends the run."""
+def call_functions(request: dict[str, Any], channel: int) -> int:
+    """The exit code, after the program was loaded and called. SystemExit of the program's, wherever, ends the run."""
     entry_point = request["entry_point"]
     program = request["program"]
-    linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
-    if entry_point is None and request["calls"]:
-        from agent_rl_sandboxes.inside import programs  # which uses this module
-
-        return programs.run_cases(request, channel)
     name = "solution" if entry_point is not None else "__main__"
     module = types.ModuleType(name)
     module.__file__ = "solution.py"

@@ -62,7 +62,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import harness, levels, namespaces, preloading, run_processes, run_relay
+from agent_rl_sandboxes.inside import harness, levels, namespaces, preloading, run_processes, run_program, run_relay
 from agent_rl_sandboxes.inside.frame_stream import FrameStream, StreamClosed
 from agent_rl_sandboxes.inside.network_traffic import Traffic
 from agent_rl_sandboxes.inside.wakeups import Wakeups
@@ -173,7 +173,7 @@ class WorkerServer:
     def _spawn(self, scratch: str) -> run_processes.Child:
         if self._isolation == "container" and self._own_view:
             namespaces.mount_scratch(self._workdir, scratch)
-        return self._runner.spawn(scratch, harness.run_program)
+        return self._runner.spawn(scratch, run_program.run_program)
 
     def _renew(self, scratch: str) -> None:
         """The next run's process is on its way, in a network that nobody has used."""

@@ -1,4 +1,4 @@
-"""Which class runs in which process: the policy's replicas and the learner, started by the runtime with their cores."""
+"""The policy's replicas, each in a process of its own: which engine, with which arguments, on which cores and GPUs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agent_rl.config import RunConfig
-from agent_rl.contracts import Learner, Policy
+from agent_rl.contracts import Policy
 from agent_rl.devices import visible_gpus
-from agent_rl.errors import ConfigError, LearnerError, PolicyError
+from agent_rl.errors import ConfigError, PolicyError
 from agent_rl.inference.context_length import context_of
 from agent_rl.inference.vllm.server import vllm_interpreter
 from agent_rl.launch.local_launcher import LocalLauncher
 from agent_rl.launch.replicated_policy import ReplicatedPolicy
-from agent_rl.launch.role_clients import LearnerClient, PolicyClient
-from agent_rl.launch.supervised_roles import Process, StartLearner, StartPolicy, SupervisedPolicy
+from agent_rl.launch.role_clients import PolicyClient
+from agent_rl.launch.supervised_roles import Process, StartPolicy, SupervisedPolicy
 
 EngineName = Literal["transformers", "vllm"]
 _POLICIES: dict[EngineName, str] = {
     "transformers": "agent_rl.inference.transformers_policy:TransformersPolicy",
     "vllm": "agent_rl.inference.vllm.vllm_policy:VllmPolicy",
 }
-_LEARNER = "agent_rl.learner.torch_learner:TorchLearner"
 
 
 def chosen_engine(config: RunConfig) -> EngineName:
@@ -135,30 +134,3 @@ def _index_of(device: str) -> tuple[int, ...]:
     """The GPU that `device` names (cuda:1), if it names one."""
     _, _, index = device.partition(":")
     return (int(index),) if index.isdigit() else ()
-
-
-def start_learner(runtime: LocalLauncher, config: RunConfig, model: str) -> StartLearner:
-    """A function that starts the learner's process with the weights of `model`, which are version 0."""
-
-    async def start() -> tuple[Process, Learner]:
-        role = await runtime.start(
-            "learner",
-            _LEARNER,
-            {
-                "model_path": model,
-                "optimizer": config.optimizer,
-                "ratio_cap": config.objective.ratio_cap,
-                "temperature": config.sampling.temperature,
-                "precision": config.learner.precision,
-                "device": config.learner.device,
-                "micro_batch_tokens": config.learner.micro_batch_tokens,
-                "seed": config.seed,
-                "deterministic": config.deterministic,
-                "transport": config.loop.transport,
-            },
-            threads=config.learner.threads,
-            error=LearnerError,
-        )
-        return role, LearnerClient(role)
-
-    return start

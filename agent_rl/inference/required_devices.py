@@ -9,7 +9,7 @@ from pathlib import Path
 from agent_rl.config import RunConfig
 from agent_rl.devices import visible_gpus
 from agent_rl.errors import ConfigError
-from agent_rl.launch.start_roles import chosen_engine
+from agent_rl.inference.start_policy import chosen_engine
 
 _CUDA = re.compile(r"cuda(?::(\d+))?")
 _OTHER = re.compile(r"(auto|cpu|mps|xpu|hpu|npu)(:\d+)?")

@@ -5,34 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from agent_rl.config import SftConfig
 from agent_rl.launch.role_process import die_with_parent
-from agent_rl.sft.demonstration_batches import DemonstrationSource
-
-MOST_RANKS = 8
-LEAST_PER_RANK = 4
-"""Conversations of a step below which a rank is not worth its process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """One process among `world`, which meet at the file `rendezvous`."""
-
-    index: int
-    world: int
-    threads: int
-    rendezvous: Path
-
-
-def how_many_ranks(batch_size: int) -> int:
-    """One a core, as far as the batch can be shared out evenly and every rank has enough of it."""
-    most = min(os.cpu_count() or 1, MOST_RANKS, max(1, batch_size // LEAST_PER_RANK))
-    return next(n for n in range(most, 0, -1) if batch_size % n == 0)
+from agent_rl.sft.rank import Rank
+from agent_rl.sft.sft_plan import SftPlan
 
 
 class Ranks:
@@ -65,10 +44,10 @@ class Ranks:
             connection.close()
         self._folder.cleanup()
 
-    def go(self, source: DemonstrationSource, settings: SftConfig) -> None:
+    def go(self, plan: SftPlan) -> None:
         """The others begin with their part of the training."""
         for connection in self._connections:
-            connection.send((source, settings))
+            connection.send(plan)
 
     def alone(self) -> Rank:
         """A rank that does without the others, for where a GPU is used."""
@@ -85,5 +64,4 @@ def _other_rank(rank: Rank, connection: Connection, parent: int) -> None:
     die_with_parent(parent)
     from agent_rl.sft.sft_trainer import train
 
-    source, settings = connection.recv()
-    train(source, settings, rank, None, lambda progress: None)
+    train(connection.recv(), rank, None, lambda progress: None)

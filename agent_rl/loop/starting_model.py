@@ -1,6 +1,6 @@
 """`prepare_model`: the folder of the model that a run starts from, made once for every configuration and then cached.
 
-What has to be made (a new model, a warm start) is made in a child process, `python -m agent_rl.sft.starting_model`,
+What has to be made (a new model, a warm start) is made in a child process, `python -m agent_rl.loop.starting_model`,
 since it needs torch and all cores, and the process that asks for it has neither.
 """
 
@@ -22,23 +22,30 @@ from pathlib import Path
 from types import ModuleType
 
 from agent_rl.config import RunConfig
-from agent_rl.errors import ConfigError, LearnerError
+from agent_rl.errors import AgentRLError, ConfigError, LearnerError
+from agent_rl.launch.role_process import die_with_parent
 from agent_rl.learner.model_folder import model_folder, written_atomically
+from agent_rl.loop.demonstration_batches import Demonstrations, conversations
 from agent_rl.records.disk_errors import full_disk
 from agent_rl.registry import resolve
-from agent_rl.sft.demonstration_batches import DemonstrationSource, conversations
-from agent_rl.sft.ranks import Ranks, how_many_ranks
+from agent_rl.sft.rank import how_many_ranks
+from agent_rl.sft.rank_processes import Ranks
+from agent_rl.sft.sft_plan import SftPlan
 
 RECIPE = 1
 """Part of every cache key: raised where the same configuration would no longer make the same model."""
 TOKENIZER_CONVERSATIONS = 2000
 """Demonstrations that a new tokenizer is trained on."""
 CONFIG_ERROR = 2
-Say = Callable[[str], None]
 OnChild = Callable[["subprocess.Popen[bytes]"], None]
 
 
-def prepare_model(config: RunConfig, cache: Path, say: Say = print, on_child: OnChild = lambda child: None) -> Path:
+def prepare_model(
+    config: RunConfig,
+    cache: Path,
+    say: Callable[[str], None] = print,
+    on_child: OnChild = lambda child: None,
+) -> Path:
     """The folder of the starting model: `model.path` itself, or one below `cache`, made if it is not there yet.
 
     `on_child` is given the process that makes it, so that a caller in another thread can end that.
@@ -126,7 +133,7 @@ def _in_child(config: RunConfig, folder: Path, on_child: OnChild) -> None:
     with tempfile.TemporaryDirectory(prefix="agent-rl-warm-start-") as scratch:
         request, failure = Path(scratch) / "request.json", Path(scratch) / "failure.txt"
         request.write_text(json.dumps({"config": config.model_dump(mode="json"), "folder": str(folder)}))
-        command = [sys.executable, "-m", "agent_rl.sft.starting_model", str(request), str(failure), str(os.getpid())]
+        command = [sys.executable, "-m", "agent_rl.loop.starting_model", str(request), str(failure), str(os.getpid())]
         # Every rank sets its own number of threads. Idle ones must sleep: on a busy machine, spinning costs most of it.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         environment.pop("MKL_NUM_THREADS", None)
@@ -162,14 +169,13 @@ def make_model_folder(config: RunConfig, folder: Path) -> None:
             Ranks(how_many_ranks(settings.batch_size)) as ranks,
         ):
             context = _write_start(config, Path(start))
+            from agent_rl.sft.imitate import imitate
             from agent_rl.sft.sft_display import showing
-            from agent_rl.sft.sft_trainer import imitate
 
-            source = DemonstrationSource(
-                config.environments, Path(start), config.model.chat_template, config.sft_seed, context
-            )
+            source = Demonstrations(config.environments, Path(start), config.model.chat_template, context)
+            plan = SftPlan(Path(start), source, config.sft_seed, settings)
             with showing(settings.steps) as report:
-                imitate(source, settings, temporary, report, ranks)
+                imitate(plan, temporary, report, ranks)
 
 
 def _write_start(config: RunConfig, folder: Path) -> int:
@@ -199,9 +205,6 @@ def _texts(config: RunConfig, seed: int) -> Iterator[str]:
 
 def main(arguments: list[str]) -> int:
     """The child: makes what the request file asks for; the exit code says whose fault a failure is."""
-    from agent_rl.errors import AgentRLError
-    from agent_rl.launch.role_process import die_with_parent
-
     request, failure, parent = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
     die_with_parent(parent)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,0 +1,23 @@
+"""The beginning of a run's process that runs a program: its request is waited for, and says how the program is run.
+
+Standard library only, Python 3.9: this runs inside the sandboxes.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from agent_rl_sandboxes.inside import harness, namespaces, programs
+
+
+def run_program() -> NoReturn:
+    """In a run's process: waits for a program and its calls, and runs them. Raises OSError."""
+    request = harness.read_request()
+    limits = request["limits"]
+    namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
+    if "role" in request:
+        from agent_rl_sandboxes.inside import proxied_roles  # the server was told to load it before the fork
+
+        proxied_roles.take_part(request, harness.REQUEST, harness.RESULTS, harness.MEMORY_EXIT)
+    whole = request["entry_point"] is None and request["calls"]
+    harness.execute(request, harness.RESULTS, programs.run_cases if whole else None)
