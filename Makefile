@@ -1,10 +1,10 @@
-# Two commands do all the set-up themselves: `make quickstart` and `make test`. Neither calls sudo; both can be called again.
+# Three commands do all the set-up themselves: `make quickstart`, `make check` and `make test`. Neither calls sudo; both can be called again.
 SHELL := /bin/bash
 VENV ?= .venv
 CONFIG ?= configs/quickstart.toml
 export VENV
 
-.PHONY: help setup vllm sandbox quickstart test full lint docs clean
+.PHONY: help setup vllm sandbox quickstart check test full lint docs clean
 
 help:  ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -21,9 +21,12 @@ sandbox: setup  ## prepare the sandbox: the Docker image where a daemon answers,
 quickstart: sandbox  ## train a small coding agent, evaluate it before and after, and write a report (ARGS='--set loop.steps=20')
 	@$(VENV)/bin/agent-rl train $(CONFIG) $(ARGS)
 
-test: setup  ## all tests but the long measurements (ARGS='tests/verify -x')
+check: setup  ## lint, types, unit tests, and the component tests of what was changed, within three minutes
+	@$(VENV)/bin/python scripts/check.py $(ARGS)
+
+test: setup  ## all tests but the long measurements, in two processes (ARGS='tests/unit -x -n 0')
 	@scripts/sandbox.sh || echo "==> no sandbox: the tests that need one are skipped, and said"
-	@AGENT_RL_TESTS=all $(VENV)/bin/python -m pytest $(ARGS)
+	@AGENT_RL_TESTS=all $(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 full: sandbox vllm  ## everything: all tests and every bar, and one table at the end (hours)
 	@$(VENV)/bin/python scripts/full.py $(ARGS)

@@ -72,7 +72,9 @@ def data(name: str) -> Path:
 def tests(folder: Path) -> list[Bar]:
     """All tests, the long ones too."""
     try:
-        command(sys.executable, "-m", "pytest", "-q", AGENT_RL_TESTS="full", AGENT_RL_REQUIRE="docker,local,data,vllm")
+        beside = ("-n", 2, "--dist", "loadgroup", "--no-loadscope-reorder")
+        needs = "docker,local,data,vllm"
+        command(sys.executable, "-m", "pytest", "-q", *beside, AGENT_RL_TESTS="full", AGENT_RL_REQUIRE=needs)
     except CouldNotRun as error:
         return [Bar("tests", "all tests", str(error), "all pass", False)]
     return [Bar("tests", "all tests", "pass", "all pass", True)]

@@ -3,6 +3,9 @@
 AGENT_RL_TESTS=quick (default) | all | full     how much is run (`pytest --all` is `all`)
 AGENT_RL_REQUIRE=docker,local,gvisor,rootless,data,vllm     needs whose absence fails a test instead of skipping it
 AGENT_RL_DATA=FOLDER                            where the data sets are
+
+Under pytest-xdist (`-n 2 --dist loadgroup`) a module's tests stay in one worker, since they share what is started for
+the module, unless they say another group. All tests that need vLLM share one server, and so one worker.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from functools import cache
@@ -23,15 +27,18 @@ from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import AgentRLError
 from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE, vllm_interpreter
 
-pytest_plugins = ("tests.vllm_server",)
+pytest_plugins = ("tests.component.inference.vllm_server", "tests.component.loop.recorded_run")
 
 _SIZES = ("quick", "all", "full")
 _DATA_FILES = ("HumanEval.jsonl.gz", "gsm8k-train.jsonl.gz", "gsm8k-test.jsonl.gz")
+_LAYERS = ("system", "component", "unit")
 _skipped: Counter[str] = Counter()
+_started = time.monotonic()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the slow tests too (as AGENT_RL_TESTS=all)")
+    parser.addoption("--within", type=float, metavar="SECONDS", help="skip what has not begun by then (`make check`)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"AGENT_RL_REQUIRE names {', '.join(sorted(unknown))}; known: {', '.join(_NEEDS)}")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     size = _SIZES.index(_size(config))
     named = any("::" in argument for argument in config.args)
@@ -54,6 +62,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _skip(item, "needs Docker: with --all, or in `make test`")
         elif not named and item.get_closest_marker("vllm") and size < 1:
             _skip(item, "needs vLLM: with --all, or in `make test`")
+        if item.get_closest_marker("vllm"):
+            item.add_marker(pytest.mark.xdist_group("vllm"))
+        elif not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    if _has_workers(config):
+        # What takes long begins first, so that no worker is left alone with it at the end.
+        items.sort(key=lambda item: _layer(item.nodeid))
+
+
+def _has_workers(config: pytest.Config) -> bool:
+    """Whether this process is one of several of pytest-xdist's, and no order was asked for by naming files."""
+    return hasattr(config, "workerinput") and not any(argument.endswith(".py") for argument in config.args)
+
+
+def _layer(nodeid: str) -> int:
+    """Where the test's layer stands in the order of running."""
+    parts = nodeid.split("/")
+    return _LAYERS.index(parts[1]) if len(parts) > 2 and parts[1] in _LAYERS else len(_LAYERS)
 
 
 def _skip(item: pytest.Item, reason: str) -> None:
@@ -64,6 +90,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test whose need is not met is skipped, or fails where the need is required; asked once per session."""
     if any(mark.name == "skip" for mark in item.iter_markers()):
         return
+    within = item.config.getoption("--within")
+    if within is not None and time.monotonic() - _started > within:
+        pytest.skip(f"not begun within {within:.0f} s: `make test` runs it")
     for need, (mark, missing) in _NEEDS.items():
         if item.get_closest_marker(mark) is None:
             continue
@@ -91,7 +120,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.skipped and isinstance(report.longrepr, tuple):
+    if report.skipped and isinstance(report.longrepr, (tuple, list)):
         _skipped[report.longrepr[2].removeprefix("Skipped: ")] += 1
 
 
@@ -161,7 +190,7 @@ def _no_gvisor() -> str | None:
 
 @cache
 def _no_rootless() -> str | None:
-    from tests.sandboxes.rootless import rootless_daemon
+    from tests.component.sandboxes.rootless import rootless_daemon
 
     url = rootless_daemon()
     return None if url is not None else "no rootless Docker daemon is this user's, nor where DOCKER_HOST says"

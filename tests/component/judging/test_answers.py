@@ -1,0 +1,144 @@
+"""Final answers: found in replies, compared, and judged as every other kind of tests is."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from agent_rl.contracts import Agent, Sandbox
+from agent_rl.errors import SandboxError
+from agent_rl.judging.answer_comparison import AnswerComparison
+from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.rollouts.policy_agent import ScriptedAgent
+from agent_rl.rollouts.run_group import run_rollout
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
+from agent_rl.vocabulary import AnswerTests, Submission, Task
+from agent_rl.vocabulary.final_answer import final_answer
+from tests.unit.rollouts.support import FunctionEnvironment
+
+TASK = Task("half", (), AnswerTests("1/2"), public=AnswerTests("1/2"))
+
+
+def verifier() -> TaskVerifier:
+    return TaskVerifier(InMemoryProvider())
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Iterator[AnswerComparison]:
+    comparison = AnswerComparison()
+    yield comparison
+    comparison.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("so it is 6*7 = 42\n#### 42", "42"),
+        ("#### 1\nno, wait\n#### 2", "2"),
+        (r"thus \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"#### 3 and then \boxed{4}", "4"),
+        (r"\boxed{4} and then" + "\n#### 3", "3"),
+        ("#### $5$.", "5"),
+        ("forty-two", None),
+        ("####", None),
+        (r"\boxed{1", None),
+        (r"#### 1}, \boxed{2}, \boxed{3", None),
+        ("#### " + "9" * 201, None),
+    ],
+)
+def test_the_final_answer_is_what_stands_last_after_hashes_or_in_a_box(reply: str, answer: str | None) -> None:
+    assert final_answer(reply) == answer
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "outcome"),
+    [
+        ("42", "42.0", "equal"),
+        ("1,234", "1234", "equal"),
+        ("42", "43", "different"),
+        ("0.5", r"\frac{1}{2}", "equal"),
+        (r"x^2 + 2x + 1", "(x+1)^2", "equal"),
+        (r"x^2 + 2x + 1", "(x-1)^2", "different"),
+        ("18", "$18", "equal"),
+        ("18", r"18, 19", "different"),
+        ("18", r"18 \text{ or } 19", "different"),
+        ("18", "__import__('os').abort()", "different"),
+    ],
+)
+def test_answers_are_compared_as_numbers_and_as_expressions(
+    comparison: AnswerComparison, expected: str, answer: str, outcome: str
+) -> None:
+    assert comparison.compare(expected, answer) == outcome
+
+
+def test_an_answer_that_would_never_be_evaluated_is_a_timeout_and_the_next_one_is_compared(
+    comparison: AnswerComparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_rl.judging.answer_comparison.COMPARISON_SECONDS", 1)
+    assert comparison.compare("7", "9^{9^{9^{9^{9}}}} - 1/3 + 12345678^{12345678}") in ("timeout", "different")
+    assert comparison.compare("7", "14/2") == "equal"
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        ("#### 1/2", "passed"),
+        (r"\boxed{0.5}", "passed"),
+        ("#### 2", "failed"),
+        ("it is 1/2", "invalid_submission"),
+        ("", "invalid_submission"),
+    ],
+)
+async def test_a_reply_is_judged_by_its_final_answer_outside_of_any_sandbox(reply: str, status: str) -> None:
+    verdict = await verifier().judge(TASK, Submission.answer(reply))
+    assert (verdict.status, verdict.tier, verdict.isolation, verdict.tests) == (status, "values", None, ())
+    assert verdict.feedback == ""
+
+
+async def test_what_is_no_answer_is_an_invalid_submission() -> None:
+    verdict = await verifier().judge(TASK, Submission.code("1/2"))
+    assert verdict.status == "invalid_submission"
+    assert verdict.tests[0].detail == "a submission of kind 'code', where a final answer is judged"
+
+
+async def test_answers_are_counted_and_equal_ones_judged_once() -> None:
+    judge = verifier()
+    for reply in ("#### 1/2", "#### 2", "#### 1/2"):
+        await judge.judge(TASK, Submission.answer(reply))
+    # Three verdicts, of which the last was known; nothing was asked of the provider.
+    assert (judge.verdicts, judge.reused, judge.runs) == (3, 1, 0)
+
+
+async def test_answers_may_be_public_tests_too() -> None:
+    judge = verifier()
+    told = {r: (await judge.run_public_tests(TASK, Submission.answer(r))).feedback for r in ("#### 1/2", "#### 2", "2")}
+    assert told == {
+        "#### 1/2": "",
+        "#### 2": "the answer '2' is not right",
+        "2": r"there is no final answer after #### or in \boxed{}",
+    }
+
+
+async def test_judging_an_answer_counts_as_judging_of_its_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(self: AnswerComparison, expected: str, answer: str) -> str:
+        time.sleep(0.05)
+        return "equal"
+
+    monkeypatch.setattr(AnswerComparison, "compare", slow)
+
+    async def one_reply(task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
+        return Submission.answer(await agent.say("What is a half?"))
+
+    environment = FunctionEnvironment(one_reply, verifier())
+    half = ScriptedAgent(["#### 0.5"])
+    trajectory = await run_rollout(environment, "math", TASK, lambda task, name: half, None)
+    assert trajectory.verdict is not None
+    assert trajectory.verdict.passed
+    assert trajectory.verdict.seconds >= 0.05
+    assert trajectory.timings.judging >= 0.05
+
+
+async def test_a_comparison_that_does_not_work_is_the_machinerys_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AnswerComparison, "_ask", lambda self, expected, answer: None)
+    with pytest.raises(SandboxError, match="the process that compares answers does not work: is math-verify installed"):
+        await verifier().judge(TASK, Submission.answer("#### x"))

@@ -1,0 +1,209 @@
+"""The judge of whole programs, with scripted runs: what is sent, what is believed, and what is not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
+from agent_rl.vocabulary import Limits, RunRequest, RunResult, StdioCase, StdioTests, Submission, Task
+from agent_rl.vocabulary.canonical import decode, value_frame
+from tests.unit.judging.fakes import Handler, ScriptedProvider
+
+CASES = tuple(StdioCase(f"{n}\n", f"{n * n}\n") for n in (2, 3, 5, 7))
+PROGRAM = Submission.code("print(int(input()) ** 2)\n")
+
+
+def task_of(*cases: StdioCase, **options: Any) -> Task:
+    return Task("squares", (), StdioTests(cases or CASES, **options), limits=Limits(wall_seconds=2.0))
+
+
+def verifier(*handlers: Handler, **options: Any) -> tuple[TaskVerifier, ScriptedProvider]:
+    provider = ScriptedProvider(*handlers)
+    return TaskVerifier(provider, minimum_isolation="memory", **options), provider
+
+
+def prints(function: Callable[[str], str], *, stop_after: int = 10**6, exit_code: int = 0) -> Handler:
+    """An honest run; where it stops early, it has printed what the next execution prints, and ends its process."""
+
+    def handler(request: RunRequest) -> RunResult:
+        if not request.calls:
+            return result(function(request.stdin.decode()).encode(), exit_code=exit_code)
+        stdout, frames = b"", []
+        for number, call in enumerate(request.calls):
+            stdout += function(decode(call.arguments)).encode()
+            if number == stop_after:
+                break
+            stdout += b"\0" + call.id.encode() + b"\0"
+            frames.append(value_frame(call.id, (exit_code, None)))
+        return result(stdout, *frames)
+
+    return handler
+
+
+def result(stdout: bytes, *frames: str, status: Any = "completed", exit_code: int = 0) -> RunResult:
+    return RunResult(status, frames, stdout, b"", exit_code, None, 0.01, "memory")
+
+
+def squares(text: str) -> str:
+    return f"{int(text) ** 2}\n"
+
+
+async def test_all_cases_are_asked_in_one_run_and_nothing_expected_is_sent() -> None:
+    judge, provider = verifier(prints(squares))
+    verdict = await judge.judge(task_of(), PROGRAM)
+    assert (verdict.passed, verdict.tier, len(verdict.tests)) == (True, "values", 4)
+    ((request, fresh),) = provider.requests
+    assert (request.entry_point, request.stdin, fresh) == (None, b"", False)
+    assert sorted(decode(call.arguments) for call in request.calls) == ["2\n", "3\n", "5\n", "7\n"]
+    assert not any(f"{n * n}" in call.arguments for call in request.calls for n in (5, 7))
+
+
+async def test_isolated_cases_have_a_run_each() -> None:
+    judge, provider = verifier(prints(squares))
+    assert (await judge.judge(task_of(isolated=True), PROGRAM)).passed
+    assert sorted(request.stdin for request, _ in provider.requests) == [b"2\n", b"3\n", b"5\n", b"7\n"]
+
+
+async def test_after_a_run_that_hangs_isolated_cases_are_not_run() -> None:
+    judge, provider = verifier(lambda request: result(b"", status="timeout"))
+    verdict = await judge.judge(task_of(isolated=True), PROGRAM)
+    assert (verdict.status, len(provider.requests)) == ("timeout", 1)
+
+
+async def test_a_wrong_output_is_described_and_counted() -> None:
+    judge, _ = verifier(prints(lambda text: text))
+    verdict = await judge.judge(task_of(StdioCase("1\n", "1\n"), StdioCase("2\n", "4\n")), PROGRAM)
+    assert (verdict.status, verdict.scores) == ("failed", {"tests_passed": 0.5})
+    assert [t.detail for t in verdict.tests] == ["", "for input '2\\n' printed '2\\n', expected '4\\n'"]
+    assert verdict.feedback == ""
+
+
+async def test_the_public_cases_outcome_is_told() -> None:
+    judge, _ = verifier(prints(lambda text: text))
+    task = dataclasses.replace(task_of(), public=StdioTests((StdioCase("2\n", "4\n"),)))
+    report = await judge.run_public_tests(task, PROGRAM)
+    assert report.feedback == "for input '2\\n' printed '2\\n', expected '4\\n'"
+    assert (await judge.run_public_tests(task_of(), PROGRAM)).passed
+
+
+async def test_a_right_output_with_another_exit_code_fails() -> None:
+    for isolated in (False, True):
+        judge, _ = verifier(prints(squares, exit_code=3))
+        verdict = await judge.judge(task_of(isolated=isolated), PROGRAM)
+        assert verdict.status == "failed"
+        assert "the program failed: exit code 3" in verdict.tests[0].detail
+
+
+async def test_a_program_that_ends_its_process_is_asked_for_the_rest_elsewhere_and_for_no_case_twice() -> None:
+    judge, provider = verifier(prints(squares, stop_after=1), prints(squares, stop_after=0), prints(squares))
+    assert (await judge.judge(task_of(), PROGRAM)).passed
+    # Of four, two were answered in the first run, one in the second, and the last in the third.
+    assert [len(request.calls) for request, _ in provider.requests] == [4, 2, 1]
+    asked = [decode(call.arguments) for request, _ in provider.requests for call in request.calls]
+    assert asked[:2] + asked[4:5] + asked[6:] == asked[:4]
+
+
+async def test_a_program_that_ends_its_process_badly_is_asked_no_more() -> None:
+    judge, provider = verifier(lambda request: result(b"", exit_code=1))
+    assert (await judge.judge(task_of(), PROGRAM)).status == "failed"
+    assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        lambda ids: [value_frame("0" * 16, (0, None))],
+        lambda ids: [value_frame(ids[0], (0, None)), value_frame(ids[0], (0, None))],
+        lambda ids: [value_frame(ids[0], "passed")],
+        lambda ids: [value_frame(ids[0], (True, None))],
+        lambda ids: [value_frame(ids[0], (0, 1))],
+        lambda ids: [value_frame(ids[0], (0, None))],  # and no mark on standard output
+        lambda ids: ["PASS"],
+        lambda ids: [f'{{"id":"{ids[0]}","error":"no"}}'],
+    ],
+)
+async def test_what_no_honest_run_says_is_tampering(frames: Callable[[list[str]], list[str]]) -> None:
+    judge, _ = verifier(lambda request: result(b"4\n9\n", *frames([call.id for call in request.calls])))
+    assert (await judge.judge(task_of(), PROGRAM)).status == "tampered"
+
+
+async def test_a_run_that_did_not_complete_keeps_its_status() -> None:
+    for status in ("timeout", "out_of_memory", "output_limit", "crashed"):
+
+        def cut_off(request: RunRequest, status: Any = status) -> RunResult:
+            whole = prints(squares)(request)
+            return dataclasses.replace(whole, status=status, stdout=whole.stdout[:30], frames=whole.frames[:2])
+
+        judge, _ = verifier(cut_off)
+        verdict = await judge.judge(task_of(), PROGRAM)
+        assert verdict.status == status
+        assert sum(t.passed for t in verdict.tests) == 1  # one execution's output has come whole
+
+
+async def test_a_checker_sees_inputs_and_outputs_in_a_run_of_its_own() -> None:
+    def checks(request: RunRequest) -> RunResult:
+        namespace: dict[str, Any] = {}
+        exec(request.program, namespace)
+        frames = [value_frame(c.id, namespace["check"](*decode(c.arguments)[0])) for c in request.calls]
+        return result(b"", *frames)
+
+    checker = "def check(stdin, stdout, expected):\n    return abs(int(stdout)) == int(expected)\n"
+    task = task_of(comparison="checker", checker=checker)
+    judge, provider = verifier(prints(lambda text: f"-{squares(text)}"), checks)
+    assert (await judge.judge(task, PROGRAM)).passed
+    assert [request.program for request, _ in provider.requests] == [PROGRAM.text, checker]
+    judge, _ = verifier(prints(lambda text: text), checks)
+    assert (await judge.judge(task, PROGRAM)).tests[0].detail == "for input '2\\n' the checker said: not accepted"
+
+
+async def test_one_judging_stands_for_equal_programs() -> None:
+    judge, provider = verifier(prints(squares))
+    task = task_of()
+    assert (await judge.judge(task, PROGRAM)) is (await judge.judge(task, PROGRAM))
+    assert (len(provider.requests), judge.reused, judge.verdicts) == (1, 1, 2)
+
+
+async def test_the_machinerys_failure_is_raised_and_a_program_that_kills_its_places_is_blamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent_rl.judging.blame._GRACE_SECONDS", 0.01)
+    judge, _ = verifier(lambda request: SandboxError("gone"))
+    verdict = await judge.judge(task_of(), PROGRAM)
+    assert verdict.status == "crashed"
+    provider = ScriptedProvider(lambda request: SandboxError("gone"), controls=[False] * 9)
+    with pytest.raises(SandboxError, match="not by this program's doing"):
+        await TaskVerifier(provider, minimum_isolation="memory", retries=0).judge(task_of(), PROGRAM)
+
+
+@pytest.mark.parametrize(
+    ("tests", "message"),
+    [
+        (StdioTests(()), "task squares: no cases"),
+        (StdioTests((StdioCase("1", " \n"),)), "no case expects any output"),
+        (StdioTests(CASES, "checker"), "needs a checker"),
+        (
+            StdioTests((StdioCase("x" * (5 << 20), "1"),)),
+            "case 0: its input cannot be held .*isolated cases may be longer",
+        ),
+    ],
+)
+async def test_tests_that_cannot_be_judged_are_the_users_mistake(tests: StdioTests, message: str) -> None:
+    judge, _ = verifier(prints(squares))
+    with pytest.raises(ConfigError, match=message):
+        await judge.prepare(Task("squares", (), tests))
+
+
+async def test_the_in_memory_provider_executes_programs_too() -> None:
+    async with InMemoryProvider() as provider:
+        judge = TaskVerifier(provider, minimum_isolation="memory")
+        for isolated in (False, True):
+            task = task_of(isolated=isolated)
+            assert (await judge.judge(task, PROGRAM)).passed
+            assert (await judge.judge(task, Submission.code("print(int(input()))"))).status == "failed"
+            assert "NameError" in (await judge.judge(task, Submission.code("prnt()"))).tests[0].detail

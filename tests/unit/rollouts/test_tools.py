@@ -1,0 +1,200 @@
+"""Async functions become JSON schemas; the model's text becomes calls, and what is no call is told so."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import pytest
+
+from agent_rl.errors import ConfigError
+from agent_rl.rollouts.tools import MalformedCall, as_text, describe, parse, signature, syntax_of
+from agent_rl.vocabulary import ToolCall
+from tests.unit.rollouts.support import PLAIN, TOOLS
+
+
+async def search(query: str, limit: int = 10, kind: Literal["file", "line"] | None = None, *, paths: list[str]) -> str:
+    """Search the repository.
+
+    Only text files are read.
+
+    Args:
+        query: What to look for,
+            as a regular expression.
+        limit (int): At most so many hits.
+
+    Returns:
+        query: not a parameter's description.
+    """
+    return f"{query} {limit} {kind} {paths}"
+
+
+class Place:
+    async def bash(self, command: str) -> str:
+        """Run a command."""
+        return command
+
+
+def test_the_schema_comes_from_signature_and_docstring() -> None:
+    assert signature(search).schema == {
+        "type": "function",
+        "function": {
+            "name": "search",
+            "description": "Search the repository.\n\nOnly text files are read.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "query": {"type": "string", "description": "What to look for, as a regular expression."},
+                    "limit": {"type": "integer", "description": "At most so many hits.", "default": 10},
+                    "kind": {"anyOf": [{"enum": ["file", "line"], "type": "string"}, {"type": "null"}]},
+                    "paths": {"type": "array", "items": {"type": "string"}},
+                },
+                "required": ["query", "paths"],
+            },
+        },
+    }
+
+
+def test_a_method_is_a_tool_without_its_self_and_is_read_once() -> None:
+    assert signature(Place().bash) is signature(Place().bash)
+    assert list(signature(Place().bash).parameters) == ["command"]
+
+
+def test_arguments_are_checked_and_texts_become_what_the_hints_say() -> None:
+    given = signature(search).arguments({"query": "1", "limit": "3", "kind": "file", "paths": '["a", "b"]'})
+    assert given == {"query": "1", "limit": 3, "kind": "file", "paths": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"query": "x"}, "search needs a value for 'paths'"),
+        ({"query": "x", "paths": [], "path": "y"}, "search has no parameter 'path'; it has: query, limit, kind, paths"),
+        ({"query": "x", "paths": [], "limit": "ten"}, "search: the value of 'limit' is wrong: Input should be a valid"),
+        ({"query": 7, "paths": []}, "search: the value of 'query' is wrong: Input should be a valid string"),
+    ],
+)
+def test_wrong_arguments_are_explained_to_the_model(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        signature(search).arguments(given)
+
+
+async def _no_docstring(x: int) -> str:
+    return ""
+
+
+async def _no_hint(x) -> str:  # type: ignore[no-untyped-def]
+    """No hint."""
+    return ""
+
+
+async def _any_number(*x: int) -> str:
+    """Any number."""
+    return ""
+
+
+def _not_async(x: int) -> str:
+    """Not async."""
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        (_no_docstring, "_no_docstring has no docstring"),
+        (_no_hint, "_no_hint: its parameter 'x' has no type hint"),
+        (_any_number, "cannot be given by name"),
+        (_not_async, "_not_async is no async function"),
+    ],
+)
+def test_what_cannot_be_a_tool_is_the_programmers_mistake(tool: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        signature(tool)
+
+
+def test_json_calls() -> None:
+    text = (
+        'I will look.\n<tool_call>\n{"name": "f", "arguments": {"code": "print(\'</tool_call>\')"}}\n</tool_call>\n'
+        '<tool_call>{"name": "g", "arguments": "{\\"x\\": 1}"}</tool_call> <tool_call>{"name": "h"}</tool_call>'
+    )
+    assert parse(text, "json") == [
+        ToolCall("f", {"code": "print('</tool_call>')"}),
+        ToolCall("g", {"x": 1}),
+        ToolCall("h", {}),
+    ]
+    assert parse("The answer is 42.", "json") == []
+    assert parse('<think><tool_call>{"name": "f"}</tool_call></think>done', "json") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('<tool_call>{"name": "f", </tool_call>', "no valid JSON"),
+        ('<tool_call>{"name": "f"}', "after the JSON object </tool_call> is missing"),
+        ("<tool_call>[1]</tool_call>", 'a call is an object with "name" and "arguments"'),
+        ('<tool_call>{"arguments": {}}</tool_call>', 'a call needs a "name"'),
+        ('<tool_call>{"name": "f", "arguments": [1]}</tool_call>', '"arguments" must be an object'),
+        ('<tool_call>{"name": "f", "arguments": "x"}</tool_call>', '"arguments" must be an object'),
+        ("<tool_call>" + "[" * 100_000, "no valid JSON"),
+        ("<tool_call>", "no valid JSON"),
+    ],
+)
+def test_malformed_json_calls(text: str, reason: str) -> None:
+    (call,) = parse(text, "json")
+    assert isinstance(call, MalformedCall)
+    assert reason in call.reason
+
+
+def test_a_good_call_after_a_malformed_one_is_found() -> None:
+    malformed, good = parse('<tool_call>oops</tool_call><tool_call>{"name": "f"}</tool_call>', "json")
+    assert isinstance(malformed, MalformedCall)
+    assert good == ToolCall("f", {})
+    malformed, good = parse("<function=f>oops</function><function=g></function>", "xml")
+    assert isinstance(malformed, MalformedCall)
+    assert good == ToolCall("g", {})
+
+
+def test_xml_calls() -> None:
+    text = (
+        "<tool_call>\n<function=write>\n<parameter=path>\na.py\n</parameter>\n<parameter=code>\n\n  x = "
+        "'</parameter>'\n</parameter>\n</function>\n</tool_call><function=list></function>"
+    )
+    assert parse(text, "xml") == [
+        ToolCall("write", {"path": "a.py", "code": "\n  x = '</parameter>'"}),
+        ToolCall("list", {}),
+    ]
+    assert parse("nothing", "xml") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<function=f><parameter=x>1", "the parameter 'x' is not closed"),
+        ("<function=f><parameter=x>1</parameter>", "the parameter 'x' is not closed by </parameter>, or </function>"),
+        ("<function=f>1</function>", "after the parameters </function> is missing"),
+        ("<function=></function>", "a function needs a name"),
+        ('<tool_call>{"name": "f"}</tool_call>', "no <function=NAME>"),
+    ],
+)
+def test_malformed_xml_calls(text: str, reason: str) -> None:
+    (call,) = parse(text, "xml")
+    assert isinstance(call, MalformedCall)
+    assert reason in call.reason
+
+
+@pytest.mark.parametrize("syntax", ["json", "xml"])
+def test_calls_survive_being_written_and_read(syntax: Literal["json", "xml"]) -> None:
+    calls = [ToolCall("f", {"code": "a\n\nb </x>", "empty": ""}), ToolCall("g", {})]
+    assert parse(as_text(calls, syntax), syntax) == calls
+
+
+def test_the_syntax_is_the_one_that_the_template_teaches() -> None:
+    assert syntax_of(TOOLS) == "json"
+    assert syntax_of(PLAIN) == "json"
+    assert syntax_of("call <function=name><parameter=x>") == "xml"
+
+
+def test_models_are_told_of_their_tools_where_the_template_does_not() -> None:
+    text = describe([signature(Place().bash).schema], "xml")
+    assert re.search(r'"name": "bash", "description": "Run a command\."', text)
+    assert "<function=NAME>" in text
