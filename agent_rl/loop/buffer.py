@@ -31,6 +31,10 @@ class GroupBuffer:
         taken, self.waiting = self.waiting[:count], self.waiting[count:]
         return [a.group for a in taken]
 
+    def started_versions(self) -> list[int]:
+        """The versions at which the groups that wait were started."""
+        return [a.started_version for a in self.waiting]
+
     def indices(self) -> list[int]:
         """The indices of the groups that wait."""
         return sorted(a.group.index for a in self.waiting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -11,9 +12,10 @@ class Capacity:
 
     It cannot leak: `start` hands out a ticket, and every ticket comes back through `accept` or `release`, exactly once.
     The staleness of a group is the learner's version at batch assembly minus the lowest version of its trained tokens.
-    Why the bound then holds without dropping anything, as long as the oldest are taken first: groups that started at
-    a version <= v - max_staleness number at most (v + 1) * groups_per_batch, v * groups_per_batch of which have been
-    consumed, so that all others fit into the batch assembled at version v.
+    Why the bound then holds without dropping anything: when version s is current, at most (max_staleness + 1) *
+    groups_per_batch groups are under way or buffered, and the steps at versions s to s + max_staleness take as many.
+    So it holds as long as each step leaves of these no more than the steps that remain for them can take; where a step
+    would leave more, since newer groups are done before them, the learner waits for them (`stragglers`).
     """
 
     groups_per_batch: int
@@ -50,6 +52,19 @@ class Capacity:
         """Group `group` was dropped, cancelled or failed: its capacity is free again."""
         del self.running[group]
 
-    def stragglers(self) -> list[int]:
-        """Running groups that the next step would push past the bound."""
-        return [g for g, started in self.running.items() if self.version + 1 - started > self.max_staleness]
+    def stragglers(self, buffered: Sequence[int] = ()) -> list[int]:
+        """Running groups that have to end before the next step, else the bound fails for them or others as old.
+
+        buffered: the starting versions of the groups that wait for the learner, who takes the oldest. Of the groups
+        that started at version s or before, the steps after the next one, up to version s + max_staleness, can take
+        (s + max_staleness - version) * groups_per_batch. What would be left beyond these is too late. Oldest first.
+        """
+        late: list[int] = []
+        oldest_first = sorted(self.running, key=lambda group: (self.running[group], group))
+        for version in sorted(set(self.running.values())):
+            running = [group for group in oldest_first if self.running[group] <= version]
+            ready = sum(started <= version for started in buffered)
+            left = len(running) + ready - min(ready, self.groups_per_batch)
+            excess = left - (version + self.max_staleness - self.version) * self.groups_per_batch
+            late = running[: max(excess, len(late))]
+        return late

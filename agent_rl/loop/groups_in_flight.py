@@ -131,7 +131,7 @@ class GroupsInFlight:
         while True:
             if self._failure is not None:
                 raise self._failure
-            late = self.capacity.stragglers()
+            late = self.capacity.stragglers(self.buffer.started_versions())
             timeout: float | None = None
             if len(self.buffer) >= size:
                 now = time.monotonic()

@@ -51,6 +51,53 @@ def test_a_group_that_started_too_long_ago_is_a_straggler_before_the_step_that_w
     assert capacity.stragglers() == [0]
 
 
+def test_groups_that_no_later_step_can_take_in_time_are_stragglers_too() -> None:
+    # Three groups of version 0 (max_staleness 2: steps 0, 1 and 2 can take them). Step 0 took group 0. At version 1 the
+    # newer group 3 alone is ready: a step with it would leave groups 1 and 2 to the one step at version 2.
+    capacity = Capacity(groups_per_batch=1, max_staleness=2)
+    for index in range(3):
+        capacity.start(index)
+    capacity.accept(0)
+    capacity.version = 1
+    assert capacity.stragglers(buffered=[1]) == [1]
+    # Where one of the two is ready, the step takes it.
+    capacity.accept(1)
+    assert capacity.stragglers(buffered=[0, 1]) == []
+
+
+async def test_a_step_waits_for_groups_of_which_too_many_would_be_left() -> None:
+    capacity = Capacity(groups_per_batch=1, max_staleness=2)
+    slow = asyncio.Event()
+
+    async def run_group(sampled: SampledTask) -> Group:
+        version = capacity.version
+        if sampled.index in (1, 2):
+            await slow.wait()
+        return group(sampled, version=version)
+
+    flight = GroupsInFlight(
+        capacity,
+        TaskSampler([source()], seed=0),
+        run_group,
+        straggler_timeout=60.0,
+        on_stale="drop",
+        max_failed_share=1.0,
+    )
+    taken: list[int] = []
+    async with flight:
+        for version in range(5):
+            capacity.version = version
+            flight.fill()
+            batch = asyncio.create_task(flight.next_batch())
+            await asyncio.sleep(0.01)
+            if version == 1:
+                assert not batch.done(), "group 3 is ready, and groups 1 and 2 run"
+                slow.set()
+            taken += [g.index for g in await batch]
+    assert taken == [0, 1, 2, 3, 4]
+    assert not flight.losses.reasons
+
+
 class World:
     """A run of the loop in a virtual event loop's time: episodes of log-normal length, a step that takes a second."""
 
