@@ -11,10 +11,10 @@ Each arrow is a function of that name. One loop (`agent_rl.loop.train`) serves b
 `max_staleness = 0`.
 
 `__all__` is the public API: what an author of environments, sandboxes, algorithms or scripts needs. Everything else is
-free to change. Fakes and conformance suites for one's own tests are in `agent_rl.testing`.
+free to change. Fakes and conformance suites for your own tests are in `agent_rl.testing`.
 
-A name is loaded when it is first used. So importing this package takes no time, and loads neither torch, transformers,
-vLLM, Docker nor Ray.
+A name is loaded when it is first used. So importing this package takes almost no time, and does not load torch,
+transformers, vLLM, Docker or Ray.
 """
 
 from __future__ import annotations
@@ -143,18 +143,19 @@ _HOMES = {
     "agent_rl.records.bootstrap": "bootstrap_mean",
     "agent_rl.loop.train": "train",
 }
-"""Module -> its public names, in the order of the reference; a test holds this equal to `__all__` and the imports."""
+"""Module -> its public names, in the order of the API reference. A test checks that it equals `__all__` and the
+imports."""
 
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def public_names(module: str) -> list[str]:
-    """The names of `__all__` that come from `module`, in order; none where it is not a home of any."""
+    """The names of `__all__` that `module` defines, in order; empty if it defines none."""
     return _HOMES.get(module, "").split()
 
 
 def __getattr__(name: str) -> Any:
-    """The public name, loaded from its module and kept."""
+    """The object of a public name, loaded from its module and kept."""
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'agent_rl' has no attribute {name!r}")

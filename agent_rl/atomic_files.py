@@ -1,4 +1,4 @@
-"""Files that a reader finds whole, whenever the writer is killed."""
+"""Writes files so that a reader always finds them whole, even if the writer is killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """`path` holds `text`, or what it held before; never a part, and nothing is left beside it where writing fails."""
+    """`path` holds all of `text`, or its old content; never a part. No temporary file is left if writing fails."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Where things are kept that can be made again: `AGENT_RL_CACHE`, or a folder in the user's cache."""
+"""The folder for data that can be made again: `AGENT_RL_CACHE`, or a folder in the user's cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """The folder, which need not exist yet."""
+    """The folder. It may not exist yet."""
     given = os.environ.get("AGENT_RL_CACHE")
     if given:
         return Path(given)

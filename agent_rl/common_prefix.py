@@ -1,4 +1,4 @@
-"""How far two sequences of tokens, or two texts, begin alike."""
+"""The length of the common prefix of two token sequences or two texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T", str, tuple[int, ...])
 def common_prefix(a: T, b: T) -> int:
     """How many leading elements `a` and `b` have in common: 0 to the length of the shorter.
 
-    A bisection over slices, since a slice is compared at the speed of C: that takes time in proportion to the lengths.
+    It bisects over slices, because Python compares slices at the speed of C. Time is linear in the lengths.
     """
     if b[: len(a)] == a:
         return len(a)

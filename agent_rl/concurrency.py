@@ -1,4 +1,4 @@
-"""`side_by_side`: several things at a time, of which the first failure is the failure of all."""
+"""`side_by_side`: runs several coroutines at a time; the first failure ends all of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 async def side_by_side(work: Iterable[Coroutine[Any, Any, T]], most: int | None = None) -> list[T]:
-    """What each of `work` returns, in order, at most `most` at a time (None: all at once).
+    """The result of each coroutine in `work`, in order. At most `most` run at a time (None: all at once).
 
-    Raises the first plain error itself, never a group of them; nothing is left running then.
+    Raises the first plain error itself, never an exception group. Nothing is left running then.
     """
     coroutines = list(work)
     places = asyncio.Semaphore(most or max(1, len(coroutines)))
@@ -28,11 +28,11 @@ async def side_by_side(work: Iterable[Coroutine[Any, Any, T]], most: int | None 
         raise _first(errors) from None
     finally:
         for coroutine in coroutines:
-            coroutine.close()  # one that never had its turn
+            coroutine.close()  # for a coroutine that never started
     return [r.result() for r in running]
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first plain exception in a group of them."""
+    """The first plain exception in an exception group."""
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,4 +1,4 @@
-"""Which accelerators there are, and how busy the cores are, found out without torch."""
+"""Finds the accelerators and measures how busy the CPU cores are, without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NVIDIA = re.compile(r"nvidia\d+$")
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> int:
-    """How many GPUs this process may use: CUDA_VISIBLE_DEVICES where it is set, else the device files of NVIDIA's."""
+    """How many GPUs this process may use: from CUDA_VISIBLE_DEVICES if it is set, else from NVIDIA's device files."""
     present = sum(1 for entry in devices.glob("nvidia*") if _NVIDIA.match(entry.name))
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
@@ -19,7 +19,7 @@ def visible_gpus(devices: Path = Path("/dev")) -> int:
 
 
 def busy_core_seconds(stat: Path = Path("/proc/stat")) -> float:
-    """Seconds that this machine's cores have worked since it started, added up; 0 where the kernel does not say."""
+    """The sum of busy seconds of all cores since the machine started; 0 if the kernel does not report it."""
     try:
         fields = stat.read_text().split("\n", 1)[0].split()[1:9]
     except OSError:

@@ -1,4 +1,4 @@
-"""From a config to environments: classes resolved, options validated, names made unique."""
+"""Makes environments from a config: resolves classes, validates options, makes names unique."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent_rl.registry import resolve
 
 @dataclass(frozen=True, slots=True)
 class NamedEnvironment:
-    """An environment of the mix, its name in metrics, its weight, and how strong the tests of its tasks have to be."""
+    """An environment of the mix, its name in metrics, its weight, and the mutation score that its tasks need."""
 
     name: str
     environment: Environment

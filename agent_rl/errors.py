@@ -31,7 +31,7 @@ class AgentRLError(Exception):
 
 
 class ConfigError(AgentRLError):
-    """A mistake of the user's, found while loading: key, value, reason, and the nearest valid choice."""
+    """A mistake of the user: it names key, value, reason, and the nearest valid choice."""
 
     exit_code = 2
 
@@ -60,7 +60,7 @@ class CheckFailed(AgentRLError):
 
 
 class InfrastructureError(AgentRLError):
-    """The machinery failed; never a reward of 0. `boundary` says where."""
+    """The machinery failed; this never counts as a reward of 0. `boundary` says where."""
 
     exit_code = 3
     boundary: Boundary = "environment"
@@ -73,11 +73,11 @@ class SandboxError(InfrastructureError):
 
 
 class SandboxStartError(SandboxError):
-    """A new worker or container could not be made: no program has run in it, so none is to blame."""
+    """A new worker or container could not be made. No program has run in it, so no program is to blame."""
 
 
 class TestsPlaceError(SandboxError):
-    """The worker in which hidden tests ran died, while that of the program under test did not."""
+    """The worker of the hidden tests died, but the worker of the program under test did not."""
 
     __test__ = False
 

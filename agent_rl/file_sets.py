@@ -1,6 +1,6 @@
-"""Sets of files from untrusted places: how many and how large they may be, and under which names they are taken.
+"""Checks sets of files from untrusted places: their number, their sizes and their names.
 
-One set of rules, whatever the files came in: an archive, a patch, a submission or a folder of tasks.
+The same rules apply to an archive, a patch, a submission and a folder of tasks.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 Names = Literal["plain", "any"]
-"""Which names are taken: with no control character and no backslash in them, or all that an operating system takes."""
+"""Which names are accepted. plain: names without control characters and backslashes. any: all names that an operating
+system accepts."""
 
 _UNPLAIN = re.compile(r"[\0-\x1f\\\x7f]")
 
 
 class InvalidArchive(ValueError):
-    """The archive, or a set of files, is not acceptable; the message says why and is safe to print."""
+    """The archive or the set of files is refused. The message says why and is safe to print."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """Bounds of one archive, and of what it holds: members, bytes of all files, of a path, of each of its parts."""
+    """Bounds of one archive: its bytes, bytes of all files, members, bytes of a path and of each path part, depth."""
 
     archive_bytes: int = 64 << 20
     total_bytes: int = 64 << 20
@@ -34,7 +35,7 @@ class ArchiveLimits:
 
 
 def checked_files(files: Mapping[str, bytes], limits: ArchiveLimits | None = None) -> dict[str, bytes]:
-    """`files` under their plain paths, with the same rules as for an archive. Raises InvalidArchive."""
+    """`files` by their normalised paths. The rules are those for an archive. Raises InvalidArchive."""
     found = FileSet(limits or ArchiveLimits())
     for path, content in files.items():
         found.add(path, content)
@@ -42,7 +43,7 @@ def checked_files(files: Mapping[str, bytes], limits: ArchiveLimits | None = Non
 
 
 def safe_path(name: str, limits: ArchiveLimits | None = None, names: Names = "plain") -> str:
-    """`name` as a plain relative path below a folder. Raises InvalidArchive where it is none or leads out of it."""
+    """`name` as a plain relative path below a folder. Raises InvalidArchive if it is none or leads out of it."""
     path = _normal(name, limits or ArchiveLimits(), names)
     if not path:
         raise InvalidArchive(f"{name[:64]!a} is no path of a file")
@@ -50,33 +51,33 @@ def safe_path(name: str, limits: ArchiveLimits | None = None, names: Names = "pl
 
 
 class FileSet:
-    """Files taken one after another, within limits; no two under one name on any common file system."""
+    """Collects files one after another, within limits. No two names may be the same on any common file system."""
 
     def __init__(self, limits: ArchiveLimits, names: Names = "plain") -> None:
         self.files: dict[str, bytes] = {}
         """Content by path in normal form."""
         self.left = limits.total_bytes
-        """How many bytes more there is room for."""
+        """How many more bytes may be added."""
         self._limits = limits
         self._names: Names = names
         self._members = 0
         self._folders: set[str] = set()
-        """Those that are members themselves."""
+        """The folders that are members themselves."""
         self._spellings = Spellings()
 
     def count(self) -> None:
-        """One more member, of whatever kind. Raises InvalidArchive where that is one too many."""
+        """Counts one more member, of any kind. Raises InvalidArchive if that is one too many."""
         self._members += 1
         if self._members > self._limits.members:
             raise InvalidArchive(f"more than {self._limits.members} members")
 
     def reserve(self, size: int) -> None:
-        """There is room for `size` bytes more. Raises InvalidArchive."""
+        """Reserves `size` more bytes. Raises InvalidArchive if there is no room for them."""
         if size < 0 or size > self.left:
             raise InvalidArchive(f"more than {self._limits.total_bytes} bytes in all")
 
     def add(self, name: str, content: bytes) -> None:
-        """A file is taken. Raises InvalidArchive."""
+        """Adds a file. Raises InvalidArchive."""
         self.count()
         path = safe_path(name, self._limits, self._names)
         if name.endswith("/"):
@@ -89,10 +90,10 @@ class FileSet:
         self.files[path] = content
 
     def add_folder(self, name: str) -> None:
-        """A folder is taken: its name has to be as good as a file's. Raises InvalidArchive."""
+        """Adds a folder. Its name must follow the rules for file names. Raises InvalidArchive."""
         self.count()
         path = _normal(name, self._limits, self._names)
-        if path:  # or it is "./", the root itself
+        if path:  # empty for "./", the root itself
             self._take(path)
             self._folders.add(path)
 
@@ -113,24 +114,28 @@ class FileSet:
 
 @dataclass(slots=True)
 class _Branch:
-    """Parts of paths up to where the paths noted so far part: as written, and the branches below by plain spelling."""
+    """Path parts up to the next fork of the recorded paths, as written; and the branches below, by plain spelling."""
 
     parts: str
     below: dict[str, _Branch]
 
 
 class Spellings:
-    """How paths and the folders above them are written, by what a forgiving file system makes of them.
+    """Finds different spellings of files and folders that a forgiving file system treats as one path.
 
-    A tree that branches only where paths differ: memory and time are linear in the length of all paths, however deep
-    they are.
+    It is a tree that branches only where paths differ: memory and time are linear in the length of all paths, no
+    matter how deep they are.
     """
 
     def __init__(self) -> None:
         self._root: dict[str, _Branch] = {}
 
     def clash(self, path: str) -> tuple[str, str] | None:
-        """None, and `path` is noted; else what of it, and of which path before, are one name there, and nothing is."""
+        """None if `path` clashes with no recorded path; it is then recorded.
+
+        Otherwise the two spellings that clash: the part of `path`, and the part of an earlier path. `path` is then not
+        recorded.
+        """
         parts, level, at = path.split("/"), self._root, 0
         while at < len(parts):
             branch = level.get(_plain(parts[at]))
@@ -152,7 +157,7 @@ class Spellings:
         return None
 
     def is_folder(self, path: str) -> bool:
-        """Whether a path that was noted lies below `path`, which was noted itself."""
+        """Whether a recorded path is below `path`, which is a recorded path itself."""
         parts, level, at = path.split("/"), self._root, 0
         while at < len(parts):
             branch = level[_plain(parts[at])]

@@ -1,4 +1,4 @@
-"""`choose_provider`: which sandbox a run gets, and why, in one line for a person."""
+"""`choose_provider`: chooses the sandbox provider of a run, and tells the user why in one line."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PREFERENCE = ("docker", "local")
 
 
 async def choose_provider(config: SandboxConfig, say: Callable[[str], None] = print) -> SandboxProvider:
-    """The provider that `config` names, not yet started; `say` is told which one it is and why.
+    """The provider that `config` names, not yet started. `say` gets a line with the chosen provider and the reason.
 
-    `auto` is Docker where a daemon answers and the image is there, else the local sandbox. Where tables of single
-    providers are given, it tries no others: what they ask for is never dropped silently. Nothing weaker is ever taken
-    silently either: where none can work, SandboxError says of each what is missing and what to do.
+    `auto` is Docker if a daemon answers and the image is there, else the local sandbox. If `config` has tables of
+    single providers, `auto` tries only these providers, so that no option is dropped silently. It never chooses
+    anything weaker silently: if no provider works, SandboxError says for each what is missing and what to do.
 
     Raises ConfigError for a provider that is not registered, and for wrong options.
     """
@@ -49,7 +49,7 @@ async def choose_provider(config: SandboxConfig, say: Callable[[str], None] = pr
 
 
 def check_sandbox_options(config: SandboxConfig) -> None:
-    """Each provider that may be taken has right options, and no table is given for another. Starts nothing.
+    """Every provider that may be chosen has valid options, and there is no table for any other. Starts nothing.
 
     Raises ConfigError with the key.
     """
@@ -64,7 +64,7 @@ def check_sandbox_options(config: SandboxConfig) -> None:
 
 
 def _unused(table: str, provider: str) -> ConfigError:
-    """What is wrong with a table that no provider reads which may be taken."""
+    """The error for a table that none of the providers that may be chosen reads."""
     known = sorted(registered(GROUP))
     if table not in known:
         return ConfigError(
@@ -80,9 +80,9 @@ def _unused(table: str, provider: str) -> ConfigError:
 
 
 async def unavailable(name: str, config: SandboxConfig) -> str | None:
-    """Why the provider registered as `name` cannot be used here, with the remedy; None where it can.
+    """Why the provider registered as `name` cannot be used here, with the remedy; None if it can be used.
 
-    One without a table, where another has one, is not used: it would give less than that table asks for.
+    If another provider has a table and this one has none, this one is not used: it would ignore that table's options.
     """
     if config.tables and _table_of(name) not in config.tables:
         given = " and ".join(f"[sandbox.{table}]" for table in config.tables)
@@ -91,12 +91,12 @@ async def unavailable(name: str, config: SandboxConfig) -> str | None:
 
 
 def make_provider(name: str, config: SandboxConfig) -> SandboxProvider:
-    """The provider that `name` names. Raises ConfigError where there is none of that name, or its options are wrong."""
+    """The provider that `name` names. Raises ConfigError if there is none of that name, or its options are wrong."""
     return provider_class(name)(config, provider_options(name, config))
 
 
 def provider_class(name: str) -> type[SandboxProvider]:
-    """The class that `name` names. Raises ConfigError where there is none."""
+    """The class that `name` names. Raises ConfigError if there is none."""
     found = resolve(name, GROUP, key="sandbox.provider")
     if not (isinstance(found, type) and issubclass(found, SandboxProvider)):
         raise ConfigError(f"{name} is no SandboxProvider", key="sandbox.provider")
@@ -113,5 +113,5 @@ def provider_options(name: str, config: SandboxConfig) -> ProviderOptions:
 
 
 def _table_of(name: str) -> str:
-    """The name of a provider's table: its short name, or what it calls itself where it is named by its module."""
+    """The name of a provider's table: its short name, or its class's `name` if it is given as `module:Class`."""
     return provider_class(name).name if ":" in name else name

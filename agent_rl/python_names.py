@@ -1,4 +1,4 @@
-"""The names that parts of a program define and use. Programs are parsed here, never run."""
+"""Finds the names that parts of a program define and use. Programs are parsed here, never run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 
 
 def defined_by(statement: ast.stmt) -> set[str]:
-    """The names that a statement of a module gives functions, classes and values (imports aside)."""
+    """The names of functions, classes and values that a module's statement defines (without imports)."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return {statement.name}
     found: set[str] = set()

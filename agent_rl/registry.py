@@ -1,4 +1,4 @@
-"""Names become classes in one place: `package.module:Class`, `path/to/file.py:Class`, or a registered short name."""
+"""Resolves names to classes: `package.module:Class`, `path/to/file.py:Class`, or a registered short name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def registered(group: str) -> dict[str, Any]:
 
 
 def resolve(name: str, group: str, *, key: str) -> Any:
-    """The object that `name` names. Raises ConfigError with `key` and the reason where it cannot be had."""
+    """The object that `name` names. Raises ConfigError with `key` and the reason if it cannot be found or loaded."""
     if ":" not in name:
         points = registered(group)
         if name not in points:

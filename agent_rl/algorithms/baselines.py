@@ -26,7 +26,7 @@ class Reinforce(Objective):
 
 
 class RLOO(Objective):
-    """A_i = N/(N-1) (r_i - rbar), the reward less the mean of the others: unbiased for the expected reward, T = 1."""
+    """A_i = N/(N-1) (r_i - rbar), the reward minus the mean of the others: unbiased for the expected reward, T = 1."""
 
     name = "rloo"
     requires: Literal["binary", "scalar"] = "scalar"
@@ -46,8 +46,8 @@ class RLOO(Objective):
 class GRPO(Objective):
     """A_i = (r_i - rbar) / (std + eps), std with N - 1, eps 1e-6. Estimates no J_T: its weight is 1/sqrt(p(1-p)).
 
-    Equal outcomes give zeros. The group's sum over tokens is divided by constants, as everywhere here; the original
-    divides by each sequence's length.
+    Equal outcomes give zeros. The group's sum over tokens is divided only by constants, as for all objectives here; the
+    original divides by each sequence's length.
     """
 
     name = "grpo"
@@ -55,7 +55,7 @@ class GRPO(Objective):
     epsilon = 1e-6
 
     def order(self, n: int) -> int:
-        """0: the gradient of no J_T."""
+        """0: GRPO estimates the gradient of no J_T."""
         return 0
 
     def advantages(self, outcomes_N: Sequence[float]) -> list[float]:

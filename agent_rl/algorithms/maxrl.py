@@ -31,15 +31,16 @@ def success_coefficient(n: int, successes: int, order: int) -> float:
 
 
 class MaxRL(Objective):
-    """MaxRL in three forms. All subtract the control variate (1/N) sum_i S_i; they differ in where, and in T.
+    """MaxRL in three forms. All subtract the control variate (1/N) sum_i S_i; they differ in T and in whether they also
+    subtract it at K = 0.
 
     - `truncation_order` None, the paper's form and the default: A_i = (r_i - rbar)/rbar, zeros where K = 0.
-      Dropping the baseline at K = 0 takes (1-p)^(N-1) grad p away, which is exactly the term between J_N and J_(N-1):
-      it is unbiased for T = N - 1 (the paper's text says T = N). N = 2 is RLOO exactly.
+      Leaving the baseline out at K = 0 subtracts (1-p)^(N-1) grad p, exactly the term between J_N and J_(N-1). The
+      form is therefore unbiased for T = N - 1 (the paper's text says T = N). For N = 2 it equals RLOO.
     - `baseline_at_zero`, with T: A = N c_{T,N}(K) - 1 for a success and -1 for a failure, also where K = 0.
       Unbiased for min(T, N).
-    - T without `baseline_at_zero`: the same, but zeros where K = 0, and 1{K = 1} added to N c to give back the
-      (1-p)^(N-1) grad p that this takes away. Unbiased for min(T, N - 1); T >= N - 1 is the paper's form.
+    - T without `baseline_at_zero`: the same, but zeros where K = 0. This subtracts (1-p)^(N-1) grad p; adding
+      1{K = 1} to N c restores it. Unbiased for min(T, N - 1); T >= N - 1 is the paper's form.
     """
 
     name = "maxrl"
@@ -54,7 +55,7 @@ class MaxRL(Objective):
         self.baseline_at_zero = baseline_at_zero
 
     def order(self, n: int) -> int:
-        """min(T, N) where the baseline is kept at K = 0, else min(T, N - 1); T None counts as infinite."""
+        """min(T, N) if the baseline is kept at K = 0, else min(T, N - 1); T None counts as infinite."""
         highest = n if self.baseline_at_zero else n - 1
         return highest if self.truncation_order is None else min(self.truncation_order, highest)
 
@@ -76,7 +77,7 @@ class MaxRL(Objective):
         return [success if r == 1 else -1.0 for r in outcomes_N] if success or successes < n else [0.0] * n
 
     def _success_advantage(self, n: int, successes: int) -> float:
-        """N times a success's coefficient, less one, for K >= 1."""
+        """The advantage of a success for K >= 1: N times its coefficient, minus one."""
         order = self.order(n)
         if order == (n if self.baseline_at_zero else n - 1):
             return (n - successes) / successes

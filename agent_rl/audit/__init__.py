@@ -1,1 +1,1 @@
-"""Whether a task is worth training on: mutants, null agents, flaky and cheap tests."""
+"""Checks whether a task is worth training on: mutants, null agents, flaky and weak tests."""

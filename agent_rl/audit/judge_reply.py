@@ -1,4 +1,4 @@
-"""One episode in which the agent says the same each time."""
+"""One episode in which the agent always gives the same reply."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from agent_rl.rollouts.run_group import run_rollout
 from agent_rl.vocabulary import Task, Verdict
 
 SIDE_BY_SIDE = 8
-"""Tasks that are judged at the same time: enough to keep a few workers busy."""
+"""The number of tasks that are judged concurrently: enough to keep a few workers busy."""
 
 
 async def judge_reply(task: Task, text: str, environment: Environment, provider: Sandboxes) -> Verdict:
-    """The verdict of one episode in which the agent says `text` each time. Raises EnvironmentFailure without one."""
+    """The verdict of an episode in which the agent always replies `text`. Raises EnvironmentFailure if it has none."""
     trajectory = await run_rollout(
         environment, "validate", task, lambda task, name: ScriptedAgent(lambda messages: text), provider, retries=2
     )

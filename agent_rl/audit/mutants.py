@@ -1,9 +1,10 @@
-"""Mutants: a reference with one small mistake each, drawn from all that can be made in its syntax tree.
+"""Mutants: the oracle solution with one small mistake, drawn from all mistakes that its syntax tree allows.
 
-    program_in(reference) ──> sites (node, mistake) ──> drawn in an order of the task's own ──> Mutant (reply, diff)
+    program_in(oracle) ──> sites (node, mistake) ──> drawn in an order fixed by the task ──> Mutant (reply, diff)
 
-Only parsed here, never run: a mutant goes into a sandbox like any other reply. Some mistakes change nothing that can
-be seen (`x <= 0` for `x < 1`), so that no test can find them; what is dropped here are those whose trees are equal.
+Programs are only parsed here, never run: a mutant goes into a sandbox like any other reply. Some mistakes do not change
+the behaviour (`x <= 0` for `x < 1`), so no test can find them. Only mutants with the oracle solution's own tree are
+dropped here.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from agent_rl.audit.mutations import changes
 from agent_rl.audit.oracle_program import OracleProgram, functions_of, normal_form
 
 VERSION = 1
-"""Of the mistakes and of how they are drawn; part of what a measured mutation score is kept by."""
+"""Version of the mistakes and of their drawing; part of the cache key of a mutation score."""
 MAX_SITES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One reply that is wrong in one place (or, rarely, as right as the reference)."""
+    """One reply that is wrong in one place (or, rarely, equivalent to the oracle solution)."""
 
     kind: str
     reply: str
     diff: str
-    """Unified, of the two programs as Python writes them."""
+    """Unified diff of the two programs, both written by `ast.unparse`."""
 
 
 def draw_mutants(program: OracleProgram, entry_point: str | None, count: int, seed: str) -> list[Mutant]:
-    """At most `count` different mutants, equal for equal arguments; none of them has the reference's own tree.
+    """At most `count` different mutants, equal for equal arguments. None of them has the oracle solution's own tree.
 
-    Mistakes are made where `entry_point` comes by (None, or a name that the program does not define: anywhere),
-    never in imports, annotations or docstrings. Empty where the tree is nested too deeply to be copied.
+    Mistakes are made only in code that `entry_point` can reach (anywhere, if it is None or the program does not define
+    it), and never in imports, annotations or docstrings. Empty if the tree is nested too deeply to be copied.
     """
     try:
         return list(_draw(program, entry_point, count, seed))
@@ -68,7 +69,7 @@ def _draw(program: OracleProgram, entry_point: str | None, count: int, seed: str
 
 
 def _sites(program: OracleProgram, entry_point: str | None) -> list[tuple[int, int]]:
-    """(index of the node in `ast.walk`, index of the mistake at it), of all mistakes that can be made."""
+    """(index of the node in `ast.walk`, index of the mistake at that node) of all possible mistakes."""
     allowed = _mutable(program, entry_point)
     rebinds = any(isinstance(n, (ast.Nonlocal, ast.Global)) for n in ast.walk(program.tree))
     sites: list[tuple[int, int]] = []
@@ -76,7 +77,7 @@ def _sites(program: OracleProgram, entry_point: str | None) -> list[tuple[int, i
         if id(node) not in allowed:
             continue
         for change_index, (kind, _) in enumerate(changes(node)):
-            # A name that `nonlocal` speaks of has to stay assigned, or the mutant is no program at all.
+            # A name in a `nonlocal` statement must stay assigned, or the mutant is not a valid program.
             if kind == "statement removed" and rebinds and isinstance(node, (ast.Assign, ast.AugAssign)):
                 continue
             sites.append((node_index, change_index))
@@ -86,7 +87,7 @@ def _sites(program: OracleProgram, entry_point: str | None) -> list[tuple[int, i
 
 
 def _made(tree: ast.Module, node_index: int, change_index: int) -> tuple[str, ast.Module] | None:
-    """A copy of `tree` with one mistake; the copy's nodes come in the same order."""
+    """(kind, copy of `tree`) with one mistake; the nodes of the copy have the same order."""
     mutated = copy.deepcopy(tree)
     for index, node in enumerate(ast.walk(mutated)):
         if index == node_index:
@@ -97,7 +98,7 @@ def _made(tree: ast.Module, node_index: int, change_index: int) -> tuple[str, as
 
 
 class _Replace(ast.NodeTransformer):
-    """Puts one node in the place of another, and does not look into the new one (which may hold the old one)."""
+    """Replaces one node by another. It does not visit the new node, which may contain the old one."""
 
     def __init__(self, old: ast.AST, new: ast.AST) -> None:
         self.old = old
@@ -108,7 +109,7 @@ class _Replace(ast.NodeTransformer):
 
 
 def _form(tree: ast.Module) -> str | None:
-    """The normal form of a mutated tree, or None where it is no program any more."""
+    """The normal form of a mutated tree, or None if it is not a valid program any more."""
     try:
         return normal_form(tree)
     except (SyntaxError, ValueError):
@@ -147,7 +148,7 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _reachable(program: OracleProgram, entry_point: str | None) -> list[ast.AST]:
-    """The statements of the program that take part when `entry_point` is called, found by the names they use."""
+    """The statements that a call of `entry_point` can reach, found by the names that they use."""
     body = list(program.tree.body)
     known = {name: s for s in body for name in _defined(s)}
     if program.indent is not None or entry_point is None or entry_point not in known:
@@ -164,7 +165,7 @@ def _reachable(program: OracleProgram, entry_point: str | None) -> list[ast.AST]
 
 
 def _defined(statement: ast.stmt) -> list[str]:
-    """The names that a statement of a module gives a meaning."""
+    """The names that a module's statement defines."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return [statement.name]
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
@@ -173,5 +174,5 @@ def _defined(statement: ast.stmt) -> list[str]:
 
 
 def defines_function(program: OracleProgram) -> bool:
-    """Whether the program is called by its tests rather than run as a whole."""
+    """Whether tests call the program's functions, rather than run it as a whole."""
     return bool(functions_of(program.tree))

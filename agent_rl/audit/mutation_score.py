@@ -1,4 +1,4 @@
-"""How strong a task's hidden tests are: the share of the reference's mutants that they fail."""
+"""Mutation score: the share of the oracle solution's mutants that a task's hidden tests fail."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from agent_rl.records.bootstrap import bootstrap_mean
 from agent_rl.vocabulary import AnswerTests, Limits, Task, Verdict
 
 MUTANTS = 20
-"""Judged for one task, where nobody says otherwise."""
+"""Mutants that are judged per task, by default."""
 _Z = 1.959964
 _SHORTEST = 0.5
 _TIMES_REFERENCE = 20.0
 
 JudgeReply = Callable[[Task, str], Awaitable[Verdict]]
-"""The verdict of an episode in which the agent says a text; raises where the machinery failed."""
+"""Returns the verdict of an episode in which the agent gives this reply; raises if the machinery failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Survivor:
-    """A mutant that passes the hidden tests. `diff` says what they do not see."""
+    """A mutant that passes the hidden tests. `diff` shows the mistake that they miss."""
 
     kind: str
     diff: str
@@ -34,10 +34,10 @@ class Survivor:
 
 @dataclass(frozen=True, slots=True)
 class MutationScore:
-    """`score` = killed / mutants, a lower bound: mutants that do just what the reference does cannot be killed.
+    """`score` = killed / mutants. It is a lower bound: mutants equivalent to the oracle solution cannot be killed.
 
-    low, high: its 95 % interval (Wilson's), the judged mutants taken as a sample of all. timeouts: how many of the
-    killed ended at their time limit.
+    low, high: its 95 % interval (Wilson's), with the judged mutants as a sample of all mutants. timeouts: how many of
+    the killed mutants ended at their time limit.
     """
 
     killed: int
@@ -51,9 +51,10 @@ class MutationScore:
 
 @dataclass(frozen=True, slots=True)
 class SplitMutationScore:
-    """Of a split's tasks: `score` is the mean of their scores, each task counting once, with a 95 % interval.
+    """The mutation score of a split: `score` is the mean of its tasks' scores; each task counts once.
 
-    The interval is a bootstrap's over tasks. tasks: how many had mutants; killed, mutants: of all of them together.
+    low, high: its 95 % interval, by bootstrap over tasks. tasks: how many had mutants. killed, mutants: sums over
+    these tasks.
     """
 
     tasks: int
@@ -65,18 +66,18 @@ class SplitMutationScore:
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share (E. B. Wilson 1927). (0, 1) where `of` is 0."""
+    """The 95 % interval of a share (E. B. Wilson 1927). (0, 1) if `of` is 0."""
     if of == 0:
         return 0.0, 1.0
     share, z2 = hits / of, _Z**2
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
     half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2))
-    # At the ends the bounds are exact, which sums of floats would miss by a little.
+    # At the ends the bounds are exactly 0 and 1; the sums of floats would be slightly off.
     return 0.0 if hits == 0 else middle - half, 1.0 if hits == of else middle + half
 
 
 def of_split(mutation_scores: Sequence[MutationScore]) -> SplitMutationScore | None:
-    """The mutation score of a split; None where no task of it has any."""
+    """The mutation score of a split; None if none of its tasks has one."""
     if not mutation_scores:
         return None
     mean = bootstrap_mean([s.score for s in mutation_scores])
@@ -85,16 +86,16 @@ def of_split(mutation_scores: Sequence[MutationScore]) -> SplitMutationScore | N
 
 
 def mutant_limits(limits: Limits, oracle_seconds: float) -> Limits:
-    """The limits of a mutant's run: many mutants never end, and the reference says how long a right one may take.
+    """The limits of a mutant's run: 20 times the oracle solution's slowest run, because many mutants never end.
 
-    20 times the reference's slowest run, at least half a second and never more than the task's own limit.
+    The limit is at least half a second and never more than the task's own limit.
     """
     wall = min(limits.wall_seconds, max(_SHORTEST, _TIMES_REFERENCE * oracle_seconds))
     return dataclasses.replace(limits, wall_seconds=wall)
 
 
 def not_measurable(task: Task) -> str:
-    """Why the mutation score of the task's tests cannot be measured; empty where it can."""
+    """Why the mutation score of the task's tests cannot be measured; empty if it can."""
     if isinstance(task.tests, AnswerTests):
         return "an answer, not a program, is judged"
     if task.oracle is None:
@@ -105,10 +106,10 @@ def not_measurable(task: Task) -> str:
 async def mutation_score_of(
     task: Task, judge: JudgeReply, oracle_seconds: float, count: int = MUTANTS
 ) -> MutationScore | str:
-    """The mutation score of the task's tests by `count` mutants of its reference, or why it cannot be measured.
+    """The mutation score of the task's tests with `count` mutants of its oracle solution, or why it has none.
 
-    The mutants are drawn by the task's hash: the same for the same task in every process. A mutant is killed where it
-    does not pass. `oracle_seconds`: of the reference's slowest judging.
+    The task's hash decides which mutants are drawn: they are the same in every process. A mutant that does not pass is
+    killed. `oracle_seconds`: the time of the oracle solution's slowest judging.
     """
     why = not_measurable(task)
     program = None if why or task.oracle is None else program_in(task.oracle)
@@ -117,7 +118,7 @@ async def mutation_score_of(
     mutants = await asyncio.to_thread(draw_mutants, program, entry_point_of(task), count, task.hash)
     if not mutants:
         return "the reference has no mutants"
-    # The agent says the same whatever it sees, so that nothing has to be shown.
+    # The agent's reply does not depend on what it sees, so public tests need not be run.
     bounded = dataclasses.replace(task, limits=mutant_limits(task.limits, oracle_seconds), public=None)
     killed = timeouts = 0
     survivors: list[Survivor] = []

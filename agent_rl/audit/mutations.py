@@ -1,7 +1,7 @@
-"""The mistakes that mutants make: for one node of a syntax tree, what could stand there instead.
+"""The mistakes of mutants: the possible wrong replacements of one node of a syntax tree.
 
-Each is a function (node) -> (kind, replacement)s. A replacement is a new node that may hold parts of the old one, which
-is never changed in place. Nothing here runs anything.
+Each mistake is a function from a node to (kind, replacement) pairs. A replacement is a new node. It may contain parts
+of the old node, which is never changed in place. Nothing is run here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Iterator
 
 Change = tuple[str, ast.AST]
-"""The kind of mistake, and the node that takes the place of the right one."""
+"""The kind of mistake, and the node that replaces the right one."""
 
 _COMPARE: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.Gt),

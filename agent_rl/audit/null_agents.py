@@ -1,4 +1,4 @@
-"""Replies that solve nothing, made from a task's reference: each of them has to fail, or the tests are vacuous."""
+"""Replies that solve nothing, made from a task's oracle solution. If one of them passes, the tests are vacuous."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TABLE, CONSTANT = "a table of the public examples", "the public examples' most f
 
 
 def stubs_of(task: Task) -> dict[str, str]:
-    """Name -> reply, of everything that solves nothing of `task`, which has a reference."""
+    """Name -> reply, of all replies that solve nothing of `task`. The task must have an oracle solution."""
     assert task.oracle is not None
     if isinstance(task.tests, AnswerTests):
         return dict(TEXTS)
@@ -51,15 +51,15 @@ def stubs_of(task: Task) -> dict[str, str]:
 
 
 def guesses_of(task: Task) -> dict[str, str]:
-    """Those of `stubs_of` that a policy comes upon by itself: nothing, None, and what the public examples say.
+    """The stubs of `stubs_of` that a policy can find by itself: no reply, None, and the public examples by heart.
 
-    The others try the judge, not the tests.
+    The other stubs attack the judge, not the tests.
     """
     return {name: reply for name, reply in stubs_of(task).items() if name not in _TRY_THE_JUDGE}
 
 
 def one_expected(task: Task) -> str:
-    """The value that all hidden cases expect, where that is one for all of them; else empty."""
+    """The value that all hidden cases expect, if it is the same for all; else empty."""
     tests = task.tests
     if not isinstance(tests, (CallTests, StdioTests)) or tests.comparison == "checker":
         return ""
@@ -68,11 +68,11 @@ def one_expected(task: Task) -> str:
 
 
 def stub_replies(oracle: str, entry_point: str | None = None, examples: Sequence[Case] = ()) -> dict[str, str]:
-    """Name -> reply. Where `oracle` holds functions, it is the same reply with their bodies replaced.
+    """Name -> reply. If `oracle` contains functions, each reply is `oracle` with their bodies replaced.
 
-    A reference may be a program, a reply with one fenced block of code, or the indented body of a function that the
-    prompt began. One that is none of these (a number, a text) gets texts that answer nothing. `examples` of the
-    function `entry_point` are answered from a table, and all with one value.
+    An oracle solution may be a program, a reply with one fenced block of code, or the indented body of a function that
+    the prompt began. For any other (a number, a text) the replies are texts without an answer. Two stubs of the
+    function `entry_point` use its `examples`: one answers them from a table, one answers all calls with one value.
     """
     program = program_in(oracle)
     scripts = dict(SCRIPTS) if _SHELL.search(oracle) else {}
@@ -93,14 +93,14 @@ def stub_replies(oracle: str, entry_point: str | None = None, examples: Sequence
 def _with_bodies(program: OracleProgram, body: str) -> ast.Module:
     """The program with the body of each of its functions replaced by `body`."""
     tree = copy.deepcopy(program.tree)
-    # What stands inside a replaced body is gone with it, so it does no harm to replace that too.
+    # Functions inside a replaced body disappear with it, so replacing them too does no harm.
     for function in functions_of(tree):
         function.body = _statements(body)
     return tree
 
 
 def _from_examples(examples: Sequence[Case]) -> dict[str, str]:
-    """Bodies of a function that is called with anything, and knows its arguments as `__args` and `__kwargs`."""
+    """Function bodies for any arguments, which are available as `__args` and `__kwargs`."""
     if not examples:
         return {}
     written = [(literal(c.args), literal(dict(c.kwargs)), literal(c.expected)) for c in examples]
@@ -121,10 +121,10 @@ def _from_runs(runs: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 
 def _with_answers(program: OracleProgram, entry_point: str | None, body: str) -> ast.Module | None:
-    """The program with `body` in the function `entry_point`; None where it does not define that at top level."""
+    """The program with `body` in the function `entry_point`; None if it does not define it at top level."""
     tree = copy.deepcopy(program.tree)
     if program.indent is not None:
-        # The prompt has the function's head: its arguments are what is there before anything else.
+        # The function's head is in the prompt, so its arguments are the only local names at the start of the body.
         (function,) = (f for f in tree.body if isinstance(f, ast.FunctionDef))
         function.body = _statements("__args, __kwargs = tuple(locals().values()), {}\n" + body)
         return tree

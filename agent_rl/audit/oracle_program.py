@@ -1,4 +1,4 @@
-"""The program inside a task's reference, as a syntax tree that can be changed and written back into the same form."""
+"""The program inside an oracle solution, as a syntax tree that can be changed and written back in the same form."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BODY = re.compile(r"((?:[ \t]*\n)*)([ \t]+)\S")
 
 @dataclass(frozen=True, slots=True)
 class OracleProgram:
-    """A reference's program, parsed and never run here.
+    """The program of an oracle solution. It is parsed and never run here.
 
-    before, after: what stands around it in the reply (a fence and prose). indent: None for a whole program; where the
-    reference is the indented body of a function that the prompt began, its indentation, and `tree` holds one function
-    with that body.
+    before, after: the text around it in the reply (a fence and prose). indent: None for a whole program. If the oracle
+    solution is the indented body of a function that the prompt began, `indent` is its indentation, and `tree` has one
+    function with that body.
     """
 
     tree: ast.Module
@@ -33,7 +33,7 @@ class OracleProgram:
     indent: str | None = None
 
     def source(self, tree: ast.Module | None = None) -> str:
-        """The text of `tree` (None: of the program itself) as Python writes it; comments are lost."""
+        """The source of `tree` (None: of the program itself) from `ast.unparse`; comments are lost."""
         tree = self.tree if tree is None else tree
         if self.indent is None:
             return ast.unparse(tree) + "\n"
@@ -41,7 +41,7 @@ class OracleProgram:
         return textwrap.indent(body, self.indent) + "\n"
 
     def reply(self, tree: ast.Module) -> str:
-        """The reference with `tree` in the place of its program."""
+        """The oracle solution with `tree` in place of its program."""
         return self.before + self.source(tree) + self.after
 
     @property
@@ -56,10 +56,10 @@ def functions_of(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDe
 
 
 def program_in(oracle: str) -> OracleProgram | None:
-    """The program in `oracle`; None where it is none (a number, a text, another language, or beyond the limits).
+    """The program in `oracle`; None if there is none (a number, a text, another language, or beyond the limits).
 
-    A reference may be a program, a reply with a fenced block of code, the indented body of a function, or a shell
-    script that writes Python files, of which the longest is taken.
+    An oracle solution may be a program, a reply with a fenced block of code, the indented body of a function, or a
+    shell script that writes Python files; of these the longest is used.
     """
     if len(oracle) > MAX_CHARS:
         return None
@@ -84,7 +84,7 @@ def program_in(oracle: str) -> OracleProgram | None:
 
 
 def _changeable(program: OracleProgram) -> OracleProgram | None:
-    """`program`; None where it is nested so deeply that it can be parsed, but neither copied nor written."""
+    """`program`; None if it is nested so deeply that it can be parsed, but neither copied nor written."""
     try:
         program.source(copy.deepcopy(program.tree))
         return program
@@ -93,10 +93,10 @@ def _changeable(program: OracleProgram) -> OracleProgram | None:
 
 
 def parsed(code: str) -> ast.Module | None:
-    """The tree of `code`; None where it is no Python, or is nested more deeply or is larger than one wants to hold."""
+    """The tree of `code`; None if it is not Python, is nested too deeply or is too large."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a data set's escapes and comparisons
+            warnings.simplefilter("ignore")  # about escapes and comparisons in a data set's code
             tree = ast.parse(code)
         return tree if sum(1 for _ in ast.walk(tree)) <= MAX_NODES else None
     except (SyntaxError, ValueError, MemoryError, RecursionError):
@@ -104,7 +104,7 @@ def parsed(code: str) -> ast.Module | None:
 
 
 def normal_form(tree: ast.Module) -> str:
-    """A text that is equal for programs that differ in layout, docstrings and statements that do nothing only."""
+    """A text that is equal for programs that differ only in layout, docstrings and statements without effect."""
     tree = ast.parse(ast.unparse(tree))
     for node in ast.walk(tree):
         for field in ("body", "orelse", "finalbody"):
@@ -115,7 +115,7 @@ def normal_form(tree: ast.Module) -> str:
 
 
 def is_text(statement: ast.AST) -> bool:
-    """Whether a statement is a constant that stands alone: a docstring, or `...`."""
+    """Whether a statement is only a constant: a docstring, or `...`."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
@@ -126,7 +126,7 @@ def _does_nothing(statement: ast.AST) -> bool:
 
 
 def _does_something(tree: ast.Module) -> bool:
-    """A number, a word or a comment parses too, and is no program."""
+    """Whether the tree is a program. A number, a word or a comment parses too, but is not a program."""
     return not all(
         is_text(s) or (isinstance(s, ast.Expr) and not any(isinstance(n, ast.Call) for n in ast.walk(s)))
         for s in tree.body

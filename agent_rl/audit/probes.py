@@ -1,6 +1,6 @@
-"""Looks into tests and references while they run, in a sandbox: do they reach for a network, and do they test anything.
+"""Watches tests and oracle solutions while they run in a sandbox: do they use a network, and do they test anything?
 
-A probe is a program around the data set's own code. Nothing is at stake in what it reports: it is said to a person.
+A probe is a program around the data set's own code. Its report is only shown to the user; nothing depends on it.
 """
 
 from __future__ import annotations
@@ -172,9 +172,9 @@ def __agent_rl_uncalled__():
 
 
 async def network_use(provider: SandboxProvider, program: str, tests: Tests, limits: Limits) -> str:
-    """Which host the program reaches for where there is no network, given what the tests give it; else empty.
+    """The host that the program tries to reach, on the tests' inputs and without a network; empty if there is none.
 
-    Tests beside the program (tier `in_process`) are not tried: they bring it into places of their own.
+    Tests of tier `in_process` are not tried: they run the program in places of their own.
     """
     if isinstance(tests, StdioTests):
         return await _network_use_of_runs(provider, program, tests, limits)
@@ -204,11 +204,11 @@ async def _network_use_of_runs(provider: SandboxProvider, program: str, tests: S
 async def vacuous_asserts(
     provider: SandboxProvider, source: str, oracle: str, entry_point: str
 ) -> tuple[list[str], str]:
-    """(the assertions of `check` in `source` that compare the candidate with itself, what network its run asks for).
+    """(the assertions of `check` in `source` that compare the candidate with itself, the host that its run asks for).
 
-    An assertion is one where the tested function stands on both sides of a comparison and which holds whatever that
-    function returns, as long as it is the same for the same arguments: tried with objects, numbers, texts and lists.
-    `oracle` is the program that defines `entry_point`, and what the tests may use besides.
+    Such an assertion has the tested function on both sides of a comparison, and holds for every deterministic
+    function: this is tried with functions that return objects, numbers, texts and lists. `oracle` is the program that
+    defines `entry_point` and the other names that the tests use.
     """
     suspects = _suspects(source)
     program = _LOAD.format(source=oracle) + pytest_for(source) + _LOAD.format(source=source)
@@ -221,10 +221,10 @@ async def vacuous_asserts(
 
 @dataclass(frozen=True, slots=True)
 class AsWritten:
-    """What tests do when they are run as they are, not recorded.
+    """The behaviour of tests that are run unchanged, without recording.
 
-    passed: how often their reference passed. uncalled: whether they pass a candidate that only raises. network: what
-    they, or the reference, reach for.
+    passed: how often the oracle solution passed. uncalled: whether they pass a candidate that only raises. network: the
+    host that they or the oracle solution try to reach.
     """
 
     passed: int
@@ -233,7 +233,7 @@ class AsWritten:
 
 
 async def run_as_written(provider: SandboxProvider, tests: AssertTests, times: int) -> AsWritten:
-    """What the tests do with their reference, `times` times, each in a run of its own and with another seed."""
+    """The behaviour of the tests with their oracle solution in `times` runs, each with another seed."""
     program = _LOAD.format(source=tests.oracle) + pytest_for(tests.source) + _LOAD.format(source=tests.source)
     program += _ONCE.format(entry_point=tests.entry_point)
     passed, network = 0, ""
@@ -246,12 +246,12 @@ async def run_as_written(provider: SandboxProvider, tests: AssertTests, times: i
 
 
 class _Probe:
-    """One run of a program that is watched. `network`: the first host that it reached for, with how it did."""
+    """One watched run of a program. `network`: the first host that it tried to reach, and the call that it used."""
 
     def __init__(self, provider: SandboxProvider) -> None:
         self._provider = provider
         self._token = secrets.token_hex(16)
-        # Where runs share this process, what watches could not be taken away again.
+        # If runs share this process, the hook could not be removed again.
         self._hook = "" if provider.isolation == "memory" else _HOOK.format(token=self._token)
         self.network = ""
 
@@ -264,7 +264,7 @@ class _Probe:
         seed: int = 0,
         stdin: bytes = b"",
     ) -> RunResult | None:
-        """What became of the run; None where the program ended its place."""
+        """The result of the run; None if the program ended its worker."""
         request = RunRequest(self._hook + program, entry_point, calls, stdin=stdin, limits=limits, seed=seed)
         result = await run_or_blame(self._provider, request, retries=2)
         if not isinstance(result, RunResult):
@@ -273,12 +273,12 @@ class _Probe:
         return result
 
     async def pair(self, program: str, tests: PytestTests, limits: Limits) -> str:
-        """What the program, or tests that reach it from outside, ask for of a network."""
+        """The host that the program, or tests that use it from outside, try to reach."""
         files = {
             path: _watched(source, self._hook) if path.endswith(".py") else source
             for path, source in tests.files.items()
         }
-        # Where the program begins with what has to stand first, it stands first all the same.
+        # Statements that must come first in the program still come first.
         request = PairRequest(
             _watched(program.encode(), self._hook).decode(), files, tests.tests, tests.module, None, limits
         )
@@ -288,13 +288,13 @@ class _Probe:
         return self.network
 
     def _look(self, result: RunResult) -> None:
-        """Takes down what the hook said."""
+        """Records the hook's report."""
         for line in result.stderr.decode("utf-8", "replace").splitlines():
             if line.startswith(self._token):
                 self.network = self.network or printable(line.removeprefix(self._token).strip(), 120)
 
     async def call(self, program: str, entry_point: str, seed: int) -> object:
-        """What `entry_point()` returned; None where it raised, or never came to that."""
+        """The value that `entry_point()` returned; None if it raised or was never reached."""
         call_id = secrets.token_hex(8)
         result = await self.run(program, entry_point, (RunCall(call_id, encode([(), {}])),), PROBE_LIMITS, seed)
         if result is None:
@@ -307,7 +307,7 @@ class _Probe:
 
 
 def _watched(source: bytes, hook: str) -> bytes:
-    """The source with `hook` run first, as one statement on the first line that may hold one."""
+    """The source with `hook` run first. The hook is one statement, put on the first line where one is allowed."""
     tree = parsed(source.decode("utf-8", "replace"))
     if not hook or tree is None:
         return source
@@ -319,7 +319,7 @@ def _watched(source: bytes, hook: str) -> bytes:
 
 
 def identical_sides(source: str) -> list[str]:
-    """The assertions in `source` that compare something that is called with the very same expression. Only parsed."""
+    """The assertions in `source` that compare a call with the identical expression. `source` is only parsed."""
     tree = parsed(source)
     found: list[str] = []
     for node in ast.walk(tree) if tree is not None else ():
@@ -337,18 +337,18 @@ def identical_sides(source: str) -> list[str]:
 
 
 def _says_equal(test: ast.expr) -> TypeGuard[ast.Compare]:
-    """Whether it is one comparison that holds of every value with itself."""
+    """Whether `test` is one comparison that holds for every value with itself."""
     equal = (ast.Eq, ast.Is, ast.LtE, ast.GtE)
     return isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], equal)
 
 
 def network_calls(script: str) -> list[str]:
-    """The programs for networks that a shell script names; only a sign."""
+    """The network programs that a shell script names. This is only a hint."""
     return sorted(set(_NETWORK_PROGRAM.findall(script)))
 
 
 def network_imports(*sources: str) -> list[str]:
-    """The modules for networks that the sources import; only a sign, since an import alone asks for nothing."""
+    """The network modules that the sources import. This is only a hint, because an import alone uses no network."""
     found: set[str] = set()
     for tree in map(parsed, sources):
         for node in ast.walk(tree) if tree is not None else ():
@@ -360,7 +360,7 @@ def network_imports(*sources: str) -> list[str]:
 
 
 def _suspects(source: str) -> dict[tuple[int, int], str]:
-    """(line, column) -> text of the assertions that compare one thing made by the tested function with another."""
+    """(line, column) -> text of the assertions that compare two values which both come from the tested function."""
     tree = parsed(source)
     if tree is None:
         return {}

@@ -1,4 +1,4 @@
-"""The examples that an agent is shown: from the public cases, else from the prompt's text. Only parsed, never run."""
+"""The examples that an agent sees: from the public cases, else from the prompt's text. They are parsed, never run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _ASSERTED = re.compile(r"^[ \t]*assert[ \t]+(?P<test>[^\n]+)$", re.MULTILINE)
 
 
 def entry_point_of(task: Task) -> str | None:
-    """The function that the tests call; None where they call none (whole programs, answers)."""
+    """The function that the tests call; None if they call none (whole programs, answers)."""
     name = getattr(task.tests, "entry_point", None) or task.metadata.get("entry_point")
     return name if isinstance(name, str) and name else None
 
 
 def shown_calls(task: Task) -> tuple[Case, ...]:
-    """The calls of the task's function that an agent knows the value of, as far as both are written as literals.
+    """The calls of the task's function whose value the agent is shown, if both are written as literals.
 
-    Where no public case says them, `>>> f(1)` with its value and `assert f(1) == 2` in the prompt do.
+    They are the public cases or, if there are none, `>>> f(1)` with its value and `assert f(1) == 2` in the prompt.
     """
     if isinstance(task.public, CallTests) and task.public.cases:
         return tuple(c for c in task.public.cases if literal([c.args, dict(c.kwargs), c.expected]) is not None)
@@ -34,7 +34,7 @@ def shown_calls(task: Task) -> tuple[Case, ...]:
 
 
 def shown_runs(task: Task) -> tuple[tuple[str, str], ...]:
-    """(input, output) of the runs of a whole program that an agent knows the outcome of, as far as both are text."""
+    """(input, output) of the runs of a whole program that the agent is shown, if both are text."""
     if not isinstance(task.public, StdioTests):
         return ()
     pairs = ((c.stdin, c.expected) for c in task.public.cases)
@@ -75,7 +75,7 @@ def _expression(text: str) -> ast.expr | None:
 
 
 def literal(value: Any) -> str | None:
-    """`value` as Python source; None where it cannot be written as literals that stand for the same."""
+    """`value` as Python source; None if literals cannot express the same value."""
     try:
         text = repr(value)
         return text if len(text) <= MAX_CHARS and ast.literal_eval(text) == value else None

@@ -1,4 +1,4 @@
-"""The checks of one task: its reference, what solves nothing, its tests, and how strong they are."""
+"""The checks of one task: its oracle solution, replies that solve nothing, its tests, and their mutation score."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _UNSTEADY = "the reference does not pass each time"
 
 @dataclass(slots=True)
 class TaskCheck:
-    """One task of an environment under examination; `run` says what was found.
+    """The check of one task of an environment; `run` returns the report.
 
-    times: how often the reference is judged, each time with another seed and order of calls. mutants: how many of the
-    reference's are judged at most; 0 measures no mutation score.
+    times: how often the oracle solution is judged, each time with another seed and order of calls. mutants: the largest
+    number of its mutants that are judged; 0 measures no mutation score.
     """
 
     task: Task
@@ -55,7 +55,7 @@ class TaskCheck:
     _problems: list[TaskProblem] = field(default_factory=list[TaskProblem])
 
     async def run(self) -> TaskReport:
-        """What was found on the task. Raises InfrastructureError where the machinery failed."""
+        """The report on the task. Raises InfrastructureError if the machinery failed."""
         task = self.task
         if task.id in self.verifier.refused:
             await self._refused(self.verifier.refused[task.id])
@@ -70,16 +70,16 @@ class TaskCheck:
             return self._unmeasured("cannot be judged")
 
     def _unmeasured(self, why: str) -> TaskReport:
-        # That a reference cannot be judged at all is as if it had failed each time.
+        # An oracle solution that cannot be judged counts as one that failed each time.
         times = 0 if self.task.oracle is None else self.times
         return TaskReport(self.task.id, self.task.tier, times, not_measured=why, problems=tuple(self._problems))
 
     async def _judged(self, task: Task, oracle: str) -> TaskReport:
-        """What was found by judging. Raises ConfigError where the tests cannot be judged."""
+        """The report, with what judging found. Raises ConfigError if the tests cannot be judged."""
         verdicts, submission = await self._oracles(oracle)
         passed, seconds = sum(v.passed for v in verdicts), max(v.seconds for v in verdicts)
         if passed < self.times and self.task.tier == "proxied":
-            # Whether its tests can be used at all is decided by chance, with the reference.
+            # Chance decides whether the oracle solution passes, and so whether the tests can be used at all.
             return dataclasses.replace(self._unmeasured(_UNSTEADY), oracles_passed=passed, seconds=seconds)
         await self._tests(submission, verdicts)
         stubs = stubs_of(task)
@@ -114,7 +114,7 @@ class TaskCheck:
         return await judge_reply(task, text, self.environment, self.provider)
 
     async def _oracles(self, oracle: str) -> tuple[list[Verdict], Submission | None]:
-        """The reference's verdicts, and what the environment submitted for it."""
+        """The oracle solution's verdicts, and the submission that the environment made from it."""
         verdicts: list[Verdict] = []
         submission = None
         refused: list[ConfigError] = []
@@ -123,7 +123,7 @@ class TaskCheck:
                 try:
                     verdicts.append(await self._judge(self.task, oracle))
                 except ConfigError as error:
-                    # Tests of tier `proxied` are tried with the reference first: flaky ones fail already then.
+                    # Tests of tier `proxied` are first tried with the oracle solution: flaky ones fail already here.
                     refused.append(error)
                     result = TestResult("reference", False, _without_id(error, self.task))
                     verdicts.append(Verdict(False, "failed", self.task.tier, None, tests=(result,)))
@@ -144,7 +144,7 @@ class TaskCheck:
         return verdicts, submission
 
     async def _tests(self, submission: Submission | None, verdicts: Sequence[Verdict]) -> None:
-        """What the tests do beside judging: reach for a network, compare the candidate with itself."""
+        """Adds problems of the tests themselves: they use a network, or compare the candidate with itself."""
         given = self.verifier.given.get(self.task.id, self.task).tests
         network, program, vacuous, asked = "", "", [], ""
         if submission is not None and submission.kind == "code":
@@ -191,7 +191,7 @@ class TaskCheck:
         return failed
 
     def _constant(self) -> None:
-        """All hidden cases expect one value: a program that gives it, whatever it is given, would pass."""
+        """Adds a problem if all hidden cases expect the same value: a program that always returns it would pass."""
         tests, value = self.task.tests, one_expected(self.task)
         if value and isinstance(tests, (CallTests, StdioTests)):
             count = len(tests.cases)
@@ -199,7 +199,7 @@ class TaskCheck:
             self._add("vacuous", f"is vacuous: {cases} {printable(value, 60)}")
 
     async def _refused(self, error: ConfigError) -> None:
-        """Why the tests could not be prepared, and what of the known reasons lies behind it."""
+        """Adds why the tests could not be prepared, and which of the known causes applies."""
         slow = isinstance(error, TooSlow)
         self._add("slow" if slow else "reference", f"{'is too slow: ' * slow}{_without_id(error, self.task)}")
         tests = self.task.tests
@@ -216,11 +216,11 @@ class TaskCheck:
         self._network(found.network, [tests.oracle, tests.source], failed=not found.passed)
 
     async def _refused_files(self, tests: PytestTests) -> None:
-        """Whether tests in files fail by chance, or for want of a network."""
+        """Adds a problem if tests in files fail by chance, or because there is no network."""
         passed = 0
         for seed in range(self.times):
             with watching(seed):
-                # Under another name, so that it is run each time: what passes once is kept.
+                # The id is changed so that the tests run each time: results of a task that passed are cached.
                 passed += await self.verifier.prepares(dataclasses.replace(self.task, id=f"{self.task.id} ({seed})"))
         if 0 < passed < self.times:
             self._add("flaky", f"is flaky: the reference passes its tests {passed} of {self.times} times")

@@ -1,7 +1,7 @@
-"""`validate`: whether an environment's tasks tell right from wrong.
+"""`validate`: checks whether an environment's tasks distinguish right from wrong solutions.
 
 Environment.load ──> structure ──> spread(tasks) ──> TaskCheck.run, side by side ──> ValidationReport
-                                                      references, stubs, tests, mutants
+                                                      oracle solution, stubs, tests, mutants
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ async def validate(
     concurrency: int = SIDE_BY_SIDE,
     say: Callable[[str], None] = print,
 ) -> ValidationReport:
-    """What was found in `splits` (None: those of train and test that there are), `tasks` tasks of each, evenly spread.
+    """The report on `splits` (None: train and test, if they exist), with `tasks` tasks of each, evenly spread.
 
-    Every reference has to pass `times` times of `times`, each time with another seed and order of calls; every stub
-    has to fail (no reply; functions whose bodies do nothing, return None, return what equals everything, exit, or know
-    the public examples by heart). Ids are unique, loading again gives the same tasks, no task is in two splits, and
-    each has tests, none of which compares the candidate with itself, needs a network, or leaves the reference less
-    than twice its time. How strong the tests are is measured with `mutants` mutants of each reference.
+    Every oracle solution must pass in all of `times` judgings, each with another seed and order of calls. Every stub
+    must fail: no reply, and functions whose bodies do nothing, return None, return an object that equals everything,
+    exit, or know the public examples by heart. Ids must be unique, a second load must give the same tasks, and no task
+    may be in two splits. Every task must have tests. No test may compare the candidate with itself or need a network,
+    and the oracle solution may take at most half of its time limit. The mutation score is measured with at most
+    `mutants` mutants of each oracle solution.
 
-    `verifier` is the one that `environment` judges with. Raises ConfigError where a split cannot be loaded,
-    InfrastructureError where the machinery failed.
+    `verifier` is the one that `environment` judges with. Raises ConfigError if a split cannot be loaded, and
+    InfrastructureError if the machinery failed.
     """
     reports: list[SplitReport] = []
     seen: dict[str, str] = {}
@@ -74,7 +75,7 @@ async def validate(
 async def _loaded(
     environment: Environment, splits: Sequence[str] | None, say: Callable[[str], None]
 ) -> dict[str, Sequence[Task]]:
-    """The tasks of the splits that are asked for, or that there are."""
+    """Split -> its tasks, for the splits that are asked for, or else for those that exist."""
     loaded: dict[str, Sequence[Task]] = {}
     for split in splits or ("train", "test"):
         try:
@@ -98,7 +99,7 @@ def spread(tasks: Sequence[Task], most: int | None) -> list[Task]:
 def _structure(
     tasks: Sequence[Task], seen: dict[str, str], split: str, verifier: WatchingVerifier
 ) -> list[TaskProblem]:
-    """Problems that can be seen without judging; `seen` maps what a task asks to where it was seen first."""
+    """Problems that are visible without judging. `seen` maps a task's question to the place where it was first seen."""
     problems = [] if tasks else [TaskProblem("", f"the split {split} is empty")]
     ids: set[str] = set()
     for task in tasks:

@@ -1,4 +1,4 @@
-"""What validation found: per task, per split, and of an environment; everything a person is told, as data."""
+"""The results of a validation as data: per task, per split, and for an environment. All output is made from them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from agent_rl.vocabulary.task import Tier
 SCHEMA_VERSION = 2
 
 ProblemKind = Literal["structure", "reference", "flaky", "stub", "vacuous", "network", "slow"]
-"""structure: ids, splits, tests that are none | reference: it is missing or does not pass | flaky: it passes only
-sometimes | stub: what solves nothing passes | vacuous: a test that says nothing | network: something asks for one |
-slow: the reference needs more than half of its time limit."""
+"""structure: ids, splits, missing tests | reference: the oracle solution is missing or does not pass | flaky: it passes
+only sometimes | stub: a reply that solves nothing passes | vacuous: a test that tests nothing | network: code uses a
+network | slow: the oracle solution needs more than half of its time limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskProblem:
-    """What is wrong with a task, or with a split (`task` is then empty)."""
+    """A problem of a task, or of a split (`task` is then empty)."""
 
     task: str
     what: str
@@ -27,10 +27,10 @@ class TaskProblem:
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """What was found on one task.
+    """The results of one task.
 
-    tier: at which its verdicts are reached. references: of how many judgings; seconds: of the slowest. mutation score
-    is None where `not_measured` says why.
+    tier: the tier of its verdicts. oracles: how often the oracle solution was judged. seconds: of the slowest of these
+    judgings. mutation_score: None if it was not measured; `not_measured` then says why.
     """
 
     task: str
@@ -47,10 +47,10 @@ class TaskReport:
 
 @dataclass(frozen=True, slots=True)
 class SplitReport:
-    """What was found in one split.
+    """The results of one split.
 
-    tasks: how many it holds; checked: of how many the replies were judged. references: judged references, `times`
-    per task; stubs: judged stubs. mutation score is None where no task's could be measured.
+    tasks: how many it has. checked: for how many of them replies were judged. oracles: judgings of oracle solutions,
+    `times` per task. stubs: judged stubs. mutation_score: None if it could not be measured for any task.
     """
 
     split: str
@@ -71,7 +71,7 @@ class SplitReport:
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """Of all splits; `passed` where no split has a problem."""
+    """The results of all splits; `passed` if no split has a problem."""
 
     environment: str
     splits: tuple[SplitReport, ...]

@@ -1,4 +1,5 @@
-"""`WatchingVerifier`: what validation puts between an environment and its judge, to see and to vary what is judged."""
+"""`WatchingVerifier`: a verifier that validation puts between an environment and its judge. It records what is judged
+and varies the seed."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from agent_rl.vocabulary import Submission, Task, Verdict
 
 @dataclass(slots=True)
 class Watched:
-    """What was judged last in one context, and with which seed it is judged."""
+    """The last judged submission of one context, and the seed that it is judged with."""
 
     seed: int
     submission: Submission | None = None
@@ -26,7 +27,7 @@ _current: ContextVar[Watched | None] = ContextVar("watched", default=None)
 
 @contextmanager
 def watching(seed: int) -> Generator[Watched]:
-    """Within it, judging draws its order of calls and random numbers from `seed`; says what was judged."""
+    """In this context, judging takes its order of calls and its random numbers from `seed`. Yields what was judged."""
     watched = Watched(seed)
     token = _current.set(watched)
     try:
@@ -36,10 +37,10 @@ def watching(seed: int) -> Generator[Watched]:
 
 
 class WatchingVerifier(Verifier):
-    """A judge for each seed, and a list of the tasks that none of them takes.
+    """One judge per seed, and a record of the tasks that cannot be prepared.
 
-    refused: task id -> why its tests could not be prepared; such a task is handed on unprepared, so that the others
-    of its data set can be judged. given: task id -> the task as it came to be prepared.
+    refused: task id -> why its tests could not be prepared. Such a task is returned unprepared, so that the other tasks
+    of its data set can still be judged. given: task id -> the task before it was prepared.
     """
 
     def __init__(self, make: Callable[[int], Verifier]) -> None:
@@ -76,7 +77,7 @@ class WatchingVerifier(Verifier):
             return task
 
     async def prepares(self, task: Task) -> bool:
-        """Whether the task can be prepared with the seed that is watched. Nothing is noted of it."""
+        """Whether the task can be prepared with the current seed. The result is not recorded."""
         try:
             await self._judge().prepare(task)
         except ConfigError:

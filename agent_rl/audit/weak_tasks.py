@@ -1,8 +1,8 @@
-"""Weak tasks dropped of training: those whose tests kill fewer mutants than `minimum_mutation_score` asks for.
+"""Drops weak tasks from training: those whose tests have a lower mutation score than `minimum_mutation_score`.
 
-Tests that pass a guess (nothing, None, the public examples by heart), or that expect one value of every case, have no
-strength, however many mutants they kill: of a constant's mutants few are that constant.
-A task is measured once; what was measured is kept on disk by the task's hash, below `strength` in the cache folder.
+Tests that pass a guess (no reply, None, the public examples by heart), or that expect the same value in every case,
+have score 0, no matter how many mutants they kill: few mutants of a constant function return that constant.
+A task is measured once. The result is kept on disk by the task's hash, below `strength` in the cache folder.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from agent_rl.vocabulary.wording import printable
 
 SCHEMA_VERSION = 2
 _REPORTS = 10
-"""How often progress is said, where many tasks have to be measured."""
+"""How often progress is printed while many tasks are measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One task's mutation score. `why` says why it is 0 without any mutants, or why it is None: not measurable."""
+    """One task's mutation score. `why` says why it is 0 without mutants, or why it cannot be measured (None)."""
 
     task: str
     killed: int = 0
@@ -42,7 +42,7 @@ class Measured:
     score: float | None = None
     why: str = ""
     broken: bool = False
-    """The reference does not pass: such a task is dropped whatever the threshold."""
+    """Whether the oracle solution fails. Such a task is dropped, whatever the threshold is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ class Selection:
     not_measured: tuple[Measured, ...]
 
     def keep(self, tasks: Sequence[Task]) -> list[Task]:
-        """`tasks` without those that are dropped, in order."""
+        """`tasks` without the dropped ones, in order."""
         gone = {m.task for m in self.dropped}
         return [t for t in tasks if t.id not in gone]
 
     def line(self) -> str:
-        """What a person is told."""
+        """The line that describes the selection to the user."""
         kept = self.tasks - len(self.dropped)
         more = f"; of {len(self.not_measured)} kept ones no mutation score can be measured" if self.not_measured else ""
         return (
@@ -71,7 +71,7 @@ class Selection:
 
     @staticmethod
     def from_json(row: dict[str, Any]) -> Selection:
-        """What `asdict` made of it. Raises TypeError, KeyError for anything else."""
+        """The selection from a row made by `asdict`. Raises TypeError or KeyError for anything else."""
         lists = {name: tuple(Measured(**m) for m in row[name]) for name in ("dropped", "not_measured")}
         return Selection(row["environment"], row["minimum_mutation_score"], row["tasks"], **lists)
 
@@ -84,10 +84,10 @@ async def select(
     provider: SandboxProvider,
     say: Callable[[str], None],
 ) -> Selection:
-    """Which of `tasks` are weaker than `minimum_mutation_score`, by the share of their mutants that they kill.
+    """The selection of `tasks` whose mutation score is at least `minimum_mutation_score`.
 
-    Raises ConfigError where no task is left, or no task's mutation score can be measured; InfrastructureError where the
-    machinery failed.
+    Raises ConfigError if no task is left or no mutation score can be measured, and InfrastructureError if the machinery
+    failed.
     """
     folder = cache_folder() / "strength"
     files = [folder / f"{_key(environment, task)}.json" for task in tasks]
@@ -133,7 +133,7 @@ def _selected(name: str, minimum_mutation_score: float, found: Sequence[Measured
 
 
 async def _measure(task: Task, environment: Environment, provider: SandboxProvider) -> Measured:
-    assert task.oracle is not None  # else it is known that it cannot be measured
+    assert task.oracle is not None  # without one, `_known` has already answered
 
     async def judge(task: Task, text: str) -> Verdict:
         return await judge_reply(task, text, environment, provider)
@@ -153,7 +153,7 @@ async def _measure(task: Task, environment: Environment, provider: SandboxProvid
 
 
 async def _guessed(task: Task, judge: JudgeReply) -> str | None:
-    """How the tests are passed by one who has solved nothing; None where they are not."""
+    """The guess that passes the tests without solving the task; None if no guess passes."""
     tests, value = task.tests, one_expected(task)
     if value and isinstance(tests, (CallTests, StdioTests)) and len(tests.cases) > 1:
         return f"all {len(tests.cases)} hidden cases expect {printable(value, 60)}"
@@ -164,7 +164,7 @@ async def _guessed(task: Task, judge: JudgeReply) -> str | None:
 
 
 def _key(environment: Environment, task: Task) -> str:
-    """All that a task's mutation score depends on: the task, what its environment makes of a reply, and the mutants."""
+    """A key of all that a mutation score depends on: the task, how the environment submits a reply, and the mutants."""
     cls = type(environment)
     options = environment.config.model_dump_json() if hasattr(environment.config, "model_dump_json") else ""
     content = json.dumps([VERSION, MUTANTS, f"{cls.__module__}.{cls.__qualname__}", options, task.hash])
@@ -172,14 +172,14 @@ def _key(environment: Environment, task: Task) -> str:
 
 
 def _known(file: Path, task: Task) -> Measured | None:
-    """What can be said of the task without judging anything."""
+    """The result for the task if it needs no judging; else None."""
     measured = _read(file)
     why = not_measurable(task) if measured is None else ""
     return Measured(task.id, why=why) if why else measured
 
 
 def _read(file: Path) -> Measured | None:
-    """What was measured, or None where there is no such file or it is not whole."""
+    """The measurement in `file`, or None if the file does not exist or is damaged."""
     try:
         kept = json.loads(file.read_text())
         if kept.pop("schema_version") != SCHEMA_VERSION:
@@ -190,7 +190,7 @@ def _read(file: Path) -> Measured | None:
 
 
 def _write(file: Path, measured: Measured) -> None:
-    """It stands on disk; a cache that cannot be written is no error."""
+    """`measured` is written to `file`; a cache that cannot be written is not an error."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps({"schema_version": SCHEMA_VERSION, **asdict(measured)}))

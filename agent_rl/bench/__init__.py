@@ -1,1 +1,1 @@
-"""The figures that this project stands by, measured on the machine at hand: what `agent-rl bench` runs."""
+"""What `agent-rl bench` runs: measures this project's published figures on the current machine."""

@@ -1,4 +1,4 @@
-"""`ModelMaker`: a Qwen3-shaped model with random weights and its tokenizer, made on the spot. Runs as a role."""
+"""`ModelMaker`: makes a Qwen3-shaped model with random weights, and its tokenizer. Runs as a role."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ WORDS = 6000
 
 
 class ModelMaker:
-    """Makes what the engines are compared on, in a process of its own, since that needs torch."""
+    """Makes the model on which the engines are compared; runs in its own process, since this needs torch."""
 
     def make(self, folder: str, shape: ScratchModel) -> int:
-        """`folder` holds a model of `shape`; its number of parameters. The same shape gives the same model."""
+        """Writes a model of `shape` to `folder`; returns its number of parameters. Equal shapes give equal models."""
         from transformers.utils import logging
 
         logging.disable_progress_bar()
@@ -31,14 +31,14 @@ class ModelMaker:
             return sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
 
     def device(self, wanted: str) -> str:
-        """The name of the device that `auto`, `cpu` or `cuda` stands for here."""
+        """The name of the device that `auto`, `cpu` or `cuda` means on this machine."""
         if wanted != "cpu" and torch.cuda.is_available():
             return torch.cuda.get_device_name()
         return cpu_name()
 
 
 def _texts(vocabulary: int) -> Iterator[str]:
-    """Lines of made-up words, more different ones than the tokenizer has places, so that it fills them all."""
+    """Lines of made-up words. There are more different words than the vocabulary has tokens, so that it fills up."""
     draw = random.Random(0)
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(draw.choices(letters, k=draw.randint(2, 8))) for _ in range(max(WORDS, 2 * vocabulary))]

@@ -1,4 +1,4 @@
-"""The engines of the benches, by name, and the model that they serve: each in a process of its own, as in a run."""
+"""The engines of the benches, by name, and the model that they serve; each runs in its own process, as in a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent_rl.rollouts.chat import ChatTokenizer
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How an engine runs here: threads of its numeric libraries, `auto`, `cpu` or `cuda`, and the weights' type."""
+    """How an engine runs here: threads of its numeric libraries; device `auto`, `cpu` or `cuda`; the weights' dtype."""
 
     threads: int = 1
     device: str = "auto"
@@ -26,14 +26,14 @@ class EngineSettings:
 
 
 def missing(engine: str) -> str:
-    """Why the engine cannot be measured here; empty where it can."""
+    """Why the engine cannot be measured here; empty if it can."""
     return "not installed" if engine == "vllm" and vllm_interpreter(VllmConfig()) is None else ""
 
 
 async def prepare_bench_model(
     runtime: LocalLauncher, given: Path | None, shape: ScratchModel, device: str
 ) -> tuple[Path, str, str]:
-    """(folder, what it is, the device's name): the model `given`, or one of `shape` made for the runtime's lifetime."""
+    """(folder, description, device name) of the model `given`, or of one of `shape` that lives as long as `runtime`."""
     maker = await runtime.start("model", "agent_rl.bench.bench_model:ModelMaker")
     try:
         name = await maker.call("device", device)
@@ -48,14 +48,14 @@ async def prepare_bench_model(
 
 
 def ordinary_ids(folder: Path) -> range:
-    """Ids that prompts may be made of: the later three quarters, since special tokens stand first or last."""
+    """The ids for prompts: the middle three quarters, since special tokens are first or last."""
     size = ChatTokenizer.load(folder).vocabulary_size
     return range(size // 8, size - size // 8)
 
 
 @asynccontextmanager
 async def serving(engine: str, runtime: LocalLauncher, settings: EngineSettings, folder: Path) -> AsyncIterator[Policy]:
-    """A policy of this engine that serves the model in `folder`, started as a run starts it; gone at the end."""
+    """A policy of this engine that serves the model in `folder`, started as in a run; stopped at the block's end."""
     process, policy = await start_policy(runtime, _config(engine, settings, folder))(str(folder), 0)
     try:
         yield policy
@@ -64,7 +64,7 @@ async def serving(engine: str, runtime: LocalLauncher, settings: EngineSettings,
 
 
 def _config(engine: str, settings: EngineSettings, folder: Path) -> RunConfig:
-    """A run's configuration of which only the policy matters."""
+    """A run's configuration; only its policy section is used."""
     policy = {"engine": engine, "threads": settings.threads, "device": settings.device, "precision": settings.precision}
     return parse_config(
         {"environments": [{"environment": "none is used"}], "model": {"path": str(folder)}, "policy": policy},

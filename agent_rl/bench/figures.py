@@ -1,4 +1,4 @@
-"""The arithmetic of the benches, and what they say of the machine."""
+"""The arithmetic of the benches, and their description of the machine."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` of `values` lie below, linear between its two neighbours; 0.5 is the median.
+    """The value below which `share` of `values` lie, linear between its two neighbours; 0.5 is the median.
 
-    Of n sorted values it stands at position share * (n - 1). Raises ValueError for no values or a share outside 0..1.
+    Its position in n sorted values is share * (n - 1). Raises ValueError for no values or a share outside 0..1.
     """
     if not values or not 0.0 <= share <= 1.0:
         raise ValueError(f"no percentile {share} of {len(values)} values")
@@ -28,7 +28,7 @@ def cores() -> int:
 
 
 def cpu_name() -> str:
-    """The processor's name and how many cores of it may be used."""
+    """The processor's name and the number of its cores that this process may use."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

@@ -1,4 +1,4 @@
-"""Stand-ins whose times are set: a policy with so many places, a learner with a step of so many seconds, a task."""
+"""Stand-ins with fixed times: a policy with a number of places, a learner with a set step time, an environment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.vocabulary import CallTests, Case, Message, Task, Verdict
 
 _TOKENS = 64
-"""Tokens of a completion, however long it takes: enough that packing and recording cost what they do in a run."""
+"""Tokens of every completion, whatever its duration: enough that packing and recording cost as much as in a run."""
 _TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -39,10 +39,10 @@ _TEMPLATE = (
 
 
 class PolicyWithPlaces(Policy):
-    """Serves `places` requests at a time, the others wait in order of arrival. Runs as a role, as a real engine does.
+    """Serves `places` requests at a time; others wait in order of arrival. Runs as a role, as a real engine does.
 
-    A request takes log-normal seconds with this mean and sigma, drawn by its key. The first half of a completion has
-    the version of its start, the second half that of its end.
+    A request takes a log-normal time in seconds with this mean and sigma, drawn by its key. The first half of a
+    completion's tokens has the version at its start, the second half the version at its end.
     """
 
     def __init__(self, places: int, mean: float, sigma: float, version: int = 0) -> None:
@@ -55,7 +55,7 @@ class PolicyWithPlaces(Policy):
         self._occupied: dict[int, float] = {}
 
     async def occupied(self, groups: Sequence[int]) -> float:
-        """Seconds that the requests of these groups have occupied places."""
+        """Seconds for which the requests of these groups have occupied places."""
         return sum(self._occupied.get(group, 0.0) for group in groups)
 
     async def generate(self, request: GenerateRequest) -> Generation:
@@ -117,7 +117,7 @@ class PolicyWithPlaces(Policy):
 
 
 class LearnerWithSteps(Learner):
-    """Takes steps of `seconds`, whatever is in the batch. Runs as a role."""
+    """Each step takes `seconds`, whatever the batch holds. Runs as a role."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -150,7 +150,7 @@ class LearnerWithSteps(Learner):
 
 
 class OneReply(Environment):
-    """Episodes of one reply, every other of which passes; the environment is the judge, so that none takes time."""
+    """Episodes of one reply; every other one passes. The environment itself judges, so that judging takes no time."""
 
     async def load(self, split: str) -> Sequence[Task]:
         return [
@@ -164,7 +164,7 @@ class OneReply(Environment):
 
 
 def log_normal(mean: float, sigma: float, key: RandomKey) -> float:
-    """Seconds, log-normal with this mean; drawn by `key` alone, not by arrival order.
+    """Seconds from a log-normal distribution with this mean; only `key` decides the draw, not the arrival order.
 
     exp(mu + sigma z) with mu = log(mean) - sigma^2 / 2, since the mean of exp(mu + sigma z) is exp(mu + sigma^2 / 2).
     """
@@ -174,7 +174,7 @@ def log_normal(mean: float, sigma: float, key: RandomKey) -> float:
 
 
 def byte_tokenizer() -> ChatTokenizer:
-    """A tokenizer of single bytes, with a template of a line per message."""
+    """A tokenizer of single bytes, with a chat template of one line per message."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE({c: i for i, c in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

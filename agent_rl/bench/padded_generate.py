@@ -1,4 +1,4 @@
-"""`PaddedGenerate`: `model.generate` on padded batches, as one writes it without an engine. Runs as a role."""
+"""`PaddedGenerate`: `model.generate` on padded batches, the usual way without an engine. Runs as a role."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from agent_rl.contracts import GenerateRequest
 
 
 class PaddedGenerate:
-    """The requests in their order, cut into batches; each batch is padded on the left and runs until its longest ends.
+    """Cuts the requests into batches in order; each batch is padded on the left and runs until its longest reply ends.
 
-    It is spared what a policy also does: log-probabilities, keyed draws, versions, sessions.
+    It does not do a policy's other work: log-probabilities, keyed draws, versions, sessions.
     """
 
     def __init__(self, model_path: str, *, precision: str, device: str) -> None:
@@ -50,7 +50,7 @@ class PaddedGenerate:
             max_new_tokens=length,
             pad_token_id=0,
         )
-        got = out.shape[1] - width  # reading the shape waits for no device; the copy below does
+        got = out.shape[1] - width  # reading the shape does not wait for the device; the copy below does
         out.cpu()
         if got != length:
             raise RuntimeError(f"generate made {got} tokens of {length}")

@@ -1,24 +1,24 @@
-"""`bench overlap --part quickstart`: what asynchrony is worth on a real run, and how much of what it could be.
+"""`bench overlap --part quickstart`: the speedup of asynchronous training on a real run, and its upper bound.
 
-The same configuration is trained by `agent-rl train`, each time in processes of its own, from the same cached model:
+`agent-rl train` trains the same configuration in three modes, each time in new processes, from the same cached model:
 
     sync all     max_staleness 0, policy.threads = learner.threads = all cores: the active role has the machine
     sync share   max_staleness 0, one role's share of the cores each: half of them, at least one
     async        max_staleness 1, the same shares
 
-They take turns, so that whatever else the machine does falls on all of them. From each run's timeline and metrics,
-means over its steps after the warm-up and before the last (which has no rollouts of a later one beside it), and of
-those the median over the repetitions:
+The modes take turns, so that other load on the machine affects all of them. Each figure is a mean over a run's steps
+after the warm-up and before the last step (during which no later rollouts run), taken from the run's timeline and
+metrics; then the median over the repetitions:
 
     period       seconds from one publishing's end to the next one's: the whole step, files and checkpoints included
-    rollouts     seconds that a synchronous step waits for its batch: the policy's and the sandboxes' own rate
-    learning     seconds of the learner's step and of publishing: the learner's own rate
-    cores        core-seconds that the whole machine works in a step, over its cores: no schedule is faster
+    rollouts     seconds that a synchronous step waits for its batch: the time of policy and sandboxes alone
+    learning     seconds of the learner's step and of publishing: the time of the learner alone
+    cores        busy core-seconds of the whole machine in a step, over its cores: no schedule can be faster
     speedup      period of the faster of the synchronous two / period of async
     bound        period of the faster of the synchronous two / max(rollouts, learning), both of `sync share`, where
                  each role is measured while the other rests: what full overlap without any other cost would give
-    core bound   the same over max(rollouts, learning, cores): less than the bound where the roles, the controller and
-                 the programs under test want more cores at once than there are. Told besides; no bar is set by it
+    core bound   the same over max(rollouts, learning, cores): less than the bound if the roles, the controller and the
+                 programs under test together need more cores than there are. Only reported; it is not required
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ BAR = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way to train. threads: of the policy and of the learner."""
+    """One way to train. threads: (policy threads, learner threads)."""
 
     name: str
     max_staleness: int
     threads: tuple[int, int]
 
     def overrides(self) -> list[str]:
-        """The keys that make a configuration train this way."""
+        """The `key=value` overrides that make a configuration train in this mode."""
         return [
             f"loop.max_staleness={self.max_staleness}",
             f"policy.threads={self.threads[0]}",
@@ -72,7 +72,7 @@ def modes(available: int) -> tuple[Mode, Mode, Mode]:
 
 @dataclass(frozen=True, slots=True)
 class OverlapPlan:
-    """`repetitions` runs of each mode, of `steps` measured steps after `warm_up` others."""
+    """`repetitions` runs of each mode, each with `steps` measured steps after `warm_up` unmeasured ones."""
 
     config: Path
     steps: int = 12
@@ -84,7 +84,7 @@ class OverlapPlan:
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """Seconds of one step, as the module's docstring has it."""
+    """Seconds of one step, as defined in the module's docstring."""
 
     period: float
     rollouts: float
@@ -94,7 +94,7 @@ class StepTimes:
 
     @staticmethod
     def median(runs: Sequence[StepTimes]) -> StepTimes:
-        """The median of each."""
+        """The median of each figure over `runs`."""
         return StepTimes(
             period=median(r.period for r in runs),
             rollouts=median(r.rollouts for r in runs),
@@ -136,13 +136,13 @@ class QuickstartReport:
 
     @property
     def core_bound(self) -> float:
-        """What the machine's cores allow at most."""
+        """The highest speedup that the machine's cores allow."""
         share = self.times["sync share"]
         return self.times[self.sync.name].period / max(share.rollouts, share.learning, share.cores)
 
     @property
     def overlapping(self) -> bool:
-        """Whether the two intervals of held-out pass@1 have a point in common."""
+        """Whether the intervals of held-out pass@1 of the faster synchronous mode and of async overlap."""
         sync, other = self.pass_at_1[self.sync.name], self.pass_at_1["async"]
         return sync.low <= other.high and other.low <= sync.high
 
@@ -169,7 +169,7 @@ class QuickstartReport:
 
 
 async def compare_modes(plan: OverlapPlan, say: Callable[[str], None] = print) -> QuickstartReport:
-    """The three modes, measured in turn. Raises InfrastructureError where a run fails, with its last lines."""
+    """The three modes, measured in turn. Raises InfrastructureError with a run's last lines of output if it fails."""
     config = load_config(plan.config, plan.overrides)
     await asyncio.to_thread(prepare_model, config, cache_folder(), say)
     chosen = modes(plan.cores)
@@ -225,7 +225,7 @@ def _sets(settings: Sequence[str]) -> list[str]:
 
 
 async def _agent_rl(arguments: Sequence[str]) -> None:
-    """The command has run in a process of its own, which ends with this call."""
+    """Runs the command in its own process, which ends with this call."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "agent_rl", *arguments),
         stdout=asyncio.subprocess.PIPE,

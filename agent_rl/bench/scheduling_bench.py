@@ -1,23 +1,24 @@
-"""`bench overlap --part scheduling`: what the loop loses where every duration is set.
+"""`bench overlap --part scheduling`: the time that the loop loses when all durations are fixed in advance.
 
 The loop is the real one (`run_loop`, `GroupsInFlight`, `Capacity`, `GroupBuffer`, rollouts, packing, the files of a
-step); only the policy and the learner are stand-ins that sleep, each in a process of its own. In one run of S measured
+step). Only the policy and the learner are stand-ins that sleep, each in its own process. In one run of S measured
 steps:
 
     learner bound   seconds of a learner's step
     rollout bound   seconds that the consumed rollouts occupied places, / places / S
     ideal           the larger of the two: the step time if neither role ever waited for the other
-    achieved        seconds of the measured steps / S, by the clock, all that the loop does included
+    achieved        wall-clock seconds of the measured steps / S, including all work of the loop
     efficiency      ideal / achieved
 
-Both scenarios are the hardest case, a learner's step as long as the rollouts of a batch: then whatever makes either
-role wait for the other is lost. A longer step of either hides the waiting of the other.
+Both scenarios are the hardest case: a learner's step takes as long as the rollouts of a batch. All time in which one
+role waits for the other is then lost. If one role took longer, it would hide the waiting of the other.
 
-What is lost at the least follows from the bound on staleness: at max_staleness 1 whatever runs when new weights come
-must have ended before the next batch is taken, so that a step lasts at least the learner's time and the longest
-remaining episode. How much that is depends on how long a batch takes in mean episodes, here 256 rollouts in 8 places:
-32. A loop without any cost of its own would reach, for sigma .5 and 1 (computed event by event, not measured):
-8 places .98 and .93, 16 places .96 and .84, 32 places .90 and .66. The efficiency told is of the first pair.
+The bound on staleness makes some loss unavoidable. At max_staleness 1, all rollouts that run when new weights come must
+end before the next batch is taken. A step therefore lasts at least as long as the learner's step plus the longest
+remaining episode. The size of this loss depends on the time of a batch in mean episodes: here 32, 256 rollouts in 8
+places. A loop without any cost of its own would reach these efficiencies for sigma .5 and 1 (computed event by event,
+not measured): 8 places .98 and .93, 16 places .96 and .84, 32 places .90 and .66. The bench reports the efficiency for
+8 places.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ from agent_rl.rollouts.run_group import PolicyAgents, RolloutSettings
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A batch of groups_per_batch * group_size rollouts, `places` of which run at a time, each `mean` seconds on
-    average, log-normal with `sigma`; a learner's step of `ratio` times what a batch takes in all places."""
+    """A batch of groups_per_batch * group_size rollouts; `places` rollouts run at a time, each log-normal with `mean`
+    seconds and `sigma`. A learner's step takes `ratio` times as long as a batch does in all places."""
 
     sigma: float
     bar: float
@@ -87,9 +88,10 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 @dataclass(frozen=True, slots=True)
 class Achieved:
-    """Step times in seconds, by the formulas above. overhead: what a step took beside waiting and learning.
+    """Step times in seconds, by the formulas above. overhead: a step's time without waiting and learning.
 
-    straggler_wait is the part of the waiting in which only groups too old for the step after were missing.
+    straggler_wait is the part of the waiting in which the batch was complete, but older groups had to end first, since
+    they would be too stale for the step after.
     """
 
     learner_bound: float
@@ -117,7 +119,7 @@ class Achieved:
 
 
 class _Ticks(Display):
-    """Keeps each step's row and the time at which it was shown, and shows nothing."""
+    """Shows nothing; records each step's row and the time of its `step` call."""
 
     def __init__(self) -> None:
         super().__init__(Console(file=StringIO()))
@@ -128,7 +130,7 @@ class _Ticks(Display):
 
 
 async def measure(scenario: Scenario, provider: SandboxProvider) -> Achieved:
-    """What the loop achieves in this scenario. The rollouts ask nothing of `provider`; it may be any."""
+    """The result of the loop in this scenario. The rollouts do not use `provider`, so any provider will do."""
     ticks = _Ticks()
     with tempfile.TemporaryDirectory(prefix="agent-rl-bench-") as folder:
         async with LocalLauncher(Path(folder)) as runtime:
@@ -144,7 +146,7 @@ async def measure(scenario: Scenario, provider: SandboxProvider) -> Achieved:
 
 
 async def _run_loop(run: Run) -> None:
-    """The run's steps have been taken."""
+    """Runs all steps of the run."""
     watching = asyncio.create_task(run.watchdog.watch())  # it measures the event loop's lag
     try:
         async with run.flight() as flight:
@@ -174,7 +176,7 @@ def _achieved(scenario: Scenario, ticks: _Ticks, occupied: float) -> Achieved:
 async def _make_run(
     scenario: Scenario, folder: Path, display: Display, runtime: LocalLauncher, provider: SandboxProvider
 ) -> tuple[Run, RoleProcess]:
-    """The parts of a run, its policy and its learner being stand-ins in processes of their own; and the policy's."""
+    """The parts of a run, with policy and learner as stand-ins in their own processes; and the policy's process."""
     config = _config(scenario)
     directory = RunDirectory(folder)
     directory.create(config, resume=False)
@@ -224,8 +226,8 @@ async def _make_run(
 
 
 def _config(scenario: Scenario) -> RunConfig:
-    """No evaluation, and no checkpoint before the last step, which is after the measured ones."""
-    # Steps beyond the measured ones: the pacing looks one batch ahead, and the last steps have none to look ahead to.
+    """A configuration without evaluation, and without a checkpoint before the last step (which is not measured)."""
+    # Extra steps after the measured ones: the loop starts rollouts one batch ahead, which the last steps no longer do.
     steps = scenario.warm_up + scenario.steps + scenario.max_staleness
     return parse_config(
         {

@@ -1,8 +1,8 @@
-"""`bench turns`: what it takes to prepare the requests of a long conversation, beside generating its replies.
+"""`bench turns`: the time to prepare the requests of a long conversation, compared with generating its replies.
 
-One conversation is held with the real agent on the transformers engine, turn after turn. Preparing is what the agent
-does between being told something and asking the policy, and between the policy's answer and the reply: guarding,
-rendering the chat template, comparing with the history, encoding what is new, decoding, recording. By the clock:
+The real agent holds one conversation on the transformers engine, turn after turn. Preparing is the agent's work before
+each call of the policy and between the policy's answer and the reply: guarding, rendering the chat template, comparing
+with the history, encoding new text, decoding, recording. In wall-clock time:
 
     preparing a turn   seconds of `agent.say` - seconds in which it waited for the policy
     share              preparing, over all turns / generating, over all turns
@@ -29,16 +29,16 @@ from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.policy_agent import PolicyAgent, RolloutName, RolloutSettings
 
 BAR = 0.02
-"""What preparing may take, of generating."""
+"""The largest allowed share: time of preparing over time of generating."""
 AT = (16, 32, 64, 128)
-"""Turns at which the time of one turn is told."""
+"""Turns for which the time of one turn is reported."""
 SHAPE = ScratchModel(
     architecture="qwen3", vocabulary=4096, width=256, layers=4, heads=8, kv_heads=4, ffn_width=768, context=20480
 )
 _AROUND = 8
-"""A turn's time is the median over so many turns, itself the last."""
+"""The reported time of a turn is the median over this many turns, of which it is the last."""
 _MARKUP = 16
-"""Tokens that a template may write around a message."""
+"""Upper limit of the tokens that a chat template writes around a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class TurnsPlan:
 
 @dataclass(frozen=True, slots=True)
 class TurnTimes:
-    """Seconds of one turn, and the tokens of its request."""
+    """The seconds of one turn, and the tokens of its request."""
 
     preparing: float
     generating: float
@@ -64,7 +64,7 @@ class TurnTimes:
 
 @dataclass(frozen=True, slots=True)
 class TurnsReport:
-    """What was measured, turn by turn."""
+    """The measurements of each turn."""
 
     device: str
     model: str
@@ -73,7 +73,7 @@ class TurnsReport:
 
     @property
     def share(self) -> float:
-        """Seconds of preparing over seconds of generating, all turns together."""
+        """Seconds of preparing over seconds of generating, summed over all turns."""
         return sum(t.preparing for t in self.turns) / sum(t.generating for t in self.turns)
 
     @property
@@ -107,12 +107,12 @@ class TurnsReport:
 
 
 def marks(turns: int) -> list[int]:
-    """Those of AT that lie within `turns`, and `turns` itself."""
+    """The entries of AT up to `turns`, and `turns` itself."""
     return sorted({*(n for n in AT if n <= turns), turns})
 
 
 async def measure_turns(plan: TurnsPlan) -> TurnsReport:
-    """The times of each turn. Raises ConfigError where the model's context is too short for the conversation."""
+    """The times of each turn. Raises ConfigError when the model's context is too short for the conversation."""
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(LocalLauncher())
         folder, model, device = await prepare_bench_model(runtime, plan.model, plan.shape, plan.settings.device)
@@ -121,7 +121,7 @@ async def measure_turns(plan: TurnsPlan) -> TurnsReport:
             message = f"{plan.turns} turns may take {needed} tokens, its context is {context_of(folder)}"
             raise ConfigError(message, key="--model")
         policy = await stack.enter_async_context(serving("transformers", runtime, plan.settings, folder))
-        # Another conversation first, so that nothing is measured that is done only once.
+        # Another conversation runs first, so that one-time work is not measured.
         await _converse(plan, policy, folder, turns=2, rollout=1)
         return TurnsReport(device, model, plan, await _converse(plan, policy, folder, turns=plan.turns, rollout=0))
 
@@ -154,7 +154,7 @@ async def _converse(
 
 
 def _words(tokenizer: ChatTokenizer, vocabulary: range, seed: int) -> Callable[[int], str]:
-    """A function that gives text of about so many tokens."""
+    """A function that returns text of about the given number of tokens."""
     draw = random.Random(seed)
     return lambda count: tokenizer.decode(draw.choices(vocabulary, k=count))
 

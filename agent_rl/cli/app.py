@@ -1,4 +1,4 @@
-"""The commands, gathered; and every error that leaves one, as one line and an exit code."""
+"""Collects the commands. An error that leaves a command becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLUGINS = "agent_rl.commands"
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
 
-# Some versions of typer bring a click of their own: the base of its errors is found, not imported.
+# Some versions of typer contain their own copy of click, so the base class of its errors is looked up, not imported.
 _UsageError: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 _HELP = """Train coding agents with reinforcement learning, on verdicts that cannot be forged.
@@ -40,7 +40,7 @@ Exit codes: 0 done, 1 the check failed, 2 your mistake, 3 the machinery failed."
 
 
 class Plugin(typer.core.TyperCommand):
-    """A command of another package's, imported when it is used: no `--help` waits for it, no error of it is ours."""
+    """A command of another package. It is imported at its use, so `--help` neither waits for it nor fails on it."""
 
     def __init__(self, name: str, point: EntryPoint) -> None:
         super().__init__(name, help=f"Commands of {point.value.partition('.')[0]}: see `agent-rl {name} --help`.")
@@ -102,11 +102,11 @@ def _options(
         False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
     ),
 ) -> None:
-    """The options that come before any command. A callback of its own answers `--version`, with which none comes."""
+    """The options before any command. `--version` takes no command; its own callback answers it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code of the command in `arguments` (by default, the process's). Errors are printed, never raised."""
+    """The exit code of the command in `arguments` (default: the process's). Errors are printed, never raised."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         code = typer.main.get_command(make_app()).main(list(arguments), "agent-rl", standalone_mode=False)
@@ -128,20 +128,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if full := full_disk(error):
             _say(f"error: {full}")
             return full.exit_code
-        # Not an error that we know: a bug of ours or of a user's environment, to be seen in full.
+        # An unknown error is a bug, ours or of a user's environment: its traceback is printed.
         traceback.print_exc()
         return AgentRLError.exit_code
 
 
 def _exit_code_of_group(group: BaseExceptionGroup[BaseException]) -> int:
-    """Prints and weighs the errors of tasks that failed together; the user's mistake comes before its consequences."""
+    """The exit code for tasks that failed together. Prints their errors; only the user's mistakes if there are any."""
     leaves = [full_disk(e) or e for e in _leaves(group)]
     known = [e for e in leaves if isinstance(e, AgentRLError)]
     if len(known) < len(leaves):
         traceback.print_exception(group)
         return AgentRLError.exit_code
     mistakes = [e for e in known if isinstance(e, ConfigError)]
-    for text in dict.fromkeys(f"error: {error}" for error in mistakes or known):  # of several tasks, the same once
+    for text in dict.fromkeys(f"error: {error}" for error in mistakes or known):  # equal texts are printed once
         _say(text)
     return (mistakes or known)[0].exit_code
 

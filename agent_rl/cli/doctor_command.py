@@ -18,10 +18,10 @@ def doctor(
 ) -> None:
     """Check everything that a run needs, before it starts.
 
-    The configuration, installed versions, the model's needs of memory and disk, cores, ports and servers, Docker, the
-    sandbox (a reference is judged in it), environments and tasks, the chat template's round trip, and whether learner
-    and policy agree (both are started for it). Each check says how to mend what it finds. Exit 1 where one fails, 2
-    for a mistake in CONFIG, such as a GPU that is not there.
+    It checks the configuration, installed versions, the model's needs of memory and disk, cores, ports and servers,
+    Docker, the sandbox (an oracle solution is judged in it), environments and tasks, the chat template's round trip,
+    and the train-inference log-prob mismatch (learner and policy are started for it). Each check says how to fix what
+    it finds. Exit 1 if a check fails, 2 for a mistake in CONFIG, such as a GPU that does not exist.
     """
     from rich.console import Console
 

@@ -84,15 +84,15 @@ def validate_environment(
 ) -> None:
     """Check that an environment's tasks tell right from wrong.
 
-    Every reference has to pass each time, with another seed and order of calls each time; stubs have to fail: an empty
-    reply, functions that do nothing, return None, return an object that equals everything, exit with 0, or know the
-    public examples by heart. Tests that are vacuous, need a network, or take the reference more than half of its time
-    are named. Ids are unique, loading again gives the same tasks, and no task stands in two splits. Exit 1 where
-    anything is wrong.
+    Every oracle solution must pass every time; each time the seed and the order of calls differ. Stubs must fail: an
+    empty reply, and functions that do nothing, return None, return an object that equals everything, exit with 0, or
+    know the public examples by heart. The report names tests that are vacuous, need a network, or take more than half
+    of the time limit with the oracle solution. Ids must be unique, a second load must give the same tasks, and no task
+    may be in two splits. Exit 1 if anything is wrong.
 
-    The mutation score of a task's tests is the share of mutants of its reference (one small mistake each) that they
-    fail: a lower bound, since some mistakes change nothing that can be seen. It decides nothing here; [[environments]]
-    minimum_mutation_score leaves weak tasks out of training.
+    The mutation score of a task's tests is the share of mutants of its oracle solution (one small mistake each) that
+    they fail. It is a lower bound, because some mistakes do not change the behaviour. It is only reported here; in
+    training, [[environments]] minimum_mutation_score drops weak tasks.
     """
     from agent_rl.cli.running import run
     from agent_rl.cli.validation_tables import print_report
@@ -115,7 +115,7 @@ def validate_environment(
 
 
 def _check_name(env: str) -> None:
-    """Raises ConfigError that says how it is done where ENV is the data, not what reads it."""
+    """Raises ConfigError if ENV names data instead of an environment; the message shows the right command."""
     if env.endswith((".jsonl", ".json", ".gz", ".parquet")):
         raise ConfigError(f"a data set is read by `code`: envs validate code --option dataset={env}", key="ENV")
     if Path(env).is_dir():
@@ -134,7 +134,7 @@ async def _validate(
     from agent_rl.providers import choose_provider
 
     provider = await choose_provider(config.sandbox)
-    # A judge for each seed: no verdict on a reference is given twice.
+    # One judge per seed, so that no verdict on an oracle solution comes from a cache.
     verifier = WatchingVerifier(lambda seed: make_verifier(config.sandbox, provider, config.seed + seed))
     (named,) = make_environments(config.environments, verifier)
     async with provider:

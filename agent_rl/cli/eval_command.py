@@ -73,7 +73,7 @@ SeedOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the options say of the measurement; None is the configuration's, or what suits the policy."""
+    """The evaluation that the options ask for. None: the configuration's value, or a default that suits the policy."""
 
     policy: str
     split: str | None
@@ -105,7 +105,7 @@ def eval_command(
 ) -> None:
     """Measure pass@k of a policy on a held-out suite, with 95 % intervals over tasks.
 
-    A rollout is a whole episode, over all its turns, judged on hidden tests. Rollouts that the machinery failed are
+    A rollout is a whole episode with all its turns, judged on hidden tests. Rollouts with infrastructure failures are
     excluded and counted, never scored 0. --json gets a list with one row per environment, in the form of a run's
     eval.json.
 
@@ -152,7 +152,7 @@ def _configuration(
 
 
 def _plan(config: RunConfig, asked: _Asked, *, from_file: bool) -> EvaluationPlan:
-    """What is to be measured: what was asked for, else the configuration's, else what suits the policy."""
+    """The plan: each value is the one asked for, else the configuration's, else a default that suits the policy."""
     from agent_rl.evaluation.evaluation_plan import EvaluationPlan
     from agent_rl.evaluation.policy_spec import resolve_policy
 

@@ -1,4 +1,4 @@
-"""What `agent-rl envs new` writes: an environment that works, and its test."""
+"""Writes the files of `agent-rl envs new`: a working environment and its test."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Written:
 
 
 def write_environment(name: str, folder: Path) -> tuple[Written, Path]:
-    """The new environment, and its test's file. Raises ConfigError for a name that is none, or a file that exists."""
+    """The new environment, and its test's file. Raises ConfigError for an invalid name, or a file that exists."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise ConfigError(
             "a name is made of small letters, digits and underscores, and begins with a letter", key="NAME", value=name

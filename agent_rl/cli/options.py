@@ -1,4 +1,4 @@
-"""Options that several commands share, with what they mean."""
+"""Options that several commands share, with their help texts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SandboxOption = Annotated[
 
 
 def sandbox_settings(given: str | None) -> dict[str, Any]:
-    """The table `sandbox` that `--sandbox` stands for: a provider, or the remote one with its hosts."""
+    """The table `sandbox` for the value of `--sandbox`: a provider, or the remote provider with its hosts."""
     if given is None:
         return {}
     if "://" in given:
@@ -51,7 +51,7 @@ def sandbox_settings(given: str | None) -> dict[str, Any]:
 
 
 def sandbox_overrides(given: str | None) -> list[str]:
-    """As `sandbox_settings`, as overrides of a configuration's keys."""
+    """The result of `sandbox_settings` as overrides of a configuration's keys."""
     settings = sandbox_settings(given)
     hosts = settings.pop("remote", {})
     return [
@@ -74,7 +74,7 @@ def parse_sizes(text: str | None) -> tuple[int, ...] | None:
 
 
 def write_json(path: Path | None, data: Any) -> None:
-    """`data` stands in `path`, where one was asked for. Raises ConfigError where it cannot be written."""
+    """`path` holds `data` as JSON, if a path is given. Raises ConfigError if it cannot be written."""
     if path is None:
         return
     try:

@@ -13,7 +13,7 @@ def report(
 ) -> None:
     """Write RUN/report.html: curves, held-out tables, the timeline, and rollouts to read, in one file.
 
-    The page loads nothing from anywhere and runs no script, so it can be sent around as it is.
+    The page loads nothing and runs no script, so the one file can be shared as it is.
     """
     from agent_rl.report import write_report
 

@@ -1,4 +1,4 @@
-"""Running a command's coroutine so that SIGINT and SIGTERM end it in order: sandboxes closed, processes gone."""
+"""Runs a command's coroutine. SIGINT and SIGTERM end it in an orderly way: sandboxes are closed, processes are gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`. SIGTERM cancels it as SIGINT does; then the exit code is 143."""
+    """The result of `work`. SIGTERM cancels it like SIGINT; the exit code is then 143."""
     terminated = False
 
     async def supervised() -> T:

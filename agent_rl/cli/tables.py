@@ -48,7 +48,7 @@ def evaluation_table(rows: Sequence[EvalRow]) -> Table:
 
 
 def counts(rows: Sequence[EvalRow]) -> list[str]:
-    """A line for each row whose tasks had one rollout each, none of them dropped: how many passed."""
+    """For each row with one rollout per task and none dropped: a line that says how many passed."""
     return [
         f"{row.environment}, {row.split}: {round(row.pass_at_k[1].value * row.num_tasks)} of {row.num_tasks} passed"
         for row in rows

@@ -20,7 +20,7 @@ def train(
             "--run-dir",
             metavar="DIR",
             help="Where the run is kept; by default runs/CONFIG-DATE-TIME.",
-            readable=False,  # not asked here: the run says in one line why a folder is none for it
+            readable=False,  # not checked here: the run itself says in one line why it cannot use a folder
         ),
     ] = None,
     resume: Annotated[
@@ -33,9 +33,9 @@ def train(
 ) -> None:
     """Train a policy: evaluate, train, evaluate again, and write a report.
 
-    The run's folder gets config.toml, metrics.jsonl (a line a step), timeline.jsonl, rollouts/ (token by token),
-    checkpoints/ (in the Hugging Face format), eval.json, took.json (seconds) and report.html. A run that was stopped,
-    however, goes on with --resume. The folder is the run's own: it must be new or empty, and one process writes it.
+    The run's folder gets config.toml, metrics.jsonl (one line per step), timeline.jsonl, rollouts/ (token by token),
+    checkpoints/ (in the Hugging Face format), eval.json, took.json (seconds) and report.html. A run that stopped for
+    any reason continues with --resume. The folder must be new or empty, and only one process may write to it.
 
     \b
     Example:
@@ -63,14 +63,14 @@ def train(
 
 
 def new_run(config: Path) -> Path:
-    """A folder's name under runs/ that says what and when."""
+    """The path of a new run's folder under runs/, named by config, date and time."""
     from datetime import datetime
 
     return Path("runs") / f"{config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def latest_run(config: Path) -> Path:
-    """The latest folder that `new_run` named for `config`. Raises ConfigError where there is none."""
+    """The latest folder that `new_run` named for `config`. Raises ConfigError if there is none."""
     found = sorted(Path("runs").glob(f"{config.stem}-????????-??????"))
     if not found:
         raise ConfigError(f"there is no run of {config.stem} in runs/: name its folder with --run-dir", key="--resume")
@@ -78,7 +78,7 @@ def latest_run(config: Path) -> Path:
 
 
 def print_outcome(folder: Path, page: Path, seconds: float) -> None:
-    """Prints what was reached on held-out tasks, before and after, where the report is, and how long this took."""
+    """Prints the held-out results before and after training, the report's path, and how long the run took."""
     from rich.console import Console
 
     from agent_rl.cli.tables import before_and_after

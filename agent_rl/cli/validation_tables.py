@@ -1,4 +1,4 @@
-"""What `agent-rl envs validate` prints: what was judged, how strong the tests are, and what is wrong."""
+"""The output of `agent-rl envs validate`: what was judged, the tests' mutation scores, and the problems."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from agent_rl.vocabulary.wording import printable
 _MOST_PROBLEMS = 40
 _WEAKEST = 5
 _BINS = ((1.0, "1"), (0.9, "from .9"), (0.75, ".75"), (0.5, ".5"), (0.25, ".25"), (0.0, "0"))
-"""Lower ends of the classes in which tasks are counted by mutation score, highest first, and their headings."""
+"""The classes in which tasks are counted by mutation score: lower ends, highest first, and headings."""
 
 
 def print_report(report: ValidationReport) -> None:
-    """The tables and the problems of a validation stand on standard output."""
+    """Prints the tables and the problems of a validation to standard output."""
     console = Console(highlight=False)
     console.print(_judged(report.splits))
     measured = [s for s in report.splits if s.mutation_score is not None]
@@ -54,7 +54,7 @@ def _judged(splits: Sequence[SplitReport]) -> Table:
 
 
 def _mutation_score(splits: Sequence[SplitReport]) -> Table:
-    """How many tasks are how strong."""
+    """The table of task counts by mutation score."""
     table = Table()
     for heading in ("split", "95 % interval", "killed", *(heading for _, heading in _BINS)):
         table.add_column(heading, no_wrap=True)
@@ -69,7 +69,7 @@ def _mutation_score(splits: Sequence[SplitReport]) -> Table:
 
 
 def _weakest(split: SplitReport) -> list[str]:
-    """A line for each of the weakest tasks that are not killed by all, with one mistake that passes."""
+    """A line for each of the weakest tasks with surviving mutants, with one mistake that passes."""
 
     def score(task: TaskReport) -> float:
         return 1.0 if task.mutation_score is None else task.mutation_score.score

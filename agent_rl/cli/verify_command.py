@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _MOST_LINES = 10
-"""Failures that are told one by one."""
+"""The largest number of failures that are printed one by one."""
 
 
 def verify(
@@ -62,9 +62,9 @@ def verify(
 ) -> None:
     """Judge given solutions against hidden tests, in a sandbox, with no model and no training.
 
-    Tests are recorded as cases once, by running them with the reference in the sandbox; the expected values never
-    enter the memory of a solution. Exit 0 when all were judged, 1 with --require-all and a failure, 3 when some could
-    not be judged: those are counted as excluded, never as failed.
+    Tests are recorded as cases once, by running them with the oracle solution in the sandbox. The expected values never
+    enter the memory of a solution. Exit 0 if all solutions were judged, 1 with --require-all if one failed, 3 if some
+    could not be judged. Those count as excluded, never as failed.
 
     \b
     Example:
@@ -103,7 +103,7 @@ def verify(
 
 
 def _print(report: VerifyReport) -> None:
-    """The counts, and why the first of those that did not pass did not."""
+    """Prints the counts, and the reasons of the first failures."""
     print(f"passed {report.num_passed}, failed {report.num_failed}, excluded {report.num_excluded}")
     if report.tiers:
         print(f"judged at tier {', '.join(f'{tier}: {count}' for tier, count in report.tiers.items())}")

@@ -1,4 +1,4 @@
-"""The one configuration of a run: strict, frozen, and the same keys on a laptop and on a cluster."""
+"""The configuration of a run: strict, frozen, with the same keys on a laptop and on a cluster."""
 
 from agent_rl.config.reading import config_error, load_config, parse_config, parse_options
 from agent_rl.config.schema import (

@@ -1,4 +1,4 @@
-"""Configurations read from files and overrides, and what is wrong with them in words that help."""
+"""Reads configurations from files and overrides, and turns mistakes in them into helpful errors."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def parse_config(data: Mapping[str, Any], source: str = "config") -> RunConfig:
 
 
 def config_error(error: ValidationError, schema: type[BaseModel], source: str, *, prefix: str = "") -> ConfigError:
-    """The first mistake of `error` as a ConfigError, with the nearest valid key where a key is unknown.
+    """The first mistake of `error` as a ConfigError; for an unknown key it suggests the nearest valid key.
 
-    `prefix` stands before the key: the table of which `schema` is.
+    `prefix` is put before the key: it names the table that `schema` describes.
     """
     first = error.errors()[0]
     location = first["loc"]
@@ -77,9 +77,9 @@ def _fields_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> list
 
 
 def parse_options(given: Iterable[str] | None, option: str = "--option") -> dict[str, Any]:
-    """The table that `KEY=VALUE` texts make; `KEY.SUB` stands in a table of its own.
+    """The table made from `KEY=VALUE` texts; `KEY.SUB=VALUE` makes a nested table.
 
-    Raises ConfigError where there is no `=` or a key stands twice.
+    Raises ConfigError for a text without `=` and for a key that is given twice.
     """
     options: dict[str, Any] = {}
     for text in given or ():
@@ -99,7 +99,7 @@ def parse_options(given: Iterable[str] | None, option: str = "--option") -> dict
 
 
 def _toml_value(text: str) -> Any:
-    """The TOML value that `text` is, or `text` itself."""
+    """`text` parsed as a TOML value, or `text` itself if it is not one."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -107,7 +107,7 @@ def _toml_value(text: str) -> Any:
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
-    """Set one `key.sub=value` in `data`, in place; a part that is a number indexes a list."""
+    """`data` has the override `key.sub=value`, set in place; a numeric part of the key indexes a list."""
     key, separator, text = override.partition("=")
     if not separator:
         raise ConfigError("expected key=value", key="--set", value=override)

@@ -1,4 +1,4 @@
-"""The sections of a run's configuration, with their defaults and what must hold between them."""
+"""The sections of a run's configuration: keys, defaults, and checks across sections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _tuples_from_toml(cls, data: Any) -> Any:
-        """TOML knows lists only; here they are tuples, since values do not change."""
+        """Converts TOML's lists to tuples where a field is a tuple: the configuration is immutable."""
         if not isinstance(data, dict):
             return data  # pyright: ignore
         tuples = {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is tuple}
@@ -31,11 +31,12 @@ class EnvironmentEntry(Section):
 
     environment: str
     name: str = ""
-    """The name in metrics; by default the short name, or the class's."""
+    """The name in metrics; by default the registered short name, or the class's name."""
     weight: float = Field(default=1.0, gt=0)
     minimum_mutation_score: float = Field(default=0.0, ge=0, le=1)
-    """Training tasks whose hidden tests kill a smaller share of mutants of the reference are dropped; 0 is none. It
-    is measured once, which takes a while, and kept in the cache; evaluations leave nothing out."""
+    """Training tasks with a lower mutation score are dropped; 0 drops none. The score is the share of mutants of the
+    oracle solution that the hidden tests kill. It is measured once, which takes a while, and kept in the cache.
+    Evaluations drop no tasks."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Validated by the environment's own `config_class`."""
 
@@ -54,18 +55,18 @@ class ScratchModel(Section):
 
 
 class SftConfig(Section):
-    """Supervised learning on the environments' demonstrations before reinforcement learning; cached by content."""
+    """SFT on the environments' demonstrations, before reinforcement learning. The result is cached by content."""
 
     steps: PositiveInt = 1000
     batch_size: PositiveInt = 64
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     seed: int | None = None
-    """None is the run's seed; give one to start runs of several seeds from the same model."""
+    """None: the run's seed. Set it to start runs with different seeds from the same model."""
 
 
 class Model(Section):
-    """Where the policy's first weights come from: `path` (a folder or a hub name), or `scratch`."""
+    """The source of the policy's first weights: `path` (a folder or a hub name), or `scratch`."""
 
     path: str | None = None
     scratch: ScratchModel | None = None
@@ -81,35 +82,35 @@ class Model(Section):
 
 
 class Sampling(Section):
-    """How training rollouts are sampled. top_p and top_k bias the importance ratios and are refused in training."""
+    """How training rollouts are sampled. top_p and top_k bias the importance ratios, so training refuses them."""
 
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
     max_tokens: PositiveInt = 256
-    """Per turn."""
+    """Tokens per turn."""
     rollout_deadline: float = Field(default=600.0, gt=0)
-    """Seconds from the start of a rollout; then it ends as `deadline` and is judged as it stands."""
+    """Seconds from the start of a rollout. At the deadline it ends as `deadline`, and what it has so far is judged."""
 
 
 class ObjectiveConfig(Section):
-    """Which objective, and its knobs: see `agent_rl.algorithms`."""
+    """The advantage estimator and its options: see `agent_rl.algorithms`."""
 
     name: Literal["maxrl", "reinforce", "rloo", "grpo"] = "maxrl"
     truncation_order: PositiveInt | None = None
     """T of MaxRL; None is the paper's form (order N - 1)."""
     baseline_at_zero: bool = False
-    """Keep the baseline also where no rollout passes (exact for T = N); needs truncation_order."""
+    """Subtract the baseline even if no rollout passes (exact for T = N); needs truncation_order."""
     denominator: Literal["constant", "token_mean"] = "constant"
-    """token_mean is not unbiased: a random token count correlates with K."""
+    """Loss aggregation. token_mean is biased: the token count is random and correlates with K."""
     ratio_cap: float = Field(default=2.0, gt=0)
-    """Truncation of the per-token importance ratio against the sampler."""
+    """Importance correction (TIS): the per-token ratio of learner to sampler is truncated at this value."""
     shuffle_rewards: bool = False
-    """A control: the verdicts of a group are shuffled among its members."""
+    """Shuffled-reward control: the verdicts of a group are shuffled among its rollouts."""
 
 
 class Optimizer(Section):
-    """AdamW; the rate warms up linearly, then is constant or falls linearly; gradient norms are clipped."""
+    """AdamW with gradient clipping. The learning rate rises linearly, then stays constant or falls linearly."""
 
     learning_rate: float = Field(default=5e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
@@ -118,11 +119,11 @@ class Optimizer(Section):
     clip_norm: float = Field(default=1.0, gt=0)
     warmup_steps: int = Field(default=0, ge=0)
     decay_steps: int = Field(default=0, ge=0)
-    """After the warm-up the rate falls linearly, within this many steps, to a tenth; 0 leaves it constant."""
+    """Steps after the warm-up in which the rate falls linearly to a tenth; 0 keeps it constant."""
 
 
 class Loop(Section):
-    """The asynchronous loop. All counts are in groups; synchronous training is max_staleness = 0."""
+    """The asynchronous training loop. All counts are in groups. Synchronous training is max_staleness = 0."""
 
     steps: PositiveInt = 100
     groups_per_batch: PositiveInt = 16
@@ -132,41 +133,43 @@ class Loop(Section):
     straggler_timeout: float = Field(default=30.0, ge=0)
     on_stale: Literal["drop", "mask"] = "drop"
     transport: Literal["shared_memory", "cuda_ipc"] = "shared_memory"
-    """How new weights reach the policy: through the host's memory, which works everywhere, or from GPU to GPU of one
-    host, for a policy and a learner that are both on GPUs and work at the same time."""
+    """How new weights reach the policy. shared_memory: through the host's memory; works everywhere. cuda_ipc: from GPU
+    to GPU on one host; policy and learner must both be on GPUs and work at the same time."""
     placement: Literal["separate", "colocated"] = "separate"
-    """colocated: policy and learner share one device and take turns. While the learner works, the policy sleeps and
-    requests under way stand still (their deadlines go on); then the learner's state lies in the host's memory, for
-    float32 weights and AdamW 12 bytes a parameter. Any max_staleness is allowed."""
+    """colocated: policy and learner share one device and take turns. While the learner works, the policy sleeps:
+    running requests pause, but their deadlines do not. While the policy works, the learner's state is in the host's
+    memory (12 bytes per parameter with float32 weights and AdamW). Any max_staleness is allowed."""
     stuck_timeout: float = Field(default=900.0, gt=0)
-    """Seconds without progress after which the watchdog names the stage and dumps the stacks."""
+    """Seconds without progress after which the watchdog names the stuck stage and dumps the stacks."""
     max_failed_share: float = Field(default=0.5, gt=0, le=1)
-    """Of the rollouts of the last groups dropped for infrastructure reasons: above it the run stops (exit 3)."""
+    """The run stops (exit 3) if infrastructure failures drop a larger share of the rollouts of the last groups."""
 
 
 class VllmConfig(Section):
-    """How vLLM is run, where `policy.engine` is vllm (or auto chooses it)."""
+    """How vLLM runs, if `policy.engine` is vllm, or is auto and chooses vllm."""
 
     urls: tuple[str, ...] = ()
-    """Servers that are already up (http://host:port), one replica each; none: the run launches its own."""
+    """Servers that are already up (http://host:port), one replica each. Empty: the run launches its own servers."""
     replicas: PositiveInt = 1
     """How many servers the run launches."""
     python: str | None = None
-    """The interpreter that has vLLM and agent-rl; None is AGENT_RL_VLLM_PYTHON, this one, or what `make vllm` made."""
+    """A Python interpreter that has vLLM and agent-rl. None: the one named by AGENT_RL_VLLM_PYTHON, else this one if it
+    has vLLM, else the one that `make vllm` made."""
     devices: tuple[int, ...] = ()
-    """The GPUs for the servers, `tensor_parallel` for each replica in turn; none: whatever vLLM sees."""
+    """The GPUs for the servers: the first `tensor_parallel` GPUs for the first replica, and so on. Empty: the GPUs that
+    vLLM sees."""
     tensor_parallel: PositiveInt = 1
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
-    """Of the GPU's memory, for weights and cache together; less where the learner shares the GPU."""
+    """Share of the GPU's memory for weights and KV cache together. Lower it if the learner shares the GPU."""
     cpu_kv_cache_gib: PositiveInt = 1
     max_context: PositiveInt | None = None
-    """Tokens of the longest conversation; None is the model's own."""
+    """Tokens of the longest conversation; None is the model's own limit."""
     enforce_eager: bool = False
-    """No CUDA graphs: a quicker start and slower generation. On a CPU it is always so."""
+    """No CUDA graphs: faster start, slower generation. Always on for a CPU."""
     start_timeout: float = Field(default=900.0, gt=0)
     """Seconds until a server must be up."""
     call_timeout: float = Field(default=300.0, gt=0)
-    """Seconds for a call that does not generate, an update of the weights for instance."""
+    """Seconds for a call that does not generate, such as a weight update."""
     extra_arguments: tuple[str, ...] = ()
     """Appended to the server's command line."""
 
@@ -184,17 +187,17 @@ class VllmConfig(Section):
 
 
 class PolicyConfig(Section):
-    """The engine that generates."""
+    """The inference engine."""
 
     engine: Literal["auto", "transformers", "vllm"] = "auto"
-    """auto is vllm where it is installed and there is a GPU, else transformers."""
+    """auto is vllm if vLLM is installed and there is a GPU, else transformers."""
     threads: PositiveInt = 1
     precision: Precision = "float32"
     device: str = "auto"
     max_batch: PositiveInt = 512
     max_restarts: int = Field(default=3, ge=0)
     heartbeat_timeout: float = Field(default=120.0, gt=0)
-    """Seconds without an answer after which a policy counts as hung and is started again."""
+    """Seconds without an answer after which a policy counts as hung and is restarted."""
     vllm: VllmConfig = VllmConfig()
 
 
@@ -209,25 +212,26 @@ class LearnerConfig(Section):
 
 
 class MismatchConfig(Section):
-    """How far the learner's log-probabilities may be from the engine's at a run's start, in nats per sampled token.
+    """Bounds of the train-inference log-prob mismatch at a run's start, in nats per sampled token.
 
-    Beyond the bounds the run refuses to start: every importance ratio would be wrong by as much. Where both compute in
-    float32 only the order of summation differs (1e-6 is usual, 1e-4 where a GPU's kernels differ). In bfloat16, of 8
-    bits, 0.01 to 0.05 on average is usual, and single tokens of low probability are off by tenths.
+    Beyond the bounds the run refuses to start, because every importance ratio would be wrong by that amount. If
+    learner and engine both compute in float32, only the order of summation differs: 1e-6 is usual, 1e-4 if a GPU's
+    kernels differ. In bfloat16 (8 significant bits), 0.01 to 0.05 on average is usual, and single tokens of low
+    probability differ by tenths.
     """
 
     check: bool = True
     max_mean: float | None = Field(default=None, gt=0)
-    """None is by precision: 1e-3 where policy and learner are float32, else 0.1."""
+    """Bound of the mean. None: 1e-3 if policy and learner are float32, else 0.1."""
     max_token: float | None = Field(default=None, gt=0)
-    """Of the worst token; None is by precision: 0.05 where policy and learner are float32, else 1.5."""
+    """Bound of the worst token. None: 0.05 if policy and learner are float32, else 1.5."""
 
 
 class SandboxConfig(Section):
-    """Where programs run: a registered provider, or `auto` (Docker where a daemon answers, else local).
+    """Where programs run: a registered provider, or `auto` (Docker if a daemon answers, else local).
 
-    Here stands what all providers have in common. What only one of them reads is a table of its name
-    (`[sandbox.docker]`), which the provider itself validates: see `agent_rl.providers`.
+    These keys are common to all providers. Options of one provider are in a table of its name (`[sandbox.docker]`),
+    which that provider validates: see `agent_rl.providers`.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -239,17 +243,18 @@ class SandboxConfig(Section):
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
     retries: int = Field(default=2, ge=0)
     preload: tuple[str, ...] = ()
-    """Modules of the image that are imported ahead of the fork of every run (numpy, for instance), beside some of the
-    standard library's. A program finds them imported; what does not exist there is an error at the start."""
+    """Modules of the image (numpy, for instance) that a worker imports before it forks a run, in addition to some
+    modules of the standard library. Programs find them already imported. A module that does not exist in the image is
+    an error at the start."""
     warm_episodes: int = Field(default=2, ge=0)
-    """Of each kind of sandbox in use, how many stand ready for the next episodes (0: each starts at its first use)."""
+    """How many sandboxes of each kind in use are kept ready for the next episodes (0: each starts at its first use)."""
     concurrent_starts: PositiveInt = 4
-    """Episodes' sandboxes that are being started at any moment, at most."""
+    """At most this many episode sandboxes are being started at any moment."""
 
     @model_validator(mode="before")
     @classmethod
     def _others_are_tables(cls, data: Any) -> Any:
-        """A key that is neither in this schema nor a table is unknown."""
+        """Refuses, as an unknown key, a key that is neither in this schema nor a table."""
         if not isinstance(data, dict):
             return data
         given: dict[str, Any] = data  # pyright: ignore[reportUnknownVariableType]
@@ -261,12 +266,12 @@ class SandboxConfig(Section):
 
     @property
     def tables(self) -> dict[str, dict[str, JsonValue]]:
-        """What is given for single providers, by the provider's name; not validated yet."""
+        """The tables of single providers, by the provider's name; not validated yet."""
         return self.__pydantic_extra__
 
 
 class Evaluation(Section):
-    """Held-out evaluation before and after training, and every `every` steps (0: only those two)."""
+    """Held-out evaluation before and after training, and every `every` steps (0: only before and after)."""
 
     split: str = "test"
     tasks: PositiveInt = 200
@@ -291,11 +296,11 @@ class Checkpoints(Section):
 
 
 class RunConfig(Section):
-    """A whole run. `agent-rl train CONFIG --dry-run` prints it resolved."""
+    """The configuration of a whole run. `agent-rl train CONFIG --dry-run` prints it, defaults included."""
 
     seed: int = 0
     deterministic: bool = False
-    """Synchronous, requests admitted in a fixed order: two runs are equal bit for bit."""
+    """Synchronous training, with requests admitted in a fixed order: two runs are equal bit for bit."""
     environments: tuple[EnvironmentEntry, ...] = Field(min_length=1)
     model: Model
     sampling: Sampling = Sampling()
@@ -338,13 +343,13 @@ class RunConfig(Section):
 
     @property
     def sft_seed(self) -> int:
-        """The seed of the starting model: the warm start's own, else the run's."""
+        """The seed of the starting model: `model.sft.seed` if it is set, else the run's seed."""
         own = self.model.sft.seed if self.model.sft is not None else None
         return self.seed if own is None else own
 
     @property
     def mismatch_bounds(self) -> tuple[float, float]:
-        """How far learner and engine may differ, in nats: on average, and at the worst token."""
+        """Bounds of the train-inference log-prob mismatch, in nats: of the mean, and of the worst token."""
         exact = self.policy.precision == "float32" and self.learner.precision == "float32"
         mean, token = (1e-3, 0.05) if exact else (0.1, 1.5)
         given = self.mismatch

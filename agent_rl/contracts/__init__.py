@@ -1,4 +1,4 @@
-"""The contracts between the parts; each has a conformance suite in `agent_rl.testing.contracts`."""
+"""The interfaces between the parts of the library. `agent_rl.testing.contracts` has conformance suites for them."""
 
 from agent_rl.contracts.agent import Agent, Prompt, RolloutEnded, Tool
 from agent_rl.contracts.environment import Environment, EnvironmentConfig, InvalidSubmission

@@ -1,4 +1,4 @@
-"""`Agent`: the model as an environment sees it, one conversation of messages in text."""
+"""`Agent`: the model as an environment sees it: one conversation of text messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent_rl.vocabulary.trajectory import Ended
 Prompt = str | Message | Sequence[Message]
 """What `Agent.say` takes: a string is a user's message."""
 Tool = Callable[..., Awaitable[str]]
-"""An async function with a docstring and type hints; what it returns is what the model reads."""
+"""An async function with a docstring and type hints. The model reads the string that it returns."""
 
 
 class Agent(ABC):
@@ -19,22 +19,22 @@ class Agent(ABC):
 
     @abstractmethod
     async def say(self, prompt: Prompt) -> str:
-        """The model's reply to `prompt` (a string is a user's message), which both become part of the conversation.
+        """The model's reply to `prompt` (a string is a user's message). Both are added to the conversation.
 
-        Raises RolloutEnded where the context, the turns or the deadline are used up.
+        Raises RolloutEnded if the context, the turns or the time until the deadline are used up.
         """
 
     @abstractmethod
     async def run(self, prompt: Prompt, tools: Sequence[Tool], *, max_turns: int = 8) -> str:
         """The model's final reply, after it has called `tools` as often as it wanted (at most `max_turns` turns).
 
-        A tool is an async function with a docstring and type hints, from which its JSON schema is derived; a malformed
-        call, an unknown tool and a tool's exception of type ValueError come back to the model as an observation.
+        A tool is an async function; its JSON schema is derived from its docstring and type hints. The model gets an
+        observation for a malformed call, for a call of an unknown tool, and for a ValueError that a tool raises.
         """
 
 
 class RolloutEnded(Exception):
-    """Ends a rollout early: `ended` is how. Environments let it pass: see `Environment.submission`."""
+    """Ends a rollout early; `ended` says why. Environments do not catch it: see `Environment.submission`."""
 
     def __init__(self, ended: Ended) -> None:
         self.ended: Ended = ended

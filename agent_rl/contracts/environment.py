@@ -15,7 +15,7 @@ from agent_rl.vocabulary import AnswerTests, Message, Submission, Task, Verdict
 
 
 class EnvironmentConfig(BaseModel):
-    """Options of an environment; a class of one's own derives from it and adds fields."""
+    """Options of an environment. Your own environment's options are a subclass that adds fields."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -23,14 +23,14 @@ class EnvironmentConfig(BaseModel):
 
 
 class InvalidSubmission(ValueError):
-    """What the agent left cannot be submitted: its verdict is `invalid_submission`. The message says why."""
+    """The agent left nothing that can be submitted. The verdict is `invalid_submission`; the message says why."""
 
 
 class Environment(ABC):
     """A user's own environment is one small class: `load` gives the tasks, `rollout` is one async function.
 
-    A rollout ends with what is submitted, and the framework judges that with `verifier`. An environment itself only
-    asks `verifier` to prepare tasks and to run public tests.
+    A rollout returns a submission, and the framework judges it with `verifier`. The environment itself uses `verifier`
+    only to prepare tasks and to run public tests.
     """
 
     config_class: ClassVar[type[EnvironmentConfig]] = EnvironmentConfig
@@ -48,22 +48,22 @@ class Environment(ABC):
 
     @abstractmethod
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission | Verdict:
-        """What one episode submits. Ordinary control flow is the multi-turn protocol.
+        """The submission of one episode. Ordinary control flow is the multi-turn protocol.
 
-        Only where the world itself is the judge (a game, say) it is a verdict, which then stands. Raises
-        InvalidSubmission where there is nothing that could be judged.
+        An environment that judges the episode itself (a game, say) returns a verdict instead, and this verdict is
+        final. Raises InvalidSubmission if there is nothing to judge.
         """
 
     async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
-        """What is judged of the model's `replies` (at least one) and of what stands in `sandbox`.
+        """The submission, taken from the model's `replies` (at least one) and from the files in `sandbox`.
 
-        `rollout` may end with it, and the framework calls it where RolloutEnded cut an episode short. By default it is
-        the last reply as it is, a final answer or a program by the task's tests; an environment that takes its
-        submission in another way overrides it. Raises InvalidSubmission where nothing can be taken.
+        `rollout` may call it at its end. The framework calls it when RolloutEnded cut an episode short. The default is
+        the last reply, unchanged: a final answer or a program, depending on the task's tests. Override it in an
+        environment that takes its submission in another way. Raises InvalidSubmission if nothing can be submitted.
         """
         answer = isinstance(task.tests, AnswerTests)
         return Submission.answer(replies[-1]) if answer else Submission.code(replies[-1])
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
-        """Endless conversations for supervised warm starts, drawn from `seed`; assistant messages are learned."""
+        """Endless conversations for SFT, drawn from `seed`; assistant messages are learned."""
         raise NotImplementedError(f"{type(self).__name__} has no demonstrations")

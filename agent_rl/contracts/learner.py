@@ -13,9 +13,9 @@ from agent_rl.contracts.policy import WeightManifest
 class TrainingRow:
     """One leaf's tokens after the group's shared prefix; all lists of equal length T, aligned with `token_ids`.
 
-    A token is trained where `loss_mask` holds; its prediction is read at the token before it (the last of the prefix
-    for the first). `logprobs` and `versions` are the sampler's, and 0 where not sampled. `weight` multiplies the
-    token's term of the loss: the trajectory's advantage over the group's N over the number of groups.
+    A token is trained where `loss_mask` is true. It is predicted at the token before it; the row's first token is
+    predicted at the last token of the prefix. `logprobs` and `versions` are the sampler's, and 0 for tokens that were
+    not sampled. `weight` multiplies the token's term of the loss: advantage / N / number of groups.
     """
 
     token_ids: Sequence[int]
@@ -28,7 +28,7 @@ class TrainingRow:
 
 @dataclass(frozen=True, slots=True)
 class PackedGroup:
-    """One group: the ids that all its rows begin with (at least one), and the rows."""
+    """One group: the ids that all its rows begin with (at least one id), and the rows after these ids."""
 
     prefix_ids: Sequence[int]
     rows: Sequence[TrainingRow]
@@ -36,7 +36,7 @@ class PackedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one optimizer step is made of. Groups without any gradient are already left away (exactly, not nearly)."""
+    """The data of one optimizer step. Groups whose gradient is exactly zero are already dropped."""
 
     step: int
     groups: Sequence[PackedGroup]
@@ -48,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What one optimizer step did. Losses in nats; `seconds` of the wall clock; ratios are pi_learner / mu_sampler."""
+    """The result of one optimizer step. Losses in nats; `seconds` of wall clock; ratios are pi_learner / mu_sampler."""
 
     step: int
     version: int
@@ -68,19 +68,22 @@ class StepReport:
 
 
 class Learner(ABC):
-    """One object in front of all ranks.
+    """One object that stands for all ranks.
 
-    It begins awake. Asleep, `save` and `publish` do what they do awake, from the host's memory; `step`, `logprobs` and
-    `load` need the device, and raise LearnerError, after which nothing has changed.
+    It starts awake. During sleep, `save` and `publish` work as usual, from the host's memory. `step`, `logprobs` and
+    `load` need the device: during sleep they raise LearnerError and change nothing.
     """
 
     @abstractmethod
     async def step(self, batch: Batch) -> StepReport:
-        """One optimizer step; the version has grown by one, also where the batch holds no gradient."""
+        """The report of one optimizer step. The version has grown by one, even if the batch has no gradient."""
 
     @abstractmethod
     async def publish(self, version: int) -> WeightManifest:
-        """The weights of `version` lie where the policy can take them; valid until the publish after the next."""
+        """The manifest of the weights of `version`, ready to be loaded by the policy.
+
+        It stays valid until the second `publish` after this one.
+        """
 
     @abstractmethod
     async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
@@ -88,15 +91,15 @@ class Learner(ABC):
 
     @abstractmethod
     async def save(self, path: str) -> None:
-        """`path` is a folder with model (Hugging Face format), optimizer and counters. Written atomically."""
+        """`path` is a folder with the model (Hugging Face format), the optimizer and counters, written atomically."""
 
     @abstractmethod
     async def load(self, path: str) -> None:
-        """The state that `save` wrote, bit for bit."""
+        """The learner has the state that `save` wrote, bit for bit."""
 
     @abstractmethod
     async def sleep(self) -> None:
-        """Weights, gradients and optimizer state are on the host, the device's memory is free. Idempotent."""
+        """Weights, gradients and optimizer state are on the host, and the device's memory is free. Idempotent."""
 
     @abstractmethod
     async def wake(self) -> None:

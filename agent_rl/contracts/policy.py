@@ -11,12 +11,13 @@ from agent_rl.vocabulary.trajectory import FinishReason
 
 Transport = Literal["shared_memory", "cuda_ipc"]
 RandomKey = tuple[int, ...]
-"""(run seed, task, rollout, turn): with the position it keys every draw, so that nothing depends on arrival order."""
+"""(run seed, task, rollout, turn). With the token's position it determines every random draw, so that no draw depends
+on the order in which requests arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """temperature 0 is greedy (log-probabilities are then those of temperature 1). Lengths in tokens."""
+    """How tokens are sampled; lengths in tokens. temperature 0 is greedy, with log-probabilities of temperature 1."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -29,9 +30,9 @@ class SamplingParams:
 class GenerateRequest:
     """One completion to be sampled after `prompt_ids`.
 
-    session: requests of one conversation share it; the engine may keep its keys and values until `end_session`.
-    shared_prefix: how many leading ids are equal among the requests of one `prefix_group` (0: none).
-    deadline: seconds from arrival; then what has been sampled so far comes back as `cancelled`.
+    session: the same for all requests of one conversation; the engine may keep its KV cache until `end_session`.
+    shared_prefix: how many leading ids all requests of one `prefix_group` have in common (0: none).
+    deadline: seconds from arrival. At the deadline, the tokens sampled so far are returned as `cancelled`.
     """
 
     prompt_ids: tuple[int, ...]
@@ -46,7 +47,7 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What was sampled. All four run along the tokens; the stop token, where one was sampled, is included."""
+    """The sampled tokens. All tuples are aligned with `token_ids`; a sampled stop token is included."""
 
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -81,7 +82,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class WeightManifest:
-    """What a sender offers: the version, the blob's name, its size in bytes, its tensors, and how it is opened.
+    """Weights that a sender offers: the version, the blob's name, its size in bytes, its tensors, and how to open it.
 
     shared_memory: `blob` names memory of this host. cuda_ipc: it is the handle of a buffer on a GPU of this host.
     """
@@ -94,11 +95,11 @@ class WeightManifest:
 
 
 class Policy(ABC):
-    """Serves one version of the weights at a time; weights change in flight between two tokens."""
+    """Serves one version of the weights at a time. An update takes effect between two tokens of running requests."""
 
     @abstractmethod
     async def generate(self, request: GenerateRequest) -> Generation:
-        """The completion. Cancelling the call frees what it held. Raises PolicyError where the engine died."""
+        """The completion. Cancelling the call frees the request's resources. Raises PolicyError if the engine died."""
 
     @abstractmethod
     async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
@@ -106,23 +107,23 @@ class Policy(ABC):
 
     @abstractmethod
     async def score(self, ids: Sequence[int]) -> list[float]:
-        """log p(ids[t] | ids[:t]) for t >= 1, at temperature 1: one shorter than `ids`."""
+        """log p(ids[t] | ids[:t]) for t >= 1, at temperature 1: one value fewer than `ids`."""
 
     @abstractmethod
     async def end_session(self, session: str) -> None:
-        """What was kept for the conversation is freed. Unknown sessions are no error."""
+        """Everything that was kept for the conversation is freed. An unknown session is not an error."""
 
     @abstractmethod
     async def prepare_update(self, manifest: WeightManifest) -> None:
-        """The new weights are at hand beside the old ones, which still serve."""
+        """The new weights are loaded next to the old ones. The old ones are still served."""
 
     @abstractmethod
     async def finish_update(self, version: int) -> None:
-        """`version` serves from the next token on; running requests go on with it."""
+        """`version` is served from the next token on, also to running requests."""
 
     @abstractmethod
     async def sleep(self) -> None:
-        """Generation has stopped and device memory is released; requests wait."""
+        """Generation has stopped and device memory is free; requests wait until `wake`."""
 
     @abstractmethod
     async def wake(self) -> None:
@@ -130,4 +131,4 @@ class Policy(ABC):
 
     @abstractmethod
     async def status(self) -> PolicyStatus:
-        """What is served and what is under way."""
+        """The version that is served, and the counts of requests and tokens."""

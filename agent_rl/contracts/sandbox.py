@@ -13,7 +13,7 @@ from agent_rl.vocabulary import ExecResult, SandboxSpec
 
 
 class Sandbox(ABC):
-    """A place of its own for one episode. Nothing starts before the first use."""
+    """An isolated place for one episode. It is started at its first use."""
 
     @abstractmethod
     async def exec(
@@ -24,19 +24,19 @@ class Sandbox(ABC):
         timeout: float = 60.0,
         environment: Mapping[str, str] | None = None,
     ) -> ExecResult:
-        """The outcome of `command` (no shell). At `timeout` seconds its whole process tree is ended.
+        """The outcome of `command` (no shell). After `timeout` seconds its whole process tree is killed.
 
-        What it leaves running after its own end goes on until the sandbox is closed. Commands may run side by side.
-        Raises SandboxError where the sandbox itself died.
+        Processes that the command leaves behind run until the sandbox is closed. Several commands may run at once.
+        Raises SandboxError if the sandbox itself died.
         """
 
     @abstractmethod
     async def write_files(self, files: Mapping[str, bytes]) -> None:
-        """Files are in place, paths relative to the working directory; a path that leaves it is a ValueError."""
+        """The files are written. Paths are relative to the working directory; ValueError for a path outside it."""
 
     @abstractmethod
     async def read_file(self, path: str, *, max_bytes: int = 1 << 20) -> bytes:
-        """At most `max_bytes` of a regular file in the working directory; FileNotFoundError where there is none."""
+        """At most `max_bytes` of a regular file in the working directory. FileNotFoundError if it does not exist."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -62,7 +62,7 @@ class Sandbox(ABC):
 
 
 def _for_agent(result: ExecResult) -> str:
-    """What a tool call's outcome says to the agent: output, then errors, then how it ended where not well."""
+    """A tool call's outcome as text for the agent: stdout, then stderr, then the status or exit code of a failure."""
     text = (result.stdout + result.stderr).decode("utf-8", "replace")
     if result.status != "completed":
         return f"{text}\n[{result.status}]"
@@ -76,26 +76,29 @@ class Sandboxes(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Ready; what provably dead owners left behind is gone. Raises SandboxError with what to do about it."""
+        """Ready for use. Leftovers of owners that are provably dead are removed.
+
+        Raises SandboxError, whose message says what to do.
+        """
 
     @abstractmethod
     async def close(self) -> None:
-        """Nothing of this provider's is left running or on disk. Idempotent."""
+        """Everything that this provider started or wrote to disk is gone. Idempotent."""
 
     @abstractmethod
     def sandbox(self, spec: SandboxSpec) -> Sandbox:
-        """A sandbox of this spec, not yet started. Raises ConfigError for a spec that cannot be had here."""
+        """A sandbox of this spec, not yet started. Raises ConfigError for a spec that the provider cannot serve."""
 
     def on_one_host(self) -> Sandboxes:
-        """These sandboxes, all on one machine: what happens to one can be held against another.
+        """These sandboxes, all on one machine, so that a failure of one can be compared with a run in another.
 
-        Those of one machine are that themselves. Where the machine is lost, they raise SandboxStartError.
+        A provider that uses only one machine returns itself. If the machine is lost, SandboxStartError is raised.
         """
         return self
 
     @abstractmethod
     def describe(self) -> Mapping[str, Any]:
-        """What a person wants to know: name, version, image, isolation level and why not the next."""
+        """Facts for the user: name, version, image, isolation level, and why a stronger level is not available."""
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -106,26 +109,26 @@ class Sandboxes(ABC):
 
 
 class ProviderOptions(Section):
-    """Options that one provider alone reads, the table `[sandbox.NAME]`; a provider's own class adds fields."""
+    """Options of one provider, from the table `[sandbox.NAME]`. The provider's own subclass adds fields."""
 
 
 class SandboxProvider(Sandboxes, JudgeRunner):
     """What `[sandbox] provider` names: sandboxes for episodes, and workers to judge in, on the same machines.
 
-    It is made as `Provider(config, options)`: with what all providers have in common, and with its own table, of its
-    `options_class`. Making it starts nothing.
+    It is constructed as `Provider(config, options)`: `config` holds the options that all providers share, `options` is
+    its own table, an instance of its `options_class`. The constructor starts nothing.
     """
 
     options_class: ClassVar[type[ProviderOptions]] = ProviderOptions
 
     def __init__(self, config: SandboxConfig, options: Any) -> None:
-        """Raises ConfigError where a token or a file that an option names cannot be used."""
+        """Raises ConfigError if a token or a file that an option names cannot be used."""
 
     @classmethod
     async def available(cls, config: SandboxConfig, options: Any) -> str | None:
-        """Why the provider cannot be used here, with the remedy; None where it can.
+        """Why the provider cannot be used here, with the remedy; None if it can be used.
 
-        By default one with a single worker is started and closed again.
+        The default starts a provider with a single worker and closes it again.
         """
         try:
             async with cls(config.model_copy(update={"workers": 1}), options):
@@ -134,5 +137,5 @@ class SandboxProvider(Sandboxes, JudgeRunner):
             return str(error)
 
     def on_one_host(self) -> SandboxProvider:
-        """This provider, with all runs and sandboxes on one machine, as `Sandboxes` says."""
+        """This provider, with all runs and sandboxes on one machine: see `Sandboxes.on_one_host`."""
         return self

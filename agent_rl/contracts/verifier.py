@@ -11,24 +11,25 @@ from agent_rl.vocabulary import Submission, Task, Verdict
 class Verifier(ABC):
     """Judges submissions, by tests of every kind.
 
-    What the candidate does is a verdict; what the machinery does is raised.
+    A failure of the candidate is a verdict; a failure of the machinery is an exception.
     """
 
     @abstractmethod
     async def judge(self, task: Task, submission: Submission) -> Verdict:
         """The verdict of the task's hidden tests, at the task's tier.
 
-        Raises InfrastructureError where the machinery failed, after who is to blame has been tested.
+        Raises InfrastructureError if the machinery failed. Before it is raised, a test decides whether the candidate
+        or the machinery is to blame.
         """
 
     @abstractmethod
     async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
-        """The verdict of the task's public tests, with `feedback` that the agent may read."""
+        """The verdict of the task's public tests. The agent may read its `feedback`."""
 
     @abstractmethod
     async def prepare(self, task: Task) -> Task:
-        """The task ready to be judged: what has to be known of its tests was found with the reference in a sandbox.
+        """The task ready to be judged. Its tests are completed by running its oracle solution in a sandbox.
 
         `AssertTests` of tier `values` become `CallTests`; `PytestTests` get their node ids. Raises ConfigError (naming
-        the task) where the reference does not pass its own tests, or the task is weaker than is demanded.
+        the task) if the oracle solution fails the task's tests, or the task's tier is below the required minimum.
         """

@@ -1,1 +1,1 @@
-"""pass@k on held-out suites, with intervals that can be trusted, from exactly one policy version."""
+"""pass@k on held-out suites, with reliable confidence intervals, for exactly one policy version."""

@@ -1,4 +1,4 @@
-"""`evaluate`: rollouts of held-out tasks become one row of `eval.json`."""
+"""`evaluate`: makes one row of `eval.json` from rollouts of held-out tasks."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from agent_rl.vocabulary import Group, Task, Trajectory
 
 
 class GroupRunner(Protocol):
-    """Runs `samples` rollouts of `task`, greedily decoded ones where asked; failures of the machinery are dropped."""
+    """Runs `samples` rollouts of `task`, with greedy decoding if asked. Infrastructure failures are dropped."""
 
     async def __call__(self, task: Task, *, index: int, samples: int, greedy: bool) -> Group: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """Of one task: surviving samples, how many of them passed, greedy outcome, and rollouts dropped."""
+    """Counts of one task: surviving samples, passed samples, the greedy outcome, and dropped rollouts."""
 
     survived: int
     passed: int
     greedy: bool | None
     excluded: int
     error: str
-    """Why one was dropped; empty where none was."""
+    """Why a rollout was dropped; empty if none was."""
 
 
 async def evaluate(
@@ -45,13 +45,13 @@ async def evaluate(
     concurrency: int = 64,
     on_task: Callable[[int, int], None] | None = None,
 ) -> EvalRow:
-    """The row of `tasks`, with `num_samples` rollouts each and one greedy rollout more where `greedy` holds.
+    """The row of `tasks`, with `num_samples` rollouts per task, and one greedy rollout more if `greedy` is true.
 
     At most `concurrency` groups run at a time, started in the order of the tasks. `on_task(done, of)` is called after
-    each. Rollouts that the machinery failed are excluded from every mean and counted.
+    each. Rollouts with infrastructure failures are excluded from every mean and counted.
 
-    Raises ValueError for no tasks or a k above `num_samples`, PolicyError where a sample's tokens come from another
-    version than `policy_version` or where nothing survived.
+    Raises ValueError for no tasks or a k above `num_samples`, and PolicyError if a sample's tokens come from another
+    version than `policy_version` or if no rollout survived.
     """
     if not tasks:
         raise ValueError(f"{environment}: no tasks in split {split!r}")
@@ -94,7 +94,7 @@ async def _of_each(
     concurrency: int,
     on_task: Callable[[int, int], None] | None,
 ) -> list[_Counts]:
-    """`one(index, task)` of each task, at most `concurrency` at a time. Raises the first plain error of them."""
+    """The result of `one(index, task)` for each task, at most `concurrency` at a time. Raises the first plain error."""
     done = 0
 
     async def told(index: int, task: Task) -> _Counts:
@@ -109,7 +109,7 @@ async def _of_each(
 
 
 def _count(sampled: Group, greedily: Group | None) -> _Counts:
-    """What the rollouts of one task add up to."""
+    """The counts of one task's rollouts."""
     survivors = [t for t in sampled.trajectories if not _failed(t)]
     greedy = [t for t in greedily.trajectories if not _failed(t)] if greedily is not None else []
     asked = sampled.asked + (greedily.asked if greedily is not None else 0)

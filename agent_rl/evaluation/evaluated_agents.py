@@ -1,7 +1,7 @@
-"""Who is measured, on which tasks, and under which names: the same in a training run and in `agent-rl eval`.
+"""The measured agents, tasks and group names: the same in a training run and in `agent-rl eval`.
 
-A rollout's random draws are keyed by the run's seed and the name that its group has here. So an evaluation on its own,
-with the run's seed, draws what the run drew when it measured that version.
+A rollout's random draws depend on the run's seed and on the name that its group has here. So `agent-rl eval` with the
+run's seed repeats the draws that the run made when it measured that version.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent_rl.vocabulary import Group, Task
 
 @dataclass(frozen=True, slots=True)
 class Agents:
-    """Who answers: sampled rollouts, and greedy ones; and of which version every token is, None for a fixed reply."""
+    """The agents for sampled and for greedy rollouts, and the policy version of all tokens (None for a fixed reply)."""
 
     sampled: AgentMaker
     greedy: AgentMaker
@@ -36,7 +36,8 @@ class Agents:
 def group_runner(
     environment: Environment, name: str, agents: Agents, provider: Sandboxes | None, *, retries: int
 ) -> GroupRunner:
-    """A runner for `evaluate`. Its sessions and draws are apart from those of training, and greedy from sampled."""
+    """A runner for `evaluate`. Its sessions and draws differ from those of training; those of greedy rollouts differ
+    from those of sampled ones."""
     version = "" if agents.version is None else f" {agents.version}"
 
     async def run(task: Task, *, index: int, samples: int, greedy: bool) -> Group:

@@ -1,4 +1,4 @@
-"""`run_plan`: an evaluation on its own, outside any training: sandbox, policy and rollouts, opened and closed."""
+"""`run_plan`: a whole evaluation outside training. It starts sandbox and policy, runs the rollouts, and closes all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FIXED: dict[FixedReply, AgentMaker] = {"gold": oracle_agent, "empty": empty_age
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What is to be measured. `tasks` None is all of the split; `greedy` asks for one such rollout per task besides."""
+    """What to measure. `tasks` None is all tasks of the split; `greedy` adds one greedy rollout per task."""
 
     policy: FixedReply | ModelSource
     split: str
@@ -44,7 +44,7 @@ class EvaluationPlan:
 async def run_plan(config: RunConfig, plan: EvaluationPlan, say: Callable[[str], None] = print) -> list[EvalRow]:
     """One row per environment of `config`, measured as `plan` says.
 
-    Raises ConfigError for the user's mistakes, InfrastructureError where the machinery failed.
+    Raises ConfigError for the user's mistakes, and InfrastructureError if the machinery failed.
     """
     async with AsyncExitStack() as stack:
         agents = await _agents(config, plan, stack, say)
@@ -83,7 +83,7 @@ async def _measure(
 
 
 async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack, say: Callable[[str], None]) -> Agents:
-    """The agents that `plan.policy` names; a model's process is started, and ends with `stack`."""
+    """The agents that `plan.policy` names. For a model a policy process is started; it ends with `stack`."""
     if not isinstance(plan.policy, ModelSource):
         maker = _FIXED[plan.policy]
         return Agents(maker, maker, None)

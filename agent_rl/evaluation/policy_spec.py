@@ -19,14 +19,15 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model folder in the Hugging Face format, and which version of a run's policy it is (0 where of no run)."""
+    """A model folder in the Hugging Face format, and its version of a run's policy (0 if it is not from a run)."""
 
     folder: Path
     version: int
 
 
 def resolve_policy(spec: str) -> FixedReply | ModelSource:
-    """What `spec` names: `gold`, `empty`, a run's folder (its latest checkpoint), a checkpoint, a model, a hub name.
+    """The policy that `spec` names: `gold`, `empty`, a run's folder (its latest checkpoint), a checkpoint, a model
+    folder, or a hub name.
 
     Raises ConfigError for a URL, for a folder that holds none of these, and for a name that cannot be downloaded.
     """
@@ -61,7 +62,7 @@ def _from_folder(folder: Path) -> ModelSource:
 
 
 def _version(folder: Path) -> int:
-    """The policy version that a checkpoint's own record states; 0 for a model that is no checkpoint."""
+    """The policy version in a checkpoint's own record; 0 for a model that is not a checkpoint."""
     try:
         return int(json.loads((folder / "trainer.json").read_text())["version"])
     except FileNotFoundError:

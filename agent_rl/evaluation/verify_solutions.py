@@ -26,12 +26,12 @@ from agent_rl.vocabulary.task import Tier
 SCHEMA_VERSION = 1
 _FORMS = ("completion", "files", "patch", "archive")
 _AT_ONCE = 64
-"""Judgings under way; the provider's workers are the real bound."""
+"""The largest number of concurrent judgings. The provider's workers are the real bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """One line of SOLUTIONS, with what it says made into what is judged; `invalid` where that cannot be done."""
+    """One line of SOLUTIONS as a submission. `invalid` says why the line cannot be made into one."""
 
     task_id: str
     submission: Submission
@@ -41,7 +41,7 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class SolutionResult:
-    """What became of one solution. `passed` None, status "excluded": the machinery failed, so there is no verdict."""
+    """The result of one solution. `passed` None and status "excluded": infrastructure failure, there is no verdict."""
 
     task_id: str
     passed: bool | None
@@ -52,7 +52,7 @@ class SolutionResult:
     """For a person: the first failing case, or the machinery's error. Not part of the JSON."""
 
     def line(self) -> str:
-        """What a person is told of one that did not pass."""
+        """The line that describes a solution that did not pass."""
         return f"task {self.task_id}: {self.status.replace('_', ' ')}{f': {self.detail}' if self.detail else ''}"
 
 
@@ -94,21 +94,21 @@ class VerifyReport:
         }
 
     def write(self, path: str | Path) -> None:
-        """`path` holds the report as JSON. Raises ConfigError where it cannot be written."""
+        """`path` holds the report as JSON. Raises ConfigError if it cannot be written."""
         try:
             Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n")
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error}", key="--json") from None
 
     def exit_code(self, *, require_all: bool = False) -> int:
-        """0: all were judged | 3: some could not be | 1: `require_all` and one failed."""
+        """0: all were judged | 3: some could not be judged | 1: `require_all` is true and one failed."""
         if self.num_excluded:
             return 3
         return 1 if require_all and self.num_failed else 0
 
 
 def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
-    """The lines of `path`. Raises ConfigError (file and line) for a malformed one or an unknown task."""
+    """The solutions in `path`. Raises ConfigError (file and line) for a malformed line or an unknown task."""
     solutions: list[Solution] = []
     for where, content in read_json_lines(path):
         given = [name for name in _FORMS if name in content]
@@ -118,7 +118,7 @@ def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
         if len(given) > 1:
             raise ConfigError(f"{where}: only one of {', '.join(_FORMS)} can be judged, got {' and '.join(given)}")
         if type(content["task_id"]) is int:
-            content = {**content, "task_id": str(content["task_id"])}  # as MBPP numbers its tasks
+            content = {**content, "task_id": str(content["task_id"])}  # MBPP's task ids are numbers
         for name in ("task_id", *(n for n in given if n != "files")):
             if not isinstance(content[name], str):
                 raise ConfigError(f"{where}: {name!r} should be a string, got {type(content[name]).__name__}")
@@ -132,7 +132,7 @@ def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
 
 
 def _solution(task: Task, form: str, given: Any, where: str, folder: Path) -> Solution:
-    """One solution in one of its forms. Raises ConfigError."""
+    """The solution that a line gives in `form`. Raises ConfigError."""
     if form == "completion":
         return Solution(task.id, submission_of(task, given), where)
     if form == "patch":
@@ -163,8 +163,8 @@ async def verify_files(
 ) -> VerifyReport:
     """A verdict for each line of `solutions_path`, in a started `provider`.
 
-    `on_result(done, total, result)` is called as they come. Only tasks that have a solution are recorded and judged.
-    Raises ConfigError for malformed files, and one for all tasks whose references fail their own tests.
+    `on_result(done, total, result)` is called after each verdict. Only tasks with a solution are prepared and judged.
+    Raises ConfigError for malformed files, and one ConfigError for all tasks whose oracle solutions fail their tests.
     """
     tasks = {t.id: t for t in read_tasks(tasks_path, split=None)}
     solutions = read_solutions(solutions_path, tasks)
@@ -181,7 +181,7 @@ async def verify_files(
         try:
             task = await asyncio.shield(preparing[solution.task_id])
             async with gate:
-                # Once it is known that a task cannot be used, only what else is wrong is of interest.
+                # Once one task cannot be used, nothing is judged: only the errors of other tasks matter.
                 result = result if wrong else await _judge(verifier, task, solution)
         except ConfigError as error:
             wrong[solution.task_id] = error

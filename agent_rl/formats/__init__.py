@@ -1,4 +1,4 @@
-"""Data sets become tasks: each row's format is told by its keys, and rows of several formats may stand in one file.
+"""Makes tasks from data sets. A row's keys decide its format, and one file may hold rows of several formats.
 
     HumanEval   task_id, prompt, entry_point, canonical_solution, test     agent_rl.formats.humaneval
     MBPP        task_id, text or prompt, code, test_list                   formats.mbpp
@@ -7,7 +7,7 @@
     pytest      task_id, prompt, test_files, solution                      formats.pytest_files
     folders     a folder of tasks, each with instruction.md and tests/     formats.task_folders
 
-No code of a data set is run here: it is parsed at most.
+No code of a data set is run here; it is at most parsed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _READERS: tuple[tuple[str, tuple[tuple[str, ...], ...], Callable[[Fields, Settin
     ("calls", (("cases",),), function_calls.task_of),
     ("stdio", (("inputs", "outputs"), ("input_output",), ("private_tests",), ("public_tests",)), stdio_rows.task_of),
 )
-"""Name, sets of keys of which one is enough to tell the format, and what reads a row."""
+"""Name of the format, its sets of keys (a row with all keys of one set has this format), and the reader of a row."""
 
 
 def read_tasks(
@@ -40,7 +40,7 @@ def read_tasks(
 ) -> list[Task]:
     """The tasks of a file (.jsonl, .jsonl.gz, .json.gz, .parquet), a folder of tasks, or a hub's data set.
 
-    `split` is of a hub's data set or of a folder's tasks (None: all of these); a file's rows all belong to it.
+    `split` selects from a hub's data set or a folder's tasks (None: all of them). All rows of a file get this split.
     `style` is of HumanEval's prompts; `limits` takes the place of each format's own. Raises ConfigError that names file
     and line for a malformed row, a repeated id, or a row of no known format.
     """
@@ -61,7 +61,7 @@ def read_tasks(
 
 
 def program_of(task: Task, reply: str) -> str:
-    """The program that a reply to a task of `read_tasks` stands for."""
+    """The program in a reply to a task of `read_tasks`."""
     if "format" not in task.metadata:
         return humaneval.program_of(task, reply)
     code = extract_code(reply, str(task.metadata.get("entry_point", "")))
@@ -70,7 +70,7 @@ def program_of(task: Task, reply: str) -> str:
 
 
 def submission_of(task: Task, completion: str) -> Submission:
-    """What a given completion (as a model wrote it, with or without a fence) is judged as."""
+    """The submission made from a completion, as a model wrote it, with or without a fence."""
     if isinstance(task.tests, AnswerTests):
         return Submission.answer(completion)
     if "format" not in task.metadata:

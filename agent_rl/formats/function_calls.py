@@ -1,7 +1,6 @@
 """Rows of function calls: `task_id`, `prompt`, `entry_point`, `cases` ([{"args", "kwargs", "expected"}, ...]).
 
-Optional: `public_cases`, `solution` (a program), `comparison` ("json" unless said otherwise), `tolerance`, `checker`,
-`isolated`.
+Optional: `public_cases`, `solution` (a program), `comparison` (default "json"), `tolerance`, `checker`, `isolated`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows in the HumanEval schema: read from a file or a hub, checked, and made into tasks; replies made into programs."""
+"""Rows in the HumanEval schema: reads and checks them, makes tasks from them, and makes programs from replies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTA
 
 @dataclass(frozen=True, slots=True)
 class HumanEvalRow:
-    """One problem as the data set writes it; `where` is its file and line."""
+    """One row of the data set; `where` is its file and line."""
 
     task_id: str
     prompt: str
@@ -39,7 +39,7 @@ class HumanEvalRow:
 def read_rows(source: str | Path, split: str = "test") -> list[HumanEvalRow]:
     """The rows of a file (.jsonl, .jsonl.gz, .json.gz, .parquet), or of a `split` of a data set on a hub.
 
-    Raises ConfigError that names file and line for a malformed row, a repeated task_id, or what cannot be read.
+    Raises ConfigError for a malformed row or a repeated task_id (it names file and line), or an unreadable source.
     """
     rows: list[HumanEvalRow] = []
     seen: dict[str, str] = {}
@@ -55,9 +55,9 @@ def read_rows(source: str | Path, split: str = "test") -> list[HumanEvalRow]:
 
 
 def read_json_lines(path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """("file:line", object) of each line that is not blank, or ("file:[index]", object) where the file is one array.
+    """("file:line", object) of each line that is not blank, or ("file:[index]", object) if the file is one array.
 
-    Raises ConfigError for what is no JSON object.
+    Raises ConfigError for anything that is not a JSON object.
     """
     path = Path(path)
     line_number = 0
@@ -92,7 +92,7 @@ def _object(content: Any, where: str) -> Mapping[str, Any]:
 
 
 def read_contents(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """("file:line", row) of each row of a file or a hub's data set, as it stands there. Raises ConfigError."""
+    """("file:line", row) of each row of a file or a hub's data set, unchanged. Raises ConfigError."""
     path = Path(source)
     if path.suffix == ".parquet":
         yield from _through_datasets(source, split, parquet=True)
@@ -103,7 +103,7 @@ def read_contents(source: str, split: str) -> Iterator[tuple[str, Mapping[str, A
 
 
 def _through_datasets(source: str, split: str, *, parquet: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The rows of a Parquet file or a hub's data set. Scripts of a data set are never run."""
+    """The rows of a Parquet file or a hub's data set. A data set's loading script is never run."""
     if parquet and not Path(source).is_file():
         raise ConfigError(f"there is no file {source}")
     import datasets  # slow to import, and not needed for JSON lines
@@ -123,7 +123,7 @@ def _through_datasets(source: str, split: str, *, parquet: bool) -> Iterator[tup
 
 
 def row_of(content: Mapping[str, Any], where: str) -> HumanEvalRow:
-    """The row, checked. Raises ConfigError that names `where`."""
+    """The row, checked. Raises ConfigError that says `where`."""
     fields: dict[str, str] = {}
     for name in ("task_id", "prompt", "entry_point", "canonical_solution", "test"):
         if name not in content:
@@ -139,7 +139,7 @@ def row_of(content: Mapping[str, Any], where: str) -> HumanEvalRow:
 def tasks_from_rows(
     rows: Iterable[HumanEvalRow], *, split: str = "test", style: PromptStyle = "instruct", limits: Limits | None = None
 ) -> list[Task]:
-    """A task for each row, its tests still as code (`Verifier.prepare` records them), its doctests as public cases."""
+    """A task for each row. Its tests are still code (`Verifier.prepare` records them). Doctests are public cases."""
     return [_task(row, split, style, limits or Limits()) for row in rows]
 
 
@@ -167,7 +167,7 @@ def _task(row: HumanEvalRow, split: str, style: PromptStyle, limits: Limits) -> 
 
 
 def doctest_cases(prompt: str, entry_point: str) -> tuple[Case, ...]:
-    """The examples `>>> entry_point(literals)` with a literal value in the docstring; others are skipped."""
+    """The docstring's examples `>>> entry_point(literals)` with a literal value; other examples are skipped."""
     cases: list[Case] = []
     for example in _examples(prompt, entry_point):
         case = _literal_case(example, entry_point)
@@ -204,7 +204,7 @@ def _literal_case(example: doctest.Example, entry_point: str) -> Case | None:
 
 
 def extract_code(reply: str, entry_point: str = "") -> str:
-    """The code of a reply: its last fenced block that defines `entry_point`, else the last block, else all of it."""
+    """The code in a reply: its last fenced block that defines `entry_point`, else its last block, else all of it."""
     blocks = [match[1] for match in _FENCE.finditer(reply)]
     if not blocks:
         return reply
@@ -224,10 +224,10 @@ def _definition(entry_point: str) -> re.Pattern[str]:
 
 
 def assemble(prompt: str, entry_point: str, completion: str) -> str:
-    """The program of a completion: `prompt + completion`, as the original harness has it.
+    """The program of a completion: `prompt + completion`, as in the original harness.
 
-    A completion that defines the function itself takes the place of the prompt's stub; what stands before the stub
-    (imports, helper functions) is kept.
+    A completion that defines the function itself replaces the prompt's stub. The code before the stub (imports, helper
+    functions) is kept.
     """
     if not defines(completion, entry_point):
         return prompt + completion
@@ -237,6 +237,6 @@ def assemble(prompt: str, entry_point: str, completion: str) -> str:
 
 
 def program_of(task: Task, reply: str) -> str:
-    """The program that a reply to a task of `tasks_from_rows` stands for."""
+    """The program in a reply to a task of `tasks_from_rows`."""
     entry_point = str(task.metadata["entry_point"])
     return assemble(str(task.metadata["prompt"]), entry_point, extract_code(reply, entry_point))

@@ -1,14 +1,14 @@
 """Rows in MBPP's schema: `text` (or `prompt`), `code`, `test_list`, and `test_setup_code` and `test_imports`.
 
-Asserts about one function become the body of a `check(candidate)`, which is recorded as cases (tier `values`); where
-its values cannot be, it is judged at tier `proxied` (`Verifier.prepare` decides). Dataclasses are values, and
-may stand in the asserts too. Asserts about several functions, another class, a value, or what a function has beside its
-result become a pytest file (tier `proxied`).
+Asserts about one function become the body of a `check(candidate)`, which is recorded as cases (tier `values`). If its
+values cannot be recorded, it is judged at tier `proxied` (`Verifier.prepare` decides). Dataclass instances count as
+values and may appear in the asserts. Asserts about several functions, another class, a value, or an effect of a
+function other than its result become a pytest file (tier `proxied`).
 
-What is set up is there for the program and for the tests, as when all of it runs in one module; but what is set up
-with the help of `code` (a tree of its nodes) is the tests' alone. The first assert is in the prompt, since it says how
-the function is called; it is the public test, and one of the hidden ones. `challenge_test_list` is not judged, as in
-the published evaluations.
+Setup code is given to the program and to the tests, as if all of it ran in one module. Setup that uses `code` (such as
+a tree built from its nodes) is given to the tests alone. The prompt shows the first assert, because it shows how the
+function is called; this assert is the public test and also one of the hidden tests. `challenge_test_list` is not
+judged, as in the published evaluations.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from agent_rl.vocabulary.canonical import NotCanonical, encode
 
 _MAX_CHARS = 1 << 18
 _FOR_TESTS = frozenset({"pytest", "unittest"})
-"""Modules that a program under test has no use for."""
+"""Modules that a program under test does not need."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row's code, parsed. before: what of the setup every program is given; own: what is the tests' alone."""
+    """A row's code, parsed. before: the setup that every program gets; own: the setup that only the tests get."""
 
     code: str
     program: ast.Module
@@ -45,7 +45,7 @@ class _Row:
 
     @property
     def used(self) -> set[str]:
-        """What the tests, and what is set up for them alone, use of what the code defines."""
+        """The names defined by the code that the tests, or the setup for the tests alone, use."""
         trees = [*self.tests, *self.own]
         return self.defined & (set[str]().union(*map(names_used, trees)) - set[str]().union(*map(_stored, trees)))
 
@@ -90,7 +90,7 @@ def _parts(row: Fields, texts: list[str]) -> _Row:
     imports = row.texts("test_imports") if "test_imports" in row else []
     setup = "\n".join([*imports, row.text("test_setup_code", default="")])
     before, own = _split(_parse(row, "test_setup_code", setup.strip()), defined)
-    # As it is written where it can be: unparsing loses comments.
+    # The original text where possible: unparsing loses comments.
     kept = "\n".join(map(ast.unparse, before)) if own else setup.strip()
     return _Row(code, program, [_parse(row, "test_list", text) for text in texts], kept, own, defined)
 
@@ -105,7 +105,7 @@ def _parse(row: Fields, name: str, source: str) -> ast.Module:
 
 
 def _split(setup: ast.Module, defined: set[str]) -> tuple[list[ast.stmt], list[ast.stmt]]:
-    """The statements that every program can begin with, and those that need what the code defines, in their order."""
+    """The statements that every program can begin with, and those that need names from the code; both in order."""
     before: list[ast.stmt] = []
     own: list[ast.stmt] = []
     theirs = set(defined)
@@ -125,7 +125,7 @@ def _for_tests(statement: ast.stmt) -> bool:
 
 
 def _is_only_called(row: _Row, name: str) -> bool:
-    """Whether `name` is a function, of which the tests want nothing but to call it or to hand it on."""
+    """Whether `name` is a function that the tests only call or pass on."""
     values = [s.value for s in row.program.body if isinstance(s, ast.Assign) and name in defined_by(s)]
     if any(isinstance(n, ast.ClassDef) and n.name == name for n in row.program.body):
         return False
@@ -136,7 +136,7 @@ def _is_only_called(row: _Row, name: str) -> bool:
 
 
 def _dataclasses(program: ast.Module) -> set[str]:
-    """The names of the program's dataclasses, whose instances cross by their fields."""
+    """The names of the program's dataclasses. Their instances leave the sandbox as their fields."""
     classes = [n for n in program.body if isinstance(n, ast.ClassDef)]
     return {c.name for c in classes if any("dataclass" in ast.unparse(d) for d in c.decorator_list)}
 
@@ -150,7 +150,7 @@ class _Renamed(ast.NodeTransformer):
 
 
 def _function(name: str, argument: str, body: Iterable[ast.stmt], given: set[str]) -> str:
-    """The source of a function; names that it assigns and that are `given` outside of it stay those."""
+    """The source of a function. If it assigns names that are `given` outside, it assigns the outer names."""
     statements = list(body)
     assigned = set[str]().union(*(_stored(statement) for statement in statements)) & given
     if assigned:
@@ -177,10 +177,10 @@ def _asserts(row: _Row, entry_point: str) -> AssertTests:
 
 
 def _pytest(row: _Row, tests: list[ast.Module]) -> PytestTests:
-    """A file with a test for each text; with one test for all of them, where one uses what another has assigned."""
+    """A pytest file with a test for each text; or one test for all, if a text uses a name that another assigns."""
     imports = [s for s in row.program.body if isinstance(s, (ast.Import, ast.ImportFrom))]
     imports = [s for s in imports if getattr(s, "module", "") != "__future__"]
-    # A class or helper that the code defines too is the code's own, as where the setup runs first.
+    # If the code defines a class or helper too, the code's own is used, as if the setup ran first.
     definitions = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     setup = [*ast.parse(row.before).body, *row.own]
     setup = [s for s in setup if not (isinstance(s, definitions) and s.name in row.used)]
@@ -195,7 +195,7 @@ def _pytest(row: _Row, tests: list[ast.Module]) -> PytestTests:
 
 
 def _shown(test: str, entry_point: str) -> CallTests | None:
-    """The test as a public case, where it is `assert f(literals) == literal`."""
+    """The test as a public case, if it is `assert f(literals) == literal`; else None."""
     try:
         (statement,) = ast.parse(test).body
         assert isinstance(statement, ast.Assert) and isinstance(statement.test, ast.Compare)

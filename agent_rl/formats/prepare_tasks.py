@@ -1,4 +1,4 @@
-"""Tasks made ready to be judged, many at a time, with one error for all that cannot be used."""
+"""Prepares many tasks at a time for judging, with one error for all tasks that cannot be used."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MOST_ERRORS = 20
 
 
 async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
-    """`verifier.prepare` of each task, side by side; nothing is left running.
+    """The result of `verifier.prepare` for each task, prepared concurrently. Nothing is left running.
 
-    Raises one ConfigError that names every task that cannot be used. Any other error ends all, and comes as itself.
+    Raises one ConfigError that names every task that cannot be used. Any other error ends all and is raised itself.
     """
 
     async def one(task: Task) -> Task | ConfigError:
@@ -31,7 +31,7 @@ async def prepare_all(verifier: Verifier, tasks: Sequence[Task]) -> list[Task]:
 
 
 def together(errors: Sequence[ConfigError], tasks: int) -> ConfigError:
-    """One error for those of several tasks; a single one is itself."""
+    """One error for the errors of several tasks; a single error is returned unchanged."""
     if len(errors) == 1:
         return errors[0]
     lines = [f"  {error}" for error in errors[:_MOST_ERRORS]]

@@ -1,7 +1,7 @@
 """Rows of pytest files: `task_id`, `prompt`, `test_files` ({path: text}), and `solution` (a program, or {path: text}).
 
-Optional: `module` ("solution" unless said otherwise), `tests` (node ids; else found with the solution), `tier`
-("proxied" unless said otherwise, or "in_process"), `files` ({path: text}: what the submission is put beside).
+Optional: `module` (default "solution"), `tests` (node ids; by default found with the solution), `tier` ("proxied", the
+default, or "in_process"), `files` ({path: text}: files next to the submission).
 """
 
 from __future__ import annotations

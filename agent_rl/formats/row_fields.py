@@ -1,4 +1,4 @@
-"""Fields of a data set's row, taken with a check: what is wrong is named by file, line and field."""
+"""Reads and checks the fields of a data set's row; errors name file, line and field."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CODE_REQUEST = "Answer with the whole program in one ```python block."
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a reader of rows is told beside the row: the split's name, and limits in place of the format's own."""
+    """Settings for a reader of rows: the split's name, and limits that replace the format's own."""
 
     split: str = "test"
     limits: Limits | None = None
 
 
 class Fields:
-    """One row; each method takes one field of it, or raises ConfigError that names where it stands."""
+    """One row. Each method returns one field, or raises ConfigError that says where the row is."""
 
     def __init__(self, content: Mapping[str, Any], where: str) -> None:
         self.content = content
@@ -32,7 +32,7 @@ class Fields:
         return self.content.get(name) is not None
 
     def task_id(self, *names: str) -> str:
-        """The row's id as text: the first of `names` that it has."""
+        """The row's id as text, from the first of `names` that the row has."""
         for name in names:
             value = self.content.get(name)
             if isinstance(value, (str, int)) and str(value).strip():
@@ -40,7 +40,7 @@ class Fields:
         raise ConfigError(f"{self.where}: {names[0]!r} is missing", value=names[0], valid=self.content)
 
     def text(self, *names: str, default: str | None = None) -> str:
-        """The first of `names` that the row has, a string."""
+        """The string in the first of `names` that the row has."""
         for name in names:
             value = self.content.get(name)
             if value is not None:
@@ -64,7 +64,7 @@ class Fields:
         return float(self._of(name, value, (int, float)))
 
     def list(self, name: str) -> list[Any]:
-        """A list, or text that is one in JSON."""
+        """The list in the field, which may be given as JSON text."""
         return cast("list[Any]", self._of(name, self.decoded(name), list))
 
     def texts(self, name: str) -> list[str]:
@@ -77,13 +77,13 @@ class Fields:
         return cast("Mapping[str, Any]", self._of(name, self.decoded(name), Mapping))
 
     def files(self, name: str) -> dict[str, bytes]:
-        """Path -> content; empty where the row has none."""
+        """Path -> content; empty if the row has no such field."""
         if name not in self:
             return {}
         return {path: self._of(f"{name}.{path}", text, str).encode() for path, text in self.mapping(name).items()}
 
     def decoded(self, name: str) -> Any:
-        """The field's value; text is read as JSON, as data sets keep nested values."""
+        """The field's value. Text is parsed as JSON, because data sets store nested values in this way."""
         value = self.content.get(name)
         if value is None:
             raise ConfigError(f"{self.where}: {name!r} is missing", value=name, valid=self.content)
@@ -112,5 +112,5 @@ class Fields:
 
 
 def fenced(program: str) -> str:
-    """A reply that says `program`."""
+    """A reply with `program` in a fenced block."""
     return f"```python\n{program.rstrip()}\n```"

@@ -1,7 +1,7 @@
 """Rows of standard input and output, in three schemas.
 
 plain          task_id, prompt, inputs, outputs; optional: public_inputs, public_outputs, solution, comparison
-               ("tokens" unless said otherwise), tolerance, checker, isolated
+               (default "tokens"), tolerance, checker, isolated
 APPS           problem_id, question, input_output (JSON: inputs, outputs, and for functions fn_name), solutions
 CodeContests   name, description, public_tests, private_tests, generated_tests ({"input", "output"}), solutions
 """
@@ -17,10 +17,10 @@ from agent_rl.vocabulary import CallTests, Case, Limits, Message, StdioCase, Std
 from agent_rl.vocabulary.task import OutputComparison
 
 LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0, output_bytes=8 << 20)
-"""Of all cases together, or with isolated cases of each."""
+"""Applies to all cases together or, if cases are isolated, to each case."""
 _REQUEST = f"Write a Python program that reads standard input and writes standard output. {CODE_REQUEST}"
 _PYTHON3 = 3
-"""CodeContests' number of the language."""
+"""The number of the language in CodeContests."""
 _METHOD = """
 
 try:
@@ -75,7 +75,7 @@ def _pairs(row: Fields, name: str) -> list[StdioCase]:
 
 
 def _apps(row: Fields) -> StdioTests | CallTests:
-    """APPS keeps calls of a function with a list around each expected value, in most rows."""
+    """The tests of an APPS row. For calls of a function, most rows put a list around each expected value."""
     if row.content["input_output"] == "":
         raise row.wrong("'input_output' is empty: there are no tests, so that every program would pass")
     tests = row.mapping("input_output")
@@ -97,7 +97,7 @@ def _cases(row: Fields, name: str, inputs: Any, outputs: Any) -> list[StdioCase]
 
 
 def _text(row: Fields, name: str, value: Any) -> str:
-    """A text, or its lines in a list."""
+    """The text of `value`, which is a string or a list of lines."""
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
         return "\n".join(value)
     if not isinstance(value, str):
@@ -106,7 +106,7 @@ def _text(row: Fields, name: str, value: Any) -> str:
 
 
 def _solution(row: Fields) -> str | None:
-    """The first solution in Python, if there is one."""
+    """The first solution in Python; None if there is none."""
     if "solution" in row:
         return row.text("solution")
     if "solutions" not in row:

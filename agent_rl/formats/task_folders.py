@@ -1,4 +1,4 @@
-"""Folders of tasks, each a folder with instructions and tests.
+"""Folders of tasks. Each task is a folder with instructions and tests.
 
     NAME/
       instruction.md            what the agent is asked (or `instruction` in task.toml)
@@ -6,11 +6,11 @@
       environment/Dockerfile    the task's image, built once; or `image` in task.toml; else the default image
       files/                    what the agent starts with
       tests/                    hidden: test.sh (or `command`), and what it needs; or pytest files and no script
-      solution/                 solve.sh, run as the reference; or the files that solve the task
+      solution/                 solve.sh, run as the oracle solution; or the files that solve the task
 
     # task.toml, every key optional
     id = "name"                            # else the folder's name
-    split = "test"                         # which is also what a task without it belongs to
+    split = "test"                         # also the default
     [environment]
     image = "python:3.12-slim"
     memory_mb = 2048
@@ -20,7 +20,8 @@
     timeout_sec = 120
     artifacts = ["src", "answer.txt"]      # what is taken from the agent's sandbox; else all of its working directory
 
-Tests and solution are never where the agent works. A task's own image has a writable root (`hardening = "task_image"`).
+Tests and solution are never put into the agent's sandbox. A task's own image has a writable root
+(`hardening = "task_image"`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from agent_rl.vocabulary import Limits, Message, PytestTests, SandboxSpec, Scrip
 _SCRIPTS = ("test.sh", "run-tests.sh", "run_tests.sh")
 _FOLDER_LIMITS = ArchiveLimits()
 _OUTPUT_BYTES = 16 << 20
-"""What a task's sandbox may print, and so how much can be taken from it."""
+"""Bytes that a task's sandbox may print. This also limits how much can be taken from it."""
 _SPLIT = "test"
 _KEYS = {
     "": {"id", "split", "instruction", "environment", "verifier"},
@@ -52,7 +53,7 @@ _SCRIPT_REQUEST = (
 
 
 def read_folder(folder: Path, split: str | None, settings: Settings) -> list[Task]:
-    """The tasks of `folder` of that split (None: of all), in the order of their names. Raises ConfigError."""
+    """The tasks of `folder` in `split` (None: in all splits), in the order of their names. Raises ConfigError."""
     tasks: list[Task] = []
     found = 0
     for path in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
@@ -94,7 +95,7 @@ def _task(path: Path, settings: Settings) -> Task:
 
 
 def _options(path: Path) -> Fields:
-    """The content of task.toml, empty where there is none. Raises ConfigError for an unknown key."""
+    """The content of task.toml, empty if there is no such file. Raises ConfigError for an unknown key."""
     file = path / "task.toml"
     try:
         content = tomllib.loads(file.read_text()) if file.is_file() else {}
@@ -135,7 +136,7 @@ def _tests(
 
 
 def _oracle(solution: Mapping[str, bytes]) -> str | None:
-    """The solution as a reply: its script, or one that writes its files."""
+    """The solution as a reply: its script, or a script that writes its files."""
     if "solve.sh" in solution:
         return f"```sh\n{solution['solve.sh'].decode('utf-8', 'replace').rstrip()}\n```"
     if not solution:

@@ -1,9 +1,9 @@
 """Attention of one forward pass over the tokens of many sequences, laid side by side without padding.
 
-A token sees its sequence's own tokens before it (rows of an arena) and, where its sequence has one, a prefix that is
-shared with other sequences. The prefix's part is computed for all its sequences together: softmax over the prefix
-alone, which gives an output o_p and the logarithm of its normaliser, lse_p. In the own part, worker 0 of every row
-stands for the whole prefix, with score lse_p and value o_p; then one softmax over the row is that over everything:
+A token sees the earlier tokens of its own sequence (a row of an arena) and, if its sequence has one, a prefix that it
+shares with other sequences. The prefix's part is computed for all its sequences together: a softmax over the prefix
+alone gives an output o_p and the logarithm of its normaliser, lse_p. In the own part, column 0 of every row stands for
+the whole prefix, with score lse_p and value o_p. One softmax over the row then equals the softmax over all tokens:
 
     softmax([s_prefix, s_own]) [V_prefix; V_own] = softmax([lse_p, s_own]) [o_p; V_own].
 
@@ -22,12 +22,12 @@ import torch
 from agent_rl.inference.kv_cache import Arena
 
 _MAX_SCORES = 1 << 25
-"""Scores held at once while a prompt is read: longer ones are taken in slices of queries."""
+"""The most scores held at once while prompts are read; with more, the queries are processed in slices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """Rows [0, count) of an arena, one new token each: tokens [start, start + count) of the pass."""
+    """Rows [0, count) of an arena with one new token each, which are tokens [start, start + count) of the pass."""
 
     arena: Arena
     start: int
@@ -37,7 +37,7 @@ class Decode:
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """The last rows of an arena, with `new[i]` new tokens after `cached[i]`: tokens from `start` on, row after row."""
+    """The last rows of an arena; row i has `new[i]` new tokens after `cached[i]`, numbered from `start`, row by row."""
 
     arena: Arena
     start: int
@@ -48,7 +48,7 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class PrefixUse:
-    """A prefix, which is row `row` of `arena`, and the tokens of the pass that see it."""
+    """A prefix (row `row` of `arena`), and the tokens of the pass that see it."""
 
     arena: Arena
     row: int
@@ -59,7 +59,7 @@ class PrefixUse:
 class Attention:
     """The plan of one pass, made once and used by every layer through `attend`.
 
-    An arena's new tokens lie side by side: decoded ones before read ones.
+    An arena's new tokens are consecutive in the pass: decoded tokens first, then prompt tokens.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Attention:
         *,
         groups: int = 1,
     ) -> None:
-        """tokens: those of the parts, and any number more after them, of which nothing is computed.
+        """tokens: the tokens of all parts, plus any number of padding tokens, whose outputs are never computed.
 
         groups: query heads per key-value head.
         """
@@ -87,7 +87,7 @@ class Attention:
         self._prefills = [_PrefillPart(self, p) for p in prefills]
 
     def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scaling: float) -> torch.Tensor:
-        """What the queries gather in `layer`; the new keys and values are stored.
+        """The attention output of `layer`; the new keys and values are stored.
 
         q: [tokens, heads, head_dim]; k, v: [tokens, kv_heads, head_dim]; returns [tokens, heads, head_dim].
         """
@@ -111,7 +111,7 @@ class Attention:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
     def mask(self, ends: np.ndarray, workers: int) -> torch.Tensor:
-        """0 for the workers 1 to `ends - 1` of each row, -inf for the others: float32 [rows, workers]."""
+        """0 for columns 1 to `ends - 1` of each row, -inf for the others: float32 [rows, `workers` columns]."""
         public = np.arange(workers) < ends[:, None]
         public[:, 0] = False
         return self.index(np.where(public, np.float32(0), np.float32(-np.inf)))
@@ -125,13 +125,13 @@ class Attention:
         return self._groups
 
     def by_head(self, tokens: np.ndarray) -> np.ndarray:
-        """Rows of [tokens * kv_heads, ...] for token numbers: appends an axis of kv_heads."""
+        """The row numbers of `tokens` in [tokens * kv_heads, ...]: an axis of kv_heads is appended."""
         return tokens[..., None] * self._kv_heads + np.arange(self._kv_heads)
 
     def _plan_writes(
         self, decodes: Sequence[Decode], prefills: Sequence[Prefill]
     ) -> list[tuple[Arena, int, int, torch.Tensor]]:
-        """For each stretch of tokens: its arena, where it begins and ends, and the workers that take its keys."""
+        """For each run of new tokens: its arena, its start and end, and the places where its keys are stored."""
         writes: list[tuple[Arena, int, int, torch.Tensor]] = []
         for decode in decodes:
             rows = np.arange(len(decode.lengths))
@@ -158,7 +158,7 @@ class _DecodePart:
         self._count = count = len(decode.lengths)
         self._rows = slice(decode.start * plan.kv_heads, (decode.start + count) * plan.kv_heads)
         self._mask = plan.mask(decode.lengths + 2, decode.arena.capacity)[:, None]
-        """[count, 1, capacity]; the prefix's worker is hidden too."""
+        """[count, 1, capacity]; the prefix's column is masked too."""
 
     def attend(
         self,
@@ -242,7 +242,7 @@ class _PrefillPart:
 
 
 class _PrefixPart:
-    """What all tokens with a shared prefix gather from it, prefix by prefix, as o_p and lse_p."""
+    """o_p and lse_p of all tokens that have a shared prefix, computed prefix by prefix."""
 
     def __init__(self, plan: Attention, prefixes: Sequence[PrefixUse], tokens: int) -> None:
         self._heads, self._groups = plan.kv_heads, plan.groups
@@ -256,7 +256,7 @@ class _PrefixPart:
             sources[blocks.tokens] = offset + blocks.places
             offset += blocks.size
         self._all = len(covered) == tokens
-        sources[sources < 0] = offset  # one more row, for tokens without a prefix
+        sources[sources < 0] = offset  # the extra last row, for tokens without a prefix
         self._sources = plan.index(sources.ravel())
 
     def attend(self, layer: int, q: torch.Tensor, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -270,7 +270,7 @@ class _PrefixPart:
 
 
 class _PrefixBlocks:
-    """The prefixes of one arena: each in blocks of equally many tokens, so that one batched product does them all."""
+    """The prefixes of one arena. All blocks have the same number of tokens: one batched product computes them."""
 
     def __init__(self, plan: Attention, uses: Sequence[PrefixUse]) -> None:
         self._arena = uses[0].arena
@@ -291,7 +291,7 @@ class _PrefixBlocks:
             tokens[i, : len(chunk)] = chunk
             valid[i, : len(chunk)] = True
         self.tokens = tokens[valid]
-        """The tokens' numbers, and `places` [.., kv_heads]: their rows in what `attend` returns."""
+        """The tokens' numbers; `places` [.., kv_heads] are their rows in the result of `attend`."""
         block, at = np.nonzero(valid)
         self.places = (block[:, None] * self._heads + np.arange(self._heads)) * width + at[:, None]
         self.size = len(chunks) * self._heads * width
@@ -311,7 +311,7 @@ class _PrefixBlocks:
         queries = q.index_select(0, self._gather).view(len(keys), -1, q.shape[-1])
         scores = scaled_product(queries, keys, scaling)
         scores.view(self._blocks, -1, scores.shape[-1]).add_(self._mask)
-        # the logarithm of a weight is its score less lse; worker 1 is the prefix's first token, which everyone sees
+        # log(weight) = score - lse, for any column: column 1 is the prefix's first token, which every query sees
         logweights = torch.log_softmax(scores, dim=-1)
         logsum = scores[:, :, 1] - logweights[:, :, 1]
         outer = torch.bmm(logweights.exp_().to(values.dtype), values)
@@ -326,7 +326,7 @@ def scaled_product(queries: torch.Tensor, keys: torch.Tensor, scaling: float) ->
 
 
 def _block_width(counts: Sequence[int]) -> int:
-    """How many tokens a block takes, such that not much more than half of the places are empty."""
+    """The number of tokens per block, chosen so that not much more than half of the places are empty."""
     total, width = sum(counts), max(counts)
     while width > 4 and sum(-(-count // width) * width for count in counts) > 2 * total + 16:
         width = max(4, width // 2)

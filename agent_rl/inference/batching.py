@@ -1,4 +1,4 @@
-"""What one forward pass is made of: new tokens of running, entering and prefix sequences, gathered arena by arena."""
+"""Builds one forward pass: the new tokens of running requests, entering requests and prefixes, arena by arena."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from agent_rl.inference.request_rows import Job, Rows
 
 @dataclass(slots=True)
 class Admitted:
-    """A job that enters the running ones in this step, or reads one more part of a long prompt."""
+    """A job that starts to run in this step, or reads one more part of a long prompt."""
 
     job: Job
     conversation: CachedConversation
     ids: tuple[int, ...]
     """All tokens of the sequence."""
     at_hand: int
-    """How many of `ids` have keys and values already (or will, for a prefix of this pass)."""
+    """How many of `ids` have keys and values already, a prefix that this pass computes included."""
     new: int
-    """How many of `ids`, after those at hand, this step reads."""
+    """How many of `ids` this step reads, after the first `at_hand`."""
 
     @property
     def complete(self) -> bool:
@@ -32,18 +32,18 @@ class Admitted:
 
     @property
     def own(self) -> int:
-        """Tokens at hand in the sequence's own row."""
+        """How many of the `at_hand` tokens are in the sequence's own row."""
         return self.at_hand - self.conversation.prefix_length
 
 
 @dataclass(slots=True)
 class ForwardPass:
-    """The tokens of one forward pass. `workers` sample from the first of `wanted`, `ended` prefixes end at the rest."""
+    """The tokens of one forward pass. `workers` sample after the first of `wanted`; the others end prefixes `ended`."""
 
     tokens: list[np.ndarray] = field(default_factory=list[np.ndarray])
     positions: list[np.ndarray] = field(default_factory=list[np.ndarray])
     prefixes: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    """For each token the number of the prefix that it sees, -1 for none."""
+    """For each token, the number of the prefix that it sees; -1 for none."""
     decodes: list[Decode] = field(default_factory=list[Decode])
     prefills: list[Prefill] = field(default_factory=list[Prefill])
     wanted: list[np.ndarray] = field(default_factory=list[np.ndarray])
@@ -52,7 +52,7 @@ class ForwardPass:
     size: int = 0
 
     def add_running(self, arena: Arena, count: int, rows: Rows) -> None:
-        """One token for each of the arena's first `count` rows."""
+        """The pass has one token for each of the arena's first `count` rows."""
         workers = arena.owners[:count].copy()
         start = self._add(rows.token[workers], rows.position[workers], rows.prefix[workers])
         self.decodes.append(Decode(arena, start, rows.own[workers]))
@@ -60,7 +60,7 @@ class ForwardPass:
         self.workers.append(workers)
 
     def add_entering(self, arena: Arena, entering: Sequence[Admitted]) -> None:
-        """The new tokens of `entering`, which are consecutive rows of the arena."""
+        """The pass has the new tokens of `entering`, which are consecutive rows of the arena."""
         new = np.array([a.new for a in entering])
         at_hand = np.array([a.at_hand for a in entering])
         tokens = np.concatenate([a.ids[a.at_hand : a.at_hand + a.new] for a in entering])
@@ -75,7 +75,7 @@ class ForwardPass:
         self.workers.append(np.array([a.job.worker for a in entering if a.complete], np.int64))
 
     def add_prefixes(self, arena: Arena, prefixes: Sequence[Prefix]) -> None:
-        """All tokens of `prefixes`, which are consecutive rows of the arena. They come last."""
+        """The pass has all tokens of `prefixes`, which are consecutive rows of the arena. Call this last."""
         new = np.array([len(p.ids) for p in prefixes])
         tokens = np.concatenate([p.ids for p in prefixes])
         positions = np.concatenate([np.arange(n) for n in new])
@@ -85,7 +85,7 @@ class ForwardPass:
         self.ended.extend(prefixes)
 
     def attention(self, sessions: CachedConversations, groups: int) -> Attention:
-        """The plan of the attention of the pass's tokens, `padded` to a full number."""
+        """The attention plan of the pass, with its tokens padded (see `padded`)."""
         uses = prefix_uses(np.concatenate(self.prefixes), sessions)
         return Attention(padded_size(self.size), self.decodes, self.prefills, uses, groups=groups)
 
@@ -100,22 +100,22 @@ class ForwardPass:
 
 
 def padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """`arrays` in one, with zeros at the end up to a full number."""
+    """`arrays` concatenated, with zeros appended up to `padded_size`."""
     joined = np.zeros(padded_size(sum(len(array) for array in arrays)), np.int64)
     np.concatenate(arrays, out=joined[: sum(len(array) for array in arrays)])
     return joined
 
 
 def padded_size(count: int) -> int:
-    """The next multiple of 32: for every new size of a matrix oneDNN compiles a program, so there must be few."""
+    """The next multiple of 32. oneDNN compiles a program for each new matrix size, so there must be few sizes."""
     return -(-count // 32) * 32
 
 
 def prefix_uses(numbers: np.ndarray, sessions: CachedConversations) -> list[PrefixUse]:
-    """Who sees which prefix, for `numbers` of prefixes by token (-1: none), by arena and row.
+    """The tokens that see each prefix, by arena and row; `numbers` gives each token's prefix (-1: none).
 
-    Where only few rows of an arena lie between those used, they are listed too, with no tokens: then the rows used
-    are one slice, and nothing has to be copied.
+    If few unused rows lie between the used rows of an arena, they are listed too, with no tokens. The rows are then
+    one slice, and nothing is copied.
     """
     order = np.argsort(numbers, kind="stable")
     order = order[np.count_nonzero(numbers < 0) :]
@@ -138,7 +138,7 @@ def prefix_uses(numbers: np.ndarray, sessions: CachedConversations) -> list[Pref
 
 
 def by_size(entering: Sequence[Admitted]) -> list[list[Admitted]]:
-    """`entering`, sorted by number of new tokens, cut where that jumps: rows of a part are padded to the longest."""
+    """`entering` (sorted by new tokens), cut where that number jumps: the rows of a part are padded to the longest."""
     parts: list[list[Admitted]] = []
     for admitted in entering:
         if parts and admitted.new <= 2 * parts[-1][0].new + 16:

@@ -1,4 +1,4 @@
-"""Conversations whose keys and values are kept between requests, and prefixes that several of them share."""
+"""Conversations that keep their keys and values between requests, and prefixes that several of them share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PrefixKey = tuple[str, int, tuple[int, ...]]
 
 @dataclass(eq=False, slots=True)
 class Prefix:
-    """Leading tokens that several conversations share: computed once, freed with the last of them."""
+    """Leading tokens that several conversations share: computed once, freed with the last conversation."""
 
     number: int
     key: PrefixKey
@@ -25,7 +25,7 @@ class Prefix:
     stretch: Stretch = field(default_factory=Stretch)
     """Length 0 until it has been computed."""
     logits: torch.Tensor | None = None
-    """[vocabulary], after the last token, by the weights of the key's version."""
+    """[vocabulary], after the last token, computed with the weights of the key's version."""
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -34,7 +34,7 @@ class Prefix:
 
 @dataclass(eq=False, slots=True)
 class CachedConversation:
-    """What is kept of a session: `ids` are the tokens whose keys and values are at hand, the prefix's included."""
+    """A session's kept state: `ids` are the tokens that have keys and values, the prefix's included."""
 
     name: str
     started: int
@@ -51,7 +51,7 @@ class CachedConversation:
 
 
 class CachedConversations:
-    """Finds what can be used again for a request, and keeps what idle sessions hold within `budget` tokens."""
+    """Finds kept keys and values for a request; limits those of idle sessions and prefixes to `budget` tokens."""
 
     def __init__(self, prefix_arenas: Arenas, *, budget: int, min_shared_prefix: int, renew_after: int | None) -> None:
         self._arenas = prefix_arenas
@@ -64,7 +64,7 @@ class CachedConversations:
         self._by_number: dict[int, Prefix] = {}
         self._next_prefix = 0
         self.kept_tokens = 0
-        """Of idle sessions and of prefixes."""
+        """Tokens kept for idle sessions and for prefixes."""
         self.evictions = 0
 
     @property
@@ -79,10 +79,10 @@ class CachedConversations:
         return self._by_number[number]
 
     def open(self, request: GenerateRequest, ids: tuple[int, ...], version: int) -> CachedConversation:
-        """The conversation of `request`, busy, with as much of `ids` at hand as is kept of it.
+        """The conversation of `request`, busy, with the longest kept beginning of `ids`.
 
-        At least one token of `ids` is left to compute, unless a prefix just computed, or to be, ends with the last.
-        A second request of a busy session gets a nameless conversation of its own.
+        At least one token of `ids` is left to compute, unless `ids` ends with a prefix that is new or just computed.
+        A second request of a busy session gets its own conversation, without a name.
         """
         kept = self._named.get(request.session) if request.session else None
         if kept is not None and kept.busy:
@@ -100,7 +100,7 @@ class CachedConversations:
         return conversation
 
     def rest(self, conversation: CachedConversation) -> None:
-        """The request is over: what the conversation holds (parked) is kept, or freed where nobody can ask for it."""
+        """The request is over: parked keys and values are kept, or freed if the session has ended or has no name."""
         conversation.busy = False
         if conversation.ended or not conversation.name:
             self._free(conversation)
@@ -109,7 +109,7 @@ class CachedConversations:
         self.kept_tokens += conversation.stretch.length
 
     def end(self, name: str) -> None:
-        """The session is over; what it holds is freed now, or at the end of the request that is under way."""
+        """The session is over; its keys and values are freed now, or when its running request ends."""
         conversation = self._named.pop(name, None)
         if conversation is None:
             return
@@ -120,38 +120,38 @@ class CachedConversations:
             self._free(conversation)
 
     def make_room(self, tokens: int) -> bool:
-        """Whether `tokens` more fit beside what is kept, after the sessions idle longest have been dropped for it."""
+        """Whether `tokens` more fit in the budget, after the longest idle sessions have been evicted as needed."""
         while self.kept_tokens + tokens > self._budget and self._idle:
             self.evictions += 1
             self.forget(next(iter(self._idle)))
         return self.kept_tokens + tokens <= self._budget
 
     def forget(self, name: str) -> None:
-        """What idle session `name` holds is freed; it will be computed again where it is asked for."""
+        """The keys and values of the idle session `name` are freed; its next request computes them again."""
         conversation = self._idle.pop(name)
         self.kept_tokens -= conversation.stretch.length
         del self._named[name]
         self._free(conversation)
 
     def forget_all(self) -> None:
-        """No idle session holds anything."""
+        """No idle session holds keys and values."""
         for name in list(self._idle):
             self.forget(name)
 
     def abandon(self, conversation: CachedConversation) -> None:
-        """What the busy `conversation` holds is freed and its session forgotten: its request will start afresh."""
+        """The busy `conversation` is freed and its session forgotten: its request will start from the first token."""
         if self._named.get(conversation.name) is conversation:
             del self._named[conversation.name]
         conversation.ended = True
         self._free(conversation)
 
     def _usable(self, kept: CachedConversation, ids: tuple[int, ...], version: int) -> bool:
-        """Whether `kept` holds a beginning of `ids`; it is cut to that."""
+        """Whether `kept` holds a beginning of `ids`; if so, `kept` is cut to the common part."""
         if self._renew_after is not None and kept.started < version - self._renew_after:
             return False
         common = common_prefix(kept.ids, ids)
         if common == len(ids):
-            common -= 1  # the last token has to be computed for what comes after it
+            common -= 1  # the last token is computed for its logits
         if common < max(kept.prefix_length, 1):
             return False
         kept.stretch.truncate(common - kept.prefix_length)

@@ -1,4 +1,4 @@
-"""How long a conversation with a model may be, by the model's own configuration; no torch is needed to ask."""
+"""How long a conversation with a model may be, read from the model's config.json without torch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from agent_rl.errors import ConfigError
 
 
 def context_of(folder: str | Path, default: int = 4096) -> int:
-    """How many tokens the model in `folder` can attend to, by its config.json; `default` where that does not say.
+    """How many tokens the model in `folder` can attend to, from its config.json; `default` if that gives no number.
 
-    Raises ConfigError where the file cannot be read.
+    Raises ConfigError if the file cannot be read.
     """
     file = Path(folder) / "config.json"
     try:

@@ -1,8 +1,8 @@
-"""A decoder-only model of transformers' behind two functions: a forward pass over many sequences, and new weights.
+"""A decoder-only transformers model behind two functions: a forward pass over many sequences, and a swap of weights.
 
-`ModuleForward` runs the module itself, with our attention registered through transformers' attention interface, so
-that any architecture works that asks that interface and whose other layers treat every token alone; whether that is
-so is found out by computing (`load_forward`), not by a list of names.
+`ModuleForward` runs the module itself, with our attention registered through transformers' attention interface. An
+architecture works if it uses that interface and if its other layers treat each token independently. `load_forward`
+checks this by computing with both attentions; there is no list of supported names.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from agent_rl.inference.llama_forward import LeanForward, is_lean
 
 _ATTENTION = "agent_rl_ragged"
 ForwardKind = Literal["auto", "module"]
-"""auto: `LeanForward` where the model is shaped like Llama and on the processor, else the module itself."""
+"""auto: `LeanForward` for a Llama-shaped model on the CPU, else the module itself."""
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.3}
-"""Of a log-probability, against the module with transformers' own attention, before a model is refused."""
+"""The largest accepted difference of a log-probability from the module with transformers' own attention."""
 
 
 class ModuleForward(Forward):
@@ -71,9 +71,9 @@ class ModuleForward(Forward):
 
 
 def load_forward(path: str, *, precision: str, device: str, kind: ForwardKind = "auto") -> Forward:
-    """The model in `path` (a folder or hub name) ready to compute.
+    """The model in `path` (a folder or hub name), ready to compute.
 
-    Raises ConfigError where it cannot be loaded or does not compute the same with our attention as with its own.
+    Raises ConfigError if it cannot be loaded, or if our attention and its own give different results.
     """
     place = _place(device)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -98,7 +98,7 @@ def load_forward(path: str, *, precision: str, device: str, kind: ForwardKind = 
 
 
 def _place(device: str) -> torch.device:
-    """What `device` (auto, cpu, cuda, cuda:1, ...) names. Raises ConfigError where it cannot be used."""
+    """The device that `device` (auto, cpu, cuda, cuda:1, ...) names. Raises ConfigError if it cannot be used."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -110,7 +110,7 @@ def _place(device: str) -> torch.device:
 
 
 def _load(path: str, place: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """The module in `path`, with an attention of transformers' own."""
+    """The module in `path`, with one of transformers' own attentions."""
     logging.disable_progress_bar()
     try:
         module = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="eager")
@@ -136,7 +136,7 @@ def _vocabulary(module: PreTrainedModel) -> int:
 
 
 class _Current(threading.local):
-    """The plan of the pass that this thread is in."""
+    """The attention plan of this thread's current pass."""
 
     attention: Attention | None = None
     recording: _Recording | None = None
@@ -146,7 +146,7 @@ _current = _Current()
 
 
 class _Recording:
-    """Learns the shape of keys and values from one pass, in which attention itself computes nothing."""
+    """Records the shape of keys and values in one pass; attention computes nothing in that pass."""
 
     def __init__(self) -> None:
         self.layers: set[int] = set()
@@ -194,7 +194,7 @@ def _attend(
 
 
 def _use(module: PreTrainedModel, attention: str) -> None:
-    """`module` asks the registered function `attention`. Raises ConfigError where it cannot be told to."""
+    """`module` calls the registered function `attention`. Raises ConfigError if it has no such setting."""
     AttentionInterface.register(_ATTENTION, _attend)
     try:
         module.set_attn_implementation(attention)

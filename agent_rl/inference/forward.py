@@ -1,4 +1,4 @@
-"""What the engine asks of a model: a forward pass over many sequences side by side, and new weights."""
+"""What the engine needs from a model: a forward pass over many sequences side by side, and a way to swap weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Forward(ABC):
     """Query heads per key-value head."""
     vocabulary: int
     context: int | None
-    """The most tokens of a sequence; None where the model states none."""
+    """The most tokens of a sequence; None if the model states no limit."""
 
     @abstractmethod
     def __call__(
@@ -33,18 +33,18 @@ class Forward(ABC):
 
     @abstractmethod
     def prepare(self, tensors: Mapping[str, torch.Tensor]) -> Any:
-        """New weights as `swap` takes them, beside the old. Raises PolicyError where names or shapes differ."""
+        """New weights, ready for `swap`; the old ones stay. Raises PolicyError if names or shapes differ."""
 
     @abstractmethod
     def swap(self, prepared: Any) -> None:
-        """The prepared weights compute from now on."""
+        """From now on the model computes with the prepared weights."""
 
     @abstractmethod
     def to(self, device: str | torch.device) -> None:
         """The weights are on `device`."""
 
     def logits(self, ids: torch.Tensor) -> torch.Tensor:
-        """Logits [T, vocabulary] after each of `ids` [T], as one sequence of its own."""
+        """Logits [T, vocabulary] after each of `ids` [T], which are one whole sequence."""
         arena = Arena(self.kv_shape, len(ids) + 2)
         arena.add(Stretch(), 0)
         plan = Attention(
@@ -55,9 +55,9 @@ class Forward(ABC):
 
 
 def longest(module: PreTrainedModel) -> int | None:
-    """The most tokens that `module` and this engine agree on: its context, or less where it attends in windows.
+    """The longest sequence that this engine computes as `module` does: its context, or its attention window if smaller.
 
-    Within one window the attention is over everything, which is what is computed here. None: no bound is stated.
+    This engine attends to all earlier tokens, which is correct only within one window. None: no limit is stated.
     """
     config = module.config.get_text_config()
     windows = getattr(config, "layer_types", None)
@@ -71,7 +71,7 @@ def longest(module: PreTrainedModel) -> int | None:
 def match_weights(
     parameters: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """A tensor for each of `parameters`. Raises PolicyError where one is missing or has another shape."""
+    """A tensor for each of `parameters`. Raises PolicyError if one is missing or has another shape."""
     missing = [name for name in parameters if name not in tensors]
     if missing:
         raise PolicyError(f"the update lacks {len(missing)} of {len(parameters)} weights, such as {missing[0]!r}")
@@ -80,7 +80,7 @@ def match_weights(
         tensor = tensors[name]
         if tensor.shape != parameter.shape:
             raise PolicyError(f"the update's {name!r} has shape {list(tensor.shape)}, not {list(parameter.shape)}")
-        # A shape alone (a tensor of the meta device) leaves the weights where they are.
+        # A parameter on the meta device has only a shape: the new weights stay on their device.
         device = tensor.device if parameter.is_meta else parameter.device
         matched[name] = tensor.to(device=device, dtype=parameter.dtype)
     return matched

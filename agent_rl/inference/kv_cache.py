@@ -1,8 +1,8 @@
-"""Keys and values of running sequences, in arenas by length; those of idle ones are parked as tensors of their own.
+"""Keys and values: running sequences in arenas by length, idle sequences parked in their own tensors.
 
 An arena holds sequences of at most `capacity - 1` tokens as rows of one tensor per layer, without gaps, so that
-attention over all of them is one batched product on a view. Worker 0 of a row is all zeros: attention puts the summary
-of a shared prefix there (see `attention`); token t of a sequence lies in worker t + 1.
+attention over all of them is one batched product on a view. Column 0 of a row is all zeros: attention puts the summary
+of a shared prefix there (see `attention`). Token t of a sequence is in column t + 1.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 def capacities() -> Iterator[int]:
     """28, 60, 92, 124, 188, 252, 380, 508, ...: four short of 32, 64, 96, 128, 192, 256, 384, 512, ...
 
-    A product over whole rows needs no copy of keys and values, so rows are never cut; sizes that are powers of two
-    would make neighbouring rows fall on the same lines of the processor's cache.
+    A product over whole rows needs no copy of keys and values, so rows are never cut. With sizes that are powers of
+    two, neighbouring rows would compete for the same lines of the CPU's cache.
     """
     yield from (28, 60)
     size = 64
@@ -31,7 +31,7 @@ def capacities() -> Iterator[int]:
 
 @dataclass(frozen=True, slots=True)
 class KVShape:
-    """What one token's keys and values look like."""
+    """The shape, dtype and device of one token's keys and values."""
 
     layers: int
     kv_heads: int
@@ -56,13 +56,13 @@ class Stretch:
     """[layers, 2, kv_heads, length, head_dim]"""
 
     def park(self) -> None:
-        """The tokens' keys and values are copied out of the arena, which the caller then removes the row from."""
+        """The tokens' keys and values are copied out of the arena; the caller then removes the row from the arena."""
         assert self.arena is not None
         self.parked = self.arena.data[:, :, self.row, :, 1 : 1 + self.length].clone()
         self.arena, self.row = None, -1
 
     def truncate(self, length: int) -> None:
-        """Only the first `length` tokens are kept (of a parked stretch)."""
+        """Only the first `length` tokens of this parked stretch are kept."""
         self.length = length
         if self.parked is not None:
             self.parked = self.parked[:, :, :, :length]
@@ -94,7 +94,7 @@ class Arena:
         return self.data.numel() * self.data.element_size()
 
     def add(self, stretch: Stretch, owner: int) -> None:
-        """`stretch` is the last row; what it had parked is in it."""
+        """`stretch` is the last row; its parked keys and values are copied into the row."""
         row = len(self.rows)
         if row == len(self.owners):
             self._grow(max(16, 2 * row))
@@ -106,7 +106,7 @@ class Arena:
             stretch.parked = None
 
     def remove(self, rows: Ordered[int]) -> None:
-        """The rows are free; rows from the end have taken their places. The stretches are the caller's to update."""
+        """The rows are free; rows from the end fill their places. The caller updates the removed rows' stretches."""
         gone = set(rows)
         left = len(self.rows) - len(gone)
         holes = [row for row in gone if row < left]
@@ -120,7 +120,7 @@ class Arena:
         del self.rows[left:]
 
     def move(self, rows: Ordered[int], target: Arena) -> None:
-        """The rows have become the last ones of `target`, which is the larger."""
+        """The rows are now the last rows of `target`, a larger arena."""
         stretches = [self.rows[row] for row in rows]
         owners = [int(self.owners[row]) for row in rows]
         first = len(target)
@@ -141,14 +141,14 @@ class Arena:
 
 
 class Arenas:
-    """Arenas of the capacities above, made as they are needed."""
+    """Arenas of the capacities above, made when they are needed."""
 
     def __init__(self, shape: KVShape) -> None:
         self.shape = shape
         self._by_capacity: dict[int, Arena] = {}
 
     def fitting(self, tokens: int) -> Arena:
-        """The arena whose rows hold `tokens` tokens with the least room to spare."""
+        """The smallest arena whose rows hold `tokens` tokens."""
         capacity = next(capacity for capacity in capacities() if capacity > tokens)
         arena = self._by_capacity.get(capacity)
         if arena is None:
@@ -165,5 +165,5 @@ class Arenas:
         return sum(arena.allocated_bytes for arena in self._by_capacity.values())
 
     def release(self) -> None:
-        """The memory of arenas without rows is given back."""
+        """The memory of empty arenas is freed."""
         self._by_capacity = {c: a for c, a in self._by_capacity.items() if a.rows}

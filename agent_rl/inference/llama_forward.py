@@ -1,8 +1,8 @@
-"""The forward pass of Llama-shaped models (Llama, Mistral, Qwen2, Qwen3) on a processor, without the module's overhead.
+"""The forward pass of Llama-shaped models (Llama, Mistral, Qwen2, Qwen3) on a CPU, without the module's overhead.
 
-The same numbers as the transformers module's, from its weights, with a fraction of its operations: projections that
-see the same input are one, weights are packed for oneDNN, the rotation of queries and keys is one complex product
-(for which the dimensions of each head are stored in pairs). With tiny models this halves the time of a step.
+It gives the same numbers as the transformers module with fewer operations: projections with the same input are merged,
+weights are packed for oneDNN, and queries and keys are rotated by one complex product (each head's dimensions are
+stored in pairs for it). With tiny models this halves the time of a step.
 
 `precision="bfloat16"`: the layers' matrices are in bfloat16; residuals, norms, attention and the logits stay float32.
 """
@@ -22,7 +22,7 @@ from agent_rl.inference.kv_cache import KVShape
 
 _SHAPED_LIKE_LLAMA = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 _FIXED_ROTATION = {"default", "linear", "llama3", "yarn"}
-"""Kinds of rotary embedding whose angles depend on the position alone."""
+"""Kinds of rotary embedding whose angles depend only on the position."""
 
 
 def is_lean(module: PreTrainedModel) -> bool:
@@ -38,7 +38,7 @@ def is_lean(module: PreTrainedModel) -> bool:
 
 
 class _Linear:
-    """x W^T + b with W packed for oneDNN, where torch has it."""
+    """x W^T + b, with W packed for oneDNN if torch has it."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         self._dtype = dtype
@@ -56,7 +56,7 @@ class _Linear:
 
 
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN takes weights of `dtype` here: bfloat16 needs a processor that has the instructions for it."""
+    """Whether oneDNN takes weights of `dtype` here: bfloat16 needs a CPU with the instructions for it."""
     if not torch.backends.mkldnn.is_available():
         return False
     return dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -83,7 +83,7 @@ class _Weights:
 
 
 class LeanForward(Forward):
-    """A Llama-shaped model's forward pass; it keeps weights of its own and lets go of the module."""
+    """A Llama-shaped model's forward pass; it keeps its own copy of the weights and releases the module."""
 
     def __init__(self, module: PreTrainedModel, dtype: torch.dtype) -> None:
         config = module.config
@@ -126,7 +126,7 @@ class LeanForward(Forward):
         self._weights = prepared
 
     def to(self, device: str | torch.device) -> None:
-        """They are on the processor and stay there."""
+        """The weights stay on the CPU."""
 
     def _project(
         self, layer: _Layer, x: torch.Tensor, rotation: torch.Tensor
@@ -155,7 +155,7 @@ class LeanForward(Forward):
         return self._rotation[positions][:, None]
 
     def _packed(self, tensors: Mapping[str, torch.Tensor]) -> _Weights:
-        """The weights as this pass uses them."""
+        """The weights in the layout that this pass uses."""
         embedding = tensors["model.embed_tokens.weight"]
         head = tensors.get("lm_head.weight", embedding)
         return _Weights(
@@ -195,9 +195,9 @@ class LeanForward(Forward):
         )
 
     def _in_pairs(self, stacked: torch.Tensor) -> torch.Tensor:
-        """Rows of q, k, v with those of each head of q and k reordered: dimension i beside i + head_dim / 2.
+        """The rows of q, k and v, reordered in each head of q and k: dimension i is beside i + head_dim / 2.
 
-        transformers rotates these two together; products of queries and keys do not depend on the order.
+        transformers rotates these two dimensions together. Products of queries and keys do not depend on the order.
         """
         heads = stacked.view(-1, self._head_dim, *stacked.shape[1:])
         turned = self._heads + self._kv_heads

@@ -17,11 +17,11 @@ TopLogprobs = tuple[tuple[int, float], ...]
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A request on its way. What it had sampled before it was set aside is in `sampled`, `logprobs`, `versions`."""
+    """A request in the engine. While it does not run, `sampled`, `logprobs` and `versions` hold its sampled tokens."""
 
     request: GenerateRequest
     deadline: float
-    """On the monotonic clock; infinity where there is none."""
+    """On the monotonic clock; infinity if there is none."""
     key: int = 0
     worker: int = -1
     conversation: CachedConversation | None = None
@@ -40,12 +40,15 @@ class Job:
         return (*self.request.prompt_ids, *self.sampled) if self.sampled else self.request.prompt_ids
 
     def generation(self, reason: FinishReason) -> Generation:
-        """What has been sampled, as the caller gets it."""
+        """The sampled tokens, in the form that the caller gets."""
         return Generation(tuple(self.sampled), tuple(self.logprobs), tuple(self.versions), reason, tuple(self.top))
 
 
 class Rows:
-    """State by worker; a worker belongs to one running request. `own` counts its tokens in an arena."""
+    """State of the running requests in arrays indexed by worker, the number that one running request holds.
+
+    `own` counts the tokens that a worker has in an arena.
+    """
 
     def __init__(self, workers: int, vocabulary: int, context: int | None) -> None:
         self._vocabulary, self._context = vocabulary, context
@@ -86,7 +89,7 @@ class Rows:
         return min(request.sampling.max_tokens, self._context - len(request.prompt_ids))
 
     def enter(self, job: Job) -> int:
-        """The worker that `job` has from now on, with what it had sampled before."""
+        """The worker that `job` holds from now on; it starts with the tokens that `job` has sampled before."""
         worker = job.worker = self._free.pop()
         request, before = job.request, len(job.sampled)
         self.jobs[worker] = job
@@ -106,7 +109,7 @@ class Rows:
         return worker
 
     def leave(self, worker: int) -> Job:
-        """The job whose worker is free again, with all that it has sampled."""
+        """The job of `worker`, with all its sampled tokens; the worker is free again."""
         job = self.jobs[worker]
         assert job is not None
         count = self._count[worker]
@@ -127,13 +130,13 @@ class Rows:
         return self._key[workers], self._count[workers], self._temperature[workers]
 
     def filters(self, workers: np.ndarray) -> dict[int, TokenFilter]:
-        """Index into `workers` -> filter, of those that have one."""
+        """Index into `workers` -> filter, for workers that have one."""
         if not self._filters:
             return {}
         return {i: self._filters[s] for i, s in enumerate(workers.tolist()) if s in self._filters}
 
     def tops(self, workers: np.ndarray) -> dict[int, int]:
-        """Index into `workers` -> how many top log-probabilities, of those that want them."""
+        """Index into `workers` -> number of top log-probabilities, for workers that want them."""
         if not self._tops:
             return {}
         return {i: self._tops[s] for i, s in enumerate(workers.tolist()) if s in self._tops}
@@ -141,7 +144,7 @@ class Rows:
     def record(
         self, workers: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray, version: int
     ) -> list[tuple[int, FinishReason]]:
-        """The workers whose request is over with these tokens, and why."""
+        """The workers whose requests end with these tokens, and why; the tokens are recorded."""
         count = self._count[workers]
         self._reserve(int(count.max()) + 1)
         self._tokens[workers, count] = tokens
@@ -165,7 +168,7 @@ class Rows:
         return number
 
     def _reserve(self, tokens: int) -> None:
-        """At least `tokens` tokens fit for every worker."""
+        """Every worker has room for at least `tokens` tokens."""
         width = self._tokens.shape[1]
         if tokens > width:
             more = ((0, 0), (0, max(tokens, 2 * width) - width))

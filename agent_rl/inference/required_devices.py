@@ -1,4 +1,4 @@
-"""Whether this machine has the devices that a configuration names, found out before anything is made, without torch."""
+"""Checks that this machine has the devices that a configuration names, before anything starts and without torch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from agent_rl.inference.start_policy import chosen_engine
 _CUDA = re.compile(r"cuda(?::(\d+))?")
 _OTHER = re.compile(r"(auto|cpu|mps|xpu|hpu|npu)(:\d+)?")
 _UNCOUNTED = ("kfd", "dxg", "nvhost-gpu")
-"""Device files of GPUs that torch calls cuda too, and that are not NVIDIA's usual ones: AMD's, WSL's, Jetson's."""
+"""Device files of other GPUs that torch also calls cuda: AMD, WSL, Jetson."""
 
 
 def require_devices(config: RunConfig, *, learner: bool = True) -> None:
-    """The policy's devices are there, and with `learner` its device. Raises ConfigError that says what there is."""
+    """The policy's devices exist, and with `learner` the learner's. Raises ConfigError that lists the devices here."""
     engine, vllm = chosen_engine(config), config.policy.vllm
-    if not (engine == "vllm" and vllm.urls):  # those servers have devices of their own, elsewhere
+    if not (engine == "vllm" and vllm.urls):  # servers at URLs have their own devices
         require_device(config.policy.device, "policy.device")
         if engine == "vllm" and not config.policy.device.startswith("cpu"):
             for index in vllm.devices:
@@ -30,7 +30,7 @@ def require_devices(config: RunConfig, *, learner: bool = True) -> None:
 
 
 def require_device(device: str, key: str, devices: Path = Path("/dev")) -> None:
-    """`device` (auto, cpu, cuda, cuda:1) is there. Raises ConfigError, that names `key` and what there is instead."""
+    """`device` (auto, cpu, cuda, cuda:1) exists. Raises ConfigError that names `key` and lists the devices here."""
     match = _CUDA.fullmatch(device)
     if match is None:
         if not _OTHER.fullmatch(device):
@@ -42,7 +42,7 @@ def require_device(device: str, key: str, devices: Path = Path("/dev")) -> None:
             )
         return
     if any((devices / name).exists() for name in _UNCOUNTED):
-        return  # torch will tell
+        return  # torch checks these itself
     count, wanted = visible_gpus(devices), int(match[1] or 0)
     if wanted < count:
         return

@@ -38,7 +38,7 @@ def uniforms(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class TokenFilter:
-    """top_p and top_k of one row; 1.0 and 0 leave everything."""
+    """top_p and top_k of one row; 1.0 and 0 switch them off."""
 
     top_p: float
     top_k: int
@@ -59,7 +59,7 @@ def sample(
     """One token per row of `logits` [n, V], by the inverse of the distribution function at `u` [n].
 
     temperatures: [n]; 0 is greedy, with the log-probability at temperature 1. filters: row -> TokenFilter; the
-    log-probabilities are of the distribution that is left and renormalised.
+    log-probabilities are then those of the filtered, renormalised distribution.
     """
     logits = logits.float()
     greedy = temperatures == 0
@@ -86,9 +86,9 @@ def top(probabilities: torch.Tensor, count: int) -> list[list[tuple[int, float]]
 
 
 def _filtered(probabilities: torch.Tensor, filters: list[TokenFilter]) -> torch.Tensor:
-    """The rows with all but the top_k likeliest tokens, and then all beyond the mass top_p, set to 0; renormalised.
+    """The rows, renormalised, with 0 for tokens outside the top_k and then for tokens beyond the mass top_p.
 
-    The likeliest token always stays. Ties are broken by the sort, which is stable.
+    The likeliest token always stays. The stable sort breaks ties.
     """
     size = probabilities.shape[-1]
     device = probabilities.device
@@ -107,8 +107,8 @@ def _filtered(probabilities: torch.Tensor, filters: list[TokenFilter]) -> torch.
 def _invert(probabilities: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     """For each row the least token at which the distribution function exceeds u: int64 [n].
 
-    In two levels, blocks and tokens within a block, since a running sum over the whole vocabulary is slow. A token
-    of probability 0 is never drawn.
+    The search has two levels, blocks and tokens within a block, since a running sum over the whole vocabulary is slow.
+    A token of probability 0 is never drawn.
     """
     n, size = probabilities.shape
     width = max(16, 1 << ((size.bit_length() + 1) // 2))

@@ -1,4 +1,4 @@
-"""Continuous batching: every step reads what is new of waiting requests and decodes one token for each running one.
+"""Continuous batching: every step reads new tokens of waiting requests and decodes one token per running request.
 
 A step is one forward pass over the new tokens of all sequences. The engine is not thread-safe; it is driven by
 `transformers_policy`, one step after another.
@@ -26,18 +26,18 @@ from agent_rl.inference.sampling import sample, top, uniforms
 from agent_rl.vocabulary.trajectory import FinishReason
 
 _HEADROOM = 8
-"""Tokens for which a row that enters an arena has room at least, before it moves to a larger one."""
+"""The least number of tokens that a row can grow by after it enters an arena, before it moves to a larger one."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
     """max_batch: requests that run at once. max_prefill: new tokens read in one step, beside the decoded ones.
 
-    kv_bytes: what keys and values may take: of running requests (reckoned to their last token), of shared prefixes,
-    and of idle sessions, which are dropped for the others. Arenas have up to three times that allocated, by rounding.
-    None: 2 GiB, or on a GPU a quarter of what is free there.
-    min_shared_prefix: shorter prefixes are not worth sharing. renew_after: a conversation's keys and values are
-    computed anew for its next turn when they are of a version older than the current one minus this (None: never).
+    kv_bytes: bytes for the keys and values of running requests (counted up to their last possible token), of shared
+    prefixes, and of idle sessions. Idle sessions are evicted when the others need room. Arenas round up, and may
+    allocate up to three times as much. None: 2 GiB, or on a GPU a quarter of its free memory.
+    min_shared_prefix: shorter prefixes are not shared. renew_after: a conversation's keys and values are computed anew
+    for its next turn if their version is older than the current version minus this number (None: never).
     """
 
     max_batch: int = 512
@@ -50,7 +50,7 @@ class EngineLimits:
 class BatchingEngine:
     """Requests in, generations out. `version` names the weights that sample now.
 
-    All of it is to run under `torch.inference_mode`.
+    Call every method under `torch.inference_mode`.
     """
 
     def __init__(self, forward: Forward, limits: EngineLimits, version: int) -> None:
@@ -68,7 +68,7 @@ class BatchingEngine:
         )
         self._waiting: deque[Job] = deque()
         self._reserved: dict[Job, int] = {}
-        """Tokens of its own that a running request may come to hold."""
+        """The most tokens that each running request may hold, its shared prefix not counted."""
         self._finished: list[tuple[Job, Generation]] = []
         self._next_deadline = math.inf
         self._asleep = False
@@ -77,12 +77,12 @@ class BatchingEngine:
 
     @property
     def idle(self) -> bool:
-        """Whether a step would do nothing before something new is asked for or `next_deadline` has come."""
+        """Whether a step has nothing to do until a new request arrives or `next_deadline` passes."""
         return self._asleep or (not self._waiting and not len(self._rows))
 
     @property
     def next_deadline(self) -> float:
-        """When, on the monotonic clock, a request will have to be given up; infinity where none will."""
+        """The earliest deadline of a request, on the monotonic clock; infinity if no request has one."""
         return self._next_deadline
 
     def check(self, job: Job) -> None:
@@ -100,12 +100,12 @@ class BatchingEngine:
             raise ValueError(f"the prompt of {len(ids)} tokens fills the model's context of {self._forward.context}")
 
     def submit(self, job: Job) -> None:
-        """`job` waits to be admitted, in order."""
+        """`job` is at the end of the waiting queue."""
         self._waiting.append(job)
         self._next_deadline = min(self._next_deadline, job.deadline)
 
     def cancel(self, job: Job) -> None:
-        """Nothing is computed for `job` any more, and what it held is freed; no generation comes of it."""
+        """`job` is dropped: its keys and values are freed, and `step` never returns it."""
         if job.over:
             return
         if job.worker >= 0:
@@ -116,16 +116,16 @@ class BatchingEngine:
             self._give_up(job)
 
     def end_session(self, session: str) -> None:
-        """What is kept for the session is freed."""
+        """The session's keys and values are freed."""
         self._sessions.end(session)
 
     def swap(self, prepared: object, version: int) -> None:
-        """`version` samples from the next step on; what runs goes on, with the keys and values it has."""
+        """`version` samples from the next step on; running requests continue and keep their keys and values."""
         self._forward.swap(prepared)
         self.version = version
 
     def sleep(self) -> None:
-        """Running requests wait, to be computed again; no keys and values are held, no weights on a device."""
+        """Running requests wait and will be recomputed; keys and values are freed, weights have left the device."""
         if self._asleep:
             return
         running = self._rows.running()
@@ -157,7 +157,7 @@ class BatchingEngine:
         return logits.log_softmax(-1).gather(1, following[:, None])[:, 0].tolist()
 
     def status(self) -> PolicyStatus:
-        """What is served and under way."""
+        """The served version, the running requests and the engine's counters."""
         details = {
             "steps": self._steps,
             "read_tokens": self._read_tokens,
@@ -177,9 +177,9 @@ class BatchingEngine:
         )
 
     def step(self) -> list[tuple[Job, Generation]]:
-        """The requests that ended, after one token more for each running one.
+        """The requests that ended in this step, which sampled one token for each running request.
 
-        Raises PolicyError where the weights give no probabilities.
+        Raises PolicyError if the weights give no finite log-probabilities.
         """
         started = time.monotonic()
         if started >= self._next_deadline:
@@ -220,7 +220,7 @@ class BatchingEngine:
             self._draw(workers, torch.cat(logits) if len(logits) > 1 else logits[0])
 
     def _widen(self) -> None:
-        """Rows without room for one more token have moved to the next larger arena."""
+        """Rows that had no room for one more token are now in the next larger arena."""
         for arena in self._arenas.used():
             lengths = self._rows.own[arena.owners[: len(arena)]]
             full = np.flatnonzero(lengths + 2 > arena.capacity)
@@ -228,7 +228,7 @@ class BatchingEngine:
                 arena.move(full.tolist(), self._arenas.fitting(arena.capacity))
 
     def _admit(self) -> list[Admitted]:
-        """Waiting requests for which there is room, in order; each with what it reads in this step."""
+        """The waiting requests that fit, in order; each with the tokens that it reads in this step."""
         admitted: list[Admitted] = []
         left = self._limits.max_prefill
         reserved = sum(self._reserved.values())
@@ -242,7 +242,7 @@ class BatchingEngine:
             alone = not len(self._rows) and not admitted
             fits = self._sessions.make_room(reserved + own) or alone
             if not fits or (new + unread > left and admitted):
-                if job.conversation is None:  # it is opened again, at the version that then serves
+                if job.conversation is None:  # the job opens it again later, at the version that serves then
                     self._sessions.rest(conversation)
                 break
             new = min(new, max(1, left - unread))
@@ -255,7 +255,7 @@ class BatchingEngine:
         return admitted
 
     def _place(self, admitted: list[Admitted]) -> list[Prefix]:
-        """The prefixes that are to be computed. These and the admitted are the last rows of their arenas."""
+        """The prefixes to compute. They and the admitted requests are now the last rows of their arenas."""
         fresh: list[Prefix] = []
         for a in admitted:
             prefix = a.conversation.prefix
@@ -278,7 +278,7 @@ class BatchingEngine:
         return fresh
 
     def _gather(self, running: dict[Arena, int], admitted: list[Admitted], fresh: list[Prefix]) -> ForwardPass:
-        """The pass over one token of each running row, what the admitted read, and fresh prefixes."""
+        """The pass over one token of each running row, the new tokens of `admitted`, and the prefixes `fresh`."""
         work = ForwardPass()
         for arena in self._arenas.used():
             if running.get(arena):
@@ -293,7 +293,7 @@ class BatchingEngine:
         return work
 
     def _run(self, work: ForwardPass) -> torch.Tensor:
-        """Logits [wanted, vocabulary], and some more rows of no meaning."""
+        """Logits [wanted, vocabulary], followed by padding rows."""
         device = self._forward.kv_shape.device
         tokens, positions, wanted = (
             torch.from_numpy(padded(arrays)).to(device) for arrays in (work.tokens, work.positions, work.wanted)
@@ -302,7 +302,7 @@ class BatchingEngine:
         return self._forward(tokens, positions, attention, wanted)
 
     def _suspend(self, incomplete: list[Admitted]) -> None:
-        """Those who have read only a part of their prompt wait, first in the line, for the next step."""
+        """Requests that have read only a part of their prompt are at the head of the waiting queue."""
         for a in reversed(incomplete):
             stretch = a.conversation.stretch
             arena, row = stretch.arena, stretch.row
@@ -314,7 +314,7 @@ class BatchingEngine:
             self._waiting.appendleft(a.job)
 
     def _draw(self, workers: np.ndarray, logits: torch.Tensor) -> None:
-        """One token for each of `workers` from `logits` [workers, vocabulary]; who is done with it is finished."""
+        """Each of `workers` has one more token, from `logits` [workers, vocabulary]; ended requests are finished."""
         rows = self._rows
         keys, positions, temperatures = rows.draws(workers)
         drawn = sample(logits, uniforms(keys, positions), temperatures, rows.filters(workers))
@@ -331,7 +331,7 @@ class BatchingEngine:
             self._finish(over)
 
     def _finish(self, over: Sequence[tuple[int, FinishReason]]) -> None:
-        """The requests in these workers are over; named sessions keep their keys and values, parked."""
+        """The requests of these workers are over; named sessions keep their keys and values, parked."""
         for worker, _ in over:
             job = self._rows.jobs[worker]
             assert job is not None
@@ -348,7 +348,7 @@ class BatchingEngine:
             self._finished.append((job, job.generation(reason)))
 
     def _leave(self, workers: Sequence[int], *, park: bool = False) -> list[Job]:
-        """The jobs whose workers and rows are free again; `park`: with their keys and values kept for the session."""
+        """The jobs of `workers`, whose rows are free again; with `park`, their sessions keep the keys and values."""
         jobs: list[Job] = []
         rows: dict[Arena, list[int]] = {}
         for worker in workers:
@@ -366,14 +366,14 @@ class BatchingEngine:
         return jobs
 
     def _give_up(self, job: Job) -> None:
-        """A waiting job is over; what it may have read already is kept for its session."""
+        """A waiting job is over; keys and values that it has computed are kept for its session."""
         job.over = True
         if job.conversation is not None:
             self._sessions.rest(job.conversation)
             job.conversation = None
 
     def _expire(self, now: float) -> None:
-        """Requests past their deadline are over, with what they have sampled."""
+        """Requests past their deadline are over; they return the tokens sampled so far."""
         late = np.flatnonzero(self._rows.deadline <= now).tolist()
         if late:
             self._finish([(worker, "cancelled") for worker in late])
@@ -386,7 +386,7 @@ class BatchingEngine:
 
 
 def _unread(conversation: CachedConversation, admitted: Sequence[Admitted]) -> int:
-    """How many tokens of the conversation's prefix are to be computed, unless one of `admitted` has it computed."""
+    """How many tokens of the conversation's prefix are still to compute; 0 if one of `admitted` computes the prefix."""
     prefix = conversation.prefix
     if prefix is None or prefix.stretch.arena is not None or any(a.conversation.prefix is prefix for a in admitted):
         return 0

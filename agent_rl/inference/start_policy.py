@@ -1,4 +1,4 @@
-"""The policy's replicas, each in a process of its own: which engine, with which arguments, on which cores and GPUs."""
+"""Starts the policy's replicas, each in its own process: the engine, its arguments, its cores and GPUs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLICIES: dict[EngineName, str] = {
 
 
 def chosen_engine(config: RunConfig) -> EngineName:
-    """The engine that `config` asks for; `auto` is vLLM where it is installed with a GPU. Raises ConfigError."""
+    """The engine that `config` asks for; `auto` is vLLM if it is installed and there is a GPU. Raises ConfigError."""
     engine = config.policy.engine
     if engine == "auto":
         reachable = bool(config.policy.vllm.urls) or vllm_interpreter(config.policy.vllm) is not None
@@ -43,7 +43,7 @@ def chosen_engine(config: RunConfig) -> EngineName:
 def make_policy(
     runtime: LocalLauncher, config: RunConfig, model: str, version: int, say: Callable[[str], None]
 ) -> ReplicatedPolicy:
-    """The policy of `config`, to be opened, with the weights in the folder `model`, which are those of `version`."""
+    """The policy of `config`, not yet opened; it will serve the weights in the folder `model` as `version`."""
     engine = chosen_engine(config)
     vllm = config.policy.vllm
     count = 1 if engine != "vllm" else len(vllm.urls) or vllm.replicas
@@ -67,7 +67,7 @@ def make_policy(
 
 
 def served_context(config: RunConfig, model: Path) -> int:
-    """How many tokens a conversation may have: as many as the model in the folder `model`, and its engine, can hold."""
+    """The most tokens of a conversation that both the model in the folder `model` and its engine can hold."""
     context = context_of(model)
     if chosen_engine(config) == "vllm":
         context = min(context, config.policy.vllm.max_context or context)
@@ -95,7 +95,7 @@ def start_policy(runtime: LocalLauncher, config: RunConfig, replica: int = 0) ->
         )
         policy = PolicyClient(role)
         try:
-            await policy.status()  # a server is probed, and serves `version`, from the first call on
+            await policy.status()  # the first call probes the server and makes it serve `version`
         except BaseException:
             await role.stop()
             raise
@@ -121,7 +121,7 @@ def _vllm_arguments(runtime: LocalLauncher, config: RunConfig, replica: int) -> 
 
 
 def visible_to_server(config: RunConfig, replica: int) -> tuple[int, ...]:
-    """The GPUs that a vLLM server sees, none for all: its own first, then the one that it takes weights from."""
+    """The GPUs that a vLLM server sees: its own first, then the GPU that sends weights. Empty: all GPUs."""
     vllm = config.policy.vllm
     share = slice(replica * vllm.tensor_parallel, (replica + 1) * vllm.tensor_parallel)
     own = vllm.devices[share] or _index_of(config.policy.device)
@@ -131,6 +131,6 @@ def visible_to_server(config: RunConfig, replica: int) -> tuple[int, ...]:
 
 
 def _index_of(device: str) -> tuple[int, ...]:
-    """The GPU that `device` names (cuda:1), if it names one."""
+    """The index of the GPU that `device` names (cuda:1); empty if it names none."""
     _, _, index = device.partition(":")
     return (int(index),) if index.isdigit() else ()

@@ -1,7 +1,7 @@
 """The policy on a transformers model: asyncio in front, one engine thread behind.
 
-Calls are handed to the engine's thread through a queue that it empties between two steps; what a step has finished
-comes back to the event loop in one call.
+Calls go to the engine's thread through a queue, which the thread empties between two steps. The results of a step
+return to the event loop in one call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from agent_rl.weights.receive import receive
 
 @dataclass(eq=False, slots=True)
 class _Command:
-    """Something for the engine's thread to do between two steps; `future` gets what it returns."""
+    """A function for the engine's thread to call between two steps; `future` gets its result."""
 
     run: Callable[[BatchingEngine], Any]
     future: asyncio.Future[Any]
@@ -44,11 +44,11 @@ class _Arrivals:
 
 
 class TransformersPolicy(Policy):
-    """Serves a decoder-only model of transformers', batching continuously.
+    """Serves a decoder-only transformers model with continuous batching.
 
-    `deterministic`: one `generate` or `generate_batch` at a time, so that the batches that are computed depend only on
-    the order of calls; two engines that get the same calls answer bit for bit the same. `renew_after`: see
-    `EngineLimits`, which `limits` gives whole.
+    `deterministic`: one `generate` or `generate_batch` at a time, so that batches depend only on the order of calls;
+    two engines that get the same calls give bitwise equal answers. `renew_after`: see `EngineLimits`; pass `limits` to
+    set all of its fields.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TransformersPolicy(Policy):
         limits: EngineLimits | None = None,
         forward: ForwardKind = "auto",
     ) -> None:
-        """Raises ConfigError where the model cannot be loaded or served."""
+        """Raises ConfigError if the model cannot be loaded or served."""
         self._forward: Forward = load_forward(model_path, precision=precision, device=device, kind=forward)
         self._engine = BatchingEngine(
             self._forward, limits or EngineLimits(max_batch=max_batch, renew_after=renew_after), version
@@ -146,18 +146,18 @@ class TransformersPolicy(Policy):
             self._thread.join()
 
     async def _do(self, run: Callable[[BatchingEngine], Any], *, at_once: bool = False) -> Any:
-        """What `run` returns on the engine's thread, in order after what was asked for before, or `at_once`."""
+        """The result of `run` on the engine's thread, after all earlier calls, or before them if `at_once`."""
         future = self._running_loop().create_future()
         self._put(_Command(run, future), self._urgent if at_once else self._inbox)
         return await future
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that this policy serves: that of the first call, which also starts the engine's thread."""
+        """The event loop that this policy serves: the loop of the first call. That call starts the engine's thread."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
             self._thread.start()
-            atexit.register(self._end_thread)  # torch aborts where a thread of its is cut off by the interpreter's end
+            atexit.register(self._end_thread)  # torch aborts if the interpreter ends during its thread
         if loop is not self._loop:
             raise RuntimeError("a policy serves one event loop")
         return loop
@@ -171,8 +171,8 @@ class TransformersPolicy(Policy):
         self._awake.set()
 
     def _work(self) -> None:
-        """The engine's thread: until it is stopped or fails."""
-        torch.set_num_threads(self._threads)  # it holds for the thread that says it
+        """The engine's thread: runs until it is stopped or fails."""
+        torch.set_num_threads(self._threads)  # the setting is per thread
         try:
             with torch.inference_mode():
                 while not self._stopped:
@@ -192,13 +192,13 @@ class TransformersPolicy(Policy):
         self._deliver([(future, _failure(message, self._error, cause)) for future in left])
 
     def _take(self) -> None:
-        """What has been asked for since the last step is under way or done."""
+        """Every call that arrived since the last step is started or done."""
         while self._cancelled:
             job = self._cancelled.popleft()
             if self._futures.pop(job, None) is not None:
                 self._engine.cancel(job)
             else:
-                job.over = True  # it lies in the inbox, or has ended by itself
+                job.over = True  # the job is still in the inbox, or has already ended
         done: list[tuple[asyncio.Future[Any], Any]] = []
         while self._ready():
             item = (self._urgent or self._inbox).popleft()
@@ -221,13 +221,13 @@ class TransformersPolicy(Policy):
         return not self._deterministic or not self._futures
 
     def _wait(self) -> None:
-        """Until something is asked for, or a deadline has come."""
+        """Returns when a call arrives or a deadline passes."""
         until = self._engine.next_deadline
         self._awake.wait(None if until == math.inf else max(0.0, until - time.monotonic()))
         self._awake.clear()
 
     def _deliver(self, outcomes: list[tuple[asyncio.Future[Any], Any]]) -> None:
-        """The futures get their results or errors, on the event loop, in one call."""
+        """One call on the event loop sets the futures' results and errors."""
         if outcomes and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_resolve, outcomes)
 

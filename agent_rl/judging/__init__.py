@@ -1,1 +1,1 @@
-"""Verdicts: one verifier (`task_verifier`), a judge for each kind of tests behind it, blame, tiers, recording."""
+"""Verdicts: one verifier (`task_verifier`), a judge for each kind of tests, blame, tiers, recording."""

@@ -1,4 +1,4 @@
-"""Final answers compared as numbers or as expressions, with bounded time and memory."""
+"""Compares final answers as numbers or as expressions, with bounded time and memory."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ AnswerOutcome = Literal["equal", "different", "timeout"]
 
 
 def number(text: str) -> Decimal | None:
-    """The plain decimal number that `text` is, with or without thousands separators; None where it is none."""
+    """The value of `text` as a plain decimal number, with or without thousands separators; None if it is not one."""
     return Decimal(text.replace(",", "")) if _NUMBER.fullmatch(text) else None
 
 
 class AnswerComparison:
-    """Compares answers; what is no plain number goes to a worker process, started once and ended if it hangs."""
+    """Compares answers. Anything but plain numbers goes to a worker process, started once and ended if it hangs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class AnswerComparison:
         self._finalizer = weakref.finalize(self, lambda: None)
 
     def plain(self, expected: str, answer: str) -> AnswerOutcome | None:
-        """The outcome where it can be had at once: equal texts, or two plain numbers."""
+        """The outcome for equal texts or two plain numbers, found without the worker process; None otherwise."""
         if expected == answer:
             return "equal"
         left, right = number(expected), number(answer)
@@ -49,8 +49,8 @@ class AnswerComparison:
     def compare(self, expected: str, answer: str) -> AnswerOutcome:
         """Whether both mean the same, numerically or symbolically (`math-verify`). Blocks; threads wait for each other.
 
-        An answer that takes the worker longer than COMPARISON_SECONDS, or all its memory, is `timeout`: that is the
-        answer's doing where an honest comparison passes in the next worker. Raises SandboxError where none does.
+        The outcome is `timeout` if the worker took longer than COMPARISON_SECONDS or ran out of memory, and a new
+        worker then compares an honest answer. Raises SandboxError if the new worker fails too.
         """
         known = self.plain(expected, answer)
         if known is not None:
@@ -66,12 +66,12 @@ class AnswerComparison:
             return "timeout"
 
     def close(self) -> None:
-        """The worker is gone. Idempotent."""
+        """Ends the worker. Idempotent."""
         with self._lock:
             self._stop()
 
     def _ask(self, expected: str, answer: str) -> AnswerOutcome | None:
-        """What the worker says; None where it died or took too long."""
+        """The worker's outcome; None if it died or took too long."""
         worker = self._worker or self._start()
         if worker is None or worker.stdin is None:
             return None
@@ -84,7 +84,7 @@ class AnswerComparison:
         return None if line is None else ("equal" if line else "different")
 
     def _start(self) -> subprocess.Popen[bytes] | None:
-        """A worker that has said it is ready; None where it did not."""
+        """A worker that has reported that it is ready; None if it did not."""
         command = [sys.executable, "-I", str(Path(__file__).with_name("answer_worker.py")), str(COMPARISON_SECONDS)]
         environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         worker = subprocess.Popen(
@@ -106,7 +106,7 @@ class AnswerComparison:
 
 
 def _read_line(worker: subprocess.Popen[bytes], seconds: float) -> object | None:
-    """The next JSON line that `worker` writes; None where none comes in time. Its lines are short: one read has all."""
+    """The next JSON line from `worker`; None if none comes in time. Lines are short: one read gets a whole line."""
     assert worker.stdout is not None
     ready, _, _ = select.select([worker.stdout], [], [], seconds)
     line = worker.stdout.readline() if ready else b""

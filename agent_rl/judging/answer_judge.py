@@ -1,4 +1,4 @@
-"""The judge of final answers: numbers and expressions are compared, and nothing of a reply is run."""
+"""The judge of final answers: compares numbers and expressions, and never runs any part of a reply."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STATUS: dict[AnswerOutcome, VerdictStatus] = {"equal": "passed", "different": "
 
 
 class AnswerJudge:
-    """Judges `AnswerTests`. No sandbox is used, so that its verdicts have no isolation level."""
+    """Judges `AnswerTests` without a sandbox; its verdicts have no isolation level."""
 
     def __init__(self) -> None:
         self._comparison = AnswerComparison()
@@ -27,9 +27,9 @@ class AnswerJudge:
         return task
 
     async def judge(self, task: Task, tests: AnswerTests, submission: Submission, *, public: bool) -> Verdict:
-        """The verdict on the final answer in the reply: `invalid_submission` where there is none.
+        """The verdict on the final answer in the reply; `invalid_submission` if it holds none.
 
-        It is `timeout` where the comparison takes more time or memory than it is given. Raises SandboxError where the
+        The status is `timeout` if the comparison exceeds its limit of time or memory. Raises SandboxError if the
         process that compares does not work.
         """
         if submission.kind != "answer":

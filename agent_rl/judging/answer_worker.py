@@ -1,7 +1,7 @@
 """The program behind `answer_comparison.AnswerComparison`: JSON lines `[expected, answer]` in, JSON booleans out.
 
-It runs on its own, with nothing of the project's and no secret in its memory, since what a model wrote is parsed and
-evaluated here: `9^9^9^9` uses up any amount of time and memory, and only another process can end that.
+It parses and evaluates what a model wrote. `9^9^9^9` uses up any amount of time and memory, and only another process
+can end that. So this program runs in a process of its own, without any module or secret of the project in its memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import resource
 import sys
 
 MEMORY_BYTES = 2 * 2**30
-"""Of address space; sympy and its parser take about 0.4 GiB of it."""
+"""Limit on address space; sympy and its parser take about 0.4 GiB of it."""
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""Archives from untrusted places, read in memory and with limits: names that lead astray, bombs and links are refused.
+"""Reads untrusted archives in memory, with limits: refuses unsafe paths, bombs and links.
 
-    read_archive   of any common kind, as a person or a program in a sandbox made it
-    unpack         of the one kind that `tar.pack` writes, as hosts and their clients send it
+    read_archive   any common kind, made by a person or by a program in a sandbox
+    unpack         only what `tar_archives.pack` writes, the kind that hosts and their clients send
 
-Nothing is ever unpacked on this host's disk. What is returned is a plain mapping of safe relative paths to contents.
+Nothing is ever unpacked on this host's disk. Both return a plain mapping of safe relative paths to contents.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agent_rl.file_sets import ArchiveLimits, FileSet, InvalidArchive
 from agent_rl.judging.tar_archives import Dialect, members
 
 _MAX_DIRECTORY_BYTES = 2 << 20
-"""Of a zip's table of contents: it is read as a whole before its members are counted."""
+"""Limit on a zip's table of contents, which is read as a whole before its members are counted."""
 _LZMA_MEMORY = 64 << 20
 _END_OF_ZIP = struct.Struct("<4s4H2LH")
 
@@ -38,13 +38,13 @@ with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
 """
 
 Links = Literal["refuse", "skip"]
-"""What becomes of links and devices: the archive is refused, or they are dropped (an agent's folder may hold some)."""
+"""What to do with links and devices: refuse the archive, or leave them out (an agent's folder may hold some)."""
 
 
 def read_archive(data: bytes, limits: ArchiveLimits | None = None, *, links: Links = "refuse") -> dict[str, bytes]:
     """The regular files in a tar (plain, gzip, bzip2 or xz) or zip archive. Raises InvalidArchive, and nothing else.
 
-    Memory is bounded by the archive, `total_bytes`, and a constant.
+    Memory use is bounded by the size of the archive plus `total_bytes` plus a constant.
     """
     limits = limits or ArchiveLimits()
     _check_size(data, limits)
@@ -56,13 +56,13 @@ def read_archive(data: bytes, limits: ArchiveLimits | None = None, *, links: Lin
             _read_tar(_decompressed(data, limits), found, "gnu", links)
     except InvalidArchive:
         raise
-    except Exception as error:  # the readers raise what their parsers raise, of many kinds
+    except Exception as error:  # the readers raise exceptions of many kinds, from their parsers
         raise InvalidArchive(f"no readable archive: {type(error).__name__}") from None
     return found.files
 
 
 def unpack(data: bytes, limits: ArchiveLimits | None = None) -> dict[str, bytes]:
-    """The files of an archive by `pack`, under any names that stay inside a folder. Raises InvalidArchive."""
+    """The files of an archive that `pack` wrote, with names that stay inside a folder. Raises InvalidArchive."""
     limits = limits or ArchiveLimits()
     _check_size(data, limits)
     found = FileSet(limits, "any")
@@ -71,10 +71,10 @@ def unpack(data: bytes, limits: ArchiveLimits | None = None) -> dict[str, bytes]
 
 
 async def take_files(sandbox: Sandbox, paths: Sequence[str], limits: ArchiveLimits | None = None) -> dict[str, bytes]:
-    """The regular files at and below `paths` of a sandbox's working directory; links and devices are dropped.
+    """The regular files at and below `paths` of a sandbox's working directory; links and devices are left out.
 
-    Whatever the programs inside made of their sandbox, what comes out obeys the rules of `read_archive`. Raises
-    InvalidArchive, also where it is more than the sandbox's limit on output.
+    The result obeys the rules of `read_archive`, whatever programs inside did to their sandbox. Raises InvalidArchive,
+    also if the archive exceeds the sandbox's limit on output.
     """
     result = await sandbox.exec(["python3", "-I", "-c", _PACK, *(paths or (".",))], timeout=60.0)
     if result.status != "completed" or result.exit_code != 0:
@@ -125,7 +125,7 @@ def _read_zip(data: bytes, found: FileSet, links: Links) -> None:
 
 
 def _check_directory(data: bytes) -> None:
-    """The table of contents is small. Raises InvalidArchive (also for zip64, which no archive of this size needs)."""
+    """Raises InvalidArchive if the table of contents is too large, and for zip64 (no archive of this size needs it)."""
     at = data.rfind(b"PK\x05\x06")
     if at < 0 or at + _END_OF_ZIP.size > len(data):
         raise InvalidArchive("a zip archive without an end")
@@ -135,7 +135,7 @@ def _check_directory(data: bytes) -> None:
 
 
 def _decompressed(data: bytes, limits: ArchiveLimits) -> bytes:
-    """The tar itself, at most as large as files within the limits need. Raises InvalidArchive."""
+    """The decompressed tar. Raises InvalidArchive, also if it is larger than files within `limits` can need."""
     # Each member has a header, padding, and perhaps a long name of its own.
     most = limits.total_bytes + limits.members * (4 * 512 + limits.path_bytes) + 10240
     decompressor: Any

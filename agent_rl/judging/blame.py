@@ -1,4 +1,4 @@
-"""Who is to blame when a run's place dies: tested with an honest control, never assumed."""
+"""Decides who caused a run's place to die, by tests with honest programs. A *place* is a worker or a sandbox."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunCall, RunReq
 from agent_rl.vocabulary.canonical import encode
 
 _PAUSE_SECONDS = 0.2
-"""Before the first retry of failed machinery; doubled each time."""
+"""Pause before the first retry after an infrastructure failure; doubled for each further one."""
 _GRACE_SECONDS = 2.0
-"""In which the companion of a run that died must be seen dead, where the same cause ended both.
+"""How long to wait for the companion of a dead run to die too, which shows that one cause ended both.
 
-Long, since a cause from outside (a daemon that goes down) ends one place after the other.
+Long, since an outside cause (such as a daemon that goes down) ends one place after the other.
 """
 _COMPANION_MARGIN_SECONDS = 30.0
 COMPANION = "import time\ntime.sleep(3600)\n"
 
 
 _DIED = (SandboxError, OSError, EOFError)
-"""What a provider raises where a place died; a connection that broke off says the same as SandboxError."""
+"""What a provider raises if a place died; a broken connection counts like SandboxError."""
 
 
 _Outcome = TypeVar("_Outcome")
@@ -35,18 +35,18 @@ _Outcome = TypeVar("_Outcome")
 
 @dataclass(frozen=True, slots=True)
 class Blamed:
-    """The program ends the place it runs in, while an honest one beside it does not."""
+    """The program ended the place it ran in, while an honest program beside it did not die."""
 
     detail: str
 
 
 async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retries: int) -> RunResult | Blamed:
-    """The run's result, or `Blamed` where the program's own place died twice and no honest program's did.
+    """The run's result, or `Blamed` if the program's place died twice and no honest program's place did.
 
-    A place that dies under the run is followed by a fresh one of its own. Beside it, in another fresh place, an honest
-    companion does nothing for as long as the run lasts; after it, an honest control gives an answer. Where the
-    companion dies with the run, or the control fails, or the fresh place could not even be made, the machinery is ill:
-    all this is tried again up to `retries` times, and then SandboxError is raised.
+    If the place dies during the run, the run is repeated in a fresh place. Two honest programs test the infrastructure,
+    each in another fresh place: a companion that idles during the run, and a control that gives an answer after it. If
+    the companion dies with the run, or the control fails, or no fresh place could be made, it is an infrastructure
+    failure. All this is then repeated up to `retries` times, and after that SandboxError is raised.
     """
 
     async def run(place: SandboxProvider, fresh: bool) -> RunResult:
@@ -56,10 +56,10 @@ async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retrie
 
 
 async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, retries: int) -> PairResult | Blamed:
-    """The result of a pair of runs, or `Blamed`, as `run_or_blame`.
+    """The result of a pair of runs, or `Blamed`, by the rules of `run_or_blame`.
 
-    Where the place of the hidden tests died and the program's did not, that is taken for the machinery's failure and
-    tried again; the program is blamed only where it happened every time, though honest programs had no trouble.
+    If the place of the hidden tests died and the program's did not, this counts as an infrastructure failure and is
+    retried. The program is blamed only if it happened every time, although the honest programs succeeded.
     """
 
     async def run(place: SandboxProvider, fresh: bool) -> PairResult:
@@ -71,21 +71,21 @@ async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, 
 async def work_or_blame(
     provider: SandboxProvider, work: Callable[[SandboxProvider], Awaitable[_Outcome]], limits: Limits, *, retries: int
 ) -> _Outcome | Blamed:
-    """What `work` gives, which makes a fresh place of `provider` for a program each time; or `Blamed`."""
+    """The result of `work`, which makes a fresh place in the given provider at each call; or `Blamed`."""
     return await _attempt_or_blame(provider, lambda place, fresh: work(place), limits, retries)
 
 
 async def _attempt_or_blame(
     provider: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Outcome]], limits: Limits, retries: int
 ) -> _Outcome | Blamed:
-    """What `run(fresh)` gives, first in any place and then in fresh ones; or `Blamed`. Raises SandboxError."""
+    """The result of `run(provider, fresh)`, first in any place, then in fresh ones, or `Blamed`; or SandboxError."""
     try:
         return await run(provider, False)
     except _DIED as error:
         last = error
     always_its_doing = True
     for attempt in range(retries + 1):
-        place = provider.on_one_host()  # what ends one of them on a machine of its own says nothing of the other
+        place = provider.on_one_host()  # on two machines, the death of one run would say nothing about the other
         outcome, companion_lived = await _run_beside_companion(place, run, limits)
         if not isinstance(outcome, Exception):
             return outcome
@@ -105,7 +105,7 @@ async def _attempt_or_blame(
 async def _run_beside_companion(
     place: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Outcome]], limits: Limits
 ) -> tuple[_Outcome | Exception, bool]:
-    """What became of the run in a fresh place, and whether the companion outlived it."""
+    """(the run's result or error in a fresh place, whether the companion outlived the run)."""
     limits = dataclasses.replace(limits, wall_seconds=limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
     waiting = RunRequest(COMPANION, entry_point=None, limits=limits)
     companion = asyncio.create_task(place.run(waiting, fresh=True))
@@ -122,7 +122,7 @@ async def _run_beside_companion(
 
 
 async def control_passes(provider: SandboxProvider) -> bool:
-    """Whether a trivial honest program gives its answer in a fresh place."""
+    """Whether a trivial honest program gives the right answer in a fresh place."""
     call_id = secrets.token_hex(8)
     call = RunCall(call_id, encode([(7,), {}]))
     program = "def control(number):\n    return [number, str(number)]\n"

@@ -1,4 +1,4 @@
-"""The judge of tier `values` for function calls: calls go into a sandbox, values come out, and are compared outside.
+"""The judge of tier `values` for function calls: they run in a sandbox, and their values are compared outside of it.
 
 CallTests ──> Prepared ──> RunRequest ──> provider.run ──> read_frames ──> compare ──> Verdict
               (once a task)  (shuffled, random ids)  (strict)            (never in the candidate's process)
@@ -32,15 +32,15 @@ from agent_rl.vocabulary import (
 from agent_rl.vocabulary.canonical import NotCanonical
 
 _LARGE_CHARS = 1 << 16
-"""Frames beyond this are read in a thread, so that one large answer does not hold up the event loop."""
+"""Longer frames are read in a thread, so that one large answer does not hold up the event loop."""
 _PREPARED_TASKS = 4096
 
 
 class CallJudge:
     """Judges `CallTests` in the workers of a provider, at tier `values`.
 
-    Nothing but the program, the tests, the limits and `seed` enters a run: order of calls and random seed are derived
-    from them.
+    A run depends only on the program, the tests, the limits and `seed`; the order of calls and the random seed are
+    derived from them.
     """
 
     def __init__(self, runs: Runs, *, seed: int = 0) -> None:
@@ -56,7 +56,7 @@ class CallJudge:
         return task
 
     async def judge(self, task: Task, tests: CallTests, submission: Submission, *, public: bool) -> Verdict:
-        """The verdict of `tests`, in one run or with isolated cases one for each (and one more with a checker)."""
+        """The verdict of `tests`, from one run, or one per case if cases are isolated; a checker adds one run."""
         prepared = self._ready(task, tests)
         invalid = invalid_program(submission)
         if invalid:
@@ -64,13 +64,13 @@ class CallJudge:
         return await self._judge(prepared, submission.text, public)
 
     def _ready(self, task: Task, tests: CallTests) -> PreparedTests:
-        """The tests ready to run, made once per object. Raises ConfigError for tests that cannot be judged."""
+        """The tests ready to run, made once per `tests` object. Raises ConfigError if they cannot be judged."""
         key = (id(tests), task.limits)
         known = self._prepared.get(key)
         if known is not None and known[0] is tests:
             return known[1]
         prepared = prepare(task.id, tests, task.limits)
-        self._prepared[key] = (tests, prepared)  # holds `tests`, so that its id cannot be used again
+        self._prepared[key] = (tests, prepared)  # keeps `tests` alive, so that Python cannot reuse its id
         if len(self._prepared) > _PREPARED_TASKS:
             self._prepared.popitem(last=False)
         return prepared
@@ -110,7 +110,7 @@ class CallJudge:
         return result if isinstance(result, Blamed) else [result]
 
     async def _check(self, prepared: PreparedTests, reading: Reading, public: bool) -> Verdict:
-        """The verdict of the checker program on the outputs that `reading` holds."""
+        """The checker program's verdict on the outputs in `reading`."""
         isolation, seconds, call_id = reading.isolation, reading.seconds, secrets.token_hex(8)
         try:
             request = checker_request(prepared.source.checker, reading.recorded, prepared.limits, call_id)

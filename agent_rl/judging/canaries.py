@@ -1,4 +1,4 @@
-"""Canaries: tests of ours around the hidden ones, of which some must pass and some must fail."""
+"""Canaries: tests of ours before and after the hidden ones; some must pass and some must fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class C{word}(unittest.TestCase):
 
 @dataclass(frozen=True, slots=True)
 class Canaries:
-    """Tests of ours in two files, run before and after all others: `ids` says of each whether it must pass."""
+    """Our tests in two files, run before and after all others. `ids` maps each node id to whether it must pass."""
 
     first: str
     last: str
@@ -41,7 +41,7 @@ class Canaries:
 
     @staticmethod
     def new() -> Canaries:
-        """Under names that no submission can know beforehand."""
+        """Canaries with random names that no submission can know in advance."""
         ids: dict[str, bool] = {}
         contents: dict[str, bytes] = {}
         paths: list[str] = []

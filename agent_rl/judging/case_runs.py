@@ -1,4 +1,4 @@
-"""Cases ready to run, and what came out of their runs, read and compared."""
+"""Prepares cases for their runs, and reads and compares the outputs."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class PreparedTests:
     cases: tuple[Case, ...]
     arguments: tuple[str, ...]
     expected: tuple[str | None, ...]
-    """Canonical text of each expected value, where equal texts mean equal values (not so for nan under ==)."""
+    """Canonical text of each expected value; None if an equal text does not prove a pass (nan under ==, a checker)."""
     digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class CasePart:
-    """One run of a judging: the id of each case that it was to answer, and what it did."""
+    """One run of a judging: the ids of the cases it had to answer, and its result."""
 
     ids: dict[int, str]
     result: RunResult
 
 
 class Reading:
-    """A judging's runs, read and compared. With a checker, `verdict` is None and `recorded` holds the outputs."""
+    """A judging's runs, read and compared. If a checker decides, `verdict` is None and `recorded` holds the outputs."""
 
     def __init__(self, prepared: PreparedTests, parts: Sequence[CasePart], public: bool) -> None:
-        """`parts` is not empty. A case that is in none of them was not run."""
+        """`parts` must not be empty. A case that is in none of them was not run."""
         self.prepared = prepared
         self.parts = parts
         self.public = public
@@ -54,14 +54,14 @@ class Reading:
 
     @property
     def status(self) -> RunStatus:
-        """Of the first run that did not complete, if any."""
+        """The status of the first run that did not complete; "completed" if all did."""
         for part in self.parts:
             if part.result.status != "completed":
                 return part.result.status
         return "completed"
 
     def verdict(self) -> Verdict | None:
-        """The verdict, where no checker is needed for it."""
+        """The verdict; None if a checker has to decide."""
         anomalies = [a for part in self.parts for a in part.result.anomalies]
         if anomalies:
             return self._tampered("; ".join(anomalies))
@@ -77,7 +77,7 @@ class Reading:
             return self._tampered(str(error))
 
     def _read(self, part: CasePart) -> None:
-        """The answers of one run, and why others are missing. Raises Tampered."""
+        """Reads the answers of one run, and why others are missing. Raises Tampered."""
         answers = read_frames(part.result.frames, list(part.ids.values()))
         if answers.load_error is not None:
             self._load_error = self._load_error or answers.load_error
@@ -102,7 +102,7 @@ class Reading:
                 self.recorded.append(recorded_call(case, None, value_of(answer)))
 
     def _compared(self) -> Verdict:
-        """Each case's result. Where a run did not complete, its status stands, whatever was answered before."""
+        """The verdict of all cases. If a run did not complete, its status stands, whatever it answered before."""
         details: list[str] = []
         failed = 0
         for index in range(len(self.prepared.cases)):
@@ -113,7 +113,7 @@ class Reading:
         )
 
     def _detail(self, index: int, *, describe: bool) -> str:
-        """Empty where the case passed, else what came out instead; only "failed" without `describe`."""
+        """Empty if the case passed, else what came out instead; without `describe` only "failed"."""
         tests, case = self.prepared.source, self.prepared.cases[index]
         answer = self._answers.get(index)
         if isinstance(answer, Returned):
@@ -134,7 +134,7 @@ class Reading:
 
 
 def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
-    """The tests in canonical form. Raises ConfigError that names the task and the case."""
+    """The tests in canonical form. Raises ConfigError (naming the task and the case)."""
     if not tests.cases:
         raise ConfigError(f"task {task_id}: no cases, so that every program would pass")
     if tests.comparison == "checker" and not tests.checker:

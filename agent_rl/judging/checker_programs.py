@@ -1,4 +1,4 @@
-"""Property checks: a program of the data set's sees recorded inputs and outputs, in a sandbox run of its own."""
+"""Property checks: a checker program of the data set sees recorded inputs and outputs, in a sandbox run of its own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from agent_rl.vocabulary.canonical import encode
 
 ENTRY_POINT = "__agent_rl_replay__"
 SEED = 164
-"""Of every recording and every checker run: random inputs of a test body are drawn again as they were recorded."""
+"""Seed of every recording and checker run, so that a test body draws the same random inputs as were recorded."""
 
 Recorded = tuple[tuple[Any, ...], dict[str, Any], str | None, Any]
-"""args, kwargs, then "Type: message" where the call raised, else None and the value."""
+"""(args, kwargs, error, value): `error` is "Type: message" if the call raised, else None."""
 
 _REPLAY = """
 
@@ -63,10 +63,11 @@ def __agent_rl_replay__(recorded):
 
 
 def checker_request(checker: str, recorded: Sequence[Recorded], limits: Limits, call_id: str) -> RunRequest:
-    """The run of `checker` (a module that defines `check(candidate)`) on recorded outputs; True is its one good answer.
+    """A run of `checker` (a module that defines `check(candidate)`) on recorded outputs; only answer True is success.
 
-    `candidate` answers a recorded call with its recorded outcome, in the order of recording where a call was made
-    several times, and raises for any other. Raises NotCanonical where the outputs are too large together.
+    `candidate` gives the recorded outcome of a recorded call and raises for any other call. A call that was recorded
+    several times gives its outcomes in the order of recording. Raises NotCanonical if all outputs together are too
+    large.
     """
     call = RunCall(call_id, encode([(list(recorded),), {}]))
     return RunRequest(checker + _REPLAY, entry_point=ENTRY_POINT, calls=(call,), limits=limits, seed=SEED)
@@ -78,5 +79,5 @@ def satisfied(answers: Answers, call_id: str) -> bool:
 
 
 def recorded_call(case: Case, error: str | None, value: Any) -> Recorded:
-    """What the checker is told of one call."""
+    """What the checker sees of one call."""
     return case.args, dict(case.kwargs), error, value

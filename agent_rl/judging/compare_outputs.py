@@ -1,6 +1,6 @@
-"""How what a program printed is compared with what it is to print: outside its process, on bytes.
+"""Compares a program's printed output with the expected one: outside its process, on bytes.
 
-Every comparison takes time linear in the sizes (n log n where order is set aside), and none raises.
+Every comparison takes linear time in the sizes (n log n if it ignores order), and none raises.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from agent_rl.vocabulary.task import OutputComparison
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE)
 _MAX_NUMBER = 400
-"""Characters of a token that is read as a number; a longer one is compared as text."""
+"""Longest token, in characters, that is read as a number; longer ones are compared as text."""
 
 
 def same_output(actual: bytes, expected: bytes, comparison: OutputComparison, tolerance: float = 1e-6) -> bool:
-    """Whether `actual` is as good as `expected` under `comparison` (`checker` is no comparison of two texts)."""
+    """Whether `actual` equals `expected` under `comparison` (not `checker`, which does not compare two texts)."""
     if comparison == "float":
         left, right = actual.split(), expected.split()
         return len(left) == len(right) and all(_close(a, e, tolerance) for a, e in zip(left, right, strict=True))
@@ -25,7 +25,7 @@ def same_output(actual: bytes, expected: bytes, comparison: OutputComparison, to
 
 
 def _lines(text: bytes) -> list[list[bytes]]:
-    """The lines that are not blank, each by its tokens, sorted."""
+    """The non-blank lines, sorted, each as a list of its tokens."""
     return sorted(tokens for line in text.splitlines() if (tokens := line.split()))
 
 
@@ -37,7 +37,7 @@ _COMPARE: Mapping[str, Callable[[bytes, bytes], bool]] = {
 
 
 def _close(actual: bytes, expected: bytes, tolerance: float) -> bool:
-    """Equal tokens, or numbers within `tolerance`, absolute or relative to the larger; nan is only like nan."""
+    """Whether tokens are equal, or numbers within `tolerance`, absolute or relative to the larger; nan matches nan."""
     if actual == expected:
         return True
     a, e = _number(actual), _number(expected)
@@ -49,7 +49,7 @@ def _close(actual: bytes, expected: bytes, tolerance: float) -> bool:
 
 
 def _number(token: bytes) -> float | None:
-    """The token as a number in decimal writing, or None."""
+    """The token as a number in decimal notation, or None."""
     if len(token) > _MAX_NUMBER or _NUMBER.fullmatch(token) is None:
         return None
     return float(token)

@@ -1,7 +1,7 @@
-"""How a returned value is compared with the expected one: outside the candidate's process, on plain values only.
+"""Compares a returned value with the expected one: outside the candidate's process, on plain values only.
 
-Both values have passed through the canonical form, so that `==` on them runs no code but Python's own. Every
-comparison takes time linear in the sizes (n log n where order is set aside), and none raises.
+Both values have passed through the canonical form, so that `==` on them runs only Python's own code. Every
+comparison takes linear time in the sizes (n log n if it ignores order), and none raises.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agent_rl.vocabulary.task import Comparison
 
 
 def equal(actual: Any, expected: Any, comparison: Comparison, tolerance: float = 1e-6) -> bool:
-    """Whether `actual` is as good as `expected` under `comparison` (`checker` is no comparison of two values)."""
+    """Whether `actual` equals `expected` under `comparison` (not `checker`, which does not compare two values)."""
     try:
         if comparison == "float":
             return _close(actual, expected, tolerance)
@@ -31,12 +31,12 @@ def _python(actual: Any, expected: Any) -> bool:
 
 
 def _json(actual: Any, expected: Any) -> bool:
-    """Python's == on what JSON can say: a tuple is a list, and a dict's keys are strings, no two of them the same."""
+    """Python's == after conversion to JSON: tuples become lists, and dict keys become distinct strings."""
     return bool(_as_json(actual) == _as_json(expected))
 
 
 def _as_json(value: Any) -> Any:
-    """`value` as JSON has it. Raises ValueError where two keys would be one."""
+    """`value` as JSON represents it. Raises ValueError if two keys become the same string."""
     if isinstance(value, (list, tuple)):
         return [_as_json(v) for v in value]
     if isinstance(value, dict):
@@ -49,7 +49,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _exact(actual: Any, expected: Any) -> bool:
-    """The same types throughout and the same floats bit for bit: nan is nan, -0.0 is not 0.0. Dicts in any order."""
+    """Equal types throughout, and floats equal bit for bit: nan is nan, -0.0 is not 0.0. Dict order is ignored."""
     return _text(actual, _plain_scalar) == _text(expected, _plain_scalar)
 
 
@@ -108,10 +108,10 @@ def _close_numbers(actual: complex, expected: complex, tolerance: float) -> bool
         return True
     if isinstance(actual, complex) or isinstance(expected, complex):
         actual, expected = complex(actual), complex(expected)
-        # Of an infinity every distance is within every share; one that only comes of the arithmetic raises.
+        # A tolerance relative to infinity would accept everything. Finite numbers whose distance overflows raise.
         finite = cmath.isfinite(actual) and cmath.isfinite(expected)
         return finite and abs(actual - expected) <= tolerance * max(1.0, abs(actual), abs(expected))
-    a, e = float(actual), float(expected)  # an int beyond a float's range raises, and is then only equal to itself
+    a, e = float(actual), float(expected)  # an int beyond a float's range raises; it equals only itself
     if math.isnan(a) and math.isnan(e):
         return True
     return math.isclose(a, e, rel_tol=tolerance, abs_tol=tolerance)
@@ -129,7 +129,7 @@ def _plain_scalar(value: Any) -> Any:
 
 
 def _number_as_one(value: Any) -> Any:
-    """`value` such that numbers that are equal have one text: 1, 1.0, True and 1+0j become 1."""
+    """`value`, with equal numbers made the same int: 1, 1.0, True and 1+0j become 1."""
     if isinstance(value, complex) and value.imag == 0:
         value = value.real
     if isinstance(value, float) and value.is_integer():
@@ -138,7 +138,7 @@ def _number_as_one(value: Any) -> Any:
 
 
 def _text(value: Any, scalar: Callable[[Any], Any]) -> str:
-    """A text that two values share exactly where they are equal, up to `scalar`'s notion and the order of dicts."""
+    """A text that is the same for two values exactly if they are equal after `scalar`, ignoring the order of dicts."""
     if isinstance(value, (list, tuple)):
         return f"{type(value).__name__}[{','.join(_text(v, scalar) for v in value)}]"
     if isinstance(value, (set, frozenset)):

@@ -1,15 +1,19 @@
-"""The judge of tier `in_process`: hidden tests run beside the candidate, in a fresh sandbox that no agent has touched.
+"""The judge of tier `in_process`: hidden tests run in the candidate's process, in a sandbox that no agent has touched.
 
-What this tier stops: everything that an agent leaves behind (the place is new, and only its declared files come into
-it); files of a submission that would steer pytest or the interpreter (conftest, configuration, plugins, start-up files,
-compiled files, modules named like the standard library's); trojans on PATH; rewritten, deleted, skipped or deselected
-tests, since the tests are staged last, read back afterwards, and each of the exact node ids has to be reported as
-passed in all its phases; results printed, or written to files that other harnesses use; early exits; and broad patches
-of assertions or of pytest's reports, which flip a canary: a test of ours that must fail or pass, first and last.
+What this tier stops:
+
+- everything that an agent leaves behind: the sandbox is new and receives only the agent's declared files;
+- submitted files that would steer pytest or the interpreter (conftest, configuration, plugins, start-up files, compiled
+  files, modules named like the standard library's), and trojans on PATH;
+- rewritten, deleted, skipped or deselected tests: the tests are staged last and read back afterwards, and every exact
+  node id has to be reported as passed in all its phases;
+- results that are printed or written to files that other harnesses use, and early exits;
+- broad patches of assertions or of pytest's reports: they flip a canary, a test of ours that must fail or pass and that
+  runs first or last.
 
 What it cannot stop: code that runs in the process of its own tests can change whatever that process knows. A submission
 written against this very judge can walk the frames to its reporter and forge single results, or read the tests'
-expected values and return them. That is why the tier is written on every verdict, and a config can demand a better one.
+expected values and return them. Every verdict therefore names its tier, and a config can demand a stronger one.
 """
 
 from __future__ import annotations
@@ -54,7 +58,7 @@ from agent_rl.vocabulary import (
 )
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Nothing in it belongs to a working directory, so that no submission can put a program before the system's."""
+"""No folder of it lies in a working directory, so that no submission can shadow a program of the system."""
 _ENVIRONMENT = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 _MAX_REPORT = 16 << 20
 _MAX_REWARD = 64
@@ -65,7 +69,7 @@ for folder, _, names in os.walk("."):
         print(os.path.relpath(os.path.join(folder, "conftest.py")))
 """
 _MARGIN_SECONDS = 120.0
-"""Of a sandbox's lifetime, beyond the tests' own limit."""
+"""A sandbox lives this much longer than the tests' own limit."""
 T = TypeVar("T")
 
 
@@ -79,7 +83,7 @@ class InProcessJudge:
 
     @property
     def isolation(self) -> Isolation:
-        """Each judging has a place of its own: as `container`, or `memory` where the provider isolates nothing."""
+        """`container`, since each judging has a sandbox of its own; `memory` if the provider isolates nothing."""
         return "memory" if self._provider.isolation == "memory" else "container"
 
     def check(self, task: Task, tests: PytestTests | ScriptTests) -> bytes:
@@ -101,7 +105,7 @@ class InProcessJudge:
         return digest_of(task, tests)
 
     async def prepare(self, task: Task, tests: PytestTests | ScriptTests) -> Task:
-        """The task with its tests' node ids, each of which the reference passes; a script is taken as it is."""
+        """The task with its tests' node ids, all of which the oracle solution passes; a script task is unchanged."""
         if isinstance(tests, ScriptTests):
             return task
         require_tests(task, tests)
@@ -111,7 +115,7 @@ class InProcessJudge:
     async def judge(
         self, task: Task, tests: PytestTests | ScriptTests, submission: Submission, *, public: bool
     ) -> Verdict:
-        """The verdict of `tests`. Raises SandboxError where the machinery failed, and not by the submission's doing."""
+        """The verdict of `tests`. Raises SandboxError for an infrastructure failure not caused by the submission."""
         self._runs.check(self.isolation)
         if isinstance(tests, ScriptTests):
             outcome = await self._in_a_fresh_place(task, lambda sandbox: self._script(sandbox, task, tests, submission))
@@ -124,7 +128,7 @@ class InProcessJudge:
         return outcome if public else dataclasses.replace(outcome, feedback="")
 
     async def _probe(self, task: Task) -> None:
-        """The task's sandbox has pytest; asked once for each kind of sandbox. Raises ConfigError."""
+        """Ensures that the task's sandbox has pytest; checked once per kind of sandbox. Raises ConfigError."""
         if task.sandbox in self._probed:
             return
 
@@ -141,7 +145,7 @@ class InProcessJudge:
         self._probed.add(task.sandbox)
 
     async def _collect(self, task: Task, tests: PytestTests) -> tuple[str, ...]:
-        """The node ids of the tests, all passed by their reference. Raises ConfigError that names the task."""
+        """The node ids of the tests, all passed by the oracle solution. Raises ConfigError (naming the task)."""
         self._runs.check(self.isolation)
         oracle = Submission.of_files(tests.oracle)
         found: list[str] = []
@@ -158,7 +162,7 @@ class InProcessJudge:
         return tuple(found)
 
     async def _in_a_fresh_place(self, task: Task, work: Callable[[Sandbox], Awaitable[T]]) -> T | Blamed:
-        """What `work` returns in a sandbox of its own. Raises SandboxError where the machinery failed."""
+        """The result of `work` in a sandbox of its own, or `Blamed`. Raises SandboxError (infrastructure failure)."""
         spec = dataclasses.replace(
             task.sandbox or SandboxSpec(),
             lifetime_seconds=task.limits.wall_seconds + _MARGIN_SECONDS,
@@ -181,7 +185,7 @@ class InProcessJudge:
     async def _run_pytest(
         self, sandbox: Sandbox, task: Task, tests: PytestTests, submission: Submission
     ) -> tuple[Verdict, tuple[str, ...]]:
-        """(verdict, node ids that were collected and are no canaries); all of them count where the task names none."""
+        """(verdict, collected node ids without canaries). If the task names no node ids, all collected ones count."""
         canaries = Canaries.new()
         hidden = {**tests.files, **canaries.files}
         try:
@@ -221,7 +225,7 @@ class InProcessJudge:
             return tampered("in_process", self.isolation, result.seconds, str(error), public=True), ()
 
     def _ended(self, result: ExecResult, why: str) -> Verdict:
-        """The verdict where pytest did not come to its end."""
+        """The verdict if pytest did not run to its end."""
         status = "failed" if result.status == "completed" else result.status
         said = wording.last_line(result.stderr.decode("utf-8", "replace"))
         detail = f"{why} ({said})" if result.stderr.strip() else why
@@ -230,7 +234,7 @@ class InProcessJudge:
     def _verdict(
         self, report: PytestReport, expected: tuple[str, ...], canaries: Canaries, result: ExecResult
     ) -> Verdict:
-        """Each expected test's result. Raises TamperedReport where a canary flipped, or it contradicts itself."""
+        """The verdict on the `expected` tests. Raises TamperedReport for a flipped canary or a contradictory report."""
         if result.exit_code != 0:
             raise TamperedReport(f"a report, and then exit code {result.exit_code}")
         details = {test: report.why_not_passed(test) for test in expected}
@@ -246,7 +250,7 @@ class InProcessJudge:
         if unknown:
             raise TamperedReport(f"a result of a test that was not asked for: {unknown[0]}")
         if all_claimed and report.exit_code != 1:
-            # The canaries that must fail make it 1.
+            # An honest exit code is 1, because some canaries must fail.
             raise TamperedReport(f"all tests passed, and pytest ended with {report.exit_code}")
         passed = sum(not why for why in details.values())
         results = tuple(TestResult(wording.printable(t), not why, wording.printable(why)) for t, why in details.items())
@@ -303,7 +307,7 @@ class InProcessJudge:
         module: str,
         without: str = "",
     ) -> None:
-        """The fresh sandbox holds the task's files, the submission and, last, the tests. Raises InvalidSubmission."""
+        """Writes the task's files, the submission and, last, the tests to the sandbox. Raises InvalidSubmission."""
 
         async def present(path: str) -> bytes | None:
             try:
@@ -329,7 +333,7 @@ def _is_test_file(path: str) -> bool:
 
 
 async def _changed(sandbox: Sandbox, staged_tests: Mapping[str, bytes]) -> str:
-    """Which of the tests' files is no longer as it was staged; empty where all are."""
+    """Names the first test file that changed since it was staged; empty if none did."""
     for path, content in staged_tests.items():
         try:
             now = await sandbox.read_file(path, max_bytes=len(content) + 1)
@@ -341,7 +345,7 @@ async def _changed(sandbox: Sandbox, staged_tests: Mapping[str, bytes]) -> str:
 
 
 async def _stray_conftest(sandbox: Sandbox, own: Container[str]) -> str:
-    """Which conftest.py was made while the tests ran; empty where there is none but the task's `own`."""
+    """Names a conftest.py that was made while the tests ran; empty if only the task's `own` are there."""
     result = await sandbox.exec(["python3", "-I", "-c", _LIST_CONFTESTS], timeout=20.0, environment=_ENVIRONMENT)
     if result.status != "completed" or result.exit_code != 0:
         return "the files beside the tests cannot be listed"
@@ -350,7 +354,7 @@ async def _stray_conftest(sandbox: Sandbox, own: Container[str]) -> str:
 
 
 async def _reward(sandbox: Sandbox, path: str) -> float | None:
-    """The number in the reward file; None where there is none."""
+    """The number in the reward file; None if there is no file, or no number from 0 to 1 in it."""
     try:
         if path.startswith("/"):
             result = await sandbox.exec(["/bin/cat", "--", path], timeout=20.0, environment=_ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""`Judge`: what stands behind `TaskVerifier`, one for each kind of tests."""
+"""`Judge`: what `TaskVerifier` calls to judge one kind of tests."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from agent_rl.vocabulary import Submission, Task, Tests, Verdict
 
 
 class Judge(Protocol):
-    """Judges tests of its kind (`tests`), which are a task's hidden or public ones.
+    """Judges one kind of tests. `tests` are the hidden or the public tests of `task`.
 
-    A submission that is none for such tests gets the verdict `invalid_submission`.
+    A submission of the wrong kind for these tests gets the verdict `invalid_submission`.
     """
 
     def check(self, task: Task, tests: Any) -> bytes:
-        """A digest of all that a judging depends on but the submission: where it is equal, verdicts are shared.
+        """A digest of all that a judging depends on except the submission; equal digests share their verdicts.
 
-        Raises ConfigError that names the task where the tests cannot be judged, or not as strictly as demanded.
+        Raises ConfigError (naming the task) if the tests cannot be judged, or not as strictly as demanded.
         """
         ...
 
     async def prepare(self, task: Task, tests: Any) -> Task:
-        """The task ready to be judged, its tests tried with the reference where they stay code. Raises ConfigError."""
+        """The task ready to be judged. Tests that stay code are run on the oracle solution. Raises ConfigError."""
         ...
 
     async def judge(self, task: Task, tests: Any, submission: Submission, *, public: bool) -> Verdict:
-        """The verdict of `tests`; with `public` it says to the agent what failed.
+        """The verdict of `tests`; with `public` it tells the agent what failed.
 
-        Raises SandboxError where the machinery failed, after who is to blame has been tested.
+        Raises SandboxError for an infrastructure failure, after `blame` has ruled out that the submission caused it.
         """
         ...
 
 
 def digest_of(task: Task, tests: Tests) -> bytes:
-    """A digest of the tests, and of all of the task that a place of its own may hold."""
+    """A digest of the tests and of every part of the task that a judging's sandbox may hold."""
     judged = dataclasses.replace(task, tests=tests, prompt=(), oracle=None, public=None, metadata={})
     return judged.hash.encode()

@@ -1,4 +1,4 @@
-"""What all judges share: the order of tiers and of isolation levels, and runs that are blamed fairly."""
+"""Shared by all judges: the order of tiers and isolation levels, and runs whose failures are blamed fairly."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ from agent_rl.vocabulary.verdict import VerdictStatus
 
 TIERS: tuple[Tier, ...] = ("in_process", "proxied", "values")
 ISOLATIONS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
-"""Both from the weakest to the strongest."""
+"""`TIERS` and `ISOLATIONS` go from the weakest to the strongest."""
 MAX_PROGRAM_CHARS = 1 << 18
 MAX_FEEDBACK_LINES = 5
 MAX_DETAILS = 20
-"""Failed cases that are described; the others only count."""
+"""Number of failed cases that are described; further ones are only counted."""
 _ISOLATED_AT_ONCE = 4
-"""Runs under way of one judging whose cases are isolated from each other."""
+"""Concurrent runs of one judging whose cases are isolated from each other."""
 _T = TypeVar("_T")
 
 
 class TooSlow(ConfigError):
-    """A task's reference has too little room in its time limit: a right answer would fail on a busy machine."""
+    """A task's oracle solution is too close to the time limit: a right answer would fail on a busy machine."""
 
 
 def check_room(task: Task, seconds: float) -> None:
-    """Raises TooSlow where the reference took `seconds`, more than half of the task's limit."""
+    """Raises TooSlow if `seconds`, the oracle solution's time, is more than half of the task's limit."""
     limit = task.limits.wall_seconds
     if seconds > limit / 2:
         raise TooSlow(f"task {task.id}: the reference takes {seconds:.1f} s, more than half of the limit ({limit} s)")
 
 
 def check_tier(task: Task, minimum: Tier) -> None:
-    """Raises ConfigError where the task's tier is weaker than `minimum`."""
+    """Raises ConfigError if the task's tier is weaker than `minimum`."""
     if TIERS.index(task.tier) < TIERS.index(minimum):
         raise ConfigError(f"task {task.id} is judged at tier {task.tier!r}", key="sandbox.minimum_tier", value=minimum)
 
 
 class Runs:
-    """Runs asked of a provider: each blamed fairly, and none less isolated than demanded.
+    """Runs requested from a provider: failures are blamed fairly, and none is less isolated than demanded.
 
-    `count` counts what was asked for: runs, pairs of runs, and sandboxes.
+    `count` is the number of requests: runs, pairs of runs, and sandboxes.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Runs:
         self.count = 0
 
     async def run(self, request: RunRequest) -> RunResult | Blamed:
-        """The run's result, or that its program ends its places. Raises SandboxError, also for too weak isolation."""
+        """The run's result, or `Blamed`. Raises SandboxError, also if the isolation is too weak."""
         self.count += 1
         result = await run_or_blame(self.provider, request, retries=self.retries)
         if isinstance(result, RunResult):
@@ -78,7 +78,7 @@ class Runs:
         return result
 
     async def run_pair(self, request: PairRequest) -> PairResult | Blamed:
-        """The result of two runs that talk with each other, or that the program ends its places. Raises as `run`."""
+        """The result of two runs that exchange frames, or `Blamed`. Raises as `run`."""
         self.count += 1
         result = await run_pair_or_blame(self.provider, request, retries=self.retries)
         if isinstance(result, PairResult):
@@ -86,15 +86,15 @@ class Runs:
         return result
 
     async def work(self, work: Callable[[SandboxProvider], Awaitable[_T]], limits: Limits) -> _T | Blamed:
-        """What `work` gives, which makes a fresh sandbox each time; or `Blamed`. Raises SandboxError."""
+        """The result of `work`, which makes a fresh sandbox at each call; or `Blamed`. Raises SandboxError."""
         self.count += 1
         return await work_or_blame(self.provider, work, limits, retries=self.retries)
 
     async def run_each(self, requests: Sequence[RunRequest]) -> list[RunResult] | Blamed:
-        """The results of isolated runs, in order; of no more once one did not complete. Raises as `run`."""
+        """The results of isolated runs, in order; starts no more after one did not complete. Raises as `run`."""
         results: list[RunResult] = []
         while len(results) < len(requests):
-            # The first alone: a program that hangs is not waited for several times.
+            # The first request runs alone, so that a program that hangs costs one timeout and not several.
             count = _ISOLATED_AT_ONCE if results else 1
             outcomes = await side_by_side(self.run(r) for r in requests[len(results) : len(results) + count])
             for outcome in outcomes:
@@ -106,7 +106,7 @@ class Runs:
         return results
 
     def check(self, isolation: Isolation) -> None:
-        """Raises SandboxError where `isolation` is less than demanded."""
+        """Raises SandboxError if `isolation` is weaker than demanded."""
         if ISOLATIONS.index(isolation) < ISOLATIONS.index(self.minimum_isolation):
             raise SandboxError(
                 f"a run was isolated at level {isolation!r} only, and sandbox.minimum_isolation is "
@@ -120,7 +120,7 @@ def weaker_isolation(result: PairResult) -> Isolation:
 
 
 def invalid_program(submission: Submission) -> str:
-    """Why the submission is no program that can be run; empty where it is one. Never parsed here: it is untrusted."""
+    """Why the submission cannot be run as a program, or "". The text is untrusted and never parsed here."""
     if submission.kind != "code":
         return f"a submission of kind {submission.kind!r}, where a program is judged"
     text = submission.text
@@ -146,7 +146,10 @@ def verdict_of_cases(
     public: bool,
     load_error: str | None,
 ) -> Verdict:
-    """At tier `values`, of why each case failed ("" where it passed). A `status` other than "completed" stands."""
+    """The verdict at tier `values`. `details` says why each case failed ("": it passed).
+
+    A `status` other than "completed" becomes the verdict's status.
+    """
     failed = sum(detail != "" for detail in details)
     final = status if status != "completed" else "failed" if failed else "passed"
     feedback = ""
@@ -160,7 +163,7 @@ def verdict_of_cases(
 def failed_run(
     tier: Tier, isolation: Isolation | None, status: VerdictStatus, seconds: float, detail: str, *, public: bool
 ) -> Verdict:
-    """The verdict of a judging that has one reason to fail, and no test of its own."""
+    """A failing verdict with one reason, `detail`, and no result of any test of the task."""
     detail = wording.printable(detail)
     tests = (TestResult("run", False, detail),)
     return Verdict(False, status, tier, isolation, seconds, tests, feedback=detail if public else "")
@@ -174,13 +177,13 @@ def tampered(tier: Tier, isolation: Isolation | None, seconds: float, why: str, 
 
 
 def feedback_lines(details: Sequence[str]) -> str:
-    """The first of the failing tests' details, and how many more there are."""
+    """The details of the first failing tests, and the number of further ones."""
     failing = [d for d in details if d]
     more = [f"and {len(failing) - MAX_FEEDBACK_LINES} more"] if len(failing) > MAX_FEEDBACK_LINES else []
     return "\n".join([*failing[:MAX_FEEDBACK_LINES], *more])
 
 
 def reasons(verdict: Verdict) -> str:
-    """Why a reference did not pass: its status, and the first tests that failed."""
+    """Why an oracle solution did not pass: its status, and the first tests that failed."""
     failing = [f"{t.name}: {t.detail}" for t in verdict.tests if not t.passed]
     return f"{verdict.status}: {'; '.join(failing[:MAX_FEEDBACK_LINES])}"

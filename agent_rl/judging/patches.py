@@ -11,13 +11,13 @@ from agent_rl.file_sets import InvalidArchive, safe_path
 MAX_PATCH_CHARS = 4 << 20
 MAX_FILES = 1000
 MAX_STEPS = 2_000_000
-"""Lines that are read, written or compared in all. An honest patch needs few more than the lines of its files."""
+"""Limit on lines read, written or compared in all. An honest patch needs few more than the lines of its files."""
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@.*")
 _NO_NEWLINE = "\\ No newline at end of file"
 
 
 class InvalidPatch(ValueError):
-    """The patch cannot be read, or does not apply; the message says where and is safe to print."""
+    """The patch cannot be read or does not apply. The message says where and is safe to print."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class _Hunk:
 
 @dataclass(slots=True)
 class _Change:
-    """One file's part: `old` None creates it, `new` None deletes it, both of different names move it."""
+    """One file's change: `old` None creates it, `new` None deletes it, two different names move it."""
 
     old: str | None
     new: str | None
@@ -37,13 +37,13 @@ class _Change:
 
 
 class _Steps:
-    """What is left of the steps that one patch may take."""
+    """The budget of steps that one patch may still take."""
 
     def __init__(self) -> None:
         self._left = MAX_STEPS
 
     def take(self, lines: int) -> None:
-        """So many lines more are looked at. Raises InvalidPatch."""
+        """Counts `lines` more steps. Raises InvalidPatch if the budget is exceeded."""
         self._left -= lines
         if self._left < 0:
             raise InvalidPatch("a patch whose hunks take too long to be placed")
@@ -52,8 +52,8 @@ class _Steps:
 async def apply_patch(text: str, content_of: Callable[[str], Awaitable[bytes | None]]) -> dict[str, bytes | None]:
     """Path -> new content (None: deleted) of each file that the unified diff `text` changes.
 
-    `content_of` gives a file's present content, None where there is none. A hunk applies where its old lines stand,
-    nearest to the line that it names; time is bounded by MAX_STEPS. Raises InvalidPatch.
+    `content_of` returns a file's present content, or None if there is no such file. A hunk applies where its old lines
+    occur, at the position nearest to the line it names. MAX_STEPS bounds the time. Raises InvalidPatch.
     """
     changed: dict[str, bytes | None] = {}
     steps = _Steps()
@@ -106,7 +106,7 @@ def _patched(lines: list[str], change: _Change, steps: _Steps) -> list[str]:
 
 
 def _find(lines: list[str], old: list[str], lowest: int, wanted: int, steps: _Steps) -> int | None:
-    """Where `old` stands at or after `lowest`, nearest to `wanted`. Raises InvalidPatch."""
+    """Index at or after `lowest`, nearest to `wanted`, at which `old` occurs in `lines`. Raises InvalidPatch."""
     if not old:
         return wanted if lowest <= wanted <= len(lines) else None
     for at in _nearest_first(lowest, len(lines) - len(old), wanted):
@@ -117,7 +117,7 @@ def _find(lines: list[str], old: list[str], lowest: int, wanted: int, steps: _St
 
 
 def _nearest_first(lowest: int, highest: int, wanted: int) -> Iterator[int]:
-    """`lowest` to `highest` by their distance from `wanted`; of two at one distance the lower one first."""
+    """`lowest` to `highest` by distance from `wanted`; at equal distance the lower one first."""
     down, up = min(wanted, highest), max(wanted + 1, lowest)
     while down >= lowest or up <= highest:
         if down >= lowest and (up > highest or wanted - down <= up - wanted):
@@ -164,14 +164,14 @@ def _parse(text: str) -> list[_Change]:
 
 
 def _take_move(moved: list[str], changes: list[_Change]) -> None:
-    """A file that was only renamed has no hunks, and no lines that name it but these."""
+    """Adds the change of a file that was only renamed: it has no hunks, and only these lines name it."""
     if len(moved) == 2:
         changes.append(_Change(_path(moved[0], ""), _path(moved[1], "")))
     moved.clear()
 
 
 def _parse_hunks(lines: list[str], at: int, change: _Change) -> int:
-    """The line after the last hunk. Raises InvalidPatch."""
+    """Index of the line after the last hunk. Raises InvalidPatch."""
     while at < len(lines) and lines[at].startswith("@@ "):
         match = _HUNK.fullmatch(lines[at])
         if match is None:

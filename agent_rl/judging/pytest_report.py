@@ -1,4 +1,4 @@
-"""What the runner inside says of each test, checked before it is believed: see `pytest_runner`."""
+"""Reads and checks the report of `pytest_runner`, which runs inside the sandbox."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PHASES = ("setup", "call", "teardown")
 
 
 class TamperedReport(Exception):
-    """The report is not one that the runner writes; the message says how."""
+    """The report is not one that the runner could have written; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One phase of one test, in pytest's words; `expected` where a failure was announced (xfail)."""
+    """One phase of one test, in pytest's words; `expected` is true if a failure was announced (xfail)."""
 
     when: str
     outcome: str
@@ -28,7 +28,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class PytestReport:
-    """Exit code of pytest, what was collected in order, collection errors, and each test's phases in order."""
+    """Exit code of pytest, collected node ids in order, collection errors, and each test's phases in order."""
 
     exit_code: int
     collected: tuple[str, ...]
@@ -36,7 +36,7 @@ class PytestReport:
     phases: dict[str, list[Phase]]
 
     def why_not_passed(self, test: str) -> str:
-        """Empty where `test` ran once, and passed as a test that is to pass in each of its phases."""
+        """Why `test` did not pass; empty if it ran once and passed in each of its phases, without xfail."""
         phases = self.phases.get(test)
         if phases is None:
             errors = [text for _, text in self.errors if text.strip()]
@@ -54,7 +54,7 @@ class PytestReport:
 
 
 def read_report(raw: bytes, nonce: str) -> PytestReport:
-    """The report. Raises TamperedReport for what the runner does not write."""
+    """The report. Raises TamperedReport for anything that the runner does not write."""
     try:
         content: Any = json.loads(raw)
         if content["nonce"] != nonce or type(content["exit"]) is not int:
@@ -74,11 +74,11 @@ def read_report(raw: bytes, nonce: str) -> PytestReport:
 
 
 def _reason(text: str) -> str:
-    """What pytest marks as the error in a failure's text, or else its last line."""
+    """The line that pytest marks as the error in a failure's text, or else the last line."""
     marked = [line[2:].strip() for line in text.splitlines() if line.startswith("E ")]
     return wording.last_line(marked[0] if marked else text) if text.strip() else ""
 
 
 def collected_ids(report: PytestReport, canaries: Container[str]) -> tuple[str, ...]:
-    """The tests that were found, canaries dropped."""
+    """The node ids of the collected tests, without canaries."""
     return tuple(dict.fromkeys(test for test in report.collected if test not in canaries))

@@ -1,11 +1,11 @@
-"""Runs pytest beside a candidate, inside a sandbox, and writes what came of each test to one file.
+"""Runs pytest in one process with a candidate, inside a sandbox, and writes each test's result to one file.
 
-Sent as `python3 -I -B -c SOURCE`; what to do comes as JSON on standard input, so that it stands in no command line and
-no environment: {"root", "report", "nonce", "tests": [node ids or paths], "conftest": whether the task has one}.
+Started as `python3 -I -B -c SOURCE`. Its order comes as JSON on standard input, so that it is in no command line and no
+environment: {"root", "report", "nonce", "tests": [node ids or paths], "conftest": whether the task has one}.
 
 The report is JSON: {"nonce", "exit", "collected": [node ids], "errors": [[node id, text]],
-"phases": [[node id, when, outcome, expected to fail, text]]}. The candidate's code runs in this very process: whoever
-reads the report has to know that it can be forged.
+"phases": [[node id, when, outcome, expected to fail, text]]}. The candidate's code runs in this very process, so the
+report can be forged.
 
 Standard library and pytest only, Python 3.9: this runs inside the sandboxes.
 """
@@ -20,7 +20,7 @@ _MAX_TEXT = 2000
 
 
 class Reporter:
-    """A plugin that notes what pytest says of each test, and lets tests import from the task's folder."""
+    """A plugin that records pytest's reports on each test, and lets tests import from the task's folder."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -29,7 +29,7 @@ class Reporter:
         self.phases: list[list[Any]] = []
 
     def pytest_load_initial_conftests(self) -> None:
-        # Not before plugins were looked for: the candidate's folder is to give none.
+        # Only after pytest has searched for plugins: none may come from the candidate's folder.
         sys.path.insert(0, self.root)
 
     def pytest_collection_finish(self, session: Any) -> None:
@@ -46,7 +46,7 @@ class Reporter:
 
 
 def arguments(order: "dict[str, Any]") -> "list[str]":
-    """pytest's: no configuration, plugin or conftest but the task's own."""
+    """The arguments for pytest: only the task's own configuration, plugins and conftest are used."""
     options = ["-c", os.devnull, "--rootdir", order["root"], "--confcutdir", order["root"]]
     options += ["-p", "no:cacheprovider", "-q", "--color=no", "--tb=short", "--continue-on-collection-errors"]
     if not order["conftest"]:
@@ -79,7 +79,7 @@ def main() -> NoReturn:
         data = data[_write(descriptor, data) :]
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    # What the candidate wants done at the end of the interpreter is of no interest.
+    # Skips the exit handlers that the candidate may have registered.
     _exit(0)
 
 

@@ -1,7 +1,7 @@
-"""Tests written as code become cases, once, at load: the test body runs against a recorder around the reference.
+"""Turns tests written as code into cases, once, at load: the test body calls a recorder around the oracle solution.
 
-All code of a data set runs in a sandbox; here its test source is only parsed. What is recorded is kept on disk by the
-task's hash, under `~/.cache/agent-rl/recorded` (`AGENT_RL_CACHE` names another place than `~/.cache/agent-rl`).
+All code of a data set runs in a sandbox; this module only parses the test source. Recordings are kept on disk by the
+task's hash, under `~/.cache/agent-rl/recorded` (`AGENT_RL_CACHE` replaces `~/.cache/agent-rl`).
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from agent_rl.vocabulary import (
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
 
 VERSION = 2
-"""Of what is recorded and how; part of a recording's key on disk."""
+"""Version of the recorded content and of its format; part of a recording's key on disk."""
 RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
 MAX_SOURCE_CHARS = 1 << 20
 NOT_CASES = "its tests cannot be recorded as cases"
 _SEEDS = range(2)
-"""The reference has to pass with the order of calls that each of them gives: what was called before is no case."""
+"""The oracle solution must pass with the order of calls from each seed: a case cannot depend on earlier calls."""
 _APPROXIMATE = frozenset({"approx", "isclose", "allclose", "ANY", "assertAlmostEqual"})
 _ENTRY_POINT = "__agent_rl_record__"
 _MOST_SECONDS = RECORDING_LIMITS.wall_seconds / 6
-"""Tests that take longer are not run again to see what they look at."""
+"""Tests that take longer than this many seconds are not run again to find out what they look at."""
 _RECORDER = """
 
 class __agent_rl_not_recordable__(Exception):
@@ -143,24 +143,24 @@ __agent_rl_pytest__()
 """
 _CHECK_FAILED = re.compile(r"__agent_rl_check_failed__: (\d+) (.*)", re.DOTALL)
 _REFUSALS = ("NotCanonical: ", "__agent_rl_not_recordable__: ")
-"""How the error begins where the check held and only what came by could not be written down."""
+"""How the error begins if the check passed but a value it used could not be recorded."""
 
 
 class NotRecordable(ConfigError):
-    """The reference passes its tests as they are written, and no list of cases says the same.
+    """The oracle solution passes its tests as they are written, but no list of cases can express them.
 
-    A value cannot be held in the canonical form or copied, or the tests look at more than values: what an argument is
-    after the call, which object it is, what was called before.
+    Either a value cannot be copied or put in canonical form, or the tests look at more than values: an argument's state
+    after the call, an object's identity, earlier calls.
     """
 
 
 async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
-    """`task` with its `AssertTests` as `CallTests`, and its public cases without those the reference does not pass.
+    """`task` with its `AssertTests` as `CallTests`, and without the public cases that the oracle solution fails.
 
-    Where every use of the tested function is one side of an asserted `==`, the recorded values are expected (python);
-    otherwise the data set's own check, with the reference's definitions, becomes the checker. Raises ConfigError that
-    names the task where the reference fails its tests or nothing was recorded; NotRecordable where the tests are good
-    and cannot become cases.
+    If every use of the tested function is one side of an asserted `==`, the recorded values are the expected ones
+    (comparison `python`). Otherwise the data set's own check, with the oracle's definitions, becomes the checker.
+    Raises ConfigError (naming the task) if the oracle solution fails its tests or nothing was recorded, and
+    NotRecordable if the tests are good but cannot become cases.
     """
     tests = task.tests
     if not isinstance(tests, AssertTests):
@@ -180,7 +180,7 @@ async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
 
 
 async def _record(task_id: str, tests: AssertTests, runs: Runs) -> list[Recorded]:
-    """Every call that the test body makes, with the reference's outcome."""
+    """Every call that the test body makes, with the oracle solution's outcome."""
     if not tests.entry_point.isidentifier():
         raise ConfigError(f"task {task_id}: {tests.entry_point!r} is no function's name", key="entry_point")
     program = f"{checker_of(tests)}\n{_RECORDER.format(entry_point=tests.entry_point, most_seconds=_MOST_SECONDS)}"
@@ -210,7 +210,7 @@ async def _record(task_id: str, tests: AssertTests, runs: Runs) -> list[Recorded
 
 
 def _refusal(error: str) -> str:
-    """What could not be written down, in words: `no canonical value: type function`."""
+    """What could not be recorded, in words: `no canonical value: type function`."""
     for start, words in zip(_REFUSALS, ("no canonical value: ", "a value cannot be copied: "), strict=True):
         error = error.replace(start, words, 1) if error.startswith(start) else error
     return wording.last_line(error)
@@ -229,7 +229,7 @@ def _why(result: RunResult, load_error: str | None, answer: Any, program: str) -
 
 
 def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded]) -> CallTests:
-    """The calls as cases, each once where their values are expected, and all of them for a checker."""
+    """The calls as cases: each distinct call once if values are compared, all of them for a checker."""
     plain = asserts_equality_only(tests.source) and all(error is None for _, _, error, _ in calls)
     if not plain:
         cases = tuple(Case(args, value, kwargs) for args, kwargs, _, value in calls)
@@ -241,7 +241,11 @@ def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded]) -> Ca
 
 
 async def _checked(task: Task, oracle: str, judge: CallJudge) -> Task:
-    """`task`, whose reference passes, and has room in its time limit; public cases that it fails are dropped."""
+    """`task` without the public cases that its oracle solution fails.
+
+    Raises ConfigError (naming the task) if the oracle solution fails the hidden cases or is too close to the time
+    limit.
+    """
     assert isinstance(task.tests, CallTests)
     verdict = await judge.judge(task, task.tests, Submission.code(oracle), public=False)
     if not verdict.passed:
@@ -255,7 +259,7 @@ async def _checked(task: Task, oracle: str, judge: CallJudge) -> Task:
 
 
 async def shown_rightly(task: Task, oracle: str, judge: CallJudge) -> Task:
-    """`task` without the public cases that its reference fails."""
+    """`task` without the public cases that its oracle solution fails."""
     if not isinstance(task.public, CallTests) or not task.public.cases:
         return task
     shown = await judge.judge(task, task.public, Submission.code(oracle), public=True)
@@ -266,14 +270,14 @@ async def shown_rightly(task: Task, oracle: str, judge: CallJudge) -> Task:
 
 
 def checker_of(tests: AssertTests) -> str:
-    """The module that defines `check`, with the reference's definitions, and a `pytest` where it imports that."""
+    """A module that defines `check`, with the oracle's definitions, and with `pytest_part` if it imports pytest."""
     return f"{tests.oracle}\n\n{pytest_for(tests.source)}{tests.source}"
 
 
 def pytest_for(source: str) -> str:
-    """What makes `import pytest` in `source` work, whatever an image holds; empty where it asks for none.
+    """Code that makes `import pytest` in `source` work in any image; empty if `source` does not import pytest.
 
-    It is the part of pytest that tests of tier `proxied` use, which costs no import of all of pytest in each run.
+    It defines `pytest_part`, as tests of tier `proxied` use it, and so saves each run the import of all of pytest.
     """
     if "import pytest" not in source and "from pytest" not in source:
         return ""
@@ -281,10 +285,10 @@ def pytest_for(source: str) -> str:
 
 
 def asserts_equality_only(source: str) -> bool:
-    """Whether `check(candidate)` uses `candidate` in `assert candidate(...) == expression` only (either side).
+    """Whether `check(candidate)` uses `candidate` only in `assert candidate(...) == expression` (on either side).
 
-    Then what the reference returned is what is expected. Loops, helpers and messages are allowed; classes (which may
-    define their own ==), handled exceptions and approximate comparisons are not.
+    If so, the oracle solution's return values are the expected values. Loops, helpers and messages are allowed; classes
+    (which may define their own ==), handled exceptions and approximate comparisons are not.
     """
     if len(source) > MAX_SOURCE_CHARS:
         return False
@@ -317,7 +321,7 @@ def _named(node: ast.Name | ast.Attribute | ast.alias) -> str:
 
 
 def _plain_uses(statement: ast.Assert, name: str) -> set[ast.AST]:
-    """The uses of `name` in the assertion that are plain: one side of ==, with none on the other, or in the message."""
+    """The plain uses of `name`: in the message, or called as one side of an == whose other side does not use it."""
     plain: set[ast.AST] = set() if statement.msg is None else set(_uses(statement.msg, name))
     test = statement.test
     for part in test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]:
@@ -335,7 +339,7 @@ def _uses(node: ast.AST, name: str) -> list[ast.AST]:
 
 
 def _read(file: Path, task: Task, tests: AssertTests) -> Task | None:
-    """The task as it was recorded, or None where there is no such file or it is not whole."""
+    """The recorded task, or None if the file is missing or incomplete."""
     try:
         kept = json.loads(file.read_text())
         cases = tuple(Case(args, value, kwargs) for args, kwargs, value in decode(kept["cases"]))
@@ -355,7 +359,7 @@ def _read(file: Path, task: Task, tests: AssertTests) -> Task | None:
 
 
 def _write(file: Path, original: Task, recorded: Task) -> None:
-    """The recording is on disk, whole or not at all; a cache that cannot be written is no error."""
+    """Writes the recording to disk, whole or not at all; a cache that cannot be written is not an error."""
     tests, public = recorded.tests, original.public
     assert isinstance(tests, CallTests)
     shown = recorded.public.cases if isinstance(recorded.public, CallTests) else ()

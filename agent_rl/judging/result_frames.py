@@ -1,4 +1,4 @@
-"""What came out of a run, checked frame by frame. Nothing on a result channel is believed before it is checked here."""
+"""Checks the output of a run frame by frame. Nothing on a result channel is believed before it is checked here."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _VALUE = re.compile(r'\{"id": ?"([0-9a-f]{1,64})", ?"value": ?(.*)\}', re.DOTALL
 
 
 class Tampered(Exception):
-    """The frames are not those that an honest run writes; the message says how."""
+    """The frames are not ones that an honest run writes; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A call returned a value: its canonical text, still to be decoded."""
+    """A call returned a value, held as its canonical text, which is not decoded yet."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A call raised, or returned what the canonical form cannot hold; `error` is the candidate's own text."""
+    """A call raised, or returned a value without a canonical form; `error` is the candidate's own text."""
 
     error: str
 
@@ -36,14 +36,14 @@ Answer = Returned | Raised
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answer to each call by its id, or why the program did not load."""
+    """The answer to each call by its id, or the reason why the program did not load."""
 
     by_id: dict[str, Answer]
     load_error: str | None = None
 
 
 def read_frames(frames: Sequence[str], ids: Sequence[str]) -> Answers:
-    """At most one answer for each of `ids`; an id without one was never answered. Raises Tampered for all else."""
+    """At most one answer for each of `ids`; a missing id was not answered. Raises Tampered for any other frame."""
     if len(frames) > len(ids) + 1:
         raise Tampered(f"{len(frames)} frames for {len(ids)} calls")
     unanswered = set(ids)
@@ -75,7 +75,7 @@ def read_frames(frames: Sequence[str], ids: Sequence[str]) -> Answers:
 
 
 def value_of(answer: Returned) -> Any:
-    """The decoded value. Raises Tampered where the text is not canonical: the worker's own code writes no such text."""
+    """The decoded value. Raises Tampered if the text is not canonical, since the worker's own code writes only that."""
     try:
         return decode(answer.text)
     except NotCanonical as error:

@@ -1,4 +1,4 @@
-"""Verdicts that are made once and shared by all who ask for the same."""
+"""Shares verdicts: each is made once, for every caller that asks for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from agent_rl.vocabulary import Verdict
 
 VerdictKey = tuple[bytes, bytes, bool]
-"""Digest of the tests, digest of the program, whether the agent is told."""
+"""(digest of the tests, digest of the submission, whether the verdict has feedback for the agent)."""
 
 
 @dataclass(slots=True)
@@ -21,9 +21,9 @@ class _Pending:
 
 
 class SharedVerdicts:
-    """The latest `size` verdicts by key, and those being made: who asks for one of these waits for it.
+    """The latest `size` verdicts by key, and the pending ones. A caller that asks for a pending verdict waits for it.
 
-    A judging is cancelled when the last of its waiters is; one that raises is forgotten. With size 0 nothing is kept
+    A judging is cancelled when its last waiter is cancelled; one that raises is forgotten. With size 0 nothing is kept
     or shared. `reused` counts the answers that needed no judging of their own.
     """
 
@@ -34,7 +34,7 @@ class SharedVerdicts:
         self._pending: dict[VerdictKey, _Pending] = {}
 
     async def get(self, key: VerdictKey, make: Callable[[], Coroutine[Any, Any, Verdict]]) -> Verdict:
-        """The verdict under `key`, from `make` where there is none yet."""
+        """The verdict under `key`; `make` makes it if there is none yet."""
         if self.size == 0:
             return await make()
         kept = self._kept.get(key)
@@ -54,7 +54,7 @@ class SharedVerdicts:
         finally:
             pending.waiters -= 1
             if pending.waiters == 0 and not pending.task.done():
-                self._pending.pop(key, None)  # who asks from now on begins anew
+                self._pending.pop(key, None)  # a later caller starts a new judging
                 pending.task.cancel()
 
     def _done(self, key: VerdictKey, task: asyncio.Task[Verdict]) -> None:

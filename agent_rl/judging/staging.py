@@ -1,4 +1,4 @@
-"""What a judging in a candidate's own process finds in its folder: the task's files, the submission, then the tests."""
+"""The folder for a judging in the candidate's own process: the task's files, the submission, then the tests."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _STEERING = frozenset(
         "pyvenv.cfg",
     }
 )
-"""Files by which pytest or an interpreter would be steered: only the task's own are taken."""
+"""Files that steer pytest or the interpreter: only the task's own are used."""
 _MACHINERY = frozenset({"pytest", "_pytest", "pluggy", "iniconfig", "py", "site", "sitecustomize", "usercustomize"})
 
 
 async def submitted_files(
     task: Task, submission: Submission, module: str, present: Callable[[str], Awaitable[bytes | None]]
 ) -> dict[str, bytes | None]:
-    """Path -> content (None: deleted) of what the submission brings. Raises InvalidSubmission.
+    """Path -> content (None: deleted) of each file in the submission. Raises InvalidSubmission.
 
-    Code becomes the file of `module`. A patch is applied here, to the task's files or, where `present` gives them, to
-    those of the task's image.
+    Code becomes the file of `module`. A patch is applied in memory, to the task's files or to files of the task's
+    image, which `present` reads.
     """
     if submission.kind == "code":
         invalid = invalid_program(submission)
@@ -64,10 +64,10 @@ async def submitted_files(
 def staged(
     task: Task, submitted: Mapping[str, bytes | None], hidden: Mapping[str, bytes]
 ) -> tuple[dict[str, bytes], list[str]]:
-    """(what is written: the task's files, then the submission's, then the hidden tests; paths to be removed).
+    """(files to write: the task's, then the submission's, then the hidden tests; paths to remove).
 
-    Of the submission is dropped what would steer pytest or the interpreter, or be imported instead of the standard
-    library by a test; compiled files, which need not be what their source says; and what stands in a test's way.
+    These submitted files are left out: files that steer pytest or the interpreter; modules that a test would import
+    instead of the standard library; compiled files, which may differ from their source; files in the way of a test.
     """
     folders = {str(parent) for path in hidden for parent in PurePosixPath(path).parents} | {"."}
     kept = {
@@ -86,7 +86,7 @@ def has_conftest(files: Mapping[str, bytes]) -> bool:
 
 
 def _steers(path: str, task: Task, submitted: Mapping[str, bytes | None], folders: set[str]) -> bool:
-    """Whether the submission's file at `path` is dropped. What the task itself has under that name is its own."""
+    """Whether the submission's file at `path` could steer the tests. A module that the task itself has cannot."""
     pure = PurePosixPath(path)
     if pure.name in _STEERING or pure.suffix in (".pth", ".pyc", ".pyo") or "__pycache__" in pure.parts:
         return True
@@ -101,7 +101,7 @@ def _steers(path: str, task: Task, submitted: Mapping[str, bytes | None], folder
         if depth == len(pure.parts) - 1:
             shadows = pure.suffix in (".py", ".so") and path not in task.files
         else:
-            # A folder without this file gives way to the module of its name.
+            # Without this file, Python prefers the module of the same name to the folder.
             package = f"{here}/__init__.py"
             shadows = package in submitted and package not in task.files
         if shadows:
@@ -110,5 +110,5 @@ def _steers(path: str, task: Task, submitted: Mapping[str, bytes | None], folder
 
 
 def _in_the_way(path: str, hidden: Mapping[str, bytes]) -> bool:
-    """Whether a file at `path` would be where a folder of the tests has to be, or below one of their files."""
+    """Whether `path` is a folder that the hidden tests need, or lies below one of their files."""
     return any(h.startswith(f"{path}/") or path.startswith(f"{h}/") for h in hidden)

@@ -1,9 +1,9 @@
-"""The judge of tier `values` for whole programs: input goes into a sandbox, output comes out, and is compared outside.
+"""The judge of tier `values` for whole programs: they run in a sandbox, and their output is compared outside of it.
 
-Where cases are not isolated, one run executes the program once per case, in random order (`inside/programs.py`). What
-each execution printed ends with a mark that only its run was told, so it can be cut out of standard output; a program
-that forges marks only says something else about itself. A program that ends its process (`os._exit`) has answered its
-last case by that, and the rest is asked of another run: no case is ever executed twice.
+If cases are not isolated, one run executes the program once per case, in random order (`inside/programs.py`). A secret
+mark, known only to the run, ends the output of each execution, so that the judge can cut standard output into parts. A
+program that forges marks only changes its own answers. If a program ends its process (`os._exit`), that was its answer
+to the current case, and another run takes the remaining cases: no case is ever executed twice.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from agent_rl.vocabulary.canonical import NotCanonical, encode
 from agent_rl.vocabulary.runs import RunStatus
 
 CHECK = "check"
-"""Entry point of a checker program."""
+"""Name of a checker program's entry point."""
 _LARGE_BYTES = 1 << 16
 _MAX_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class _Printed:
-    """What one execution printed and how it ended. `error` is the program's own text."""
+    """The output of one execution and how it ended. `error` is the program's own text."""
 
     stdout: bytes
     exit_code: int
@@ -85,7 +85,7 @@ class StdioJudge:
         return task
 
     async def judge(self, task: Task, tests: StdioTests, submission: Submission, *, public: bool) -> Verdict:
-        """The verdict of `tests`. Raises SandboxError where the machinery failed, and not by the program's doing."""
+        """The verdict of `tests`. Raises SandboxError for an infrastructure failure not caused by the program."""
         invalid = invalid_program(submission)
         if invalid:
             return Verdict.invalid_submission(task.tier, invalid, public=public)
@@ -105,7 +105,7 @@ class StdioJudge:
 
 
 class _Judging:
-    """One submission's executions, and what came of them."""
+    """One submission's executions and their results."""
 
     def __init__(self, runs: Runs, task: Task, tests: StdioTests, program: str, seed: int, public: bool) -> None:
         self._runs = runs
@@ -121,7 +121,10 @@ class _Judging:
         self.seconds = 0.0
 
     async def together(self, order: list[int]) -> Blamed | None:
-        """All cases in one run, or in as many as the program ends processes, in its limit of time. Raises Tampered."""
+        """Runs all cases in one run, or in several if the program ends its process; one time limit covers all of them.
+
+        Raises Tampered.
+        """
         left = order
         while left:
             limits = self._task.limits
@@ -152,7 +155,7 @@ class _Judging:
         return None
 
     async def isolated(self, order: list[int]) -> Blamed | None:
-        """Each case in a run of its own. Raises Tampered."""
+        """Runs each case in a run of its own. Raises Tampered."""
         requests = [
             RunRequest(
                 self._program,
@@ -174,7 +177,7 @@ class _Judging:
         return None
 
     def _take(self, result: RunResult) -> None:
-        """What concerns the whole run. Raises Tampered."""
+        """Takes over what concerns the whole run. Raises Tampered."""
         self.isolation = result.isolation
         self.seconds += result.seconds
         if result.anomalies:
@@ -183,7 +186,7 @@ class _Judging:
             self._status = result.status
 
     def _read(self, result: RunResult, ids: dict[str, int]) -> None:
-        """What each execution of a run of many printed. Raises Tampered."""
+        """Reads the output of each execution from a run with several executions. Raises Tampered."""
         answers = read_frames(result.frames, list(ids))
         if answers.load_error is not None:
             self._load_error = answers.load_error
@@ -193,7 +196,7 @@ class _Judging:
             answer = answers.by_id.get(call_id)
             if answer is None:
                 if result.status == "completed" and result.exit_code is not None:
-                    # The program ended its own process, and has printed what is left.
+                    # The program ended its own process; the rest of the output is its.
                     self._printed[index] = _Printed(result.stdout[at:], result.exit_code, None)
                 return
             mark = b"\0%b\0" % call_id.encode()
@@ -207,7 +210,7 @@ class _Judging:
             at = end + len(mark)
 
     async def verdict(self) -> Verdict:
-        """Each case's result. Where a run did not complete, its status stands, whatever was printed before."""
+        """The verdict of all cases. If a run did not complete, its status stands, whatever was printed before."""
         rejected = await self._rejected_by_checker() if self._tests.comparison == "checker" else {}
         if isinstance(rejected, Blamed):
             detail = f"checker: {rejected.detail}"
@@ -223,7 +226,7 @@ class _Judging:
         )
 
     def _detail(self, index: int) -> str:
-        """Empty where the case passed (or where only a checker can say so), else what came out instead."""
+        """Empty if the case passed (or only a checker can decide that), else what came out instead."""
         tests, case = self._tests, self._tests.cases[index]
         printed = self._printed.get(index)
         given = f"for input {_shown(_bytes(case.stdin))}"
@@ -241,7 +244,7 @@ class _Judging:
         return wording.printable(f"{given} printed {_shown(printed.stdout)}, expected {_shown(expected)}")
 
     async def _rejected_by_checker(self) -> dict[int, str] | Blamed:
-        """Why the checker program does not accept an output, by case; only asked where all executions ended well."""
+        """Case -> why the checker program rejects its output; only called if all executions ended well."""
         cases = self._tests.cases
         if self._status != "completed" or any(self._detail(i) for i in range(len(cases))):
             return {}
@@ -272,7 +275,7 @@ class _Judging:
 
 
 def _ending(answer: Returned | Raised) -> tuple[int, str | None]:
-    """Exit code and error that a run says an execution had. Raises Tampered."""
+    """(exit code, error) of an execution, as its run reports them. Raises Tampered."""
     value = value_of(answer) if isinstance(answer, Returned) else None
     if type(value) is tuple and len(value) == 2:
         exit_code, error = value
@@ -282,12 +285,12 @@ def _ending(answer: Returned | Raised) -> tuple[int, str | None]:
 
 
 def _argument(case: StdioCase) -> str:
-    """The canonical text of what a program can read. Raises NotCanonical where it is too large."""
+    """The canonical text of the program's input. Raises NotCanonical if it is too large."""
     return encode(_value(case.stdin))
 
 
 def _value(text: str | bytes) -> str | bytes:
-    """As text, where it is UTF-8: its canonical form is half as long."""
+    """`text` as str if it is UTF-8, since the canonical form of a str is half as long as that of bytes."""
     if isinstance(text, str):
         return text
     try:

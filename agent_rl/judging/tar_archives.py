@@ -1,8 +1,8 @@
 """Tar archives in memory: `pack` writes one, `members` reads one strictly. Nothing is ever extracted to a disk.
 
-Headers are of POSIX (ustar or pax), in the wider dialect also of GNU. What a member holds is a part of the archive, so
-that nothing can be larger than what was sent. Sparse and continued files are refused, and so is what is truncated or
-goes on behind its end.
+Headers are POSIX (ustar or pax); dialect `gnu` also accepts GNU headers. A member's content is a slice of the archive,
+so that no content can be larger than what was sent. Sparse and continued files are refused, and so are truncated
+archives and archives with data after their end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal
 from agent_rl.file_sets import InvalidArchive
 
 Dialect = Literal["posix", "gnu"]
-"""`posix`: what `pack` writes, files and folders alone. `gnu`: also what other tars write, with links and devices."""
+"""`posix`: only what `pack` writes, files and folders. `gnu`: also what other tars write, with links and devices."""
 EntryKind = Literal["file", "folder", "special"]
 
 _BLOCK = 512
@@ -25,18 +25,18 @@ _EXTENDED_BYTES = 1 << 14
 _PAX_RECORD = re.compile(rb"([0-9]{1,5}) ([A-Za-z][A-Za-z0-9._-]{0,99})=")
 _PAX_IGNORED = frozenset({"mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment", "charset"})
 _PAX_FOREIGN = ("SCHILY.", "LIBARCHIVE.")
-"""Attributes of files that GNU and BSD tar write along; they change neither names nor contents."""
+"""Prefixes of file attributes that GNU and BSD tar add; they change neither names nor contents."""
 _OCTAL = re.compile(rb" *([0-7]{1,11})[ \0]*")
 _POSIX_MAGIC, _GNU_MAGIC = b"ustar\0", b"ustar  \0"
 _KINDS: dict[bytes, EntryKind] = {b"0": "file", b"\0": "file", b"5": "folder"}
 _SPECIAL = (b"1", b"2", b"3", b"4", b"6")
-"""Links, devices, pipes: all without content."""
+"""Type flags of links, devices and pipes, which have no content."""
 _PAX, _PAX_OF_ALL, _LONG_NAME, _LONG_TARGET = b"x", b"g", b"L", b"K"
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member: its path as it is written there, nothing of it checked."""
+    """One member; its path is as written in the archive, and unchecked."""
 
     kind: EntryKind
     path: str
@@ -44,7 +44,7 @@ class Member:
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """An archive of `files` (content by path), the same for the same files."""
+    """An archive of `files` (path -> content); equal files give equal archives."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path, content in files.items():
@@ -55,12 +55,12 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def packed_bytes(path: str, content: bytes) -> int:
-    """At most so many bytes are what a file adds to an archive."""
+    """Upper bound on the bytes that one file adds to an archive."""
     return 4 * _BLOCK + 2 * len(path.encode("utf-8", "surrogatepass")) + len(content) + 2 * _BLOCK
 
 
 def members(data: bytes, dialect: Dialect = "posix") -> Iterator[Member]:
-    """The members in order. Raises InvalidArchive, at the latest at the end."""
+    """The members in order. Raises InvalidArchive, possibly only after the last member."""
     view = memoryview(data)
     named = _Extended()
     at = 0
@@ -98,14 +98,14 @@ class _Header:
 
 
 def _header(block: bytes, dialect: Dialect) -> _Header:
-    """What one header block says. Raises InvalidArchive."""
+    """The fields of one header block. Raises InvalidArchive."""
     gnu = dialect == "gnu" and block[257:265] == _GNU_MAGIC
     if not gnu and block[257:263] != _POSIX_MAGIC:
         raise InvalidArchive("no tar archive that is read here (POSIX" + (" or GNU)" if dialect == "gnu" else ")"))
     written = _number(block[148:156], "checksum")
     if written != sum(block) - sum(block[148:156]) + 8 * ord(" "):
         raise InvalidArchive("a header with a wrong checksum")
-    # GNU keeps other things where POSIX has the front of a long path.
+    # GNU stores other fields where POSIX stores the first part of a long path.
     name, prefix = _text(block[0:100]), "" if gnu else _text(block[345:500])
     path = f"{prefix}/{name}" if prefix else name
     kind, size = _kind(block[156:157], path, dialect), _number(block[124:136], "size")
@@ -119,7 +119,7 @@ def _header(block: bytes, dialect: Dialect) -> _Header:
 
 
 def _kind(type: bytes, path: str, dialect: Dialect) -> EntryKind | Literal["extended"]:
-    """What a header's type stands for. Raises InvalidArchive."""
+    """The kind of entry that a header's type flag stands for. Raises InvalidArchive."""
     if type in _KINDS:
         return _KINDS[type]
     if type == _PAX or (dialect == "gnu" and type in (_PAX_OF_ALL, _LONG_NAME, _LONG_TARGET)):
@@ -130,13 +130,13 @@ def _kind(type: bytes, path: str, dialect: Dialect) -> EntryKind | Literal["exte
 
 
 class _Extended:
-    """What the headers before a member say of it."""
+    """What the extended headers before a member say about it."""
 
     def __init__(self) -> None:
         self.path = ""
-        """"" where they say none; then that of the member itself holds."""
+        """"" if they name no path; then the path in the member's own header holds."""
         self.target = False
-        """Whether they name what a link leads to."""
+        """Whether they name the target of a link."""
         self._seen: set[bytes] = set()
 
     @property
@@ -144,7 +144,7 @@ class _Extended:
         return not self._seen
 
     def take(self, type: bytes, content: bytes, dialect: Dialect) -> None:
-        """One such header. Raises InvalidArchive."""
+        """Takes the content of one extended header. Raises InvalidArchive."""
         if type == _PAX_OF_ALL:
             if _Extended()._take_records(content, dialect):
                 raise InvalidArchive("an extended header that names all members")
@@ -160,7 +160,7 @@ class _Extended:
             self.target = True
 
     def _take_records(self, content: bytes, dialect: Dialect) -> bool:
-        """Whether one of the records says anything of names. Raises InvalidArchive."""
+        """Takes pax records. Returns whether the headers so far name a path or a link target. Raises InvalidArchive."""
         at = 0
         while at < len(content):
             match = _PAX_RECORD.match(content, at)

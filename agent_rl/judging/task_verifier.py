@@ -1,10 +1,10 @@
-"""`TaskVerifier`: the one verifier of a run. It gives each task to the judge of its kind of tests and its tier.
+"""`TaskVerifier`: the one verifier of a run. It picks the judge by a task's kind of tests and its tier.
 
 tests         tier         judge
 CallTests     values       call_judge.CallJudge
 StdioTests    values       stdio_judge.StdioJudge
 AnswerTests   values       answer_judge.AnswerJudge
-AssertTests   values       recorded as CallTests when prepared; what no case can hold becomes PytestTests (proxied)
+AssertTests   values       recorded as CallTests when prepared; if that is impossible, made PytestTests (proxied)
 AssertTests   proxied      proxied.proxied_judge.ProxiedJudge
 PytestTests   proxied      proxied.proxied_judge.ProxiedJudge
 PytestTests   in_process   in_process_judge.InProcessJudge
@@ -59,7 +59,7 @@ _TIERS: dict[type[Tests], tuple[Tier, ...]] = {
 
 
 def make_verifier(config: SandboxConfig, provider: SandboxProvider, seed: int) -> TaskVerifier:
-    """The judge of a run: as strict as `config` asks, with the runs of programs seeded by `seed`."""
+    """The verifier of a run, as strict as `config` demands; `seed` seeds the runs of programs."""
     return TaskVerifier(
         provider,
         seed=seed,
@@ -71,7 +71,7 @@ def make_verifier(config: SandboxConfig, provider: SandboxProvider, seed: int) -
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is made once for a task and its tests: the task as it is judged, by whom, and the digest of all of it."""
+    """Made once for a task and its tests: the task as it is judged, its judge, and the digest of all of it."""
 
     given: Task
     tests: Tests
@@ -81,16 +81,16 @@ class _Known:
 
 
 class TaskVerifier(Verifier):
-    """Judges tasks of every kind in the sandboxes of `provider`; environments may mix them.
+    """Judges tasks of every kind in the sandboxes of `provider`; an environment may mix kinds.
 
-    A task weaker than `minimum_tier`, or one whose judging cannot be isolated as `minimum_isolation` asks, is refused
-    with ConfigError when it is prepared.
+    `prepare` raises ConfigError for a task whose tier is weaker than `minimum_tier`, or whose judging cannot be
+    isolated as strongly as `minimum_isolation`.
 
-    One judging stands: a verdict is given once for a submission and its tests and is kept for the run (the `cache_size`
-    latest; 0 switches this off), also for rollouts that ask while it is being made. This is sound since nothing but
-    the submission, the tests, the limits and `seed` enters a judging; its price is that a program that draws from the
-    clock or the machine's entropy gets one draw for the run, as if all its copies had been judged in the same moment.
-    Errors of the machinery are never kept.
+    Each pair of submission and tests is judged once. The verdict is kept for the run (the `cache_size` latest; 0
+    switches this off), and rollouts that ask during the judging wait for it. This is sound because a judging depends
+    only on the submission, the tests, the limits and `seed`. The price: a program that reads the clock or the
+    machine's entropy is drawn once per run, as if all its copies had been judged at the same moment. Infrastructure
+    failures are never kept.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class TaskVerifier(Verifier):
         self.provider = provider
         self.minimum_tier: Tier = minimum_tier
         self.verdicts = 0
-        """Verdicts given, of hidden and of public tests."""
+        """Number of verdicts returned, on hidden and on public tests."""
         self._runs = Runs(provider, retries=retries, minimum_isolation=minimum_isolation)
         self._calls = CallJudge(self._runs, seed=seed)
         self._stdio = StdioJudge(self._runs, seed=seed)
@@ -118,22 +118,22 @@ class TaskVerifier(Verifier):
 
     @property
     def runs(self) -> int:
-        """Runs, pairs of runs and sandboxes asked of the provider, those of `prepare` too."""
+        """Number of runs, pairs of runs and sandboxes requested from the provider, including those of `prepare`."""
         return self._runs.count
 
     @property
     def reused(self) -> int:
-        """Verdicts given without a judging of their own."""
+        """Number of verdicts taken from an earlier or concurrent judging."""
         return self._shared.reused
 
     async def judge(self, task: Task, submission: Submission) -> Verdict:
         return await self._verdict(task, task.tests, submission, public=False)
 
     async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
-        """The verdict of the public tests, in a place of its own; `passed` without a run where the task has none.
+        """The verdict of the public tests, judged in a fresh place; `passed` without a run if the task has none.
 
-        They are judged at their own kind's tier where that is another than the hidden ones'. `sandbox` is not used: a
-        worker is faster, and in a place where the agent has been the feedback could lie.
+        If public and hidden tests are of different kinds, the public ones are judged at the tier of their own kind.
+        `sandbox` is not used: a worker is faster, and the agent could have falsified the feedback in its own sandbox.
         """
         tests = task.public
         if tests is None or (isinstance(tests, (CallTests, StdioTests)) and not tests.cases):
@@ -143,8 +143,8 @@ class TaskVerifier(Verifier):
     async def prepare(self, task: Task) -> Task:
         """The task ready to be judged: `AssertTests` recorded as cases, the node ids of `PytestTests` found.
 
-        Asserts that cannot become cases become `PytestTests`, and the task's tier is `proxied` from then on. Raises
-        ConfigError (naming the task) where its reference fails, or it is weaker than demanded.
+        Asserts that cannot become cases become `PytestTests`, and the task's tier becomes `proxied`. Raises ConfigError
+        (naming the task) if its oracle solution fails, or its tier or isolation is weaker than demanded.
         """
         if isinstance(task.tests, AssertTests) and task.tier == "values":
             check_tier(task, self.minimum_tier)
@@ -153,7 +153,7 @@ class TaskVerifier(Verifier):
         return await known.judge.prepare(task, task.tests)
 
     async def _recorded(self, task: Task) -> Task:
-        """The task with its asserts as cases, or else as hidden tests that reach the program from outside."""
+        """The task with its asserts as cases, or else as `PytestTests` of tier `proxied`."""
         if self.minimum_tier != "values" and (kept := kept_as_proxied(task)) is not None:
             return kept
         try:
@@ -172,9 +172,9 @@ class TaskVerifier(Verifier):
         return verdict
 
     def _knows(self, task: Task, tests: Tests) -> _Known:
-        """Who judges, and all that a judging depends on but the submission; made once for a task and its tests.
+        """The judge and all that a judging depends on except the submission; made once for a task and its tests.
 
-        Raises ConfigError that names the task where nobody can judge it, or not as strictly as demanded.
+        Raises ConfigError (naming the task) if no judge can judge it, or none as strictly as demanded.
         """
         key = (id(task), id(tests))
         known = self._known.get(key)
@@ -186,13 +186,13 @@ class TaskVerifier(Verifier):
             judged = dataclasses.replace(task, tier="values")
         judge = self._judge_of(judged, tests)
         known = _Known(task, tests, judged, judge, judge.check(judged, tests))
-        self._known[key] = known  # holds both, so that their ids cannot be used again
+        self._known[key] = known  # keeps task and tests alive, so that Python cannot reuse their ids
         if len(self._known) > _KNOWN_TASKS:
             self._known.popitem(last=False)
         return known
 
     def _judge_of(self, task: Task, tests: Tests) -> Judge:
-        """Who judges. Raises ConfigError that names the task where nobody can at its tier."""
+        """The judge of these tests. Raises ConfigError (naming the task) if there is none at the task's tier."""
         kind, tiers = type(tests), _TIERS[type(tests)]
         if isinstance(tests, AssertTests) and task.tier == "values":
             raise ConfigError(f"task {task.id}: its tests are not recorded as cases yet; call prepare(task) first")

@@ -1,7 +1,7 @@
-"""Tests that stay code are tried once, at load, with their reference: which there are, and that it passes them.
+"""Runs tests that stay code once, at load, on the oracle solution: finds their node ids and checks that all pass.
 
-What was found is kept on disk by the task's hash, under `~/.cache/agent-rl/collected` (`AGENT_RL_CACHE` names another
-place than `~/.cache/agent-rl`).
+The node ids are kept on disk by the task's hash, under `~/.cache/agent-rl/collected` (`AGENT_RL_CACHE` replaces
+`~/.cache/agent-rl`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _VERSION = 1
 
 
 def require_tests(task: Task, tests: PytestTests) -> None:
-    """Raises ConfigError where nobody says which tests there are: neither node ids nor a reference that passes them."""
+    """Raises ConfigError if the tests have neither node ids nor an oracle solution to find them with."""
     if not tests.oracle and not tests.tests:
         raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given", key="tests")
 
@@ -29,9 +29,9 @@ def require_tests(task: Task, tests: PytestTests) -> None:
 async def collected(
     task: Task, tests: PytestTests | AssertTests, find: Callable[[], Awaitable[tuple[str, ...]]]
 ) -> Task:
-    """The task with the node ids of its tests, as `find` has found them once with the reference, if there is one.
+    """The task with the node ids of its tests. `find` finds them once, with the oracle solution, if there is one.
 
-    Raises ConfigError that names the task, also where there are none.
+    Raises ConfigError (naming the task), also if no tests are found.
     """
     if not tests.oracle:
         return task
@@ -56,7 +56,7 @@ def _kept(file: Path) -> tuple[str, ...] | None:
 
 
 def _keep(file: Path, found: tuple[str, ...]) -> None:
-    """The ids are on disk, whole or not at all; a cache that cannot be written is no error."""
+    """Writes the node ids to disk, whole or not at all; a cache that cannot be written is not an error."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{secrets.token_hex(4)}.part")

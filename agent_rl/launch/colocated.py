@@ -1,4 +1,4 @@
-"""Policy and learner on one device, in alternation: the policy sleeps while the learner is awake."""
+"""Policy and learner take turns on one device: the policy sleeps while the learner is awake."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent_rl.contracts import Policy
 
 @asynccontextmanager
 async def device_free(policy: Policy) -> AsyncIterator[None]:
-    """The policy sleeps within the block, and requests stand still; it is awake afterwards, also where that fails."""
+    """The policy sleeps within the block, and requests wait; it is awake afterwards, even if the block fails."""
     await policy.sleep()
     async with afterwards(policy.wake):
         yield
@@ -18,9 +18,9 @@ async def device_free(policy: Policy) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def afterwards(call: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """`call` is awaited at the block's end, also where the block fails, but not where it is cancelled.
+    """Awaits `call` at the block's end, even if the block fails, but not if it is cancelled.
 
-    Then the run is about to end, maybe since the very role is stuck that `call` would wait for.
+    After a cancellation the run is about to end, perhaps because the role that `call` would wait for is stuck.
     """
     try:
         yield

@@ -1,8 +1,8 @@
-"""Python's collector of cyclic garbage, kept from going over everything that was loaded again and again.
+"""Keeps Python's cyclic garbage collector from scanning all loaded objects again and again.
 
-A run makes many small objects that live as long as a rollout. By default the collector looks at the youngest after
-every 700 of them, and now and then at all that there is, of which tasks, tokenizers and libraries are by far the most:
-a quarter of the controller's processor time in the quickstart.
+A run makes many small objects that live as long as a rollout. By default the collector scans the youngest objects after
+every 700 new ones, and sometimes all objects. Most of these are tasks, tokenizers and libraries. In the quickstart this
+took a quarter of the controller's processor time.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _THRESHOLDS = (20_000, 10, 10)
-"""New objects before the youngest are looked at; how many such times before the older, and the oldest."""
+"""New objects before the youngest generation is scanned; scans of each generation before the next older one's."""
 
 
 def settle() -> None:
-    """What exists now is left alone by the collector from now on, and of what comes it collects less often."""
+    """The collector no longer scans the objects that exist now, and scans new ones less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)

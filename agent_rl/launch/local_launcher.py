@@ -1,4 +1,4 @@
-"""Role processes on this machine: started, called, watched, stopped. Nothing of them outlives the runtime."""
+"""Role processes on this machine: started, called, watched, stopped. None of them outlives the launcher."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 class RoleProcess:
-    """An object that lives in a process of its own. Made by `LocalLauncher.start`.
+    """An object in its own process. Made by `LocalLauncher.start`.
 
-    Calls run concurrently, and those made in one tick of the event loop travel together. When the process has died,
-    every pending and later call raises the role's error class, with how it ended and its log's last lines.
+    Calls run concurrently; calls made in one tick of the event loop are sent together. After the process has died,
+    every pending and later call raises the role's error class; the message says how it ended and shows the last lines
+    of its log.
     """
 
     def __init__(self, name: str, error: type[InfrastructureError], log: Path) -> None:
@@ -59,7 +60,7 @@ class RoleProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, also after its end."""
+        """The process id, also after the process has ended."""
         assert self._process is not None
         return self._process.pid
 
@@ -69,10 +70,10 @@ class RoleProcess:
         return self._death is None
 
     async def call(self, method: str, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
-        """What `method` of the object returns. Cancelling this call cancels the method over there.
+        """What `method` of the object returns. Cancelling this call cancels the method in the other process.
 
-        Raises what the method raises; the role's error class where its process is dead, or has not answered within
-        `timeout` seconds (the process then still runs: `kill` it where it is to be replaced).
+        Raises what the method raises, or the role's error class when the process is dead or has not answered within
+        `timeout` seconds (the process then still runs: `kill` it to replace it).
         """
         if self._death is not None:
             raise self._error(self._death)
@@ -96,20 +97,20 @@ class RoleProcess:
                 timer.cancel()
 
     async def wait(self) -> str:
-        """How the process ended, once it has."""
+        """How the process ended; waits until it has."""
         assert self._watcher is not None
         await asyncio.shield(self._watcher)
         assert self._death is not None
         return self._death
 
     def kill(self) -> None:
-        """The process and its descendants of the same process group are killed now."""
+        """Kills the process and its descendants in the same process group."""
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     async def stop(self, grace: float = 5.0) -> None:
-        """The process is gone: asked to close its object first, killed after `grace` seconds. Idempotent."""
+        """The process is gone: it is asked to close its object and is killed after `grace` seconds. Idempotent."""
         assert self._watcher is not None
         assert self._wire is not None
         self._stopping = True
@@ -122,7 +123,7 @@ class RoleProcess:
         await asyncio.shield(self._watcher)
 
     async def _launch(self, start: Start, threads: int, timeout: float) -> None:
-        """The process runs and its object is made. Raises what the constructor raised, or the role's error class."""
+        """The process runs and has made its object. Raises what the constructor raised, or the role's error class."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -173,7 +174,7 @@ class RoleProcess:
                 raise TypeError(f"a role's owner takes no {type(message).__name__}")
 
     def _expire(self, id: int, reason: str) -> None:
-        """Call `id` fails with `reason`; the process is told that nobody waits."""
+        """Call `id` fails with `reason`; the process is told that nobody waits for the result."""
         future = self._pending.pop(id, None)
         if future is not None and not future.done():
             assert self._wire is not None
@@ -185,11 +186,11 @@ class RoleProcess:
             self._started.set_exception(self._error(f"{self._who()} {reason}{self._log_tail()}"))
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        """Ends when the process has; then every pending call has failed."""
+        """Returns after the process has ended and every pending call has failed."""
         exited = asyncio.create_task(process.wait())
         lost = asyncio.create_task(self._lost.wait())
         await asyncio.wait([exited, lost], return_when=asyncio.FIRST_COMPLETED)
-        if not exited.done():  # it closed its socket: it is ending, or something in it closes what it should not
+        if not exited.done():  # it closed its socket: it is ending, or its code closed the socket by mistake
             await asyncio.wait([exited], timeout=5.0)
             self.kill()
         code = await exited
@@ -211,12 +212,12 @@ class RoleProcess:
         return f"{self.name} (process {self.pid})"
 
     def _log_tail(self) -> str:
-        """The last lines that this process wrote to its log, introduced; empty where it wrote none."""
+        """The last lines that this process wrote to its log, after an introduction; empty if it wrote none."""
         return log_tail(self.log, self._log_start, _LOG_LINES)
 
 
 class LocalLauncher:
-    """Starts roles on this machine; leaving the context stops them all. `run_dir/logs` gets what they print."""
+    """Starts roles on this machine; leaving the context stops them all. Their output goes to `run_dir/logs`."""
 
     def __init__(self, run_dir: Path | None = None) -> None:
         self._run_dir = run_dir
@@ -225,7 +226,7 @@ class LocalLauncher:
 
     @property
     def logs(self) -> Path:
-        """Where the roles' logs are."""
+        """The folder of the roles' logs."""
         assert self._run_dir is not None, "use `async with LocalLauncher() as runtime`"
         return self._run_dir / "logs"
 
@@ -259,8 +260,8 @@ class LocalLauncher:
     ) -> RoleProcess:
         """A new process in which `target` ("module:Class" or "file.py:Class") has been called with `kwargs`.
 
-        `threads` bounds the threads of its numeric libraries. Raises what the constructor raised, or `error` where
-        the process died, or was not ready within `timeout` seconds.
+        `threads` bounds the threads of its numeric libraries. Raises what the constructor raised, or `error` when the
+        process died or was not ready within `timeout` seconds.
         """
         assert self._run_dir is not None, "use `async with LocalLauncher() as runtime`"
         log = self._run_dir / "logs" / (re.sub(r"[^\w.-]", "_", name) + ".log")
@@ -276,6 +277,6 @@ def _environment(threads: int) -> dict[str, str]:
     environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     environment["PYTHONUNBUFFERED"] = "1"
     environment["TOKENIZERS_PARALLELISM"] = "false"
-    environment.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch then asks for huge pages: a tenth of a step's time
+    environment.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch then asks for huge pages: saves a tenth of a step
     environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     return environment

@@ -1,4 +1,4 @@
-"""What a process that has died wrote last."""
+"""The last lines that a dead process wrote."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _TAIL_BYTES = 1 << 16
 
 
 def log_tail(log: Path, start: int, lines: int) -> str:
-    """The last `lines` of what stands in `log` from byte `start` on, introduced; empty where there are none."""
+    """The last `lines` lines of `log` after byte `start`, after an introduction; empty if there are none."""
     try:
         with log.open("rb") as file:
             file.seek(max(start, log.stat().st_size - _TAIL_BYTES))

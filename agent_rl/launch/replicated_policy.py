@@ -1,4 +1,4 @@
-"""Several replicas of the policy as one: a conversation stays where its prefix is kept, and all serve one version."""
+"""Several replicas of the policy as one: a conversation stays on the replica with its prefix; all serve one version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ T = TypeVar("T")
 class ReplicatedPolicy(Policy):
     """Sends each request to the replica that holds its conversation's prefix, a new conversation to the least busy.
 
-    The requests of one prefix group begin with the same tokens: they go to one replica, which computes those once.
+    The requests of one prefix group begin with the same tokens. They go to one replica, which computes these tokens
+    once.
     """
 
     def __init__(self, replicas: Sequence[SupervisedPolicy]) -> None:
@@ -30,11 +31,11 @@ class ReplicatedPolicy(Policy):
 
     @property
     def restarts(self) -> int:
-        """How often a replica has been started again."""
+        """How often replicas have been restarted, in all."""
         return sum(replica.restarts for replica in self._replicas)
 
     def pids(self) -> list[int]:
-        """The replicas' processes; those of replicas that are not open are dropped."""
+        """The process ids of the open replicas."""
         return [pid for replica in self._replicas if (pid := replica.pid) is not None]
 
     async def open(self) -> None:
@@ -42,7 +43,7 @@ class ReplicatedPolicy(Policy):
         await _all(replica.open() for replica in self._replicas)
 
     def base(self, model: str, version: int) -> None:
-        """From now on a restart begins with the weights in `model`, which are those of `version`."""
+        """From now on a restart begins with the weights in `model`, whose version is `version`."""
         for replica in self._replicas:
             replica.base(model, version)
 
@@ -88,7 +89,7 @@ class ReplicatedPolicy(Policy):
         await _all(replica.wake() for replica in self._replicas)
 
     async def status(self) -> PolicyStatus:
-        """Sums over the replicas, the mean of `busy_seconds`. Raises PolicyError where they serve several versions."""
+        """Sums over the replicas, but the mean of `busy_seconds`. Raises PolicyError if they serve several versions."""
         every = await _all(replica.status() for replica in self._replicas)
         if len({status.version for status in every}) > 1:
             raise PolicyError(f"the replicas serve several versions: {[status.version for status in every]}")
@@ -103,7 +104,7 @@ class ReplicatedPolicy(Policy):
 
 
 class Homes:
-    """Which replica holds which conversation; pure bookkeeping."""
+    """Records which replica holds which conversation; it makes no calls."""
 
     def __init__(self, count: int) -> None:
         self._load = [0] * count
@@ -115,7 +116,7 @@ class Homes:
         """Prefix group -> how many sessions it has."""
 
     def enter(self, request: GenerateRequest) -> int:
-        """The replica for `request`, which is one request busier now."""
+        """The replica for `request`; the request is added to its load."""
         home = self._of_session.get(request.session) if request.session else None
         if home is None:
             home = self._of_group.get(request.prefix_group) if request.prefix_group else None
@@ -135,7 +136,7 @@ class Homes:
         self._load[home] -= 1
 
     def end(self, session: str) -> int | None:
-        """The replica that held `session`, which is forgotten; None where there was none."""
+        """The replica that held `session`, or None; the session is forgotten."""
         home = self._of_session.pop(session, None)
         group = self._group.pop(session, None)
         if group is not None:
@@ -146,7 +147,7 @@ class Homes:
 
 
 async def _all(calls: Iterable[Coroutine[object, object, T]]) -> list[T]:
-    """The results of all `calls`; where one fails the others are still awaited, and the first error is raised."""
+    """The results of all `calls`. If some fail, all are still awaited, and then the first error is raised."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

@@ -1,6 +1,6 @@
-"""A role's process seen as the contract that its object fulfils: `PolicyClient`, `LearnerClient`.
+"""Clients that give a role's process the interface of its object: `PolicyClient`, `LearnerClient`.
 
-Requests issued in one tick of the event loop travel as one frame, and so do completions (see `wire`).
+Requests issued in one tick of the event loop are sent as one frame, and so are completions (see `role_messages`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agent_rl.launch.local_launcher import RoleProcess
 class PolicyClient(Policy):
     """A `Policy` in another process. Calls raise PolicyError when it has died.
 
-    `timeout` bounds, in seconds, the calls that do not generate; a generation is bounded by its own deadline.
+    `timeout` (seconds) applies to the calls that do not generate; a generation has its own deadline.
     """
 
     def __init__(self, role: RoleProcess, *, timeout: float | None = None) -> None:
@@ -51,7 +51,7 @@ class PolicyClient(Policy):
 
 
 class LearnerClient(Learner):
-    """A `Learner` in another process. Calls raise LearnerError when it has died, or not answered in `timeout` s."""
+    """A `Learner` in another process. Calls raise LearnerError if it has died or not answered in `timeout` seconds."""
 
     def __init__(self, role: RoleProcess, *, timeout: float | None = None) -> None:
         self.role = role

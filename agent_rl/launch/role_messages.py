@@ -1,9 +1,9 @@
 """Messages between a role process and the one that started it: pickled frames over a socket pair.
 
-Both ends are our own processes of the same user, so pickle is safe here; nothing that comes from a sandbox, a user's
-data or a network may ever be read by this module.
+Both ends are our own processes of the same user, so pickle is safe here. This module must never read anything from a
+sandbox, a user's data or a network.
 
-What is sent in one tick of the event loop goes out as one frame: an 8-byte length and the pickled list of messages.
+All messages sent in one tick of the event loop form one frame: an 8-byte length and the pickled list of messages.
 """
 
 from __future__ import annotations
@@ -87,12 +87,14 @@ RoleMessage = Start | Started | StartFailed | Call | Cancel | Result | Failure |
 
 
 class _Pickler(pickle.Pickler):
-    """Writes a dataclass as a call of its class with its fields: Python's own way for one with workers asks it for its
-    fields anew each time, here and where it is read.
+    """Pickles a dataclass as a call of its class with its field values.
+
+    Python's own way, for a dataclass with slots, looks up the fields anew for each object, both on writing and on
+    reading.
     """
 
     def reducer_override(self, obj: Any) -> Any:
-        """How `obj` is made again, or NotImplemented where pickle knows best."""
+        """How `obj` is rebuilt, or NotImplemented to let pickle decide."""
         kind = type(obj)
         values = _values_of(kind)
         return NotImplemented if values is None else (kind, values(obj))
@@ -100,9 +102,10 @@ class _Pickler(pickle.Pickler):
 
 @cache
 def _values_of(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
-    """Gives the values that `kind` makes an equal instance from; None where it is no plain frozen dataclass."""
+    """A function that returns the constructor arguments of an instance of `kind`; None unless it is a plain frozen
+    dataclass."""
     if not is_dataclass(kind) or getattr(kind.__dict__.get("__getstate__"), "__module__", "") != "dataclasses":
-        return None  # only one that is frozen and has workers, and no say of its own, was given this method
+        return None  # dataclasses add this method only to frozen classes with slots that do not define it themselves
     own = fields(kind)
     if not own or not all(field.init and not field.kw_only for field in own):
         return None
@@ -112,17 +115,17 @@ def _values_of(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
 
 
 def pickled(messages: list[RoleMessage]) -> bytes:
-    """`messages` as `pickle.loads` reads them."""
+    """`messages` as bytes for `pickle.loads`."""
     file = io.BytesIO()
     _Pickler(file, protocol=5).dump(messages)
     return file.getvalue()
 
 
 def carried(error: BaseException, otherwise: type[Exception]) -> BaseException:
-    """`error` as it can cross to a process that has not loaded the modules of this one.
+    """`error` in a form that a process without this process's modules can load.
 
-    Our own errors and Python's cross as they are, with the remote traceback as a note; others (such as torch's)
-    become `otherwise`, which names them.
+    Our own errors and Python's are kept, with the remote traceback as a note; others (such as torch's) become
+    `otherwise`, whose message names them.
     """
     trace = "".join(traceback.format_exception(error))
     module = type(error).__module__
@@ -140,7 +143,7 @@ def carried(error: BaseException, otherwise: type[Exception]) -> BaseException:
 
 
 class Wire(asyncio.Protocol):
-    """One end of the socket. `received` is called with every message, `lost` once when the other end is gone."""
+    """One end of the socket. `received` is called with every message, `lost` once when the other end has gone."""
 
     def __init__(self, received: Callable[[RoleMessage], None], lost: Callable[[], None]) -> None:
         self._received = received
@@ -157,7 +160,7 @@ class Wire(asyncio.Protocol):
         self._out.append(message)
 
     def flush(self) -> None:
-        """What is pending is handed to the transport now."""
+        """Hands all pending messages to the transport now."""
         messages, self._out = self._out, []
         if not messages or self._transport is None or self._transport.is_closing():
             return
@@ -168,7 +171,7 @@ class Wire(asyncio.Protocol):
         self._transport.writelines((_LENGTH.pack(len(body)), body))
 
     def _picklable(self, messages: list[RoleMessage]) -> list[RoleMessage]:
-        """Those of `messages` that can be pickled; of the others each fails its own call, here or at the other end."""
+        """Those of `messages` that can be pickled; each of the others fails its call, here or at the other end."""
         good: list[RoleMessage] = []
         for message in messages:
             try:
@@ -185,7 +188,7 @@ class Wire(asyncio.Protocol):
         return good
 
     def close(self) -> None:
-        """What is pending is sent, then the socket is closed. Idempotent."""
+        """Sends all pending messages, then closes the socket. Idempotent."""
         self.flush()
         if self._transport is not None:
             self._transport.close()

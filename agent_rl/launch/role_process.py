@@ -1,7 +1,7 @@
 """The program of a role process: `python -m agent_rl.launch.role_process FD`, started by
 `agent_rl.launch.local_launcher`.
 
-It makes one object, answers calls of its methods over the socket FD until told to stop, and dies with its parent.
+It makes one object, answers calls to its methods over the socket FD until told to stop, and dies with its parent.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def die_with_parent(parent: int) -> None:
 
 
 class _Server:
-    """Answers the calls that arrive on the wire, each in a task of its own."""
+    """Answers the calls that arrive on the wire, each in its own task."""
 
     def __init__(self) -> None:
         self._object: Any = None
@@ -55,7 +55,7 @@ class _Server:
         self._wire: Wire | None = None
 
     async def serve(self, connection: socket.socket) -> None:
-        """Returns after `Stop`, or when the other end is gone; the object is closed then."""
+        """Returns after `Stop` or when the other end is gone; the object has then been closed."""
         loop = asyncio.get_running_loop()
         _, wire = await loop.create_connection(lambda: Wire(self._receive, self._finished.set), sock=connection)
         self._wire = wire

@@ -1,4 +1,4 @@
-"""Roles that die are started again, brought to the current version, and their requests are issued again."""
+"""Restarts roles that die, brings them to the current version, and repeats their requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Process(Protocol):
-    """What a supervisor needs to know of a role's process."""
+    """The part of a role's process that a supervisor uses."""
 
     @property
     def pid(self) -> int: ...
@@ -45,13 +45,13 @@ StartPolicy = Callable[[str, int], Awaitable[tuple[Process, Policy]]]
 """(model folder, its version) -> a running policy."""
 StartLearner = Callable[[], Awaitable[tuple[Process, Learner]]]
 DeviceFree = Callable[[], AbstractAsyncContextManager[None]]
-"""Makes a block within which nobody else uses the learner's device."""
+"""Makes a block within which only the learner uses its device."""
 
 
 class SupervisedPolicy(Policy):
     """A policy whose process is replaced when it dies or hangs. Draws are keyed: a repeated request samples the same.
 
-    `heartbeat_timeout`: seconds within which it must say how it is; one that does not is killed.
+    `heartbeat_timeout`: seconds within which the process must answer a status request; otherwise it is killed.
     """
 
     def __init__(
@@ -74,19 +74,19 @@ class SupervisedPolicy(Policy):
         self._process: Process | None = None
         self._policy: Policy | None = None
         self._last_failure: PolicyError | None = None
-        """Why it could not be started again."""
+        """Why the last restart failed."""
         self._heartbeat_timeout = heartbeat_timeout
         self._heart: asyncio.Task[None] | None = None
         self._awake = asyncio.Event()
         self._awake.set()
         self._changing = 0
-        """Updates, sleeps and wakes under way: while they last the engine need not say how it is."""
+        """Updates, sleeps and wakes in progress: during these the engine need not answer status requests."""
         self._closed = False
         self.restarts = 0
 
     @property
     def pid(self) -> int | None:
-        """Of the process that serves now; None before `open`."""
+        """The process id of the process that serves now; None before `open`."""
         return None if self._process is None else self._process.pid
 
     async def open(self) -> None:
@@ -95,7 +95,7 @@ class SupervisedPolicy(Policy):
         self._heart = asyncio.create_task(self._watch_heart(), name="the policy's heartbeat")
 
     async def _watch_heart(self) -> None:
-        """A process that lives but does not answer is killed, so that it is replaced like one that died."""
+        """Kills a process that lives but does not answer, so that it is replaced like one that died."""
         while True:
             await asyncio.sleep(self._heartbeat_timeout / 4)
             policy, process = self._policy, self._process
@@ -110,16 +110,16 @@ class SupervisedPolicy(Policy):
                 self._say(f"the policy has not answered for {self._heartbeat_timeout:g} s: it is killed")
                 process.kill()
             except PolicyError as error:
-                if process.alive and not self._changing:  # its engine has failed; one that has died is found by calls
+                if process.alive and not self._changing:  # its engine has failed; calls notice a dead process
                     self._say(f"the policy's process lives, but not its engine: it is killed ({error})")
                     process.kill()
 
     def base(self, model: str, version: int) -> None:
-        """From now on a restart begins with the weights in `model`, which are those of `version`."""
+        """From now on a restart begins with the weights in `model`, whose version is `version`."""
         self._model = (model, version)
 
     async def close(self) -> None:
-        """The process is gone, and calls that still wait for it fail."""
+        """The process is gone, and calls still waiting for it fail."""
         self._closed = True
         if self._heart is not None:
             self._heart.cancel()
@@ -137,14 +137,14 @@ class SupervisedPolicy(Policy):
                 await self._healed(generation, error)
 
     async def _healed(self, generation: int, error: PolicyError) -> None:
-        """A policy serves again. Raises `error` where the process lives (then it is no death), or dies too often."""
+        """A policy serves again. Raises `error` when the process is alive (it has not died) or dies too often."""
         async with self._lock:
             if generation != self._generation:
-                return  # Somebody else has restarted it meanwhile.
+                return  # Another call has already restarted it.
             assert self._process is not None
             if self._process.alive or self._closed:
                 raise error
-            await self._awake.wait()  # one that died asleep: its device is the learner's now
+            await self._awake.wait()  # if it died asleep, the learner uses the device now
             if self._restarts_left <= 0:
                 last = self._last_failure or error
                 raise PolicyError(f"the policy died more often than policy.max_restarts allows; the last: {last}")
@@ -160,7 +160,7 @@ class SupervisedPolicy(Policy):
             self._generation += 1
 
     async def _current(self) -> tuple[Process, Policy]:
-        """A new process that serves the version of the last update; nobody else has seen it before."""
+        """A new process that serves the version of the last update; no call has used it yet."""
         model, version = self._model
         process, policy = await self._start(model, version)
         try:
@@ -191,7 +191,7 @@ class SupervisedPolicy(Policy):
 
     async def end_session(self, session: str) -> None:
         if self._policy is not None:
-            with contextlib.suppress(PolicyError):  # one that has died holds no session: nothing to start it again for
+            with contextlib.suppress(PolicyError):  # a dead process holds no session: no reason to restart it
                 await self._policy.end_session(session)
 
     async def prepare_update(self, manifest: WeightManifest) -> None:
@@ -203,7 +203,7 @@ class SupervisedPolicy(Policy):
         assert manifest is not None and manifest.version == version, "prepare_update comes first"
 
         async def finish(policy: Policy) -> None:
-            # A policy restarted since `prepare_update` has taken the weights on its own already.
+            # A policy restarted since `prepare_update` has already loaded the new weights.
             if (await policy.status()).version != version:
                 await policy.finish_update(version)
 
@@ -229,9 +229,10 @@ class SupervisedPolicy(Policy):
 
 
 class SupervisedLearner(Learner):
-    """A learner whose process is replaced when it dies: from the last checkpoint, and the steps since taken again.
+    """A learner whose process is replaced when it dies: the new one loads the last checkpoint and repeats later steps.
 
-    One that shares its device sleeps; whatever needs the device then, a restart too, is done in a `device_free` block.
+    A learner that shares its device sleeps at times. Work that needs the device then, such as a restart, is done in a
+    `device_free` block.
     """
 
     _MAX_REPLAY = 8
@@ -285,7 +286,7 @@ class SupervisedLearner(Learner):
                 await self._heal(error)
 
     async def _heal(self, error: LearnerError) -> None:
-        """A learner with the state that was lost. Raises LearnerError where it cannot be had again."""
+        """A learner with the lost state runs again. Raises LearnerError when that fails."""
         if len(self._since) > self._MAX_REPLAY:
             raise LearnerError(
                 f"the learner died {len(self._since)} steps after the last checkpoint, too many to take again: "
@@ -308,9 +309,9 @@ class SupervisedLearner(Learner):
 
     @asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:
-        """The learner has the device within the block; one that slept sleeps again afterwards, also where that fails.
+        """The learner has the device within the block. If it slept before, it sleeps again afterwards, even on failure.
 
-        Without effect on one that was awake, as it always is on a device of its own.
+        A learner that was awake stays awake; on its own device it always is.
         """
         if not self._asleep:
             yield
@@ -325,7 +326,7 @@ class SupervisedLearner(Learner):
         self._version = report.version
         self._since.append(batch)
         if len(self._since) > self._MAX_REPLAY:
-            # Only their number is still of interest.
+            # Too many steps to repeat: only the number of batches is still needed.
             self._since[-1] = Batch(batch.step, ())
         return report
 
@@ -348,5 +349,5 @@ class SupervisedLearner(Learner):
         self._asleep = True
 
     async def wake(self) -> None:
-        self._asleep = False  # who wakes it has freed the device: one that has died is replaced at once
+        self._asleep = False  # the caller has freed the device, so a dead learner can be replaced at once
         await self._call(lambda learner: learner.wake())

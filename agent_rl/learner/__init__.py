@@ -1,4 +1,4 @@
-"""The training side: `torch_learner` (reinforcement), `scratch_model` (new small models), `start_learner`.
+"""The training side: `torch_learner` (reinforcement learning), `scratch_model` (new small models), `start_learner`.
 
-Only the processes that train load torch; the controller starts them with `start_learner`, which does not.
+Only the training processes load torch. The controller starts them with `start_learner`, which does not load it.
 """

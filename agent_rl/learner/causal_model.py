@@ -1,4 +1,4 @@
-"""A decoder-only model of transformers' that computes shared prefixes once: loading, checking, log-probabilities."""
+"""A decoder-only transformers model that computes shared prefixes once: loading, checking, log-probabilities."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ transformers.utils.logging.disable_progress_bar()
 LOGIT_BYTES = 2 * 2**30
 """Upper bound of a micro-batch's logits in float32."""
 CPU_TOKENS = 4096
-"""Above it a micro-batch's activations leave the processor's caches and everything gets slower."""
+"""With more tokens, the activations of a micro-batch do not fit the CPU's caches and everything gets slower."""
 
 
 def load_model(path: str | Path, device: torch.device, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The causal language model in `path` (a folder or hub name), without dropout, with shared-prefix attention.
 
-    Raises ConfigError where it cannot be loaded, or where it does not compute the same with that attention.
+    Raises ConfigError when it cannot be loaded, or when that attention changes its results.
     """
     try:
         model = AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
@@ -41,9 +41,9 @@ def load_model(path: str | Path, device: torch.device, dtype: torch.dtype = torc
 
 
 def with_shared_prefix(model: PreTrainedModel) -> None:
-    """`model` uses the shared-prefix attention from now on. Raises ConfigError where that changes what it computes.
+    """`model` uses the shared-prefix attention from now on. Raises ConfigError when that changes its results.
 
-    The check is a computation, since a model may have layers that mix tokens without asking the attention interface.
+    The check runs the model, since a model may have layers that mix tokens without using the attention interface.
     """
     name = type(model).__name__
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
@@ -75,14 +75,14 @@ def with_shared_prefix(model: PreTrainedModel) -> None:
 
 
 def _plain_logprobs(model: PreTrainedModel, prefix: list[int], row: list[int]) -> Tensor:
-    """log p of every token of `row` after `prefix`, by the model's own attention."""
+    """log p of every token of `row` after `prefix`, with the model's own attention."""
     ids = torch.tensor([prefix + row], device=model.device)
     logits = model(input_ids=ids, use_cache=False).logits[0, len(prefix) - 1 : -1]
     return token_logprobs(logits, ids[0, len(prefix) :])
 
 
 def model_logprobs(model: PreTrainedModel, batch: MicroBatch, temperature: float) -> Tensor:
-    """log p of the predicted tokens of `batch` [n], at `temperature`, with gradient where that is on."""
+    """log p of the predicted tokens of `batch` [n], at `temperature`, with gradient if gradients are enabled."""
     output = model(
         input_ids=batch.ids,
         position_ids=batch.positions,
@@ -95,7 +95,7 @@ def model_logprobs(model: PreTrainedModel, batch: MicroBatch, temperature: float
 
 
 def micro_batch_limit(model: PreTrainedModel, asked: int) -> int:
-    """Tokens of a micro-batch: `asked`, or fewer where the logits would grow too large or caches too small."""
+    """Tokens of a micro-batch: `asked`, or fewer if the logits would be too large or the CPU's caches too small."""
     limit = min(asked, max(1, LOGIT_BYTES // (4 * _vocabulary(model))))
     return min(limit, CPU_TOKENS) if model.device.type == "cpu" else limit
 

@@ -1,9 +1,9 @@
-"""From a `Batch` to micro-batches: flat streams of tokens with what is predicted where.
+"""From a `Batch` to micro-batches: flat streams of tokens, with the tokens to predict and their places.
 
-A row's tokens after its last wanted one predict nothing that is wanted and are left away, as are rows with nothing
-wanted at all. A group larger than a micro-batch is cut between rows, and its prefix computed once in each piece. Where
-rows begin alike beyond the prefix (a policy that is sure of itself gives many equal answers), and computing these
-tokens once is worth the wider attention, the piece is laid out as a tree.
+The tokens of a row after its last wanted token are left out, since no wanted token depends on them; so are rows without
+wanted tokens. A group larger than a micro-batch is cut between rows, and its prefix is computed once in each piece.
+Rows may share tokens beyond the prefix (a confident policy gives many equal answers). If computing these tokens once is
+worth the wider attention, the piece is laid out as a tree.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from agent_rl.learner.token_layout import Layout, Shape, make_layout
 from agent_rl.learner.token_tree import IntArray, TokenTree, token_tree
 
 Wanted = Literal["trained", "all"]
-"""Which tokens' log-probabilities are computed: those with a part in the loss, or every one."""
+"""Which tokens' log-probabilities are computed: those that take part in the loss, or all."""
 PAIRS_OF_A_TOKEN = 512
-"""Pairs of query and key that cost a layer as much as the rest of one token: 6 times its width, where attention were as
-quick as a product of matrices (a layer of width w has 12 w^2 weights, a pair takes 2 w products)."""
+"""Number of (query, key) pairs that cost a layer as much as the rest of one token. It would be 6 times the width if
+attention were as fast as a matrix product (a layer of width w has 12 w^2 weights, a pair takes 2 w products)."""
 
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """A flat stream of T tokens, and n predicted tokens of rows, of which m predictions are read from it (rows share
-    some of them). Tensors on the model's device.
+    """A flat stream of T tokens, from which m predictions are read for n predicted tokens of rows (m <= n, since rows
+    can share predictions). Tensors on the model's device.
 
-    ids, positions: [1, T]; select: [m], where in the stream the token before each predicted one stands.
-    targets: [m]; shares: [n], which of the m each predicted token of a row is; None where that is itself, in order.
+    ids, positions: [1, T]; select: [m], the index in the stream of the token before each predicted one.
+    targets: [m]; shares: [n], for each predicted token of a row its index among the m; None if m = n in the same order.
     weights, sampler_logprobs: [n], of the predicted tokens.
     places: (group, row, index in the row) of each predicted token, as three lists of length n.
     """
@@ -51,7 +51,7 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """One row's share: the tokens that are computed (`length` of them) and those that are predicted."""
+    """One row's part: the tokens to compute (`length` of them) and the tokens to predict."""
 
     group: int
     index: int
@@ -65,7 +65,7 @@ class _Stretch:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A group's prefix and rows of it, in ascending length; `tree`: of each row with its prefix, where that is less."""
+    """A group's prefix and some of its rows, in ascending length; `tree`: of prefix + row for each row, if cheaper."""
 
     prefix_ids: Sequence[int]
     rows: tuple[_Stretch, ...]
@@ -76,14 +76,14 @@ class _Piece:
 
     @property
     def tokens(self) -> int:
-        """How many are computed."""
+        """The number of tokens to compute."""
         if self.tree is not None:
             return len(self.tree.ids)
         return len(self.prefix_ids) + sum(r.length for r in self.rows)
 
 
 def _lesser_tree(prefix_ids: Sequence[int], rows: Sequence[_Stretch]) -> TokenTree | None:
-    """The tree of the rows, each with its prefix; None where it would not cost clearly less than they do."""
+    """The tree of the rows, each with its prefix; None unless it costs clearly less than the separate rows."""
     if len(rows) == 1:
         return None
     first, prefix = tuple(prefix_ids), len(prefix_ids)
@@ -97,9 +97,9 @@ def _lesser_tree(prefix_ids: Sequence[int], rows: Sequence[_Stretch]) -> TokenTr
 def micro_batches(
     groups: Sequence[PackedGroup], *, max_tokens: int, wanted: Wanted, device: torch.device, dtype: torch.dtype
 ) -> Iterator[MicroBatch]:
-    """Micro-batches of at most `max_tokens` tokens (one row's more where it alone is longer) that cover `groups`.
+    """Micro-batches that cover `groups`, of at most `max_tokens` tokens (more only if a single row is longer).
 
-    `dtype` is that of attention, weights and log-probabilities.
+    `dtype` is the type of attention, weights and log-probabilities.
     """
     gathered: list[_Piece] = []
     for piece in _pieces(groups, max_tokens, wanted):
@@ -142,7 +142,7 @@ def _stretches(group: int, rows: Iterable[TrainingRow], wanted: Wanted) -> Itera
 def _assemble(pieces: Sequence[_Piece], device: torch.device, dtype: torch.dtype) -> MicroBatch:
     """The tensors of one micro-batch.
 
-    A prefix with a single row shares nothing: the two are one sequence, which attends within buckets of such sequences.
+    A prefix with a single row is not shared: the two form one sequence, in a bucket with other such sequences.
     """
     alone = sorted((p for p in pieces if len(p.rows) == 1), key=lambda piece: piece.tokens)
     stream = _Stream()
@@ -160,7 +160,7 @@ def _assemble(pieces: Sequence[_Piece], device: torch.device, dtype: torch.dtype
     select, targets = np.array(stream.select, np.int64), np.array(stream.targets, np.int64)
     shares = None
     if any(piece.tree is not None for piece in pieces):
-        # What is predicted at one place of a tree for several rows is read once.
+        # A prediction that several rows of a tree share is read once.
         read, shares = np.unique(np.stack((select, targets)), axis=1, return_inverse=True)
         select, targets = read
     return MicroBatch(
@@ -180,7 +180,7 @@ def _assemble(pieces: Sequence[_Piece], device: torch.device, dtype: torch.dtype
 class _Stream:
     """A micro-batch while it grows: see `MicroBatch`. `shapes` is what `make_layout` takes.
 
-    select and targets are those of the n predicted tokens.
+    Here select and targets have one entry for each of the n predicted tokens.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -193,7 +193,7 @@ class _Stream:
     shapes: list[Shape] = field(default_factory=list)
 
     def add(self, piece: _Piece) -> None:
-        """The prefix and the rows of `piece` are at the end of the stream."""
+        """Appends the prefix and the rows of `piece` to the stream."""
         prefix = len(piece.prefix_ids)
         self.ids.extend(piece.prefix_ids)
         self.positions.extend(range(prefix))
@@ -206,7 +206,7 @@ class _Stream:
             self._predict(stretch)
 
     def add_tree(self, piece: _Piece, tree: TokenTree) -> None:
-        """The tokens of `tree`, which is that of `piece`, are at the end of the stream."""
+        """Appends the tokens of `tree`, the tree of `piece`, to the stream."""
         start, prefix = len(self.ids), len(piece.prefix_ids)
         self.ids.extend(tree.ids)
         self.positions.extend(tree.positions)
@@ -215,7 +215,7 @@ class _Stream:
             self._predict(stretch)
 
     def _predict(self, stretch: _Stretch) -> None:
-        """The wanted tokens of the row are among the predicted."""
+        """Adds the wanted tokens of the row to the predicted ones."""
         row = stretch.row
         self.targets.extend(row.token_ids[t] for t in stretch.wanted)
         self.logprobs.extend(row.logprobs[t] for t in stretch.wanted)

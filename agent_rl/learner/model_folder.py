@@ -1,4 +1,4 @@
-"""Model folders in the Hugging Face format, written so that a path holds either all of a folder or none of it."""
+"""Model folders in the Hugging Face format, written so that a path holds a complete folder or nothing."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ TOKENIZER_FILES = (
     "merges.txt",
     "tokenizer.model",
 )
-"""What a tokenizer may consist of; copied byte for byte, never written anew."""
+"""The files that a tokenizer may consist of; copied byte for byte, never rewritten."""
 _PROBE = 2**20
-"""Bytes: a library may stop some buffers before the last free byte."""
+"""In bytes: a library may stop some buffers before the disk is completely full."""
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @contextlib.contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path`, which takes its place once the block ends well and its bytes are on disk.
+    """An empty folder beside `path`; it is renamed to `path` when the block succeeds and its bytes are on disk.
 
-    A folder that stands at `path` is replaced. A process killed in the middle leaves a hidden sibling at most. Raises
-    OSError where the disk is full, whatever the library says that found it so.
+    An existing folder at `path` is replaced. A process killed in between leaves at most a hidden sibling folder. Raises
+    OSError when the disk is full, whatever error the library raised for it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -56,7 +56,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
 
 def _raise_what_the_disk_refuses(folder: Path, error: Exception) -> None:
-    """Raises the OSError behind `error`, if there is one: safetensors has it in words only, torch does not say it."""
+    """Raises the OSError behind `error`, if any: safetensors gives it only as text, torch does not mention it."""
     if match := _RUST_ERROR.search(str(error)):
         number = int(match[1])
         raise OSError(number, os.strerror(number), str(folder)) from error
@@ -68,7 +68,7 @@ def _raise_what_the_disk_refuses(folder: Path, error: Exception) -> None:
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`; what stood there is moved aside, since a full folder cannot be renamed over."""
+    """Renames `temporary` to `path`. The old folder is moved away first: a rename cannot replace a non-empty folder."""
     old = None
     if path.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent)) / path.name
@@ -89,9 +89,10 @@ def _sync(path: Path) -> None:
 
 
 def model_folder(path: str) -> Path:
-    """The folder of the model `path`: itself where it is one, else the hub's model of that name, downloaded once.
+    """The folder of the model `path`: `path` itself if it is a folder, else the hub's model of that name, downloaded
+    once.
 
-    Raises ConfigError where there is neither.
+    Raises ConfigError when there is neither.
     """
     if Path(path).is_dir():
         return Path(path)
@@ -106,7 +107,7 @@ def model_folder(path: str) -> Path:
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """The tokenizer's files of the folder `source` stand in `target`."""
+    """Copies the tokenizer files of the folder `source` to `target`."""
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)

@@ -1,4 +1,4 @@
-"""Tensors out of a device's memory and back: what makes room for the policy where both share one device."""
+"""Moves tensors out of a device's memory and back, to make room for the policy when both share one device."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class HostState:
-    """Holds on the host what `take` has moved there, and knows where each tensor belongs.
+    """Holds on the host the data that `take` has moved there, and knows each tensor's device.
 
-    A tensor stays the same object, only its data moves: a model, its gradients and an optimizer that hold on to it
-    need not know. What comes from a GPU lies in pinned memory, which is copied several times as fast; torch keeps that
-    memory for the next time, and rounds each tensor's up to a power of two bytes.
+    Only a tensor's data moves; it stays the same object, so a model, its gradients and an optimizer can keep their
+    references. Data from a GPU goes to pinned memory, which is copied several times as fast; torch keeps that memory
+    for the next time, and rounds the size of each tensor up to a power of two bytes.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class HostState:
             torch.cuda.empty_cache()
 
     def give_back(self) -> None:
-        """All that was taken is where it was, bit for bit; the host holds nothing."""
+        """All taken tensors are back on their devices, bit for bit; the host holds nothing."""
         homes, self._homes = self._homes, []
         for tensor, device in homes:
             tensor.data = tensor.data.to(device, non_blocking=device.type == "cuda")
@@ -57,6 +57,6 @@ def _on_host(tensor: Tensor) -> Tensor:
 
 
 def _finish_copies(tensors: Iterable[Tensor]) -> None:
-    """What was copied from or to the GPUs of `tensors` is complete."""
+    """All copies from or to the GPUs of `tensors` are complete."""
     for device in {tensor.device for tensor in tensors if tensor.device.type == "cuda"}:
         torch.cuda.synchronize(device)

@@ -1,7 +1,7 @@
-"""Linear layers on a processor by oneDNN, forward and backward.
+"""Linear layers computed by oneDNN on a CPU, forward and backward.
 
-torch hands float32 products to MKL, which on other makers' processors leaves half of the vector unit unused (AMD EPYC,
-float32: 100 GFLOP/s a core, oneDNN 180 to 250). The results differ by rounding alone.
+torch computes float32 products with MKL, which leaves half of the vector unit of non-Intel CPUs unused (AMD EPYC,
+float32: MKL 100 GFLOP/s per core, oneDNN 180 to 250). The results differ only by rounding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def use_processor_linear(model: torch.nn.Module) -> None:
-    """The linear layers of `model` compute on a processor as above, where torch has oneDNN; names stay as they are."""
+    """The linear layers of `model` use oneDNN on a CPU if torch has it; parameter names do not change."""
     if not torch.backends.mkldnn.is_available():
         return
     for module in model.modules():
@@ -22,7 +22,7 @@ def use_processor_linear(model: torch.nn.Module) -> None:
 
 
 class ProcessorLinear(torch.nn.Linear):
-    """x W^T + b; in float32 on a processor by oneDNN, else as its parent."""
+    """x W^T + b; by oneDNN for float32 on a CPU, else as in `torch.nn.Linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
         plain = input.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
@@ -52,5 +52,5 @@ class _Product(torch.autograd.Function):
 
 
 def _times(a: Tensor, b: Tensor) -> Tensor:
-    """a b^T of matrices."""
+    """a b^T for matrices a and b."""
     return torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")

@@ -1,8 +1,8 @@
-"""A new small model of a standard architecture and its tokenizer, in the Hugging Face format, from nothing but texts.
+"""A new small model of a standard architecture and its tokenizer, in the Hugging Face format, made only from texts.
 
-The tokenizer is a byte-level BPE that can encode anything. Before merging, text is cut so that what repeats in programs
-becomes tokens and numbers stay readable: each digit on its own, words with the space before them, and a line break with
-the indentation after it.
+The tokenizer is a byte-level BPE that can encode any text. Before merging, text is cut into single digits, words with
+the space before them, and line breaks with the indentation after them. Repeated parts of programs then become tokens,
+and numbers stay readable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agent_rl.errors import ConfigError
 
 BOS, END, PAD = "<|bos|>", "<|end|>", "<|pad|>"
 SPECIAL_TOKENS = (PAD, BOS, END, "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
-"""In order of id, from 0."""
+"""In the order of their ids, from 0."""
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
@@ -32,7 +32,7 @@ _PIECES = r"\n+ *| ?\d| ?[\p{L}\p{M}_]+| ?[^\s\p{L}\p{M}\d_]+| +(?= )|\s"
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """A byte-level BPE with at most `vocabulary` tokens, learned from `texts`.
 
-    Raises ConfigError where the special tokens and the 256 bytes alone do not fit.
+    Raises ConfigError when `vocabulary` is too small for the special tokens and the 256 bytes.
     """
     smallest = len(SPECIAL_TOKENS) + 256
     if vocabulary < smallest:
@@ -74,7 +74,7 @@ def write_scratch_model(config: ScratchModel, texts: Iterable[str], folder: Path
 
 
 def make_model(config: ScratchModel, tokenizer: Tokenizer) -> PreTrainedModel:
-    """A model of `config`'s shape with random weights. Raises ConfigError for a shape that cannot be."""
+    """A model of `config`'s shape with random weights. Raises ConfigError for an impossible shape."""
     if config.width % config.heads or config.heads % config.kv_heads:
         raise ConfigError(
             f"width {config.width} must be a multiple of heads {config.heads}, and heads of kv_heads {config.kv_heads}",

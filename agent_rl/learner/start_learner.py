@@ -1,4 +1,4 @@
-"""The learner in a process of its own: its class, its arguments and its cores. No torch is imported here."""
+"""Starts the learner in its own process: its class, its arguments and its cores. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEARNER = "agent_rl.learner.torch_learner:TorchLearner"
 
 
 def start_learner(runtime: LocalLauncher, config: RunConfig, model: str) -> StartLearner:
-    """A function that starts the learner's process with the weights of `model`, which are version 0."""
+    """A function that starts the learner's process with the weights of `model`, as version 0."""
 
     async def start() -> tuple[Process, Learner]:
         role = await runtime.start(

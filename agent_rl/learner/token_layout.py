@@ -1,13 +1,13 @@
-"""A flat, unpadded stream of tokens in which a group's prefix stands once, and the attention that knows so.
+"""A flat, unpadded stream of tokens that holds each group's prefix once, and the attention over it.
 
     stream:   [ prefix of group 0 | row | row | ... | prefix of group 1 | row | ... ]        T tokens, no padding
     attends:    itself, causally    its group's prefix, and itself, causally
 
 Everything but attention works token by token, so that one forward pass over [1, T] with explicit positions computes
-each group's prefix once. Only inside attention rows are padded, within buckets of like length. A group whose rows
-begin alike beyond its prefix may stand there as a `TokenTree`, which is a bucket of one row, with windows. The
-attention function is registered with transformers under `ATTENTION` and serves every decoder that takes its attention
-from there and hands keyword arguments on to it.
+each group's prefix once. Rows are padded only inside attention, within buckets of similar length. A group whose rows
+share tokens beyond its prefix may be a `TokenTree` in the stream, which is a bucket of one row, with windows. The
+attention function is registered with transformers under `ATTENTION`. It works for every decoder that takes its
+attention from there and passes keyword arguments on to it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from agent_rl.learner.token_tree import IntArray, TokenTree, Window
 
 ATTENTION = "agent_rl_shared_prefix"
 MAX_PADDING = 1.15
-"""Padded over real tokens of a bucket of rows: above it another bucket is opened."""
+"""Limit of padded over real tokens in a bucket of rows: above it a new bucket is opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """`rows` rows padded to `length`, after a prefix of `prefix` tokens; queries x keys `mask` (None: plain causal).
 
-    reach: the most keys that any query attends to. windows: those of a tree, which has no mask for the whole.
+    reach: the most keys that any query attends to. windows: the windows of a tree, which has no mask as a whole.
     """
 
     rows: int
@@ -46,11 +46,12 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the tokens of a micro-batch stand. Index tensors are int64 on the model's device.
+    """The places of a micro-batch's tokens. Index tensors are int64 on the model's device.
 
-    pad: position in the stream of each place of the padded stream (padding repeats the row's last token) [T_padded]
-    unpad: place in the padded stream of each token of the stream [T]
-    groups: per group its prefix as a bucket (None where it has no tokens) and the buckets of its rows
+    pad: for each place of the padded stream, its position in the stream (padding repeats the row's last token)
+        [T_padded]
+    unpad: for each token of the stream, its place in the padded stream [T]
+    groups: for each group, its prefix as a bucket (None if it has no tokens) and the buckets of its rows
     """
 
     pad: Tensor
@@ -61,7 +62,7 @@ class Layout:
 
     @property
     def padded(self) -> bool:
-        """Whether there is any padding: without it the padded stream is the stream."""
+        """Whether there is any padding; without padding the padded stream equals the stream."""
         return len(self.pad) > len(self.unpad)
 
     @property
@@ -71,13 +72,13 @@ class Layout:
 
 
 Shape = tuple[int, Sequence[int]] | TokenTree
-"""A group as it stands in the stream: (prefix length, row lengths), rows in ascending length and none empty; a tree."""
+"""A group in the stream: (prefix length, row lengths), rows in ascending length and none empty; or a tree."""
 
 
 def make_layout(groups: Sequence[Shape], device: torch.device, dtype: torch.dtype) -> Layout:
     """The layout of `groups`.
 
-    `dtype` is that of the additive masks: the one in which attention is computed.
+    `dtype` is the type of the additive masks, the same in which attention is computed.
     """
     pad: list[IntArray] = []
     unpad: list[IntArray] = []
@@ -146,8 +147,8 @@ def _mask(prefix: int, length: int, device: torch.device, dtype: torch.dtype) ->
 
 
 class _Pad(torch.autograd.Function):
-    """x [T, ...] as the padded stream. Padding takes no part in what is read, so that only real places have a gradient:
-    it is gathered, which is far quicker than adding up into an index."""
+    """x [T, ...] as the padded stream. Padding is never read, so only real places have a gradient. The gradient is
+    gathered, which is far faster than an index add."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layout: Layout) -> Tensor:
@@ -160,7 +161,7 @@ class _Pad(torch.autograd.Function):
 
 
 class _Unpad(torch.autograd.Function):
-    """The stream [T, ...] out of the padded stream, whose padding gets a gradient of zero."""
+    """The stream [T, ...] from the padded stream; padding gets a gradient of zero."""
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, layout: Layout) -> Tensor:
@@ -186,7 +187,7 @@ def shared_prefix_attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention over a flat stream: query [1, H, T, d], key and value [1, H_kv, T, d]; gives ([1, T, H, d], None)."""
+    """Attention over a flat stream: query [1, H, T, d], key and value [1, H_kv, T, d]; returns ([1, T, H, d], None)."""
     if layout is None:
         raise ValueError("the shared-prefix attention needs the keyword argument `layout`")
     if (sliding_window is not None and sliding_window < layout.longest) or softcap is not None:
@@ -201,7 +202,7 @@ def shared_prefix_attention(
 
 
 def _attend_all(layout: Layout, parts: Iterator[tuple[Tensor, ...]], scaling: float | None) -> list[Tensor]:
-    """The attention of every bucket in order, from its (query, key, value)."""
+    """The attention output of every bucket in order, from its (query, key, value)."""
     outputs: list[Tensor] = []
     for prefix, buckets in layout.groups:
         prefix_keys = prefix_values = None
@@ -260,7 +261,7 @@ def _attend_window(q: Tensor, k: Tensor, v: Tensor, window: Window, scaling: flo
 
 
 def use_shared_prefix_attention(model: PreTrainedModel) -> None:
-    """`model` computes its attention by `shared_prefix_attention`. Raises ConfigError where it cannot."""
+    """`model` computes its attention with `shared_prefix_attention`. Raises ConfigError when that is impossible."""
     AttentionInterface.register(ATTENTION, shared_prefix_attention)
     try:
         model.set_attn_implementation(ATTENTION)

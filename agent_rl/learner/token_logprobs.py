@@ -1,4 +1,4 @@
-"""log p of given tokens from logits, lean in time and memory: the rest of the softmax is never kept."""
+"""log p of given tokens from logits. It saves time and memory, since the rest of the softmax is never kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class _TokenLogProbability(torch.autograd.Function):
-    """log_softmax(logits)[target]; the gradient of a logit is (1{target} - p) times the token's own."""
+    """log_softmax(logits)[target]; the gradient of a logit is (1{target} - p) times the token's incoming gradient."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class _TokenLogProbability(torch.autograd.Function):
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
-    """log p of targets [n] under softmax(logits / temperature) with logits [n, vocabulary]; at least float32, [n]."""
+    """log p [n] of targets [n] under softmax(logits / temperature), with logits [n, vocabulary]; at least float32."""
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
     if temperature != 1.0:

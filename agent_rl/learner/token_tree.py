@@ -1,11 +1,11 @@
-"""Sequences that begin alike as one tree of tokens, in which every shared beginning stands once.
+"""Sequences with common prefixes as one tree of tokens, which holds every shared prefix once.
 
-    A B C D        A B C D            depth first: after a token come its descendants, and then what is beside it
+    A B C D        A B C D            depth first: after a token come its descendants, and then its siblings
     A B C E   ->         E            ends:        one behind the last of its descendants
     A F            F                  paths:       [0 1 2 3], [0 1 2 4], [0 5]
 
-What a decoder computes for a token depends on the tokens before it alone, so that it is the same for all sequences
-that begin with them: a token attends to its ancestors and itself.
+What a decoder computes for a token depends only on the tokens before it. The result is therefore the same for all
+sequences with that prefix: a token attends to its ancestors and itself.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from agent_rl.common_prefix import common_prefix
 IntArray = npt.NDArray[np.int64]
 
 WINDOW = 96
-"""Queries whose attention is computed together, at least: more see more tokens in vain, fewer cost more calls."""
+"""The fewest queries whose attention is computed together: more waste work on masked keys, fewer need more calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The tokens [start, stop) of a tree, and those that any of them sees: `keys` int64 [K], in order.
+    """The tokens [start, stop) of a tree, and all tokens that they attend to: `keys` int64 [K], in order.
 
-    mask: 0 where a token sees a key, -inf elsewhere [stop - start, K].
+    mask: 0 where a token attends to a key, -inf elsewhere [stop - start, K].
     """
 
     start: int
@@ -43,7 +43,7 @@ class Window:
 class TokenTree:
     """The tokens `ids` [T] in the order above, their `positions` in a sequence and their `ends` [T].
 
-    paths: for each of the sequences, in the caller's order, where its tokens stand.
+    paths: for each sequence, in the caller's order, the indices of its tokens.
     """
 
     ids: list[int]
@@ -63,11 +63,11 @@ class TokenTree:
 
     @property
     def most_pairs(self) -> int:
-        """Of a token and a key of its window: not more than these in all."""
+        """An upper bound on the number of (token, key of its window) pairs."""
         return len(self.ids) * (self.window + self.depth)
 
     def windows(self, device: torch.device, dtype: torch.dtype) -> tuple[Window, ...]:
-        """The tree cut into windows. The tokens before a window that are seen in it are the ancestors of its first."""
+        """The tree cut into windows. The keys before a window are the ancestors of its first token."""
         found: list[Window] = []
         for start in range(0, len(self.ids), self.window):
             stop = min(start + self.window, len(self.ids))
@@ -81,14 +81,14 @@ class TokenTree:
 
 
 def token_tree(sequences: Sequence[tuple[int, ...]]) -> TokenTree:
-    """The tree of `sequences`, of which there is at least one."""
+    """The tree of `sequences` (at least one)."""
     ids: list[int] = []
     positions: list[int] = []
     ends = np.zeros(sum(map(len, sequences)), np.int64)
     paths: list[IntArray] = [np.empty(0, np.int64)] * len(sequences)
     before: tuple[int, ...] = ()
     path = np.empty(0, np.int64)
-    # In this order a sequence shares more with its neighbour than with any before that.
+    # In sorted order, no earlier sequence shares a longer prefix with a sequence than its direct predecessor.
     for index in sorted(range(len(sequences)), key=sequences.__getitem__):
         sequence = sequences[index]
         shared = common_prefix(before, sequence)

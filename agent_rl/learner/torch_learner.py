@@ -1,4 +1,4 @@
-"""`TorchLearner`: policy gradients (`agent_rl.algorithms.losses.policy_loss`) for any decoder of transformers'."""
+"""`TorchLearner`: policy gradients (`agent_rl.algorithms.losses.policy_loss`) for any transformers decoder."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ SCHEMA_VERSION = 2
 
 
 class TorchLearner(Learner):
-    """A learner on one device. Its methods block the process that it runs in, which is its own.
+    """A learner on one device. Its methods block their process, so it runs in its own.
 
-    The weights are kept in float32; `precision = "bfloat16"` is that of the matrix products (automatic mixed
+    The weights are kept in float32; `precision = "bfloat16"` applies only to the matrix products (automatic mixed
     precision). There is no dropout, so that the ratio of an on-policy token is 1.
     """
 
@@ -67,19 +67,19 @@ class TorchLearner(Learner):
         self._micro_batch_tokens = micro_batch_limit(self._model, micro_batch_tokens)
         self._sender = _sender(transport, blob_prefix, self._accelerator.device)
         self._offloaded: HostState | None = None
-        """While asleep: what lies on the host instead of the device."""
+        """While asleep: the state moved from the device to the host."""
         self._version = version
 
     @property
     def version(self) -> int:
-        """Of the weights as they are now."""
+        """The version of the current weights."""
         return self._version
 
     async def step(self, batch: Batch) -> StepReport:
-        """One optimizer step. A batch without any gradient leaves weights and optimizer as they are (no momentum, no
-        decay), but counts as a version. The report's figures are over the tokens with a part in the loss.
+        """One optimizer step. A batch without any gradient does not change weights or optimizer (no momentum, no
+        decay), but counts as a version. The report's figures are over the tokens that take part in the loss.
 
-        Raises LearnerError where the gradient is not finite, and where it sleeps; nothing has changed then.
+        Raises LearnerError when the gradient is not finite or the learner sleeps; nothing has changed then.
         """
         self._check_awake("step")
         started = time.monotonic()
@@ -111,7 +111,7 @@ class TorchLearner(Learner):
         return policy_loss(logprobs, batch.sampler_logprobs, batch.weights, self._ratio_cap, figures)
 
     def _update(self) -> tuple[float, float]:
-        """The weights have been moved; the norm of the gradient before clipping, and the learning rate."""
+        """Updates the weights; returns the norm of the gradient before clipping, and the learning rate."""
         total = self._accelerator.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
         norm = float(total) if total is not None else 0.0
         if not math.isfinite(norm):
@@ -145,13 +145,13 @@ class TorchLearner(Learner):
         return result
 
     async def publish(self, version: int) -> WeightManifest:
-        """The current weights in shared memory, in float32, tied ones once. Raises LearnerError for another version."""
+        """Publishes the current weights in float32, tied ones once. Raises LearnerError for another version."""
         if version != self._version:
             raise LearnerError(f"version {version} was to be published, but the weights are of version {self._version}")
         return self._sender.send(dict(self._model.named_parameters()), version)
 
     async def save(self, path: str) -> None:
-        """`path` is a folder that transformers loads, with optimizer.pt and learner.json beside; written atomically."""
+        """`path` is a folder that transformers can load, plus optimizer.pt and learner.json; written atomically."""
         with written_atomically(Path(path)) as folder:
             self._model.save_pretrained(folder)
             copy_tokenizer(self._tokenizer_source, folder)
@@ -161,7 +161,7 @@ class TorchLearner(Learner):
             (folder / "learner.json").write_text(json.dumps(counters))
 
     async def load(self, path: str) -> None:
-        """The state that `save` wrote, bit for bit. Raises ConfigError where `path` holds no such state."""
+        """Restores the state that `save` wrote, bit for bit. Raises ConfigError when `path` holds no such state."""
         self._check_awake("load")
         folder = Path(path)
         try:
@@ -181,7 +181,7 @@ class TorchLearner(Learner):
         self._version = counters["version"]
 
     async def sleep(self) -> None:
-        """The state is on the host, and the device's memory is free; on a CPU nothing has to move. Idempotent."""
+        """The state is on the host, and the device's memory is free; on a CPU nothing moves. Idempotent."""
         if self._offloaded is None:
             host, state = HostState(), training_state(self._model, self._optimizer)
             host.take(tensor for tensor in state if tensor.device.type != "cpu")
@@ -198,12 +198,12 @@ class TorchLearner(Learner):
             raise LearnerError(f"the learner is asleep: wake it before {call!r}")
 
     async def close(self) -> None:
-        """Published weights can no longer be taken. Idempotent."""
+        """Published weights can no longer be loaded. Idempotent."""
         self._sender.close()
 
 
 def _sender(transport: Transport, prefix: str, device: torch.device) -> SharedMemorySender | CudaSender:
-    """What publishes the weights. Raises ConfigError for CUDA IPC without a GPU."""
+    """The sender of the weights. Raises ConfigError for CUDA IPC without a GPU."""
     if transport == "shared_memory":
         return SharedMemorySender(prefix)
     try:
@@ -235,7 +235,7 @@ def make_optimizer(model: torch.nn.Module, settings: Optimizer) -> torch.optim.A
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, settings: Optimizer) -> LambdaLR:
-    """The rate of each step: linear over `warmup_steps`, then constant, or falling to a tenth over `decay_steps`."""
+    """The rate of each step: linear over `warmup_steps`, then constant or falling to a tenth over `decay_steps`."""
 
     def share(steps: int) -> float:
         warm = min(1.0, (steps + 1) / max(settings.warmup_steps, 1))

@@ -1,1 +1,1 @@
-"""The training loop and what it stands on. Read `train.py` first."""
+"""The training loop and its parts. Read `train.py` first."""

@@ -1,4 +1,4 @@
-"""Files that are written beside the next step: the learner does not wait for a disk."""
+"""Files are written while the next step runs: the learner does not wait for a disk."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class BackgroundWrites:
-    """Work that goes on beside what follows, in order, at most one step behind; done when the block has ended.
+    """Runs work in the background, in order and at most one step behind; all of it is done when the block has ended.
 
-    The error of a piece is raised by the next call, or by the end of the block.
+    If a piece of work fails, the next call raises its error, or the end of the block does.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class BackgroundWrites:
             raise outcomes[0]
 
     async def begin(self, work: Coroutine[Any, Any, Any]) -> None:
-        """`work` is under way, and all that was given before is done."""
+        """`work` has started, and all earlier work is done."""
         try:
             if self._last is not None:
                 await self._last
@@ -37,7 +37,7 @@ class BackgroundWrites:
         self._last = asyncio.create_task(_do(work), name="beside the next step")
 
     def then(self, work: Coroutine[Any, Any, Any]) -> None:
-        """`work` follows what is under way; it is dropped where that fails."""
+        """`work` runs after the work that is under way; if that fails, `work` never runs."""
         self._last = asyncio.create_task(_do(work, self._last), name="beside the next step")
 
 

@@ -9,7 +9,7 @@ from agent_rl.vocabulary import Group
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A group and the policy's version at its start (at most the lowest version of its tokens)."""
+    """A group and the policy's version when it started; no token of the group has a lower version."""
 
     group: Group
     started_version: int
@@ -17,7 +17,7 @@ class Accepted:
 
 @dataclass(slots=True)
 class GroupBuffer:
-    """Groups in the order in which they are to be trained on: by starting version, then by index."""
+    """Groups in training order: by starting version, then by index."""
 
     waiting: list[Accepted] = field(default_factory=list[Accepted])
 
@@ -26,17 +26,17 @@ class GroupBuffer:
         self.waiting.append(Accepted(group, started_version))
 
     def take(self, count: int) -> list[Group]:
-        """The `count` oldest groups, no longer in the buffer."""
+        """The `count` oldest groups, removed from the buffer."""
         self.waiting.sort(key=lambda a: (a.started_version, a.group.index))
         taken, self.waiting = self.waiting[:count], self.waiting[count:]
         return [a.group for a in taken]
 
     def started_versions(self) -> list[int]:
-        """The versions at which the groups that wait were started."""
+        """The starting versions of the waiting groups."""
         return [a.started_version for a in self.waiting]
 
     def indices(self) -> list[int]:
-        """The indices of the groups that wait."""
+        """The indices of the waiting groups."""
         return sorted(a.group.index for a in self.waiting)
 
     def __len__(self) -> int:
@@ -44,6 +44,6 @@ class GroupBuffer:
 
 
 def staleness(group: Group, version: int) -> int:
-    """`version` minus the lowest version of any trained token of the group; 0 where nothing is trained."""
+    """`version` minus the lowest version of any trained token of the group; 0 if the group has no trained token."""
     lowest = group.lowest_version
     return 0 if lowest is None else version - lowest

@@ -1,4 +1,4 @@
-"""How many groups may be under way: pacing by capacity, and the hard bound on staleness."""
+"""How many groups may run at once: the capacity, which also enforces the off-policy budget (`max_staleness`)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from dataclasses import dataclass, field
 class Capacity:
     """Counts of groups. At most (max_staleness + version + 1) * groups_per_batch are ever accepted or running.
 
-    It cannot leak: `start` hands out a ticket, and every ticket comes back through `accept` or `release`, exactly once.
+    No capacity is lost: each started group calls `accept` or `release` exactly once.
     The staleness of a group is the learner's version at batch assembly minus the lowest version of its trained tokens.
-    Why the bound then holds without dropping anything: when version s is current, at most (max_staleness + 1) *
-    groups_per_batch groups are under way or buffered, and the steps at versions s to s + max_staleness take as many.
-    So it holds as long as each step leaves of these no more than the steps that remain for them can take; where a step
-    would leave more, since newer groups are done before them, the learner waits for them (`stragglers`).
+    Staleness stays within `max_staleness` without dropping groups. When version s is current, at most
+    (max_staleness + 1) * groups_per_batch groups are running or buffered, and the steps at versions s to
+    s + max_staleness train on the same number. The bound therefore holds if, after each step, the later of these steps
+    can still train on all groups that are left. When newer groups finish first, too many old ones could be left: the
+    learner then waits for the old ones (`stragglers`).
     """
 
     groups_per_batch: int
     max_staleness: int
     version: int = 0
     steps: int | None = None
-    """The run's number of steps: no group starts that no step will need."""
+    """The run's number of steps: only groups that some step will need are started."""
     accepted: int = 0
     """Groups accepted since the start of the run, consumed or buffered."""
     running: dict[int, int] = field(default_factory=dict[int, int])
@@ -38,7 +39,7 @@ class Capacity:
         return bound - (self.accepted + len(self.running))
 
     def start(self, group: int) -> None:
-        """Group `group` runs. Raises RuntimeError beyond the capacity or for a group that runs already."""
+        """Group `group` counts as running. Raises RuntimeError when no capacity is free or the group already runs."""
         if self.free <= 0 or group in self.running:
             raise RuntimeError(f"group {group} cannot start: free={self.free}, running={group in self.running}")
         self.running[group] = self.version
@@ -53,11 +54,11 @@ class Capacity:
         del self.running[group]
 
     def stragglers(self, buffered: Sequence[int] = ()) -> list[int]:
-        """Running groups that have to end before the next step, else the bound fails for them or others as old.
+        """Running groups that have to end before the next step, oldest first; otherwise some groups become too stale.
 
-        buffered: the starting versions of the groups that wait for the learner, who takes the oldest. Of the groups
-        that started at version s or before, the steps after the next one, up to version s + max_staleness, can take
-        (s + max_staleness - version) * groups_per_batch. What would be left beyond these is too late. Oldest first.
+        buffered: the starting versions of the groups that wait for the learner, which takes the oldest first. The steps
+        after the next one, up to version s + max_staleness, can take (s + max_staleness - version) * groups_per_batch
+        of the groups that started at version s or before. Any group beyond that number would be too late.
         """
         late: list[int] = []
         oldest_first = sorted(self.running, key=lambda group: (self.running[group], group))

@@ -1,4 +1,4 @@
-"""Checkpoints: the learner's folder, with the loop's own counters written last, as the mark that it is whole."""
+"""Checkpoints: the learner's folder and the loop's counters. The counters are written last and mark it as complete."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from agent_rl.records.run_directory import SCHEMA_VERSION, RunDirectory
 
 @dataclass(frozen=True, slots=True)
 class LoopState:
-    """What the loop needs, beside the learner's state, to go on as if it had never stopped."""
+    """What the loop needs, besides the learner's state, to continue as if it had never stopped."""
 
     version: int
     next_index: int
     """The sampler's counter."""
     pending: tuple[int, ...]
-    """Groups that were buffered or under way: handed out once more."""
+    """Groups that were buffered or running: the sampler hands them out again."""
 
     def to_json(self) -> str:
-        """The text of trainer.json. `in_flight` has a version of its own: later it may hold the rollouts themselves."""
+        """The text of trainer.json. `in_flight` has its own schema version: it may later hold rollouts themselves."""
         return json.dumps(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -35,7 +35,7 @@ class LoopState:
 
     @staticmethod
     def read(checkpoint: Path) -> LoopState:
-        """The state in `checkpoint`. Raises ConfigError for a schema that this version does not know, or none."""
+        """The state in `checkpoint`. Raises ConfigError when its schema version is unknown or missing."""
         try:
             data = json.loads((checkpoint / "trainer.json").read_text())
             known = data["schema_version"] == SCHEMA_VERSION and data["in_flight"]["schema_version"] == 1
@@ -47,9 +47,10 @@ class LoopState:
 
 
 def complete_checkpoint(directory: RunDirectory, state: LoopState, *, keep: int) -> None:
-    """The checkpoint of `state`, which holds the learner's part, is whole; older ones beyond `keep` are gone.
+    """The checkpoint of `state` is complete, and only the newest `keep` checkpoints are left.
 
-    Raises StorageError where the disk refuses: then the one before is still the newest.
+    The learner has written its part before. Raises StorageError when the disk refuses to write; the previous checkpoint
+    is then still the newest.
     """
     with directory.writing():
         write_atomically(directory.checkpoint(state.version) / "trainer.json", state.to_json())

@@ -1,4 +1,4 @@
-"""The demonstrations of a run's environments: drawn from the mix, and turned into batches of tokens."""
+"""The demonstrations of a run's environments: drawn from the mix and turned into batches of tokens."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from agent_rl.rollouts.conversation import demonstration_rows
 from agent_rl.vocabulary import Message
 
 MOST_TOO_LONG = 1000
-"""Conversations in a row that do not fit the context, before the mix is refused."""
+"""The mix is refused after this many conversations in a row that do not fit the context."""
 
 
 def conversations(environments: Sequence[EnvironmentEntry], seed: int) -> Iterator[Sequence[Message]]:
-    """Endless demonstrations of the mix, each environment's by its weight, decided by `seed`.
+    """An endless stream of demonstrations: environments are drawn by weight, and `seed` decides the draws.
 
-    Raises ConfigError for an environment that has none, EnvironmentFailure where its code raises.
+    Raises ConfigError for an environment without demonstrations, EnvironmentFailure when its code raises.
     """
-    # Demonstrations are made by environments that nothing ever judges.
+    # No verifier is needed: demonstrations are never judged.
     named = make_environments(environments, cast(Verifier, None))
     choose = random.Random(f"demonstrations {seed}")
     streams = [_stream(entry, seed) for entry in named]
@@ -55,12 +55,12 @@ class Demonstrations:
     model_folder: Path
     chat_template: str | None
     context: int
-    """Rows of more tokens are left away."""
+    """Conversations with a row of more tokens are skipped."""
 
     def batches(self, seed: int, conversations_each: int) -> Iterator[tuple[PackedGroup, ...]]:
-        """Endless batches of `conversations_each` conversations; those that begin alike share a group's prefix.
+        """Endless batches of `conversations_each` conversations; rows with the same prefix share one group.
 
-        A row's weight is 1; only what the assistant says, with the stop token after it, is learned.
+        A row's weight is 1. Only the assistant's tokens are trained, including the stop token after each message.
         """
         tokenizer = ChatTokenizer.load(self.model_folder, self.chat_template)
         stream = conversations(self.environments, seed)

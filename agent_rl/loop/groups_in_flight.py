@@ -1,4 +1,4 @@
-"""The groups under way: started as capacity allows, accepted into the buffer, dropped when they are too late."""
+"""The running groups: started as capacity allows, accepted into the buffer, dropped when they are too late."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RunGroup = Callable[[SampledTask], Awaitable[Group]]
 
 
 class GroupsInFlight:
-    """Runs groups concurrently. `fill` starts them, `next_batch` waits for what the next step is made of.
+    """Runs groups concurrently. `fill` starts them, `next_batch` waits for the groups of the next step.
 
-    on_stale "drop": a straggler is cancelled once the learner has waited `straggler_timeout` seconds for it;
-    "mask": it runs on, and its over-age tokens are masked when it is packed.
+    on_stale "drop": a straggler is cancelled after the learner has waited `straggler_timeout` seconds for it;
+    "mask": it continues, and its tokens that are too stale are masked when it is packed.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class GroupsInFlight:
             self.capacity.start(sampled.index)
             task = asyncio.create_task(self._run(sampled), name=f"group {sampled.index}")
             self._tasks[sampled.index] = task
-            # Not a `finally` within the task: one that is cancelled before its first step never enters its own body.
+            # Not a `finally` within the task: a task that is cancelled before its first step never enters its body.
             task.add_done_callback(lambda _, index=sampled.index: self._ended(index))
 
     async def _run(self, sampled: SampledTask) -> None:
-        """Run one group and accept it, or note why the run has to end."""
+        """Runs one group and accepts it, or stores the error that has to end the run."""
         started = self.capacity.running[sampled.index]
         try:
             group = await self._run_group(sampled)
@@ -95,7 +95,7 @@ class GroupsInFlight:
                 self.losses.reasons["group too small"] += len(group.trajectories)
 
     def _ended(self, index: int) -> None:
-        """Group `index` is over, however it ended: its capacity is free again unless it was accepted."""
+        """Called when group `index` has ended in any way: its capacity is free again unless it was accepted."""
         del self._tasks[index]
         if index in self.capacity.running:
             self.capacity.release(index)
@@ -104,7 +104,7 @@ class GroupsInFlight:
         self.fill()
 
     def _count(self, group: Group, started: int) -> None:
-        """The group's losses are counted; what is alarming is said. Raises InfrastructureError for too many."""
+        """Counts the group's dropped rollouts and reports alarms. Raises InfrastructureError when too many failed."""
         for dropped in group.dropped:
             self.losses.reasons[dropped.boundary or dropped.reason] += 1
             self.losses.last_error = f"{dropped.boundary or dropped.reason}: {dropped.error}"
@@ -122,9 +122,9 @@ class GroupsInFlight:
             )
 
     async def next_batch(self) -> list[Group]:
-        """The groups of the next step, all within the bound on staleness (or to be masked).
+        """The groups of the next step, all within the bound on staleness (with "mask", some may exceed it).
 
-        Raises the failure of a group that ends the run.
+        Raises the error of a failed group: it ends the run.
         """
         size = self.capacity.groups_per_batch
         waiting_since: float | None = None
@@ -156,7 +156,7 @@ class GroupsInFlight:
                 continue
 
     async def _drop(self, groups: list[int]) -> None:
-        """The groups are cancelled and counted; their capacity is free again."""
+        """Cancels the groups and counts them as too stale; their capacity is free again."""
         tasks = [self._tasks[g] for g in groups if g in self._tasks]
         for task in tasks:
             task.cancel()
@@ -173,11 +173,11 @@ class GroupsInFlight:
         return groups
 
     def pending(self) -> list[int]:
-        """The indices of the groups that are buffered, under way, or still to be handed out once more."""
+        """The indices of the groups that are buffered, running, or waiting to be handed out again."""
         return sorted({*self.buffer.indices(), *self._tasks, *self.sampler.again})
 
     def take_losses(self) -> DroppedRollouts:
-        """The losses since the last call."""
+        """The dropped rollouts since the last call."""
         losses = self.losses
         self.losses = losses.since()
         return losses

@@ -1,4 +1,4 @@
-"""Deterministic generation: requests go to the engine in batches whose members and order time cannot change."""
+"""Deterministic generation: timing cannot change which requests form a batch, nor their order in it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from agent_rl.contracts import GenerateRequest, Generation, Policy, PolicyStatus
 
 
 class LockstepPolicy(Policy):
-    """Holds requests back until every rollout under way waits for one, then sends them all, in order of their keys.
+    """Holds requests back until every running rollout waits for a reply, then sends all of them, ordered by key.
 
-    Which requests form a batch then depends on the rollouts' own course alone, and not on how long a sandbox took.
+    The members of a batch then depend only on what the rollouts do, not on how long a sandbox took.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -21,7 +21,7 @@ class LockstepPolicy(Policy):
         self._sends: set[asyncio.Task[None]] = set()
 
     def expect(self, rollouts: int) -> None:
-        """`rollouts` more are under way: each ends with one `end_session`."""
+        """`rollouts` more rollouts are running; each ends with one `end_session`."""
         self._under_way += rollouts
 
     async def generate(self, request: GenerateRequest) -> Generation:

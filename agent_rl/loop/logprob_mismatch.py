@@ -1,8 +1,8 @@
-"""Whether learner and engine mean the same: log-probabilities of the same tokens, compared before anything is trained.
+"""The train-inference log-prob mismatch: learner and engine score the same tokens, compared before training starts.
 
-Every importance ratio of a run is exp(log pi_learner - log mu_engine). Where the two differ for reasons other than an
-update (other weights, another temperature, another dtype, a kernel that treats positions or tied heads in its own way),
-training is off-policy from the first step, and nothing but a learning curve that stays flat would show it.
+Every importance ratio of a run is exp(log pi_learner - log mu_engine). If the two differ for reasons other than an
+update (other weights, another temperature, another dtype, a kernel that treats positions or tied heads differently),
+training is off-policy from the first step. Without this check, only a flat learning curve would show it.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.vocabulary import Message, Task
 
 TASKS = 4
-"""Tasks whose prompts are taken."""
+"""Number of tasks whose prompts are used."""
 LONGEST_PROMPT = 512
-"""Tokens; enough for positions to matter, and computed in no time."""
+"""In tokens: long enough for positions to matter, short enough to compute at once."""
 LONGEST_COMPLETION = 32
 _ALWAYS = (Message.user("Count from one to ten."),)
 _KEY = int.from_bytes(hashlib.blake2b(b"agreement check", digest_size=8).digest(), "big") >> 1
-"""Stands where a rollout's key has its task's: the draws are no rollout's."""
+"""Takes the place of the task's part in a rollout's key, so that no rollout shares these draws."""
 _FAR = 3.0
-"""Times what is allowed: from here on a mismatch during training is worth a warning."""
+"""A mismatch during training above this multiple of the allowed one gives a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """|log pi_learner - log mu_engine| over `tokens` tokens, in nats; 0 over none."""
+    """Mean and largest |log pi_learner - log mu_engine| over `tokens` tokens, in nats; 0 for no tokens."""
 
     tokens: int
     mean: float
@@ -53,7 +53,7 @@ class Difference:
 
     @classmethod
     def between(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
-        """Of two lists of log-probabilities of the same tokens. A value that is no number stays one."""
+        """The difference between two lists of log-probabilities of the same tokens. A NaN stays a NaN."""
         differences = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
         if not differences:
             return cls(0, 0.0, 0.0)
@@ -62,7 +62,7 @@ class Difference:
         return cls(len(differences), total / len(differences), largest)
 
     def within(self, bounds: tuple[float, float]) -> bool:
-        """Whether mean and largest are at most `bounds`; a NaN is not."""
+        """Whether mean and largest are at most `bounds`; false for a NaN."""
         return self.mean <= bounds[0] and self.largest <= bounds[1]
 
     def __str__(self) -> str:
@@ -71,10 +71,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class LogprobMismatch:
-    """What was measured: on tokens that the engine sampled, and on the prompts' own.
+    """The measured mismatch on tokens that the engine sampled, and on the tokens of the prompts.
 
-    prompts: None where the temperature is not 1, at which alone an engine scores.
-    versions: of the weights that sampled, as the engine says.
+    prompts: None unless the temperature is 1, since engines score only at temperature 1.
+    versions: the weights' versions that sampled, as reported by the engine.
     """
 
     sampled: Difference
@@ -83,12 +83,12 @@ class LogprobMismatch:
     versions: frozenset[int]
 
     def line(self, bounds: tuple[float, float]) -> str:
-        """The figures and what is allowed, for a person."""
+        """The figures and the allowed bounds, as text for a person."""
         return f"{self.sampled} (allowed {bounds[0]:g}, {bounds[1]:g})"
 
     def require(self, bounds: tuple[float, float], version: int) -> None:
-        """Raises InfrastructureError, with what may be the cause, where the two differ beyond `bounds` (mean, largest)
-        or the engine samples from another version than `version`."""
+        """Raises InfrastructureError with likely causes when the mismatch exceeds `bounds` (mean, largest), or when the
+        engine samples from another version than `version`."""
         if self.versions != {version}:
             raise PolicyError(f"the policy samples from version {sorted(self.versions)}, and the learner has {version}")
         if not self.sampled.within(bounds):
@@ -100,7 +100,7 @@ class LogprobMismatch:
             )
 
     def _causes(self, bounds: tuple[float, float]) -> str:
-        """Where to look first."""
+        """The likely causes, to look at first."""
         computing = "other weights, another dtype or other kernels, another treatment of positions (rope) or tied heads"
         sampling = "another temperature, top-p or top-k, log-probabilities of another distribution, an outdated cache"
         if self.prompts is None:
@@ -121,10 +121,10 @@ async def measure_mismatch(
     stop_token_ids: tuple[int, ...] = (),
     samples: int = 1,
 ) -> LogprobMismatch:
-    """How far the learner's log-probabilities are from the engine's: `samples` completions of each of `prompts`.
+    """The mismatch between learner and engine on `samples` completions of each of `prompts`.
 
-    Draws are keyed by `key` and the completion's number; no conversation of the policy's is left open.
-    Raises PolicyError where nothing was sampled, InfrastructureError where the learner does not know the tokens.
+    Draws are keyed by `key` and the completion's number. All of the policy's sessions are ended afterwards.
+    Raises PolicyError when nothing was sampled, InfrastructureError when the learner does not know the tokens.
     """
     sampling = SamplingParams(temperature=temperature, max_tokens=max_tokens, stop_token_ids=stop_token_ids)
     requests = [
@@ -142,7 +142,7 @@ async def measure_mismatch(
     groups = [_group(request.prompt_ids, g) for request, g in zip(requests, generations, strict=True)]
     try:
         learned = [rows[0] for rows in await learner.logprobs(Batch(0, groups))]
-    except IndexError as error:  # of the embedding's
+    except IndexError as error:  # from the embedding
         raise InfrastructureError(
             f"the policy works with tokens that the learner's model does not have: other models ({error})"
         ) from error
@@ -161,7 +161,7 @@ async def measure_mismatch(
 
 
 def _group(prompt: Sequence[int], generation: Generation) -> PackedGroup:
-    """A prompt and its completion: all but the first id in one row."""
+    """A prompt and its completion: the first id is the prefix, all others are one row."""
     before, after = len(prompt) - 1, len(generation.token_ids)
     row = TrainingRow(
         token_ids=(*prompt[1:], *generation.token_ids),
@@ -179,11 +179,11 @@ def _flat(rows: Iterable[Sequence[float]]) -> list[float]:
 
 
 def fixed_prompts(tokenizer: ChatTokenizer, tasks: Iterable[Task], room: int) -> list[tuple[int, ...]]:
-    """Prompts of several lengths, at most `room` tokens each, the same for the same tasks in whatever order.
+    """Prompts of several lengths, at most `room` tokens each; the order of `tasks` does not matter.
 
-    Those of the tasks whose ids have the smallest hashes, one fixed question, and all of these one after another, so
-    that positions far from the start are compared too. A task whose prompt the template refuses is passed over.
-    Raises ConfigError where it refuses the fixed question too.
+    They are the prompts of the tasks whose ids have the smallest hashes, one fixed question, and all of these joined,
+    so that positions far from the start are compared too. A task is skipped when the chat template refuses its prompt.
+    Raises ConfigError when the template refuses the fixed question too.
     """
     chosen = heapq.nsmallest(TASKS, tasks, key=lambda task: hashlib.blake2b(task.id.encode()).digest())
     prompts: list[tuple[int, ...]] = []
@@ -206,10 +206,10 @@ async def mismatch_of(
     tasks: Iterable[Task],
     context: int,
 ) -> LogprobMismatch:
-    """The log-prob mismatch of a run's learner and policy on its own tasks, at its temperature; every replica is asked.
+    """The log-prob mismatch between a run's learner and every policy replica, on the run's tasks and temperature.
 
-    `context`: tokens that a conversation may have. Raises InfrastructureError where either fails, or does not answer
-    within loop.stuck_timeout.
+    `context`: the most tokens of a conversation. Raises InfrastructureError when the learner or the policy fails or
+    does not answer within loop.stuck_timeout.
     """
     max_tokens = max(1, min(config.sampling.max_tokens, LONGEST_COMPLETION, context // 2))
     prompts = fixed_prompts(tokenizer, tasks, context - max_tokens)
@@ -233,19 +233,19 @@ async def mismatch_of(
 
 
 class MismatchWatch:
-    """Warns where a step's mismatch is far beyond what the start allows, and again each time it has doubled.
+    """Warns when a step's mismatch far exceeds the bound allowed at the start, and again each time it has doubled.
 
-    Only steps on tokens of the current version tell: older ones differ by what has been learned since.
+    Only steps on tokens of the current version are checked: older tokens also differ because of later updates.
     """
 
     def __init__(self, allowed: float, say: Callable[[str], None]) -> None:
-        """`allowed`: mean nats per token; `say` hears the warnings."""
+        """`allowed`: mean nats per token; warnings go to `say`."""
         self._allowed = allowed
         self._next = _FAR * allowed
         self._say = say
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """To be told of every row of metrics.jsonl."""
+        """Checks one row of metrics.jsonl; call it for every row."""
         mismatch = row["mismatch"]
         if row["staleness_max"] > 0 or mismatch <= self._next:
             return

@@ -1,4 +1,4 @@
-"""A `Run`: every part that the loop uses, opened in order and closed in reverse, whatever happens."""
+"""A `Run`: every part that the loop uses. Parts are opened in order and always closed in reverse order."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Run:
     epoch: float = field(default_factory=time.monotonic)
 
     def flight(self) -> GroupsInFlight:
-        """The groups under way of this run, none yet; an async context manager."""
+        """A new `GroupsInFlight` for this run, with no group running yet; an async context manager."""
         loop = self.config.loop
         return GroupsInFlight(
             self.capacity,
@@ -83,7 +83,7 @@ class Run:
         return self.verifier.verdicts
 
     async def run_group(self, sampled: SampledTask) -> Group:
-        """The group of one sampled task, `loop.group_size` rollouts."""
+        """The group of one sampled task: `loop.group_size` rollouts."""
         size = self.config.loop.group_size
         if self.lockstep is not None:
             self.lockstep.expect(size)
@@ -99,7 +99,7 @@ class Run:
         )
 
     async def evaluate_if_due(self) -> None:
-        """Before the first step, after the last, and every `evaluation.every` steps: the held-out rows stand."""
+        """The evaluation rows of this version exist if it is due: first, last, and every `evaluation.every` steps."""
         settings, version = self.config.evaluation, self.capacity.version
         regular = settings.every > 0 and version % settings.every == 0
         if not settings.enabled or not (regular or version in (0, self.config.loop.steps)):
@@ -112,7 +112,7 @@ class Run:
     async def _evaluate(self, source: LoadedEnvironment, version: int) -> None:
         settings = self.config.evaluation
         started = time.monotonic()
-        # Not through `lockstep`, where tasks that are measured side by side would wait for each other.
+        # Not through `lockstep`: the evaluated tasks would wait for each other.
         agents = Agents.of_policy(replace(self.agents, policy=self.policy), version)
         self.display.say(f"evaluating version {version} on {len(source.tasks)} held-out tasks of {source.name} …")
         with self.watchdog.stage("evaluating"):
@@ -140,7 +140,7 @@ class Run:
 
 @asynccontextmanager
 async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: Display) -> AsyncIterator[Run]:
-    """The parts of a run, ready, from the last checkpoint with `resume`; all of them are gone when the block ends."""
+    """The parts of a run, ready to train; with `resume`, from the last checkpoint. The block's end closes them all."""
     directory = RunDirectory(run_dir)
     start = _prepared(directory, config, resume=resume, display=display)
     watchdog = Watchdog(config.loop.stuck_timeout, directory.logs / "watchdog.log")
@@ -186,21 +186,21 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
             policy,
             learner,
             lockstep,
-            # A resumed run's spans follow those that are in the timeline already.
+            # A resumed run's spans follow those already in the timeline.
             epoch=time.monotonic() - directory.elapsed(),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _StartingPoint:
-    """Where a run goes on: after `steps` steps, from `checkpoint`; None is from the starting model."""
+    """Where a run continues: after `steps` steps, from `checkpoint`; None means from the starting model."""
 
     steps: int
     checkpoint: Path | None
 
 
 def _prepared(directory: RunDirectory, config: RunConfig, *, resume: bool, display: Display) -> _StartingPoint:
-    """Where the run begins; `directory` stands, and holds nothing from after that. Raises ConfigError."""
+    """Where the run begins; `directory` exists and holds nothing from after that point. Raises ConfigError."""
     directory.create(config, resume=resume)
     if not resume:
         return _StartingPoint(0, None)
@@ -221,7 +221,7 @@ async def open_roles(
     checkpoint: Path | None = None,
     version: int = 0,
 ) -> tuple[ReplicatedPolicy, SupervisedLearner]:
-    """The policy and the learner, in processes of their own, both at `version`: that of `checkpoint`, or of `model`."""
+    """The policy and the learner, each in its own process. Both have `version`, that of `checkpoint` or of `model`."""
     policy = make_policy(runtime, config, str(checkpoint or model), version, say)
     learner = SupervisedLearner(
         start_learner(runtime, config, str(model)),
@@ -238,7 +238,7 @@ async def open_roles(
 
 
 def _restored(start: _StartingPoint, sampler: TaskSampler, config: RunConfig) -> Capacity:
-    """The counters where the run begins; `sampler` first hands out what was under way then."""
+    """The counters where the run begins; `sampler` first hands out the groups that were running then."""
     loop = config.loop
     capacity = Capacity(loop.groups_per_batch, loop.max_staleness, start.steps, loop.steps)
     capacity.accepted = start.steps * loop.groups_per_batch
@@ -250,7 +250,7 @@ def _restored(start: _StartingPoint, sampler: TaskSampler, config: RunConfig) ->
 
 
 def _rollout_settings(config: RunConfig, model: Path) -> RolloutSettings:
-    """How rollouts of the run are sampled and bounded."""
+    """The sampling parameters and limits of the run's rollouts."""
     return RolloutSettings(
         sampling=SamplingParams(temperature=config.sampling.temperature, max_tokens=config.sampling.max_tokens),
         seed=config.seed,
@@ -260,7 +260,7 @@ def _rollout_settings(config: RunConfig, model: Path) -> RolloutSettings:
 
 
 async def _starting_model(config: RunConfig, display: Display) -> Path:
-    """The folder of the starting model. What makes it ends with this call, also where that is cancelled."""
+    """The folder of the starting model. The processes that make it end with this call, even when it is cancelled."""
     children: list[subprocess.Popen[bytes]] = []
     try:
         return await asyncio.to_thread(prepare_model, config, cache_folder(), display.say, children.append)
@@ -277,7 +277,7 @@ async def _load(environments: list[NamedEnvironment], split: str) -> list[Loaded
 async def _to_train_on(
     environments: list[NamedEnvironment], provider: SandboxProvider, directory: RunDirectory, display: Display
 ) -> list[LoadedEnvironment]:
-    """The tasks of the split `train`, without those whose tests are too weak."""
+    """The tasks of the split `train`, except those whose tests are too weak."""
     sources = await _load(environments, "train")
     return await strong_sources(environments, sources, provider, directory.dropped_tasks, display.say)
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live table on a terminal, plain lines elsewhere."""
+"""The display of a run in progress: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADER = (
 
 
 class Display:
-    """Prints what happens. One header, one line a step, and a progress bar below them on a terminal."""
+    """Prints one header, one line per step, and on a terminal a progress bar below them."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
@@ -24,11 +24,11 @@ class Display:
         self._printed = 0
 
     def say(self, text: str) -> None:
-        """`text` stands on a line of its own."""
+        """Prints `text` on its own line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def start(self, done: int, total: int) -> None:
-        """The bar stands at `done` of `total` steps."""
+        """Shows the bar at `done` of `total` steps."""
         if self.console.is_terminal:
             progress = Progress(
                 TextColumn("training"),
@@ -44,7 +44,7 @@ class Display:
             self._progress = progress
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """One line for the step of this metrics row."""
+        """Prints one line for the step of this metrics row."""
         if self._printed % 20 == 0:
             self.console.print(_HEADER, style="bold", markup=False, soft_wrap=True)
         self._printed += 1
@@ -62,7 +62,7 @@ class Display:
             self._progress.update(self._bar, completed=row["step"])
 
     def stop(self) -> None:
-        """The bar is gone."""
+        """Removes the bar."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

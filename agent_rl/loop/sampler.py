@@ -1,4 +1,4 @@
-"""Which task next: a keyed shuffle of every environment's tasks, mixed by weight."""
+"""Which task comes next: a keyed shuffle of every environment's tasks, mixed by weight."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class SampledTask:
 
 
 def _draw(*key: object) -> float:
-    """A number in [0, 1) that depends on `key` alone."""
+    """A number in [0, 1) that depends only on `key`."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 @dataclass(slots=True)
 class TaskSampler:
-    """Hands out tasks: the index alone decides which, so that a resumed run goes on with the same ones."""
+    """Hands out tasks. The index alone decides the task, so that a resumed run continues with the same tasks."""
 
     sources: Sequence[LoadedEnvironment]
     seed: int
     next_index: int = 0
     again: deque[int] = field(default_factory=deque[int])
-    """Indices to hand out once more: groups that a checkpoint found buffered or under way."""
+    """Indices to hand out again: groups that were buffered or running at the checkpoint."""
     _orders: dict[tuple[int, int], list[int]] = field(default_factory=dict[tuple[int, int], list[int]])
     _turns: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     _counts: list[int] = field(default_factory=list[int])
@@ -64,16 +64,16 @@ class TaskSampler:
         return self.at(self.next_index - 1)
 
     def at(self, index: int) -> SampledTask:
-        """The `index`-th task: environments take turns by weight, each goes through its tasks epoch by epoch."""
+        """The `index`-th task. Environments take turns by weight; each goes through its tasks epoch by epoch."""
         which, position = self._turn(index)
         source = self.sources[which]
         epoch, offset = divmod(position, len(source.tasks))
         return SampledTask(index, source, source.tasks[self._order(which, epoch)[offset]])
 
     def _turn(self, index: int) -> tuple[int, int]:
-        """Which environment has the `index`-th turn, and the how-manieth of its own turns that is.
+        """(environment, number of its earlier turns) for the `index`-th turn.
 
-        Turns are spread evenly, without any randomness: whoever is most behind its share goes next.
+        Turns are spread evenly, without randomness: the environment that is most behind its share goes next.
         """
         if len(self.sources) == 1:
             return 0, index

@@ -1,7 +1,7 @@
 """`prepare_model`: the folder of the model that a run starts from, made once for every configuration and then cached.
 
-What has to be made (a new model, a warm start) is made in a child process, `python -m agent_rl.loop.starting_model`,
-since it needs torch and all cores, and the process that asks for it has neither.
+A child process, `python -m agent_rl.loop.starting_model`, makes the model (new weights, SFT): this needs torch and all
+cores, and the calling process has neither.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from agent_rl.sft.rank_processes import Ranks
 from agent_rl.sft.sft_plan import SftPlan
 
 RECIPE = 1
-"""Part of every cache key: raised where the same configuration would no longer make the same model."""
+"""Part of every cache key: raised when a change of the code makes another model from the same configuration."""
 TOKENIZER_CONVERSATIONS = 2000
-"""Demonstrations that a new tokenizer is trained on."""
+"""Number of demonstrations that a new tokenizer is trained on."""
 CONFIG_ERROR = 2
 OnChild = Callable[["subprocess.Popen[bytes]"], None]
 
@@ -46,12 +46,12 @@ def prepare_model(
     say: Callable[[str], None] = print,
     on_child: OnChild = lambda child: None,
 ) -> Path:
-    """The folder of the starting model: `model.path` itself, or one below `cache`, made if it is not there yet.
+    """The folder of the starting model: `model.path` itself, or a folder below `cache`, made if it does not exist yet.
 
-    `on_child` is given the process that makes it, so that a caller in another thread can end that.
+    `on_child` gets the process that makes the model, so that a caller in another thread can end it.
 
-    Progress of the making goes to standard output. Raises ConfigError for the user's mistakes, a `cache` that cannot be
-    written among them, and LearnerError where the making failed. What is below `cache` is always whole, whenever a
+    Progress goes to standard output. Raises ConfigError for the user's mistakes (such as a `cache` that cannot be
+    written) and LearnerError when making the model failed. Model folders below `cache` are always complete, even if a
     process is killed.
     """
     if config.model.path is not None and config.model.sft is None:
@@ -61,7 +61,7 @@ def prepare_model(
         if folder.is_dir():
             say(f"starting model: {folder} (made before)")
             return folder
-        for left_behind in cache.glob(f".{folder.name}-*"):  # by a maker that was killed: nobody else has the lock
+        for left_behind in cache.glob(f".{folder.name}-*"):  # from a killed process: only we hold the lock
             shutil.rmtree(left_behind)
         say(f"starting model: making {folder}")
         _in_child(config, folder, on_child)
@@ -70,7 +70,7 @@ def prepare_model(
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Nobody else makes the same model meanwhile; the lock ends with this process, however it ends."""
+    """No other process makes the same model within the block; the kernel releases the lock if this process dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
@@ -82,7 +82,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def cache_key(config: RunConfig) -> str:
-    """16 hex digits of all that decides the starting model: its configuration and the environments' source code."""
+    """A hash (16 hex digits) of all that decides the starting model: its configuration and the environments' code."""
     model = {**config.model.model_dump(mode="json"), "seed": config.sft_seed}
     if config.model.path is not None:
         model["files"] = _files(model_folder(config.model.path))
@@ -100,7 +100,7 @@ def cache_key(config: RunConfig) -> str:
 
 
 def environment_source(name: str, key: str) -> str:
-    """A hash of the environment's code: the package that its class is defined in, or the one file."""
+    """A hash of the environment's code: the package or the single file that defines its class."""
     module = sys.modules[resolve(name, "agent_rl.environments", key=f"{key}.environment").__module__]
     digest = hashlib.blake2b(digest_size=8)
     for file in _source_files(module):
@@ -116,7 +116,7 @@ def _source_files(module: ModuleType) -> list[Path]:
 
 
 def _files(folder: Path) -> list[list[str | int]]:
-    """Name, size and time of change of every file of a model."""
+    """Name, size and modification time of every file of a model."""
     found = sorted(f for f in folder.iterdir() if f.is_file())
     return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in found]
 
@@ -134,7 +134,7 @@ def _in_child(config: RunConfig, folder: Path, on_child: OnChild) -> None:
         request, failure = Path(scratch) / "request.json", Path(scratch) / "failure.txt"
         request.write_text(json.dumps({"config": config.model_dump(mode="json"), "folder": str(folder)}))
         command = [sys.executable, "-m", "agent_rl.loop.starting_model", str(request), str(failure), str(os.getpid())]
-        # Every rank sets its own number of threads. Idle ones must sleep: on a busy machine, spinning costs most of it.
+        # Every rank sets its own number of threads. Idle threads must sleep: spinning ones slow a busy machine down.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         environment.pop("MKL_NUM_THREADS", None)
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
@@ -179,7 +179,7 @@ def make_model_folder(config: RunConfig, folder: Path) -> None:
 
 
 def _write_start(config: RunConfig, folder: Path) -> int:
-    """`folder` holds the model before its warm start; the tokens that fit its context."""
+    """`folder` holds the model before SFT; returns its context length in tokens."""
     if config.model.path is not None:
         for file in model_folder(config.model.path).iterdir():
             if file.is_file():
@@ -187,7 +187,7 @@ def _write_start(config: RunConfig, folder: Path) -> int:
     else:
         assert config.model.scratch is not None
         seed = config.sft_seed
-        texts = list(_texts(config, seed))  # before the slow import, so that what is wrong with them shows at once
+        texts = list(_texts(config, seed))  # before the slow import, so that errors in them show at once
         from agent_rl.learner.scratch_model import write_scratch_model
 
         write_scratch_model(config.model.scratch, texts, folder, seed)
@@ -197,14 +197,14 @@ def _write_start(config: RunConfig, folder: Path) -> int:
 
 
 def _texts(config: RunConfig, seed: int) -> Iterator[str]:
-    """What a new tokenizer is trained on: the messages of demonstrations, of a seed that no training uses."""
+    """The texts that a new tokenizer is trained on: messages of demonstrations, from a seed that no training uses."""
     for messages in islice(conversations(config.environments, -1 - seed), TOKENIZER_CONVERSATIONS):
         for message in messages:
             yield message.content
 
 
 def main(arguments: list[str]) -> int:
-    """The child: makes what the request file asks for; the exit code says whose fault a failure is."""
+    """The child process: makes the model of the request file. The exit code says whose fault a failure is."""
     request, failure, parent = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
     die_with_parent(parent)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,4 +1,4 @@
-"""What a step did, as one line of metrics.jsonl; and a trajectory, as one line of rollouts/step_*.jsonl."""
+"""A step as one line of metrics.jsonl, and a trajectory as one line of rollouts/step_*.jsonl."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent_rl.vocabulary import Group, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class StepTimings:
-    """Seconds of the wall clock. Rates are over the whole step, the learner's alone over its own seconds."""
+    """Wall-clock seconds. Rates are per second of the whole step, except the learner's: per second of the learner."""
 
     total: float
     waiting: float
@@ -26,13 +26,13 @@ class StepTimings:
     sampled_tokens: int
     policy_busy: float
     policy_busy_while_learning: float
-    """Seconds that the policy generated while the learner stepped: what the overlap is made of."""
+    """Seconds in which the policy generated while the learner stepped: the overlap of the two."""
     busy_core_seconds: float
-    """Of all cores of this machine, whoever used them."""
+    """Over all cores of this machine and all processes on it."""
     verdicts: int
 
     def row(self, report: StepReport) -> dict[str, float]:
-        """The line's `timings`."""
+        """The `timings` of the line."""
         return {
             "total": round(self.total, 4),
             "waiting": round(self.waiting, 4),
@@ -107,13 +107,13 @@ def _outcomes(groups: Sequence[Group]) -> dict[str, float | int]:
         "pass_rate": fmean(flat),
         "groups_all_failed": sum(not any(o) for o in outcomes),
         "groups_all_passed": sum(all(o) for o in outcomes),
-        # Of the verdicts, those of programs that were seen to interfere with their judging.
+        # The share of verdicts on programs that were caught interfering with their judging.
         "tampered_share": sum(v.status == "tampered" for v in verdicts) / max(len(verdicts), 1),
     }
 
 
 def trajectory_row(group: Group, trajectory: Trajectory, advantage: float) -> dict[str, Any]:
-    """One rollout, token by token: what was sampled, with which log-probability, by which version, and the verdict."""
+    """One rollout with its verdict; for each token, its sampler log-probability and policy version."""
     verdict = trajectory.verdict
     return {
         "schema_version": 1,

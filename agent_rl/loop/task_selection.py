@@ -1,4 +1,4 @@
-"""The training tasks of a run without those that are too weak, the same when the run is taken up again."""
+"""The training tasks of a run, without those whose tests are too weak; a resumed run gets the same tasks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ async def strong_sources(
     file: Path,
     say: Callable[[str], None],
 ) -> list[LoadedEnvironment]:
-    """`sources` without the tasks that are weaker than their environment's `minimum_mutation_score`.
+    """`sources` without the tasks whose mutation score is below their environment's `minimum_mutation_score`.
 
-    What is dropped, and why, is said and stands in `file`; what stands there already is dropped again, measured or
-    not: the sampler of a resumed run counts on the same tasks. Raises ConfigError where an environment has none left.
+    The removed tasks and the reasons go to `say` and to `file`. Tasks already listed in `file` are removed again
+    without measuring them anew, since the sampler of a resumed run needs the same tasks. Raises ConfigError when an
+    environment has no tasks left.
     """
     if not any(e.minimum_mutation_score > 0 for e in environments):
         return list(sources)
@@ -48,7 +49,7 @@ async def strong_sources(
 
 
 def _read(file: Path) -> dict[str, Selection]:
-    """What an earlier start of the run dropped, by environment; nothing where there was none."""
+    """The tasks that an earlier start of the run removed, by environment; empty if there was none."""
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
         if rows["schema_version"] != SCHEMA_VERSION:

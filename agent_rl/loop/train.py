@@ -1,4 +1,4 @@
-"""The training loop: the table of contents of the project.
+"""The training loop. Start reading the project here.
 
     Sampler.next ──> run_group ──> Environment.rollout <──> Policy.generate        messages <-> tokens in one place
                         │               └──> Submission ──> Verifier.judge ──> Verdict
@@ -7,8 +7,8 @@
                                                         ^                                      │
                                                         └── capacity and staleness ── Policy(version + 1)
 
-`run_loop` is that diagram. There is no second loop: synchronous training is `max_staleness = 0`, and on one device for
-both (`placement = "colocated"`) the policy sleeps while the learner is awake.
+`run_loop` implements this diagram. There is no second loop: synchronous training is `max_staleness = 0`. When policy
+and learner share one device (`placement = "colocated"`), the policy sleeps while the learner is awake.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from agent_rl.vocabulary import Group
 
 
 async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, display: Display | None = None) -> Path:
-    """The folder of the finished run; `took.json` in it says how long this took, warm start and evaluations included.
+    """The folder of the finished run; its `took.json` holds the time this took, including SFT and evaluations.
 
-    Raises ConfigError for the user's mistakes and InfrastructureError where the machinery failed for good.
+    Raises ConfigError for the user's mistakes and InfrastructureError for an infrastructure failure that ends the run.
     """
     display = display or Display()
     started = time.monotonic()
@@ -53,7 +53,7 @@ async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, displ
 
 
 async def _watched(run: Run) -> None:
-    """The run has been trained. Raises InfrastructureError where a stage of it is stuck."""
+    """The run has been trained. Raises InfrastructureError when a stage of it is stuck."""
     watching = asyncio.create_task(run.watchdog.watch())
     working = asyncio.create_task(_train(run))
     try:
@@ -83,7 +83,7 @@ async def _train(run: Run) -> None:
 
 
 async def run_loop(run: Run, flight: GroupsInFlight) -> None:
-    """`loop.steps` optimizer steps have been taken, each recorded and in a checkpoint."""
+    """`loop.steps` optimizer steps have been taken; all are recorded, and the last checkpoint includes them."""
     config = run.config
     mismatch = MismatchWatch(config.mismatch_bounds[0], run.display.say)
     async with BackgroundWrites() as aside:
@@ -132,7 +132,7 @@ async def publish(run: Run, version: int) -> None:
 async def record(
     run: Run, groups: list[Group], advantages: list[list[float]], row: dict[str, Any], clock: StepClock
 ) -> None:
-    """The step stands in metrics.jsonl, its rollouts and the timeline in their files."""
+    """metrics.jsonl holds the step; its rollouts and the timeline are in their own files."""
     step = row["step"]
 
     def write() -> None:
@@ -150,9 +150,9 @@ async def record(
 
 
 async def checkpoint(run: Run, flight: GroupsInFlight, report: StepReport, aside: BackgroundWrites) -> None:
-    """The learner's state after this step is on disk, and a policy that has to be restarted begins with it.
+    """The learner's state after this step is on disk, and a restarted policy starts from it.
 
-    What makes it a whole checkpoint follows once the step stands in the files: a resumed run lacks no step.
+    The checkpoint is marked complete only after the step's records are written, so that a resumed run lacks no step.
     """
     state = LoopState(report.version, run.sampler.next_index, tuple(flight.pending()))
     path = run.directory.checkpoint(report.version)
@@ -163,13 +163,13 @@ async def checkpoint(run: Run, flight: GroupsInFlight, report: StepReport, aside
 
 
 class StepClock:
-    """Measures one step: where the time went, and what the policy did meanwhile."""
+    """Measures one step: how long each part took, and what the policy did in that time."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._marks: dict[str, float] = {}
         self._asked: dict[str, asyncio.Task[PolicyStatus]] = {}
-        """What the policy said at each mark: nobody waits for it before the end of the step."""
+        """The policy's status at each mark; awaited only at the end of the step."""
 
     def _mark(self, name: str) -> None:
         self._marks[name] = time.monotonic()
@@ -196,7 +196,7 @@ class StepClock:
         statuses = {name: await status for name, status in self._asked.items()}
         busy = {name: (status.sampled_tokens, status.busy_seconds) for name, status in statuses.items()}
         marks = self._marks
-        # A policy that was restarted within the step counts from zero again.
+        # After a restart within the step, the policy counts from zero again.
         return StepTimings(
             total=marks["stop"] - marks["start"],
             waiting=marks["batch"] - marks["start"],
@@ -211,7 +211,7 @@ class StepClock:
         )
 
     def timeline(self, step: int, groups: list[Group]) -> list[dict[str, Any]]:
-        """Spans in seconds since the run began: the learner's, the publishing, and each group's rollouts."""
+        """Spans in seconds since the run began: the learner's step, publishing, and each group's rollouts."""
         epoch, marks = self._run.epoch, self._marks
 
         def span(role: str, what: str, start: float, end: float) -> dict[str, Any]:
@@ -235,6 +235,6 @@ class StepClock:
 
 
 def _seen(status: asyncio.Task[PolicyStatus]) -> None:
-    """A step that fails leaves its questions: their errors are no news."""
+    """Reads the error of a status request that a failed step left behind, so that asyncio does not warn about it."""
     if not status.cancelled():
         status.exception()

@@ -1,4 +1,4 @@
-"""A watchdog: names the stage that is stuck and dumps the stacks; and the event loop's lag, as a metric."""
+"""A watchdog: names the stage that is stuck and dumps the stacks. It also measures the event loop's lag."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Watchdog:
             self._stage, self._since = before, time.monotonic()
 
     def progress(self) -> None:
-        """The stage moves on: its clock starts anew."""
+        """The stage has made progress: its clock restarts."""
         self._since = time.monotonic()
 
     def take_lag(self) -> float:
@@ -44,7 +44,7 @@ class Watchdog:
         return lag
 
     async def watch(self) -> None:
-        """Never returns. Raises InfrastructureError that names the stage which is stuck."""
+        """Never returns. Raises an InfrastructureError that names the stuck stage."""
         period = 0.1
         while True:
             before = time.monotonic()

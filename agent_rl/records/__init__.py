@@ -1,1 +1,1 @@
-"""What a run writes down: its folder, and the rows and files in it, with the nouns that they are made of."""
+"""The records of a run: its folder, the files in it, and the types of their rows."""

@@ -10,14 +10,14 @@ from agent_rl.records.eval_row import Estimate
 
 RESAMPLES = 2000
 _CHUNK = 1 << 22
-"""Resampled values held at once (32 MiB of indices)."""
+"""Resampled values held in memory at once (32 MiB of indices)."""
 
 
 def bootstrap_mean(values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """The mean of `values`, one per task, with its 95 % percentile-bootstrap interval over tasks.
 
-    Tasks are what is resampled, since samples of one task are not independent of each other. The interval of equal
-    values has no width: a bootstrap sees no variation that the sample does not have. Raises ValueError for no values.
+    Tasks are resampled, not rollouts, since the rollouts of one task are not independent. If all values are equal, the
+    interval has width 0: a bootstrap only sees the variation in the sample. Raises ValueError for no values.
     """
     values_T = np.asarray(values, dtype=np.float64)
     if values_T.size == 0:

@@ -1,4 +1,4 @@
-"""What a disk or a path refuses, in words: as the user's mistake before a run starts, as a failure while it runs."""
+"""Readable errors for a disk or path that fails: the user's mistake before a run starts, a failure while it runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from agent_rl.errors import ConfigError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOST = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ESTALE}
-"""What a folder that could be written answers once it is gone, or read-only, or its disk is broken."""
+"""Errors of a folder that was writable and now is gone, is read-only or has a broken disk."""
 _LONGEST_NAME = 200
 
 
 @contextmanager
 def usable_run_folder(folder: Path) -> Iterator[None]:
-    """An OSError of the block is the user's mistake in giving `folder`: raised as a ConfigError of one line."""
+    """Turns an OSError in the block into a ConfigError of one line: the user gave an unusable `folder`."""
     try:
         yield
     except OSError as error:
@@ -28,7 +28,7 @@ def usable_run_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def still_writable(folder: Path, last_checkpoint: Callable[[], Path | None]) -> Iterator[None]:
-    """An OSError of the block that comes from the disk of `folder` is raised as a StorageError that says what to do."""
+    """Turns an OSError in the block that comes from the disk of `folder` into a StorageError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -45,7 +45,7 @@ def still_writable(folder: Path, last_checkpoint: Callable[[], Path | None]) -> 
 
 
 def full_disk(error: BaseException) -> StorageError | None:
-    """`error` in words where it says that some disk is full; None for any other error."""
+    """A StorageError with a readable message if `error` says that a disk is full; None for any other error."""
     if not isinstance(error, OSError) or error.errno not in _FULL:
         return None
     where = f" at {error.filename}" if error.filename else ""
@@ -56,7 +56,7 @@ def full_disk(error: BaseException) -> StorageError | None:
 
 
 def bytes_left(folder: Path) -> str:
-    """What is free on the disk of `folder`, for a person; of its nearest parent where it is not there."""
+    """The free space on the disk of `folder`, as text; if `folder` does not exist, that of its nearest parent."""
     for place in (folder, *folder.absolute().parents):
         try:
             free = shutil.disk_usage(place).free
@@ -84,7 +84,7 @@ def _reason(folder: Path, error: OSError) -> str:
 
 
 def _in_its_place(path: Path, error: OSError) -> str:
-    """What stands at `path`, or above it, where there should be a folder."""
+    """What is at `path`, or above it, instead of a folder."""
     for place in (path, *path.parents):
         if place.is_symlink() and not place.exists():
             return f"{place} is a link to nothing"
@@ -94,6 +94,6 @@ def _in_its_place(path: Path, error: OSError) -> str:
 
 
 def _shown(path: Path) -> str:
-    """The path, cut where it is so long that it would hide what is said of it."""
+    """The path, cut if it is so long that it would hide the rest of the message."""
     text = str(path)
     return text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…"

@@ -1,4 +1,4 @@
-"""`eval.json` of a run: a list of rows in order of time, written atomically, cut back on resume."""
+"""`eval.json` of a run: a list of rows in time order, written atomically; a resume removes later rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent_rl.records.eval_row import EvalRow
 
 
 def read_rows(path: Path) -> list[EvalRow]:
-    """The rows of `path` in order of time; none where there is no such file. Raises ConfigError for another format."""
+    """The rows of `path` in time order; none if the file does not exist. Raises ConfigError for another format."""
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -27,12 +27,12 @@ def read_rows(path: Path) -> list[EvalRow]:
 
 
 def append_row(path: Path, row: EvalRow) -> None:
-    """`row` stands last in `path`; a reader sees the file before or after, never in between."""
+    """`row` is the last row of `path`; a reader sees the old file or the new one, never a half-written one."""
     write_rows(path, [*read_rows(path), row])
 
 
 def cut_back(path: Path, version: int) -> None:
-    """No row of a policy version above `version` is left: what a resumed run will measure again stands once."""
+    """No row of a policy version above `version` is left, so that a resumed run adds each row only once."""
     rows = read_rows(path)
     kept = [row for row in rows if row.policy_version is None or row.policy_version <= version]
     if len(kept) != len(rows):

@@ -1,4 +1,4 @@
-"""`EvalRow`: one evaluation of one policy version on one environment's split, as it stands in `eval.json`."""
+"""`EvalRow`: one evaluation of one policy version on one environment's split, one row of `eval.json`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Estimate:
 class EvalRow:
     """One row of `eval.json`.
 
-    policy_version: of every sample of the row; None where no policy was sampled from (`gold`, `empty`).
-    num_samples: rollouts asked for per task, the greedy one apart.
-    num_excluded: rollouts, greedy ones too, that the machinery failed; they are in no mean.
-    greedy: share of tasks that the greedy rollout passes; None where it was not asked for.
-    pass_at_k: k -> pass@k. A task with fewer than k surviving samples is not in that mean.
+    policy_version: the version of every sample of the row; None if no policy was sampled (`gold`, `empty`).
+    num_samples: rollouts asked for per task, not counting the greedy one.
+    num_excluded: rollouts, greedy ones included, that ended in an infrastructure failure; no mean contains them.
+    greedy: share of tasks that the greedy rollout passes; None if it was not asked for.
+    pass_at_k: k -> pass@k. A task with fewer than k surviving samples is left out of that mean.
     """
 
     policy_version: int | None
@@ -49,7 +49,7 @@ class EvalRow:
     pass_at_k: Mapping[int, Estimate]
 
     def to_json(self) -> dict[str, Any]:
-        """The row as JSON data; keys of `pass_at_k` are strings there."""
+        """The row as JSON data, in which the keys of `pass_at_k` are strings."""
         return {
             "schema_version": SCHEMA_VERSION,
             "policy_version": self.policy_version,
@@ -64,7 +64,7 @@ class EvalRow:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> EvalRow:
-        """The row that `to_json` wrote; keys that it does not know are ignored."""
+        """The row that `to_json` wrote; unknown keys are ignored."""
         greedy = data.get("greedy")
         return EvalRow(
             policy_version=data["policy_version"],

@@ -1,4 +1,4 @@
-"""The files of a run, and cutting them back to a checkpoint so that no step stands twice."""
+"""The files of a run. On resume they are cut back to the checkpoint, so that no step is recorded twice."""
 
 from __future__ import annotations
 
@@ -32,21 +32,20 @@ _MAY_DIFFER = (
 )
 _WRITTEN_BY_A_RUN = f"# Written by a run of agent-rl, schema_version = {SCHEMA_VERSION}: the whole configuration.\n"
 _MARK = _WRITTEN_BY_A_RUN.split(",")[0].encode()
-"""How the config.toml of a run begins, and no other file of that name."""
+"""The first bytes of a run's config.toml; other files of that name do not begin so."""
 _LOCK = ".agent-rl.lock"
 _BEFORE_CONFIG = re.compile(rf"{re.escape(_LOCK)}|\.config\.toml\..*")
-"""What a run that was killed at once may leave in its folder before config.toml stands."""
+"""Files that a run may leave in its folder if it is killed before config.toml is written."""
 _CHECKPOINT = re.compile(r"step_(\d{6,})")
 _HALF_WRITTEN = re.compile(r"\.step_\d{6,}-(old-)?[a-z0-9_]{8}")
-"""A checkpoint's folder before it is put in its place: see `written_atomically`."""
+"""A checkpoint's folder before it is renamed to its final name: see `written_atomically`."""
 _ROLLOUTS = re.compile(r"step_(\d{6,})\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
     """config.toml, metrics.jsonl, timeline.jsonl, rollouts/, checkpoints/step_*/, eval.json, took.json, report.html,
-    logs/; dropped_tasks.json where a threshold on the mutation score of tests is set; .agent-rl.lock, which one process
-    holds.
+    logs/; dropped_tasks.json if a minimum mutation score is set; .agent-rl.lock, which one process holds.
     """
 
     path: Path
@@ -89,10 +88,10 @@ class RunDirectory:
 
     @contextmanager
     def locked(self, *, resume: bool, say: Callable[[str], None] = print) -> Iterator[None]:
-        """The folder stands, and no other process writes this run within the block.
+        """The folder exists, and no other process writes this run within the block.
 
-        Raises ConfigError where another process writes it (which is named, with its command), where the folder cannot
-        be made or written, where it holds anything but a run, and where it holds no run with `resume`.
+        Raises ConfigError when another process writes the run (the error names it and its command), when the folder
+        cannot be made or written, when it holds something other than a run, and with `resume` when it holds no run.
         """
         with ExitStack() as stack:
             with usable_run_folder(self.path):
@@ -102,11 +101,11 @@ class RunDirectory:
             yield
 
     def create(self, config: RunConfig, *, resume: bool) -> None:
-        """The folders stand; without `resume` nothing of an earlier run is in them. What no run wrote stays.
+        """The folders exist; without `resume` they hold nothing of an earlier run. Files that no run wrote are kept.
 
-        Raises ConfigError where a run would be overwritten, where there is none to resume, or one of another
-        configuration (its length, its evaluations and how it uses this machine may differ), and where the folder is
-        no place for a run, as `locked` does.
+        Raises ConfigError when a run would be overwritten, when there is no run to resume, or when that run has another
+        configuration (its length, its evaluations and its use of this machine may differ). Like `locked`, raises it
+        also when the folder cannot hold a run.
         """
         with usable_run_folder(self.path):
             self._require_a_place(resume=resume)
@@ -121,13 +120,13 @@ class RunDirectory:
             write_atomically(self.config, _WRITTEN_BY_A_RUN + config.to_toml())
             for folder in (self.rollouts, self.checkpoints, self.logs):
                 folder.mkdir(exist_ok=True)
-            # How long this start of the run takes is known when it ends.
+            # The time that this start of the run takes is known only when it ends.
             self.took.unlink(missing_ok=True)
             if not resume:
                 self._remove_records()
 
     def _require_a_place(self, *, resume: bool) -> None:
-        """The folder is empty, or not there, or a run's. Raises ConfigError else, OSError where it cannot be read."""
+        """The folder is empty, missing, or a run's; otherwise raises ConfigError. OSError when it cannot be read."""
         if self._holds_a_run():
             self._require_own_checkpoints()
             return
@@ -152,7 +151,7 @@ class RunDirectory:
             return file.read(len(_MARK)) == _MARK
 
     def _require_own_checkpoints(self) -> None:
-        """Raises ConfigError where something else has the name of a checkpoint that the run would write."""
+        """Raises ConfigError when something that no run wrote has the name of a checkpoint."""
         for path in self.checkpoints.iterdir() if self.checkpoints.is_dir() else ():
             if _CHECKPOINT.fullmatch(path.name) and not path.is_symlink() and not _is_checkpoint(path):
                 raise ConfigError(
@@ -160,7 +159,7 @@ class RunDirectory:
                 )
 
     def _remove_records(self) -> None:
-        """What a run left that ended before its first step is gone."""
+        """Removes the files of a run that ended before its first step."""
         for file in (self.timeline, self.evaluations, self.dropped_tasks):
             file.unlink(missing_ok=True)
         for _, file in self._rollout_files():
@@ -180,7 +179,7 @@ class RunDirectory:
                 )
 
     def writing(self) -> AbstractContextManager[None]:
-        """What the disk refuses within the block is raised as a StorageError: one line that says what to do."""
+        """Turns a disk error in the block into a StorageError of one line that says what to do."""
         return still_writable(self.path, self._last_checkpoint)
 
     def _last_checkpoint(self) -> Path | None:
@@ -188,33 +187,33 @@ class RunDirectory:
         return complete[-1][1] if complete else None
 
     def append(self, file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-        """`rows` stand at the end of the JSONL `file`. Raises StorageError where the disk refuses."""
+        """Appends `rows` to the JSONL `file`. Raises StorageError when the disk refuses."""
         with self.writing(), file.open("a", encoding="utf-8") as f:
             f.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     def write_rollouts(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """The trajectories that step `step` was trained on, a line each. Raises StorageError where the disk refuses."""
+        """Writes the trajectories of training step `step`, one per line. Raises StorageError if the disk refuses."""
         text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
         with self.writing():
             (self.rollouts / f"step_{step:06d}.jsonl").write_text(text, encoding="utf-8")
 
     def _rollout_files(self) -> list[tuple[int, Path]]:
-        """(step, file) of what `write_rollouts` wrote."""
+        """(step, file) of each file that `write_rollouts` wrote."""
         named = ((_ROLLOUTS.fullmatch(path.name), path) for path in self.rollouts.iterdir())
         return [(int(match[1]), path) for match, path in named if match is not None and path.is_file()]
 
     def elapsed(self) -> float:
-        """When the last span of the timeline ends, in seconds since the run began; 0 where there is none."""
+        """The end of the timeline's last span, in seconds since the run began; 0 if there is no span."""
         return max((float(row.get("end", 0.0)) for _, row in _lines(self.timeline)), default=0.0)
 
     def write_took(self, seconds: float, *, resumed: bool) -> None:
-        """How long the run took, in seconds: with `resumed`, from where it was taken up again."""
+        """Writes how long the run took, in seconds; with `resumed`, since it was resumed."""
         row = {"schema_version": SCHEMA_VERSION, "seconds": round(seconds, 3), "resumed": resumed}
         with self.writing():
             write_atomically(self.took, json.dumps(row) + "\n")
 
     def read_took(self) -> float:
-        """The seconds that `write_took` noted. Raises FileNotFoundError where the run has not ended."""
+        """The seconds that `write_took` wrote. Raises FileNotFoundError when the run has not ended."""
         return float(json.loads(self.took.read_text(encoding="utf-8"))["seconds"])
 
     def checkpoint(self, step: int) -> Path:
@@ -222,7 +221,7 @@ class RunDirectory:
         return self.checkpoints / f"step_{step:06d}"
 
     def complete_checkpoints(self) -> list[tuple[int, Path]]:
-        """(steps, folder) of every checkpoint that was written to its end, oldest first."""
+        """(steps, folder) of every complete checkpoint, oldest first."""
         if not self.checkpoints.is_dir():
             return []
         named = ((_CHECKPOINT.fullmatch(path.name), path) for path in self.checkpoints.iterdir())
@@ -230,7 +229,7 @@ class RunDirectory:
         return sorted((step, path) for step, path in found if _is_ours(path / "trainer.json"))
 
     def prune(self, keep: int) -> None:
-        """Only the `keep` newest checkpoints, and nothing half-written, is left; what no run wrote stays."""
+        """Only the `keep` newest checkpoints are left, and nothing half-written; files that no run wrote are kept."""
         complete = self.complete_checkpoints()
         for _, path in complete[: max(0, len(complete) - keep)]:
             _remove_checkpoint(path)
@@ -242,7 +241,7 @@ class RunDirectory:
                 _remove_checkpoint(path)
 
     def cut_back(self, steps: int) -> None:
-        """Nothing after `steps` steps is left in any file, nor a half-written line; what no run wrote stays."""
+        """No file holds anything after `steps` steps or a half-written line; files that no run wrote are kept."""
         with usable_run_folder(self.path):
             for file in (self.metrics, self.timeline):
                 _keep_lines(file, lambda row: int(row.get("step", 0)) <= steps)
@@ -252,7 +251,7 @@ class RunDirectory:
             try:
                 eval_file.cut_back(self.evaluations, steps)
             except ConfigError:
-                # No reason not to go on training; rows that cannot be read are of no use to anyone.
+                # Training can continue without the old rows, and unreadable rows are useless.
                 eval_file.write_rows(self.evaluations, [])
         for path in self.checkpoints.iterdir():
             match = _CHECKPOINT.fullmatch(path.name)
@@ -270,20 +269,20 @@ def _is_ours(file: Path) -> bool:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    """Whether a run wrote the folder `path`, to its end or not; an empty one holds nothing to lose."""
+    """Whether a run wrote the folder `path`, completely or not; true also for an empty folder (nothing to lose)."""
     if not path.is_dir():
         return False
     return _is_ours(path / "trainer.json") or _is_ours(path / "learner.json") or not any(path.iterdir())
 
 
 def _remove_checkpoint(path: Path) -> None:
-    """`path` is gone where a run wrote it; a link stays, and what it points to."""
+    """Removes `path` if a run wrote it; a link and its target are kept."""
     if not path.is_symlink() and (_HALF_WRITTEN.fullmatch(path.name) or _is_checkpoint(path)):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value, of every leaf of nested tables."""
+    """Dotted key -> value, for every leaf of nested tables."""
     if not isinstance(data, dict):
         return {prefix: data}
     return {
@@ -292,12 +291,12 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _lines(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines of a JSONL file, if there is one, and what they hold."""
+    """(line, its data) for each valid line of a JSONL file; none if the file does not exist."""
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
             yield line, json.loads(line)
         except ValueError:
-            continue  # The line that was being written when the run was killed.
+            continue  # The run was killed while it wrote this line.
 
 
 def _keep_lines(file: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

@@ -1,4 +1,4 @@
-"""One process a run: a lock on a file in the run's folder, which the kernel releases however its process ends."""
+"""One process per run: a lock on a file in the run's folder. The kernel releases it however the process ends."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from pathlib import Path
 from agent_rl.errors import ConfigError
 
 _NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
-"""What filesystems answer that have no flock."""
+"""Errors of filesystems without flock."""
 _LONGEST_COMMAND = 200
 _HOLDER_SECONDS = 0.5
-"""How long a holder may take from getting the lock to saying who it is."""
+"""Seconds that a holder may take between getting the lock and writing who it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """The process that holds a run's lock, as it says itself in the lock's file."""
+    """The process that holds a run's lock, as it wrote into the lock file."""
 
     pid: int
     host: str
@@ -37,7 +37,7 @@ class LockHolder:
 
     @staticmethod
     def this_process() -> LockHolder:
-        """What this process says of itself."""
+        """The description of this process."""
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         if len(command) > _LONGEST_COMMAND:
             command = command[: _LONGEST_COMMAND - 2] + " …"
@@ -52,10 +52,10 @@ class LockHolder:
 def run_lock(file: Path, say: Callable[[str], None]) -> Iterator[None]:
     """No other process holds the lock on `file` within the block.
 
-    Where the filesystem has no locks, `say` hears so and the block goes on without one. Raises ConfigError that names
-    who holds the lock, OSError where `file` cannot be written.
+    If the filesystem has no locks, `say` is told and the block runs without one. Raises a ConfigError that names the
+    holder of the lock, OSError when `file` cannot be written.
     """
-    # A link is not followed: what it points to is not ours to write.
+    # A link is not followed: its target is not ours to write.
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         try:
@@ -72,14 +72,14 @@ def run_lock(file: Path, say: Callable[[str], None]) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # who finds the file later is told of nobody that has gone
+            with contextlib.suppress(OSError):  # a later reader of the file must not see a holder that has gone
                 os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
 
 def _holder(descriptor: int) -> LockHolder | None:
-    """Who holds the lock; None where it does not say so in time."""
+    """The holder of the lock; None if it has not written who it is in time."""
     until = time.monotonic() + _HOLDER_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""`write_report`: a run as one self-contained page."""
+"""`write_report`: writes a run's report as one self-contained page."""
 
 from agent_rl.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: text stays text in the page's own font, and nothing is loaded from anywhere."""
+"""Charts as inline SVG. Text stays text in the page's own font, and nothing is loaded from other places."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INK, MUTED, GRID = "#1f2933", "#66788a", "#e4e9ee"
 COLOURS = ("#1f6fb2", "#d9730d", "#2a8c5f", "#8b5fbf", "#b0395a", "#6b7785")
 LANE_COLOURS = {"learner": "#d9730d", "publish": "#8b5fbf", "rollouts": "#1f6fb2"}
 _ROW_LIMIT = 24
-"""Groups drawn above one another in the timeline; where more run at a time, the rest is drawn over the last row."""
+"""The largest number of rows in the timeline. If more groups run at a time, the rest is drawn over the last row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Series:
     name: str
     points: Sequence[tuple[float, float]]
     smooth: bool = False
-    """A moving mean is drawn over the points, which then are faint."""
+    """Whether a moving mean is drawn over faint points."""
 
 
 def line_chart(
@@ -55,14 +55,14 @@ def line_chart(
         axes.set_ylim(bottom=0)
     axes.set_xlabel("step")
     if len(series) + bool(marks) > 1:
-        # Beside the title, where it can hide no line.
+        # Next to the title, where it hides no line.
         place = {"loc": "lower right", "bbox_to_anchor": (1.01, 0.98), "borderaxespad": 0.2}
         axes.legend(**place, ncols=4, frameon=False, fontsize=8, labelcolor=INK, columnspacing=1.0, handlelength=1.4)
     return _svg(figure, title)
 
 
 def timeline_strip(spans: Sequence[Span], start: float, end: float) -> str:
-    """The SVG of what each role did between `start` and `end` seconds; concurrent groups stand above one another."""
+    """The SVG of each role's activity between `start` and `end` seconds. Concurrent groups are on separate rows."""
     shown = [s for s in spans if s.end > start and s.start < end]
     roles = [r for r in ("learner", "publish", "rollouts") if any(s.role == r for s in shown)]
     roles += sorted({s.role for s in shown} - set(roles))
@@ -145,7 +145,7 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def _page_font(match: re.Match[str]) -> str:
-    """The same declaration with the page's font in the place of matplotlib's list."""
+    """The same declaration with the page's font instead of matplotlib's list."""
     declaration = match[0]
     if declaration.startswith("font-family"):
         return "font-family: inherit"

@@ -1,4 +1,4 @@
-"""The report's page: what was reached, the curves, where the time went, and rollouts to read."""
+"""The report's page: results, curves, the use of time, and rollouts to read."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from agent_rl.report.style import STYLE
 
 
 def write_report(run_dir: Path) -> Path:
-    """`report.html` in `run_dir`, self-contained: no script, nothing loaded from anywhere.
+    """The path of `report.html`, written to `run_dir`. It is self-contained: no script, nothing is loaded.
 
-    Raises ConfigError where `run_dir` is no run's folder.
+    Raises ConfigError if `run_dir` is not a run's folder.
     """
     run_dir = Path(run_dir)
     page = render(read_run(run_dir))
@@ -51,7 +51,7 @@ def render(run: RunData) -> str:
 
 
 def _summary(run: RunData) -> str:
-    """One line: what was trained, how."""
+    """One line that says what was trained and how."""
     config = run.config
     environments = [str(e.get("name") or e.get("environment", "")) for e in config.get("environments", [])]
     model = config.get("model", {})
@@ -205,7 +205,7 @@ def _rate(metrics: Sequence[JsonRow]) -> Series:
 def _series(
     metrics: Sequence[JsonRow], key: str, name: str, *, smooth: bool = False, over: str | None = None
 ) -> Series:
-    """The values of `key` ("a/b" in a nested table where there is no such key), divided by those of `over`."""
+    """The values of `key` divided by those of `over`. Without a key "a/b", it is read as b in the nested table a."""
     points: list[tuple[float, float]] = []
     for row in metrics:
         value = _value(row, key)
@@ -242,7 +242,7 @@ def _timeline(run: RunData) -> str:
 
 
 def overlap(first: Sequence[Span], second: Sequence[Span]) -> float:
-    """The share of the time covered by `first` that `second` covers too; 0 where `first` covers none."""
+    """The share of the time covered by `first` that `second` covers too; 0 if `first` covers no time."""
     a, b = _union(first), _union(second)
     total = sum(end - start for start, end in a)
     both = at = 0.0
@@ -269,7 +269,7 @@ def _union(spans: Sequence[Span]) -> list[tuple[float, float]]:
 
 
 def _count(dropped: Any) -> int:
-    """How many rollouts a row's `dropped` counts: a number, or numbers by reason."""
+    """The number of dropped rollouts in a row's `dropped`, which is a number or numbers by reason."""
     if isinstance(dropped, dict):
         return sum(int(v) for v in dropped.values())
     return int(dropped or 0)
@@ -305,7 +305,7 @@ def _config(run: RunData) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`seconds` as a person says them: 12 s, 5 min 12 s, 2 h 5 min."""
+    """`seconds` in words: 12 s, 5 min 12 s, 2 h 5 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

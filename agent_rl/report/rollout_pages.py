@@ -1,4 +1,4 @@
-"""Rollouts to read: the prompt, each turn with what the environment answered, and the verdict, all escaped."""
+"""Rollouts to read: the prompt, each turn with the environment's answer, and the verdict, all escaped."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from agent_rl.report.run_data import JsonRow
 
 _PASSED_SHOWN, _FAILED_SHOWN = 2, 2
 _TEXT_SHOWN = 6000
-"""Characters of one text; the record of the run has the rest."""
+"""Characters shown of one text; the run's record has the rest."""
 _TESTS_SHOWN = 12
 
 
 def rollouts_section(steps: Sequence[tuple[int, Sequence[JsonRow]]]) -> str:
-    """The section with a few rollouts of each of `steps`; nothing where there are none."""
+    """The section with a few rollouts of each of `steps`; empty if there are none."""
     parts: list[str] = []
     for step, rows in steps:
         chosen = choose(rows)
@@ -27,7 +27,7 @@ def rollouts_section(steps: Sequence[tuple[int, Sequence[JsonRow]]]) -> str:
 
 
 def choose(rows: Sequence[JsonRow]) -> list[JsonRow]:
-    """Passed and failed ones, of different tasks where there are several, those with the most turns first."""
+    """Passed and failed rollouts, of different tasks if possible; rollouts with the most turns come first."""
     judged = [row for row in rows if isinstance(row.get("verdict"), Mapping)]
     judged.sort(key=lambda row: -len(row.get("turns", ())))
     chosen: list[JsonRow] = []

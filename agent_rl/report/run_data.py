@@ -1,4 +1,4 @@
-"""What a report shows, read from a run's folder; files that are missing or cut off leave their part empty."""
+"""Reads a report's data from a run's folder. A missing or truncated file leaves its part empty."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JsonRow = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What one role did from `start` to `end`, in seconds since the run began."""
+    """An activity of one role from `start` to `end`, in seconds since the run began."""
 
     role: str
     what: str
@@ -28,9 +28,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """A run as it stands on disk. `rollouts` holds (step, rows) of the first, a middle and the last step.
+    """The data of a run on disk. `rollouts` holds (step, rows) of the first, a middle and the last step.
 
-    took: seconds, warm start and evaluations included; None where the run has not ended, or was taken up again.
+    took: seconds, SFT and evaluations included; None if the run has not ended or was resumed.
     """
 
     name: str
@@ -44,7 +44,7 @@ class RunData:
 
 
 def read_run(run_dir: Path) -> RunData:
-    """The run in `run_dir`. Raises ConfigError where that is no run's folder."""
+    """The run in `run_dir`. Raises ConfigError if that is not a run's folder."""
     if not run_dir.is_dir():
         raise ConfigError(f"there is no folder {run_dir}", key="RUN")
     parts = ("config.toml", "metrics.jsonl", "eval.json")
@@ -73,7 +73,7 @@ def read_run(run_dir: Path) -> RunData:
 
 
 def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:
-    """The objects of a JSONL file, at most `most`; none where there is no file; a half-written line is dropped."""
+    """The objects of a JSONL file, at most `most`; empty if there is no file. A half-written line is dropped."""
     rows: list[dict[str, Any]] = []
     if not path.is_file():
         return rows

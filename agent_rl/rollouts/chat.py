@@ -1,7 +1,7 @@
 """`ChatTokenizer`: messages to token ids and back, with `tokenizers` and `jinja2` alone (no torch, no transformers).
 
-What messages contain is never encoded as a special token: see `agent_rl.rollouts.message_markup`. Everything is encoded
-without the tokenizer's own additions (such as a leading BOS): a chat template writes what it wants there.
+Message content is never encoded as a special token: see `agent_rl.rollouts.message_markup`. Text is encoded without
+the tokenizer's own additions (such as a leading BOS): the chat template writes them if it needs them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CACHED_PROMPTS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of newly encoded ids of one source; `end` is where, in the rendered text, the next piece begins."""
+    """A run of newly encoded ids of one source. The next piece begins at `end` in the rendered text."""
 
     source: SegmentSource
     token_ids: tuple[int, ...]
@@ -40,7 +40,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
-    """A conversation's first prompt. `digest` is equal exactly for equal ids (in all likelihood)."""
+    """A conversation's first prompt. `digest` is a hash: equal for equal ids, different (almost surely) otherwise."""
 
     text: str
     pieces: tuple[Piece, ...]
@@ -61,7 +61,7 @@ class ChatTokenizer:
     ) -> None:
         """`variables` are the special tokens that the template may name, such as `bos_token`.
 
-        Besides `stop_token_ids`, the token stops with which the template itself ends the model's turns, if it does.
+        Generation stops at `stop_token_ids`, and at the token with which the template ends the model's turns, if any.
         """
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -132,21 +132,21 @@ class ChatTokenizer:
             return False
 
     def guarded(self, message: Message) -> GuardedMessage:
-        """`message` as the template gets it, to be given to `rendering`."""
+        """`message` in the form that `rendering` takes and the template gets."""
         return self._guard.message(message)
 
     def guarded_reply(self, text: str) -> str:
-        """The model's own words as they stand in a rendering's text."""
+        """The model's own text as it appears in a rendering."""
         return self._guard.reply(text)
 
     def rendering(
         self, messages: Sequence[GuardedMessage], tools: ToolSchemas, add_generation_prompt: bool
     ) -> Rendering:
-        """The conversation's text and where content stands in it. Raises ConfigError where the template refuses it."""
+        """The conversation's text, and where content is in it. Raises ConfigError if the template refuses it."""
         return self._guard.rendering(self._template.render(messages, tools, add_generation_prompt))
 
     def render(self, messages: Sequence[Message], tools: ToolSchemas = (), add_generation_prompt: bool = True) -> str:
-        """The conversation's text, for `encode`; special tokens that stood in content are marked (see `plain`)."""
+        """The conversation's text, for `encode`. Special tokens inside content are marked (see `plain`)."""
         return self.rendering([self.guarded(m) for m in messages], tools, add_generation_prompt).text
 
     def plain(self, rendered: str) -> str:
@@ -154,19 +154,19 @@ class ChatTokenizer:
         return self._guard.plain(rendered)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`: special tokens in it are encoded as such, except where `render` marked them."""
+        """The ids of `text`. Special tokens in it are encoded as such, unless `render` marked them."""
         return self._encode(text)[0]
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of `token_ids` without special tokens. Bytes that are no UTF-8 come out as U+FFFD."""
+        """The text of `token_ids` without special tokens. Bytes that are not UTF-8 become U+FFFD."""
         return self._tokenizer.decode(token_ids, skip_special_tokens=True)
 
     def decode_all(self, token_ids: Sequence[int]) -> str:
-        """The text of `token_ids`, special tokens too: for a person to read."""
+        """The text of `token_ids` with special tokens, for a person to read."""
         return self._tokenizer.decode(token_ids, skip_special_tokens=False)
 
     def first_prompt(self, messages: tuple[Message, ...], tools: ToolSchemas = ()) -> EncodedPrompt:
-        """The prompt that a conversation begins with, computed once for all rollouts that begin so."""
+        """The prompt that a conversation begins with. It is computed once for all rollouts that share it."""
         key: Any = (messages, json.dumps(tools, sort_keys=True) if tools else "")
         try:
             cached = self._prompts.get(key)
@@ -188,7 +188,7 @@ class ChatTokenizer:
         return prompt
 
     def stop_at(self, text: str, start: int) -> tuple[int, int]:
-        """Where the stop token stands that follows `start` in `text`, after white space at most; empty if none does."""
+        """(start, end) of a stop token in `text` that follows `start`, with only white space between; empty if none."""
         at = start
         while at < len(text) and text[at].isspace():
             at += 1
@@ -200,9 +200,9 @@ class ChatTokenizer:
     def encode_pieces(self, rendering: Rendering, start: int, skip: int = 0) -> list[Piece]:
         """The ids of the rendered text from `start + skip` on, by source.
 
-        The text is encoded as one run, and cut where content begins and ends; a token across such a place belongs to
-        what it begins in. The `skip` characters at `start` are a stop token that the model has sampled: it is encoded
-        too, as the tokenizer looks at what stands before a text, and its id dropped.
+        The text is encoded as one run and cut where content begins and ends; a token across a cut belongs to the piece
+        in which it begins. The `skip` characters at `start` are a stop token that the model has sampled. They are
+        encoded too, because a tokenizer's result depends on the preceding text; their id is then dropped.
         """
         text = rendering.text
         ids, starts = self._encode(text[start:])
@@ -231,7 +231,7 @@ class ChatTokenizer:
         return pieces
 
     def _encode(self, text: str) -> tuple[list[int], list[int]]:
-        """The ids of `text`, and for each the character at which it starts."""
+        """The ids of `text`, and the character at which each id starts."""
         pieces = self._guard.pieces(text)
         if len(pieces) == 1 and not pieces[0][1]:
             encoding = self._tokenizer.encode(text, add_special_tokens=False)
@@ -252,7 +252,7 @@ class ChatTokenizer:
         return ids, starts
 
     def _encode_literal(self, text: str) -> list[int]:
-        """Ids of `text` as ordinary characters: none is a special token's, whatever the text."""
+        """Ids of `text` as ordinary characters: none of them is a special token, whatever the text is."""
         if self._literal is None:
             source = json.loads(self._tokenizer.to_str())
             source["added_tokens"] = []
@@ -264,7 +264,7 @@ class ChatTokenizer:
         return [i for i in by_character if i not in self._guarded_ids]
 
     def _stops(self, given: Sequence[int]) -> tuple[int, ...]:
-        """The special token, if any, with which the template ends the model's turns, and those `given`."""
+        """The `given` ids, and the special token with which the template ends the model's turns, if there is one."""
         try:
             text = self.render((Message.user("a"), Message.assistant(_PROBE)), add_generation_prompt=False)
         except ConfigError:
@@ -277,7 +277,7 @@ class ChatTokenizer:
 
 
 def _find_template(folder: Path, config: Mapping[str, Any], chosen: str | Path | None) -> str:
-    """The template's source. Raises ConfigError where there is none."""
+    """The template's source. Raises ConfigError if there is none."""
     if chosen is not None:
         try:
             return Path(chosen).read_text(encoding="utf-8")
@@ -300,7 +300,7 @@ def _find_template(folder: Path, config: Mapping[str, Any], chosen: str | Path |
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The object in the file `path`; empty where there is no such file. Raises ConfigError where it is damaged."""
+    """The object in the file `path`; empty if there is no such file. Raises ConfigError if the file is damaged."""
     if not path.is_file():
         return {}
     try:
@@ -311,7 +311,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A special token as configuration files write it: its text, or an object with it."""
+    """The text of a special token from a configuration file, which gives a string or an object with the string."""
     if isinstance(value, dict):
         value = cast("dict[str, Any]", value).get("content")
     return value if isinstance(value, str) else ""

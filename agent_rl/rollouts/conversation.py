@@ -1,15 +1,16 @@
-"""`Conversation`: the token tree of one rollout. What was sampled is kept as ids and never tokenized again.
+"""`Conversation`: the token tree of one rollout. Sampled tokens are kept as ids and never tokenized again.
 
-Every request is rendered anew as text, and compared with the text so far (the last prompt's rendering and the model's
-words after it). Where it goes on from there, only what is new is encoded, and appended to the recorded ids. Where the
-template has rewritten something (thinking taken out of earlier turns, white space trimmed, a system message moved into
-the last user message), the tree forks: the unchanged ids are kept up to the last boundary between two segments before
-the first changed character, and what follows is encoded as new segments, which are not the model's and never trained
-on. The old branch stays, with what the model sampled in it, and is trained there.
+Every request is rendered as text and compared with the text so far: the last prompt's rendering and the model's reply.
+- The new text continues the old one: only the new part is encoded, and appended to the recorded ids.
+- The template has rewritten something (it removed thinking from earlier turns, trimmed white space, or moved a system
+  message into the last user message): the tree forks. The ids are kept up to the last segment boundary before the first
+  changed character. The text after it is encoded as new segments; they are not the model's and are never trained. The
+  old branch stays in the tree, and the tokens that the model sampled in it are trained there.
 
-The end of a turn. A stop token that the model sampled stands for the one that the template writes after the turn, even
-if the template writes another stop token, none, or white space before it. It is never doubled, and none of this is a
-rewrite. A turn that was cut (at the length limit, or at its deadline) has no stop token: the template's is appended.
+The end of a turn. A stop token that the model sampled takes the place of the one that the template writes after the
+turn, even if the template writes another stop token, none, or white space before it. It never appears twice, and this
+replacement does not count as a rewrite. A turn that was cut (at the length limit or at the deadline) has no stop token;
+the template's stop token is appended.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from agent_rl.vocabulary import Message, Segment
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The next request, of which nothing is recorded before `Conversation.send`.
+    """The next request. Nothing of it is recorded before `Conversation.send`.
 
-    kept: how many nodes of the active path it goes on from.
+    kept: how many nodes of the active path it keeps; its new segments follow them.
     """
 
     token_ids: tuple[int, ...]
@@ -58,7 +59,7 @@ class Conversation:
         self.tokenizer = tokenizer
         self.segments: list[Segment] = []
         self.forks = 0
-        """How often the template rewrote what had been sent or sampled."""
+        """How often the template rewrote text that had already been sent or sampled."""
         self.first_prompt_digest = ""
         self.first_prompt_ids: tuple[int, ...] = ()
         self._messages: list[GuardedMessage] = []
@@ -68,9 +69,9 @@ class Conversation:
         self._stopped = False
 
     def plan(self, messages: Sequence[Message], tools: ToolSchemas = ()) -> Request:
-        """The request after `messages` have been added; it becomes part of the record only by `send`.
+        """The request after `messages` are added. Only `send` makes it part of the record.
 
-        Raises ConfigError where the template refuses the conversation.
+        Raises ConfigError if the template refuses the conversation.
         """
         if not self._path:
             return self._plan_first(tuple(messages), tools)
@@ -100,7 +101,7 @@ class Conversation:
         return Request(prompt.token_ids, prompt.text, added, prompt.pieces, 0, False, 0)
 
     def send(self, request: Request) -> None:
-        """`request` is part of the record: its new segments hang below the last one that it keeps."""
+        """`request` is part of the record: its new segments are children of the last segment that it keeps."""
         del self._path[request.kept :]
         if self._path and not request.forks:
             self._path[-1].text_end = request.kept_end
@@ -111,7 +112,7 @@ class Conversation:
         self._messages += request.messages
 
     def receive(self, generation: Generation) -> tuple[int, str]:
-        """The index of the completion's segment and its text. Ids are recorded as they came; every one is trained."""
+        """The index of the completion's segment, and its text. Ids are recorded unchanged; all of them are trained."""
         ids = generation.token_ids
         self._stopped = bool(ids) and ids[-1] in self.tokenizer.stop_token_ids
         text = self.tokenizer.decode(ids[:-1] if self._stopped else ids)
@@ -145,9 +146,9 @@ def demonstration_rows(
 ) -> list[tuple[tuple[int, ...], tuple[bool, ...]]]:
     """Rows of (ids, learned) in which every assistant message is learned once, as the model would have sampled it.
 
-    Requests are tokenized exactly as in a rollout; the model's words are encoded on their own and end with the
-    tokenizer's first stop token. Tool calls follow the content, in the syntax that the template teaches. Several rows
-    come out only where the template rewrites history.
+    Requests are tokenized exactly as in a rollout. Each assistant message is encoded on its own and ends with the
+    tokenizer's first stop token. Tool calls follow the content, in the syntax that the template teaches. There are
+    several rows only if the template rewrites history.
     """
     conversation = Conversation(tokenizer)
     waiting: list[Message] = []

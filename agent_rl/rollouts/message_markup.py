@@ -1,15 +1,15 @@
-"""What keeps messages apart from markup: content can neither become a special token nor lose its place in the text.
+"""Keeps message content apart from markup: content never becomes a special token, and its position stays known.
 
 Before a template sees a message, its content is *guarded*:
 
-- every text in it that the tokenizer would read as a special token, or as another added token that the template itself
-  writes (such as `<tool_response>`), is replaced by a marker, which is later encoded as the ordinary characters that
-  it stands for. A tool's output that contains `<|im_end|>` therefore never ends a turn;
-- what environments and tools wrote is enclosed in two characters of a private-use plane, which say afterwards where it
-  stands in the rendering. They lie within the surrounding white space, so that a template may still trim it.
+- A marker replaces every text in it that the tokenizer would read as a special token, or as another added token that
+  the template itself writes (such as `<tool_response>`). The marker is later encoded as the ordinary characters of the
+  text. So a tool's output that contains `<|im_end|>` never ends a turn.
+- Content from environments and tools is enclosed in two characters of a private-use plane. They show its position in
+  the rendering. They are placed inside the surrounding white space, so that a template can still trim it.
 
-The model's own words are not enclosed, and keep what is no special token: a template may look for `</think>` in them.
-The rest of a template's freedom stays with it: it may drop, move or rewrite content as it likes.
+The model's own text is not enclosed, and only special tokens in it are replaced: a template may look for `</think>`.
+A template may still drop, move or rewrite content as it likes.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _MARKER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 _ENCLOSURE = re.compile(f"([{_TASK}{_TOOL}{_END}])")
 
 GuardedMessage = Mapping[str, Any]
-"""A message as templates get it."""
+"""A message in the form that templates get."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """A rendered conversation: `text` (guarded markers still in it) and where content of which source stands in it."""
+    """A rendered conversation: `text` (still with markers), and the spans of content in it with their sources."""
 
     text: str
     spans: tuple[tuple[int, int, SegmentSource], ...]
-    """(start, end, source) in characters, in order, apart from each other; all else is the template's."""
+    """(start, end, source) in characters, in order, not overlapping. The rest of the text is from the template."""
 
 
 class Guard:
     """Guards messages for one tokenizer and template."""
 
     def __init__(self, special: Iterable[str], markup: Iterable[str]) -> None:
-        """`special` is never taken from any message, `markup` not from what is not the model's own."""
+        """`special` is replaced in all messages, `markup` only in messages that are not the model's own."""
         special = sorted({s for s in special if s}, key=len, reverse=True)
         others = sorted({m for m in markup if m.strip()} - set(special), key=len, reverse=True)
         self._literals = [*_CONTROL, *special, *others]
@@ -54,7 +54,7 @@ class Guard:
         self._of_others = _any_of(sorted(self._literals, key=len, reverse=True))
 
     def message(self, message: Message) -> GuardedMessage:
-        """`message` as the template gets it."""
+        """`message` in the form that the template gets."""
         if message.role == "assistant":
             content = self.reply(message.content)
         else:
@@ -76,7 +76,7 @@ class Guard:
         return guarded
 
     def reply(self, text: str) -> str:
-        """The model's own words as they stand in renderings."""
+        """The model's own text as it appears in renderings."""
         return self._of_model.sub(self._mark, text)
 
     def _text(self, text: str) -> str:
@@ -105,7 +105,7 @@ class Guard:
 
     @staticmethod
     def rendering(text: str) -> Rendering:
-        """What a template made of guarded messages, with the enclosures taken out."""
+        """The rendering of guarded messages: the enclosing characters are removed and their positions kept as spans."""
         parts: list[str] = []
         spans: list[tuple[int, int, SegmentSource]] = []
         at, start, source = 0, 0, ""
@@ -122,7 +122,7 @@ class Guard:
         return Rendering("".join(parts), tuple(spans))
 
     def pieces(self, text: str) -> list[tuple[str, bool, int]]:
-        """`text` cut at its markers: (piece, whether it is literal, length that it takes in `text`)."""
+        """`text` cut at its markers: (piece, whether it is literal, its length in `text`)."""
         if _OPEN not in text:
             return [(text, False, len(text))]
         found: list[tuple[str, bool, int]] = []
@@ -139,7 +139,7 @@ class Guard:
         return found
 
     def plain(self, text: str) -> str:
-        """`text` for a person to read: its markers replaced by what they stand for."""
+        """`text` for a person to read: each marker is replaced by the text that it stands for."""
         return "".join(piece for piece, _, _ in self.pieces(text))
 
 

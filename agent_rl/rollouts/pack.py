@@ -1,8 +1,8 @@
-"""`pack`: from groups of trees to rows of tokens. The one place where rows, masks and weights are derived.
+"""`pack`: turns groups of trees into rows of tokens. Only this module derives rows, masks and weights.
 
-A row is a leaf's tokens. Each segment of the model's is trained once, in the first row of its trajectory that holds it;
-in later rows it is context. Rows and groups in which nothing is trained, or with an advantage of zero, are left away:
-they have no gradient, exactly.
+A row holds a leaf's tokens. Each of the model's segments is trained once, in the first row of its trajectory that holds
+it; in later rows it is context. Rows and groups with no trained token or with an advantage of zero are dropped: their
+gradient is exactly zero.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Denominator = Literal["constant", "token_mean"]
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A leaf's tokens up to the last that is trained. `first` is the position of the first that is."""
+    """A leaf's tokens up to its last trained token. `first` is the position of its first trained token."""
 
     token_ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]
@@ -41,15 +41,15 @@ def pack(
 ) -> Batch:
     """The batch of step `step` from `groups` and the advantage of each of their trajectories.
 
-    A row's weight is, for G groups and N survivors of its own:
+    With G groups and N surviving rollouts in the row's own group, the row's weight is:
         constant     A / (N G)
         token_mean   A / (trained tokens of all trajectories of all groups); not unbiased
     Tokens whose version is below `stale_before` are not trained, and do not count in token_mean.
 
-    The rows of a group share the longest untrained beginning that saves most tokens; where some of them begin in
-    another way (a template that rewrote the first message) they become a PackedGroup of their own, with equal weights.
+    The rows of a group share an untrained prefix, chosen so that it saves most tokens. Rows that begin differently (a
+    template rewrote the first message) become a PackedGroup of their own; the weights are the same.
 
-    Raises ValueError where advantages and trajectories differ in number, or a trained token has none before it.
+    Raises ValueError if advantages and trajectories differ in number, or if a trained token has no token before it.
     """
     if len(groups) != len(advantages):
         raise ValueError(f"{len(groups)} groups, but advantages of {len(advantages)}")
@@ -85,7 +85,7 @@ def _trained_tokens(trajectory: Trajectory, stale_before: int | None) -> int:
 
 
 def _leaves(trajectory: Trajectory, advantage: float, stale_before: int | None) -> list[_Leaf]:
-    """The rows of one trajectory, each cut after its last trained token; those without any are left away."""
+    """The rows of one trajectory, each cut after its last trained token. Rows without a trained token are dropped."""
     seen: set[int] = set()
     found: list[_Leaf] = []
     for leaf in trajectory.leaves:
@@ -130,14 +130,14 @@ def _leaves(trajectory: Trajectory, advantage: float, stale_before: int | None) 
 
 
 def _clusters(leaves: list[_Leaf]) -> tuple[list[tuple[list[_Leaf], int]], int]:
-    """`leaves` parted so that shared beginnings save most: ([(leaves, shared length)], tokens saved)."""
+    """`leaves` divided so that shared prefixes save most tokens: ([(leaves, shared length)], tokens saved)."""
     if not leaves:
         return [], 0
     length = _shared(leaves)
     saved = (len(leaves) - 1) * length
     children: dict[int, list[_Leaf]] = {}
     for leaf in leaves:
-        # A leaf whose trained tokens begin here shares no more with any other: it is a child of its own kind.
+        # A leaf whose trained tokens begin here shares no more tokens with other leaves: it gets its own key, -1.
         children.setdefault(leaf.token_ids[length] if leaf.first > length else -1, []).append(leaf)
     if len(children) > 1:
         parted = [_clusters(child) if token >= 0 else _whole(child, length) for token, child in children.items()]
@@ -151,7 +151,7 @@ def _whole(leaves: list[_Leaf], length: int) -> tuple[list[tuple[list[_Leaf], in
 
 
 def _shared(leaves: list[_Leaf]) -> int:
-    """How many leading ids all `leaves` share, none of them trained in any."""
+    """How many leading ids all `leaves` share. None of these ids is trained in any leaf."""
     head = leaves[0].token_ids
     length = min(leaf.first for leaf in leaves)
     for leaf in leaves[1:]:

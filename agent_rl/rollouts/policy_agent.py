@@ -1,7 +1,7 @@
-"""Agents: what an environment talks to, and what they leave behind as a record.
+"""The agents that environments converse with, and the records of these conversations.
 
-`RecordingAgent` is the conversation's control flow (turns, tools, observations); `PolicyAgent` samples its replies
-from a policy, token by token recorded; `ScriptedAgent` says what it is told to, and records no tokens.
+`RecordingAgent` is the conversation's control flow (turns, tools, observations). `PolicyAgent` samples its replies from
+a policy and records every token. `ScriptedAgent` gives scripted replies and records no tokens.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from agent_rl.vocabulary import Message, Segment, Task, ToolCall, Turn
 from agent_rl.vocabulary.task import MessageRole
 
 _LARGE = 20_000
-"""Characters of a conversation from which on it is rendered and encoded off the event loop."""
+"""Characters. A longer conversation is rendered and encoded in a thread, off the event loop."""
 _TOOL_OUTPUT = 8192
-"""Characters of a tool's output that the model gets to see: the beginning and the end of longer ones."""
+"""Characters of a tool's output that the model sees. Of a longer output it sees the beginning and the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutSettings:
     """How rollouts are sampled and bounded. Lengths in tokens, times in seconds.
 
-    sampling: max_tokens is per turn; its stop tokens are the tokenizer's where none are given.
-    deadline: from the rollout's start. What has been sampled by then is judged as it stands.
+    sampling: max_tokens is per turn. Without stop tokens, the tokenizer's are used.
+    deadline: from the rollout's start. The text sampled by then is judged.
     max_context: of prompt and completion together; a rollout that needs more ends as `length`.
-    max_turns: of one rollout, whatever its environment asks for.
+    max_turns: of one rollout, no matter how many its environment asks for.
     policy_grace: how long after the deadline the policy may still answer before it counts as dead.
     """
 
@@ -55,13 +55,13 @@ class RolloutSettings:
     max_context: int = 4096
     max_turns: int = 128
     tool_syntax: ToolSyntax | None = None
-    """None takes it from the chat template."""
+    """None: the syntax that the chat template teaches."""
     policy_grace: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
-    """What an agent leaves behind: the tree of segments, the turns, and the seconds spent waiting for the policy."""
+    """An agent's record: the tree of segments, the turns, and the seconds spent waiting for the policy."""
 
     segments: tuple[Segment, ...]
     leaves: tuple[int, ...]
@@ -71,7 +71,7 @@ class AgentRecord:
 
 
 class RecordingAgent(Agent):
-    """An agent with a record. A subclass says how a reply comes about."""
+    """An agent that keeps a record. A subclass implements `reply`."""
 
     tool_syntax: ToolSyntax = "json"
     tool_role: MessageRole = "tool"
@@ -82,22 +82,22 @@ class RecordingAgent(Agent):
 
     @abstractmethod
     async def reply(self, messages: Sequence[Message]) -> Turn:
-        """The turn that answers `messages`, which are new in the conversation. Raises RolloutEnded."""
+        """The turn that answers `messages`, the new messages of the conversation. Raises RolloutEnded."""
 
     @abstractmethod
     def record(self) -> AgentRecord:
-        """What has happened so far."""
+        """The record of the conversation so far."""
 
     async def close(self) -> None:
-        """What the policy kept for the conversation is freed."""
+        """Everything that the policy kept for the conversation is freed."""
         return
 
     def introduce_tools(self, messages: list[Message]) -> list[Message]:
-        """`messages` with what the model has to be told of `tools` where nothing else tells it."""
+        """`messages` with a description of `tools`, if the chat template does not describe them itself."""
         return messages
 
     def check_deadline(self) -> None:
-        """Raises RolloutEnded where the deadline has passed."""
+        """Raises RolloutEnded if the deadline has passed."""
         return
 
     async def say(self, prompt: Prompt) -> str:
@@ -132,14 +132,14 @@ class RecordingAgent(Agent):
         return turn.text
 
     def _observed(self, messages: Sequence[Message]) -> None:
-        """`messages` are what the environment answered to the last turn."""
+        """Records `messages` as the environment's answer to the last turn."""
         if self.turns:
             self.turns[-1] = replace(self.turns[-1], observation=tuple(messages))
 
     async def _call(
         self, call: ToolCall | MalformedCall, number: int, tools: Mapping[str, tuple[Tool, ToolSignature]]
     ) -> Message:
-        """What the model gets to see of a call: the tool's output, or what was wrong with the call."""
+        """The message that answers a call: the tool's output, or what was wrong with the call."""
         if isinstance(call, MalformedCall):
             content = f"Error: malformed tool call: {call.reason}"
         elif call.name not in tools:
@@ -150,12 +150,12 @@ class RecordingAgent(Agent):
                 content = _shortened(str(await tool(**described.arguments(call.arguments))))
             except ValueError as error:
                 content = f"Error: {error}"
-        # Nine characters: some templates insist on it.
+        # The id has nine characters: some templates require this.
         return Message(self.tool_role, content, tool_call_id=f"call{len(self.turns):03d}{number:02d}", name=call.name)
 
 
 class PolicyAgent(RecordingAgent):
-    """Replies are sampled from a policy; every token is recorded as it came."""
+    """Samples its replies from a policy and records every token as it was sampled."""
 
     def __init__(self, policy: Policy, tokenizer: ChatTokenizer, settings: RolloutSettings, name: RolloutName) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ class PolicyAgent(RecordingAgent):
         return await asyncio.to_thread(self._conversation.plan, messages, schemas)
 
     async def _generate(self, request: Request, max_tokens: int) -> Generation:
-        """The policy's completion. Raises PolicyError where it does not answer, or answers nonsense."""
+        """The policy's completion. Raises PolicyError if the policy does not answer or its answer is inconsistent."""
         prompt = self._conversation.first_prompt_ids
         shares = request.token_ids[: len(prompt)] == prompt
         sampling = self._sampling
@@ -253,9 +253,9 @@ class PolicyAgent(RecordingAgent):
 
 
 class ScriptedAgent(RecordingAgent):
-    """Says the next of `replies`, or what the function makes of the conversation; tools are called as ever.
+    """Gives the next of `replies`, or the function's reply to the conversation. Tools are called as usual.
 
-    Raises RolloutEnded("turns") where the replies are used up.
+    Raises RolloutEnded("turns") when the replies are used up.
     """
 
     def __init__(self, replies: Sequence[str] | Callable[[Sequence[Message]], str]) -> None:
@@ -275,7 +275,7 @@ class ScriptedAgent(RecordingAgent):
         return Turn(len(self.turns), text, "stop")
 
     def record(self) -> AgentRecord:
-        """One segment of the model's a turn, each without tokens."""
+        """A record with one segment of the model per turn, without tokens."""
         count = len(self.turns)
         segments = tuple(Segment(i - 1 if i else None, "model", ()) for i in range(count))
         return AgentRecord(segments, (count - 1,) if count else (), tuple(self.turns), 0, 0.0)
@@ -283,7 +283,7 @@ class ScriptedAgent(RecordingAgent):
 
 @dataclass(frozen=True, slots=True)
 class RolloutName:
-    """Which rollout of a run this is. A retry has the same name, and so the same random draws."""
+    """Identifies a rollout of a run. A retry has the same name, and so the same random draws."""
 
     environment: str
     task_id: str
@@ -295,11 +295,11 @@ class RolloutName:
         return f"{self.environment}/{self.group}/{self.rollout}"
 
     def prefix_group(self, digest: str) -> str:
-        """Equal for the rollouts of a group that begin with the same prompt, of this digest."""
+        """A name that is equal for the rollouts of a group that begin with the same prompt (`digest`)."""
         return f"{self.environment}/{self.group}/{digest}"
 
     def key(self, seed: int, turn: int) -> tuple[int, ...]:
-        """(run seed, task, rollout, turn). A task that comes again in a later group has other draws."""
+        """(run seed, task, rollout, turn). A task that appears again in a later group gets different draws."""
         text = f"{self.environment}\0{self.task_id}\0{self.group}"
         task = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
         return (seed, task, self.rollout, turn)
@@ -324,7 +324,7 @@ class PolicyAgents:
 
 
 def oracle_agent(task: Task, name: RolloutName | None = None) -> ScriptedAgent:
-    """An agent that replies with the task's reference each time. Raises ConfigError where the task has none."""
+    """An agent that always replies with the task's oracle solution. Raises ConfigError if the task has none."""
     if task.oracle is None:
         raise ConfigError(f"the task {task.id} has no reference solution: it cannot be evaluated with gold")
     oracle = task.oracle
@@ -332,7 +332,7 @@ def oracle_agent(task: Task, name: RolloutName | None = None) -> ScriptedAgent:
 
 
 def empty_agent(task: Task, name: RolloutName | None = None) -> ScriptedAgent:
-    """An agent that says nothing, each time."""
+    """An agent whose replies are all empty."""
     return ScriptedAgent(lambda messages: "")
 
 
@@ -350,7 +350,7 @@ def _shortened(text: str) -> str:
 
 
 def _checked(generation: Generation, max_tokens: int) -> Generation:
-    """`generation`. Raises PolicyError where its parts do not fit each other or what was asked for."""
+    """`generation`, checked. Raises PolicyError if its parts do not match each other or the request."""
     count = len(generation.token_ids)
     wrong: Any = None
     if len(generation.logprobs) != count or len(generation.versions) != count:

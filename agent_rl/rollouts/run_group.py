@@ -1,16 +1,16 @@
-"""`run_rollout` and `run_group`: one episode and its record; the episodes of one task and their group.
+"""`run_rollout` runs one episode and returns its trajectory; `run_group` runs a task's episodes and returns a group.
 
     run_group ──> Environment.rollout <──> PolicyAgent <──> Policy.generate
                        └──> Submission ──> Verifier.judge ──> Verdict
 
-How an episode can end, and what becomes of it:
-- the environment returns a submission, which is judged here (or a verdict, where the world itself is the judge): the
-  trajectory has the verdict, and `ended` says whether the model's last turn was whole;
-- context, turns or deadline are used up (`RolloutEnded`): `Environment.submission` takes what is judged from what was
-  said so far; where nothing was said, the submission is invalid, as it is where `InvalidSubmission` was raised;
-- the machinery fails: the rollout is run again with the same random draws, at most `retries` times, and then dropped
-  of its group, with the boundary that the failure crossed. It never gets a verdict;
-- the user's mistake (`ConfigError`) and cancellation pass, after everything has been closed.
+An episode ends in one of these ways:
+- The environment returns a submission, which is judged here, or a verdict if the environment judges itself. The
+  trajectory gets the verdict; `ended` says whether the model's last turn was complete.
+- Context, turns or deadline are used up (`RolloutEnded`). `Environment.submission` makes a submission from the replies
+  so far. If there is no reply, or if `InvalidSubmission` is raised, the verdict is `invalid_submission`.
+- The machinery fails. The rollout is run again with the same random draws, at most `retries` times. Then it is dropped
+  from its group, with the boundary that the failure crossed. It never gets a verdict.
+- The user's mistake (`ConfigError`) and cancellation are raised, after everything has been closed.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _log = logging.getLogger(__name__)
 _ENDED_BY: dict[FinishReason, Ended] = {"stop": "answered", "length": "length", "cancelled": "deadline"}
 
 HUNG_AFTER = 3600.0
-"""Seconds after which an episode counts as hung, judging included: far beyond every deadline within it."""
+"""Seconds after which an episode counts as hung, judging included. It is far longer than all deadlines within it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """What the machinery did to an episode."""
+    """An infrastructure failure of an episode."""
 
     boundary: Boundary
     error: str
@@ -78,9 +78,9 @@ async def run_group(
     retries: int = 0,
     retry_delay: float = 0.5,
 ) -> Group:
-    """The group of `group_size` concurrent rollouts of `task`; those the machinery failed are in `dropped`.
+    """The group of `group_size` concurrent rollouts of `task`. Rollouts with infrastructure failures are in `dropped`.
 
-    Raises ConfigError for the user's mistake. When it ends, in whatever way, nothing of it is left running.
+    Raises ConfigError for the user's mistake. However it ends, nothing is left running.
     """
     try:
         async with asyncio.TaskGroup() as running:
@@ -131,9 +131,10 @@ async def run_rollout(
     retry_delay: float = 0.5,
     hung_after: float = HUNG_AFTER,
 ) -> Trajectory:
-    """The trajectory of one episode, of the last attempt where the machinery failed earlier ones.
+    """The trajectory of one episode: that of the last attempt, if earlier attempts had infrastructure failures.
 
-    `retry_delay` seconds are doubled from attempt to attempt. The policy's session ends once, after the last attempt.
+    The delay before a retry starts at `retry_delay` seconds and doubles with each attempt. The policy's session ends
+    once, after the last attempt.
     Raises ConfigError for the user's mistake.
     """
     of = RolloutName(name, task.id, group, rollout)
@@ -203,7 +204,7 @@ async def _episode(
     watch: Stopwatch,
     hung_after: float,
 ) -> tuple[Verdict, Ended] | _Failure:
-    """The verdict and how the episode ended, or what the machinery did to it."""
+    """The verdict and how the episode ended, or its infrastructure failure."""
     hanging = asyncio.timeout(hung_after)
     try:
         async with hanging:
@@ -231,7 +232,7 @@ async def _episode(
 async def _submitted(
     environment: Environment, task: Task, agent: RecordingAgent, sandbox: Sandbox
 ) -> tuple[Submission | Verdict, Ended]:
-    """What the episode submits, whole or cut short, and how it ended."""
+    """The submission or verdict of an episode, complete or cut short, and how the episode ended."""
     early: RolloutEnded | None = None
     try:
         try:
@@ -243,7 +244,7 @@ async def _submitted(
             replies = [turn.text for turn in agent.turns]
             if replies:
                 submitted = await environment.submission(task, replies, sandbox)
-            else:  # nothing was said: there is nothing to take a submission from
+            else:  # no reply: there is nothing to take a submission from
                 submitted = Verdict.invalid_submission(task.tier)
     except InvalidSubmission as error:
         submitted = Verdict.invalid_submission(task.tier, str(error))
@@ -251,7 +252,7 @@ async def _submitted(
 
 
 async def _judged(environment: Environment, task: Task, submitted: Submission | Verdict, watch: Stopwatch) -> Verdict:
-    """The verdict on what was submitted. Raises EnvironmentFailure where that is neither a submission nor a verdict."""
+    """The verdict of `submitted`. Raises EnvironmentFailure if it is neither a submission nor a verdict."""
     if isinstance(submitted, Verdict):
         return submitted
     if not isinstance(submitted, Submission):  # pyright: ignore[reportUnnecessaryIsInstance]  (a user's own class)
@@ -262,7 +263,7 @@ async def _judged(environment: Environment, task: Task, submitted: Submission | 
 
 
 def _ended(agent: RecordingAgent) -> Ended:
-    """How an episode that was not cut short ended, by the model's last turn."""
+    """How an episode that was not cut short ended; the model's last turn decides."""
     reason = agent.turns[-1].finish_reason if agent.turns else "stop"
     return _ENDED_BY[reason]
 
@@ -276,7 +277,7 @@ def _sandbox(task: Task, provider: Sandboxes | None, watch: Stopwatch) -> Sandbo
 
 
 def _first(error: BaseException, kind: type[_E]) -> _E | None:
-    """The first exception of `kind` that `error` is or holds."""
+    """The first exception of `kind`: `error` itself, or one inside it if it is a group; else None."""
     return next((e for e in _leaves(error) if isinstance(e, kind)), None)
 
 
@@ -289,7 +290,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 async def _closed(closing: Coroutine[Any, Any, None], of: RolloutName) -> None:
-    """What `closing` closes is closed; a failure of that changes no verdict and is logged."""
+    """`closing` has been awaited. If it fails, the failure is logged and changes no verdict."""
     try:
         await closing
     except Exception as error:
@@ -297,7 +298,7 @@ async def _closed(closing: Coroutine[Any, Any, None], of: RolloutName) -> None:
 
 
 async def _completed(work: Coroutine[Any, Any, None]) -> None:
-    """`work` has run to its end even if this task is cancelled meanwhile; the cancellation then goes on."""
+    """`work` has run to its end, even if this task was cancelled meanwhile. The cancellation is raised after it."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

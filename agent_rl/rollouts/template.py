@@ -1,4 +1,4 @@
-"""Chat templates: Jinja in a sandbox, with the helpers that templates on the hub expect."""
+"""Chat templates: sandboxed Jinja, with the helpers that templates on the hub expect."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import jinja2.sandbox
 from agent_rl.errors import ConfigError
 
 _DATE = datetime(2025, 1, 1)
-"""What templates are told is today: prompts of a run must not change at midnight, nor from one run to the next."""
+"""The date that templates get as today's. It is fixed, so that prompts do not change at midnight or between runs."""
 
 
 class _GenerationBlock(jinja2.ext.Extension):
-    """`{% generation %}…{% endgeneration %}` renders its body: masks come from what was sampled, not from it."""
+    """`{% generation %}…{% endgeneration %}` renders its body. Loss masks come from the sampled tokens instead."""
 
     tags = {"generation"}  # noqa: RUF012  (jinja2 declares it as an instance's set)
 
@@ -31,7 +31,7 @@ class _GenerationBlock(jinja2.ext.Extension):
 
 
 class ChatTemplate:
-    """A compiled chat template. Raises ConfigError where its source is not valid Jinja."""
+    """A compiled chat template. Raises ConfigError if its source is not valid Jinja."""
 
     def __init__(self, source: str, variables: Mapping[str, str]) -> None:
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
@@ -52,7 +52,7 @@ class ChatTemplate:
     def render(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], add_generation_prompt: bool
     ) -> str:
-        """The conversation's text. Raises ConfigError where the template refuses it or fails."""
+        """The conversation's text. Raises ConfigError if the template refuses it or fails."""
         try:
             return self._template.render(
                 messages=messages,
@@ -76,7 +76,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    # Not Jinja's own filter: that one escapes for HTML.
+    # Jinja's own filter escapes for HTML; this one does not.
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

@@ -1,4 +1,4 @@
-"""Where a rollout's time goes: its sandbox and its judging."""
+"""Measures how much of a rollout's time its sandbox and its judging take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agent_rl.vocabulary import ExecResult, Submission, Task, Verdict
 
 
 class Stopwatch:
-    """Seconds of one rollout, added up; things done at the same time count each."""
+    """Sums of seconds of one rollout. Concurrent operations are counted separately."""
 
     def __init__(self) -> None:
         self.sandbox = 0.0
@@ -22,7 +22,7 @@ class Stopwatch:
 
     @contextmanager
     def judging_time(self) -> Generator[None]:
-        """The time within counts as `judging`."""
+        """The time inside this context counts as `judging`."""
         started = time.monotonic()
         try:
             yield
@@ -35,7 +35,7 @@ _current: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 
 @contextmanager
 def measuring() -> Generator[Stopwatch]:
-    """A stopwatch that every `TimedVerifier` adds to which is used in this context."""
+    """A stopwatch. Every `TimedVerifier` that is used in this context adds to it."""
     watch = Stopwatch()
     token = _current.set(watch)
     try:
@@ -45,7 +45,7 @@ def measuring() -> Generator[Stopwatch]:
 
 
 class TimedVerifier(Verifier):
-    """A verifier whose public tests count as `judging` of the rollout that runs them; `run_group` times `judge`."""
+    """A verifier whose public tests count as `judging` of the rollout that runs them. `run_group` times `judge`."""
 
     def __init__(self, verifier: Verifier) -> None:
         self.inner = verifier
@@ -66,7 +66,7 @@ class TimedVerifier(Verifier):
 
 
 class TimedSandbox(Sandbox):
-    """A sandbox whose time counts as `sandbox` of its rollout."""
+    """A sandbox whose operations count as `sandbox` time of its rollout."""
 
     def __init__(self, sandbox: Sandbox, watch: Stopwatch) -> None:
         self.inner = sandbox
@@ -108,7 +108,7 @@ class TimedSandbox(Sandbox):
 
 
 class MissingSandbox(Sandbox):
-    """Stands where a task has no sandbox, and says so when it is used."""
+    """The placeholder for a task without a sandbox. Using it raises an error that says so."""
 
     def __init__(self, task: Task) -> None:
         self._task = task

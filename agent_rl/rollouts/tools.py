@@ -1,4 +1,4 @@
-"""Tools: async functions become JSON schemas, and the model's text becomes calls of them.
+"""Tools: makes JSON schemas from async functions, and tool calls from the model's text.
 
 A tool is an async function with a docstring and type hints:
 
@@ -11,8 +11,8 @@ A tool is an async function with a docstring and type hints:
         \"\"\"
 
 Two syntaxes are read. `json`: `<tool_call>{"name": "add", "arguments": {"first": 1}}</tool_call>`. `xml`:
-`<function=add><parameter=first>1</parameter></function>`, with or without `<tool_call>` around it. What is no
-valid call comes back to the model as an observation that says why.
+`<function=add><parameter=first>1</parameter></function>`, with or without `<tool_call>` around it. For an invalid
+call the model gets an observation that says what is wrong.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _THINKING_END = "</think>"
 
 @dataclass(frozen=True, slots=True)
 class MalformedCall:
-    """Something that was meant as a call, and what is wrong with it."""
+    """A tool call that cannot be parsed, and what is wrong with it."""
 
     reason: str
     name: str | None = None
@@ -54,12 +54,12 @@ class ToolSignature:
 
     name: str
     schema: Mapping[str, Any]
-    """As chat templates take it: {"type": "function", "function": {"name", "description", "parameters"}}."""
+    """In the form that chat templates take: {"type": "function", "function": {"name", "description", "parameters"}}."""
     parameters: Mapping[str, TypeAdapter[Any]]
     required: frozenset[str]
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """`given` as the function takes it. Raises ValueError that tells the model what is wrong."""
+        """`given`, converted to the function's types. Raises ValueError that tells the model what is wrong."""
         unknown = sorted(set(given) - set(self.parameters))
         if unknown:
             raise ValueError(
@@ -76,7 +76,7 @@ class ToolSignature:
             return adapter.validate_python(value)
         except ValidationError as error:
             first = error.errors()[0]["msg"]
-        if isinstance(value, str):  # in the XML-like syntax every value is a text
+        if isinstance(value, str):  # in the XML-like syntax every value is a string
             try:
                 return adapter.validate_json(value)
             except ValidationError:
@@ -85,7 +85,7 @@ class ToolSignature:
 
 
 def signature(tool: Tool) -> ToolSignature:
-    """What `tool` is called and takes. Raises ConfigError for a function that cannot be a tool."""
+    """The name and parameters of `tool`. Raises ConfigError for a function that cannot be a tool."""
     return _signature(getattr(tool, "__func__", tool), inspect.ismethod(tool))
 
 
@@ -127,7 +127,7 @@ def _signature(function: Any, bound: bool) -> ToolSignature:
 
 
 def _docstring(text: str) -> tuple[str, dict[str, str]]:
-    """The description, and what the section `Args:` says of each parameter."""
+    """The description, and the text of each parameter in the section `Args:`."""
     description, _, rest = ("\n" + text).partition("\nArgs:\n")
     told: dict[str, str] = {}
     name = ""
@@ -147,19 +147,19 @@ def _docstring(text: str) -> tuple[str, dict[str, str]]:
 
 
 def syntax_of(template: str) -> ToolSyntax:
-    """The syntax that a chat template teaches; `json` where it teaches none."""
+    """The tool-call syntax that a chat template teaches; `json` if it teaches none."""
     return "xml" if "<function=" in template else "json"
 
 
 def describe(schemas: Sequence[Mapping[str, Any]], syntax: ToolSyntax) -> str:
-    """What a model is told of its tools where its chat template does not do so."""
+    """The description of the tools for a model whose chat template does not describe them."""
     listed = "\n".join(json.dumps(schema["function"], ensure_ascii=False) for schema in schemas)
     example = as_text([ToolCall("NAME", {"PARAMETER": "VALUE"})], syntax)
     return f"You can call these tools:\n{listed}\nCall one by writing\n{example}\nThe result is sent back to you."
 
 
 def as_text(calls: Sequence[ToolCall], syntax: ToolSyntax) -> str:
-    """`calls` as a model writes them."""
+    """`calls` as text, as a model writes them."""
     return "\n".join(_as_text(call, syntax) for call in calls)
 
 
@@ -175,7 +175,7 @@ def _as_text(call: ToolCall, syntax: ToolSyntax) -> str:
 
 
 def parse(text: str, syntax: ToolSyntax) -> list[ToolCall | MalformedCall]:
-    """The calls in the model's reply `text`, in order. What stands in its thinking is none."""
+    """The calls in the model's reply `text`, in order. Calls inside its thinking are ignored."""
     text = text.rpartition(_THINKING_END)[2]
     return list(_parse_json(text) if syntax == "json" else _parse_xml(text))
 
@@ -188,7 +188,7 @@ def _parse_json(text: str) -> Iterator[ToolCall | MalformedCall]:
         start += len(text[start:]) - len(text[start:].lstrip())
         end = start
         try:
-            # Not up to the next closing tag: a string in the call may contain one.
+            # The JSON is decoded instead of cut at the closing tag: a string in it may contain a closing tag.
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
             yield MalformedCall(f"what stands in <tool_call> is no valid JSON: {error}")
@@ -202,14 +202,14 @@ def _parse_json(text: str) -> Iterator[ToolCall | MalformedCall]:
 
 
 def _call_of(value: Any) -> ToolCall | MalformedCall:
-    """The call that a decoded JSON value is."""
+    """The call that a decoded JSON value describes."""
     if not isinstance(value, dict):
         return MalformedCall('a call is an object with "name" and "arguments"')
     call = cast("dict[str, Any]", value)
     name, arguments = call.get("name"), call.get("arguments", {})
     if not isinstance(name, str) or not name:
         return MalformedCall('a call needs a "name", which is a string')
-    if isinstance(arguments, str):  # some models write the arguments as a text with JSON in it
+    if isinstance(arguments, str):  # some models write the arguments as a JSON string
         with contextlib.suppress(ValueError, RecursionError):
             arguments = json.loads(arguments)
     if not isinstance(arguments, dict):
@@ -251,6 +251,6 @@ def _parse_xml(text: str) -> Iterator[ToolCall | MalformedCall]:
 
 
 def _after(text: str, closing: str, start: int) -> int:
-    """Where `closing` ends that follows `start`; the end of the text where none does."""
+    """The end of the first `closing` after `start`; the end of the text if there is none."""
     found = text.find(closing, start)
     return len(text) if found < 0 else found + len(closing)

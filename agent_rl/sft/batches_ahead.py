@@ -1,4 +1,4 @@
-"""`BatchesAhead`: the batches of a source, made in a process of their own before they are asked for."""
+"""`BatchesAhead`: the batches of a source, made in advance in a separate process."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from agent_rl.launch.role_process import die_with_parent
 from agent_rl.sft.sft_plan import BatchSource
 
 AHEAD = 8
-"""Batches made before they are asked for."""
+"""Number of batches made in advance."""
 
 
 class BatchesAhead:
-    """`source.batches` from a process of its own, which keeps a few ready. Used as a context manager."""
+    """`source.batches`, run in a separate process that keeps a few batches ready. Used as a context manager."""
 
     def __init__(self, source: BatchSource, seed: int, conversations_each: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -37,7 +37,7 @@ class BatchesAhead:
         self._queue.cancel_join_thread()
 
     def next(self) -> tuple[PackedGroup, ...]:
-        """The next batch. Raises what the making of it raised, EnvironmentFailure where its process died."""
+        """The next batch. Raises the error that making it raised, or EnvironmentFailure when its process died."""
         while True:
             try:
                 item = self._queue.get(timeout=1.0)

@@ -15,7 +15,7 @@ from agent_rl.sft.sft_trainer import OnProgress, train
 def imitate(plan: SftPlan, out: Path, report: OnProgress, ranks: Ranks) -> None:
     """`out` holds the model of `plan` after `plan.settings.steps` steps, with its tokenizer.
 
-    Raises LearnerError where another rank died or the loss is no longer finite.
+    Raises LearnerError when another rank died or the loss is no longer finite.
     """
     if torch.cuda.is_available():
         train(plan, ranks.alone(), out, report)

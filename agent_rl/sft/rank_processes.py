@@ -1,4 +1,4 @@
-"""The processes among which the warm start is shared out; no torch here, so that all load it side by side."""
+"""The processes that share the SFT. This module does not import torch, so that all of them load it in parallel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent_rl.sft.sft_plan import SftPlan
 
 
 class Ranks:
-    """This process as the first of `world` ranks, and the others as processes that are gone after the `with` block."""
+    """This process is the first of `world` ranks; the others are processes that are gone after the `with` block."""
 
     def __init__(self, world: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="agent-rl-ranks-")
@@ -45,16 +45,16 @@ class Ranks:
         self._folder.cleanup()
 
     def go(self, plan: SftPlan) -> None:
-        """The others begin with their part of the training."""
+        """The other ranks begin their part of the training."""
         for connection in self._connections:
             connection.send(plan)
 
     def alone(self) -> Rank:
-        """A rank that does without the others, for where a GPU is used."""
+        """A rank that trains without the others; used with a GPU."""
         return Rank(0, 1, self.first.threads * self.first.world, self.first.rendezvous)
 
     def failure(self) -> int | None:
-        """The exit code of another rank that has ended in the middle of its work, within a second."""
+        """The exit code of another rank that has failed, or None; waits up to a second for each rank to end."""
         for process in self._processes:
             process.join(1.0)
         return next((p.exitcode for p in self._processes if p.exitcode), None)

@@ -1,4 +1,4 @@
-"""How the warm start shows itself: a bar on a terminal, a line every few seconds elsewhere."""
+"""The display of SFT progress: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from agent_rl.sft.sft_trainer import SftProgress
 
 LINE_EVERY = 10.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 SMOOTHING = 0.95
 
 
 @contextmanager
 def showing(steps: int) -> Iterator[Callable[[SftProgress], None]]:
-    """A function that shows where the warm start of `steps` steps stands; the bar is gone afterwards."""
+    """A function that shows the progress of an SFT of `steps` steps; the bar is removed at the end of the block."""
     if sys.stdout.isatty():
         with _bar(steps) as show:
             yield show

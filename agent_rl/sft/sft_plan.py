@@ -1,4 +1,4 @@
-"""`SftPlan`: what is trained and on what; and `BatchSource`, the contract of what gives the batches."""
+"""`SftPlan`: the model to train and its data; and `BatchSource`, the interface of a source of batches."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from agent_rl.contracts import PackedGroup
 
 
 class BatchSource(Protocol):
-    """Where conversations come from and how they become tokens. It is pickled: its batches are made elsewhere."""
+    """Where conversations come from and how they become tokens. Must be picklable: another process makes batches."""
 
     def batches(self, seed: int, conversations_each: int) -> Iterator[tuple[PackedGroup, ...]]:
-        """Endless batches of `conversations_each` conversations, decided by `seed`; what is learned has mask 1."""
+        """Endless batches of `conversations_each` conversations, decided by `seed`; tokens to learn have mask 1."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SftPlan:
-    """The model in `model_folder` is trained on what `source` gives; every rank gets a copy of this."""
+    """Trains the model in `model_folder` on the batches of `source`; every rank gets a copy of this plan."""
 
     model_folder: Path
     source: BatchSource

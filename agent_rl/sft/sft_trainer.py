@@ -1,8 +1,8 @@
-"""Supervised learning on demonstrations, on all cores: one process a rank, gradients summed once a step.
+"""Supervised fine-tuning (SFT) on demonstrations, on all cores: one process per rank, gradients summed once per step.
 
-The loss of a step is the mean of -log p over all learned tokens of all ranks' batches. With models this small
-most operations are too short to be worth sharing among threads, so that every rank has one as long as there are
-no more cores than ranks.
+The loss of a step is the mean of -log p over all learned tokens of all ranks' batches. In models this small, most
+operations are too short to be worth splitting among threads. Every rank therefore has one thread, unless there are
+more cores than ranks.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from agent_rl.sft.sft_plan import SftPlan
 CLIP_NORM = 1.0
 BETAS = (0.9, 0.95)
 LAST_RATE = 0.05
-"""The learning rate at the end, as a share of the full one; in between it falls like a cosine."""
+"""The learning rate at the end, as a share of the full one; it falls along a cosine until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class SftProgress:
-    """Where the training stands: `loss` in nats per learned token, `tokens` and `seconds` since its start."""
+    """The progress of the training: `loss` in nats per learned token, `tokens` and `seconds` since its start."""
 
     step: int
     steps: int
@@ -52,7 +52,8 @@ OnProgress = Callable[[SftProgress], None]
 
 
 def train(plan: SftPlan, rank: Rank, out: Path | None, report: OnProgress) -> None:
-    """One rank's part. Every rank holds the same weights at every step; the first one writes them to `out`."""
+    """Runs one rank's part of the training. All ranks hold the same weights at every step; the first writes them to
+    `out`."""
     settings = plan.settings
     torch.set_num_threads(rank.threads)
     _meet(rank)
@@ -92,7 +93,7 @@ def train(plan: SftPlan, rank: Rank, out: Path | None, report: OnProgress) -> No
 
 
 def _meet(rank: Rank) -> None:
-    """The ranks can sum tensors from now on."""
+    """Connects the ranks, so that they can sum tensors from now on."""
     if rank.world == 1:
         return
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
@@ -106,13 +107,13 @@ def _meet(rank: Rank) -> None:
 
 
 def _optimizer_settings(settings: SftConfig) -> Optimizer:
-    """The optimizer's settings; the rate is set anew at every step."""
+    """The optimizer's settings; the learning rate is set again at every step."""
     chosen = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay, "betas": BETAS}
     return Optimizer.model_validate(chosen)
 
 
 def _share_gradients(parameters: Sequence[Tensor], sums: list[float]) -> list[float]:
-    """The sums over all ranks of `sums`; gradients are summed too, and divided by the second of the sums."""
+    """`sums` summed over all ranks; gradients are summed too, and divided by the second of these sums."""
     gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
     flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor(sums, device=gradients[0].device)])
     if distributed.is_initialized():
@@ -126,7 +127,7 @@ def _share_gradients(parameters: Sequence[Tensor], sums: list[float]) -> list[fl
 
 
 def _tokens(groups: tuple[PackedGroup, ...]) -> int:
-    """Tokens of the batch, shared prefixes counted once."""
+    """The number of tokens of the batch; shared prefixes are counted once."""
     return sum(len(g.prefix_ids) + sum(len(r.token_ids) for r in g.rows) for g in groups)
 
 
@@ -140,7 +141,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _best_precision() -> Precision:
-    """bfloat16 where the processor multiplies it in hardware, else float32."""
+    """bfloat16 if the hardware multiplies it natively, else float32."""
     if torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -1,4 +1,4 @@
-"""Fakes that pass the contracts' conformance suites, for tests of one's own: no model, no sandbox, no waiting.
+"""Fakes for your own tests that pass the contracts' conformance suites: no model, no sandbox, no waiting.
 
 The suites themselves are in `agent_rl.testing.contracts`, which needs pytest; the fakes do not.
 """

@@ -1,4 +1,4 @@
-"""`run_pair_in_memory`: the two runs of a proxied judging as threads of this process, for trusted programs only."""
+"""`run_pair_in_memory`: runs the pair of a proxied judging as threads of this process, for trusted programs only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from agent_rl.vocabulary import PairRequest, PairResult, RunResult
 from agent_rl.vocabulary.runs import RunStatus
 
 _one_at_a_time = threading.Lock()
-"""`solution` and `pytest` are modules of this process for as long as tests run."""
+"""Held while tests run: `solution` and `pytest` are then modules of this process."""
 
 
 def run_pair_in_memory(request: PairRequest) -> PairResult:
-    """What the pair does; a call that does not return hangs. The program may not leave or flood its process."""
+    """The result of the pair. A call that never returns hangs; the program must not exit or flood its process."""
     asked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     answered: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reports: list[str] = []

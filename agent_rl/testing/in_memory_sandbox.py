@@ -1,7 +1,7 @@
-"""`InMemoryProvider`: sandboxes and runs inside this very process, for unit tests with trusted programs.
+"""`InMemoryProvider`: sandboxes and runs inside this process, for unit tests with trusted programs.
 
-It isolates nothing: its level is `memory`, which nothing outside tests accepts. Limits are not enforced either, except
-on sizes; a program that does not end hangs the test.
+It isolates nothing: its level is `memory`, which is refused outside tests. Only limits on sizes are enforced. A program
+that does not end hangs the test.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from agent_rl.vocabulary import ExecResult, Isolation, PairRequest, PairResult, 
 from agent_rl.vocabulary.canonical import decode, error_frame, value_frame
 
 InMemoryCommand = Callable[[Sequence[str], bytes, dict[str, bytes]], ExecResult]
-"""A scripted command: (argv, stdin, files by path, which it may change) -> what it did."""
+"""A scripted command: (argv, stdin, files by path, which it may change) -> its outcome."""
 
 
 class InMemoryProvider(SandboxProvider):
     """Runs trusted programs in this process. Delays and failures are injected by the test.
 
-    delay: seconds that a run takes longer. fail: what the k-th run (from 0, in order of arrival) raises instead, or
-    None. commands: what `Sandbox.exec` does for a program's name; `python3 -c CODE` and `cat FILE` work by themselves.
+    delay: extra seconds of a run. fail: the exception that the k-th run (from 0, in order of arrival) raises, or None.
+    commands: program name -> what `Sandbox.exec` does; `python3 -c CODE` and `cat FILE` are built in.
     """
 
     name = "memory"
@@ -52,7 +52,7 @@ class InMemoryProvider(SandboxProvider):
         self._sandboxes: list[InMemorySandbox] = []
         self._arrivals = itertools.count()
         self.runs = 0
-        """How many runs have been asked for."""
+        """The number of requested runs."""
 
     async def start(self) -> None:
         self._open = True
@@ -143,7 +143,7 @@ def _inner_path(path: str) -> str:
 
 
 def _run(request: RunRequest) -> RunResult:
-    """What the worker server's run would answer, for a trusted program."""
+    """The result that a worker server would return for the run of a trusted program."""
     frames: list[str] = []
     started = time.perf_counter()
     state = random.getstate()
@@ -177,7 +177,7 @@ def _run(request: RunRequest) -> RunResult:
 
 
 def _execute_each(request: RunRequest, frames: list[str], stdout: io.StringIO) -> int:
-    """The program, executed once per call with the call's text to read; marks and frames as `RunResult` has them."""
+    """Executes the program once per call, with the call's text as input. Marks and frames are those of `RunResult`."""
     for call in request.calls:
         given = decode(call.arguments)
         sys.stdin = io.TextIOWrapper(io.BytesIO(given if isinstance(given, bytes) else given.encode()))
@@ -190,7 +190,7 @@ def _execute_each(request: RunRequest, frames: list[str], stdout: io.StringIO) -
 
 
 def _execute(request: RunRequest, frames: list[str]) -> int:
-    """The exit code that a process of its own would have had; the frames are appended."""
+    """The exit code that a separate process would have had. Its frames are appended to `frames`."""
     name = "__main__" if request.entry_point is None else "solution"
     module = types.ModuleType(name)
     try:
@@ -225,7 +225,7 @@ def _describe(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _captured(stdin: bytes):
-    """Standard streams of this process are buffers (yielded: output, errors) for a while."""
+    """In this context, buffers replace the standard streams of this process. Yields (output, errors)."""
     stdout, stderr = io.StringIO(), io.StringIO()
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")

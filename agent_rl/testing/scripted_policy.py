@@ -1,8 +1,8 @@
-"""`ScriptedPolicy`: a policy without a model. It says what a function tells it to, or samples from a fake distribution.
+"""`ScriptedPolicy`: a policy without a model. A function scripts its replies, or it samples from a fake distribution.
 
-The distribution is a softmax over V tokens whose logits depend on the token, the one before it and the version, and
-take 13 values in turn, so that log-probabilities are exact at every temperature and cost nothing. They are those of the
-distribution also where the tokens come from a script: `score` agrees with `generate`.
+The distribution is a softmax over V tokens. Their logits depend on the token, the previous token and the version, and
+take 13 values in turn, so that log-probabilities are exact at every temperature and cheap to compute. Scripted tokens
+get the log-probabilities of this distribution too: `score` agrees with `generate`.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _SPREAD = 3.0
 """The highest logit; the lowest is 0."""
 
 Script = Callable[[GenerateRequest], Sequence[int] | str | None]
-"""What to say: ids (taken as they are, the stop token included), a text (the stop token is added), or None (sample)."""
+"""The reply: ids (used unchanged, with their stop token), a text (the stop token is added), or None (sample)."""
 
 
 class ScriptedPolicy(Policy):
-    """Serves `version`, takes updates, sleeps and wakes, counts what runs; raises PolicyError after `fail`.
+    """Serves `version`, takes updates, sleeps and wakes, and counts requests. Raises PolicyError after `fail`.
 
-    script: what to say to a request; without one everything is sampled, keyed by the request.
-    encode: text to ids, needed where the script gives texts.
-    delay: seconds that a request takes, spread evenly over its tokens; versions change between two of them.
+    script: the reply to a request. Without a script everything is sampled, keyed by the request.
+    encode: text to ids; needed if the script returns texts.
+    delay: seconds that a request takes, spread evenly over its tokens. The version may change between two tokens.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ScriptedPolicy(Policy):
         self._busy = 0.0
 
     def fail(self, reason: str | None) -> None:
-        """From now on every request fails with `reason`, running ones too; None ends that."""
+        """From now on every request fails with `reason`, including running ones. None stops the failures."""
         self._failure = reason
 
     async def generate(self, request: GenerateRequest) -> Generation:
@@ -131,7 +131,7 @@ class ScriptedPolicy(Policy):
     async def _turn_to_run(self) -> None:
         self._waiting += 1
         try:
-            # Also where it is awake: a real engine never answers within one step of the event loop.
+            # Even when it is awake: a real engine never answers within one step of the event loop.
             await asyncio.sleep(0)
             await self._awake.wait()
         finally:
@@ -148,7 +148,7 @@ class ScriptedPolicy(Policy):
         return [*self._encode(said), *request.sampling.stop_token_ids[:1]]
 
     def _sample(self, request: GenerateRequest, last: int, position: int) -> int:
-        """A token of the distribution, by the request's key and the position alone."""
+        """A token drawn from the distribution. Only the request's key and the position decide the draw."""
         weights = self._weights(request.sampling)
         if request.sampling.temperature == 0:
             return max(range(self._vocabulary), key=lambda token: weights[self._class(last, token, self.version)])
@@ -171,7 +171,7 @@ class ScriptedPolicy(Policy):
         return _class_sizes(self._vocabulary, (5 * last + 3 * version) % _CLASSES)
 
     def _weights(self, sampling: SamplingParams) -> tuple[float, ...]:
-        """exp(logit / T) of each class. Raises ValueError for what is not sampled exactly here."""
+        """exp(logit / T) of each class. Raises ValueError for options that this policy cannot sample exactly."""
         if sampling.top_p < 1 or sampling.top_k > 0:
             raise ValueError("ScriptedPolicy samples from the whole distribution: top_p and top_k are not supported")
         return _class_weights(sampling.temperature or 1.0)
@@ -218,7 +218,7 @@ def _class_weights(temperature: float) -> tuple[float, ...]:
 
 @lru_cache(maxsize=256)
 def _class_sizes(vocabulary: int, offset: int) -> tuple[int, ...]:
-    """How many tokens are in each class where token 0 is in class `offset`."""
+    """The number of tokens in each class, if token 0 is in class `offset`."""
     sizes = [0] * _CLASSES
     for token in range(vocabulary):
         sizes[(offset + 7 * token) % _CLASSES] += 1
@@ -226,6 +226,6 @@ def _class_sizes(vocabulary: int, offset: int) -> tuple[int, ...]:
 
 
 def _uniform(key: RandomKey, position: int) -> tuple[float, float]:
-    """Two numbers in [0, 1) that `key` and `position` decide."""
+    """Two numbers in [0, 1), determined by `key` and `position`."""
     digest = blake2b(repr((*key, position)).encode(), digest_size=16).digest()
     return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:], "big") / 2**64

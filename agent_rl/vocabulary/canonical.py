@@ -14,10 +14,10 @@ One value has exactly one text, and `decode` accepts no other: `encode(decode(te
     "\\ud800" (a lone surrogate)    {"u":"0000d800"}                      hexadecimal UTF-32
     Point(x=1)  (a dataclass)      {"r":["Point",[["x",1]]]}             decoded into a `Record`
 
-Only exact types are held: a subclass, whose methods could lie, is `NotCanonical`; of the standard library's dicts the
-exact `OrderedDict`, `defaultdict` and `Counter` are written as the dict they equal. Lazy and self-containing values,
-and those beyond the limits below, are `NotCanonical` too. Neither function ever raises anything else, whatever it is
-given, and both take time that is linear in the size of the text.
+Only exact types have a form: a subclass is `NotCanonical`, because its methods could lie. `OrderedDict`, `defaultdict`
+and `Counter` (exact types) are written as the dict that they equal. Lazy values, values that contain themselves and
+values beyond the limits below are `NotCanonical` too. `encode` and `decode` raise nothing else, whatever their argument
+is, and take time linear in the size of the text.
 
 This file is self-contained (standard library only, Python 3.9): its source also runs inside the sandboxes.
 """
@@ -44,7 +44,7 @@ _SMALL = 1 << 63
 
 
 class NotCanonical(ValueError):
-    """The value cannot be held, or the text is not what `encode` writes."""
+    """The form cannot represent the value, or the text is not one that `encode` writes."""
 
 
 class Record:
@@ -67,7 +67,7 @@ class Record:
 
 
 def encode(value: object) -> str:
-    """The one text of `value`. Raises NotCanonical where the form cannot hold it."""
+    """The one text of `value`. Raises NotCanonical if the form cannot represent it."""
     try:
         return _Writer().write(value, MAX_DEPTH)
     except NotCanonical:
@@ -92,7 +92,7 @@ def decode(text: str) -> Any:
 
 
 class _Writer:
-    """One encoding: counts nodes and characters as it goes, so that a bomb is refused before it is written."""
+    """One encoding. It counts nodes and characters, so that a value too large is refused before it is written."""
 
     __slots__ = ("chars", "nodes")
 
@@ -209,7 +209,7 @@ def _pair(content: Any) -> "list[Any]":
 
 
 def _hashable(items: "Collection[Any]") -> None:
-    """Few of `items` share a hash. (Hashes of ints are no secret; equal ones would cost quadratic time.)"""
+    """Checks that few of `items` share a hash: int hashes are predictable, and equal ones would cost quadratic time."""
     if len(items) > MAX_EQUAL_HASHES and max(Counter(map(hash, items)).values()) > MAX_EQUAL_HASHES:
         raise NotCanonical("too many equal hashes")
 
@@ -283,10 +283,10 @@ _DECODER = json.JSONDecoder(
 
 
 def value_frame(call_id: str, value: object) -> str:
-    """The frame of a call that returned `value`. Raises NotCanonical; an `error_frame` is then to be sent."""
+    """The frame of a call that returned `value`. Raises NotCanonical; the caller then sends an `error_frame`."""
     return f'{{"id":{_quote(call_id)},"value":{encode(value)}}}'
 
 
 def error_frame(call_id: str, error: str) -> str:
-    """The frame of a call that raised, or whose value the form cannot hold: `error` is "Type: message", cut."""
+    """The frame of a call that raised, or whose value has no canonical form. `error` is "Type: message", cut."""
     return f'{{"id":{_quote(call_id)},"error":{_quote(error[:2000])}}}'

@@ -1,16 +1,16 @@
-"""The final answer in a text: what a question's reply and a data set's solution end with."""
+"""Finds the final answer at the end of a text: of a model's reply, or of a data set's solution."""
 
 from __future__ import annotations
 
 import re
 
 MAX_ANSWER_LENGTH = 200
-"""Characters. A longer final answer is none."""
+"""Characters. A longer text does not count as a final answer."""
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 
 
 def final_answer(reply: str) -> str | None:
-    r"""What stands last in `reply` after `####` or inside `\boxed{}`; None where there is neither, or too much."""
+    r"""The last text in `reply` after `####` or inside `\boxed{}`; None if there is none, or if it is too long."""
     candidates: list[tuple[int, str]] = []
     for match in _HASHES.finditer(reply):
         candidates.append((match.start(), match[1]))
@@ -26,7 +26,7 @@ def final_answer(reply: str) -> str | None:
 
 
 def _is_one(answer: str) -> bool:
-    """Whether `answer` cannot close the box that it is put into and open another: one answer, not several."""
+    """Whether `answer` is one answer: it cannot close the `\\boxed` that it is put into and open another."""
     depth = 0
     for character in answer:
         depth += {"{": 1, "}": -1}.get(character, 0)
@@ -36,7 +36,7 @@ def _is_one(answer: str) -> bool:
 
 
 def _braced(text: str, start: int) -> str | None:
-    """What stands between the brace at `start` and its partner; None where it has none."""
+    """The text between the brace at `start` and its closing brace; None if it is never closed."""
     depth = 0
     for position in range(start, min(len(text), start + 2 * MAX_ANSWER_LENGTH)):
         depth += {"{": 1, "}": -1}.get(text[position], 0)

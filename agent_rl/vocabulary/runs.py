@@ -1,4 +1,4 @@
-"""What a sandbox is made from and what a run in it may use: `SandboxSpec`, `Limits`, and their results."""
+"""Specifications and results of sandboxes and of runs in them: `SandboxSpec`, `Limits`, requests and results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 Hardening = Literal["strict", "task_image"]
 Network = Literal["none", "bridge"]
 Isolation = Literal["memory", "container", "uid", "namespaces"]
-"""Isolation between two runs. `memory` is the in-memory fake's and is refused outside tests."""
+"""Isolation between two runs. `memory` is the level of the in-memory fake; it is refused outside tests."""
 
 RunStatus = Literal["completed", "timeout", "out_of_memory", "output_limit", "crashed"]
 
@@ -25,12 +25,12 @@ class Limits:
     disk_bytes: int = 64 * 2**20
     inodes: int = 4096
     output_bytes: int = 1 * 2**20
-    """Of each of: the result channel, standard output, standard error."""
+    """Applies separately to the result channel, standard output and standard error."""
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """What a sandbox is made from. `image` None is the provider's default image."""
+    """The specification of a sandbox. `image` None is the provider's default image."""
 
     image: str | None = None
     build_folder: str | None = None
@@ -49,7 +49,7 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """What a command in a sandbox did. Output is bytes, cut at the limit; `exit_code` None unless completed."""
+    """The outcome of a command in a sandbox. Output is cut at the limit; `exit_code` is None unless completed."""
 
     status: RunStatus
     exit_code: int | None
@@ -63,7 +63,8 @@ class ExecResult:
 class RunCall:
     """One call of the entry point: a random id and the canonical JSON text of [args, kwargs].
 
-    Without an entry point, one execution of the whole program: the text of what it can read, a str or bytes.
+    Without an entry point it is one execution of the whole program: a random id and the canonical text of the
+    program's standard input, a str or bytes.
     """
 
     id: str
@@ -72,11 +73,12 @@ class RunCall:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """One run of a program in a place that nothing else has touched.
+    """One run of a program in a clean place that no other run has touched.
 
     The program's source is executed as a module; then `entry_point` is called once per entry of `calls`, in order.
-    With `entry_point` None the module runs as `__main__`: once, with `stdin` to read; or once per entry of `calls`, in
-    order and in one process, each time with input, output, globals and exit code of its own.
+    With `entry_point` None the module runs as `__main__`. If `calls` is empty, it runs once, with `stdin` as its input.
+    Otherwise it runs once per entry of `calls`, in order and in one process, each time with its own input, output,
+    globals and exit code.
     """
 
     program: str
@@ -85,12 +87,12 @@ class RunRequest:
     stdin: bytes = b""
     limits: Limits = Limits()
     seed: int = 0
-    """Seed of Python's `random` (and hash seed where the run starts its own interpreter)."""
+    """Seed of Python's `random`, and the hash seed if the run starts its own interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairRequest:
-    """Two runs that talk with each other: a program as module `module`, and hidden tests that use it from outside.
+    """Two runs that exchange messages: a program as module `module`, and hidden tests that use it from outside.
 
     The program's process never sees the tests' files or their memory; see `agent_rl.judging.proxied.proxy_messages`.
     """
@@ -99,23 +101,23 @@ class PairRequest:
     files: Mapping[str, bytes]
     """The tests: path relative to the working directory -> content."""
     tests: tuple[str, ...] = ()
-    """The node ids to run; empty: all that are found."""
+    """The node ids to run; empty: all tests that are found."""
     module: str = "solution"
     objects: tuple[str, ...] | None = None
-    """The access paths on which the program may give objects; None: all, and the tests' run says which it saw."""
+    """The access paths on which the program may return objects. None: all; the tests' run then reports which it saw."""
     limits: Limits = Limits()
-    """Of the program's run; the tests' has the same, and a little longer to say so where they run out."""
+    """Limits of the program's run. The tests' run has the same limits, and a little more time to report a timeout."""
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run did, as seen from outside it: nothing in `frames` is to be believed before it is checked.
+    """The outcome of a run, as seen from outside it. `frames` are untrusted: check them before use.
 
     frames: JSON texts that arrived on the result channel, in order, each as the run wrote it:
         {"id": ..., "value": canonical} | {"id": ..., "error": text} | {"loaded": true} | {"load_error": text}
-        and at most `Limits.output_bytes` of them in all. Where a program was executed once per call, the value is
-        (exit code, "Type: message" or None), and what that execution printed ends in `stdout` with NUL, id, NUL.
+        together at most `Limits.output_bytes`. If the program was executed once per call, the value is
+        (exit code, "Type: message" or None), and NUL, id, NUL follow the output of that execution in `stdout`.
     signal, exit_code: of the run's first process.
     anomalies: signs of tampering that the worker server saw (an extra channel, a malformed frame length, ...).
     """
@@ -133,12 +135,11 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class PairResult:
-    """What two runs that talked with each other did.
+    """The outcome of the two runs of a `PairRequest`.
 
-    candidate: how the program's run ended ("completed" with no exit code where the tests had ended first). Its
-        `anomalies` say what it sent that nobody had asked for; it has no frames.
-    tests: how the tests' run ended; its frames are what it had to say to the judge
-    (`agent_rl.judging.proxied.tests_runner`).
+    candidate: how the program's run ended ("completed" with no exit code if the tests ended first). Its `anomalies`
+        list the messages that it sent without being asked. It has no frames.
+    tests: how the tests' run ended. Its frames are its report to the judge (`agent_rl.judging.proxied.tests_runner`).
     """
 
     candidate: RunResult

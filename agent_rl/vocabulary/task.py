@@ -14,7 +14,7 @@ from agent_rl.vocabulary.runs import Limits, SandboxSpec
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
 Tier = Literal["values", "proxied", "in_process"]
-"""How a verdict is reached, the strongest first: see the documentation's page on what a verdict is worth."""
+"""How a verdict is reached, the strongest tier first: see the documentation's page on what a verdict is worth."""
 Split = str
 
 
@@ -52,9 +52,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One recorded call: `args` and `kwargs` go in, `expected` is what the judge compares with.
+    """One recorded call: its arguments, and the `expected` value that the judge compares the result with.
 
-    Values are plain Python values that the canonical form holds (`agent_rl.vocabulary.canonical`).
+    Values are plain Python values that have a canonical form (`agent_rl.vocabulary.canonical`).
     """
 
     args: tuple[Any, ...]
@@ -65,10 +65,10 @@ class Case:
 Comparison = Literal["python", "json", "exact", "float", "tokens", "any_order", "checker"]
 """How returned and expected values are compared, always outside the candidate's process.
 
-python: Python's == on plain values (1 == 1.0 == True, a list is no tuple) | json: the same, for expected values that
-were kept as JSON: a tuple is a list, a dict's keys are strings | exact: also the same types | float: numbers within
-`tolerance`, absolute or relative | tokens: strings split at whitespace | any_order: equal as multisets | checker: a
-program, itself untrusted and run in a sandbox of its own, sees inputs and outputs.
+python: Python's == on plain values (1 == 1.0 == True, a list does not equal a tuple) | json: the same, for expected
+values that were stored as JSON: a tuple equals a list, a dict's keys are strings | exact: the types must be equal too |
+float: numbers within `tolerance`, absolute or relative | tokens: strings split at whitespace | any_order: equal as
+multisets | checker: a program compares inputs and outputs. It is untrusted and runs in a sandbox of its own.
 """
 
 
@@ -81,15 +81,15 @@ class CallTests:
     comparison: Comparison = "python"
     tolerance: float = 1e-6
     checker: str = ""
-    """For `comparison = "checker"`: source of a module whose `check(candidate)` raises unless it is satisfied;
+    """For `comparison = "checker"`: source of a module whose `check(candidate)` raises if an output is wrong.
     `candidate` replays the recorded outputs for the recorded arguments."""
     isolated: bool = False
-    """Each case has a run of its own; otherwise all are answered, in random order, by one process."""
+    """Whether each case has a run of its own. Otherwise one process answers all cases, in random order."""
 
 
 @dataclass(frozen=True, slots=True)
 class StdioCase:
-    """One execution of a program: what it can read, and what it is to print (text stands for its UTF-8)."""
+    """One execution of a program: its standard input, and the expected output. A str stands for its UTF-8 bytes."""
 
     stdin: str | bytes
     expected: str | bytes
@@ -98,24 +98,25 @@ class StdioCase:
 OutputComparison = Literal["tokens", "exact", "float", "any_order", "checker"]
 """How a program's output is compared, always outside its process.
 
-tokens: split at whitespace | exact: byte for byte | float: by tokens, numbers within `tolerance`, absolute or
-relative | any_order: by lines, each by its tokens, in any order | checker: a program, itself untrusted and run in a
-sandbox of its own, sees input, output and the expected output.
+tokens: split at whitespace | exact: byte for byte | float: as tokens, numbers within `tolerance`, absolute or
+relative | any_order: lines in any order, each compared as tokens | checker: a program compares input, output and
+expected output. It is untrusted and runs in a sandbox of its own.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class StdioTests:
-    """Tests of a whole program by its standard input and output (tier 1); it has to end with exit code 0."""
+    """Tests of a whole program by its standard input and output (tier 1). The program must end with exit code 0."""
 
     cases: tuple[StdioCase, ...]
     comparison: OutputComparison = "tokens"
     tolerance: float = 1e-6
     checker: str = ""
     """For `comparison = "checker"`: source of a module whose `check(stdin, stdout, expected)` returns True for a good
-    output (each a str, or bytes where it is no UTF-8)."""
+    output. Each argument is a str, or bytes if it is not UTF-8."""
     isolated: bool = False
-    """Each case has a run of its own; otherwise one process executes the program once per case, in random order."""
+    """Whether each case has a run of its own. Otherwise one process executes the program once per case, in random
+    order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,33 +126,35 @@ class PytestTests:
     files: Mapping[str, bytes]
     """Path relative to the working directory -> content; staged after the agent has stopped."""
     tests: tuple[str, ...] = ()
-    """Exact node ids, each of which has to pass; `Verifier.prepare` fills them in with the reference."""
+    """Exact node ids; all of them must pass. `Verifier.prepare` finds them by running the oracle solution."""
     module: str = "solution"
     """The name under which the tests import a submission of kind `code`."""
     oracle: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
-    """The files of a solution, with which `prepare` finds out which tests there are."""
+    """The files of the oracle solution. `prepare` runs the tests on it to find their node ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptTests:
-    """Tests as a script that is run beside the submission (tier `in_process`)."""
+    """Tests as a script that runs in the same sandbox as the submission (tier `in_process`)."""
 
     files: Mapping[str, bytes]
     """Path relative to the working directory -> content; staged after the agent has stopped."""
     command: tuple[str, ...] = ("/bin/sh", "tests/test.sh")
-    """Its program is an absolute path. Exit code 0 passes, unless `reward_file` says otherwise."""
+    """The command that runs the tests; its program is an absolute path. Exit code 0 passes, unless `reward_file` is
+    set."""
     reward_file: str = ""
-    """Where it is set: a file, in the working directory or absolute, with a number from 0 to 1, of which 1 passes."""
+    """A file that the script writes a number from 0 to 1 to; 1 passes. Its path is absolute or relative to the working
+    directory. Empty: the exit code decides."""
     artifacts: tuple[str, ...] = ()
-    """Paths of files and folders that an agent's work is taken from; empty: all of the working directory."""
+    """Paths of the files and folders that are taken from the agent's sandbox; empty: the whole working directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class AssertTests:
     """Tests as code, in the HumanEval form: `source` defines `check(candidate)`.
 
-    They are turned into `CallTests` once, at load, by running them with the reference in a sandbox
-    (`Verifier.prepare`). A task that still carries them cannot be judged.
+    `Verifier.prepare` converts them to `CallTests` once, at load, by running them with the oracle solution in a
+    sandbox. A task that still has `AssertTests` cannot be judged.
     """
 
     entry_point: str
@@ -162,13 +165,13 @@ class AssertTests:
 
 @dataclass(frozen=True, slots=True)
 class AnswerTests:
-    """Tests of a final answer: it is compared with `answer`, as a number or an expression, and nothing is run."""
+    """Tests of a final answer. It is compared with `answer`, as a number or an expression; nothing is run."""
 
     answer: str
 
 
 Tests = CallTests | StdioTests | AssertTests | PytestTests | ScriptTests | AnswerTests
-"""Every kind of tests that a task can have; one verifier judges them all."""
+"""Every kind of tests that a task can have; one verifier judges all kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +184,15 @@ class Task:
     public: Tests | None = None
     """Tests whose outcome the agent may see (`Verifier.run_public_tests`)."""
     oracle: str | None = None
-    """A reply that solves the task, as the model would write it; never sent where an agent can read."""
+    """The oracle solution: a reply that solves the task, as the model would write it. It is never sent to a place that
+    the agent can read."""
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """Files that the agent starts with: path relative to the sandbox's working directory -> content."""
     limits: Limits = field(default_factory=Limits)
     """Limits of one judging run."""
     split: Split = "train"
     sandbox: SandboxSpec | None = None
-    """Where the agent works; None where its episodes need no place of their own."""
+    """The sandbox that the agent works in; None if its episodes need no sandbox."""
     tier: Tier = "values"
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -199,7 +203,7 @@ class Task:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as something that JSON writes in one way only (types kept apart)."""
+    """`value` as data that JSON writes in exactly one way; values of different types stay different."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}

@@ -1,7 +1,7 @@
 """`Segment`, `Turn`, `Trajectory`, `Group`: the record of what was generated, token by token.
 
-A trajectory is a tree of segments. A plain conversation is the case with one leaf; where a chat template rewrites
-history the tree forks, and the old branch stays as a leaf of its own.
+A trajectory is a tree of segments. A plain conversation has one leaf. If a chat template rewrites history, the tree
+forks, and the old branch stays as a leaf of its own.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Ended = Literal["answered", "length", "turns", "deadline", "infrastructure"]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A run of token ids from one source, after its parent's tokens.
+    """A run of token ids from one source. It follows its parent's tokens.
 
-    Only a segment of the model's has `logprobs` (natural log, of the distribution actually sampled from), `versions`
-    (of the weights that sampled each token) and `loss_mask`, each of the length of `token_ids`; all others leave the
-    three empty and are never trained on.
+    Only segments from the model have `logprobs` (natural log, of the distribution actually sampled from), `versions`
+    (of the weights that sampled each token) and `loss_mask`, each as long as `token_ids`. In all other segments the
+    three are empty; these segments are never trained.
     """
 
     parent: int | None
-    """Index in `Trajectory.segments`; None for the root. A parent always stands before its children."""
+    """Index in `Trajectory.segments`; None for the root. A parent always comes before its children."""
     source: SegmentSource
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...] = ()
@@ -48,7 +48,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One completion of the model's and what the environment answered."""
+    """One completion of the model and the environment's answer to it."""
 
     segment: int
     """Index of the completion in `Trajectory.segments`."""
@@ -60,7 +60,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds of the wall clock; `started` is of the run's monotonic clock."""
+    """Seconds of wall-clock time; `started` is a reading of the run's monotonic clock."""
 
     started: float = 0.0
     total: float = 0.0
@@ -71,7 +71,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """The record of one rollout. It counts once in N and in K, however many leaves it has."""
+    """The record of one rollout. It counts once in N and in K, no matter how many leaves it has."""
 
     task_id: str
     environment: str
@@ -103,7 +103,7 @@ class Trajectory:
 
     @property
     def lowest_version(self) -> int | None:
-        """The lowest version of any trained token; None where there is none."""
+        """The lowest version of any trained token; None if no token is trained."""
         versions = [
             version for s in self.segments for version, trained in zip(s.versions, s.loss_mask, strict=True) if trained
         ]
@@ -112,7 +112,7 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True)
 class DroppedRollout:
-    """A rollout that is not in the group's mean nor in N, and why."""
+    """A rollout that counts neither in the group's mean nor in N, and why."""
 
     rollout: int
     reason: str
@@ -125,7 +125,7 @@ class Group:
     """The trajectories of one task that share an advantage baseline."""
 
     index: int
-    """The how-manieth group of the run: the sampler's counter, unique and restored on resume."""
+    """The sampler's counter of the run's groups: unique, and restored on resume."""
     environment: str
     task: Task
     asked: int
@@ -134,11 +134,11 @@ class Group:
 
     @property
     def outcomes(self) -> tuple[bool, ...]:
-        """Pass or fail of each surviving trajectory, in order of rollout."""
+        """Whether each surviving trajectory passed, in order of rollout."""
         return tuple(t.verdict is not None and t.verdict.passed for t in self.trajectories)
 
     @property
     def lowest_version(self) -> int | None:
-        """The lowest version of any trained token of the group."""
+        """The lowest version of any trained token of the group; None if no token is trained."""
         versions = [v for t in self.trajectories if (v := t.lowest_version) is not None]
         return min(versions) if versions else None

@@ -1,4 +1,4 @@
-"""`Submission`: what is judged. `Verdict`: what a verifier says of it."""
+"""`Submission`: what is judged. `Verdict`: the verifier's result for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VerdictStatus = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is judged: a text, or files declared by the task and taken from a sandbox, or a patch."""
+    """What is judged: a text, a patch, or files that the task declares and that were taken from a sandbox."""
 
     kind: Literal["code", "answer", "files", "patch"]
     text: str = ""
@@ -32,12 +32,12 @@ class Submission:
 
     @staticmethod
     def code(text: str) -> Submission:
-        """A program's source, exactly as it is to run."""
+        """A program's source, exactly as it will run."""
         return Submission("code", text)
 
     @staticmethod
     def of_files(files: Mapping[str, bytes]) -> Submission:
-        """Files by path relative to the working directory, as they were taken from a sandbox."""
+        """Files taken from a sandbox: path relative to the working directory -> content."""
         return Submission("files", files=dict(files))
 
     @staticmethod
@@ -47,13 +47,13 @@ class Submission:
 
     @staticmethod
     def answer(text: str) -> Submission:
-        """A reply that holds a final answer, as it was said: the judge looks for the answer."""
+        """The model's reply, unchanged; the judge looks for the final answer in it."""
         return Submission("answer", text)
 
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """The outcome of one test. `detail` is written for a person and is never parsed; safe to print."""
+    """The outcome of one test. `detail` is for people, is never parsed, and is safe to print."""
 
     __test__ = False
 
@@ -64,18 +64,18 @@ class TestResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verifier says of a submission. Only `passed` feeds binary objectives."""
+    """A verifier's result for a submission. Binary objectives use only `passed`."""
 
     passed: bool
     status: VerdictStatus
     tier: Tier
     isolation: Isolation | None
-    """None where nothing had to be run (an answer compared outside any sandbox)."""
+    """None if nothing had to be run (a final answer is compared outside any sandbox)."""
     seconds: float = 0.0
     tests: tuple[TestResult, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     feedback: str = ""
-    """What the agent may be told; only `run_public_tests` fills it."""
+    """Text that the agent may read; only `run_public_tests` fills it."""
 
     def __post_init__(self) -> None:
         if self.passed != (self.status == "passed"):
@@ -83,7 +83,7 @@ class Verdict:
 
     @staticmethod
     def invalid_submission(tier: Tier, why: str = "", *, public: bool = False) -> Verdict:
-        """The verdict of a submission that cannot be judged, because of `why`; `public` tells the agent why."""
+        """The verdict of a submission that cannot be judged, with the reason `why`; `public` shows it to the agent."""
         why = printable(why)
         tests = (TestResult("submission", False, why),) if why else ()
         return Verdict(False, "invalid_submission", tier, None, tests=tests, feedback=why if public else "")

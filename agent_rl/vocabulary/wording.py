@@ -1,4 +1,4 @@
-"""Outcomes in words: short, and safe to print whatever the candidate wrote into them."""
+"""Texts that describe outcomes: short, and safe to print, no matter what the candidate wrote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_LINE = 300
 
 
 class _Short(reprlib.Repr):
-    """repr of plain values with bounds on what is looked at, not only on what is shown."""
+    """repr of plain values. It bounds how much of a value is read, not only how much is shown."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def show_call(entry_point: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 
 def printable(text: str, limit: int = MAX_LINE) -> str:
-    """`text` in one line of at most `limit` characters and "...": what a terminal would obey is escaped."""
+    """`text` in one line of at most `limit` characters and "...". Control characters are escaped."""
     cut = text[:limit]
     if not cut.isprintable():
         cut = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
@@ -50,22 +50,22 @@ def printable(text: str, limit: int = MAX_LINE) -> str:
 
 
 def last_line(error: str) -> str:
-    """The last line of an error's text that says anything."""
+    """The last line of an error's text that is not blank."""
     lines = error.strip().splitlines()
     return printable(lines[-1].strip()) if lines else "an error without a message"
 
 
 def gave(entry_point: str, case: Case, value: Any) -> str:
-    """What came out and what was expected: `f(3) gave 4, expected 9`."""
+    """The returned and the expected value: `f(3) gave 4, expected 9`."""
     return f"{show_call(entry_point, case.args, case.kwargs)} gave {show(value)}, expected {show(case.expected)}"
 
 
 def raised(entry_point: str, case: Case, error: str) -> str:
-    """Which error came out: `f(3) raised ValueError: no, expected 9`."""
+    """The raised error and the expected value: `f(3) raised ValueError: no, expected 9`."""
     call = show_call(entry_point, case.args, case.kwargs)
     return f"{call} raised {last_line(error)}, expected {show(case.expected)}"
 
 
 def unanswered(entry_point: str, case: Case, why: str) -> str:
-    """That no answer came: `f(3) gave no answer (timeout), expected 9`."""
+    """That the call gave no answer, and why: `f(3) gave no answer (timeout), expected 9`."""
     return f"{show_call(entry_point, case.args, case.kwargs)} gave no answer ({why}), expected {show(case.expected)}"

@@ -1,1 +1,1 @@
-"""Weights on their way from the learner to the engines: memory that several processes see, and its two ends."""
+"""Transfer of weights from the learner to the engines: memory shared by processes, with senders and receivers."""

@@ -1,8 +1,8 @@
-"""Shared-memory blobs: bytes that one process writes and others of the same user on this machine map.
+"""Shared-memory blobs: bytes that one process writes and that other processes of the same user and machine map.
 
-On Linux a blob is a memfd, named by the path under which its owner holds it (`/proc/<pid>/fd/<n>`): it needs no
-space in /dev/shm (64 MiB in a default container) and nothing can be left behind, however the owner ends. Elsewhere
-it is a file in the temporary folder with the owner's pid in its name; files of dead owners are removed by `reap`.
+On Linux a blob is a memfd, named by its path at its owner (`/proc/<pid>/fd/<n>`): it needs no space in /dev/shm
+(64 MiB in a default container), and nothing is left behind however the owner ends. Elsewhere it is a file in the
+temporary folder with the owner's pid in its name; `reap` removes the files of dead owners.
 
 Not covered: a blob does not cross machines or pid namespaces.
 """
@@ -22,7 +22,7 @@ _FILE_NAME = re.compile(r"agent-rl-(\d+)-.*\.blob")
 
 
 class Blob:
-    """`size` bytes of shared memory, mapped at `memory`; opened by others under `name` as long as it is not closed."""
+    """`size` bytes of shared memory, mapped at `memory`; others can open it under `name` until it is closed."""
 
     def __init__(self, label: str, size: int) -> None:
         self.size = max(size, 1)
@@ -36,14 +36,14 @@ class Blob:
         self._finalizer = weakref.finalize(self, _release, descriptor, self.name)
 
     def close(self) -> None:
-        """The blob can no longer be opened; who has it mapped keeps its bytes. Idempotent."""
+        """The blob can no longer be opened; processes that have mapped it keep its bytes. Idempotent."""
         self._finalizer()
 
 
 def open_blob(name: str, size: int) -> mmap.mmap:
-    """The bytes of the blob `name`, mapped (copy on write, so that a reader cannot spoil them).
+    """The bytes of the blob `name`, mapped (copy on write, so that a reader cannot change them for others).
 
-    Raises FileNotFoundError where its owner has closed it or died, and ValueError where it is smaller than `size`.
+    Raises FileNotFoundError when its owner has closed it or died, ValueError when it is smaller than `size`.
     """
     descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -55,7 +55,7 @@ def open_blob(name: str, size: int) -> mmap.mmap:
 
 
 def reap() -> list[str]:
-    """The paths of blob files whose owners are dead, now removed (on Linux there are none by construction)."""
+    """Removes the blob files of dead owners and returns their paths (none on Linux, where blobs are not files)."""
     removed: list[str] = []
     for path in Path(tempfile.gettempdir()).glob("agent-rl-*.blob"):
         match = _FILE_NAME.fullmatch(path.name)

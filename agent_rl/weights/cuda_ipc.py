@@ -1,8 +1,8 @@
-"""Weights from the learner to the policy by CUDA IPC: both on GPUs of one host, and the bytes never leave them.
+"""Weights from the learner to the policy by CUDA IPC: both on GPUs of one host; the weights stay on the GPUs.
 
 A sender holds two buffers on its GPU, as `SharedMemorySender` holds two blobs on the host; a manifest carries the
-handle by which another process maps one of them. The receiver has to see the sender's GPU, also where its model lies
-on another one: the copy then goes from GPU to GPU.
+handle with which another process maps one of them. The receiver has to see the sender's GPU, even if its model is on
+another one: the copy then goes from GPU to GPU.
 
 Imports torch: only role processes load this module.
 """
@@ -21,12 +21,12 @@ from agent_rl.weights.shared_memory import Sender, read
 
 
 class CudaSender(Sender):
-    """From the memory of one GPU."""
+    """Publishes tensors from the memory of one GPU."""
 
     kind = "cuda_ipc"
 
     def __init__(self, device: torch.device) -> None:
-        """Raises ValueError where `device` is no GPU."""
+        """Raises ValueError when `device` is not a GPU."""
         super().__init__()
         if device.type != "cuda":
             raise ValueError(f"CUDA IPC needs the tensors on a GPU, not on {device}")
@@ -37,7 +37,7 @@ class CudaSender(Sender):
         held = self._buffers[turn]
         if held is None or held[0].numel() < size:
             buffer = torch.empty(size, dtype=torch.uint8, device=self._device)
-            # Shared once: each call would make one more event that lives until the receiver has let it go.
+            # Shared only once: each call would make another event, which lives until the receiver releases it.
             shared = packed(buffer.untyped_storage()._share_cuda_())
             gpu = uuid_of(self._device.index or 0)
             name = json.dumps({"gpu": gpu, "offset": buffer.storage_offset(), "storage": shared})
@@ -57,7 +57,7 @@ class CudaReceiver:
     def load(
         self, manifest: WeightManifest, *, dtype: torch.dtype | None = None, device: str | torch.device = "cuda"
     ) -> dict[str, torch.Tensor]:
-        """Name -> a copy of the tensor on `device`. Raises PolicyError where the sender's GPU cannot be seen."""
+        """Name -> a copy of the tensor on `device`. Raises PolicyError if this process cannot see the sender's GPU."""
         handle: dict[str, Any] = json.loads(manifest.blob)
         found = [i for i in range(torch.cuda.device_count()) if uuid_of(i) == handle["gpu"]]
         if not found:
@@ -76,15 +76,15 @@ class CudaReceiver:
 
 
 def uuid_of(index: int) -> str:
-    """The name of GPU `index` that is the same in every process."""
+    """The UUID of GPU `index`, which is the same in every process."""
     return str(torch.cuda.get_device_properties(index).uuid)
 
 
 def packed(shared: tuple[Any, ...]) -> list[Any]:
-    """What torch says of a shared storage, as JSON carries it: bytes become {"bytes": base64}."""
+    """Torch's description of a shared storage in JSON types: bytes become {"bytes": base64}."""
     return [{"bytes": base64.b64encode(part).decode()} if isinstance(part, bytes) else part for part in shared]
 
 
 def unpacked(parts: list[Any]) -> tuple[Any, ...]:
-    """What `packed` was given."""
+    """The inverse of `packed`."""
     return tuple(base64.b64decode(part["bytes"]) if isinstance(part, dict) else part for part in parts)

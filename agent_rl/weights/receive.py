@@ -1,4 +1,4 @@
-"""Weights as they come in, by whichever transport a manifest names."""
+"""Receives weights by the transport that a manifest names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent_rl.weights.shared_memory import SharedMemoryReceiver
 def receive(
     manifest: WeightManifest, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
 ) -> dict[str, torch.Tensor]:
-    """Name -> a copy of the tensor on `device`, however `manifest` says that it travels. Raises PolicyError."""
+    """Name -> a copy of the tensor on `device`, by the transport that `manifest` names. Raises PolicyError."""
     if manifest.kind == "cuda_ipc":
         return CudaReceiver().load(manifest, dtype=dtype, device=device)
     return SharedMemoryReceiver().load(manifest, dtype=dtype, device=device)

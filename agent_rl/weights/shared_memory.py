@@ -24,8 +24,8 @@ _WRITING = -1
 class Sender(ABC):
     """Publishes named tensors. Two buffers alternate, so that a manifest is valid until the publish after the next.
 
-    A buffer begins with the version that it holds (-1 while it is written), by which a receiver that comes too late
-    finds out.
+    A buffer begins with the version that it holds (-1 while it is written), so that a receiver notices when it is too
+    late.
     """
 
     kind: Transport
@@ -40,7 +40,7 @@ class Sender(ABC):
         *,
         dtype: torch.dtype | None = None,
     ) -> WeightManifest:
-        """The manifest of `named_tensors`, copied to a buffer; floating tensors in `dtype` where it is given."""
+        """The manifest of `named_tensors`, copied to a buffer; floating tensors are converted to `dtype` if given."""
         tensors = offered(named_tensors, dtype)
         specs, size = layout(tensors)
         turn, self._turn = self._turn, 1 - self._turn
@@ -51,19 +51,19 @@ class Sender(ABC):
 
     @abstractmethod
     def _buffer(self, turn: int, size: int) -> tuple[torch.Tensor, str]:
-        """The bytes of buffer `turn` (0 or 1), at least `size`, and the name by which another process finds it."""
+        """Buffer `turn` (0 or 1), at least `size` bytes, and the name by which another process finds it."""
 
     def _filled(self) -> None:
-        """What was written can be read by another process."""
+        """Other processes can now read what was written."""
         return
 
     @abstractmethod
     def close(self) -> None:
-        """No manifest can be loaded any longer. Idempotent."""
+        """Manifests can no longer be loaded. Idempotent."""
 
 
 class SharedMemorySender(Sender):
-    """Through the host's memory; tensors on a device are copied there."""
+    """Publishes tensors through the host's memory; tensors on a device are copied there."""
 
     kind = "shared_memory"
 
@@ -93,9 +93,9 @@ class SharedMemoryReceiver:
     def load(
         self, manifest: WeightManifest, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu"
     ) -> dict[str, torch.Tensor]:
-        """Name -> a copy of the tensor, floating ones in `dtype` where it is given, on `device`.
+        """Name -> a copy of the tensor on `device`; floating tensors are converted to `dtype` if given.
 
-        Raises PolicyError where the blob no longer holds `manifest.version`, or its owner is gone.
+        Raises PolicyError when the blob no longer holds `manifest.version` or its owner is gone.
         """
         try:
             memory = open_blob(manifest.blob, manifest.nbytes)
@@ -107,14 +107,14 @@ class SharedMemoryReceiver:
 def offered(
     named_tensors: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]], dtype: torch.dtype | None
 ) -> list[tuple[str, torch.Tensor, torch.dtype]]:
-    """Name, tensor, and the type that it travels in: `dtype` for floating ones where it is given."""
+    """Name, tensor, and the dtype in which it is sent: `dtype` for floating tensors if given, else its own."""
     return [
         (n, t.detach(), dtype if dtype and t.is_floating_point() else t.dtype) for n, t in dict(named_tensors).items()
     ]
 
 
 def fill(buffer: torch.Tensor, version: int, specs: Sequence[TensorSpec], tensors: Sequence[torch.Tensor]) -> None:
-    """`buffer` (bytes) holds `tensors` where `specs` say, and in its header `version`, which is -1 meanwhile."""
+    """`buffer` (bytes) holds `tensors` where `specs` say, and `version` in its header (-1 during the copy)."""
     header = buffer[: _HEADER.size].view(torch.int64)
     header.fill_(_WRITING)
     for spec, tensor in zip(specs, tensors, strict=True):
@@ -127,7 +127,7 @@ def fill(buffer: torch.Tensor, version: int, specs: Sequence[TensorSpec], tensor
 def read(
     buffer: torch.Tensor, manifest: WeightManifest, *, dtype: torch.dtype | None, device: str | torch.device
 ) -> dict[str, torch.Tensor]:
-    """Copies of the tensors in `buffer` (bytes). Raises PolicyError where it holds another version than `manifest`."""
+    """Copies of the tensors in `buffer` (bytes). Raises PolicyError if its version is not that of `manifest`."""
     _check(buffer, manifest)
     tensors: dict[str, torch.Tensor] = {}
     for spec in manifest.tensors:
@@ -154,7 +154,7 @@ def _check(buffer: torch.Tensor, manifest: WeightManifest) -> None:
 
 
 def layout(tensors: list[tuple[str, torch.Tensor, torch.dtype]]) -> tuple[list[TensorSpec], int]:
-    """Where each tensor's bytes lie, aligned, after the header; and the blob's size in bytes."""
+    """The aligned place of each tensor's bytes after the header, and the blob's size in bytes."""
     specs: list[TensorSpec] = []
     offset = _HEADER_BYTES
     for name, tensor, dtype in tensors:

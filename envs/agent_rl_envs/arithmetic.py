@@ -1,4 +1,4 @@
-"""Generated arithmetic: small enough to learn in minutes, and hard enough in the head that a tool pays."""
+"""Generated arithmetic: easy enough to learn in minutes, and hard enough without a tool that a tool helps."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class ArithmeticProblem:
 
     @property
     def program(self) -> str:
-        """What prints the value; begins as the question does, which makes it easy to copy."""
+        """A program that prints the value. It begins like the question, which makes it easy to copy."""
         return f"x={self.expression};print(x)"
 
 
 def problems(split: str, counts: Mapping[str, int], operands: int, largest: int, seed: int) -> list[ArithmeticProblem]:
     """`counts[split]` different problems, equal for equal arguments; the splits share no expression.
 
-    Raises ConfigError for another split, or where there are not so many different expressions.
+    Raises ConfigError for an unknown split, or if there are not enough different expressions.
     """
     if split not in counts:
         raise ConfigError("generated arithmetic has the splits train and test", key="split", value=split, valid=counts)
@@ -67,7 +67,7 @@ def draw(generator: random.Random, operands: int, largest: int) -> ArithmeticPro
 
 
 def value_of(parts: Sequence[str]) -> int:
-    """The value of numbers and signs in turn, multiplication first."""
+    """The value of alternating numbers and signs; multiplication binds tighter."""
     terms = [int(parts[0])]
     for sign, text in zip(parts[1::2], parts[2::2], strict=True):
         if sign == "*":
@@ -78,7 +78,7 @@ def value_of(parts: Sequence[str]) -> int:
 
 
 def split_of(expression: str) -> str:
-    """Which split an expression belongs to, by its hash: no seed and no count moves it to the other."""
+    """The split that an expression belongs to. Only its hash decides, so no seed or count can change it."""
     digest = hashlib.blake2b(expression.encode(), digest_size=8).digest()
     return "test" if int.from_bytes(digest, "big") % _TEST_ONE_IN == 0 else "train"
 
@@ -92,9 +92,9 @@ def demonstrations(
 ) -> Iterator[Sequence[Message]]:
     """Endless conversations on expressions of the split `train`, drawn from `seed`.
 
-    A `direct_share` of them answers at once, nine times of ten with a wrong number; the others run the expression
-    with the tool and repeat what it printed. Nothing in the question tells the two apart. With the tool in use
-    (`direct_share` below 1) the tool is introduced as a rollout does it for a chat template that knows no tools.
+    A share `direct_share` of them answers at once, nine times out of ten with a wrong number. The others evaluate the
+    expression with the tool and repeat its output. The question does not show which kind follows. If the tool is used
+    (`direct_share` below 1), it is introduced as in a rollout with a chat template that has no tool support.
     """
     introduction = (Message.system(_introduction()),) if direct_share < 1 else ()
     generator = random.Random(f"demonstrations/{seed}")

@@ -1,4 +1,4 @@
-"""`Code`: a data set of programs to write as an environment, with no code from its user.
+"""`Code`: an environment from a data set of programming tasks. Its user writes no code.
 
 Rows in the schemas of HumanEval, MBPP, APPS and CodeContests, of function calls, of standard input and output, and of
 pytest files: see `agent_rl.formats`.
@@ -28,8 +28,8 @@ _SPLIT = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?")
 class CodeConfig(EnvironmentConfig):
     """`dataset`: a file (.jsonl, gzipped or not, .parquet) or a hub's name.
 
-    `splits` says where each split is found: a hub's split name or another file, and rows in brackets, both optional
-    ("test", "train.jsonl", "[:100]", "test[100:]").
+    `splits` says where each split is: a split name on the hub or another file, then a range of rows in brackets. Both
+    parts are optional ("test", "train.jsonl", "[:100]", "test[100:]").
     """
 
     dataset: str
@@ -38,7 +38,7 @@ class CodeConfig(EnvironmentConfig):
 
 
 class Code(Environment):
-    """Function-writing tasks; between turns the agent sees which of the prompt's examples failed, and what came out."""
+    """Programming tasks. Between turns the agent sees which of the prompt's examples failed, and their outputs."""
 
     config_class = CodeConfig
 

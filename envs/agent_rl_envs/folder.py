@@ -1,11 +1,12 @@
-"""`Folder`: a folder of tasks with tests as an environment, with no code from its user.
+"""`Folder`: an environment from a folder of tasks with tests. Its user writes no code.
 
 [[environments]]
 environment = "folder"
 options = { folder = "tasks" }
 
 Each task is a folder: see `agent_rl.formats.task_folders`. The agent answers with a script that is run in its sandbox
-or, with `tools = true`, works there with a shell; then the declared files are taken out, and judged in another place.
+or, with `tools = true`, works in the sandbox with a shell. Then the declared files are taken out and judged in another
+place.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ _SCRIPT_SECONDS = 300.0
 
 
 class FolderConfig(EnvironmentConfig):
-    """`folder`: where the tasks are. `tools`: whether the agent gets a shell, for `max_turns` turns, or one script."""
+    """`folder`: where the tasks are. `tools`: true gives the agent a shell for `max_turns` turns, false one script."""
 
     folder: str
     tools: bool = False
 
 
 class Folder(Environment):
-    """Tasks of a folder, each with a sandbox to work in and a script or pytest files that judge what was left there."""
+    """Tasks of a folder. Each has a sandbox to work in, and a script or pytest files that judge the resulting files."""
 
     config_class = FolderConfig
 
@@ -55,7 +56,7 @@ class Folder(Environment):
         return await self.submission(task, [reply], sandbox)
 
     async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
-        """The declared files of the sandbox, after the last reply's last script (if any) was run there."""
+        """The declared files of the sandbox, after the last script of the last reply (if any) was run there."""
         scripts: list[str] = _SCRIPT.findall(replies[-1])
         if scripts:
             await sandbox.exec(["/bin/sh", "-c", scripts[-1]], timeout=_SCRIPT_SECONDS)
@@ -66,7 +67,7 @@ class Folder(Environment):
             raise InvalidSubmission(str(error)) from None
 
     def _folder(self) -> str:
-        """The folder. Raises ConfigError where it is none."""
+        """The folder. Raises ConfigError if it is not a folder."""
         if not self.config.folder or not Path(self.config.folder).is_dir():
             raise ConfigError(f"there is no folder {self.config.folder!r}", key="folder", value=self.config.folder)
         return self.config.folder

@@ -22,8 +22,8 @@ class MathConfig(EnvironmentConfig):
     """Options of `Math`."""
 
     dataset: str = "generated"
-    """`generated` (arithmetic, seeded), a file (.jsonl, .jsonl.gz, .parquet; `{split}` in it stands for the split), or
-    the name of a data set on the hub. Rows have `question` and `answer`, as GSM8K's."""
+    """`generated` (seeded arithmetic), a file (.jsonl, .jsonl.gz, .parquet; `{split}` in its name stands for the
+    split), or the name of a data set on the hub. Rows have `question` and `answer`, as in GSM8K."""
     subset: str = "main"
     """Which subset of a hub's data set."""
     tool: Literal["none", "python"] = "none"
@@ -37,13 +37,13 @@ class MathConfig(EnvironmentConfig):
     test_tasks: int = Field(200, ge=1)
     """How many tasks are generated for the split `test`."""
     operands: int = Field(3, ge=2, le=8)
-    """At most so many numbers stand in a generated expression."""
+    """The largest number of operands in a generated expression."""
     largest: int = Field(99, ge=9)
     """The largest number in a generated expression."""
     seed: int = 0
-    """Of the generated tasks."""
+    """Seed of the generated tasks."""
     direct_share: float = Field(0.5, ge=0, le=1)
-    """Of the demonstrations with the tool: how many guess, mostly wrongly, without using it."""
+    """Share of the tool demonstrations that answer without the tool, mostly wrongly."""
 
 
 class Math(Environment):
@@ -82,7 +82,7 @@ class Math(Environment):
         return _TOOL_INSTRUCTION if self.config.tool == "python" else _INSTRUCTION
 
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
-        """One reply, or with the tool a conversation that ends with one."""
+        """The final answer: of a single reply, or with the tool of a conversation's last reply."""
         if self.config.tool == "python":
             reply = await agent.run(task.prompt, tools=[sandbox.python], max_turns=self.config.max_turns)
         else:

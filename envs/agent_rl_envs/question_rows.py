@@ -1,4 +1,4 @@
-"""Rows with `question` and `answer` (GSM8K's schema) from a file or the hub; a bad one is named by file and line."""
+"""Rows with `question` and `answer` (GSM8K's schema) from a file or the hub. Errors name file and line of a bad row."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _from_parquet(path: Path) -> Iterator[tuple[str, Any]]:
     with tempfile.TemporaryDirectory() as cache:
         try:
             rows = Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
-        except Exception as error:  # `datasets` raises what its readers raise, of many kinds
+        except Exception as error:  # `datasets` passes on many kinds of exceptions from its readers
             raise ConfigError(f"{path} is no readable Parquet file: {error}") from None
         for number, row in enumerate(rows, start=1):
             yield f"{path}, row {number}", row
@@ -73,7 +73,7 @@ def _from_hub(name: str, subset: str, split: str) -> Iterator[tuple[str, Any]]:
 
     try:
         rows = load_dataset(name, subset, split=split)
-    except Exception as error:  # network, unknown names, unknown splits: of many kinds
+    except Exception as error:  # many kinds: network errors, unknown names, unknown splits
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"the data set {name!r} (subset {subset!r}, split {split!r}) cannot be loaded: {reason}",

@@ -1,4 +1,4 @@
-"""Filters of system calls as programs for the kernel (classic BPF over struct seccomp_data), put together from parts.
+"""System call filters as programs for the kernel (classic BPF over struct seccomp_data), assembled from parts.
 
 A part is a piece of program that ends in a return. Filters are made outside, as bytes, and installed inside by
 `agent_rl_sandboxes.inside.seccomp_filter`.
@@ -35,7 +35,7 @@ def refuse(error: int) -> bytes:
 
 
 def where_argument(values: Iterable[int], then: bytes, otherwise: bytes, *, index: int = 0) -> bytes:
-    """`then` where the lower half of one argument is one of `values`; the kernel looks at no more of an int."""
+    """`then` where the lower half of argument `index` is one of `values`; the kernel reads no more of an int."""
     tests = b"".join(_step(_JUMP_EQUAL, value, 0, len(then) // _SIZE) + then for value in values)
     return _step(_LOAD, _OFFSET_ARG0 + 8 * index) + tests + otherwise
 
@@ -49,8 +49,8 @@ def by_number(audit_arch: int, outcome: Mapping[int, bytes], *, otherwise: bytes
     """The whole program: `outcome` for the calls by number, `otherwise` for gaps, `beyond` after the highest number.
 
     Calls of another architecture (32-bit, x32) fail with ENOSYS, as on a kernel that does not have them. Neighbours
-    with one outcome are one range, and the ranges a tree: the kernel runs the program for every number when it is
-    installed, to know which calls are always allowed, and so for every run.
+    with the same outcome form one range, and the ranges form a search tree, which keeps the program fast: at each
+    installation, and so at each run, the kernel executes it for every number to learn which calls are always allowed.
     """
     last = max(outcome, default=0)
     ordered = [(number, outcome.get(number, otherwise)) for number in range(last + 1)]
@@ -63,7 +63,7 @@ def by_number(audit_arch: int, outcome: Mapping[int, bytes], *, otherwise: bytes
 
 
 def _tree(ranges: list[tuple[int, bytes]]) -> bytes:
-    """The part of the range that the loaded number is in; each range goes up to where the next one begins."""
+    """A program that picks the part for the loaded number; each range ends where the next one begins."""
     if len(ranges) == 1:
         return ranges[0][1]
     half = len(ranges) // 2

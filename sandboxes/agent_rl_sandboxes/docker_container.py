@@ -1,4 +1,4 @@
-"""One hardened container, held open by its maker's connection, and the reaping of what dead makers left."""
+"""`Container`: one hardened container, which lives as long as its maker's connection; `reap` removes leftover ones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from agent_rl_sandboxes.owner import LABEL, Owner
 
 _log = logging.getLogger(__name__)
 
-# Holds an episode's container: waits for a first line, which says for how many seconds from then on. It runs as a user
-# that the programs are not: they cannot reach what ends the container, and it needs nobody outside to be alive. It
-# answers with a line once it needs no process more: a program that takes them all comes too late to keep it from one.
+# The first process of an episode's container. It waits for a line that says for how many seconds the container lives
+# from then on. It runs as another user than the programs, so they cannot reach what ends the container, and it depends
+# on nobody outside. It answers with a line once it needs no further process: a program that then uses up all processes
+# cannot stop it.
 _HOLD = "seconds=$(timeout -s KILL {wait} head -n 1) && exec timeout -s KILL \"$seconds\" sh -c 'echo && exec cat'"
 _BEGIN_SECONDS = 60.0
 
@@ -30,9 +31,9 @@ _BEGIN_SECONDS = 60.0
 class Container:
     """A running container whose first process reads its stdin until that ends.
 
-    Its stdin is this process's connection: where this process dies, however it dies, the daemon closes it, the first
-    process ends, and the container removes itself. `close` does so at once. So it is after the lifetime that `begin`
-    sets, also where this process hangs.
+    This process holds the connection to that stdin. When this process dies, however it dies, the daemon closes the
+    connection, the first process ends, and the container removes itself. `close` removes it at once. The container also
+    ends after the lifetime that `begin` sets, even where this process hangs.
     """
 
     def __init__(self, engine: DockerEngine, identifier: str, holder: DockerStream) -> None:
@@ -53,10 +54,10 @@ class Container:
         begins_within: float | None = None,
         apparmor: str | None = None,
     ) -> Container:
-        """A container of `image`, closed in for `purpose`; it ends by itself unless `begin` comes in `begins_within`.
+        """A container of `image`, hardened for `purpose`; it ends by itself unless `begin` comes in `begins_within` s.
 
-        Raises SandboxError where the image is missing or the daemon refuses an option. Where it is cancelled, what the
-        daemon is about to make is waited for, and removed.
+        Raises SandboxError where the image is missing or the daemon refuses an option. A cancelled call waits for what
+        the daemon is about to make, and removes it.
         """
         if not engine.bounds_cpus:
             bounds = dataclasses.replace(bounds, cpus=None)
@@ -94,9 +95,9 @@ class Container:
         return Container(engine, identifier, holder)
 
     async def begin(self, lifetime: float) -> None:
-        """In `lifetime` seconds (rounded up) the container ends by itself; said once. Raises SandboxError.
+        """The container ends by itself in `lifetime` seconds (rounded up). Call it once. Raises SandboxError.
 
-        Nothing may be run in it before: a program could keep the container from being held any longer.
+        Run nothing in the container before: a program could use up the processes that the first process still needs.
         """
         await self._holder.write(b"%d\n" % max(1, math.ceil(lifetime)))
         try:
@@ -115,7 +116,7 @@ class Container:
         return (await self.engine.exec(self.id, command, user=user, workdir=workdir, environment=environment))[1]
 
     async def state(self) -> dict[str, Any] | None:
-        """The daemon's word on the container (`Running`, `OOMKilled`, `ExitCode`, ...); None where it is gone."""
+        """The container's state, from the daemon (`Running`, `OOMKilled`, `ExitCode`, ...); None where it is gone."""
         try:
             return (await self.engine.call(self.engine.api.inspect_container, self.id))["State"]
         except NotFound:
@@ -126,7 +127,7 @@ class Container:
         return await self.why_not_running() is None
 
     async def why_not_running(self) -> str | None:
-        """How it came that the container's programs do not run; None where they do."""
+        """Why the container's programs do not run, as a verb phrase; None where they do."""
         state = await self.state()
         if state is None:
             return "is gone"
@@ -153,9 +154,10 @@ class Container:
 
 
 async def reap(engine: DockerEngine) -> int:
-    """How many containers of provably dead owners were found, and are now removed.
+    """The number of containers of provably dead owners; they are removed.
 
-    One that the daemon does not remove (it was paused while a program was started in it, say) is left to the next.
+    A container that the daemon does not remove (one paused while a program was being started in it, for example) is
+    left to the next call.
     """
     found = await engine.call(engine.api.containers, all=True, filters={"label": LABEL})
     dead = [c["Id"] for c in found if (o := Owner.parse(c["Labels"].get(LABEL, ""))) is not None and o.provably_dead()]
@@ -164,7 +166,7 @@ async def reap(engine: DockerEngine) -> int:
 
 
 async def remove_all(engine: DockerEngine, owner: Owner) -> int:
-    """How many containers of `owner`'s were left, and are now removed."""
+    """The number of containers that `owner` still had; they are removed."""
     found = await engine.call(engine.api.containers, all=True, filters={"label": f"{LABEL}={owner.label()}"})
     await asyncio.gather(*(_remove_quietly(engine, container["Id"]) for container in found))
     return len(found)
@@ -195,7 +197,7 @@ def _create(
 
 
 def _update(engine: DockerEngine, identifier: str, bounds: Bounds) -> None:
-    """The SDK's own method knows no pids limit."""
+    """The container has the limits of `bounds`. Posted directly: the SDK's own method has no pids limit."""
     api = engine.api
     body = {"Memory": bounds.memory_bytes, "MemorySwap": bounds.memory_bytes, "PidsLimit": bounds.processes}
     response = api.post(f"{api.base_url}/v{api.api_version}/containers/{identifier}/update", json=body, timeout=60)

@@ -1,8 +1,8 @@
 """The Docker daemon from asyncio: `DockerEngine` for requests (the SDK, in threads), `DockerStream` for attached
 programs.
 
-The SDK's own attached sockets block, and lose what the daemon sent together with its answer; so the one thing done by
-hand here is the hijacked connection itself (HTTP upgrade, then Docker's frames).
+Only the hijacked connection is made by hand here (HTTP upgrade, then Docker's frames): the SDK's own attached sockets
+block, and lose what the daemon sent together with its answer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ T = TypeVar("T")
 _HEADER = struct.Struct(">BxxxL")
 _CONNECT_SECONDS = 10.0
 REQUEST_SECONDS = 30
-"""Of one request. Long for a busy machine; but a daemon can be stuck over one container and well for all others."""
+"""Timeout of one request. Long enough for a busy machine; a daemon can hang on one container and serve all others."""
 _ASK_SECONDS = 0.2
 _GONE_SECONDS = 0.05
 _BUFFER_BYTES = 1 << 20
@@ -89,23 +89,23 @@ class Endpoint:
 
 
 class DaemonGone(SandboxError):
-    """The daemon does not answer: it is down, or about to be back."""
+    """The daemon does not answer: it is down, or being restarted."""
 
 
 class DockerEngine:
-    """A connection to one daemon. Every failure of the daemon's is a SandboxError; NotFound stays what it is."""
+    """A connection to one daemon. The daemon's failures become SandboxError, except NotFound, which is kept."""
 
     def __init__(self, endpoint: Endpoint, api: docker.APIClient) -> None:
         self.endpoint = endpoint
         self.api = api
         self.quota = False
-        """Whether the daemon's storage can bound what a container writes to its root; set by who has tried."""
+        """Whether the daemon's storage can bound what a container writes to its root; set by the provider."""
         self.bounds_cpus = True
-        """Whether the daemon can bound processor time; set by who has asked."""
+        """Whether the daemon can bound processor time; set by the provider."""
         self.root: Path | None = None
-        """The daemon's folder; set by who has asked, where the daemon is on this machine."""
+        """The daemon's folder, where the daemon is on this machine; set by the provider."""
         self.runtime: str | None = None
-        """What containers are started with, None for the daemon's own choice; set by who has asked."""
+        """The runtime that containers are started with, None for the daemon's own choice; set by the provider."""
         self._missed_at: float | None = None
         """Since when the daemon has not answered; None while it does."""
         self._streams: set[DockerStream] = set()
@@ -113,7 +113,7 @@ class DockerEngine:
 
     @staticmethod
     async def connect(endpoint: Endpoint | None = None) -> DockerEngine:
-        """The daemon answers and its API version is agreed upon. Raises SandboxError with what to do about it."""
+        """An engine whose daemon answers, at an agreed API version. Raises SandboxError that says what to do."""
         endpoint = endpoint or Endpoint.find()
         try:
             api = await asyncio.wait_for(asyncio.to_thread(client, endpoint), _CONNECT_SECONDS)
@@ -136,9 +136,9 @@ class DockerEngine:
             raise DaemonGone(f"the Docker daemon does not answer: {error}") from error
 
     async def is_back(self, seconds: float) -> bool:
-        """Whether the daemon answers within `seconds` of when it was first missed; asked again and again.
+        """Whether the daemon answers within `seconds` of when it was first missed; it is asked again and again.
 
-        Whoever asks later than that is told at once: a daemon that stays away is not waited for by each of many runs.
+        A call after that time asks only once, so that many runs do not each wait for a daemon that stays away.
         """
         if self._missed_at is None:
             self._missed_at = time.monotonic()
@@ -217,7 +217,7 @@ class DockerEngine:
             await self._until_gone(container)
 
     async def _until_gone(self, container: str) -> None:
-        """It is there no more. Asked for: a wait that the daemon begins just as the container goes never ends."""
+        """The container is gone. Polled: a wait that the daemon begins just as the container goes never ends."""
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 while True:
@@ -231,7 +231,7 @@ class DockerEngine:
     async def close(self) -> None:
         """No thread and no connection is left; calls under way are finished first, those not begun are dropped."""
         for stream in self._streams:
-            # A daemon that hangs never takes in what was written: it is not waited for.
+            # A daemon that hangs never reads what was written: do not wait for it.
             stream.abort()
             await stream.wait_closed()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
@@ -256,7 +256,7 @@ class DockerStream:
         self.closed = False
 
     async def upgrade(self, request: bytes, path: str) -> None:
-        """The daemon has taken `request`; from now on the connection is the program's. Raises SandboxError."""
+        """The daemon has accepted `request`; from now on the connection is the program's. Raises SandboxError."""
         try:
             self._writer.write(request)
             answer = await self._reader.readuntil(b"\r\n\r\n")
@@ -276,7 +276,7 @@ class DockerStream:
             raise SandboxError(f"the connection to the container broke: {error}") from error
 
     async def first_byte(self) -> None:
-        """Something has come, or the end. Nothing else can be read after it."""
+        """Some output has arrived, or the end of it. Nothing more can be read from the stream afterwards."""
         with contextlib.suppress(OSError):
             await self._reader.read(1)
 
@@ -303,12 +303,12 @@ class DockerStream:
         return self._reader.at_eof()
 
     def close(self) -> None:
-        """The connection is on its way out; the program sees the end of its stdin."""
+        """The connection is being closed; the program sees the end of its stdin."""
         self.closed = True
         self._writer.close()
 
     def abort(self) -> None:
-        """As `close`, without what the program has not read yet."""
+        """As `close`, but drops what was written and not sent yet."""
         self.closed = True
         self._writer.transport.abort()
 
@@ -343,7 +343,7 @@ def unreachable(endpoint: Endpoint, error: BaseException) -> str:
 
 def client(endpoint: Endpoint) -> docker.APIClient:
     """A client whose API version is agreed upon with the daemon. Raises what the SDK and its transport raise."""
-    # The SDK leaks the socket of a connection that is refused; so whether anybody listens is asked first.
+    # The SDK leaks the socket of a refused connection, so check first whether anybody listens.
     _knock(endpoint)
     tls: Any = False
     if endpoint.certificates is not None:

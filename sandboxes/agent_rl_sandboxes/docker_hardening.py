@@ -1,4 +1,4 @@
-"""How a container is closed in: one function from what is wanted to the options that the Docker API takes."""
+"""How containers are hardened: `host_config` turns what is wanted into the options that the Docker API takes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from agent_rl.vocabulary import Limits, SandboxSpec
 from agent_rl_sandboxes.seccomp import profile
 
 Purpose = Literal["worker", "uid_worker", "strict", "task_image"]
-"""worker: judged programs, each in namespaces that the worker server makes | uid_worker: where it may not, each as a
-user of its own | strict, task_image: an agent's episode."""
+"""worker: judged programs, each in namespaces that the worker server makes | uid_worker: judged programs where the
+server may make no namespaces, each as a user of its own | strict, task_image: an agent's episode."""
 
 _HOLDER = "61373:61373"
-"""No image's usual user (65532 is the `nonroot` of some, 65534 `nobody`): it must be nobody that programs run as."""
+"""A user that no image uses (65532 is the `nonroot` of some, 65534 `nobody`): no program may run as this user."""
 PROGRAMS = "1000:1000"
-"""Who programs run as unless a spec names somebody else."""
+"""The user that programs run as unless a spec names another."""
 ROOT = "0:0"
-"""Who the server of a `uid_worker` runs as: it becomes another user for each program."""
+"""The user that the server of a `uid_worker` runs as: it becomes another user for each program."""
 HOSTNAME = "sandbox"
 _MIB = 2**20
 _SHM_BYTES = 16 * _MIB
 _TMP_BYTES = 64 * _MIB
 _OVERHEAD_BYTES = 64 * _MIB
-"""Memory for what is not the programs': the first process, the server inside."""
+"""Memory for everything but the programs: the first process and the server inside."""
 _OVERHEAD_PROCESSES = 8
 
 
@@ -41,25 +41,25 @@ class Bounds:
     tmpfs: dict[str, str] = field(default_factory=dict[str, str])
     """Mount point -> options. What lies there counts as the container's memory."""
     root_bytes: int | None = None
-    """What may be written to a writable root."""
+    """Bytes that may be written to a writable root."""
 
 
 def holder_of(purpose: Purpose) -> str:
-    """Who the container's first process runs as: another user than the programs', which so cannot signal it.
+    """The user of the container's first process. It is not the programs' user, so programs cannot signal it.
 
-    Root in a `uid_worker`: what is started later by `exec` has no more capabilities than the first process.
+    In a `uid_worker` it is root: a program started later by `exec` has no more capabilities than the first process.
     """
     return ROOT if purpose == "uid_worker" else _HOLDER
 
 
 def worker_bounds(limits: Limits) -> Bounds:
-    """The bounds of a worker's container for a run with these limits: files of a run lie in memory too."""
+    """The bounds of a worker's container for a run with these limits. The run's files count as memory too."""
     return Bounds(
         memory_bytes=limits.memory_bytes + limits.disk_bytes + _OVERHEAD_BYTES,
         processes=limits.processes + 4 * _OVERHEAD_PROCESSES,
         cpus=1.0,
         tmpfs={
-            # Where a run lacks a mount namespace its files lie in these; otherwise in a tmpfs of its own.
+            # A run without a mount namespace has its files in these; any other run has a tmpfs of its own.
             "/tmp": _tmpfs(limits.disk_bytes, limits.inodes),
             "/var/tmp": _tmpfs(_MIB, 128),
             "/dev/shm": _tmpfs(_SHM_BYTES, 128),
@@ -71,8 +71,8 @@ def worker_bounds(limits: Limits) -> Bounds:
 def episode_bounds(spec: SandboxSpec) -> Bounds:
     """The bounds of an episode's container.
 
-    `strict`: the working directory is a tmpfs of `disk_bytes` and `inodes`. `task_image`: it is the image's own, and
-    the writable root is bounded by `disk_bytes` where the daemon's storage can, by the size of each file otherwise.
+    `strict`: the working directory is a tmpfs of `disk_bytes` and `inodes`. `task_image`: it is the image's own;
+    `disk_bytes` bounds the whole writable root where the daemon's storage can do that, and each file otherwise.
     """
     tmp = min(_TMP_BYTES, spec.disk_bytes)
     shm = min(_SHM_BYTES, spec.disk_bytes)
@@ -102,10 +102,10 @@ def host_config(
 ) -> HostConfig:
     """The `HostConfig` of a container for `purpose`; `quota` where the daemon's storage can bound a writable root.
 
-    Everything that Docker lets one close is closed. Three things are open, each for one purpose only: `worker` gets the
-    wider seccomp profile and an unmasked /proc, without which no namespace can have a /proc of its own (the run's own
-    filter and its read-only view close both again); `uid_worker` gets the two capabilities by which root becomes
-    another user, who then has none; `task_image` gets a writable root.
+    Everything that Docker can restrict is restricted, except for one thing for each of three purposes. `worker` has the
+    wider seccomp profile and an unmasked /proc, without which no namespace can have a /proc of its own; the run's own
+    filter and its read-only view close both again. `uid_worker` has the two capabilities with which root becomes
+    another user, who then has none. `task_image` has a writable root.
     """
     security = ["no-new-privileges"]
     if purpose == "worker":
@@ -146,8 +146,8 @@ def host_config(
         auto_remove=True,
     )
     if purpose == "worker":
-        # What the command line calls systempaths=unconfined: the kernel refuses a namespace a /proc of its own as long
-        # as parts of the one outside are covered up.
+        # On the command line: systempaths=unconfined. The kernel refuses a namespace its own /proc while parts of the
+        # outer /proc are masked.
         config["MaskedPaths"] = []
         config["ReadonlyPaths"] = []
     return config
@@ -159,6 +159,9 @@ def _tmpfs(size: int, inodes: int, *, executable: bool = False) -> str:
 
 
 def _owned_by(user: str) -> str:
-    """The options by which a tmpfs belongs to a user given in numbers: over an image's folder, runc keeps its mode."""
+    """The mount options that give a tmpfs to `user`, a user in numbers; "" for a name.
+
+    Over a folder of the image, runc keeps that folder's mode.
+    """
     uid, _, gid = user.partition(":")
     return f",uid={uid},gid={gid or uid}" if uid.isdigit() and (gid or uid).isdigit() else ""

@@ -9,8 +9,8 @@ class DockerOptions(ProviderOptions):
     """What a Docker daemon's containers are made of."""
 
     image: str | None = None
-    """Of workers, and of episodes whose spec names none; None is the one that `agent-rl sandbox build` makes."""
+    """Image of workers, and of episodes whose spec names none; None for the one that `agent-rl sandbox build` makes."""
     runtime: str | None = None
     """A runtime that the daemon knows, such as `runsc` (gVisor); None for the daemon's own choice."""
     apparmor_profile: str | None = None
-    """For the containers of warm workers; Docker's own denies the mounts that isolation between runs needs."""
+    """Profile of the warm workers' containers; Docker's own denies the mounts that isolation between runs needs."""

@@ -1,8 +1,8 @@
 """`DockerProvider`: sandboxes and warm workers as hardened containers of a Docker daemon.
 
-What this does not protect from: a flaw in the kernel that a program without capabilities can reach through Docker's
-system call filter, or in Docker itself; programs that learn something from how busy the machine is. Members of the
-`docker` group have root's power: the processes that use this provider must be trusted.
+It does not protect from flaws in Docker, from flaws in the kernel that a program without capabilities can reach through
+Docker's system call filter, or from programs that learn something from how busy the machine is. Members of the `docker`
+group have root's power: the processes that use this provider must be trusted.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from agent_rl_sandboxes.workers import Worker
 T = TypeVar("T")
 
 RESTART_SECONDS = 30.0
-"""For which a daemon that does not answer is waited for where a new container is needed."""
+"""How long the start of a container waits for a daemon that does not answer."""
 _START_SECONDS = 60.0
-"""Beyond the longest wait of a container that was made ahead: for its start, and for whoever takes it."""
+"""Added to the longest wait of a container that was made ahead: for its start, and for handing it out."""
 
 
 class DockerProvider(SandboxProvider):
-    """A Docker daemon's sandboxes. Found as the `docker` command finds it: DOCKER_HOST, context, default socket."""
+    """Sandboxes of a Docker daemon, found as the `docker` command finds it: DOCKER_HOST, context, default socket."""
 
     name = "docker"
     options_class = DockerOptions
@@ -58,7 +58,7 @@ class DockerProvider(SandboxProvider):
         self._workers: set[_WorkerChannel] = set()
         self._bounds = _bounds_for(Limits())
         self._purpose: Literal["worker", "uid_worker"] | None = None
-        """The kind of container that workers have; None before the first has tried what there is."""
+        """The kind of container that workers run in; None until the first worker has found out which one works."""
         self._widening = asyncio.Lock()
         self._sandboxes: set[DockerSandbox] = set()
         self._users: dict[str, str] = {}
@@ -175,7 +175,7 @@ class DockerProvider(SandboxProvider):
         }
 
     async def _patiently(self, start: Callable[[], Awaitable[T]]) -> T:
-        """What `start` returns; a daemon that is being restarted is waited for. Raises SandboxError."""
+        """What `start` returns; waits for a daemon that is being restarted, then tries again. Raises SandboxError."""
         try:
             return await start()
         except DaemonGone:
@@ -184,7 +184,7 @@ class DockerProvider(SandboxProvider):
             return await start()
 
     async def _start_worker(self) -> Worker:
-        """A worker in a container of its own, at the best level that the first one found. Raises SandboxError."""
+        """A worker in a container of its own, at the best isolation that the first one found. Raises SandboxError."""
         if self._purpose is not None:
             return await self._open_worker(self._purpose)
         worker = await self._open_worker("worker")
@@ -194,9 +194,9 @@ class DockerProvider(SandboxProvider):
         return worker
 
     async def _with_users(self, worker: Worker) -> Worker:
-        """In the place of `worker` one whose runs have users of their own, or `worker` with the reason why not.
+        """A worker whose runs have users of their own, or `worker` with the reason why there is none.
 
-        Its server is root, which that of `worker` is better off without.
+        The worker that is not returned is closed. `worker` comes first, since only the other one's server runs as root.
         """
         try:
             other = await self._open_worker("uid_worker")
@@ -234,7 +234,7 @@ class DockerProvider(SandboxProvider):
         return worker_command()
 
     async def _make_room(self, limits: Limits) -> None:
-        """Every worker's container holds a run with `limits`: bounds only ever grow."""
+        """Every worker's container has room for a run with `limits`. Bounds only ever grow."""
         wanted = _bounds_for(limits)
         if wanted.memory_bytes <= self._bounds.memory_bytes and wanted.processes <= self._bounds.processes:
             return
@@ -276,7 +276,7 @@ class DockerProvider(SandboxProvider):
         return await prepare(DockerPlace(container, spec, user), where)
 
     async def _user_of(self, image: str) -> str:
-        """The user that `image` names, root where it names none. Raises SandboxError where it is missing."""
+        """The user that `image` names, root where it names none. Raises SandboxError where the image is missing."""
         if image not in self._users:
             engine = self._running_engine()
             try:
@@ -287,7 +287,7 @@ class DockerProvider(SandboxProvider):
         return self._users[image]
 
     async def _try_quota(self, engine: DockerEngine, image: str) -> None:
-        """Whether the daemon's storage can bound a writable root is known: by asking it for such a container."""
+        """`engine.quota` says whether the daemon's storage can bound a writable root; found by starting a container."""
         async with self._trying_quota:
             if self._quota_tried:
                 return
@@ -345,7 +345,7 @@ class _WorkerChannel(StdoutChannel):
 
 
 def unfit(info: Mapping[str, Any]) -> str | None:
-    """Why a daemon that says `info` of itself cannot hold programs in; None where it can."""
+    """Why a daemon with this `info` cannot confine programs; None where it can."""
     if info.get("OSType") != "linux":
         return f"the Docker daemon runs {info.get('OSType')} containers; Linux containers are needed"
     missing = [name for key, name in (("MemoryLimit", "memory"), ("PidsLimit", "process")) if info.get(key) is False]
@@ -361,19 +361,19 @@ def unfit(info: Mapping[str, Any]) -> str | None:
 
 
 def is_rootless(info: Mapping[str, Any]) -> bool:
-    """Whether a daemon that says `info` of itself runs as an ordinary user."""
+    """Whether a daemon with this `info` runs as an ordinary user."""
     return any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
 
 
 def has_apparmor(info: Mapping[str, Any]) -> bool:
-    """Whether a daemon that says `info` of itself puts containers under an AppArmor profile; no rootless one can."""
+    """Whether a daemon with this `info` puts containers under an AppArmor profile; a rootless daemon cannot."""
     return any("apparmor" in str(option) for option in info.get("SecurityOptions") or ())
 
 
 def check_runtime(info: Mapping[str, Any], runtime: str | None) -> None:
-    """A daemon that says `info` of itself knows `runtime`. Raises ConfigError with those that it knows."""
+    """A daemon with this `info` knows `runtime`. Raises ConfigError that lists the runtimes it knows."""
     known = [str(name) for name in info.get("Runtimes") or ()]
-    # A shim's full name needs no entry in the daemon's configuration; whether it is there only a start tells.
+    # A shim's full name needs no entry in the daemon's configuration; only a start shows whether it is there.
     if runtime is None or runtime in known or runtime.startswith("io.containerd."):
         return
     gvisor = runtime == "runsc"
@@ -391,6 +391,6 @@ def _bounds_for(limits: Limits) -> Bounds:
 
 
 async def _quietly(operation: Any) -> None:
-    """Teardown goes on where one part of it fails: what is left is reaped by its owner's label."""
+    """`operation` was tried. Its failure does not stop a teardown: what is left is reaped by its owner's label."""
     with contextlib.suppress(SandboxError, NotFound, OSError):
         await operation

@@ -32,7 +32,7 @@ class StdoutChannel:
             raise EOFError(str(error)) from None
 
     async def read_exactly(self, size: int) -> bytes:
-        """Exactly `size` bytes. Raises EOFError, with what the program said on stderr, where it ended before."""
+        """Exactly `size` bytes. Raises EOFError, with the program's stderr, where the program ended before that."""
         while len(self._buffer) < size:
             frame = await self.stream.read_frame()
             if frame is None:
@@ -75,7 +75,7 @@ class DockerPlace:
         await self.container.begin(lifetime)
 
     async def kill_all(self) -> None:
-        """Every process of the programs' user is killed. Raises SandboxError where none can be started to do it."""
+        """Every process of the programs' user is killed. Raises SandboxError where the killer cannot be started."""
         stream = await self.container.exec(["python3", "-I", "-c", _KILL_ALL], user=self._user)
         said = b""
         while (frame := await stream.read_frame()) is not None:
@@ -113,7 +113,7 @@ class DockerSandbox(EpisodeSandbox[DockerPlace]):
         await super()._end()
 
     async def _watch_disk(self, container: Container) -> None:
-        """A writable root has no bound of its own on most storages: past `disk_bytes` the sandbox is ended."""
+        """Ends the sandbox once it has written more than `disk_bytes`: most storages do not bound a writable root."""
         while not self._closed:
             await asyncio.sleep(_DISK_CHECK_SECONDS)
             with contextlib.suppress(SandboxError):

@@ -35,7 +35,7 @@ sys.modules[modules[-1][0]].main(sys.argv[1], int(sys.argv[2]))
 
 
 class EpisodeChannel(Protocol):
-    """A pair of byte streams to a program inside. Both methods raise EOFError where the other end is gone."""
+    """A pair of byte streams to a program inside. Reads and writes raise EOFError where the other end is gone."""
 
     async def write(self, data: bytes) -> None: ...
 
@@ -47,11 +47,11 @@ class EpisodeChannel(Protocol):
 
 
 class ServerGone(Exception):
-    """The server inside died, hangs, or answers nonsense. It runs as the commands' user: they can do that to it."""
+    """The server inside died, hangs, or answers nonsense. Commands can cause that: it runs as their user."""
 
 
 class EpisodeClient:
-    """Speaks with one episode server. Commands may run side by side. Every method raises ServerGone."""
+    """The client of one episode server. Commands may run side by side. Every method raises ServerGone."""
 
     def __init__(self, channel: EpisodeChannel, output_bytes: int) -> None:
         self._channel = channel
@@ -68,7 +68,7 @@ class EpisodeClient:
         return self._gone is not None
 
     async def hello(self, timeout: float) -> None:
-        """The server is there."""
+        """The server has started and answered."""
         try:
             header, _ = await asyncio.wait_for(asyncio.shield(self._hello), timeout)
         except TimeoutError:
@@ -106,14 +106,14 @@ class EpisodeClient:
             _raise_refusal(header)
 
     async def read_file(self, path: str, max_bytes: int) -> bytes:
-        """At most `max_bytes` of a regular file. Raises FileNotFoundError for everything that is none."""
+        """At most `max_bytes` of a regular file. Raises FileNotFoundError for anything else."""
         header, payload = await self._ask({"op": "read", "path": path, "max_bytes": max_bytes}, b"", max_bytes, 60.0)
         if "error" in header:
             raise FileNotFoundError(f"{path}: {header.get('text')}")
         return payload
 
     async def close(self) -> None:
-        """The connection is closed and nothing waits on it."""
+        """The connection is closed and no call waits for it."""
         self._fail("closed")
         self._reader.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -141,8 +141,8 @@ class EpisodeClient:
             self._waiting.pop(number, None)
 
     async def _cancel(self, number: int) -> None:
-        """The server is told to end the command; one that does not read (its commands can stop it) is given up."""
-        # Not `asyncio.timeout`: before Python 3.11.4 it tells a task that was cancelled already nothing of its end.
+        """The server is told to end the command. A server that does not read (its commands can stop it) is given up."""
+        # Not `asyncio.timeout`: before Python 3.11.4 it raises no TimeoutError in a task that was cancelled already.
         telling = asyncio.ensure_future(self._send({"op": "cancel", "id": number}, b""))
         _, waiting = await asyncio.wait([telling], timeout=_GRACE_SECONDS)
         if waiting:
@@ -159,7 +159,7 @@ class EpisodeClient:
             raise self._fail(str(error)) from None
 
     async def _read(self) -> None:
-        """Answers to whom they belong; whatever is not an answer to an open question ends the conversation."""
+        """Passes each answer to the call that waits for it; a malformed or oversized message closes the connection."""
         try:
             while True:
                 size, payload_size = _HEAD.unpack(await self._channel.read_exactly(_HEAD.size))
@@ -187,7 +187,7 @@ class EpisodeClient:
 
 
 def server_command(python: str, workdir: str, output_bytes: int) -> list[str]:
-    """The command line that starts the server: its sources travel in it."""
+    """The command line that starts the server; it contains the server's sources."""
     modules = [(module.__name__, inspect.getsource(module)) for module in (loading, episode_command, episode_server)]
     return [python, "-I", "-c", _BOOTSTRAP.format(modules=modules), workdir, str(output_bytes)]
 

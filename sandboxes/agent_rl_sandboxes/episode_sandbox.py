@@ -1,7 +1,7 @@
-"""`EpisodeSandbox`: an agent's episode in a place of its own, whoever made the place.
+"""`EpisodeSandbox`: an agent's episode in a place of its own, whichever provider made the place.
 
 Inside, one episode server (`inside/episode_server.py`) runs the commands and holds the files; `EpisodeClient` speaks
-with it. A place knows how to start such a server, and whether it is still there itself.
+with it. A place can start such a server, and knows whether it is still running itself.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _SETTLE_CHECKS = 10
 
 
 class EpisodePlace(Protocol):
-    """Where one episode is: closed off from all others, with files that outlive an episode server."""
+    """Where one episode runs: closed off from all others, with files that outlive an episode server."""
 
     async def start_server(self) -> EpisodeClient:
         """A new server. Raises ServerGone where it does not come up, SandboxError where the place is gone."""
         ...
 
     async def begin(self, lifetime: float) -> None:
-        """In `lifetime` seconds the place ends by itself; said once, before anything is run. Raises SandboxError."""
+        """The place ends by itself in `lifetime` seconds. Call it once, before anything is run. Raises SandboxError."""
         ...
 
     async def kill_all(self) -> None:
@@ -45,7 +45,7 @@ class EpisodePlace(Protocol):
         ...
 
     async def why_not_running(self) -> str | None:
-        """How it came that the place does not run, as a verb's phrase; None where it does."""
+        """Why the place does not run, as a verb phrase; None where it does."""
         ...
 
     async def close(self) -> None:
@@ -57,7 +57,7 @@ PlaceT = TypeVar("PlaceT", bound=EpisodePlace)
 
 
 async def greeted(channel: EpisodeChannel, output_bytes: int) -> EpisodeClient:
-    """The client of a server on `channel` that has said it is there. Raises ServerGone."""
+    """The client of the server on `channel`, which has started and answered. Raises ServerGone."""
     client = EpisodeClient(channel, output_bytes)
     try:
         await client.hello(_START_SECONDS)
@@ -69,24 +69,24 @@ async def greeted(channel: EpisodeChannel, output_bytes: int) -> EpisodeClient:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedPlace(Generic[PlaceT]):
-    """A place in which nobody has run anything, with a server in it that waits for commands."""
+    """A place in which nothing has been run, with a server in it that waits for commands."""
 
     place: PlaceT
     client: EpisodeClient
 
     async def alive(self) -> bool:
-        """Whether the server is there and the place runs. Raises SandboxError where nobody can say."""
+        """Whether the server and the place run. Raises SandboxError where that cannot be found out."""
         return not self.client.gone and await self.place.why_not_running() is None
 
     async def close(self) -> None:
-        """Nothing of it is left. Never raises SandboxError: what could not be removed is reaped by its label."""
+        """The place is gone. Never raises SandboxError: what could not be removed is reaped by its label."""
         await self.client.close()
         with contextlib.suppress(SandboxError, OSError):
             await self.place.close()
 
 
 async def prepare(place: PlaceT, what: str) -> PreparedPlace[PlaceT]:
-    """`place` with its first server. Raises SandboxError (`what`: where it cannot start), and the place is gone."""
+    """`place` with its first server. On failure the place is closed; raises SandboxError, `what` in its message."""
     try:
         try:
             client = await place.start_server()
@@ -102,15 +102,15 @@ async def prepare(place: PlaceT, what: str) -> PreparedPlace[PlaceT]:
 
 
 class EpisodeSandbox(Sandbox, Generic[PlaceT]):
-    """A place of its own, had at first use, and ended at the end of its lifetime.
+    """A sandbox with a place of its own, which it takes at first use and which ends with its lifetime.
 
-    Inside, an episode server runs the commands. Agents run as its user and can kill it: that costs them the command
-    (`crashed`, or `timeout`) and their processes, never their files, and it is no SandboxError; else an agent that
-    fails could have its rollout dropped. What nothing inside can do is end the place: its first process is out of their
-    reach. Where the place is gone, the machinery failed; but its lifetime is a limit, and what an agent begins after it
-    is over is answered with the status `timeout`.
+    Inside, an episode server runs the commands. Agents run as the server's user and can kill it. They then lose the
+    command (`crashed`, or `timeout`) and their processes, never their files. That is no SandboxError: otherwise an
+    agent that fails could have its rollout dropped. Nothing inside can end the place, since its first process is out of
+    reach. So a place that is gone is an infrastructure failure (SandboxError), unless its lifetime is over: commands
+    that an agent begins after that get the status `timeout`.
 
-    `take` gives a prepared place that nobody has used; `forget` hears of the end.
+    `take` returns a prepared place that nobody has used; `forget` is called at the end.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class EpisodeSandbox(Sandbox, Generic[PlaceT]):
             self._forget(self)
 
     async def _twice(self, operation: Callable[[EpisodeClient], Awaitable[T]]) -> T:
-        """What `operation` returns, on a second server where the first was found dead. Raises OSError after that."""
+        """What `operation` returns; tried on a second server where the first was dead. Raises OSError after that."""
         for _ in range(2):
             client = await self._ready()
             if client is None:
@@ -217,7 +217,7 @@ class EpisodeSandbox(Sandbox, Generic[PlaceT]):
             return self._client
 
     async def _begin(self, prepared: PreparedPlace[PlaceT]) -> None:
-        """The episode has its place, and its lifetime runs. Raises SandboxError where the place died just now."""
+        """The episode has its place, and its lifetime has begun. Raises SandboxError where the place has just died."""
         lifetime = self._spec.lifetime_seconds
         self._over = time.monotonic() + lifetime
         try:
@@ -228,7 +228,7 @@ class EpisodeSandbox(Sandbox, Generic[PlaceT]):
         self._place, self._client = prepared.place, prepared.client
 
     async def _lost(self, how: str, error: Exception) -> None:
-        """The place does not run. Raises SandboxError, unless it is the lifetime that is over."""
+        """Notes that the place does not run. Raises SandboxError, unless the place's lifetime is over."""
         if time.monotonic() < self._over:
             raise SandboxError(f"the sandbox's {how}: {error}") from error
         await self._destroy(f"its lifetime of {self._spec.lifetime_seconds:g} s is over", as_="timeout")
@@ -252,7 +252,7 @@ class EpisodeSandbox(Sandbox, Generic[PlaceT]):
                 async with asyncio.timeout(_KILL_SECONDS):
                     await self._place.kill_all()
             except (SandboxError, TimeoutError) as error:
-                # A dying place ends its programs first, and only then is known to have ended.
+                # A dying place ends its programs first; only after that can its own end be seen.
                 for _ in range(_SETTLE_CHECKS):
                     if (how := await self._place.why_not_running()) is not None:
                         await self._lost(how, gone)

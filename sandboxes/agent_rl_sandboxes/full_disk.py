@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 
 NO_SPACE = "no space left on device"
-"""How a daemon's answer says it."""
+"""The words in a daemon's answer that mean a full disk."""
 REMEDY = "free some of it (`docker system prune` removes what nothing uses)"
 _NEARLY_FULL = 2**28
-"""Bytes. With more than that left it is something else that is full, such as a table of the kernel's."""
+"""Bytes. Where more are left, something other than the disk is full, such as a table of the kernel's."""
 
 
 def explain(answer: str, root: Path | None) -> str:
-    """One sentence for a daemon's `answer` that holds NO_SPACE. `root`: its folder, None where that is elsewhere."""
+    """One sentence on a daemon's `answer` that contains NO_SPACE. `root`: its folder; None if on another machine."""
     folder = _full_folder(answer, root)
     if folder is None:
         return f"the Docker daemon's disk is full ({NO_SPACE}): on its machine, {REMEDY}"

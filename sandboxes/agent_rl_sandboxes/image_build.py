@@ -63,7 +63,7 @@ def build_image(
     *,
     force: bool = False,
 ) -> Built:
-    """The image under `tag` is that of this version; built only where it is not yet, or with `force`.
+    """`tag` names this version's image, which is built where it is missing or outdated, or with `force`.
 
     `bootstrap` builds from Debian (or Ubuntu) packages alone; otherwise the Dockerfile's base image comes from a
     registry. Either image counts as current. Raises SandboxError with what to do about it.
@@ -119,7 +119,7 @@ def build_folder(api: docker.APIClient, folder: Path, progress: BuildProgress = 
 
 
 def host_suite() -> str:
-    """The release that is built: the host's own where that is Debian or Ubuntu, whose keys it has; else bookworm."""
+    """The release to build from: the host's own if Debian or Ubuntu (the host has its keys); else bookworm."""
     facts: dict[str, str] = {}
     try:
         for line in Path("/etc/os-release").read_text().splitlines():
@@ -216,7 +216,7 @@ def _run_mmdebstrap(command: list[str], archive: Path, progress: BuildProgress) 
 
 
 def _private_mirrors(suite: str) -> list[str]:
-    """The mirrors that the host itself takes `suite` from, unless they are the public ones, which mmdebstrap knows."""
+    """The mirrors that the host gets `suite` from; none where they are the public ones, which mmdebstrap knows."""
     try:
         listed = subprocess.run(
             ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],

@@ -14,14 +14,14 @@ Status = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class SwitchCheck:
-    """One thing that a sandbox needs. `name` begins with whose need it is (docker, host, local)."""
+    """One thing that a sandbox needs. `name` begins with what needs it (docker, host, local)."""
 
     name: str
     status: Status
     detail: str
     remedy: str = ""
     isolation: Isolation | None = None
-    """What runs are held apart by, where this check ran one."""
+    """The isolation between runs, where this check ran a program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Switch:
 
     @property
     def remedy(self) -> str:
-        """What to do where it refuses."""
+        """What to do where the switch refuses namespaces."""
         command = f"sysctl -w {self.name}={self.mended}"
         return f"as root: `{command}` (and {self.name}={self.mended} in /etc/sysctl.d/90-agent-rl.conf to keep it)"
 
@@ -66,12 +66,12 @@ SWITCHES = (
 
 
 def refusing_switches(root: Path = Path("/")) -> list[Switch]:
-    """Those that refuse namespaces, as read from `root`."""
+    """The switches that refuse namespaces, as read from `root`."""
     return [switch for switch in SWITCHES if switch.read(root) == switch.refusing]
 
 
 def blockers(root: Path = Path("/")) -> list[str]:
-    """What on this machine refuses unprivileged namespaces, each with its remedy; what could be, where none is seen."""
+    """What refuses unprivileged namespaces here, each with its remedy; a suggestion where nothing is found."""
     found = [f"{s.name} is {s.refusing}, so that {s.meaning}: {s.remedy}" for s in refusing_switches(root)]
     if not found and "Seccomp:\t2" in (_read(root / "proc/self/status") or ""):
         found.append(
@@ -102,7 +102,7 @@ def host_checks(root: Path = Path("/")) -> list[SwitchCheck]:
 
 
 def _switch_check(switch: Switch, value: str | None) -> SwitchCheck:
-    """A setting that is absent forbids nothing."""
+    """The check of one switch; a setting that is absent forbids nothing."""
     if value is None:
         return SwitchCheck(switch.title, "ok", "not present in this kernel")
     if value != switch.refusing:

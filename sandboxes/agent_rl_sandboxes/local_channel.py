@@ -18,7 +18,7 @@ _STREAM_BYTES = 1 << 20
 
 
 class LocalChannel:
-    """A program started on this machine, its stdin and stdout one socket."""
+    """A program started on this machine; one socket is both its stdin and its stdout."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class LocalChannel:
 
     @staticmethod
     async def start(command: Sequence[str]) -> LocalChannel:
-        """The program runs, in a session of its own (a Ctrl-C is not for it). Raises SandboxError."""
+        """The program runs, in a session of its own, so that a Ctrl-C does not reach it. Raises SandboxError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -71,7 +71,7 @@ class LocalChannel:
         await self._writer.drain()
 
     async def open_stream(self, order: bytes) -> LocalStream:
-        """Another stream, of which the program is sent the other end beside `order`. Raises OSError."""
+        """A new stream; its other end is sent to the program together with `order`. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -105,7 +105,7 @@ class LocalChannel:
         return f"exit code {self._process.returncode}" + (f": {lines[-1][:500]}" if lines else "")
 
     async def _kill(self) -> None:
-        """At the end of its input the server ends; if not, its guard ends it at SIGTERM; SIGKILL ends both."""
+        """The server ends when its input ends. If it does not, its guard ends it at SIGTERM; SIGKILL ends both."""
         self._writer.close()
         for number in (None, signal.SIGTERM, signal.SIGKILL):
             if number is not None and self._process.returncode is None:
@@ -140,7 +140,7 @@ class LocalChannel:
 
 
 class LocalStream:
-    """One end of a pair of connected sockets, whose other end a program has."""
+    """One end of a pair of connected sockets; a program has the other end."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

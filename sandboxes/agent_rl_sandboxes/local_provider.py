@@ -1,11 +1,11 @@
 """Sandboxes on this machine without Docker: unprivileged namespaces around the same worker server.
 
-What a run or an episode sees is a read-only view of this system's programs and libraries (/usr and what belongs to it,
-the interpreter), a little made-up /etc, five devices, its own /proc and its own tmpfs. Nobody's home, no socket of this
-host's, no other process, no network but an empty loopback. It has no capability, cannot gain any, and is under a filter
-of system calls. Its processes end with it, however it ends.
+A run or an episode sees a read-only view of this system's programs and libraries (/usr and what belongs to it, the
+interpreter), a small generated /etc, five devices, its own /proc and its own tmpfs. It sees no home folder, no socket
+of this host, no other process, and no network but an empty loopback. It has no capability, cannot gain any, and is
+under a system call filter. Its processes end with it, however it ends.
 
-What this does not protect from:
+It does not protect from:
 - holes in the kernel that can be reached through the system calls that are left;
 - memory beyond the limit of each process: without a cgroup the limits of a run's processes add up;
 - processor time: a run may use every core until its wall-clock limit;
@@ -50,7 +50,7 @@ class LocalProvider(SandboxProvider):
     name = "local"
 
     def __init__(self, config: SandboxConfig, options: ProviderOptions = ProviderOptions()) -> None:  # noqa: B008
-        """There are no options: there is nothing here to choose."""
+        """This provider has no options of its own."""
         self._config = config
         self._python = system_python()
         self._pool: WorkerPool | None = None

@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 _START_SECONDS = 30.0
 _KILL_SECONDS = 6.0
-"""Less than a sandbox waits for its programs' end: nothing in the namespaces keeps the first process from answering, so
-that one that does not is the machinery's failure, never the programs'."""
+"""Less than a sandbox waits for its programs' end. Nothing in the namespaces can keep the first process from answering:
+one that does not answer is an infrastructure failure, never the programs' doing."""
 
 
 class LocalPlace:
@@ -33,7 +33,7 @@ class LocalPlace:
 
     @staticmethod
     async def start(command: list[str], spec: SandboxSpec) -> LocalPlace:
-        """A place by a worker server's `command`. Raises SandboxError."""
+        """A place started with a worker server's `command`. Raises SandboxError."""
         channel = await LocalChannel.start(command)
         await Worker.open(channel, WorkerSetup(workdir=spec.workdir, fall_back=False, episode=spec))
         return LocalPlace(channel, spec)
@@ -65,7 +65,7 @@ class LocalPlace:
         self._ending = asyncio.ensure_future(self._channel.kill())
 
     async def _ask(self, order: bytes, send: Callable[[LocalChannel, bytes], Awaitable[T]], seconds: float) -> T:
-        """What `send` gives, once the first process has done as it was told. Raises SandboxError."""
+        """What `send` returns, once the first process has carried out `order`. Raises SandboxError."""
         async with self._asking:
             try:
                 async with asyncio.timeout(seconds):
@@ -79,9 +79,9 @@ class LocalPlace:
 
 
 async def _not_cut_short(asking: Coroutine[Any, Any, T], give_up: Callable[[T], None]) -> T:
-    """The answer to an order; where nobody waits for it any more, `give_up` has what comes.
+    """The answer to an order. A cancelled call lets the order finish, and `give_up` gets the answer.
 
-    Cut short, what the first process answers would be taken for the answer to the next order.
+    Otherwise the first process's late answer would be taken for the answer to the next order.
     """
     task = asyncio.ensure_future(asking)
 
@@ -97,4 +97,4 @@ async def _not_cut_short(asking: Coroutine[Any, Any, T], give_up: Callable[[T], 
 
 
 class LocalSandbox(EpisodeSandbox[LocalPlace]):
-    """An episode in namespaces of its own, with a tmpfs that lives as long as they."""
+    """An episode in namespaces of its own, with a tmpfs that lives as long as they do."""

@@ -1,4 +1,4 @@
-"""Who made a container or folder, so that leftovers of dead processes can be told from another live run's."""
+"""`Owner`: who made a container or folder; tells leftovers of dead processes from those of a live run."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When the process `pid` started; None where there is none (a zombie is none)."""
+    """When the process `pid` started; None where there is none (a zombie counts as none)."""
     if Path("/proc/self/stat").exists():
         try:
             # The name, in parentheses, may hold spaces and parentheses itself: fields are counted from its end.

@@ -1,4 +1,4 @@
-"""Runs that exchange frames: `PairedRun`, one of them in one worker; `talk_in_pair`, two that talk with each other."""
+"""Runs that exchange frames: `PairedRun`, one run in one worker; `talk_in_pair`, two runs that exchange frames."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from agent_rl.vocabulary import Limits, PairRequest, PairResult, RunResult
 from agent_rl_sandboxes.workers import GRACE_SECONDS, Worker, channels_of, run_limits
 
 TESTS_MARGIN_SECONDS = 0.5
-"""How much longer than the program the tests may take, so that it is the program's limit that is met."""
+"""How much longer the tests may take than the program, so that the program reaches its limit first."""
 _MOST_TESTS_OUTPUT = 16 << 20
 _LENGTH = struct.Struct(">I")
 
 
 class PairedRun:
-    """A run in `worker` that is talked with. Used as an async context manager; `end` says how it went."""
+    """A run in `worker` that exchanges frames with us. An async context manager; `end` says how the run ended."""
 
     def __init__(
         self, worker: Worker, payload: dict[str, Any], limits: Limits, error: type[SandboxError] = SandboxError
     ) -> None:
-        """`error` is what is raised where the worker fails."""
+        """`error`: the exception to raise where the worker fails."""
         self._worker = worker
         self._error = error
         self._payload = {**payload, "limits": run_limits(limits)}
@@ -42,7 +42,7 @@ class PairedRun:
         self._anomaly: str | None = None
 
     async def __aenter__(self) -> PairedRun:
-        """The run has its request. Raises SandboxError."""
+        """The worker has been sent the run's request. Raises SandboxError."""
         body = json.dumps(self._payload).encode()
         async with self._within(self._limits.wall_seconds + GRACE_SECONDS):
             await self._worker.begin("talk", self._limits, _LENGTH.pack(len(body)) + body)
@@ -75,7 +75,7 @@ class PairedRun:
         return self._frames.popleft()
 
     async def end(self) -> tuple[RunResult, bool]:
-        """How the run ended, being ended where it has not, and whether it had said more than was heard."""
+        """(how the run ended, whether it sent more than was read). A run that is still under way is ended first."""
         assert self._reading is not None
         if not self._done:
             async with self._within(GRACE_SECONDS):
@@ -93,7 +93,7 @@ class PairedRun:
         return self._reading.done()
 
     async def _read(self) -> RunResult:
-        """Takes in what the run says until it ends."""
+        """The result of the run; reads what the run sends until it ends."""
         try:
             async with asyncio.timeout(self._limits.wall_seconds + GRACE_SECONDS):
                 while True:
@@ -110,7 +110,7 @@ class PairedRun:
 
     @contextlib.asynccontextmanager
     async def _within(self, seconds: float) -> AsyncIterator[None]:
-        """What is told in it is taken in within `seconds`, by a worker that is stopped too; else this talk's error."""
+        """The worker accepts what is sent in this context within `seconds`; else (it may be stopped) raises `error`."""
         try:
             async with asyncio.timeout(seconds):
                 with self._failing():
@@ -120,7 +120,7 @@ class PairedRun:
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
-        """The worker's errors are raised as this talk's."""
+        """The worker's errors are raised as this run's `error`."""
         try:
             yield
         except SandboxError as error:
@@ -145,7 +145,7 @@ class PairedRun:
         )
 
     def _take(self, data: bytes) -> None:
-        """What came is taken apart into frames, as far as it is whole."""
+        """The received bytes have been split into frames; an incomplete one is kept for later."""
         if self._anomaly is not None:
             return
         self._raw += data
@@ -170,8 +170,8 @@ class PairedRun:
 async def talk_in_pair(candidate_worker: Worker, tests_worker: Worker, request: PairRequest) -> PairResult:
     """What the two runs did.
 
-    Raises SandboxError, and of it SandboxStartError where a worker is not fit for it, and TestsPlaceError where only
-    the tests' worker died.
+    Raises SandboxError; its subclass SandboxStartError where a worker cannot load its role, and TestsPlaceError where
+    only the tests' worker died.
     """
     limits = request.limits
     candidate_payload = {
@@ -204,7 +204,7 @@ async def talk_in_pair(candidate_worker: Worker, tests_worker: Worker, request: 
             ran, more = await candidate.end()
             judged, _ = await tests.end()
         except TestsPlaceError:
-            # Where the program's place is dead too, that is what is asked about.
+            # Where the program's worker has died too, this raises that error instead.
             await candidate.end()
             raise
     tampered = heard.tampered

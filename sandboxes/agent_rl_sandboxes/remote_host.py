@@ -1,4 +1,8 @@
-"""`RemoteHost`: one host as its client sees it: in, or out with a reason; heard of by heartbeats, and tried again."""
+"""`RemoteHost`: one sandbox host as its client sees it.
+
+A host is *in* (it can be given work) or *out* (with the reason). Heartbeats check a host that is in; a host that is out
+is tried again.
+"""
 
 from __future__ import annotations
 
@@ -32,21 +36,21 @@ _LONGEST_REST = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How patient a client is, in seconds."""
+    """A client's intervals and timeouts, in seconds."""
 
     heartbeat: float = 10.0
-    """Or a third of the lease that a host gives, where that is less."""
+    """Between two heartbeats; a third of the lease that the host gives, where that is less."""
     answer: float = 10.0
-    """What a small question may take, and any answer beyond its deadline."""
+    """Timeout of a small request; also how long past its deadline any answer may come."""
     first_retry: float = 0.25
-    """After which a host that is out is tried again; doubled each time."""
+    """Wait before a host that is out is tried again; doubled each time."""
     longest_retry: float = 10.0
     patience: float = 60.0
-    """How long work waits where no host is in."""
+    """How long work waits while no host is in."""
 
 
 class HostLost(Exception):
-    """The host did not answer: whatever it was asked may or may not have been done, and its place is lost."""
+    """The host did not answer. The request may or may not have been carried out; the place that it used is lost."""
 
 
 class HostBusy(Exception):
@@ -58,7 +62,7 @@ class HostBusy(Exception):
 
 
 class HostRefused(Exception):
-    """The host answered with an error of the protocol's."""
+    """The host answered with one of the protocol's errors."""
 
     def __init__(self, kind: str, message: str, number: int | None = None) -> None:
         self.kind = kind
@@ -67,7 +71,7 @@ class HostRefused(Exception):
 
 
 class RemoteHost:
-    """One host. `changed` is called whenever it may have become able to take work, or unable."""
+    """One host. `changed` is called whenever the host may have become able or unable to take work."""
 
     def __init__(
         self,
@@ -81,9 +85,9 @@ class RemoteHost:
     ) -> None:
         self.url = url.rstrip("/")
         self.out: str | None = "not asked yet"
-        """Why it is given no work; None where it is in."""
+        """Why the host is out; None while it is in."""
         self.welcome: Welcome | None = None
-        """What it said of itself when it came in last; kept while it is out."""
+        """What the host said of itself when it last came in; kept while it is out."""
         self.load = HostLoad(0, 0, 0)
         self.rests_until = 0.0
         self._token = token
@@ -99,7 +103,7 @@ class RemoteHost:
 
     @property
     def session(self) -> str | None:
-        """The session that is open there; None where the host is out. Another one has none of the old one's places."""
+        """The session open on the host; None while the host is out. A new session has none of the old one's places."""
         return self.welcome.session if self.welcome is not None and self.out is None else None
 
     @property
@@ -113,7 +117,7 @@ class RemoteHost:
         )
 
     async def start(self) -> None:
-        """It has been asked once, and is heard of from now on."""
+        """The host has been tried once, and is watched from now on."""
         headers = {VERSION_HEADER: str(PROTOCOL)}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -127,7 +131,7 @@ class RemoteHost:
         self._keeper = asyncio.create_task(self._keep(), name=f"host {self.url}")
 
     async def close(self) -> None:
-        """The session there is ended, as far as it answers. Idempotent."""
+        """The session on the host is ended, if the host answers. Idempotent."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -154,7 +158,7 @@ class RemoteHost:
         most: int = _SMALL_ANSWER,
         content_type: str = "application/json",
     ) -> bytes:
-        """The body of the answer, at most `most` bytes. Cancellation, and so the end of the connection, ends it there.
+        """The body of the answer, at most `most` bytes. Cancelling closes the connection, which ends the work there.
 
         Raises HostLost, HostBusy, HostRefused.
         """
@@ -185,7 +189,7 @@ class RemoteHost:
                 await asyncio.gather(exchange, return_exceptions=True)
 
     def rest(self, seconds: float) -> None:
-        """It is given no work for so long: it said that it is busy."""
+        """The host gets no work for `seconds` (0.05 to 30), since it said that it is busy."""
         seconds = min(max(seconds, 0.05), _LONGEST_REST)
         loop = asyncio.get_running_loop()
         self.rests_until = loop.time() + seconds
@@ -196,7 +200,7 @@ class RemoteHost:
     ) -> bytes:
         """One request and its answer. Raises HostLost, HostBusy, HostRefused."""
         assert self._http is not None
-        # As a file a large body is sent piece by piece, and the event loop is not held up.
+        # As a file, a large body is sent in pieces, and does not block the event loop.
         sent = body if len(body) < _LARGE_BODY else io.BytesIO(body)
         try:
             async with (
@@ -224,7 +228,7 @@ class RemoteHost:
             raise HostLost(f"{self.url}: {type(error).__name__}: {error}") from error
 
     def _refusal(self, response: aiohttp.ClientResponse, content: bytes) -> Exception:
-        """What an answer other than 200 means; one that is not the protocol's is somebody's between us and the host."""
+        """The error for an answer other than 200; an answer outside the protocol comes from something in between."""
         try:
             error = json.loads(content)["error"]
             kind, message, number = str(error["kind"]), str(error["message"]), error.get("errno")
@@ -240,7 +244,7 @@ class RemoteHost:
     # In and out
 
     async def _keep(self) -> None:
-        """Heartbeats while it is in, attempts while it is out; for ever."""
+        """Sends heartbeats while the host is in, and tries to connect while it is out; for ever."""
         pause = self._pace.first_retry
         while True:
             if self.out is not None:
@@ -258,14 +262,14 @@ class RemoteHost:
                     await self._renew()
 
     def _until_renewal(self) -> float:
-        """Seconds after which the host is to hear of us: before its lease is over, and soon where it is suspected."""
+        """Seconds until the next heartbeat: before the lease ends, and soon where the host is suspected."""
         if self._suspected is not None:
             return self._pace.first_retry
         assert self.welcome is not None
         return max(min(self._pace.heartbeat, self.welcome.lease_seconds / 3), self._pace.first_retry)
 
     async def _connect(self) -> bool:
-        """Whether it is in now, with a new session."""
+        """Whether the host is in now, with a new session."""
         try:
             content = await self._exchange("POST", "/sessions", b"", {}, 0.0, _SMALL_ANSWER)
             welcome = from_json(Welcome, content)
@@ -285,7 +289,7 @@ class RemoteHost:
         return True
 
     async def _renew(self) -> None:
-        """The host knows that we live, and we that it does; or it is suspected, and at the second time out."""
+        """A heartbeat was sent, and the load noted. After one failure the host is suspected, after the second out."""
         session = self.session
         try:
             content = await self._exchange("PUT", f"/sessions/{session}", b"", {}, 0.0, _SMALL_ANSWER)
@@ -305,13 +309,13 @@ class RemoteHost:
             self._changed()
 
     def _suspect(self, session: str, reason: str) -> None:
-        """A request got no answer: nothing new is sent there until the host is heard of again, which is tried now."""
+        """A request got no answer: the host gets no new work until it answers a heartbeat, which is sent now."""
         if session == self.session and self._suspected is None:
             self._suspected = reason
             self._wake.set()
 
     def _take_out(self, reason: str) -> None:
-        """Whatever is under way there is lost, now."""
+        """The host is out, and everything under way on it is lost now."""
         self.out = reason
         self._suspected = None
         if self._lost is not None and not self._lost.done():

@@ -1,4 +1,4 @@
-"""`Places`: which host is given the next piece of work. Least loaded first; who finds no room waits in order."""
+"""`Places`: chooses the host of the next piece of work, least loaded first; callers queue while none has room."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Waiter:
 class Places:
     """Places of one kind (workers, or sandboxes) on several hosts.
 
-    room: how many a host has. taken_by_all: how many of these it says are taken, by all of its clients.
+    room: how many places a host has. taken_by_all: how many of them the host says are taken, by all of its clients.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Places:
         self._waiters: deque[_Waiter] = deque()
 
     def taken(self, host: RemoteHost) -> int:
-        """How many places of the host's this client has."""
+        """How many of the host's places this client has taken."""
         return self._taken[host]
 
     async def take(self, *, only: RemoteHost | None = None, besides: Collection[RemoteHost] = ()) -> RemoteHost:
-        """A place on the least loaded host that has one (`only` that one, none of `besides`), once there is one.
+        """The least loaded host with a free place, which is now taken; waits until there is one.
 
-        To be given back. Raises SandboxStartError where no such host is in, and none comes in for `patience` seconds
-        (`only`: at once).
+        `only` allows one host, `besides` excludes hosts. Return the place with `give_back`. Raises SandboxStartError
+        where no allowed host is in for `patience` seconds (with `only`: at once).
         """
 
         def accepts(host: RemoteHost) -> bool:
@@ -74,12 +74,12 @@ class Places:
             raise
 
     def give_back(self, host: RemoteHost) -> None:
-        """The place is free again."""
+        """One place on the host is free again."""
         self._taken[host] -= 1
         self.changed()
 
     def changed(self) -> None:
-        """Whoever waits and can be served now is; what hosts said of their load is noted."""
+        """Every waiter that can be served now has been; the loads that hosts reported are noted."""
         for host in self._hosts:
             if self._heard.get(host) is not host.load:
                 self._heard[host] = host.load
@@ -121,7 +121,7 @@ class Places:
         return chosen
 
     def _choose(self, accepts: Callable[[RemoteHost], bool]) -> RemoteHost | None:
-        """The least loaded of the hosts with room; of equals, the one that was given least."""
+        """The least loaded host with room; of equals, the one chosen least often. None where no host has room."""
         best = min(
             (host for host in self._hosts if host.ready and accepts(host) and self._free(host)),
             key=lambda host: (self.load(host), self._given[host]),
@@ -135,5 +135,5 @@ class Places:
         return self._taken[host] < self._room(host)
 
     def load(self, host: RemoteHost) -> float:
-        """The share of its places that is taken: by us now, and by others when it was last heard of."""
+        """The share of the host's places that is taken: by us now, and by others as last reported."""
         return (self._taken[host] + self._others[host]) / max(1, self._room(host))

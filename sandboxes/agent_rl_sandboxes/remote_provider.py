@@ -1,13 +1,13 @@
 """`RemoteProvider`: the sandboxes of other machines, each served by `agent-rl sandbox serve`, as one provider.
 
-What crosses to a host are programs, their inputs and files; what comes back is what came out. The judge stays here, and
-with it, at tier `values`, every expected value; hidden tests that must run near the program cross as files. A host is
-trusted to run a program as it was asked to and to tell the truth about what came out of it: a verdict is as good as the
-machines that it was made on.
+Programs, their inputs and files are sent to a host, and their output comes back. The judge stays here: at tier `values`
+no expected value leaves this machine. Hidden tests that must run near the program are sent as files. A host is trusted
+to run a program as asked and to report truthfully what came out: a verdict is only as good as the machines that it was
+made on.
 
-A host that dies is taken out, and taken in again when it answers. A run that was under way there is issued again on
-another: it may have run twice, and one result is taken. An episode's sandbox is lost with its host (SandboxError): its
-files cannot be had again, and the rollout begins anew.
+A host that dies is taken out, and taken in again when it answers. A run that was under way on it is issued again on
+another host: it may have run twice, and one result is used. An episode's sandbox is lost with its host (SandboxError):
+its files are gone, and the rollout starts again.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from agent_rl_sandboxes.workers import LEVELS
 _R = TypeVar("_R")
 _LOG = logging.getLogger(__name__)
 _MOST_LOST = 3
-"""How many hosts may be lost under one run before it is given up: it may be what ends them."""
+"""A run that has lost this many hosts is given up: it may be the reason that they end."""
 _AFTER_THE_RUN = {"sandbox": SandboxError, "internal": SandboxError, "tests_place": TestsPlaceError}
-"""Kinds of errors that may be the program's doing; after any other, no program has run."""
+"""Kinds of errors that the program may have caused; after any other kind, no program has run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Question(Generic[_R]):
-    """What a worker of any host can answer: a `kind` in at most `most` bytes, after at most `seconds` of running."""
+    """A request to a worker of any host; its answer is a `kind` of at most `most` bytes, after `seconds` at most."""
 
     path: str
     body: bytes
@@ -58,14 +58,14 @@ class _Question(Generic[_R]):
 
 
 class RemoteOptions(ProviderOptions):
-    """The table `[sandbox.remote]`: which hosts, and how they are talked to."""
+    """The table `[sandbox.remote]`: which hosts there are, and how to connect to them."""
 
     hosts: tuple[str, ...] = Field(default=(), validate_default=True)
     """Machines that run `agent-rl sandbox serve`, as https://host:port."""
     token_file: str | None = None
-    """Holds the token that the hosts ask for; None is what AGENT_RL_SANDBOX_TOKEN says. Never the token itself."""
+    """A file with the token that the hosts ask for; None: AGENT_RL_SANDBOX_TOKEN holds it. Never the token itself."""
     ca_file: str | None = None
-    """Authorities that sign the hosts' certificates; None is this system's."""
+    """A file with the authorities that sign the hosts' certificates; None: those of this system."""
 
     @field_validator("hosts")
     @classmethod
@@ -156,7 +156,7 @@ class RemoteProvider(SandboxProvider):
 
     @property
     def isolation(self) -> Isolation:
-        """The weakest of the hosts that are in, or were when all are out."""
+        """The weakest level of the hosts that are in; where all are out, of those that have been in."""
         known = [(host, host.welcome.host.isolation) for host in self._hosts if host.welcome is not None]
         levels = [level for host, level in known if host.out is None] or [level for _, level in known]
         for level in LEVELS:
@@ -168,7 +168,7 @@ class RemoteProvider(SandboxProvider):
         return self.sandbox_on(None, spec)
 
     def sandbox_on(self, host: RemoteHost | None, spec: SandboxSpec) -> Sandbox:
-        """As `sandbox`, on this host and no other."""
+        """As `sandbox`, on this host only (None: on any)."""
         if spec.build_folder is not None:
             raise ConfigError(
                 "a remote host builds no images from folders of this machine: build it there, and name the image",
@@ -186,7 +186,7 @@ class RemoteProvider(SandboxProvider):
         return await self._issue(_question_of_pair(request, fresh))
 
     async def _issue(self, question: _Question[_R]) -> _R:
-        """The answer of the host that was given it, and where that was lost, of another."""
+        """The answer of one host; where that host is lost, the question goes to another."""
         places = self._fresh if question.fresh else self._runs
         refused: dict[RemoteHost, SandboxStartError] = {}
         lost: list[str] = []
@@ -253,14 +253,14 @@ class RemoteProvider(SandboxProvider):
         return {"name": self.name, "isolation": self.isolation, "why_not_higher": reasons, "hosts": hosts}
 
     def check_open(self) -> None:
-        """Raises SandboxError where nothing can be done any more, or not yet."""
+        """Raises SandboxError where the provider has not been started, or has been closed."""
         if self._state == "closed":
             raise SandboxError("the remote provider has been closed")
         if self._state != "started":
             raise SandboxError("the remote provider has not been started")
 
     def choose_one(self) -> RemoteHost:
-        """The host that would be given a run now, were there room. Raises SandboxStartError where none is in."""
+        """The host that would get the next run if it had room. Raises SandboxStartError where none is in."""
         self.check_open()
         return self._runs.choose_one()
 
@@ -270,7 +270,7 @@ class RemoteProvider(SandboxProvider):
 
 
 class _OneHost(SandboxProvider):
-    """A view of the provider, with all runs and sandboxes on one host: that which is least loaded at the first."""
+    """A view of the provider that puts all runs and sandboxes on one host: the least loaded one at first use."""
 
     name = RemoteProvider.name
 
@@ -336,7 +336,7 @@ async def _ask(host: RemoteHost, question: _Question[_R]) -> _R:
 
 
 def check_url(url: str) -> None:
-    """`url` names a host and nothing else. Raises ValueError, without a token that stands in it."""
+    """`url` names a host and nothing else. Raises ValueError, whose text never repeats a token from the URL."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -364,7 +364,7 @@ def _loopback(name: str) -> bool:
 
 
 def _client_tls(ca_file: str | None) -> ssl.SSLContext | None:
-    """What certificates of hosts are checked with: the system's authorities, or those in `ca_file`."""
+    """The TLS context for hosts signed by the authorities in `ca_file`; None for the system's. Raises ConfigError."""
     if ca_file is None:
         return None
     try:

@@ -32,8 +32,8 @@ _MOST_LOST = 3
 class RemoteSandbox(Sandbox):
     """A sandbox on the host that was least loaded at its first use.
 
-    Where that host is lost, so is the sandbox: from then on everything raises SandboxStartError, since no program in it
-    is to blame for that.
+    The sandbox is lost with that host: from then on every call raises SandboxStartError, since no program inside is to
+    blame.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RemoteSandbox(Sandbox):
             raise SandboxError(f"a host answered nonsense: {error}") from None
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
-        """As in the contract; OSError where one is larger than the host takes, or the disk there is full."""
+        """As in the contract. Raises OSError where a file is larger than the host accepts, or its disk is full."""
         contents = {checked_path(path): content for path, content in files.items()}
         if len(contents) < len(files):
             raise ValueError("two of the paths name the same file")
@@ -193,7 +193,7 @@ class RemoteSandbox(Sandbox):
                 if not made:
                     self._places.give_back(host)
                     if asked:
-                        # It may have been made all the same.
+                        # The host may have made the sandbox nonetheless.
                         farewell = asyncio.create_task(self._end_there(host))
                         self._farewells.add(farewell)
                         farewell.add_done_callback(self._farewells.discard)
@@ -239,10 +239,10 @@ def _as_the_contract_says(spec: SandboxSpec) -> Iterator[None]:
 
 
 def _batches(contents: Mapping[str, bytes], most: int) -> Iterator[dict[str, bytes]]:
-    """The files in archives of at most `most` bytes. Raises OSError (EFBIG) for one that fits into none.
+    """The files in archives of at most `most` bytes. Raises OSError (EFBIG) for a file that fits into none.
 
-    Two names that a forgiving file system takes for one (`Makefile`, `makefile`) are never in the same archive: a host
-    refuses those whole.
+    Two names that some file systems take for one (`Makefile`, `makefile`) are never in the same archive: a host would
+    refuse that archive as a whole.
     """
     left = dict(contents)
     if not left:

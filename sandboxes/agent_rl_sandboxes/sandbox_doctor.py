@@ -48,7 +48,7 @@ APPARMOR_REMEDY = (
 
 
 async def examine(options: DockerOptions = DockerOptions()) -> list[SwitchCheck]:  # noqa: B008
-    """Every check, in the order in which to mend; each provider's last makes a worker and runs a program in it."""
+    """Every check, in the order in which to mend; one check per provider makes a worker and runs a program in it."""
     return [*await _docker(options), *host_checks(), await _probe("local", LocalProvider, DockerOptions(), {})]
 
 
@@ -90,7 +90,7 @@ def _version(info: Mapping[str, Any], engine: DockerEngine) -> SwitchCheck:
 
 
 def runtime_check(info: Mapping[str, Any], options: DockerOptions) -> SwitchCheck:
-    """What containers start with; failed where the daemon does not know the one that the configuration names."""
+    """The runtime that containers start with; failed where the daemon does not know the configured one."""
     try:
         check_runtime(info, options.runtime)
     except ConfigError as error:
@@ -174,13 +174,13 @@ async def _probe(
     options: DockerOptions,
     info: Mapping[str, Any],
 ) -> SwitchCheck:
-    """A worker is made and a program run in it: the isolation had, why not a higher one, how long it took."""
+    """Makes a worker and runs a program in it: the isolation reached, why not a higher one, how long a run takes."""
     name = f"{kind}: worker"
     config = SandboxConfig(workers=1)
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             if (reason := await provider_class.available(config, options)) is not None:
-                # The local sandbox says what to turn itself; Docker's reasons hold their remedy.
+                # The local sandbox's reason ends with this remedy; Docker's reasons include theirs.
                 remedy = ". ".join(blockers()) if kind == "local" else ""
                 return SwitchCheck(name, "failed", reason.removesuffix(remedy).rstrip(". "), remedy)
             async with provider_class(config, options) as provider:
@@ -194,7 +194,7 @@ async def _probe(
 
 
 async def _time_runs(provider: SandboxProvider) -> float:
-    """The median milliseconds of a trivial run. Raises SandboxError where its answer is not the right one."""
+    """The median milliseconds of a trivial run. Raises SandboxError where its answer is wrong."""
     times: list[float] = []
     for _ in range(_PROBE_RUNS if provider.isolation == "namespaces" else 1):
         began = time.perf_counter()
@@ -215,7 +215,7 @@ def worker_check(
     info: Mapping[str, Any],
     root: Path = Path("/"),
 ) -> SwitchCheck:
-    """Which level of isolation was had and what it means; why not the next better one, and what to do about it."""
+    """The level of isolation reached and what it means; why not the next better one, and what to do about it."""
     detail = f"isolation {isolation!r}: {_MEANING[isolation]}; a run takes {milliseconds:.1f} ms"
     if isolation == "namespaces":
         return SwitchCheck(f"{kind}: worker", "ok", detail, isolation=isolation)
@@ -231,7 +231,7 @@ def _remedies(
     info: Mapping[str, Any],
     root: Path,
 ) -> list[str]:
-    """What would give the best level, for what refused it; the first word is the kernel's, for both providers."""
+    """What to do to get the best level, by what refused it; the kernel's switches apply to both providers."""
     switches = [switch.remedy for switch in refusing_switches(root)]
     if kind == "docker" and options.runtime is not None and info.get("DefaultRuntime") != options.runtime:
         return [
@@ -250,7 +250,7 @@ def _remedies(
 
 
 async def _episode(options: DockerOptions) -> SwitchCheck:
-    """An agent's sandbox is made and a command run in it."""
+    """Makes an agent's sandbox and runs a command in it."""
     try:
         async with (
             asyncio.timeout(_PROBE_SECONDS),

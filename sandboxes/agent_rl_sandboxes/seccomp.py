@@ -1,10 +1,11 @@
-"""The two filters of system calls: Docker's default, as data, and by what each of the two differs from it.
+"""The two system call filters: Docker's default, as data, and how each of the two differs from it.
 
-Two filters lie on a judged program. The container's is made here as a profile for the daemon, and must let the worker
-server make namespaces: Docker's default plus `worker_server` in seccomp_default.json. The second one is made here as a
-program for the kernel, and set inside by the worker server after its namespaces stand and before the judged program's
-first byte: Docker's default less `run` there. A filter is inherited and can only be made narrower. The local sandbox
-has the second one alone, so both are complete lists of what is allowed: what nobody has thought of is denied.
+A judged program is under two filters. The container's is made here as a profile for the daemon. It must let the worker
+server make namespaces: it is Docker's default plus `worker_server` in seccomp_default.json. The second filter is made
+here as a program for the kernel: Docker's default less `run` in that file. The worker server installs it inside, after
+the run's namespaces are made and before the judged program's first byte. A filter is inherited and can only be made
+narrower. The local sandbox has the second filter alone, so each filter is a complete list of what is allowed: a call
+that nobody has listed is denied.
 """
 
 from __future__ import annotations
@@ -65,11 +66,10 @@ def profile(name: Profile) -> str:
 def run_filter(machine: Machine) -> bytes:
     """The BPF program that every run is under, on a processor of this kind.
 
-    Allowed is what Docker's default allows, less the calls under `run.deny` in seccomp_default.json; denied calls fail
-    with EPERM. `socket` and `socketpair` take the families under `run.socket_families` and else fail with EAFNOSUPPORT;
-    `clone` takes no new namespace, and `fcntl` none of the commands under `run.fcntl`; `clone3`, calls that are newer
-    than the list of numbers, and those of another architecture (32-bit, x32) fail with ENOSYS, as on a kernel that has
-    none.
+    It allows what Docker's default allows, less the calls under `run.deny` in seccomp_default.json; denied calls fail
+    with EPERM. `socket` and `socketpair` take the families under `run.socket_families` and else fail with EAFNOSUPPORT.
+    `clone` takes no namespace flag, and `fcntl` no command under `run.fcntl`. `clone3`, calls that are newer than the
+    list of numbers, and calls of another architecture (32-bit, x32) fail with ENOSYS, as on a kernel without them.
     """
     facts, numbers = _facts(), syscall_numbers(machine)
     denied = run_denied_calls()
@@ -86,12 +86,12 @@ def run_filter(machine: Machine) -> bytes:
 
 
 def worker_calls() -> frozenset[str]:
-    """The system calls by which `workers` is wider than `default` (clone: with namespace flags)."""
+    """The system calls that `workers` allows beyond `default` (clone: with namespace flags)."""
     return _names(_facts()["worker_server"])
 
 
 def run_denied_calls() -> frozenset[str]:
-    """The system calls by which a run's filter is narrower than `default`, whatever their arguments."""
+    """The system calls that `default` allows and a run's filter denies, whatever their arguments."""
     return _names(_facts()["run"]["deny"])
 
 
@@ -117,7 +117,7 @@ def _data(name: str) -> str:
 
 
 def _names(groups: Mapping[str, str]) -> frozenset[str]:
-    """The calls of all groups: subject -> names with spaces between them."""
+    """The calls of all groups (subject -> names separated by spaces)."""
     return frozenset(name for group in groups.values() for name in group.split())
 
 

@@ -1,4 +1,4 @@
-"""`WarmQueue`: places for agents' episodes, made ahead of their first use, and never more than a few at a time."""
+"""`WarmQueue`: makes places for agents' episodes ahead of their first use, only a few at a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from agent_rl.errors import SandboxError
 
 
 class Place(Protocol):
-    """What a queue holds: something that was started, can die, and is ended."""
+    """What a queue holds: something that was started, may die, and must be closed."""
 
     async def alive(self) -> bool:
-        """Whether it can be handed out. Raises SandboxError where nobody can say."""
+        """Whether it can be handed out. Raises SandboxError where that cannot be found out."""
         ...
 
     async def close(self) -> None:
@@ -27,16 +27,16 @@ K = TypeVar("K", bound=Hashable)
 P = TypeVar("P", bound=Place)
 
 IDLE_SECONDS = 300.0
-"""After which a place that nobody took is ended."""
+"""A place that nobody takes is ended after this long."""
 _KINDS = 8
-"""Kinds of place of which some are kept ready: the latest used."""
+"""How many kinds of place are kept ready: the most recently used."""
 
 
 class WarmQueue(Generic[K, P]):
-    """Hands out places, each once. Of each of the latest kinds taken, `ready` more stand ready or are on their way.
+    """Hands out places, each once. Of each recently taken kind, `ready` more are ready or being made.
 
-    At most `concurrent` are being made at any moment, whoever asked for them. One that died while it waited is never
-    handed out; one that waited for `idle_seconds` is ended.
+    At most `concurrent` places are being made at any moment, whoever asked for them. A place that died while it waited
+    is never handed out; a place that has waited for `idle_seconds` is ended.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class WarmQueue(Generic[K, P]):
         """A place that nobody has used, ready or made now. Raises SandboxError where none can be made."""
         task = self._waiting_task(kind)
         own = None if task is not None else self._make(kind)
-        # Only once: nothing that is put behind keeps this call going.
+        # Only once, not in the loop: places added behind must not keep this call going.
         self._top_up(kind)
         while task is not None:
             try:
                 place = await self._result(kind, task)
             except SandboxError:
-                # Its start failed while nobody waited; whether another does is to be seen.
+                # Its start failed while nobody waited. Another start may succeed.
                 break
             if await self._is_alive(place, task):
                 return place
@@ -72,7 +72,7 @@ class WarmQueue(Generic[K, P]):
         return await self._result(kind, own or self._make(kind))
 
     async def close(self) -> None:
-        """No place that was not handed out is left, and none on its way. Idempotent."""
+        """Every place that was not handed out is gone, and none is being made. Idempotent."""
         self._closed = True
         for waiting in self._waiting.values():
             for task in waiting:
@@ -84,7 +84,7 @@ class WarmQueue(Generic[K, P]):
             await asyncio.gather(*self._ending, *self._under_way, return_exceptions=True)
 
     def _of(self, kind: K) -> deque[asyncio.Task[P]]:
-        """The waiting places of `kind`, now the latest used; those of the kind that was used longest ago are ended."""
+        """The waiting places of `kind`, now the latest used kind; the places of the kind used longest ago are ended."""
         waiting = self._waiting.setdefault(kind, deque())
         self._waiting.move_to_end(kind)
         while len(self._waiting) > _KINDS:
@@ -100,7 +100,7 @@ class WarmQueue(Generic[K, P]):
             task.add_done_callback(lambda done: self._wait_for_age(kind, done))
 
     def _make(self, kind: K) -> asyncio.Task[P]:
-        """A new place, on its way. Raises SandboxError where the queue is closed."""
+        """The task that makes a new place. Raises SandboxError where the queue is closed."""
         self._check_open()
         task = asyncio.ensure_future(self._bounded_start(kind))
         self._under_way.add(task)
@@ -110,7 +110,7 @@ class WarmQueue(Generic[K, P]):
     def _made(self, task: asyncio.Task[P]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            # Retrieved here, so that a failure that nobody waits for is not reported as forgotten.
+            # Retrieved here, so that asyncio does not log a failure that nobody waits for.
             task.exception()
 
     async def _bounded_start(self, kind: K) -> P:
@@ -132,7 +132,7 @@ class WarmQueue(Generic[K, P]):
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                # Not this call, but the queue that was closed.
+                # The queue was closed; this call was not cancelled.
                 self._check_open()
             self._put_back(kind, task)
             raise
@@ -163,7 +163,7 @@ class WarmQueue(Generic[K, P]):
             task.add_done_callback(lambda done: self._wait_for_age(kind, done))
 
     def _wait_for_age(self, kind: K, task: asyncio.Task[P]) -> None:
-        """A place that is still waiting in `idle_seconds` is ended; one that could not be made is forgotten now."""
+        """A place that still waits after `idle_seconds` is ended; one that could not be made is forgotten now."""
         waiting = self._waiting.get(kind)
         if waiting is None or task not in waiting:
             return

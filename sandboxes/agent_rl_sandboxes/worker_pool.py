@@ -1,4 +1,4 @@
-"""`WorkerPool`: hands runs to warm workers, at most so many at a time, and heals."""
+"""`WorkerPool`: hands runs to a bounded number of warm workers, and replaces workers that fail."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from agent_rl.vocabulary import Isolation, RunRequest, RunResult
 from agent_rl_sandboxes.workers import LEVELS, Worker
 
 RECYCLE_AFTER = 5000
-"""Runs of a worker. A new one in Docker is a `docker run` and a `docker exec`: at 500 they cost a noticeable share."""
+"""Runs after which a worker is replaced. In Docker a new one takes a `docker run` and a `docker exec`: after every 500
+runs, these would cost a noticeable share of the time."""
 RETRY_SECONDS = 1.0
-"""After which a worker that could not be made is tried again. Doubled each time, up to:"""
+"""Wait before a worker that could not be made is tried again; doubled each time, up to LONGEST_RETRY_SECONDS."""
 LONGEST_RETRY_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 _Used = TypeVar("_Used")
 
 
 class WorkerPool:
-    """At most `size` workers at work, beside fresh ones that are made for one use alone.
+    """At most `size` runs at a time in warm workers, and besides them runs in fresh workers, each made for one use.
 
-    A worker is replaced after `recycle_after` runs, and whenever something was odd.
+    A worker is replaced after `recycle_after` runs, and after any anomaly or error.
 
-    Where a worker cannot be made the pool tries again by itself, one at a time and after longer and longer pauses,
-    until it has them all. A run that finds none does not wait for that: it tries at once, and fails where it cannot.
+    Where a worker cannot be made, the pool retries by itself, one at a time and with growing pauses, until it has them
+    all. A run that finds no worker does not wait for that: it tries at once to make one, and fails where it cannot.
 
-    Uses of fresh workers are at most twice as many, and do not count among the others: so the honest run by which
-    another is judged (see `agent_rl.judging.blame`) finds room beside it, in a pool of one too, and however busy it is.
+    At most `2 * size` fresh workers are in use. They are counted separately: so the honest run by which another run is
+    judged (see `agent_rl.judging.blame`) has room beside it, in a pool of one too, and however busy the pool is.
     """
 
     def __init__(
@@ -49,13 +50,13 @@ class WorkerPool:
         self._busy: set[Worker] = set()
         self._first: Worker | None = None
         self._missing = 0
-        """Workers that could not be made, and that nobody is making."""
+        """How many workers could not be made and are not being made now."""
         self._pause = RETRY_SECONDS
         self._retry: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def start(self) -> None:
-        """One worker is ready and the others are on their way. Raises SandboxError."""
+        """One worker is ready and the others are being made. Raises SandboxError."""
         task = asyncio.ensure_future(self._start())
         self._first = await task
         self._idle.append(task)
@@ -64,7 +65,7 @@ class WorkerPool:
 
     @property
     def first(self) -> Worker:
-        """The worker that `start` made, for what was probed: isolation, reasons, version of Python."""
+        """The worker that `start` made; it knows what was probed: isolation, reasons, version of Python."""
         if self._first is None:
             raise SandboxError("the workers have not been started")
         return self._first
@@ -75,9 +76,9 @@ class WorkerPool:
         return self.first.isolation
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
-        """One run in a warm worker, or with `fresh` in one made for it alone.
+        """The result of one run in a warm worker, or with `fresh` in a worker made for it alone.
 
-        Raises SandboxError, and of it SandboxStartError where there was no worker to run in.
+        Raises SandboxError; its subclass SandboxStartError where there was no worker to run in.
         """
         capacity = self._fresh_capacity if fresh else self._capacity
         await capacity.acquire()
@@ -104,10 +105,10 @@ class WorkerPool:
         return result
 
     async def run_pair(self, use: Callable[[Worker, Worker], Awaitable[_Used]], *, fresh: bool = False) -> _Used:
-        """What `use` makes of two workers. In a pool of one, the second is made for this alone, and ended after it.
+        """What `use` returns for two workers. In a pool of one, the second is made for this call, and closed after it.
 
-        Errors are those of `run`. Capacity for two is taken by one at a time, so that two who wait for their second
-        worker cannot wait for each other.
+        Raises as `run`. Only one caller at a time takes capacity for two, so that no two callers hold one worker each
+        and wait for each other.
         """
         taken = 1 if fresh else min(2, self._size)
         await self._take(taken, fresh=fresh)
@@ -132,7 +133,7 @@ class WorkerPool:
         return result
 
     async def close(self) -> None:
-        """No worker is left, and no run under way: each raises SandboxError. Idempotent."""
+        """No worker is left. Every run that was under way raises SandboxError. Idempotent."""
         self._closed = True
         if self._retry is not None:
             self._retry.cancel()
@@ -140,7 +141,7 @@ class WorkerPool:
             self._in_background(worker.close())
         while self._idle:
             self._in_background(self._close_idle(self._idle.popleft()))
-        # Whoever holds capacity has a worker, or one on its way, and closes it when it comes.
+        # Whoever holds capacity has a worker or is making one, and closes it: so wait until all capacity is free.
         for fresh, capacity in ((False, self._size), (True, 2 * self._size)):
             await self._take(capacity, fresh=fresh)
             self._release(capacity, fresh=fresh)
@@ -148,7 +149,7 @@ class WorkerPool:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _take(self, count: int, *, fresh: bool) -> None:
-        """That much capacity is taken. Cancelled, nothing is."""
+        """Capacity for `count` workers is taken; none where the call is cancelled."""
         capacity = self._fresh_capacity if fresh else self._capacity
         if count == 1:
             await capacity.acquire()
@@ -189,9 +190,9 @@ class WorkerPool:
             raise SandboxError("the workers have been closed")
 
     async def _obtain(self) -> Worker:
-        """An idle worker, or one on its way, or a new one.
+        """An idle worker, or one that is being made, or a new one.
 
-        Never one that is known to have died while it was idle: the run would be asked to answer for that death.
+        Never a worker that is known to have died while idle: the run would be blamed for that death.
         """
         for _ in range(2 * self._size):
             if not self._idle:
@@ -201,12 +202,12 @@ class WorkerPool:
                 worker = await asyncio.shield(task)
             except asyncio.CancelledError:
                 if task.cancelled():
-                    # Not this call, but the pool that was closed.
+                    # The pool was closed; this call was not cancelled.
                     break
                 self._idle.append(task)
                 raise
             except SandboxError:
-                # Whether another start fails too is to be seen.
+                # Another start may succeed: go on.
                 self._miss()
                 continue
             if not worker.dead:
@@ -216,7 +217,7 @@ class WorkerPool:
         return await self._start_missing()
 
     async def _start_missing(self) -> Worker:
-        """One of the workers that are missing. Raises as `_start`, and then it still is."""
+        """One of the missing workers, now made. Raises as `_start`; the worker then still counts as missing."""
         self._missing = max(0, self._missing - 1)
         try:
             return await self._start()
@@ -225,7 +226,7 @@ class WorkerPool:
             raise
 
     def _give_back(self, worker: Worker, *, fresh: bool) -> None:
-        """The worker is idle again, or on its way out with another on its way in; its capacity is free."""
+        """The worker is idle again, or is being closed and replaced; its capacity is free."""
         self._put_back(worker, fresh=fresh)
         self._release(1, fresh=fresh)
 
@@ -254,7 +255,7 @@ class WorkerPool:
         self._give_back(worker, fresh=fresh)
 
     def _replace(self) -> None:
-        """A new worker is on its way, among the idle ones."""
+        """A new worker is being made, among the idle ones."""
         if self._closed:
             return
         task = asyncio.ensure_future(self._start())
@@ -262,7 +263,7 @@ class WorkerPool:
         self._idle.append(task)
 
     def _replaced(self, task: asyncio.Task[Worker]) -> None:
-        # The exception is retrieved here, so that a failure that nobody waits for is not reported as forgotten.
+        # The exception is retrieved here, so that asyncio does not log a failure that nobody waits for.
         if task.cancelled() or (error := task.exception()) is None or self._closed:
             return
         _log.warning("a worker could not be made, and will be tried again: %s", error)
@@ -271,7 +272,7 @@ class WorkerPool:
             self._miss()
 
     def _miss(self) -> None:
-        """There is a worker less, until a run or the clock asks for it."""
+        """One more worker is missing, until a run or the timer makes it."""
         if self._closed:
             return
         self._missing += 1
@@ -279,7 +280,7 @@ class WorkerPool:
             self._retry = asyncio.get_running_loop().call_later(self._pause, self._try_again)
 
     def _try_again(self) -> None:
-        """One of the missing workers is on its way; the others follow where it can be made."""
+        """One missing worker is being made; once that succeeds, the others follow."""
         self._retry = None
         self._pause = min(2 * self._pause, LONGEST_RETRY_SECONDS)
         if self._missing:
@@ -299,7 +300,7 @@ class WorkerPool:
 
 
 def _ready(worker: Worker) -> asyncio.Task[Worker]:
-    """A finished wait for `worker`."""
+    """A finished task whose result is `worker`."""
     future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
     future.set_result(worker)
     return cast("asyncio.Task[Worker]", future)

@@ -1,4 +1,4 @@
-"""How a worker server comes to run somewhere: its command line, and the first frame, which carries its sources."""
+"""How a worker server is started: its command line, and the first frame, which carries its sources."""
 
 from __future__ import annotations
 
@@ -83,12 +83,11 @@ sys.modules[order["main"]].main(order["setup"])
 class WorkerSetup:
     """What a worker server is told at its start.
 
-    workdir: where runs start. expose: folders beside the system's own that runs may read.
-    fall_back: whether weaker levels than `namespaces` may be used without namespaces of the worker's own; only where
-    the
-        worker has a container to itself.
-    preload: modules imported ahead of every run. episode: what it is made from where it is the place of an episode,
-        and no worker (see `episode_place`).
+    workdir: where runs start. expose: folders that runs may read, beside the system's own.
+    fall_back: whether levels weaker than `namespaces`, without namespaces of the worker's own, may be used; only where
+        the worker has a container to itself.
+    preload: modules imported ahead of every run. episode: the spec, where this is the place of an episode and no worker
+        (see `episode_place`).
     """
 
     workdir: str = "/work"
@@ -112,7 +111,7 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 
 @cache
 def _sources() -> list[tuple[str, str]]:
-    """Name and source of what every worker server runs, in an order in which it can be imported; the loader first."""
+    """Name and source of every module of a worker server, in import order; the loader first."""
     modules: list[ModuleType] = [
         loading,
         canonical,
@@ -140,7 +139,7 @@ def _sources() -> list[tuple[str, str]]:
 
 @cache
 def _episode_sources() -> list[tuple[str, str]]:
-    """What the place of an episode has besides."""
+    """Name and source of the modules that the place of an episode has in addition."""
     return [(module.__name__, inspect.getsource(module)) for module in (episode_command, episode_server, episode_place)]
 
 
@@ -161,7 +160,7 @@ def _episode(spec: SandboxSpec) -> dict[str, Any]:
 
 @cache
 def role_sources() -> bytes:
-    """The body of "load" by which a worker server can have a proxied judging's parts played."""
+    """The body of a "load" request: the sources of the roles of proxied judging."""
     modules: list[ModuleType] = [proxy_messages, candidate_side, proxies, handed_over, tests_side]
     modules += [pytest_part, test_items, tests_runner, proxied_roles]
     return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()

@@ -32,26 +32,26 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 """From the weakest to the strongest."""
 
 GRACE_SECONDS = 10.0
-"""Beyond a run's own wall limit, how long its worker may take to answer before it is ended."""
+"""How long past a run's own wall limit its worker may take to answer before it is ended."""
 _LOAD_SECONDS = 30.0
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
 _EXTRA_FRAMES = 2
-"""Frames beyond one for each call that are still taken apart: more say nothing new."""
+"""How many frames beyond one per call are still parsed: more of them say nothing new."""
 
 
 class WorkerChannel(Protocol):
-    """The stdin and stdout of a program started by `worker_command()`; its stderr is the provider's own affair."""
+    """The stdin and stdout of a program started by `worker_command()`; the provider handles its stderr."""
 
     async def read_exactly(self, size: int) -> bytes:
         """The next `size` bytes of the program's stdout. Raises EOFError or OSError where the stream has ended.
 
-        A cancelled call has taken nothing (as with `asyncio.StreamReader.readexactly`).
+        A cancelled call has consumed nothing (as with `asyncio.StreamReader.readexactly`).
         """
         ...
 
     async def write(self, data: bytes) -> None:
-        """`data` is on its way to the program's stdin; also where the call is cancelled. Raises OSError."""
+        """`data` is on its way to the program's stdin, even where the call is cancelled. Raises OSError."""
         ...
 
     async def kill(self) -> None:
@@ -59,7 +59,7 @@ class WorkerChannel(Protocol):
         ...
 
     def ended(self) -> bool:
-        """Whether the end of the program's stdout has come, and nothing is left of it to read. Never waits."""
+        """Whether the program's stdout has ended and been read to its end. Never waits."""
         ...
 
     async def why_dead(self) -> str:
@@ -87,7 +87,7 @@ class Worker:
     async def open(channel: WorkerChannel, setup: WorkerSetup | None = None, *, timeout: float = 30.0) -> Worker:
         """A worker on `channel`, whose program has just been started. On failure the channel is killed.
 
-        Raises SandboxError with what was refused, and as far as is known why.
+        Raises SandboxError that says what was refused and, as far as is known, why.
         """
         worker = Worker(channel, {"isolation": "container", "reasons": (), "python": ""})
         try:
@@ -111,9 +111,9 @@ class Worker:
             raise
 
     async def run(self, request: RunRequest) -> RunResult:
-        """What the run did. Raises SandboxError where the worker failed; it is then to be closed.
+        """What the run did. Raises SandboxError where the worker failed; close the worker then.
 
-        Where the call is cancelled, `settle` says whether the worker can go on.
+        After a cancelled call, `settle` says whether the worker can go on.
         """
         self.runs += 1
         limits = request.limits
@@ -145,7 +145,7 @@ class Worker:
         )
 
     async def ask(self, operation: str, limits: Limits, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Header and body of the server's answer to "run". Raises SandboxError."""
+        """Header and body of the server's answer to `operation`, a run with these limits. Raises SandboxError."""
         body = json.dumps(payload).encode()
         return await self.exchange(
             operation,
@@ -155,9 +155,9 @@ class Worker:
         )
 
     async def load_roles(self) -> None:
-        """Before a first talk: the server has loaded what plays a part in it, and no run's time was spent on that.
+        """The server has loaded the roles of proxied judging, outside any run's time. Call it before the first `begin`.
 
-        Most workers never talk, so that it is not loaded at their start. Raises SandboxStartError.
+        Most workers never need the roles, so they are not loaded at the start. Raises SandboxStartError.
         """
         if self._has_roles:
             return
@@ -168,21 +168,21 @@ class Worker:
         self._has_roles = True
 
     async def begin(self, operation: str, limits: Limits, body: bytes) -> None:
-        """A request is on its way whose answers are taken with `hear`. Raises SandboxError."""
+        """A request has been sent; read its answers with `hear`. Raises SandboxError."""
         self.runs += 1
         self._count += 1
         self._under_way = str(self._count)
         await self.tell(operation, body, _order(limits))
 
     async def tell(self, operation: str, body: bytes = b"", header: dict[str, Any] | None = None) -> None:
-        """Something more is said to what is under way. Raises SandboxError."""
+        """One more message has been sent to the request under way. Raises SandboxError."""
         try:
             await self._channel.write(pack({"op": operation, "id": self._under_way, **(header or {})}, body))
         except OSError as error:
             raise SandboxError(f"a worker died ({await self._channel.why_dead() or error})") from error
 
     async def hear(self) -> tuple[dict[str, Any], bytes]:
-        """Header and body of the next answer to what is under way; with "result" it ends. Raises SandboxError."""
+        """Header and body of the next answer to the request under way; "result" is the last. Raises SandboxError."""
         answer, content = await self._receive()
         if answer["op"] in ("failed", "fatal"):
             raise SandboxError(f"a worker failed: {answer['error']}")
@@ -215,7 +215,7 @@ class Worker:
         return answer, content
 
     async def settle(self) -> bool:
-        """After a cancelled call: whether what was under way has been ended and the worker can go on."""
+        """After a cancelled call: whether the request under way has been ended and the worker can go on."""
         try:
             async with asyncio.timeout(GRACE_SECONDS):
                 if self._under_way is not None:
@@ -239,7 +239,7 @@ class Worker:
         await asyncio.shield(self._channel.kill())
 
     async def _receive(self) -> tuple[dict[str, Any], bytes]:
-        """The next frame. A cancelled call goes on where it was with the next. Raises SandboxError."""
+        """The next frame. After a cancelled call, the next call resumes where that one stopped. Raises SandboxError."""
         try:
             if self._lengths is None:
                 self._lengths = LENGTHS.unpack(await self._channel.read_exactly(LENGTHS.size))
@@ -267,7 +267,7 @@ def _order(limits: Limits) -> dict[str, float]:
 
 
 def run_limits(limits: Limits) -> dict[str, float]:
-    """What a run's own process sets for itself."""
+    """The limits that a run's own process sets for itself."""
     return {
         "cpu": limits.cpu_seconds,
         "memory": limits.memory_bytes,

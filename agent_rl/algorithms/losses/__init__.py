@@ -1,1 +1,1 @@
-"""Losses, in torch: nothing else in `agent_rl.algorithms` imports torch, since the controller loads the rest."""
+"""Policy losses, in torch. The rest of `agent_rl.algorithms` does not import torch, since the controller loads it."""

@@ -1,11 +1,11 @@
-"""The policy gradient with truncated importance sampling, and the figures of a step that come with it.
+"""The policy loss with truncated importance sampling (TIS), and the figures of a step that it collects.
 
     loss = - sum_t weight_t * sg(min(pi_t / mu_t, cap)) * log pi_t
 
-over the trained tokens t of a batch, divided by nothing: the weights hold the only denominator. pi is the learner's
-probability at the sampling temperature, mu the sampler's, sg stops the gradient. On policy the ratio is 1 and the
-gradient is REINFORCE's with the given weights. Truncating keeps the variance bounded, at the price of a bias towards
-tokens that the sampler liked better; it matters most for MaxRL, whose weights reach N - 1.
+over the trained tokens t of a batch. The sum is not divided: the weights contain the only denominator. pi is the
+learner's probability at the sampling temperature, mu the sampler's, sg stops the gradient. On policy the ratio is 1 and
+the gradient is REINFORCE's with the given weights. Truncating bounds the variance, but biases the gradient towards
+tokens to which the sampler gave a higher probability. It matters most for MaxRL, whose weights reach N - 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 LARGEST_DIFFERENCE = 30.0
-"""Of log pi - log mu, so that no ratio overflows before it is truncated."""
+"""Upper limit of log pi - log mu, so that no ratio overflows before it is truncated."""
 
 
 @dataclass(slots=True)
@@ -28,19 +28,19 @@ class StepFigures:
     largest_ratio: float = 0.0
     truncated: int = 0
     differences: float = 0.0
-    """of |log pi - log mu|"""
+    """Sum of |log pi - log mu|."""
     surprise: float = 0.0
-    """of -log mu"""
+    """Sum of -log mu."""
 
     def mean(self, total: float, otherwise: float = 0.0) -> float:
-        """`total` over the tokens, or `otherwise` where there were none."""
+        """`total` divided by the number of tokens, or `otherwise` if there were none."""
         return total / self.tokens if self.tokens else otherwise
 
 
 def policy_loss(
     logprobs: Tensor, sampler_logprobs: Tensor, weights: Tensor, ratio_cap: float, figures: StepFigures
 ) -> Tensor:
-    """The loss of n tokens, a sum; all tensors [n]. `figures` has grown by them."""
+    """The loss of n tokens, a sum; all tensors are [n]. The tokens are added to `figures`."""
     difference = logprobs.detach() - sampler_logprobs
     ratio = difference.clamp(max=LARGEST_DIFFERENCE).exp()
     loss = -(weights * ratio.clamp(max=ratio_cap) * logprobs).sum()

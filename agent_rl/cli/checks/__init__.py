@@ -1,4 +1,4 @@
-"""The checks of `agent-rl doctor`: each gives one line, and says what to do where it fails."""
+"""The checks of `agent-rl doctor`. Each gives one line; if it fails, the line says what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["DoctorCheck", "run_checks"]
 
 
 async def run_checks(config: RunConfig, tell: Callable[[DoctorCheck], None]) -> list[DoctorCheck]:
-    """All checks in order; `tell` hears of each when it is done. No check keeps the next one from being made."""
+    """The results of all checks, in order. `tell` gets each result when it is ready. A failure stops no other check."""
     checks: list[DoctorCheck] = []
 
     def add(check: DoctorCheck) -> DoctorCheck:
@@ -51,7 +51,7 @@ async def run_checks(config: RunConfig, tell: Callable[[DoctorCheck], None]) -> 
 
 
 async def _tasks(config: RunConfig, add: Callable[[DoctorCheck], DoctorCheck]) -> list[Task]:
-    """The training tasks of all environments, each of which has been checked, as has the sandbox."""
+    """The training tasks of all environments. The sandbox and every environment have been checked."""
     tasks: list[Task] = []
     async with AsyncExitStack() as stack:
         provider = await open_sandbox(config, stack, add)
@@ -65,7 +65,7 @@ async def _tasks(config: RunConfig, add: Callable[[DoctorCheck], DoctorCheck]) -
 async def _model_checks(
     config: RunConfig, tasks: list[Task], broken: list[str], add: Callable[[DoctorCheck], DoctorCheck]
 ) -> None:
-    """The template's round trip and the log-prob mismatch, on the run's starting model or what comes nearest to it."""
+    """Adds the checks of the template's round trip and the log-prob mismatch, for the model of `starting_model`."""
     if broken:
         for name in ("chat template", "mismatch"):
             add(DoctorCheck(name, "noted", f"not tried, since this failed: {', '.join(broken)}"))

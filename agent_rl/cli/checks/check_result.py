@@ -1,4 +1,4 @@
-"""What a check of `agent-rl doctor` says: one line."""
+"""The result of a check of `agent-rl doctor`: one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CheckOutcome = Literal["good", "noted", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck:
-    """One check's outcome: `noted` is no failure, but worth knowing."""
+    """One check's outcome. `noted` is not a failure, but worth knowing."""
 
     name: str
     outcome: CheckOutcome

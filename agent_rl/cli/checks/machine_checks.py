@@ -1,4 +1,4 @@
-"""What the machine has, against what the run needs: memory of host and GPUs, disk, cores, shared memory.
+"""Compares what the machine has with what the run needs: memory of host and GPUs, disk, cores, shared memory.
 
 The arithmetic is of what grows with the model: for P parameters the learner holds 16 P bytes (float32 weights 4,
 gradients 4, Adam's two moments 8), publishes two float32 copies in turn (8 P), and the transformers engine holds its
@@ -19,9 +19,9 @@ from agent_rl.devices import visible_gpus
 from agent_rl.inference.start_policy import chosen_engine
 
 _LEARNER, _PUBLISHED, _CHECKPOINT, _ASLEEP = 16, 8, 12, 12
-"""Bytes a parameter: see above; a checkpoint holds weights and Adam's moments, as does a learner that sleeps."""
+"""Bytes per parameter: see above. A checkpoint and a sleeping learner hold weights and Adam's moments."""
 _PROCESSES = 2 * GIB
-"""Controller, learner, policy and sandboxes with their libraries, before any weights."""
+"""Bytes of controller, learner, policy and sandboxes with their libraries, without weights."""
 _DISK = GIB
 
 
@@ -38,7 +38,7 @@ class Need:
 
 
 def needs(config: RunConfig, count: int) -> list[Need]:
-    """What a run of a model of `count` parameters holds in memory, and where; 0 bytes for a share of a whole GPU."""
+    """The memory that a run needs for a model of `count` parameters, and where; 0 bytes for a share of a whole GPU."""
     found = [
         Need(f"learner {_LEARNER} B (weights 4, gradients 4, Adam 8)", _LEARNER * count, _gpu(config.learner.device)),
         Need(f"published weights {_PUBLISHED} B (two float32 copies)", _PUBLISHED * count, None),
@@ -58,7 +58,7 @@ def needs(config: RunConfig, count: int) -> list[Need]:
 
 
 def memory(config: RunConfig, count: int | None) -> DoctorCheck:
-    """The host's free memory against what the run holds there; `count` parameters, None where it is not known."""
+    """Compares the host's free memory with the run's need. `count` is the number of parameters, None if unknown."""
     free = _available()
     if free is None:
         return DoctorCheck("memory", "noted", "this system does not say how much is free")
@@ -73,7 +73,7 @@ def memory(config: RunConfig, count: int | None) -> DoctorCheck:
 
 
 def gpus(config: RunConfig, count: int | None) -> DoctorCheck | None:
-    """The GPUs' memory against what the run holds there; None where it uses no GPU."""
+    """Compares the GPUs' memory with the run's need; None if the run uses no GPU."""
     if visible_gpus() == 0 or count is None:
         return None
     found = [need for need in needs(config, count) if need.gpu is not None]
@@ -101,7 +101,7 @@ def gpus(config: RunConfig, count: int | None) -> DoctorCheck | None:
 
 
 def disk(config: RunConfig, count: int | None) -> DoctorCheck:
-    """What is free where runs are kept, against the checkpoints that are kept, and one more while it is written."""
+    """Compares the free disk space with the need: all kept checkpoints, and one more while it is written."""
     folder = Path.cwd()
     free = shutil.disk_usage(folder).free
     checkpoints = config.checkpoints.keep + 1
@@ -116,7 +116,7 @@ def disk(config: RunConfig, count: int | None) -> DoctorCheck:
 
 
 def cores(config: RunConfig) -> DoctorCheck:
-    """The cores against the threads that learner and policy ask for."""
+    """Compares the cores with the threads that learner and policy ask for."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     asked = config.policy.threads + config.learner.threads
     detail = f"{there}; policy {config.policy.threads} + learner {config.learner.threads} threads"
@@ -126,7 +126,7 @@ def cores(config: RunConfig) -> DoctorCheck:
 
 
 def _available() -> float | None:
-    """Bytes of memory that programs can still have."""
+    """Bytes of memory that are available to programs; None if unknown."""
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
@@ -151,7 +151,7 @@ def _vllm_gpus(config: RunConfig) -> tuple[int, ...]:
 
 
 def _gpu_totals() -> list[float]:
-    """Bytes of memory of each public GPU, as nvidia-smi says; none where it does not answer."""
+    """Bytes of memory of each visible GPU, from nvidia-smi; empty if it does not answer."""
     try:
         answer = subprocess.run(
             ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],

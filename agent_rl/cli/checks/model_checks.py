@@ -1,4 +1,4 @@
-"""The model that a run starts from: what it is, how large, and whether its template and tokenizer hold together."""
+"""Checks of a run's starting model: what it is, its size, and whether template and tokenizer fit together."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from agent_rl.rollouts.tools import as_text, syntax_of
 from agent_rl.vocabulary import Message, ToolCall
 
 _PROGRAM = 'def add(first, second):\n    return first + second  # "naïve", 1234.5 → ∑\n'
-"""A reply with what tokenizers stumble over: indentation, digits, quotes, accents, symbols."""
+"""A reply with characters that are hard for tokenizers: indentation, digits, quotes, accents, symbols."""
 
 
 def model(config: RunConfig) -> DoctorCheck:
-    """The model can be had, and says how conversations are written and ended."""
+    """Checks that the model is available, with a chat template and stop tokens."""
     if config.model.path is None:
         scratch = config.model.scratch
         assert scratch is not None
@@ -51,7 +51,7 @@ def model(config: RunConfig) -> DoctorCheck:
 
 
 def parameter_count(settings: Model) -> int | None:
-    """How many parameters the model has, by its safetensors' headers or its shape; None where neither tells."""
+    """The model's number of parameters, from its safetensors' headers or its shape; None if neither is available."""
     if settings.path is None:
         assert settings.scratch is not None
         return scratch_parameters(settings.scratch)
@@ -87,17 +87,17 @@ def _tensor_elements(file: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StartingModel:
-    """A folder with a model of the run's shape; `note` says where it is not the one that the run starts from."""
+    """A folder with a model of the run's shape. `note` says so if it is not the model that the run starts from."""
 
     folder: Path
     note: str
 
 
 async def starting_model(config: RunConfig, scratch: Path) -> StartingModel:
-    """The run's starting model where it is at hand; where a warm start would come first, the model before it.
+    """The run's starting model if it is available; if SFT would have to run first, the model before SFT.
 
-    A warm start takes minutes and changes no shape, dtype or kernel, so that what is checked here holds after it too.
-    What has to be made is made in the folder `scratch`. Raises ConfigError or LearnerError where it cannot be.
+    SFT takes minutes and changes no shape, dtype or kernel, so the results of the checks hold after it too. A model
+    that has to be made is made in the folder `scratch`. Raises ConfigError or LearnerError if it cannot be made.
     """
     warm = config.model.sft
     if warm is None and config.model.path is not None:
@@ -117,7 +117,8 @@ async def starting_model(config: RunConfig, scratch: Path) -> StartingModel:
 
 
 def chat_template(config: RunConfig, folder: Path) -> DoctorCheck:
-    """A conversation's text survives its tokens, and each turn goes on from the tokens of the one before."""
+    """Checks that a conversation's text is unchanged by encoding and decoding, and that each turn's tokens continue
+    those of the previous turn."""
     tokenizer = ChatTokenizer.load(folder, config.model.chat_template)
     call = Message.assistant(as_text([ToolCall("add", {"first": 1, "second": 2})], syntax_of(tokenizer.template)))
     result: Message = Message("tool", "3", tool_call_id="call00000", name="add")
@@ -147,7 +148,7 @@ def chat_template(config: RunConfig, folder: Path) -> DoctorCheck:
 
 
 def _lost(tokenizer: ChatTokenizer, rendered: str) -> DoctorCheck | None:
-    """What is wrong where the text of the tokens is not the text that they were made of."""
+    """The failed check if decoding the tokens of `rendered` does not give `rendered` again; else None."""
     before, after = tokenizer.plain(rendered), tokenizer.decode_all(tokenizer.encode(rendered))
     if before == after:
         return None
@@ -161,7 +162,7 @@ def _lost(tokenizer: ChatTokenizer, rendered: str) -> DoctorCheck | None:
 
 
 def _turns(tokenizer: ChatTokenizer, call: Message, result: Message) -> list[tuple[str, str, Message]]:
-    """What a reply is called, its text, and what follows it; of the kinds that the template knows."""
+    """(name of the reply, its text, the message after it) for each kind of reply that the template supports."""
     turns = [("a reply", _PROGRAM, Message.user("Now sub."))]
     if "</think>" in tokenizer.template:
         turns.append(("thinking", f"<think>\nEasy.\n</think>\n\n{_PROGRAM}", Message.user("Now sub.")))

@@ -1,4 +1,4 @@
-"""Learner and engine: their packages, the servers that they reach, and whether they agree."""
+"""Checks of learner and engine: their packages, the servers that they reach, and their log-prob mismatch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PROBE_SECONDS = 15.0
 
 
 async def versions(config: RunConfig) -> DoctorCheck:
-    """What training needs is installed: here, and for vLLM in the interpreter that runs it."""
+    """Checks that all packages for training are installed: here, and for vLLM in the interpreter that runs it."""
     found = [f"Python {platform.python_version()}", f"agent-rl {version('agent-rl')}"]
     for package in _TRAINING_PACKAGES:
         try:
@@ -54,7 +54,7 @@ async def versions(config: RunConfig) -> DoctorCheck:
 
 
 def _with_vllm(config: RunConfig, found: str) -> DoctorCheck:
-    """The check of `versions` with what the interpreter of vLLM has, where this process looks for it."""
+    """The check of `versions`, including the packages of vLLM's interpreter as this process finds it."""
     interpreter = vllm_interpreter(config.policy.vllm)
     if interpreter is None:
         return DoctorCheck(
@@ -64,7 +64,7 @@ def _with_vllm(config: RunConfig, found: str) -> DoctorCheck:
             "interpreter that has it",
         )
     try:
-        # Another interpreter has packages of its own: none of what this one was told to look at.
+        # Another interpreter has its own packages: the search path of this one must not affect it.
         alone = [] if interpreter == sys.executable else ["-I"]
         words = [interpreter, *alone, "-c", _ASK]
         answer = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
@@ -87,7 +87,7 @@ def _with_vllm(config: RunConfig, found: str) -> DoctorCheck:
 
 
 async def ports(config: RunConfig) -> DoctorCheck:
-    """Which network ports the run uses: those of servers that are up already, which must have the needed routes."""
+    """The network ports of the run: those of servers that are already up. These must have the required routes."""
     vllm = config.policy.vllm
     if chosen_engine(config) != "vllm" or not vllm.urls:
         own = "a vLLM that the run launches listens on a Unix socket; " if chosen_engine(config) == "vllm" else ""
@@ -100,7 +100,7 @@ async def ports(config: RunConfig) -> DoctorCheck:
 
 
 async def _probed(url: str) -> str:
-    """What the server at `url` is. Raises PolicyError where it does not answer, or lacks what training needs."""
+    """A description of the server at `url`. Raises PolicyError if it does not answer or lacks what training needs."""
     from agent_rl.inference.vllm.http_client import ServerLost, VllmClient
 
     client = VllmClient(url, timeout=_PROBE_SECONDS)
@@ -114,7 +114,7 @@ async def _probed(url: str) -> str:
 
 
 async def mismatch(config: RunConfig, start: StartingModel, tasks: list[Task]) -> DoctorCheck:
-    """Learner and policy, started as a run starts them, give the same log-probabilities within the run's bounds."""
+    """Checks the train-inference log-prob mismatch of learner and policy, started as in a run, against its bounds."""
     tokenizer = ChatTokenizer.load(start.folder, config.model.chat_template)
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(LocalLauncher())

@@ -1,4 +1,4 @@
-"""Where programs run, and what is run there: Docker, the sandbox, the environments and their tasks."""
+"""Checks of Docker, the sandbox, the environments and their tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agent_rl.vocabulary import Task
 
 
 async def docker(config: RunConfig) -> DoctorCheck:
-    """Whether a Docker daemon answers and the image is there; a failure only where nothing else is allowed."""
+    """Whether a Docker daemon answers and the image is there. It fails only if the run can use nothing but Docker."""
     missing = "not installed" if "docker" not in registered(GROUP) else await unavailable("docker", config.sandbox)
     if missing is None:
         return DoctorCheck("docker", "good", "a daemon answers and the image is built")
@@ -31,7 +31,7 @@ async def docker(config: RunConfig) -> DoctorCheck:
 async def open_sandbox(
     config: RunConfig, stack: AsyncExitStack, add: Callable[[DoctorCheck], DoctorCheck]
 ) -> SandboxProvider | None:
-    """The provider, started until `stack` ends, or None; the choice is a check of its own."""
+    """The started provider, which `stack` closes, or None. The choice of provider is added as a check."""
     said: list[str] = []
     one = config.sandbox.model_copy(update={"workers": 1})  # programs are run one after another here
     try:
@@ -47,7 +47,7 @@ async def open_sandbox(
 def load_environments(
     config: RunConfig, provider: SandboxProvider | None, add: Callable[[DoctorCheck], DoctorCheck]
 ) -> list[NamedEnvironment]:
-    """The environments; none where one cannot be made. Without a provider they are made, and nothing is judged."""
+    """The environments; empty if one cannot be made. Without a provider they are made, but nothing is judged."""
     try:
         verifier = make_verifier(config.sandbox, provider, config.seed) if provider is not None else None
         named = make_environments(config.environments, verifier)  # pyright: ignore[reportArgumentType]
@@ -61,7 +61,7 @@ def load_environments(
 async def tasks_of(
     config: RunConfig, named: NamedEnvironment, provider: SandboxProvider, into: list[Task]
 ) -> DoctorCheck:
-    """Both splits load, and the reference of a first task passes. The training tasks are added to `into`."""
+    """Checks that both splits load and that the first task's oracle solution passes. Adds training tasks to `into`."""
     name = f"environment {named.name}"
     training = await named.environment.load("train")
     into += training

@@ -1,4 +1,4 @@
-"""The routes of one vLLM server, and whether it has all that a trainer needs."""
+"""Calls the routes of one vLLM server, and checks that it has all that training needs."""
 
 from __future__ import annotations
 
@@ -28,45 +28,45 @@ NEEDED = {
     "/sleep": "sleeping: start it with VLLM_SERVER_DEV_MODE=1",
     "/wake_up": "sleeping: start it with VLLM_SERVER_DEV_MODE=1",
 }
-"""Route -> what it is for and how it is switched on, as of vLLM 0.32."""
+"""Route -> its purpose and how to switch it on, as of vLLM 0.32."""
 
 
 class ServerLost(Exception):
-    """The server cannot be reached, or says that its engine is dead."""
+    """The server cannot be reached, or reports that its engine is dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server says of itself."""
+    """The version and the routes that a server reports."""
 
     version: str
     routes: frozenset[str]
 
     def missing(self) -> list[str]:
-        """The needed routes that it has not, each with what to do about it."""
+        """The needed routes that the server lacks, each with its remedy."""
         return [f"{route} ({why})" for route, why in NEEDED.items() if route not in self.routes]
 
 
 class VllmClient:
-    """Calls of one server, at `address`: http://host:port, or the path of a Unix socket."""
+    """A client of the server at `address`: http://host:port, or the path of a Unix socket."""
 
     def __init__(self, address: str, *, timeout: float = 120.0) -> None:
-        """`timeout` in seconds bounds all calls but those that generate."""
+        """`timeout`: seconds allowed for each call, except for those that generate."""
         self.address = address
         unix = not address.startswith(("http://", "https://"))
         self._base = "http://vllm" if unix else address.rstrip("/")
-        # Less than the server's own 5 s: a connection that it is just closing must not be used again.
+        # Less than the server's 5 s, so that no call reuses a connection that the server is closing.
         idle = {"limit": 0, "keepalive_timeout": 2.0}
         connector = aiohttp.UnixConnector(address, **idle) if unix else aiohttp.TCPConnector(**idle)
         self._http = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
         self._timeout = timeout
 
     async def close(self) -> None:
-        """The connections are closed. Idempotent."""
+        """All connections are closed. Idempotent."""
         await self._http.close()
 
     async def probe(self) -> ServerInfo:
-        """Version and routes. Raises PolicyError that names what the server lacks."""
+        """The server's version and routes. Raises PolicyError that names the missing routes."""
         version = (await self._get("/version")).get("version", "unknown")
         routes = frozenset((await self._get("/openapi.json")).get("paths", {}))
         info = ServerInfo(str(version), routes)
@@ -78,14 +78,14 @@ class VllmClient:
         return info
 
     async def check_settings(self, backend: str) -> None:
-        """The server returns what a trainer needs. Raises PolicyError that names each setting that it does not have.
+        """The server has the settings that training needs. Raises PolicyError that names each wrong setting.
 
-        To be asked of a server that somebody else has started. It may take seconds: vLLM looks at its whole machine.
+        For servers that somebody else started. It may take seconds: vLLM inspects the whole machine.
         """
         said = (await self._get("/server_info", config_format="json"))["vllm_config"]
         wrong: list[str] = []
         if (mode := (said.get("model_config") or {}).get("logprobs_mode")) != "processed_logprobs":
-            # The others are not of the distribution that is sampled from.
+            # Other modes give log-probabilities of another distribution than the one sampled from.
             wrong.append(f"--logprobs-mode processed_logprobs (it has {mode})")
         if (used := (said.get("weight_transfer_config") or {}).get("backend")) != backend:
             wrong.append(f"--weight-transfer-config '{json.dumps({'backend': backend})}' (it has {used})")
@@ -93,25 +93,25 @@ class VllmClient:
             raise PolicyError(f"the vLLM server at {self.address} must be started with " + " and ".join(wrong))
 
     async def generate(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a request of tokens; it takes as long as it takes."""
+        """The answer to a generation request; there is no timeout."""
         return _json(await self._request("POST", "/inference/v1/generate", body, {}, None))
 
     async def abort(self, request_id: str) -> None:
-        """The request ends with what it has sampled so far; none of that id is no error."""
+        """The request ends and returns the tokens sampled so far; an unknown id is not an error."""
         await self._post("/abort_requests", {"request_ids": [request_id]})
 
     async def pause(self) -> None:
-        """Running requests stand still between two tokens, with what they have computed."""
+        """Running requests are paused between two tokens and keep their state."""
         await self._post("/pause", None, mode="keep", clear_cache="false")
 
     async def resume(self) -> None:
-        """They go on."""
+        """Paused requests continue."""
         await self._post("/resume", None)
 
     async def update_weights(self, source: WeightManifest | str, version: int) -> None:
-        """The weights of `source`, a manifest or a model's folder, are in place and called `version`.
+        """The server has the weights of `source` (a manifest or a model's folder), and calls them `version`.
 
-        To be called while the server is paused. Raises PolicyError where the server could not take them.
+        Pause the server before this call. Raises PolicyError if the server could not load the weights.
         """
         update = {"path": source} if isinstance(source, str) else {"manifest": asdict(source)}
         await self._post("/start_weight_update", None)
@@ -119,29 +119,29 @@ class VllmClient:
         await self._post("/finish_weight_update", {"weight_version": str(version)})
 
     async def set_version(self, version: int) -> None:
-        """The weights in place are called `version`."""
+        """The server calls its current weights `version`."""
         await self._post("/update_weight_version", {"new_version": str(version)})
 
     async def version(self) -> int | None:
-        """The version of the weights in place; None where it has been given none."""
+        """The version of the current weights; None if none was ever set."""
         said = str((await self._get("/weight_info")).get("weight_version"))
         return int(said) if said.isdigit() else None
 
     async def sleep(self, level: int) -> None:
-        """Requests stand still; at level 1 the weights move to the host and the cache is dropped."""
+        """Requests are paused; at level 1 the weights move to host memory and the cache is discarded."""
         await self._post("/sleep", None, level=str(level), mode="keep")
 
     async def wake(self) -> None:
-        """All is back, and requests go on."""
+        """The weights are back on the device, and requests continue."""
         await self._post("/wake_up", None)
 
     async def sampled_tokens(self) -> int:
-        """Tokens sampled since the server started, those of running requests included."""
+        """The number of tokens sampled since the server started, running requests included."""
         text = await self._request("GET", "/metrics", None, {}, self._timeout)
         return sum(int(float(n)) for n in re.findall(r"^vllm:generation_tokens_total\{[^}]*\} (\S+)", text, re.M))
 
     async def healthy(self, timeout: float = 10.0) -> bool:
-        """Whether the server answers and its engine lives."""
+        """Whether the server answers and its engine is alive."""
         try:
             await self._request("GET", "/health", None, {}, timeout)
         except (ServerLost, PolicyError):
@@ -157,7 +157,7 @@ class VllmClient:
     async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str], timeout: float | None
     ) -> str:
-        """The text of the answer. Raises ServerLost for a broken connection, PolicyError for a refusal."""
+        """The answer's text. Raises ServerLost if the connection breaks, PolicyError if vLLM refuses or times out."""
         try:
             async with asyncio.timeout(timeout):
                 async with self._http.request(method, self._base + path, json=body, params=query) as answer:

@@ -1,6 +1,6 @@
-"""Teaches vLLM to take weights as the learner offers them: found by its processes as the plugin `agent_rl`.
+"""The vLLM plugin `agent_rl`: it lets vLLM load weights from the learner's manifests.
 
-vLLM loads this module in each of its processes; it imports nothing of vLLM until `register` is called there.
+vLLM loads this module in each of its processes. The module imports vLLM only in `register`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ BACKEND = "agent_rl"
 
 
 def register() -> None:
-    """vLLM's factory of weight transfer engines knows `BACKEND`. Idempotent; without effect where vLLM has none."""
+    """vLLM's weight transfer factory knows `BACKEND`. Idempotent; without effect if vLLM has no such factory."""
     try:
         from vllm.distributed.weight_transfer.factory import (  # pyright: ignore[reportMissingImports]
             WeightTransferEngineFactory,

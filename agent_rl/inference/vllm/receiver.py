@@ -1,4 +1,4 @@
-"""The receiving side of a weight update inside vLLM's workers: what a manifest of the learner's names.
+"""The receiving side of a weight update inside vLLM's workers: loads the weights that the learner's manifest names.
 
 Runs in vLLM's processes only.
 """
@@ -29,12 +29,12 @@ from agent_rl.weights.receive import receive
 
 @dataclass
 class InitInfo(WeightTransferInitInfo):
-    """Nothing has to be agreed on beforehand: each manifest describes itself."""
+    """Empty: each manifest describes itself."""
 
 
 @dataclass
 class UpdateInfo(WeightTransferUpdateInfo):
-    """Where the weights are: a `WeightManifest` as JSON carries it, or the folder of a model."""
+    """Where the weights are: a `WeightManifest` in its JSON form, or the folder of a model."""
 
     manifest: dict[str, Any] | None = None
     path: str | None = None
@@ -46,7 +46,7 @@ class UpdateInfo(WeightTransferUpdateInfo):
     def tensors(self, device: torch.device) -> Iterable[tuple[str, torch.Tensor]]:
         """Names and values, in the checkpoint's format, for a model on `device`.
 
-        Raises PolicyError where the manifest's blob holds another version by now.
+        Raises PolicyError if the manifest's blob now holds another version.
         """
         if self.path is not None:
             for file in sorted(Path(self.path).glob("*.safetensors")):
@@ -59,7 +59,7 @@ class UpdateInfo(WeightTransferUpdateInfo):
 
 
 class ManifestTransferEngine(WeightTransferEngine):
-    """Loads what a manifest names, in the checkpoint's format, layer by layer, as vLLM loads a checkpoint."""
+    """Loads a manifest's weights in the checkpoint's format, layer by layer, as vLLM loads a checkpoint."""
 
     init_info_cls = InitInfo
     update_info_cls = UpdateInfo
@@ -71,13 +71,13 @@ class ManifestTransferEngine(WeightTransferEngine):
         initialize_layerwise_reload(self.model)
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
-        """The weights are on the device. (The base class asks for an accelerator, which a CPU has not.)"""
+        """The weights are on the device. (The base class requires an accelerator, so a CPU needs this override.)"""
         self.receive_weights(self.parse_update_info(update_info))
         if self.device.type != "cpu":
             torch.accelerator.synchronize()
 
     def receive_weights(self, update_info: UpdateInfo) -> None:
-        """Raises PolicyError where the blob holds another version by now, ValueError where nothing is there."""
+        """The weights are loaded. Raises PolicyError if the blob now has another version, ValueError if it is empty."""
         if not self.model.load_weights(update_info.tensors(self.device)):
             raise ValueError(f"no weights were loaded from {update_info.path or 'the manifest'}")
 
@@ -89,8 +89,8 @@ class ManifestTransferEngine(WeightTransferEngine):
     def _pack_heads(self) -> None:
         """Output heads use the new weights.
 
-        On a CPU vLLM packs a linear layer's weights for its kernels. A head that shares the embedding's weights is not
-        loaded by name, so that vLLM 0.32 would go on with the packed copy of the old ones.
+        On a CPU, vLLM packs a linear layer's weights for its kernels. A head that shares the embedding's weights is not
+        loaded by name, so vLLM 0.32 alone would keep using the packed copy of the old weights.
         """
         for module in self.model.modules():
             if isinstance(module, ParallelLMHead):

@@ -1,8 +1,9 @@
-"""A program that ends another one and all that it started when its own starter is gone: `guard.py FOLDER COMMAND…`.
+"""Runs a command and ends it, with all its processes, when the guard's own starter is gone.
 
-vLLM's engine and workers outlive a killed server. So the server is started by this guard, in a process group of their
-own, and the guard's standard input is a pipe that nobody writes to: it ends when the starter ends, however that ends.
-FOLDER, the command's working folder, is removed at the end. Imports the standard library only, and stands alone.
+Usage: `route_guard.py FOLDER COMMAND…`. vLLM's engine and workers outlive a killed server. So this guard starts the
+server, in one process group with itself. The guard's standard input is a pipe that nobody writes to: it reaches its end
+when the starter ends, however that happens. FOLDER, the command's working folder, is removed at the end. Imports only
+the standard library, and nothing of this project.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ import threading
 import time
 
 GRACE = 2.0
-"""Seconds that the command has to end by itself after SIGTERM: it has nothing to save, and a role that is told to stop
+"""Seconds that the command has to end by itself after SIGTERM. It has nothing to save, and a role that is told to stop
 has 5 s in all."""
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code of the command; 143 where it was ended."""
+    """The exit code of the command; 143 if the guard ended it."""
     folder, *command = arguments
     if os.getpgrp() != os.getpid():
         print("guard: must lead a process group of its own", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the starter's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter handles a terminal's Ctrl-C
     signal.signal(signal.SIGTERM, lambda *_: _end_group(folder))
-    # What it inherits must not include the pipe: a server that held it open would never be ended by it.
+    # The command must not inherit the pipe: if it held the pipe open, the pipe would never end.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=folder)
     threading.Thread(target=_wait_for_end, args=(child, folder), daemon=True).start()
     code = child.wait()
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _wait_for_end(child: subprocess.Popen[bytes], folder: str) -> None:
-    """Ends everything when standard input ends."""
+    """Ends the process group when standard input ends."""
     with contextlib.suppress(OSError):
         while os.read(0, 4096):
             pass
@@ -52,7 +53,7 @@ def _wait_for_end(child: subprocess.Popen[bytes], folder: str) -> None:
 
 
 def _end_group(folder: str, code: int = 143) -> None:
-    """Everything else in the process group is killed, `folder` removed, then this process ends with `code`."""
+    """Kills all other processes of the group, removes `folder`, then ends this process with `code`."""
     shutil.rmtree(folder, ignore_errors=True)
     own = os.getpid()
     if sys.platform == "linux":

@@ -26,16 +26,16 @@ from agent_rl.inference.vllm.plugin import BACKEND
 from agent_rl.launch.log_tail import log_tail
 
 INTERPRETER_VARIABLE = "AGENT_RL_VLLM_PYTHON"
-"""Names the interpreter that has vLLM, where it is not this one and the configuration names none."""
+"""Environment variable that names the interpreter with vLLM; used if the configuration names none."""
 _CONTEXT = 32768
-"""Tokens that a model can attend to, where it does not say."""
+"""Tokens that a model can attend to, if it does not say."""
 
 
 def vllm_interpreter(config: VllmConfig) -> str | None:
-    """The interpreter that runs vLLM, None where there is none.
+    """The interpreter that runs vLLM; None if there is none.
 
-    It is the configured one, the one that AGENT_RL_VLLM_PYTHON names, this one if it has vLLM, or that of the virtual
-    environment which `make vllm` has made beside this one.
+    The first of: the configured interpreter, the one named by AGENT_RL_VLLM_PYTHON, this one if it has vLLM, and the
+    one of the virtual environment that `make vllm` creates beside this one.
     """
     chosen = config.python or os.environ.get(INTERPRETER_VARIABLE)
     if chosen:
@@ -48,7 +48,7 @@ def vllm_interpreter(config: VllmConfig) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ServerPlan:
-    """What a server is started with. `devices`: the GPUs that it sees, none on a CPU."""
+    """The settings that a server is started with. `devices`: the GPUs that it sees, none on a CPU."""
 
     model: str
     config: VllmConfig
@@ -72,8 +72,8 @@ class ServerPlan:
         if self.on_cpu or self.config.enforce_eager:
             words.append("--enforce-eager")
         if self.on_cpu:
-            # A prompt read in parts draws and throws away a token, and vLLM 0.32 cannot set a seeded generator of a CPU
-            # back then: it dies. So every prompt is read at once.
+            # When a prompt is read in parts, vLLM 0.32 draws a token and discards it. It then has to rewind the seeded
+            # generator, which fails on a CPU, and the server dies. So every prompt is read at once.
             own = context_of(self.model, _CONTEXT) if Path(self.model).is_dir() else _CONTEXT
             longest = max(8192, self.config.max_context or own)
             words += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(longest)]
@@ -82,18 +82,18 @@ class ServerPlan:
         return [*words, *self.config.extra_arguments]
 
     def environment(self, interpreter: str) -> dict[str, str]:
-        """This process's environment with what vLLM reads from it."""
+        """This process's environment plus the variables that vLLM reads."""
         environment = dict(os.environ)
         if interpreter != sys.executable:
-            environment.pop("PYTHONPATH", None)  # another interpreter has packages of its own
+            environment.pop("PYTHONPATH", None)  # another interpreter has its own packages
         environment["VLLM_SERVER_DEV_MODE"] = "1"  # without it the routes for pausing and weights are missing
         environment["VLLM_NO_USAGE_STATS"] = "1"
         environment["OMP_NUM_THREADS"] = str(self.threads)
         if self.on_cpu:
             environment["VLLM_CPU_KVCACHE_SPACE"] = str(self.config.cpu_kv_cache_gib)
-            environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else it takes cores that the learner counts on
+            environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else vLLM takes cores that the learner needs
         elif self.devices:
-            # Numbers count the GPUs that this process may use, as torch counts them.
+            # Like torch, `devices` numbers only the GPUs that this process may use.
             usable = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
             chosen = [usable[i] if i < len(usable) else str(i) for i in self.devices]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
@@ -101,12 +101,12 @@ class ServerPlan:
 
 
 class VllmServer:
-    """A running server and what it started. All of it ends with `close`, or with this process, however that ends."""
+    """A running server and its processes. All end with `close`, or with this process, however this process ends."""
 
     def __init__(self, plan: ServerPlan, log: Path | None = None) -> None:
-        """The server answers; it writes to `log`, by default one of its own that is gone at its end.
+        """The server answers; it writes to `log`, by default to a temporary file that is removed at its end.
 
-        Raises ConfigError where there is no vLLM, PolicyError with why it did not come up.
+        Raises ConfigError if there is no vLLM, PolicyError with the reason if the server did not start.
         """
         interpreter = vllm_interpreter(plan.config)
         if interpreter is None:
@@ -131,7 +131,7 @@ class VllmServer:
 
     @property
     def pid(self) -> int:
-        """Of the guard, which leads the process group of the server and all that it starts."""
+        """The guard's pid; the guard leads the process group of the server and its processes."""
         return self._guard.pid
 
     def _wait(self, timeout: float) -> None:
@@ -146,7 +146,7 @@ class VllmServer:
             time.sleep(0.2)
 
     def on_death(self, call: Callable[[str], None]) -> None:
-        """`call(message)` is called, in a thread, when the server ends without having been closed."""
+        """A thread calls `call(message)` if the server ends before `close`."""
 
         def watch() -> None:
             code = self._guard.wait()
@@ -156,11 +156,11 @@ class VllmServer:
         threading.Thread(target=watch, name="vLLM's end", daemon=True).start()
 
     def log_tail(self, lines: int = 25) -> str:
-        """The last lines of the server's log, introduced; empty where there are none."""
+        """The last lines of the server's log, with an introduction; empty if there are none."""
         return log_tail(self._log, self._log_start, lines)
 
     def close(self) -> None:
-        """The server and everything that it started are gone. Idempotent."""
+        """The server and all its processes have ended. Idempotent."""
         self._closing = True
         running = getattr(self, "_guard", None)
         if running is not None:
@@ -177,7 +177,7 @@ class VllmServer:
 
 
 def _guarded(command: Sequence[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """The guard of `command` (its folder first), running; what both print goes to `log`."""
+    """The running guard of `command` (which starts with its folder); the output of both goes to `log`."""
     with log.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-I", route_guard.__file__, *command],
@@ -190,7 +190,7 @@ def _guarded(command: Sequence[str], environment: dict[str, str], log: Path) -> 
 
 
 def _answers(path: str) -> bool:
-    """Whether the server on the Unix socket `path` says that it is well."""
+    """Whether the server on the Unix socket `path` reports that it is healthy."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(2.0)

@@ -1,7 +1,7 @@
-"""The policy on vLLM: one server, its own child or one that is pointed at, behind the contract of a policy.
+"""The policy on vLLM: implements `Policy` with one server, either its own child process or a server at a given URL.
 
-Runs in a process of its own, like every role, so that parsing answers never holds up the controller's event loop. When
-the server dies this process ends, and whoever supervises it starts both again.
+Runs in its own process, like every role, so that parsing answers never blocks the controller's event loop. When the
+server dies, this process ends, and its supervisor starts both again.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _EXIT = 70
 class VllmPolicy(Policy):
     """Serves a model with vLLM; weights change in flight through its weight-transfer routes.
 
-    A prefix cache entry is found again by conversations of this object that started at the same version: both are the
-    cache's salt, since a server that is pointed at keeps its cache from run to run. `renew_after`: a conversation that
-    started more than so many versions ago starts anew.
+    Conversations share prefix cache entries only within this object and only if they started at the same version. Both
+    are part of the cache's salt, since a server at a given URL keeps its cache from run to run. `renew_after`: a
+    conversation that started more than this number of versions ago starts anew.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class VllmPolicy(Policy):
         log: str | None = None,
         exit_with_server: bool = True,
     ) -> None:
-        """The server is up, serving `model_path` as `version` after the first call.
+        """The server is up; from the first call on it serves `model_path` as `version`.
 
-        Raises ConfigError where vLLM is missing, PolicyError where its server does not come up.
+        Raises ConfigError if vLLM is missing, PolicyError if its server does not start.
         """
         config = config or VllmConfig()
-        # The server runs in another folder; a name that is no folder here is a hub's.
+        # The server runs in another folder, so the path is made absolute; a name that is no folder is a hub name.
         self._model = os.path.abspath(model_path) if os.path.isdir(model_path) else model_path
         self._first_version = version
         self._renew_after = renew_after
@@ -144,7 +144,7 @@ class VllmPolicy(Policy):
         await self._call(lambda: self._update(client, manifest, version))
 
     async def _update(self, client: VllmClient, source: WeightManifest | str, version: int) -> None:
-        """`version` serves; the server goes on also where it could not take it."""
+        """`version` serves. The server resumes even if the update failed."""
         try:
             await client.pause()
             await client.update_weights(source, version)
@@ -170,7 +170,7 @@ class VllmPolicy(Policy):
 
     async def status(self) -> PolicyStatus:
         client = await self._ready()
-        # As of the question: while the server is asked for the rest, the policy may have been woken.
+        # Counted before the calls below: the policy may be woken while they wait for the server.
         self._count_busy()
         busy = self._busy
         served = await self._call(lambda: client.version())
@@ -183,7 +183,7 @@ class VllmPolicy(Policy):
         )
 
     async def close(self) -> None:
-        """The server is gone, if it was ours; one that is not is awake. Idempotent."""
+        """Our own server has ended; a server at a given URL is awake. Idempotent."""
         if self._client is not None:
             try:
                 if self._server is None and self._asleep.is_set():
@@ -195,7 +195,7 @@ class VllmPolicy(Policy):
             await asyncio.to_thread(self._server.close)
 
     async def _ready(self) -> VllmClient:
-        """The client of a server that has been probed and serves the version that it should."""
+        """The client of the server, which has been probed and serves the expected version."""
         if self._client is not None:
             return self._client
         async with self._opening:
@@ -215,7 +215,7 @@ class VllmPolicy(Policy):
         await self._call(lambda: client.probe())
         if self._url is None:
             await self._call(lambda: client.set_version(self._first_version))
-        else:  # Nobody knows what it was started with, or has served since.
+        else:  # Somebody else started this server: its settings and weights are unknown.
             await self._call(lambda: client.check_settings(BACKEND))
             await self._call(lambda: self._update(client, self._model, self._first_version))
         self._served_before = await self._call(lambda: client.sampled_tokens())
@@ -245,7 +245,7 @@ class VllmPolicy(Policy):
         }
 
     def _start_of(self, session: str) -> int:
-        """The version at which the conversation of `session` started, renewed where it is too old."""
+        """The version at which the conversation of `session` started; the current one if that was too old."""
         if not session:
             return self._version
         started = self._started.setdefault(session, self._version)
@@ -255,16 +255,16 @@ class VllmPolicy(Policy):
 
     async def _abort_at(self, client: VllmClient, name: str, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        while True:  # A request that has not arrived there yet cannot be ended: ask again.
+        while True:  # An abort has no effect before the request reaches the server: repeat it.
             with contextlib.suppress(ServerLost, PolicyError):
                 await client.abort(f"generate-tokens-{name}")
             await asyncio.sleep(0.2)
 
     async def _call(self, call: Callable[[], Awaitable[T]], *, again: bool = False) -> T:
-        """What `call` returns. Where the server is lost this process ends.
+        """The result of `call`. If the server is lost, this process ends.
 
-        Raises PolicyError where it is well and the call failed all the same; `again`: only after a second try, since
-        what is sampled depends on the request alone.
+        Raises PolicyError if the server is healthy and the call failed. `again`: the call is tried a second time first;
+        this is safe, since the sampled tokens depend only on the request.
         """
         try:
             return await call()
@@ -276,7 +276,7 @@ class VllmPolicy(Policy):
             raise PolicyError(f"vLLM failed: {error}") from error
 
     def _end(self, message: str) -> None:
-        """This process ends, saying why: a policy without its server is dead."""
+        """This process prints `message` and ends: a policy cannot work without its server."""
         if not self._exit_with_server:
             return
         print(message, file=sys.stderr, flush=True)
@@ -292,7 +292,7 @@ class VllmPolicy(Policy):
         self._count_busy()
 
     def _count_busy(self) -> None:
-        """Seconds in which something was generated are added up; to be called before and after each change."""
+        """The seconds spent generating are up to date. Call this before and after each change of the running count."""
         now = time.monotonic()
         if self._busy_since is not None:
             self._busy += now - self._busy_since
@@ -300,7 +300,7 @@ class VllmPolicy(Policy):
 
 
 async def _reachable(client: VllmClient, timeout: float) -> None:
-    """The server answers. Raises PolicyError where it does not within `timeout` seconds."""
+    """The server answers. Raises PolicyError if it does not within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not await client.healthy():
         if time.monotonic() > deadline:
@@ -315,7 +315,7 @@ def seed_of(key: Sequence[int]) -> int:
 
 
 def _generation(answer: dict[str, Any], top_logprobs: int) -> Generation:
-    """What the server answered, as a generation. Raises PolicyError where it says not which version sampled what."""
+    """The server's answer as a generation. Raises PolicyError if it does not say which version sampled each token."""
     choice = answer["choices"][0]
     ids = tuple(choice["token_ids"] or ())
     content = (choice["logprobs"] or {}).get("content") or []
@@ -335,7 +335,7 @@ def _generation(answer: dict[str, Any], top_logprobs: int) -> Generation:
 
 
 def _versions(spans: list[dict[str, Any]], count: int) -> tuple[int, ...]:
-    """The version of each of `count` tokens, from spans of equal ones."""
+    """The version of each of `count` tokens, from spans of tokens with equal versions."""
     versions: list[int] = []
     for span in spans:
         if not str(span["version"]).isdigit():

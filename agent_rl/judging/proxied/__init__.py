@@ -1,1 +1,1 @@
-"""Tier `proxied`: hidden tests run in one process, the program in another, and only plain values cross between them."""
+"""Tier `proxied`: hidden tests run in one process, the program in another; only values and references cross."""

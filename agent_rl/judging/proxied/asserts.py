@@ -1,11 +1,11 @@
-"""Asserts that no list of cases can say become a hidden pytest file: the same task, at tier `proxied`.
+"""Turns asserts that no list of cases can express into a hidden pytest file: the same task, at tier `proxied`.
 
     AssertTests ──> record_tests ──> CallTests, tier values
                         │ NotRecordable
                         └──> as_proxied ──> PytestTests, tier proxied
 
-The tier is decided here, once, when the task is loaded, from its tests and its reference alone; what was found is kept
-on disk by the task's hash, beside the recordings.
+The tier is decided here, once, when the task is loaded, and only from its tests and its oracle solution. The decision
+is kept on disk by the task's hash, beside the recordings.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from agent_rl.vocabulary import AssertTests, CallTests, PytestTests, Submission,
 VERSION = 1
 _FILE = "test_check.py"
 _SEEDS = range(2)
-"""With each of which the reference has to pass: what holds for one draw of random numbers is no test."""
+"""The oracle solution has to pass with each seed: a test must not depend on one draw of random numbers."""
 
 
 def kept_as_proxied(task: Task) -> Task | None:
-    """The task as it was made before by `as_proxied`; None where that is not known."""
+    """The task as an earlier `as_proxied` made it; None if none is kept."""
     tests = task.tests
     try:
         kept: Any = json.loads(_path(task).read_text())
@@ -52,9 +52,9 @@ def kept_as_proxied(task: Task) -> Task | None:
 
 
 async def as_proxied(task: Task, runs: Runs, why: NotRecordable) -> Task:
-    """`task`, whose `AssertTests` cannot become cases because of `why`, with them as `PytestTests` of tier `proxied`.
+    """`task` with its `AssertTests`, which cannot become cases because of `why`, as `PytestTests` of tier `proxied`.
 
-    Raises ConfigError that names the task where its reference does not pass them there, with each of two seeds.
+    Raises ConfigError (naming the task) if its oracle solution does not pass them at that tier with each of two seeds.
     """
     tests = task.tests
     assert isinstance(tests, AssertTests)
@@ -75,7 +75,7 @@ async def as_proxied(task: Task, runs: Runs, why: NotRecordable) -> Task:
 
 
 async def _passes(task: Task, tests: PytestTests, program: str, runs: Runs) -> None:
-    """The reference passes with every seed. Raises ConfigError."""
+    """Ensures that the oracle solution passes with every seed. Raises ConfigError."""
     for seed in _SEEDS:
         verdict = await ProxiedJudge(runs, seed=seed).judge(task, tests, Submission.code(program), public=True)
         if not verdict.passed:
@@ -83,11 +83,11 @@ async def _passes(task: Task, tests: PytestTests, program: str, runs: Runs) -> N
 
 
 def _forms(tests: AssertTests) -> Iterator[PytestTests]:
-    """The asserts as a file, in the forms that are tried, the better one first.
+    """The asserts as a file, in two forms to try, the stricter one first.
 
-    First the reference's definitions stand in the tests' own process, as those of a checker do: what the tests use
-    beside the tested function is out of a candidate's reach. Where that does not hold with the reference, since its
-    objects and the tests' are of different classes then, classes and helpers are the candidate's own.
+    The first form puts the oracle's definitions into the tests' own process, as for a checker: a candidate cannot reach
+    what the tests use beside the tested function. The oracle solution itself may fail this form, because its objects
+    then are of other classes than the tests'. The second form takes classes and helpers from the candidate.
     """
     call = f"\n\ndef test_check():\n    import solution\n\n    check(solution.{tests.entry_point})\n"
     for source in (f"{tests.oracle}\n\n{tests.source}", _with_solutions_names(tests)):
@@ -100,13 +100,13 @@ def _forms(tests: AssertTests) -> Iterator[PytestTests]:
 
 
 def _with_solutions_names(tests: AssertTests) -> str | None:
-    """The source of the tests, with the names that it uses of the reference taken from the solution; None for none."""
+    """The tests' source, which imports the oracle's names that it uses from the solution; None if it uses none."""
     try:
         module, oracle = ast.parse(tests.source), ast.parse(tests.oracle)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
     known = {name for statement in oracle.body for name in defined_by(statement)}
-    # A class that the reference has too (as part of what every program is given) is the solution's.
+    # A class that the oracle defines too (since every program is given it) is taken from the solution.
     module.body = [s for s in module.body if not (isinstance(s, ast.ClassDef) and s.name in known)]
     own = {name for statement in module.body for name in defined_by(statement)}
     wanted = sorted((names_used(module) & known) - own)
@@ -123,7 +123,7 @@ def _path(task: Task) -> Path:
 
 
 def _keep(original: Task, form: int, made: Task) -> None:
-    """The decision is on disk, whole or not at all; a cache that cannot be written is no error."""
+    """Writes the decision to disk, whole or not at all; a cache that cannot be written is not an error."""
     shown = made.public.cases if isinstance(made.public, CallTests) else ()
     public = original.public.cases if isinstance(original.public, CallTests) else ()
     content = {

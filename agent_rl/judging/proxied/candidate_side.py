@@ -1,8 +1,8 @@
 """The candidate's side of tier `proxied`: loads the program as a module and serves what the tests do with it.
 
-The process is the candidate's: everything here can be read and changed by the program it runs. That is why nothing
-here is secret and nothing here decides anything; the tests' side (`agent_rl.judging.proxied.tests_side`) believes a
-frame only as far as it can check it.
+This module runs in the candidate's process: the candidate can read and change everything here. So nothing here is
+secret, and nothing here decides a verdict. The tests' side (`agent_rl.judging.proxied.tests_side`) believes a frame
+only as far as it can check it.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -68,7 +68,7 @@ _loop: Any = None
 
 
 def _await(value: Any) -> Any:
-    """What `value` gives, in one event loop that lives as long as the process."""
+    """The result of awaiting `value`, in one event loop that lives as long as the process."""
     global _loop
     import asyncio
 
@@ -142,7 +142,7 @@ _OPERATIONS["rpow"] = lambda right, left: pow(left, right)
 
 
 class Callback:
-    """A function or an iterator of the tests' own, as the candidate sees it."""
+    """A function or an iterator that belongs to the tests, as the candidate sees it."""
 
     def __init__(self, server: "CandidateServer", number: int) -> None:
         self._server = server
@@ -159,7 +159,7 @@ class Callback:
 
 
 class CandidateServer:
-    """Serves one program's module. `send` and `receive` carry frames; `receive` gives None at the end."""
+    """Serves one program's module. `send` and `receive` carry frames; `receive` returns None at the end."""
 
     def __init__(
         self, program: str, name: str, send: "Callable[[str], None]", receive: "Callable[[], str | None]"
@@ -174,7 +174,7 @@ class CandidateServer:
         self._callbacks: dict[int, Callback] = {}
 
     def serve(self) -> None:
-        """Until there are no more frames."""
+        """Answers requests until there are no more frames."""
         while True:
             text = self._receive()
             if text is None:
@@ -182,7 +182,7 @@ class CandidateServer:
             self._send(self._answer(read_frame(text)))
 
     def call_back(self, number: int, operation: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
-        """What the tests' function gives, or raises. The tests may use the solution meanwhile."""
+        """What the tests' function returns or raises. The tests may use the solution meanwhile."""
         self._send(
             write_frame(["callback", number, operation, to_wire(args, self._refer), to_wire(kwargs, self._refer)])
         )
@@ -207,7 +207,7 @@ class CandidateServer:
             except RecursionError:
                 raise NotCanonical("nested too deep") from None
         except MemoryError:
-            # Nothing of this process can be relied on; how it ends says why.
+            # Nothing in this process is reliable any more; the way it ends shows the cause.
             raise
         except BaseException as error:
             return self._failure(error)
@@ -232,13 +232,13 @@ class CandidateServer:
         kwargs = from_wire(content[3], self._resolve)
         given = [(k, a, self._content(a)) for k, a in (*enumerate(args), *kwargs.items()) if type(a) in _MODIFIABLE]
         value = target(*args, **kwargs)
-        # What was changed in place is seen by the caller.
+        # The caller sees what was changed in place.
         changed = [(key, before, self._content(a)) for key, a, before in given]
         modified += [[key, now] for key, before, now in changed if now is not None and now != before]
         return value
 
     def _content(self, value: Any) -> Any:
-        """What the tests can see of an argument; None where they cannot."""
+        """The wire form of an argument, as the tests will see it; None if it has none."""
         try:
             return to_wire(value, self._refer)
         except Exception:
@@ -267,7 +267,7 @@ class CandidateServer:
     def _number(self, value: Any) -> int:
         number = self._numbers.get(id(value))
         if number is None:
-            # Kept for ever, so that an id is never that of another object.
+            # Objects are kept for ever, so that Python never reuses their ids.
             number = self._numbers[id(value)] = len(self._objects)
             self._objects.append(value)
         return number
@@ -306,7 +306,7 @@ class CandidateServer:
         return self._callbacks[number]
 
     def _failure(self, error: BaseException) -> str:
-        """The frame of what was raised. Its own methods may raise too."""
+        """The frame for a raised `error`. The methods of `error` may raise too."""
         kind = type(error)
         try:
             text = str(error)

@@ -1,6 +1,6 @@
-"""What the tests hand over to the candidate (tier `proxied`): values, functions and iterators of the tests' own.
+"""What the tests hand over to the candidate (tier `proxied`): values, functions and iterators of the tests.
 
-Functions and iterators stay here: the candidate holds a number, by which it has them called.
+Functions and iterators stay here: the candidate holds only a number and asks for a call by it.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -14,7 +14,7 @@ from agent_rl.vocabulary.canonical import NotCanonical, Record
 
 
 class HandedOver:
-    """All that one conversation's tests have handed over so far."""
+    """All functions and iterators that the tests of one conversation have handed over so far."""
 
     def __init__(self) -> None:
         self._functions: list[Any] = []
@@ -29,14 +29,14 @@ class HandedOver:
         return self._functions[number]
 
     def outgoing(self, value: Any) -> Any:
-        """`value` for the wire. Raises TypeError where it cannot be handed over."""
+        """`value` in wire form. Raises TypeError if it cannot be handed over."""
         try:
             return to_wire(value, self._refer)
         except NotCanonical as error:
             raise TypeError(f"this cannot be handed to the solution: {error}") from None
 
     def answer(self, number: int, operation: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> str:
-        """The frame that says what a function returned or raised, or ("next") what an iterator gave."""
+        """The frame with what a function returned or raised, or ("next") what an iterator gave."""
         function = self._functions[number]
         try:
             value = next(function) if operation == "next" else function(*args, **kwargs)
@@ -73,7 +73,7 @@ class HandedOver:
 
 
 def assign(old: Any, new: Any) -> None:
-    """`old` has the content of `new`; containers in it that are still there stay the same objects."""
+    """Gives `old` the content of `new`; containers that remain in it stay the same objects."""
     if type(old) is not type(new):
         return
     if type(old) is list:

@@ -1,12 +1,12 @@
-"""The judge of tier `proxied`: hidden tests run in a process of their own, and reach the candidate's from outside.
+"""The judge of tier `proxied`: hidden tests run in one process and call the candidate's program in another.
 
     PytestTests ──> PairRequest ──> provider.run_pair ──┬─ the tests' run: `runner`
                     (once a task: which tests there       │    ^ │  frames, handed on by `relay` in strict turns
-                    are, and where the reference          │    │ v
+                    are, and where the oracle             │    │ v
                     gives objects)                        └─ the candidate's run: `candidate`
 
-Which test passed is said by the tests' process alone. What it believes of the candidate, and what this tier cannot
-stop, stands in `agent_rl.judging.proxied.tests_side`.
+Only the tests' process reports which tests passed. What it believes of the candidate, and what this tier cannot stop,
+is described in `agent_rl.judging.proxied.tests_side`.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _PROFILES = 4096
 
 
 class MalformedReport(Exception):
-    """The tests' run reported what it never reports; the message says what."""
+    """The tests' run sent a report that it can never send; the message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxiedReport:
-    """What the tests' run reported: each test's outcome and detail, and, if it came to its end, the objects seen."""
+    """What the tests' run reported: each test's outcome and detail, and, if it ran to its end, the objects seen."""
 
     outcomes: dict[str, tuple[str, str]]
     objects: tuple[str, ...] | None = None
@@ -60,7 +60,7 @@ class ProxiedReport:
 
 @dataclass(frozen=True, slots=True)
 class _Profile:
-    """What is known of a task's tests since its reference passed them."""
+    """What the run of the oracle solution showed about a task's tests."""
 
     tests: tuple[str, ...]
     objects: tuple[str, ...]
@@ -69,9 +69,9 @@ class _Profile:
 class ProxiedJudge:
     """Judges `PytestTests` (and `AssertTests`) in pairs of workers, at tier `proxied`.
 
-    Before the first judging of a task its reference is run, once: it has to pass all of the tests, and where it gives
-    objects (and not plain values) candidates may as well. Without a reference the node ids have to be given, and only
-    the module's own names (functions) may be objects.
+    Before the first judging of a task, its oracle solution is run: it has to pass all tests, and where it gives objects
+    (and not plain values), candidates may give objects too. Without an oracle solution, the task has to list the node
+    ids, and only the module's own names (functions) may be objects.
     """
 
     def __init__(self, runs: Runs, *, seed: int = 0) -> None:
@@ -83,13 +83,13 @@ class ProxiedJudge:
         return digest_of(task, tests)
 
     async def prepare(self, task: Task, tests: PytestTests | AssertTests) -> Task:
-        """The task with its tests' node ids, each of which the reference passes."""
+        """The task with its tests' node ids, all of which the oracle solution passes."""
         if isinstance(tests, PytestTests):
             require_tests(task, tests)
         return await collected(task, tests, lambda: self._passed_by_oracle(task, tests))
 
     async def _passed_by_oracle(self, task: Task, tests: PytestTests | AssertTests) -> tuple[str, ...]:
-        """The node ids of the tests. Raises ConfigError where the reference does not pass them."""
+        """The node ids of the tests. Raises ConfigError if the oracle solution does not pass them."""
         program = Submission.code(_oracle_program(task, tests))
         verdict = await self.judge(task, tests, program, public=False)
         if not verdict.passed:
@@ -100,7 +100,7 @@ class ProxiedJudge:
     async def judge(
         self, task: Task, tests: PytestTests | AssertTests, submission: Submission, *, public: bool
     ) -> Verdict:
-        """The verdict. Raises ConfigError where the tests cannot be used, SandboxError where the machinery failed."""
+        """The verdict. Raises ConfigError if the tests cannot be used, and SandboxError for infrastructure failures."""
         tests = as_pytest(task.id, tests)
         if invalid := invalid_program(submission):
             return Verdict.invalid_submission("proxied", invalid, public=public)
@@ -108,7 +108,7 @@ class ProxiedJudge:
         verdict, modified = await self._judged(task, tests, submission, profile, profile.objects, public)
         if not verdict.passed or not modified:
             return verdict
-        # The tests have passed as if it did not change what it was given. They have to where they see that, too.
+        # The tests passed without seeing that the program modified its arguments. They must also pass if they see it.
         objects = tuple({*profile.objects, *modified})
         again, _ = await self._judged(task, tests, submission, profile, objects, public)
         return dataclasses.replace(again, seconds=verdict.seconds + again.seconds)
@@ -122,7 +122,7 @@ class ProxiedJudge:
         objects: tuple[str, ...],
         public: bool,
     ) -> tuple[Verdict, tuple[str, ...]]:
-        """The verdict of one pair of runs, and where arguments were modified that are not among `objects`."""
+        """(verdict of one pair of runs, access paths outside of `objects` whose calls modified arguments)."""
         result = await self.runs.run_pair(self._request(tests, submission.text, profile.tests, objects, task.limits))
         if isinstance(result, Blamed):
             return _failed("crashed", self.runs.provider.isolation, 0.0, "run", result.detail, public), ()
@@ -141,10 +141,13 @@ class ProxiedJudge:
         seed = int.from_bytes(_digest(tests, self._seed)[:4], "big")
         return PairRequest(program, tests.files, wanted, tests.module, objects, limits, seed)
 
-    # What the reference says of the tests
+    # What the oracle solution shows about the tests
 
     async def _profile(self, task: Task, tests: PytestTests) -> _Profile:
-        """Which tests there are and where objects may come in; found out once. Raises ConfigError."""
+        """The node ids of the tests and the access paths on which objects may come in. Raises ConfigError.
+
+        Found once per task; concurrent callers share it.
+        """
         program = tests.oracle.get(f"{tests.module.replace('.', '/')}.py")
         if program is None:
             if not tests.tests:
@@ -156,7 +159,7 @@ class ProxiedJudge:
         known = self._profiles.get(key)
         if known is None or (known.done() and (known.cancelled() or known.exception() is not None)):
             known = self._profiles[key] = asyncio.create_task(self._find_profile(task, tests, program.decode()))
-            # Retrieved here: whoever waited for it may have been cancelled.
+            # Retrieves the exception, since every waiter may have been cancelled.
             known.add_done_callback(lambda done: None if done.cancelled() else done.exception())
             if len(self._profiles) > _PROFILES:
                 self._profiles.popitem(last=False)
@@ -171,13 +174,13 @@ class ProxiedJudge:
             report = read_reports(result.tests.frames)
         except MalformedReport as error:
             raise ConfigError(f"{failed}: {error}") from None
-        # What is skipped, or expected to fail, with the reference is no test of a candidate.
+        # A test that the oracle solution skips, or is expected to fail, says nothing about a candidate.
         found = tests.tests or tuple(n for n, (how, _) in report.outcomes.items() if how not in ("skipped", "xfailed"))
         if not found and report.objects is not None:
             raise ConfigError(f"task {task.id}: its files hold no tests, so that every program would pass")
         verdict = verdict_of(result, found, public=True)
         if verdict.passed and report.objects is not None:
-            # Once more as candidates will be judged: what passes here once and not twice is no test either.
+            # Run again, as candidates will be judged: the oracle solution has to pass both times.
             again = await self.runs.run_pair(self._request(tests, program, found, report.objects, task.limits))
             if isinstance(again, PairResult):
                 verdict = verdict_of(again, found, public=True)
@@ -190,7 +193,7 @@ class ProxiedJudge:
 
 
 def _oracle_program(task: Task, tests: PytestTests | AssertTests) -> str:
-    """The reference as one program. Raises ConfigError."""
+    """The oracle solution as one program. Raises ConfigError."""
     if isinstance(tests, AssertTests):
         return tests.oracle
     path = f"{tests.module.replace('.', '/')}.py"
@@ -200,7 +203,7 @@ def _oracle_program(task: Task, tests: PytestTests | AssertTests) -> str:
 
 
 def as_pytest(task_id: str, tests: PytestTests | AssertTests) -> PytestTests:
-    """The tests as pytest files; `check(candidate)` becomes one test. Raises ConfigError where they have no files."""
+    """The tests as pytest files; `check(candidate)` becomes one test. Raises ConfigError if they have no files."""
     if isinstance(tests, PytestTests):
         if not tests.files:
             raise ConfigError(f"task {task_id}: no files of tests, so that every program would pass", key="files")
@@ -226,7 +229,7 @@ def read_reports(frames: tuple[str, ...]) -> ProxiedReport:
         match content:
             case {"test": str(name), "outcome": str(outcome), "detail": str(detail), **rest} if not rest:
                 if name in outcomes:
-                    # As a file that fails outside of its tests may do after one of them has failed.
+                    # A name can be reported twice, if a file also fails outside of its tests. A failure stands.
                     outcome = outcome if outcomes[name][0] == "passed" else outcomes[name][0]
                 outcomes[name] = (outcome, detail)
             case {"done": int(), "objects": list(paths), **rest} if not rest:
@@ -239,7 +242,7 @@ def read_reports(frames: tuple[str, ...]) -> ProxiedReport:
 
 
 def verdict_of(result: PairResult, wanted: tuple[str, ...], *, public: bool) -> Verdict:
-    """The verdict of two runs: passed where every test of `wanted`, and nothing else, was reported as passed."""
+    """The verdict of two runs: passed if both completed, every test in `wanted` passed and no other test failed."""
     candidate, tests = result.candidate, result.tests
     level, seconds = weaker_isolation(result), max(candidate.seconds, tests.seconds)
     try:
@@ -272,7 +275,7 @@ def verdict_of(result: PairResult, wanted: tuple[str, ...], *, public: bool) -> 
 
 
 def _ending(result: PairResult, report: ProxiedReport) -> tuple[VerdictStatus, str]:
-    """How the two runs ended: "passed" where the tests came to their end, and else what the missing tests are told."""
+    """How the two runs ended: "passed" if the tests ran to their end, else why tests are missing."""
     candidate, tests = result.candidate, result.tests
     if candidate.status != "completed":
         return candidate.status, candidate.status.replace("_", " ")

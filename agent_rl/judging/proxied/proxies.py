@@ -1,6 +1,6 @@
-"""Proxies: what stands in the tests' process for objects of the candidate's (tier `proxied`).
+"""Proxies: stand-ins in the tests' process for objects of the candidate (tier `proxied`).
 
-What they let through is decided by the `Session` that made them, in `agent_rl.judging.proxied.tests_side`.
+The `HiddenTestsSession` (`agent_rl.judging.proxied.tests_side`) that made a proxy decides what it lets through.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -14,9 +14,9 @@ NUMBER = "_agent_rl_number"
 PATH = "_agent_rl_path"
 SESSION = "_agent_rl_session"
 TEXT = "_agent_rl_text"
-"""In the `__dict__` of each proxy: its object's number, its access path, its session, an exception's message."""
+"""Keys in the `__dict__` of each proxy: its object's number, its access path, its session, an exception's message."""
 _ITEMS = "_agent_rl_items"
-"""In the `__dict__` of an iterator whose length was asked for: its items."""
+"""Key in the `__dict__` of an iterator whose length was asked for: its items."""
 
 
 def _session(proxy: Any) -> "tuple[Any, int, str]":
@@ -31,7 +31,7 @@ def _operate(proxy: Any, name: str, *args: Any) -> Any:
 
 
 def _exact(proxy: Any, name: str, kind: type, *args: Any) -> Any:
-    """The plain result of an operation that Python itself requires to be of `kind`."""
+    """The plain result of an operation whose result Python itself requires to be of `kind`."""
     value = _operate(proxy, name, *args)
     if type(value) is not kind:
         raise TypeError(f"__{name}__ returned no {kind.__name__}")
@@ -39,7 +39,7 @@ def _exact(proxy: Any, name: str, kind: type, *args: Any) -> Any:
 
 
 class RemoteIterator:
-    """An iterator or view of the candidate's: gives its items and nothing else. Its length is how many it gives."""
+    """An iterator or view of the candidate: gives its items and nothing else. Its length is the number of items."""
 
     def __init__(self, session: Any, number: int, path: str) -> None:
         self.__dict__.update({SESSION: session, NUMBER: number, PATH: path})
@@ -86,7 +86,7 @@ class RemoteIterator:
 
 
 class RemoteClass(type):
-    """Stands for a class of the candidate's: calling it makes an instance there."""
+    """Stands for a class of the candidate: calling it makes an instance in the candidate's process."""
 
     def __new__(cls, name: str, bases: "tuple[type, ...]", body: "dict[str, Any]") -> Any:
         if bases:
@@ -133,7 +133,7 @@ def _items(proxy: Any) -> Any:
 
 
 class Handle(metaclass=RemoteClass):
-    """An object of the candidate's. What is not defined here is an attribute there."""
+    """Stands for an object of the candidate. An attribute that is not defined here is looked up there."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_agent_rl_"):
@@ -207,7 +207,7 @@ class Handle(metaclass=RemoteClass):
             return bool(_operate(self, operation, kind, error, None))
         plain = next((base for base in kind.__mro__ if BUILTINS.get(base.__name__) is base), None)
         if plain is None:
-            # Of pytest's own, or an exit: no business of the solution's, but what it opened is closed.
+            # An exception of pytest or an exit: hidden from the solution, which only closes what it opened.
             _operate(self, operation, None, None, None)
             return False
         return bool(_operate(self, operation, plain, None, None))
@@ -270,7 +270,7 @@ class RemoteException(metaclass=RemoteClass):
 
 
 class Unexpected:
-    """An object of the candidate's where the reference gives none: may be left alone or handed back, and no more."""
+    """An object of the candidate where the oracle solution gives none: tests may only ignore it or hand it back."""
 
     def __init__(self, number: int, refuse: Any) -> None:
         object.__setattr__(self, NUMBER, number)
@@ -319,7 +319,7 @@ class RemoteModule(types.ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("__"):
-            # What the import system sets.
+            # The import system sets this.
             super().__setattr__(name, value)
             return
         session, number, _ = _session(self)

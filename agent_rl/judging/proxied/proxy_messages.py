@@ -1,11 +1,11 @@
-"""What the tests' process and the candidate's process say to each other (tier `proxied`): plain values and references.
+"""The messages between the tests' process and the candidate's (tier `proxied`): plain values and references.
 
-Each frame is the canonical text (`agent_rl.vocabulary.canonical`) of a list. What that form has no place for crosses
-as a `Record`, which on this wire is never a dataclass:
+Each frame is the canonical text (`agent_rl.vocabulary.canonical`) of a list. Anything else crosses as a `Record`; on
+this wire, a `Record` never stands for a dataclass:
 
-    object(id, class, kind, base)   an object of the candidate's. kind: object, class, iterator, coroutine;
-                                    base: its plain content where it is an instance of a subclass of a built-in
-    callback(id)                    a function or iterator of the tests'
+    object(id, class, kind, base)   an object of the candidate. kind: object, class, iterator, coroutine;
+                                    base: its plain content if its class is a subclass of a built-in
+    callback(id)                    a function or iterator of the tests
     builtin(name)                   a type or exception of `builtins`
     value(type, args)               a value of a few types of the standard library, by its constructor's arguments
 
@@ -16,7 +16,7 @@ The two sides speak in turns, the tests first; every frame hands the turn over:
     candidate   ["return", value, modified] | ["raise", class, args, text, instance]
                 | ["callback", id, op, args, kwargs]
 
-A callback is answered by the tests with "return" or "raise", and then the candidate has still to answer.
+The tests answer a callback with "return" or "raise"; after that, the candidate still has to answer its request.
 
 This file is self-contained (standard library only, Python 3.9): its source also runs inside the sandboxes.
 """
@@ -34,14 +34,14 @@ from agent_rl.vocabulary.canonical import MAX_DEPTH, NotCanonical, Record, decod
 
 MAX_FRAME_BYTES = 4 << 20
 ANY_NAME = "*"
-"""Among the access paths on which objects may come in: each name of the module, where no reference says which."""
+"""An access path that admits objects under every name of the module, used if there is no oracle solution."""
 SCALARS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 NATIVE = (bool, int, float, complex, str, bytes, tuple, frozenset, list, dict, set)
-"""Built-in types whose subclasses carry their plain content with them."""
+"""Built-in types; an instance of a subclass of one crosses with its plain content."""
 
 
 def _safe_builtins() -> "dict[str, Any]":
-    """Types and exceptions that may cross by name: none of them does anything but hold a value or be raised."""
+    """Types and exceptions that may cross by name: all they can do is hold a value or be raised."""
     found: dict[str, Any] = {kind.__name__: kind for kind in (*NATIVE, object, bytearray, range, slice, memoryview)}
     for name, value in vars(builtins).items():
         if isinstance(value, type) and issubclass(value, Exception) and value.__name__ == name:
@@ -94,13 +94,13 @@ _BUILTIN_NAMES = {id(value): name for name, value in BUILTINS.items()}
 
 
 class MalformedMessage(Exception):
-    """A frame or reference that the other side, if honest, never writes."""
+    """A frame or reference that an honest other side never writes."""
 
 
 def to_wire(value: Any, refer: "Callable[[Any], Any]", depth: int = MAX_DEPTH) -> Any:
-    """`value` with a `Record` for everything that is not plain; `refer` makes those of objects.
+    """`value` with a `Record` for everything that is not plain; `refer` makes the records of objects.
 
-    Raises NotCanonical where it is nested too deep (or contains itself), and what `refer` raises.
+    Raises NotCanonical if it is nested too deep (or contains itself), and whatever `refer` raises.
     """
     kind = type(value)
     if kind in SCALARS:
@@ -128,7 +128,7 @@ def to_wire(value: Any, refer: "Callable[[Any], Any]", depth: int = MAX_DEPTH) -
 
 
 def from_wire(value: Any, resolve: "Callable[[str, dict[str, Any]], Any]") -> Any:
-    """What `to_wire` was given; `resolve` gives the object of a record's name and fields. Raises MalformedMessage."""
+    """The value that `to_wire` got; `resolve` maps a record's name and fields to an object. Raises MalformedMessage."""
     kind = type(value)
     if kind in SCALARS:
         return value
@@ -172,7 +172,7 @@ def _value(fields: "dict[str, Any]", resolve: "Callable[[str, dict[str, Any]], A
 
 
 def write_frame(content: "list[Any]") -> str:
-    """The frame's text. Raises NotCanonical where it is too large or too deep."""
+    """The frame's text. Raises NotCanonical if it is too large or too deep."""
     return encode(content)
 
 
@@ -188,7 +188,7 @@ def read_frame(text: str) -> "list[Any]":
 
 
 def native_base(kind: type) -> "type | None":
-    """The built-in type of which `kind` is a true subclass, and whose content its instances hold."""
+    """The built-in type that `kind` is a proper subclass of, and whose content its instances hold; else None."""
     for base in type.mro(kind)[1:]:
         if base in NATIVE:
             return base

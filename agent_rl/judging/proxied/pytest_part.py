@@ -1,8 +1,8 @@
 """The part of `pytest` that tests of functions and simple classes use: `raises`, `approx`, `fixture`, `mark` and so on.
 
-Tests of tier `proxied` run with this, never with an installed pytest: their verdict does not depend on what an image
-holds, nothing of the image's (plugins, configuration) takes part in it, and a run costs a fork and not an import.
-What is not here is an AttributeError that says so, which the reference meets when the task is loaded.
+Tests of tier `proxied` run with this module and never with an installed pytest. So their verdict does not depend on the
+image or on its plugins and configuration, and a run costs a fork and not an import. A use of any other part of pytest
+raises an AttributeError that says so; the oracle solution meets it when the task is loaded.
 
 This file is self-contained (standard library only, Python 3.9): its source also runs inside the sandboxes.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 
 class OutcomeException(BaseException):
-    """A test's own word on how it ended: skipped, failed, xfailed or exit."""
+    """Raised by a test to say how it ended: skipped, failed, xfailed or exit."""
 
     kind = "failed"
 
@@ -147,7 +147,7 @@ def warns(expected_warning: Any = Warning, *, match: Any = None) -> Any:
 
 
 class approx:
-    """Equal within tolerances; of plain numbers and containers of them only."""
+    """Equal within tolerances; only for plain numbers and containers of them."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -195,7 +195,7 @@ class approx:
 
 
 def _plain(number: Any) -> Any:
-    """The number itself, of one whose class may say something else of it."""
+    """The plain value of a number, even if its class overrides the conversions."""
     if isinstance(number, float):
         return float.__float__(number)
     return int.__int__(number) if isinstance(number, int) else number

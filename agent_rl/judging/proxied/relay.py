@@ -1,7 +1,7 @@
-"""Hands frames from the hidden tests' process to the candidate's and back, in strict turns.
+"""Passes frames between the hidden tests' process and the candidate's, in strict turns.
 
-Nothing is looked into but whose turn it is: what a frame says is checked by the process that reads it. A candidate that
-speaks when nobody asked it has tampered.
+It checks only whose turn it is; the process that receives a frame checks its content. A candidate that sends a frame
+without having been asked has tampered.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ MAX_REPORTS = 1 << 14
 
 
 class Voice(Protocol):
-    """One end of the conversation: a run that is talked with."""
+    """One end of the conversation: a run that sends and receives frames."""
 
     async def say(self, frame: str) -> None:
-        """The frame is on its way to the run; no error where it has ended. Raises SandboxError."""
+        """Sends the frame to the run; no error if the run has ended. Raises SandboxError."""
         ...
 
     async def hear(self) -> str | None:
-        """The run's next frame; None once it has ended, or said what is no frame. Raises SandboxError.
+        """The run's next frame; None once the run has ended or sent something that is not a frame. Raises SandboxError.
 
-        A cancelled call has taken nothing.
+        A cancelled call has taken no frame.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came of a conversation: the tests' frames for the judge, and how the candidate broke the rules, or ""."""
+    """The result of a conversation: the tests' reports for the judge, and how the candidate broke the rules, or ""."""
 
     reports: tuple[str, ...]
     candidate_due: bool
-    """Whether the candidate had been asked something, and had not answered yet."""
+    """Whether the candidate had been asked something and had not answered yet."""
     tampered: str = ""
 
 
 async def relay(candidate: Voice, tests: Voice) -> Heard:
-    """Returns when the tests have ended, or the candidate has where the tests wait for it, or has tampered."""
+    """Returns once the tests have ended, or the candidate has tampered or ended while the tests wait for it."""
     reports: list[str] = []
     hearing = {"tests": asyncio.ensure_future(tests.hear()), "candidate": asyncio.ensure_future(candidate.hear())}
     turn = "tests"

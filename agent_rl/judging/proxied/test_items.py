@@ -1,6 +1,6 @@
 """The tests in a file, as pytest names them: functions, methods of `Test` classes and of `unittest.TestCase`, asserts.
 
-A file's own assert statements (a list of asserts) are tests too: `test_it.py::assert 1`, `test_it.py::assert 2`, ...
+Assert statements at a file's top level are tests too: `test_it.py::assert 1`, `test_it.py::assert 2`, ...
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -25,7 +25,7 @@ _OPEN_ENDED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class HiddenTest:
-    """One test: how it is called, and with which values."""
+    """One test: its function and the values to call it with."""
 
     def __init__(self, name: str, module: types.ModuleType, function: Any, owner: Any = None) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class HiddenTest:
 
 
 def arguments_of(function: Any) -> "list[str]":
-    """The parameters that a caller has to give, by name."""
+    """The names of the parameters that a caller has to give."""
     parameters = inspect.signature(function).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in _OPEN_ENDED]
 
@@ -60,7 +60,7 @@ def is_test_file(path: str) -> bool:
 
 
 def load(path: str, source: bytes, attempt: "Callable[[str, Callable[[], None]], None]") -> types.ModuleType:
-    """The file as a module. Each assert statement of its own is a test, for `attempt`(name, what it does)."""
+    """The file as a module. Each top-level assert statement is a test, run by `attempt(name, act)`."""
     name = PurePosixPath(path).stem
     module = types.ModuleType(name)
     module.__file__ = path
@@ -87,7 +87,7 @@ def load(path: str, source: bytes, attempt: "Callable[[str, Callable[[], None]],
 def items_of(
     path: str, module: types.ModuleType, fixtures: "Callable[[str], Fixture | None]"
 ) -> "Iterator[HiddenTest]":
-    """The tests of a loaded file, in order, each parametrization one."""
+    """The tests of a loaded file, in order; each set of parameters is a test of its own."""
     marks = _marks(getattr(module, "pytestmark", []))
     for name, value in list(module.__dict__.items()):
         if isinstance(value, types.FunctionType) and name.startswith("test") and not is_fixture(value):
@@ -137,7 +137,7 @@ def _marks(found: Any) -> "list[Mark]":
 def _parametrized(
     item: HiddenTest, outer: "list[Mark]", fixtures: "Callable[[str], Fixture | None]"
 ) -> "Iterator[HiddenTest]":
-    """The item once for each combination of its parametrizations, named as pytest names them."""
+    """The item once for each combination of its parameter sets, named as pytest names them."""
     marks = [*outer, *_marks(item.function.__dict__.get("pytestmark", []))]
     axes = [
         _axis(mark)
@@ -146,7 +146,7 @@ def _parametrized(
     ]
     given = {name for axis in axes for _, values, indirect, _ in axis for name in (*values, *indirect)}
     axes += list(_fixture_axes(item, given, fixtures))
-    # The parametrization nearest to the function comes first in the name, and varies slowest.
+    # The parametrization nearest to the function comes first in the name and varies slowest.
     for chosen in itertools.product(*axes):
         made = HiddenTest(item.name, item.module, item.function, item.owner)
         made.marks = list(marks)
@@ -182,7 +182,7 @@ def _axis(mark: Mark) -> "list[Any]":
 def _fixture_axes(
     item: HiddenTest, given: "set[str]", fixtures: "Callable[[str], Fixture | None]"
 ) -> "Iterator[list[Any]]":
-    """An axis for each fixture with parameters that the test uses, through others too."""
+    """An axis for each parametrized fixture that the test uses, directly or through other fixtures."""
     waiting, known = list(item.arguments), set(given)
     while waiting:
         name = waiting.pop(0)
@@ -202,7 +202,7 @@ def _fixture_axes(
 
 
 def _distinct(axis: "list[Any]") -> "list[Any]":
-    """The choices, with numbers behind names that are not distinct."""
+    """The choices, with a number appended to each name that is not distinct."""
     names = [choice[0] for choice in axis]
     again: dict[str, int] = {}
     made: list[Any] = []

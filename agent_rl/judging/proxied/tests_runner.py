@@ -1,14 +1,14 @@
-"""Runs hidden tests in the tests' process of tier `proxied`, and says of each how it ended.
+"""Runs hidden tests in the tests' process of tier `proxied`, and reports how each ended.
 
-Understood are tests as functions, in `Test` classes and in `unittest.TestCase`s, with the marks and fixtures of
+It supports tests as functions, in `Test` classes and in `unittest.TestCase`s, with the marks and fixtures of
 `pytest_part`, `conftest.py` (fixtures), xunit-style setup, coroutine tests, and assert statements outside of any
-function. What the judge is told, one JSON object each:
+function. It reports to the judge in JSON objects:
 
     {"test": node id, "outcome": "passed" | "failed" | "skipped" | "xfailed", "detail": text}
     {"done": count, "objects": [access paths]}      after the last test, with every object that was let in
-    {"tampered": why}                               instead: the candidate's frames were not as they should be
+    {"tampered": why}                               instead, if the candidate's frames were malformed
 
-A test has passed if it ran to its end; skipped, expected to fail, or nothing at all is not passed.
+A test has passed if it ran to its end. A test that is skipped, expected to fail or not reported has not passed.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -34,7 +34,7 @@ _SCOPES = ("session", "package", "module", "class", "function")
 
 
 class HiddenTestsRunner:
-    """One run of the tests in `files`, which lie in the working directory, against the solution behind `session`."""
+    """One run of the tests in `files`, which are in the working directory, against the solution behind `session`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class HiddenTestsRunner:
         report: "Callable[[str], None]",
         root: str = ".",
     ) -> None:
-        """`root` is the folder in which the files lie."""
+        """`root` is the folder that holds the files."""
         self._files = files
         self._root = os.path.abspath(root)
         self._wanted = wanted
@@ -58,7 +58,7 @@ class HiddenTestsRunner:
         self._place: tuple[Any, Any] = (None, None)
 
     def run(self, module: str) -> None:
-        """Every test, with the solution as module `module`; afterwards the interpreter's modules are as before."""
+        """Runs every test, with the solution as module `module`; afterwards restores the interpreter's modules."""
         modules, path = dict(sys.modules), list(sys.path)
         try:
             self._run(module)
@@ -70,7 +70,7 @@ class HiddenTestsRunner:
 
     def _run(self, module: str) -> None:
         sys.modules["pytest"] = pytest_part.module()
-        # Modules beside the tests, such as helpers, are found as pytest finds them.
+        # Makes modules beside the tests, such as helpers, importable as under pytest.
         sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
         if any(b"unittest" in source for source in self._files.values()):
             import unittest  # noqa: F401
@@ -135,7 +135,7 @@ class HiddenTestsRunner:
         self._unnoticed(path)
 
     def _unnoticed(self, path: str) -> None:
-        """What went wrong outside of every test fails as a test that bears the file's name."""
+        """Reports errors outside of every test as a failed test with the file's name."""
         for why in self._session.spoiled[self._noticed :][:1]:
             self._say(path, "failed", why)
         self._noticed = len(self._session.spoiled)
@@ -152,7 +152,7 @@ class HiddenTestsRunner:
     # One test
 
     def _attempt(self, name: str, act: "Callable[[], Any]") -> None:
-        """`act` is a test under `name`: it has passed if it comes to its end and nothing was wrong on the way."""
+        """Runs `act` as the test `name`: it has passed if it runs to its end and nothing went wrong on the way."""
         if self._wanted and name not in self._wanted:
             return
         before = len(self._session.spoiled)
@@ -226,12 +226,12 @@ class HiddenTestsRunner:
                 self._fixtures.append((place, value._agent_rl_fixture, owner))
 
     def _find(self, name: str, path: str) -> "Fixture | None":
-        """The fixture of that name that is nearest to the file."""
+        """The fixture `name` that is nearest to the file, or None."""
         found = [f for place, f, _ in self._fixtures if f.name == name and _covers(place, path)]
         return found[-1] if found else None
 
     def _values(self, path: str, item: HiddenTest, instance: Any) -> "dict[str, Any]":
-        """The test's arguments; fixtures that it uses without naming them have been set up too."""
+        """The test's arguments. Also sets up the fixtures that it uses without naming them."""
         own = _class_fixtures(item.owner)
         used = [m for mark in item.marks if mark.name == "usefixtures" for m in mark.args]
         used += [f.name for place, f, _ in self._fixtures if f.autouse and _covers(place, path)]
@@ -291,7 +291,7 @@ class HiddenTestsRunner:
         raise LookupError(f"fixture {name!r} is not known in tests of this tier")
 
     def _close(self, scope: str) -> None:
-        """What was set up for `scope`, and for all that is within it, is torn down."""
+        """Tears down what was set up for `scope` and for all scopes within it."""
         for inner in reversed(_SCOPES[_SCOPES.index(scope) :]):
             waiting = self._finalizers[inner]
             while waiting:
@@ -321,7 +321,7 @@ def _class_fixtures(owner: Any) -> "dict[str, Fixture]":
 
 
 def _covers(place: str, path: str) -> bool:
-    """Whether a fixture of a file, or of a folder's conftest, is there for tests in `path`."""
+    """Whether a fixture defined at `place` (a file, or a folder's conftest) is available to tests in `path`."""
     return place in (path, ".") or path.startswith(place + "/")
 
 
@@ -337,7 +337,7 @@ def _skipped(item: HiddenTest) -> "tuple[str, str] | None":
 
 
 def _run_case(item: HiddenTest) -> None:
-    """Runs one method of a `unittest.TestCase`, with its class's and its module's setup. Raises what says why not."""
+    """Runs one method of a `unittest.TestCase`, with its class's and module's setup. Raises why it did not pass."""
     import unittest
 
     result = unittest.TestResult()
@@ -353,7 +353,7 @@ def _run_case(item: HiddenTest) -> None:
 
 
 def _call(holder: Any, name: str, argument: Any) -> None:
-    """The xunit-style function `name` of `holder`, where there is one, with `argument` if it takes one."""
+    """Calls the xunit-style function `name` of `holder`, if there is one, with `argument` if it takes one."""
     function = getattr(holder, name, None)
     if isinstance(function, (types.FunctionType, types.MethodType)):
         takes = arguments_of(function)
@@ -369,7 +369,7 @@ def _last_line(error: BaseException) -> str:
 
 
 def _detail(error: BaseException) -> str:
-    """The error, and the line of the tests where it came up."""
+    """The error and the line of the tests that raised it."""
     if isinstance(error, Exit):
         return f"exit: {error}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(("<", "/"))]
@@ -378,7 +378,7 @@ def _detail(error: BaseException) -> str:
 
 
 def write_files(files: "Mapping[str, bytes]", root: str = ".") -> None:
-    """The files lie in the folder `root`."""
+    """Writes the files to the folder `root`."""
     for path, content in files.items():
         os.makedirs(os.path.join(root, os.path.dirname(path)), exist_ok=True)
         with open(os.path.join(root, path), "wb") as file:

@@ -2,23 +2,23 @@
 
 What the candidate can and cannot do to the tests:
 
-- Only plain values and references come in; each is decoded here into plain Python values or proxies. Nothing that
-  comes in is code, and no name that comes in is looked up anywhere but in a short table of built-in types.
-- A proxy (an object of the candidate's) is let in only where the reference gives an object as well (`admitted`, found
-  when the task is loaded). Anywhere else the test that makes any use of it has failed, whatever it goes on to do: a
-  value that only claims to be equal, greater or divisible never meets an assertion. (Iterators may come in
+- Only plain values and references come in. Each is decoded here into plain Python values or proxies. No code comes in,
+  and incoming names are looked up only in a short table of built-in types.
+- A proxy (for an object of the candidate) is let in only where the oracle solution gives an object too (`admitted`,
+  found when the task is loaded). Anywhere else, a test that uses the proxy in any way has failed, whatever it does
+  next: a value that only claims to be equal, greater or divisible never reaches an assertion. (Iterators may come in
   everywhere, and give their items.)
-- A proxy and a plain value are never equal. Where both sides are proxies the candidate's own class answers, as it does
-  for all its methods and operators: a class under test can lie about itself, and tests that compare two of its own
-  objects believe it, unless it says that it is equal to a stranger too. Tests should look at plain values in the end.
+- A proxy and a plain value are never equal. If both sides are proxies, the candidate's own class answers, as for all
+  its methods and operators. So a class under test can lie about itself, and tests that compare two of its objects
+  believe it, unless it also claims to be equal to an unknown object. Tests should end in comparisons of plain values.
 - An exception comes in as the built-in type of that name, or as a class of proxies derived from its built-in base.
-  SystemExit, KeyboardInterrupt and whatever else is no Exception fail the test that sees them, even where it catches
-  them; so does every frame that is not as it should be. So does StopIteration, which ends a `map` or a `zip` of the
-  tests' as if all had been seen, from anything but `next`, unless the reference raises it there too.
+  These fail the test that sees them, even if it catches them: SystemExit, KeyboardInterrupt and anything else that is
+  not an Exception; a malformed frame; and StopIteration from anything but `next`, since it ends a `map` or `zip` of the
+  tests as if all items had been seen (unless the oracle solution raises it there too).
 
-What a function was given and changes in place is changed here too where it returns None or the reference does so;
-elsewhere that is only noted (`HiddenTestsSession.seen`): an argument that was emptied may be what the result is
-compared with. The judge has the tests run both ways.
+If a function modifies an argument in place, the argument is modified here too if the function returns None or the
+oracle solution modifies it too. Otherwise the modification is only recorded (`HiddenTestsSession.seen`), since the test
+may compare the result with an argument that was emptied. The judge then runs the tests both ways.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -53,7 +53,7 @@ from agent_rl.vocabulary.canonical import NotCanonical, Record
 
 _MAX_OBJECTS = 1 << 20
 _CLASS_SITE = "<class>"
-"""Access path of what is only there to describe an object: let in, and never recorded."""
+"""Access path of classes that only describe an object: always let in, never recorded."""
 _NATIVE_METHODS = tuple(
     f"__{name}__"
     for name in (
@@ -61,29 +61,30 @@ _NATIVE_METHODS = tuple(
         *("bool", "int", "float", "complex", "index", "bytes", "trunc"),
     )
 )
-"""Answered from the plain content, where an object has one."""
+"""Operations that are answered from an object's plain content, if it has one."""
 MODIFIED = "(modified)"
-"""Behind the access path of a value: the call that gave it has changed its arguments."""
+"""Suffix of a value's access path: the call that returned the value modified its arguments."""
 _STRANGER = "what no honest object is equal to"
 _NEXT = (("op", "next"), ("op", "anext"))
-"""Requests that may well end an iteration."""
+"""Requests that may end an iteration."""
 _IMMUTABLE = ("int", "float", "complex", "str", "bytes", "tuple", "frozenset")
 
 
 class Spoiled(BaseException):
-    """The candidate did what no honest program does, or what tests cannot see: the test has failed."""
+    """The candidate did what no honest program does, or gave what tests may not see: the test has failed."""
 
 
 class CandidateGone(Spoiled):
-    """There is no candidate any more, or its frames are not as they should be: nothing can be tested any more."""
+    """The candidate has ended or sent a malformed frame: nothing more can be tested."""
 
 
 class HiddenTestsSession:
     """One conversation with the candidate's process.
 
-    admitted: the access paths (`Stack()`, `make().items[]`) on which objects may come in; None admits all and records
-    them in `seen`, where else only is noted which calls modified arguments that are as they were here. `spoiled` says
-    everything that went wrong, also where the tests have caught it.
+    admitted: the access paths (`Stack()`, `make().items[]`) on which objects may come in; None admits all.
+    seen: access paths of calls that returned a value and modified their arguments; if `admitted` is None, also
+        everything that candidates may do as well, such as the access paths on which objects came in.
+    spoiled: everything that went wrong, even if the tests caught it.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class HiddenTestsSession:
         self._handed = HandedOver()
 
     def ask(self, site: str, *request: Any) -> Any:
-        """What the candidate answers to a request; what it raises is raised. `site` is the answer's access path."""
+        """The candidate's answer to a request; raises what it raises. `site` is the answer's access path."""
         if self.tampered is not None:
             raise CandidateGone(self.tampered)
         try:
@@ -125,11 +126,11 @@ class HiddenTestsSession:
         return self.value(content[1], site), content[2]
 
     def get(self, site: str, *request: Any) -> Any:
-        """The answer's value alone."""
+        """The value in the candidate's answer."""
         return self.ask(site, *request)[0]
 
     def value(self, wire: Any, site: str) -> Any:
-        """The value of what came in on access path `site`."""
+        """The value that came in on access path `site`."""
         here = site
         if type(wire) in (list, tuple, set, frozenset, dict):
             here = site + "[]"
@@ -141,11 +142,11 @@ class HiddenTestsSession:
             raise self.spoil(f"a value that cannot be held here: {error}") from None
 
     def outgoing(self, value: Any) -> Any:
-        """`value` for the wire. Raises TypeError where it cannot be handed over."""
+        """`value` in wire form. Raises TypeError if it cannot be handed over."""
         return self._handed.outgoing(value)
 
     def call(self, number: int, site: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
-        """The value of a call; arguments that it modified are modified here."""
+        """The value of a call. Arguments that it modified are modified here too, as the module's docstring says."""
         value, modified = self.ask(site, "call", number, self.outgoing(args), self.outgoing(kwargs))
         if modified and value is not None and not self._modifies(site):
             return value
@@ -162,7 +163,7 @@ class HiddenTestsSession:
         return value
 
     def _modifies(self, site: str) -> bool:
-        """Whether arguments are modified here by calls that give something on `site`; it is noted that one did."""
+        """Records that a call on `site` modified its arguments. Returns whether they are to be modified here too."""
         self.seen.add(site + MODIFIED)
         return self.admitted is None or site + MODIFIED in self.admitted
 
@@ -172,7 +173,7 @@ class HiddenTestsSession:
         return RemoteModule(name, self)
 
     def starred(self, number: int) -> "list[str]":
-        """What `from solution import *` imports: what it does with the reference, so that no other name is hidden."""
+        """The names that `from solution import *` imports: those of the oracle solution, so that it hides no others."""
         if self.admitted is not None:
             return sorted(path[1:] for path in self.admitted if path.startswith("*"))
         names = self.get("__all__", "get", number, "__all__")
@@ -192,9 +193,9 @@ class HiddenTestsSession:
             raise self._broken(str(error)) from None
 
     def doubt(self, proxy: Any) -> None:
-        """Raises Spoiled where `proxy`, which says that it is equal to another, is equal to whatever comes.
+        """Raises Spoiled if `proxy`, which claims to be equal to another object, is equal to any object.
 
-        Asked once for each class: whoever lies with more care is believed.
+        Asked once for each class, so that a class that lies with more care is believed.
         """
         kind, number, path = type(proxy), number_of(proxy), proxy.__dict__[PATH]
         asked = number if kind is Handle else kind
@@ -214,18 +215,18 @@ class HiddenTestsSession:
         return CandidateGone(why)
 
     def spoil(self, why: str) -> Spoiled:
-        """What is to be raised where the test that runs now has failed, whatever it makes of it."""
+        """The exception to raise now. The running test has failed, even if it catches the exception."""
         self.spoiled.append(why)
         return Spoiled(why)
 
     def _let_in(self, oddity: str, told: str, site: str) -> None:
-        """Records `oddity` of the reference. Raises Spoiled (the solution's `site` `told`) where that has none such."""
+        """Records `oddity` of the oracle solution; for a candidate, raises Spoiled if the oracle has no such oddity."""
         if self.admitted is None:
             self.seen.add(oddity)
         elif oddity not in self.admitted:
             raise self.spoil(f"solution.{site} {told}")
 
-    # Objects of the candidate's
+    # Objects of the candidate
 
     def _resolve(self, name: str, fields: "dict[str, Any]", site: str) -> Any:
         number, kind = fields.get("id"), fields.get("kind")
@@ -253,7 +254,7 @@ class HiddenTestsSession:
         return known
 
     def _instead(self, number: int, kind: str, site: str) -> Any:
-        """What stands for an object where the reference gives none."""
+        """The stand-in for an object where the oracle solution gives none."""
         if kind == "iterator":
             return RemoteIterator(self, number, site)
         told = f"solution.{site}" if site else "the solution"
@@ -276,7 +277,7 @@ class HiddenTestsSession:
             if type(class_number) is not int:
                 raise MalformedMessage("a class without a number")
             made = self.class_of(class_number, _CLASS_SITE)
-            # Objects of one class that the tests know by name, or derived from it, have one path wherever they are met.
+            # If the tests know a class by name, all objects of it and of its subclasses share one access path.
             known = [base for base in made.__mro__ if base in self._named]
             path = getattr(known[0], PATH) + "()" if known else site
         if base is not None and issubclass(made, (int, float, complex, str, bytes, tuple, frozenset)):
@@ -333,7 +334,7 @@ class HiddenTestsSession:
         return remote()
 
     def _called_back(self, content: "list[Any]") -> str:
-        """The frame that answers the candidate's call of a function of the tests'."""
+        """The frame that answers the candidate's call of a function that belongs to the tests."""
         if len(content) != 5 or type(content[1]) is not int or not self._handed.has(content[1]):
             raise self._broken("a call of a function that was never handed over")
         _, number, operation, args, kwargs = content
@@ -346,7 +347,7 @@ class HiddenTestsSession:
     # Exceptions
 
     def _of_its_place(self, error: BaseException, site: str, request: "tuple[Any, ...]") -> BaseException:
-        """`error`, or what is raised in its place where it would end an iteration that is none of the candidate's."""
+        """`error`, or the Spoiled to raise instead if `error` would end an iteration that is not the candidate's."""
         if isinstance(error, (StopIteration, StopAsyncIteration)) and request[:2] not in _NEXT:
             try:
                 self._let_in(f"{site}!", f"raised {type(error).__name__}", site)
@@ -355,7 +356,7 @@ class HiddenTestsSession:
         return error
 
     def _exception(self, content: "list[Any]") -> BaseException:
-        """The exception to be raised here for one that was raised there."""
+        """The exception to raise here for one that the candidate's process raised."""
         _, named, args, text, instance = content
         if type(text) is not str or type(named) is not Record or (args is not None and type(args) is not tuple):
             return self._broken("an exception of unknown form")
@@ -388,7 +389,7 @@ class HiddenTestsSession:
         return self.class_of(number, _CLASS_SITE)
 
     def _plain_args(self, args: Any) -> "tuple[Any, ...] | None":
-        """The arguments of an exception where all of them are plain."""
+        """The arguments of an exception if all of them are plain, else None."""
         if args is None:
             return None
         try:

@@ -1,9 +1,9 @@
-"""Conformance suites: what every implementation of a contract must do, as tests that it runs on itself.
+"""Conformance suites: tests that every implementation of a contract must pass.
 
     from agent_rl.testing.contracts.policy_contract import *
 
-A test module imports a suite in this way and has the fixture that the suite names. pytest then runs the suite's tests
-as tests of that module. The suites are those that this project's own implementations pass.
+A test module imports a suite in this way and defines the suite's fixtures. pytest then runs the suite's tests as tests
+of that module. This project's own implementations pass the same suites.
 
 | suite                         | of                                      | fixtures                     |
 | ----------------------------- | --------------------------------------- | ---------------------------- |
@@ -39,5 +39,5 @@ SUITES = (
 )
 """The modules of this package, each of which is one suite."""
 
-# Assertions in the suites are explained as those in test modules are.
+# pytest explains failed assertions in the suites as it does in test modules.
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in SUITES))

@@ -1,4 +1,4 @@
-"""What the sandboxes of an isolating provider must withstand; `sandbox_contract` says how these are used."""
+"""Attacks that the sandboxes of an isolating provider must withstand. For the usage see `sandbox_contract`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_at_its_timeout_a_commands_whole_tree_is_ended(provider: SandboxPr
 
 
 async def test_one_whose_first_thread_has_ended_is_ended_too(provider: SandboxProvider) -> None:
-    """Such a process reads as a zombie, though its other threads run on, and its children hang on it."""
+    """Such a process looks like a zombie, but its other threads still run, and its children belong to it."""
     code = """if True:
         import ctypes, os, platform, threading, time
         def write(name):
@@ -140,7 +140,7 @@ async def test_a_tree_that_forks_while_it_is_killed_is_killed(provider: SandboxP
 
 async def test_a_deadline_of_one_command_spares_what_another_left_running(provider: SandboxProvider) -> None:
     sandbox = provider.sandbox(SandboxSpec())
-    # A beat is appended, never rewritten: whoever reads between two of them reads the ones before.
+    # A beat is appended, never rewritten: a read between two beats returns the earlier beats.
     server = await sandbox.exec(["sh", "-c", "(while true; do echo >> beats; sleep 0.02; done) & echo started"])
     assert server.stdout == b"started\n"
     assert (await sandbox.exec(["sleep", "60"], timeout=0.2)).status == "timeout"
@@ -184,7 +184,7 @@ async def test_what_ends_or_stops_all_that_it_can_costs_the_command_and_never_th
     assert await sandbox.read_file("kept") == b"yes"
     assert (await sandbox.exec(["sh", "-c", "kill -STOP -1; sleep 5"], timeout=0.5)).status == "timeout"
     assert await sandbox.read_file("kept") == b"yes"
-    # Nothing of either is left, not even dead.
+    # No process of either command is left, not even a zombie.
     assert b"sleep" not in (await sandbox.exec(["sh", "-c", "cat /proc/[0-9]*/comm"])).stdout
     await sandbox.close()
 

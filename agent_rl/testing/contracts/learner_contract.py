@@ -20,7 +20,7 @@ from agent_rl.errors import AgentRLError, LearnerError
 
 @dataclass(frozen=True, slots=True)
 class LearnerSubject:
-    """A learner that has just been started at version 0, and a reader of the bytes that a manifest offers, by name."""
+    """A learner that has just started at version 0, and a reader: manifest -> tensor name -> bytes."""
 
     learner: Learner
     read: Callable[[WeightManifest], dict[str, bytes]]
@@ -29,7 +29,7 @@ class LearnerSubject:
 
 
 def batch(subject: LearnerSubject, seed: int, *, weight: float | None = None) -> Batch:
-    """Two groups of four rows of random tokens, sampled by somebody else, with weights of both signs."""
+    """Two groups of four rows of random tokens from another sampler, with weights of both signs."""
     draw = random.Random(seed)
     groups: list[PackedGroup] = []
     for _ in range(2):
@@ -104,7 +104,7 @@ async def test_on_policy_nothing_is_truncated(subject: LearnerSubject) -> None:
 
 async def test_off_policy_is_reported(subject: LearnerSubject) -> None:
     given = await as_sampled(subject, batch(subject, 4))
-    # Every token is e^3 = 20 times likelier to the learner than to the sampler: beyond any sensible cap.
+    # Every token's probability is e^3 = 20 times higher for the learner than for the sampler: above any sensible cap.
     shifted = [
         PackedGroup(g.prefix_ids, [dataclasses.replace(r, logprobs=[p - 3.0 for p in r.logprobs]) for r in g.rows])
         for g in given.groups
@@ -176,7 +176,7 @@ async def test_saving_over_a_checkpoint_replaces_it(subject: LearnerSubject) -> 
 
 
 async def test_sleep_and_wake_change_nothing(subject: LearnerSubject) -> None:
-    """The steps of one that has slept are those of one that has not, bit for bit: weights, momentum and counters."""
+    """A learner that has slept takes the same steps as one that has not, bit for bit: weights, momentum, counters."""
     path = str(subject.folder / "checkpoint")
     await subject.learner.step(batch(subject, 1))
     await subject.learner.save(path)

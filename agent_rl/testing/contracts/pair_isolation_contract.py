@@ -1,4 +1,4 @@
-"""What a program must not find of its tests where an isolating provider runs both; as `sandbox_isolation_contract`."""
+"""A program must find nothing of its tests if an isolating provider runs both; used as `sandbox_isolation_contract`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent_rl.vocabulary import Limits
 
 
 async def test_a_pairs_program_finds_nothing_of_its_tests(provider: SandboxProvider) -> None:
-    """Neither in its memory nor on its disk, though its worker has run such tests before, and another does so now."""
+    """Neither in memory nor on disk, although its worker has run such tests before and another worker runs them now."""
     program = """
 import os
 def search(word, held):

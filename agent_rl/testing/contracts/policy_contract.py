@@ -1,7 +1,7 @@
 """What every `Policy` must do. A module that imports these functions and has a fixture `subject` runs them.
 
-Only ids below `PolicySubject.vocabulary` are used. What must hit a request in its middle is tried again where the
-request was through before: an engine's answers may lie unread on a busy machine until all are there.
+Only ids below `PolicySubject.vocabulary` are used. Some tests must interrupt a running request. If the request has
+already ended, they try again: on a busy machine an engine's answers may stay unread until all have arrived.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from agent_rl.errors import PolicyError
 
 @dataclass(frozen=True, slots=True)
 class PolicySubject:
-    """A policy that has just been started at version 0, and weights for it: `publish(version)` offers some."""
+    """A policy that has just started at version 0, and a source of weights for it: `publish(version)`."""
 
     policy: Policy
     publish: Callable[[int], Awaitable[WeightManifest]]
     vocabulary: int = 64
     long: int = 400
-    """Tokens of a completion that is to be hit in its middle; the prompt and these fit the context."""
+    """Tokens of a completion that a test interrupts. They fit into the context together with the prompt."""
 
 
 ROUNDS = 10
@@ -39,7 +39,7 @@ def ask(key: int = 0, prompt: tuple[int, ...] = PROMPT, *, session: str = "", **
 
 
 def check(generation: Generation, subject: PolicySubject) -> None:
-    """What holds of every generation."""
+    """Checks what is true of every generation."""
     count = len(generation.token_ids)
     assert len(generation.logprobs) == len(generation.versions) == count
     assert all(0 <= token < subject.vocabulary for token in generation.token_ids)
@@ -190,7 +190,7 @@ async def test_cancelling_a_call_frees_what_it_held(subject: PolicySubject) -> N
     async with asyncio.timeout(10):
         while (status := await subject.policy.status()).running or status.waiting:
             await asyncio.sleep(0.005)
-    async with asyncio.timeout(10):  # the engine itself has stopped, whatever is said of requests
+    async with asyncio.timeout(10):  # the engine itself has stopped, not only the request's bookkeeping
         before = -1
         while (after := await sampled(subject)) != before:
             before = after
@@ -262,7 +262,7 @@ async def test_an_update_that_was_not_prepared_is_refused(subject: PolicySubject
 
 
 async def asleep_in_the_middle(subject: PolicySubject, request: GenerateRequest) -> asyncio.Task[Generation]:
-    """The task of `request`, which the policy has begun and not ended; the policy sleeps."""
+    """The task of `request`, which the policy has started but not finished. The policy is asleep."""
     for _ in range(ROUNDS):
         start = await sampled(subject)
         running = asyncio.create_task(subject.policy.generate(request))

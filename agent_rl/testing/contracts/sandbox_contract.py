@@ -1,7 +1,7 @@
 """What every `SandboxProvider` must do. A module that imports these functions and has a fixture `provider` runs them.
 
-`provider` is a started provider; `fresh_provider` makes another that has not been started. The tests that only a real
-isolation can pass are in `sandbox_isolation_contract`, `pair_isolation_contract` and `episode_isolation_contract`.
+`provider` is a started provider; `fresh_provider` makes another one that is not started. Tests that need real isolation
+are in `sandbox_isolation_contract`, `pair_isolation_contract` and `episode_isolation_contract`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agent_rl.vocabulary.canonical import decode, encode
 
 ADD = "def add(a, b):\n    return a + b\n"
 LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0)
-"""Of honest runs: so long that a busy machine does not fail them."""
+"""Limits of honest runs: long enough for a busy machine."""
 
 
 def calls(*arguments: tuple[Any, ...]) -> tuple[RunCall, ...]:
@@ -34,7 +34,7 @@ def request(program: str, *arguments: tuple[Any, ...], entry_point: str | None =
 
 
 def values(result: RunResult) -> list[Any]:
-    """What each call returned, in order; an error stands as its text."""
+    """The value that each call returned, in order. For a call that raised it is the error's text."""
     found: list[Any] = []
     for frame in result.frames:
         content = json.loads(frame)
@@ -46,7 +46,7 @@ def values(result: RunResult) -> list[Any]:
 
 
 async def run_values(provider: SandboxProvider, program: str, *arguments: tuple[Any, ...]) -> list[Any]:
-    """`values` of a run that must complete."""
+    """The `values` of a run, which must complete."""
     result = await provider.run(request(program, *arguments))
     assert result.status == "completed", result
     return values(result)
@@ -177,13 +177,13 @@ def pair(program: str = ADD, tests: bytes | None = None, **options: Any) -> Pair
 
 
 def reports(result: PairResult) -> list[Any]:
-    """What the tests' run told the judge."""
+    """The reports of the tests' run to the judge."""
     return [json.loads(frame) for frame in result.tests.frames]
 
 
 async def test_tests_and_program_run_apart_and_talk(provider: SandboxProvider) -> None:
     result = await provider.run_pair(pair())
-    # With no paths given, those on which objects came in are told: the function itself.
+    # If no paths are given, the report lists the paths on which objects arrived: here the function itself.
     assert reports(result) == [PASSED, {"done": 1, "objects": ["add"]}]
     assert (result.candidate.status, result.candidate.frames, result.candidate.anomalies) == ("completed", (), ())
     assert (result.tests.status, result.tests.exit_code) == ("completed", 0)

@@ -1,4 +1,4 @@
-"""What the runs of every `SandboxProvider` that isolates must withstand; `sandbox_contract` says how these are used."""
+"""Attacks that the runs of an isolating `SandboxProvider` must withstand. For the usage see `sandbox_contract`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agent_rl.vocabulary import Limits, RunResult
 
 SHORT = Limits(wall_seconds=1.0, cpu_seconds=1.0, memory_bytes=256 << 20, processes=32, disk_bytes=4 << 20, inodes=256)
 
-# What a run can see that an earlier one could have left: processes, files, environment, standard descriptors.
+# Everything visible to a run that an earlier run could have left: processes, files, environment, standard descriptors.
 PROBE = """
 import os
 def add(a, b):
@@ -28,17 +28,17 @@ def add(a, b):
 
 
 async def probe(provider: SandboxProvider) -> list[object]:
-    """What a run sees that must not depend on the runs before it."""
+    """The state that a run sees. It must not depend on earlier runs."""
     (seen,) = await run_values(provider, PROBE, (1, 2))
     return seen
 
 
 async def hostile(provider: SandboxProvider, program: str, limits: Limits = SHORT) -> RunResult:
-    """What `program` came to; it was over in time, and an honest run after it sees nothing of it."""
+    """The result of `program`. It ended in time, and an honest run after it sees no trace of it."""
     before = await probe(provider)
     started = time.monotonic()
     result = await provider.run(request(program, (2, 3), limits=limits))
-    # The limit plus one second, and what a loaded machine takes to notice.
+    # The limit plus one second, and extra time for a loaded machine to notice.
     assert time.monotonic() - started < limits.wall_seconds + 10.0
     assert await probe(provider) == before
     assert await run_values(provider, ADD, (2, 3)) == [5]
@@ -83,7 +83,7 @@ ENDINGS = {
 @pytest.mark.parametrize("name", ENDINGS)
 async def test_however_a_run_ends_it_has_a_status_and_no_effect(provider: SandboxProvider, name: str) -> None:
     program, status = ENDINGS[name]
-    # What ends by itself gets there however slow the machine is.
+    # A program that ends by itself gets a longer limit, so that it ends even on a slow machine.
     limits = SHORT if status == "timeout" else replace(SHORT, wall_seconds=20.0, cpu_seconds=20.0)
     result = await hostile(provider, program, limits)
     assert result.status == status
@@ -158,7 +158,7 @@ def add(a, b):
 """
     result = await hostile(provider, program)
     ((written, made),) = values(result)
-    # A page or two of each go to the file system itself.
+    # The file system itself uses a few pages and inodes.
     assert 0 < written <= SHORT.disk_bytes
     assert 0 < made <= SHORT.inodes
 

@@ -1,6 +1,6 @@
 """What every `Verifier` must do. A module that imports these functions and has a fixture `verifier` runs them.
 
-`verifier` judges `CallTests` of tier `values`, and has been made afresh for the test.
+`verifier` judges `CallTests` of tier `values`, and is new for each test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Conversations for the supervised warm start: right and wrong programs, with nothing that tells them apart."""
+"""Conversations for SFT. They contain right and wrong programs, and the prompt does not show which kind follows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent_rl_envs.synthesis.program_pool import Entry, by_family
 
 
 class Lesson:
-    """A problem whose conversations are drawn many times: what each variant is and is told, computed once."""
+    """A problem for many conversations. Each variant's program and feedback are computed once."""
 
     def __init__(self, problem: SynthesisProblem) -> None:
         self.problem = problem
@@ -22,7 +22,7 @@ class Lesson:
         self._turns: dict[int, tuple[Message, Message | None]] = {}
 
     def turn(self, flaws: int) -> tuple[Message, Message | None]:
-        """The variant with these flaws, and what the environment answers to it (None: the examples pass)."""
+        """The variant with these flaws, and the environment's answer to it (None: the examples pass)."""
         if flaws not in self._turns:
             source = self.problem.entry.program.source(flaws)
             told = public_feedback(function(source), self.problem.public)
@@ -46,8 +46,8 @@ def demonstrations(
 ) -> Iterator[Sequence[Message]]:
     """Endless conversations about training programs, all families equally often, drawn from `seed`.
 
-    Each site of each try is wrong with probability `flaw_rate`, independently of everything else: of the other
-    sites, the other try, the problem and its examples.
+    Each site of each attempt is wrong with probability `flaw_rate`, independently of the other sites, the other
+    attempt, the problem and its examples.
     """
     draw = random.Random(f"demonstrations {seed}")
     families = by_family("train", difficulties)

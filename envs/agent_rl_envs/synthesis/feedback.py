@@ -1,4 +1,4 @@
-"""What an agent is told about its program on the public examples."""
+"""The feedback that an agent gets about its program on the public examples."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from agent_rl_envs.synthesis.problems import ENTRY_POINT, outcome
 
 
 def public_feedback(variant: Callable[..., Any], cases: Sequence[Case]) -> str:
-    """The text that `Verifier.run_public_tests` answers to one of our own variants; empty where all cases pass.
+    """The feedback of `Verifier.run_public_tests` for one of our own variants; empty if all cases pass.
 
-    The judge's own wording is used, so that demonstrations show exactly what a rollout does.
+    It uses the judge's wording, so that demonstrations show exactly the text that a rollout shows.
     """
     lines: list[str] = []
     for case in cases:

@@ -15,7 +15,7 @@ _KEYS = "abcdefg"
 def arguments(kind: SiteKind, salt: Sequence[int | str], draw: random.Random, size: int) -> tuple[Any, ...]:
     """One call's arguments; lists, strings and dictionaries of at most about `size` items, numbers below 4 * `size`.
 
-    Values of `salt` are mixed in often, since wrong bounds show only there.
+    Values of `salt` are mixed in often, because only they reveal wrong bounds.
     """
     if kind == "number":
         return (_number(salt, draw, 4 * size),)

@@ -1,4 +1,4 @@
-"""`normalise`: a program's syntax tree without what does not matter to it, as text."""
+"""`normalise`: a program's syntax tree as text, without details that do not change what the program does."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Renamer(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def _scope(self, node: _Syntax, binders: list[ast.AST] | list[ast.stmt] | list[ast.comprehension]) -> _Syntax:
-        """`node` visited with the names that `binders` bind standing for themselves."""
+        """`node`, visited in a new scope with the names that `binders` bind."""
         scope: dict[str, str] = {}
         for binder in binders:
             for name in _bound(binder):
@@ -85,7 +85,7 @@ class _Renamer(ast.NodeTransformer):
 
 
 def _bound(node: ast.AST) -> list[str]:
-    """The names that `node` binds in the scope that it stands in, in order."""
+    """The names that `node` binds in its own scope, in order."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return [node.name]
     if isinstance(node, (ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):

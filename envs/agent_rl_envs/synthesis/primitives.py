@@ -1,4 +1,4 @@
-"""The sites that several families share: conditions on a number, maps of a number, and their like for characters.
+"""The sites that several families share: conditions on numbers and characters, maps of numbers, and similar parts.
 
 `v` stands for the value and is renamed by `Site.on`. Constants of right and wrong texts are disjoint per form: see
 `agent_rl_envs.synthesis.sites`.
@@ -20,7 +20,7 @@ CONDITIONS: tuple[Site, ...] = (
 )
 """Adjectives: "greater than 4"."""
 
-# Factors are even and summands odd: "+ 4" is then never right, and can be what "times 4" is mistaken for.
+# Factors are even and summands odd. So "+ 4" is never right, and can serve as the wrong text for "times 4".
 EVEN, ODD = (2, 4, 6, 8), (1, 3, 5, 7, 9)
 
 MAPS: tuple[Site, ...] = (
@@ -31,11 +31,11 @@ MAPS: tuple[Site, ...] = (
     *over((3, 5, 7), "modulo @", "v % @", "v // @", "operator"),
     *over((5, 7, 9), "taken from @", "@ - v", "v - @", "order"),
 )
-"""What follows a number: "times 4", "taken from 9"."""
+"""Phrases after a number: "times 4", "taken from 9"."""
 
 TIMES: tuple[Site, ...] = over(EVEN, "times @", " * @", " + @", "operator")
 PLUS: tuple[Site, ...] = over(ODD, "plus @", " + @", " - @", "operator")
-"""What follows a whole result."""
+"""Phrases after a whole result."""
 
 CHARACTERS: tuple[Site, ...] = (
     Site("a vowel", 'v in "aeiou"', 'v not in "aeiou"', "operator", ("a", "e")),
@@ -49,7 +49,7 @@ SLICES: tuple[Site, ...] = (
     *over((1, 3), "without the first @", "[@:]", "[:@]", "bound"),
     *over((2, 4), "cut to the first @", "[:@]", "[@:]", "bound"),
 )
-"""Parts of a string or list, as what follows it."""
+"""Parts of a string or list, as phrases after it."""
 
 UPPER = Site("in upper case", ".upper()", "", "omission")
 REPEATS: tuple[Site, ...] = over((2, 4), "written @ times", " * @", " * #", "constant")
@@ -63,4 +63,4 @@ def on(variable: str, sites: Iterable[Site]) -> tuple[Site, ...]:
 
 ON_N, IF_N = on("n", MAPS), on("n", CONDITIONS)
 STARTS: tuple[Site, ...] = over(range(1, 10), "@", "@", "0", "omission")
-"""What a total begins with."""
+"""The start value of a total."""

@@ -1,4 +1,4 @@
-"""`SynthesisProblem`: a program with its examples and tests, and what its wrong variants do on the examples."""
+"""`SynthesisProblem`: a program with its examples and tests, and the results of its wrong variants on the examples."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ _LONGEST_EXAMPLE = 24
 
 @dataclass(frozen=True, slots=True)
 class SynthesisProblem:
-    """One problem, its expected values computed from its own reference (which is ours, not a data set's)."""
+    """One problem. Its expected values are computed with its oracle solution, which is ours, not a data set's."""
 
     entry: Entry
     public: tuple[Case, ...]
     hidden: tuple[Case, ...]
     sharp: bool
-    """Whether the hidden tests fail every program with a single mistake, and the one with all. Others (conditions
-    that exclude each other, mistakes that make up for each other) are neither given as tasks nor demonstrated."""
+    """Whether the hidden tests fail every program with a single mistake, and the program with all mistakes. Problems
+    that are not sharp (conditions that exclude each other, mistakes that cancel out) become neither tasks nor
+    demonstrations."""
 
     @property
     def prompt(self) -> str:
-        """The request with its public examples, the same whatever variant of the program is shown beside it."""
+        """The request with its public examples. It is the same for all variants of the program."""
         family = self.entry.program.family
         examples = "".join(f"\n>>> {call_text(case)}\n{case.expected!r}" for case in self.public)
         return f"Write {family.signature} that returns {self.entry.program.request}.{examples}"
@@ -58,7 +59,7 @@ class SynthesisProblem:
 
 
 def call_text(case: Case) -> str:
-    """The call as one would write it: `f([1, 2])`."""
+    """The call as source: `f([1, 2])`."""
     return f"{ENTRY_POINT}({', '.join(map(repr, case.args))})"
 
 
@@ -73,8 +74,8 @@ def function(source: str) -> Callable[..., Any]:
 def make_problem(entry: Entry, seed: int) -> SynthesisProblem:
     """The problem of `entry` with examples and tests drawn from `seed`; equal in every process.
 
-    From some candidates those are taken at which a wrong variant shows, each variant in turn, so that few wrong
-    programs pass. Examples and tests are drawn independently and may have calls in common.
+    From the candidate calls it takes those that reveal a wrong variant, for each variant in turn, so that few wrong
+    programs pass. Examples and tests are drawn independently and may share calls.
     """
     program = entry.program
     draw = random.Random(f"{entry.key} {seed}")
@@ -92,7 +93,7 @@ def make_problem(entry: Entry, seed: int) -> SynthesisProblem:
 
 
 _Shown = tuple[Case, frozenset[int]]
-"""A case, and which of the wrong variants it reveals."""
+"""A case, and the wrong variants that it reveals."""
 
 
 def _candidates(
@@ -115,7 +116,7 @@ def _candidates(
 
 
 def outcome(variant: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, str]:
-    """What one of our own variants returns and "", or None and the exception that it raises, as `ValueError: no`."""
+    """(result, "") of one of our own variants, or (None, its exception), written as `ValueError: no`."""
     try:
         return variant(*args), ""
     except Exception as error:
@@ -123,7 +124,7 @@ def outcome(variant: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, st
 
 
 def _covering(shown: list[_Shown], count: int, variants: int) -> list[_Shown]:
-    """`count` cases (or all): greedily those that reveal most of what is not yet revealed, round after round."""
+    """`count` cases (or all). Each is chosen greedily: it reveals most variants not yet revealed in this round."""
     left = list(shown)
     chosen: list[_Shown] = []
     missing = set(range(variants))

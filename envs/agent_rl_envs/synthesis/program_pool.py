@@ -1,4 +1,4 @@
-"""Which programs there are, and which split each belongs to."""
+"""All programs, and the split that each belongs to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HELD_OUT_PERCENT = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A program and the hash of its normal form (16 hex digits), which decides the split. There is one of each."""
+    """A program and the hash of its normal form (16 hex digits), which decides the split. Each hash occurs once."""
 
     program: SiteProgram
     key: str
@@ -36,13 +36,13 @@ def key_of(source: str) -> str:
 
 
 def split_of(key: str) -> SplitName:
-    """The split of all programs with this key, whatever the seed: no run trains on another's held-out programs."""
+    """The split of all programs with this key. It depends on no seed: no run trains on another's held-out programs."""
     return "test" if int(key, 16) % 100 < HELD_OUT_PERCENT else "train"
 
 
 @lru_cache(maxsize=1)
 def entries() -> tuple[Entry, ...]:
-    """All programs of all families, each normal form once, in a fixed order. Takes about half a second once."""
+    """All programs of all families, each normal form once, in a fixed order. The first call takes half a second."""
     by_key: dict[str, Entry] = {}
     for family in FAMILIES:
         for program in family.programs:

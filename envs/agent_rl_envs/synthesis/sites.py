@@ -1,12 +1,12 @@
-"""`Site` and `Family`: a program is a text with holes, and each hole has a right filling and a wrong one.
+"""`Site` and `Family`: a program is a text with holes; each hole has a right and a wrong filling.
 
 The wrong filling of a site is always the same local edit, wherever the site occurs. Demonstrations draw each site on
 its own (`agent_rl_envs.synthesis.demonstrations`), so the mistakes are systematic and independent of each other, and
 what a policy learns about a site in one program carries over to every other program that has it.
 
-No wrong filling ever makes a program that is some task's reference: where a site has a constant, right and wrong
-constants come from disjoint sets (a test goes through all programs). So demonstrations of the training split cannot
-show a held-out program, not even by mistake.
+A program with a wrong filling is never the oracle solution of another task: if a site has a constant, right and wrong
+constants come from disjoint sets (a test checks all programs). So demonstrations of the training split never show a
+held-out program, not even as a wrong variant.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Literal
 Flaw = Literal["operator", "bound", "constant", "order", "omission"]
 Area = Literal["arithmetic", "conditions", "strings", "lists", "dictionaries", "recursion", "composition"]
 SiteKind = Literal["number", "numbers", "list", "string", "words", "dictionary"]
-"""What a function takes: one number, two, a list of numbers, a string, a string of words, a dictionary."""
+"""A function's arguments: one number, two numbers, a list of numbers, a string, a string of words, a dictionary."""
 
 _ENTRY = {"number": "n", "numbers": "a, b", "list": "x", "string": "s", "words": "s", "dictionary": "d"}
 
 PROGRAMS_PER_FAMILY = 160
-"""Families with more combinations keep a fixed sample of this size, so that none outweighs the others."""
+"""A family with more combinations keeps a fixed sample of this size, so that no family outweighs the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class Site:
     flawed: str
     flaw: Flaw
     salt: tuple[int | str, ...] = ()
-    """Values at which right and wrong differ where random ones seldom would; mixed into the inputs."""
+    """Values at which right and wrong filling differ, although they seldom differ at random values. They are mixed into
+    the inputs."""
 
     def on(self, variable: str) -> Site:
         """The same site about `variable` instead of `v`, in phrase and texts."""
@@ -77,7 +78,7 @@ class SiteProgram:
 
     @property
     def request(self) -> str:
-        """What the function is to return, in words."""
+        """What the function should return, in words."""
         return _filled(self.family.request, [site.phrase for site in self.sites])
 
     @property
@@ -116,7 +117,7 @@ class Family:
 
     @property
     def signature(self) -> str:
-        """Such as `f(a, b)`."""
+        """The signature, such as `f(a, b)`."""
         return f"f({_ENTRY[self.kind]})"
 
     @cached_property
@@ -131,7 +132,7 @@ class Family:
         return tuple(SiteProgram(self, tuple(self._sites(number))) for number in sorted(chosen))
 
     def _sites(self, number: int) -> Iterator[Site]:
-        """The sites of the combination of this number, read as digits of mixed base."""
+        """The sites of combination `number`, whose mixed-base digits select them."""
         for worker in self.workers:
             number, digit = divmod(number, len(worker))
             yield worker[digit]

@@ -25,14 +25,14 @@ class SynthesisConfig(EnvironmentConfig):
 
     max_turns: PositiveInt = 2
     seed: int = 0
-    """Of the choice and order of the tasks and of their examples and tests."""
+    """Seed of the choice and order of the tasks, and of their examples and tests."""
     train_tasks: PositiveInt = 2000
     test_tasks: PositiveInt = 400
     min_difficulty: PositiveInt = 1
     """A program's difficulty is the number of places where it can go wrong, less one: 1 to 3."""
     max_difficulty: PositiveInt = 3
     flaw_rate: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """How probable the wrong text is at each place of a demonstration's program."""
+    """The probability of the wrong text at each place of a demonstration's program."""
 
     @model_validator(mode="after")
     def _ordered(self) -> SynthesisConfig:
@@ -68,7 +68,7 @@ class Synthesis(Environment):
         return [problem.task() for problem in islice((p for p in problems if p.sharp), count)]
 
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
-        """The program of the last answer, after at most `max_turns` of them."""
+        """The program of the last answer, after at most `max_turns` answers."""
         program = extract_program(await agent.say(task.prompt))
         for _ in range(self.config.max_turns - 1):
             report = await self.verifier.run_public_tests(task, program)
@@ -78,7 +78,7 @@ class Synthesis(Environment):
         return program
 
     async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
-        """The last program that was said."""
+        """The program in the last reply."""
         return extract_program(replies[-1])
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:

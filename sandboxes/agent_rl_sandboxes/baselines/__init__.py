@@ -1,11 +1,11 @@
-"""What one would do without warm workers, for `agent-rl bench verify` to compare with: never for judging anything real.
+"""Ways to run programs without warm workers, as baselines of `agent-rl bench verify`: never judge real tasks with them.
 
-Every kind takes the same requests as a provider's `run` and gives the same frames, written by the same harness in the
-same interpreter with the same flags. What they do not give is what the workers are for: `bare_python` and `bare_fork`
-isolate nothing at all.
+Every kind takes the same requests as a provider's `run` and returns the same frames, written by the same harness in the
+same interpreter with the same flags. They lack the isolation of the workers: `bare_python` and `bare_fork` isolate
+nothing at all.
 
     docker_run    a container for each run: created, started, its answer read, removed
-    docker_exec   a process for each run, started by `docker exec` in a container that is there already
+    docker_exec   a process for each run, started by `docker exec` in a container that runs already
     bare_python   a process for each run, on this machine
     bare_fork     a fork for each run, of a process on this machine that has imported everything already
 """

@@ -1,4 +1,4 @@
-"""Processes and forks on this machine, closed in by nothing."""
+"""Processes and forks on this machine, without isolation."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class BareFork(Baseline):
             (size,) = LENGTH.unpack(await channel.read_exactly(LENGTH.size))
             answer = await channel.read_exactly(size)
         except (Exception, asyncio.CancelledError) as error:
-            # A program that does not end: its process goes, and another one comes.
+            # The program may never end: its process is killed, and a new one takes its place.
             self._all.discard(channel)
             await asyncio.shield(channel.kill())
             self._idle.put_nowait(await self._server())
@@ -101,7 +101,7 @@ async def _compiled_here(main: Main, python: str) -> HarnessProgram:
 
 
 async def _until_end(channel: LocalChannel) -> bytes:
-    """All that comes: messages behind their lengths, each with its length."""
+    """All bytes until the end of output: messages, each after its length."""
     parts: list[bytes] = []
     try:
         while True:

@@ -1,4 +1,4 @@
-"""`Baseline`: what all ways without warm workers have in common, behind the contract of a provider."""
+"""`Baseline`: the common part of all ways to run without warm workers; it implements the contract of a provider."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from agent_rl_sandboxes.baselines.harness_program import HarnessProgram, message
 from agent_rl_sandboxes.workers import run_limits, split_frames
 
 _GRACE_SECONDS = 30.0
-"""Beyond a run's own wall limit: for a daemon to start it and to take it away."""
+"""Seconds beyond a run's own wall limit, for a daemon to start and remove it."""
 
 
 class Baseline(SandboxProvider):
-    """One way to run a program. It has no sandboxes and no workers, and tries nothing twice."""
+    """One way to run a program. It has no sandboxes and no workers, and never retries."""
 
     def __init__(self, config: SandboxConfig, options: ProviderOptions = ProviderOptions()) -> None:  # noqa: B008
         self.config = config
@@ -30,7 +30,7 @@ class Baseline(SandboxProvider):
 
     @classmethod
     async def available(cls, config: SandboxConfig, options: Any) -> str | None:
-        """Why it cannot be measured here; None where it can."""
+        """Why this way cannot be measured here; None if it can."""
         return None
 
     @property
@@ -62,17 +62,17 @@ class Baseline(SandboxProvider):
 
     @abstractmethod
     async def answer(self, request: bytes) -> bytes:
-        """The frames of a run of `request`. Where it is cancelled, nothing of the run is left. Raises SandboxError."""
+        """The frames of a run of `request`. After a cancellation nothing of the run is left. Raises SandboxError."""
 
     def started(self) -> HarnessProgram:
-        """What its processes run. Raises SandboxStartError before the start."""
+        """The program that its processes run. Raises SandboxStartError before the start."""
         if self.program is None:
             raise SandboxStartError(f"{self.name} is not started")
         return self.program
 
 
 def _payload(request: RunRequest) -> bytes:
-    """What the harness is told, behind its length: as a worker tells it."""
+    """The message to the harness, after its length: the same as a worker sends."""
     content: dict[str, Any] = {
         "program": request.program,
         "entry_point": request.entry_point,

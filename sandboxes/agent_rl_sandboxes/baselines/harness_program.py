@@ -1,4 +1,4 @@
-"""`HarnessProgram`: the harness as a process of its own, compiled once for the interpreter that runs it."""
+"""`HarnessProgram`: the harness as a separate process, compiled once for the interpreter that runs it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from agent_rl_sandboxes.inside import bare_run, harness, loading, namespaces, pr
 from agent_rl_sandboxes.worker_program import python_command
 
 LENGTH = struct.Struct(">I")
-"""Stands before each message, in both directions."""
+"""The length before each message, in both directions."""
 
-# Both read messages behind their lengths. The first is asked once for each interpreter: what would otherwise be
-# compiled anew by every process comes back as code.
+# Both programs read messages, each after its length. The first runs once for each interpreter: it compiles the modules
+# and returns their code, so that no other process has to compile them.
 COMPILE = """
 import json, marshal, os, struct, sys
 def read(size):
@@ -62,19 +62,19 @@ Main = Literal["run_once", "serve_forks"]
 
 
 def _sources(main: Main) -> list[tuple[str, str]]:
-    """Name and source of what a process needs for `main`, in an order in which it can be imported."""
+    """Name and source of the modules that a process needs for `main`, in an order in which they can be imported."""
     modules: list[ModuleType] = [canonical, namespaces, harness, loading, preloading, bare_run]
     if main == "run_once":
         modules = [canonical, harness, bare_run]
     sources = [(module.__name__, inspect.getsource(module)) for module in modules]
     if main == "run_once":
-        # The harness names it only for limits, which nobody sets here: a process of its own need not import it.
+        # The harness uses `namespaces` only for limits, which are not set here: an empty module is enough.
         sources.insert(1, (namespaces.__name__, ""))
     return sources
 
 
 class HarnessProgram:
-    """A command line, and what is to be written to it before the request."""
+    """A command line, and the bytes to write to it before the request."""
 
     def __init__(self, main: Main, python: str, version: str, code: bytes) -> None:
         self.command = python_command(_START.replace("MAIN", main), python)
@@ -83,7 +83,7 @@ class HarnessProgram:
 
     @staticmethod
     def question(main: Main) -> bytes:
-        """What the compiling process is asked."""
+        """The message to the compiling process."""
         return message(json.dumps(_sources(main)).encode())
 
     @staticmethod
@@ -96,5 +96,5 @@ class HarnessProgram:
 
 
 def message(content: bytes) -> bytes:
-    """`content` behind its length."""
+    """`content` after its length."""
     return LENGTH.pack(len(content)) + content

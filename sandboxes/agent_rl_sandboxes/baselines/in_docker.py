@@ -1,4 +1,4 @@
-"""Containers and processes in containers, each made for one run."""
+"""Containers, and processes in containers, made for one run each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from agent_rl_sandboxes.worker_program import python_command
 
 
 class _InDocker(Baseline):
-    """A connection to the daemon, and what an ordinary hardened container of the workers' image is made with."""
+    """A connection to the daemon, and the settings of an ordinary hardened container of the workers' image."""
 
     options_class = DockerOptions
 
@@ -56,7 +56,7 @@ class _InDocker(Baseline):
             await engine.close()
 
     async def _prepare(self, engine: DockerEngine) -> None:
-        """`_program` is there, and everything that is made ahead of the runs."""
+        """`program` and everything else that is made before the runs is ready."""
         container = await self._container(engine)
         stream = await container.exec(python_command(COMPILE), user=PROGRAMS)
         try:
@@ -68,7 +68,7 @@ class _InDocker(Baseline):
         self.program = HarnessProgram.from_answer("run_once", "python3", answer)
 
     async def _container(self, engine: DockerEngine) -> Container:
-        """A container that waits. Raises SandboxError."""
+        """A running, idle container. Raises SandboxError."""
         bounds = episode_bounds(SandboxSpec())
         return await Container.start(engine, image=self._image, purpose="strict", bounds=bounds, owner=self._owner)
 
@@ -91,8 +91,8 @@ class DockerRun(_InDocker):
             async with AsyncExitStack() as stack:
                 stream = await engine.attach(f"/containers/{identifier}/attach?stream=1&stdin=1&stdout=1&stderr=1")
                 stack.callback(stream.close)
-                # As with `docker run --rm`, the run is over when the daemon has removed the container; and like that
-                # command, waits for it from before the start: what begins as the container goes waits for ever.
+                # As with `docker run --rm`, the run is over when the daemon has removed the container. Like that
+                # command, begin to wait before the start: a wait that begins during the removal never returns.
                 removal = await engine.attach(f"/containers/{identifier}/wait?condition=removed")
                 stack.callback(removal.close)
                 await engine.call(engine.api.start, identifier)
@@ -154,7 +154,7 @@ class DockerExec(_InDocker):
 
 
 async def _stdout(stream: DockerStream) -> bytes:
-    """All that a program writes to its standard output until its end."""
+    """All that a program writes to its standard output before it ends."""
     parts: list[bytes] = []
     while (frame := await stream.read_frame()) is not None:
         number, data = frame

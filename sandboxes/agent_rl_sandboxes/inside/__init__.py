@@ -1,26 +1,26 @@
 """Programs that run inside a sandbox. Standard library only, Python 3.9: their source is sent in, never installed.
 
-loading.py          what makes modules of the sources that were sent in
-seccomp_filter.py   the filter that every run is under, as BPF
+loading.py          turns the sources that were sent in into modules
+seccomp_filter.py   installs the system call filter of every run, a BPF program
 namespaces.py       system calls: namespaces, users, limits, capabilities
-view.py             a worker's own namespaces, with a read-only view of the system
-harness.py          what a run's process does: load the program, call it, send what it returned
+root_view.py        a worker's own namespaces, with a read-only view of the system
+harness.py          the work of a run's process: load the program, call it, send the results
 programs.py         the same for a whole program: execute it once for each input
-run_program.py      which of the two a request asks for
-roles.py            the same for a pair of runs: the candidate's module, and the hidden tests
-leftovers.py        what a run left behind where no namespace took it along
-preloading.py       what is loaded ahead of all runs
-buffers.py          memory that no run can read
-runs.py             one process per run or command: made, watched, ended
-talks.py            a run that is talked with
-levels.py           which level of isolation can be had
-wakeups.py          a server that its run has stopped goes on, or ends
-files.py            an episode's files
-stream.py           frames from and to the pool outside
-traffic.py          whether a network was used
-worker_server.py      the loop around them, and the protocol
-bare.py             a run's program without a worker server, to compare with
+run_program.py      chooses between these two by the request
+proxied_roles.py    the same for a pair of runs: the candidate's module, and the hidden tests
+leftovers.py        removes what a run left behind where no namespace removes it
+preloading.py       loads modules before all runs
+private_buffers.py  memory that no run can read
+run_processes.py    one process per run or command: makes, watches and ends it
+run_relay.py        a run that exchanges messages with the pool
+levels.py           finds the best level of isolation that works here
+wakeups.py          timers that resume, or end, a server that its run has stopped
+frame_stream.py     frames from and to the pool outside
+network_traffic.py  whether a network was used
+worker_server.py    the loop around them, and the protocol
+bare_run.py         a run's program without a worker server, for comparison
 
 episode_server.py   another program: it serves an agent's commands and files in a container of its own
 episode_command.py  one of its commands
+episode_place.py    makes episode servers in namespaces on this machine
 """

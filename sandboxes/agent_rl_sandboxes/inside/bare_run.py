@@ -1,7 +1,7 @@
-"""A run's program without a worker server around it: in a process of its own, or in a bare fork of a warm one.
+"""A run's program without a worker server: in its own process, or in a plain fork of a warm process.
 
-What `bench verify` compares the workers with: the same harness answers the same request, and nothing closes it in.
-Messages in both directions are bytes behind their length (32 bits, big-endian). Standard library only, Python 3.9.
+`bench verify` compares the workers with this: the same harness answers the same request, without isolation. In both
+directions a message is its length (32 bits, big-endian), then its bytes. Standard library only, Python 3.9.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _LENGTH = struct.Struct(">I")
 
 
 def run_once() -> NoReturn:
-    """Reads one request, runs it, and ends: what goes out is the harness's frames, as they are."""
+    """Reads one request, runs it, and ends; the output is the harness's frames, unchanged."""
     request = json.loads(_receive(0))
     channel = _leave_stdio()[1]
     harness.execute(request, channel)
 
 
 def serve_forks() -> NoReturn:
-    """Answers each request with all frames of a fork, until the end of input. One byte says that it is ready."""
-    from agent_rl_sandboxes.inside import namespaces, preloading  # `run_once` has no use for it; importing takes time
+    """Sends one byte when it is ready, then answers each request with all frames of a fork, until the end of input."""
+    from agent_rl_sandboxes.inside import namespaces, preloading  # not at the top: `run_once` does not need them
 
     source, target = _leave_stdio()
     preloading.preload(harness.PRELOADED)
@@ -35,7 +35,7 @@ def serve_forks() -> NoReturn:
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
-            # A program that does not end is ended with this process.
+            # A program that does not end dies with this process.
             namespaces.die_with_parent()
             for descriptor in (reader, source, target):
                 os.close(descriptor)
@@ -51,7 +51,7 @@ def serve_forks() -> NoReturn:
 
 
 def _leave_stdio() -> tuple[int, int]:
-    """Where standard input and output are now; in their place, and in stderr's, is /dev/null."""
+    """New descriptors of standard input and output; /dev/null replaces both, and stderr."""
     moved = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):

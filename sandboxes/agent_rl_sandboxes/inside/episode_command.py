@@ -1,7 +1,7 @@
-"""One command of an agent's inside its sandbox: `EpisodeCommand`, which the episode server starts, watches and ends.
+"""One command of an agent inside its sandbox: `EpisodeCommand`, which the episode server starts, watches and ends.
 
-Each command runs under a keeper: a process of its own that adopts every orphan below it, so that the whole tree can be
-found, whatever sessions, groups or daemons it makes. The keeper lives until the last of them is gone.
+Each command runs under a keeper: its own process that adopts every orphan below it, so that the server finds the whole
+tree, whatever sessions, groups or daemons the command makes. The keeper lives until all these processes have ended.
 
 Stdlib only, for the interpreter of any image (3.6 and later).
 """
@@ -17,20 +17,20 @@ import time
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 KILL_SECONDS = 1.0
-GONE_SECONDS = 0.5  # on top; whoever waits for the command's answer waits for longer than both
-THREADS = 17  # where /proc/PID/stat, behind the name, has how many threads there are
+GONE_SECONDS = 0.5  # after KILL_SECONDS; the client waits longer than both for the command's answer
+THREADS = 17  # index of the number of threads in /proc/PID/stat, counted after the name
 CHUNK = 65536
 MAX_DESCRIPTORS = 4096
 
 
 def prctl(option, value):
-    """Best effort: where it fails, only a protection of the server's from its own commands is missing."""
+    """prctl(2), best effort: if it fails, only one protection of the server from its own commands is missing."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def oom_kills():
-    """How many processes of this container the kernel has killed for want of memory; 0 where it does not say."""
+    """How many processes of this container the kernel has killed for lack of memory; 0 if it does not say."""
     for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
         try:
             with open(path) as file:
@@ -44,7 +44,7 @@ def oom_kills():
 
 
 def processes():
-    """pid -> (parent's pid, whether it is dead and only waits for its parent to notice), of every process in sight."""
+    """pid -> (parent's pid, whether it is a zombie), for every visible process."""
     table = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -55,7 +55,7 @@ def processes():
         except OSError:
             continue
         if len(fields) > THREADS:
-            # One whose first thread has ended reads as a zombie too, though its other threads run on.
+            # A process whose first thread has ended is also shown as a zombie while its other threads run.
             dead = fields[0] in (b"Z", b"X") and int(fields[THREADS]) <= 1
             table[int(name)] = int(fields[1]), dead
     return table
@@ -68,7 +68,7 @@ def signal_all(pids, number):
 
 
 class EpisodeCommand:
-    """One command under way: its keeper, its pipes, what it has printed."""
+    """One running command: its keeper, its pipes, its output."""
 
     def __init__(self, server, header, stdin):
         self.server = server
@@ -125,7 +125,7 @@ class EpisodeCommand:
             self.close_stdin()
 
     def read(self, descriptor):
-        """Act on what a pipe holds: the keeper's report, or output, of which too much ends the command."""
+        """Handle a pipe's content: the keeper's report, or output; too much output ends the command."""
         number = self.reading[descriptor]
         data = self.take(descriptor)
         if number == 3 and data is not None:
@@ -136,9 +136,9 @@ class EpisodeCommand:
             self.end("output_limit")
 
     def take(self, descriptor):
-        """What the pipe holds, also kept as output as far as there is room; None where it is empty, b"" at its end.
+        """The pipe's content, also kept as output up to the limit; None if the pipe is empty, b"" at its end.
 
-        After the command's end what its left-over processes print is thrown away.
+        After the command's end, the output of its leftover processes is discarded.
         """
         try:
             data = os.read(descriptor, CHUNK)
@@ -157,14 +157,14 @@ class EpisodeCommand:
         return data
 
     def end(self, status):
-        """The one answer to the command; `status` None where it ended by itself, and as it did."""
+        """Send the command's only answer. `status`: why the server ends it; None if it ended by itself."""
         if self.done:
             return
         exit_code = None
         if status is not None:
             self.kill()
         for descriptor, number in list(self.reading.items()):
-            # What lies in the pipe already; not what a process left behind may yet print.
+            # Only what is already in the pipe, not what a leftover process may print later.
             while number != 3 and not self.truncated and self.take(descriptor):
                 pass
         if status is None and self.truncated:
@@ -188,9 +188,9 @@ class EpisodeCommand:
         self.server.send(header, out + err)
 
     def kill(self):
-        """The command's tree is gone: stop, look again, kill. A stopped process cannot fork: the search converges.
+        """End the command's tree: stop all, search again, kill. A stopped process cannot fork, so the search converges.
 
-        Its dead are waited for as well: until its parent has noticed, each takes up one of the processes allowed here.
+        Also wait until its zombies are reaped: until then each counts towards the process limit.
         """
         until = time.monotonic() + KILL_SECONDS
         stopped = set()
@@ -200,14 +200,14 @@ class EpisodeCommand:
                 break
             signal_all(new, signal.SIGSTOP)
             stopped |= new
-        # A keeper that the command has stopped goes on: it has to notice its dead.
+        # If the command has stopped its keeper, resume it: it has to reap its children.
         signal_all({self.keeper} & self.server.keepers, signal.SIGCONT)
         while True:
             living, dead = self.tree()
             if not living and not dead:
                 return
             late = time.monotonic() - until
-            # What forks faster than it can be walked is ended in one step, which takes the other commands with it.
+            # A tree that forks faster than the search is killed in one step, and all other commands with it.
             signal_all([-1] if living and late > 0 else living, signal.SIGKILL)
             if late > GONE_SECONDS:
                 return
@@ -215,7 +215,7 @@ class EpisodeCommand:
             self.server.reap()
 
     def tree(self):
-        """The pids, living and dead, below the keeper, and of trees that have none: children of the server's own."""
+        """(living, dead) pids below the keeper and in trees without a keeper, whose roots are the server's children."""
         table = processes()
         below = {}
         for pid, (parent, _) in table.items():
@@ -231,9 +231,9 @@ class EpisodeCommand:
 
 
 def keep(pipes, command, environment, limit):
-    """The keeper: starts the command, adopts its orphans, reports the first one's end, stays until all are gone."""
+    """The keeper: starts the command, adopts its orphans, reports the command's exit code, stays until all ended."""
     os.setsid()
-    signal.set_wakeup_fd(-1)  # the server's
+    signal.set_wakeup_fd(-1)  # the descriptor belongs to the server
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     (in_read, _), (_, out_write), (_, err_write), (_, report) = pipes
@@ -257,9 +257,9 @@ def keep(pipes, command, environment, limit):
 
 
 def run(in_read, out_write, err_write, command, environment, limit):
-    """The command itself: its own session, the first to go when memory runs out, no descriptor but three."""
+    """The command itself: in its own session, first to be killed when memory runs out, with only descriptors 0 to 2."""
     os.setsid()
-    prctl(PR_SET_DUMPABLE, 1)  # else its own files in /proc are not its own
+    prctl(PR_SET_DUMPABLE, 1)  # else its files in /proc would belong to root
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")

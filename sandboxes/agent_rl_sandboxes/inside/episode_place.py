@@ -1,15 +1,15 @@
 """The first process of an episode's namespaces on this machine: it makes episode servers, one at a time.
 
-The episode's tmpfs is this process's, so that files outlive a server. Each server is a process closed in as a run of a
-judge is, with a stream of its own to whoever uses it (see `episode_server`).
+This process owns the episode's tmpfs, so that files outlive a server. Each server is a process isolated like a judge's
+run, with its own stream to its client (see `episode_server`).
 
-It comes to be as a worker server does (see `worker_server`), says the same "hello", and then is told by single bytes
-on the socket that is its standard input, each of which it answers with the same byte:
+This process starts as a worker server does (see `worker_server`) and sends the same "hello". Then it takes orders,
+single bytes on the socket that is its standard input, and answers each with the same byte:
 
-    s   beside it a descriptor: what the last server left is ended, and a new one speaks on that descriptor
-    k   what the last server left is ended, and the server with it
+    s   comes with a descriptor: ends the last server and its processes, and starts a new one on that descriptor
+    k   ends the last server and its processes
 
-A server that cannot be made says so itself, in its first message: {"id": 0, "error": text}.
+If a server cannot be made, the first message on its stream says so: {"id": 0, "error": text}.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -29,7 +29,7 @@ from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
 
 _FILES = 1024
 _NO_SECONDS = 1 << 30
-"""Of processor time: each command has a deadline."""
+"""No limit of processor time, in seconds: each command has a deadline instead."""
 
 
 class PlaceKeeper:
@@ -43,7 +43,7 @@ class PlaceKeeper:
         self._server: run_processes.Child | None = None
 
     def serve(self) -> NoReturn:
-        """Until the provider goes away. Raises Refused or OSError."""
+        """Serves until the provider goes away. Raises Refused or OSError."""
         namespaces.mount_scratch(self._workdir, self._episode["scratch"])
         while True:
             order, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
@@ -55,7 +55,7 @@ class PlaceKeeper:
             self._control.sendall(order)
 
     def _begin(self, stream: int) -> None:
-        """A server speaks on `stream`, or why there is none has been said there."""
+        """A new server uses `stream`; if it cannot be made, the reason has been sent there."""
         try:
             self._server = self._runner.spawn(None, self._serve_commands, stream)
             self._runner.await_ready(self._server)
@@ -67,7 +67,7 @@ class PlaceKeeper:
             os.close(stream)
 
     def _serve_commands(self) -> NoReturn:
-        """In the server's process."""
+        """In the server's process: serves, then ends the process."""
         os.close(RESULTS)
         os.close(REQUEST)
         os.environ.update(self._episode["environment"])
@@ -80,7 +80,7 @@ class PlaceKeeper:
         os._exit(0)
 
     def _end(self) -> None:
-        """The last server and all that it started are gone."""
+        """The last server and all its processes have ended."""
         server, self._server = self._server, None
         if server is None:
             return

@@ -1,8 +1,8 @@
-"""Runs an agent's commands inside its sandbox: started once per episode, then told over stdin what to do.
+"""Runs an agent's commands inside its sandbox: started once per episode, then takes requests on stdin.
 
-Stdlib only, for the interpreter of any image (3.6 and later); its source is passed on the command line (see
-`episode_client.server_command`), or it is forked by `episode_place`, so nothing needs to be copied in. It runs as the
-same user as the commands, which can therefore kill it: whoever talks to it must not believe it, and starts it again.
+Stdlib only, for the interpreter of any image (3.6 and later). Its source is passed on the command line (see
+`episode_client.server_command`), or `episode_place` forks it, so nothing has to be copied in. It runs as the same user
+as the commands, so they can kill it: its client must not trust its answers, and restarts it when it dies.
 
 Messages, both ways: u32 header size, u32 payload size (big-endian), a JSON header, the payload.
 
@@ -12,7 +12,7 @@ Messages, both ways: u32 header size, u32 payload size (big-endian), a JSON head
     write   {"op", "id", "files": [[path, size, append], ...]} + contents  -> {"id"} or {"id", "error", "text"}
     read    {"op", "id", "path", "max_bytes"}  -> {"id"} + content, or {"id", "error", "text"}
 
-Before anything is asked it says {"id": 0}: it is there; or {"id": 0, "error": text} is said in its place.
+The first message is {"id": 0} when the server is ready, or {"id": 0, "error": text} if it could not be started.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ HEAD = struct.Struct(">II")
 
 
 class EpisodeServer:
-    """The loop: messages in, commands' pipes, deadlines, messages out."""
+    """The loop over incoming messages, the commands' pipes, deadlines and outgoing messages."""
 
     def __init__(self, workdir, output_bytes, limit):
         self.workdir = workdir
@@ -56,7 +56,7 @@ class EpisodeServer:
                 command.end("timeout")
             waits = [c.deadline - time.monotonic() for c in self.commands.values()]
             for key, _ in self.selector.select(max(0.0, min(waits)) if waits else 10.0):
-                # A handler before this one may have closed the descriptor, and another may have its number now.
+                # An earlier handler may have closed this descriptor, and a new one may have its number now.
                 if self.selector.get_map().get(key.fd) == key:
                     owner, what = key.data
                     getattr(owner, what)(key.fd)
@@ -65,7 +65,7 @@ class EpisodeServer:
             command.kill()
 
     def wake_at_deaths(self):
-        """The loop goes on, and reaps, where a child has died: a zombie takes up one of the processes allowed here."""
+        """The death of a child wakes the loop, which reaps it: a zombie counts towards the process limit."""
         deaths, tell = os.pipe()
         for descriptor in (deaths, tell):
             os.set_blocking(descriptor, False)
@@ -74,12 +74,12 @@ class EpisodeServer:
         self.selector.register(deaths, selectors.EVENT_READ, (self, "forget"))
 
     def forget(self, descriptor):
-        """What woke the loop is read."""
+        """Reads the bytes that woke the loop."""
         with contextlib.suppress(BlockingIOError):
             os.read(descriptor, 1 << 16)
 
     def reap(self):
-        """Keepers that ended, and orphans of killed keepers, leave no zombie."""
+        """Ended keepers, and ended orphans of killed keepers, are reaped."""
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -171,7 +171,7 @@ class EpisodeServer:
         *parents_, name = path.split("/")
         at = self.folder(parents_, False)
         try:
-            # Not blocking: opening a named pipe must not hang.
+            # Non-blocking: opening a named pipe must not hang.
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
         finally:
             os.close(at)
@@ -204,7 +204,7 @@ class EpisodeServer:
 
 
 def main(workdir, output_bytes, limit=None):
-    """Serve until whoever talks to it goes away. Each command's process calls `limit` where there is one."""
+    """Serve until the client goes away. Each command's process calls `limit`, if given."""
     prctl(PR_SET_DUMPABLE, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):

@@ -1,4 +1,4 @@
-"""The worker server's frames, from and to the pool: `FrameStream`.
+"""Frames between the worker server and the pool: `FrameStream`.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -18,11 +18,11 @@ _MAX_FRAME = 1 << 28
 
 
 class StreamClosed(Exception):
-    """The pool has gone away: nothing is left to do but to end."""
+    """The pool has gone away: the server must end."""
 
 
 class FrameStream:
-    """Frames from and to the pool. What comes in lies in a buffer that no child can read."""
+    """Frames from and to the pool. Incoming bytes are in a buffer that no child can read."""
 
     def __init__(self, source: int, target: int) -> None:
         self.source = source
@@ -31,7 +31,7 @@ class FrameStream:
         self._at = 0
 
     def next(self) -> tuple[dict[str, Any], memoryview]:
-        """The next frame, waited for; its body is valid until the call after the next. Raises StreamClosed."""
+        """Waits for the next frame; its body stays valid until the call after the next. Raises StreamClosed."""
         if self._at == self._incoming.size:
             self._incoming.reset(0)
             self._at = 0
@@ -40,7 +40,7 @@ class FrameStream:
         return frame
 
     def arrived(self) -> tuple[dict[str, Any], memoryview] | None:
-        """The next frame if all of it has come."""
+        """The next frame, if it has arrived completely."""
         waiting = self._incoming.size - self._at
         if waiting < LENGTHS.size:
             return None
@@ -48,7 +48,7 @@ class FrameStream:
         size = LENGTHS.size + header + body
         if size > _MAX_FRAME:
             raise StreamClosed(f"a frame of {size} bytes")
-        # Room for a "cancel" behind it, so that the buffer need not move while a body is being read.
+        # Leaves room for a "cancel" after the frame, so that the buffer need not move while the body is in use.
         self._incoming.grow(self._at + size + 4096)
         if waiting < size:
             return None
@@ -59,19 +59,19 @@ class FrameStream:
         )
 
     def rewind(self) -> None:
-        """What has been taken takes no room any more; the bodies that were given out are no longer valid."""
+        """If all frames were returned, their space is free again; their bodies are no longer valid."""
         if self._at == self._incoming.size:
             self._incoming.reset(0)
             self._at = 0
 
     def fill(self) -> None:
-        """More has come. Raises StreamClosed at the end of input."""
+        """Waits for more input and reads it. Raises StreamClosed at the end of input."""
         self._incoming.grow(self._incoming.size + 4096)
         if self._incoming.read(self.source, self._incoming.capacity) == 0:
             raise StreamClosed("end of input")
 
     def send(self, header: dict[str, Any], *body: memoryview | bytes) -> None:
-        """The frame is on its way. Raises StreamClosed."""
+        """The frame is sent. Raises StreamClosed."""
         text = json.dumps(header).encode()
         parts = [memoryview(LENGTHS.pack(len(text), sum(map(len, body))) + text), *map(memoryview, body)]
         try:

@@ -1,10 +1,10 @@
-"""What a run's own process does: load the program as module `solution`, call it, and send what each call returned.
+"""The work of a run's own process: load the program as module `solution`, call it, and send the result of each call.
 
-The process is the candidate's: everything here can be read and changed by the program it runs. That is why nothing
-here is secret, nothing here decides anything, and what goes out is only believed after it was checked outside.
+The process belongs to the candidate: its program can read and change everything here. So this module holds no secrets
+and decides nothing, and its output is checked outside before it is believed.
 
-A request is a JSON object {"program", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"} with arguments
-the canonical text of [args, kwargs] and stdin in base64. What goes out is length-prefixed (32 bits, big-endian) frames
+A request is a JSON object {"program", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; arguments are
+the canonical text of [args, kwargs], stdin is in base64. The output is length-prefixed (32 bits, big-endian) frames:
 {"loaded": true} or {"load_error": text}, then {"id", "value"} or {"id", "error"} for each call, in order.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
@@ -83,7 +83,7 @@ _prefix = struct.Struct(">I").pack
 
 
 def read_request() -> dict[str, Any]:
-    """In a run's process: the request, once it has come."""
+    """In a run's process: waits for the request and returns it."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
     request: dict[str, Any] = json.loads(_read_exactly(REQUEST, size))
     if "role" not in request:
@@ -103,7 +103,7 @@ def _read_exactly(descriptor: int, size: int) -> bytes:
 
 
 def set_stdin(data: bytes) -> None:
-    """Standard input is a file with `data`, without a name, on the run's own disk."""
+    """Standard input is an unnamed file with `data` on the run's own disk."""
     if not data:
         return
     descriptor = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600)
@@ -116,12 +116,12 @@ def set_stdin(data: bytes) -> None:
 
 
 def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any], int], int] | None = None) -> NoReturn:
-    """The process ends with the exit code of `run` (None: `call_functions`), or as the program ends it."""
+    """Ends the process with the exit code of `run` (None: `call_functions`), unless the program ends it first."""
     global _owner
     _owner = os.getpid()
     if "stdin" in request:
         set_stdin(base64.b64decode(request["stdin"]))
-    # Not at the top: see `runs.preload`.
+    # Not at the top: see `preloading.preload`.
     import random
 
     random.seed(request["seed"])
@@ -142,7 +142,7 @@ def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any]
 
 
 def call_functions(request: dict[str, Any], channel: int) -> int:
-    """The exit code, after the program was loaded and called. SystemExit of the program's, wherever, ends the run."""
+    """The exit code, after the program was loaded and called. A SystemExit anywhere in the program ends the run."""
     entry_point = request["entry_point"]
     program = request["program"]
     name = "solution" if entry_point is not None else "__main__"
@@ -170,7 +170,7 @@ def call_functions(request: dict[str, Any], channel: int) -> int:
 
 
 def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str, Any]) -> int:
-    """The exit code after one frame for each call. What is returned is encoded at once: it may change later."""
+    """The exit code after one frame for each call. Each result is encoded at once, since later calls may change it."""
     for call_id, arguments in calls:
         args, kwargs = decode(arguments)
         try:
@@ -189,7 +189,7 @@ def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str
 
 
 def _revived(value: Any, space: dict[str, Any]) -> Any:
-    """`value` with instances of the program's own dataclasses in the place of records of their names and fields."""
+    """`value` with each record replaced by an instance of the program's dataclass of the same name and fields."""
     import dataclasses
 
     kind: Any = type(value)
@@ -222,7 +222,7 @@ def _load_error(error: BaseException, channel: int) -> int:
 
 
 def _describe(error: BaseException) -> str:
-    """ "Type: message", cut; the message is the program's own code's and may itself raise."""
+    """ "Type: message", truncated. The message comes from the program's code, which may raise."""
     name = str(type(error).__name__)
     try:
         text = str(error)
@@ -234,7 +234,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _end_of_program() -> None:
-    """What an interpreter does after a script's last line: wait for its threads, call what it registered."""
+    """Does what an interpreter does after a script's last line: waits for its threads, calls its atexit functions."""
     import atexit
     import threading
 
@@ -243,7 +243,7 @@ def _end_of_program() -> None:
 
 
 def _exit_code(end: SystemExit) -> int:
-    """As the interpreter has it: None is 0, a number itself, anything else is printed and 1."""
+    """The interpreter's rule: 0 for None, a number for itself (modulo 256), else 1, and the value is printed."""
     if end.code is None:
         return 0
     if isinstance(end.code, int):
@@ -265,7 +265,7 @@ def _flush() -> None:
 
 def _send(channel: int, frame: str) -> None:
     if os.getpid() != _owner:
-        # A copy that the program forked and forgot to end.
+        # This is a child that the program forked and did not end.
         _flush()
         _exit(0)
     data = frame.encode("utf-8", "surrogatepass")

@@ -1,4 +1,6 @@
-"""What a run left behind where no pid and no mount namespace took it along: found by its uid, ended as its user.
+"""Finds a run's leftover processes and files by the run's uid, and removes them as its user.
+
+They are left where no pid or mount namespace removes them.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -20,7 +22,7 @@ _KILL, _REMOVE = b"k", b"r"
 
 
 def kill_others() -> None:
-    """Of a pid namespace whose first process this is, no other process is left."""
+    """All other processes of this pid namespace have ended; this process is its pid 1."""
     while True:
         try:
             os.kill(-1, signal.SIGKILL)
@@ -30,14 +32,14 @@ def kill_others() -> None:
 
 
 class Ender:
-    """A process, made ahead of a run, that acts in the name of the run's user when it is told to.
+    """A process, made before a run, that acts as the run's user when it gets an order.
 
-    Ahead, because a run can fill its place with processes so that making another takes long, or cannot be done. Until
-    it is told, it is root's; none of the run's processes can signal it at any time.
+    It is made early because a run can start so many processes that making another takes long, or fails. Until the
+    first order it runs as root. The run's processes can never signal it.
     """
 
     def __init__(self, uid: int) -> None:
-        """Raises OSError."""
+        """Starts the process. Raises OSError."""
         pipes = os.pipe(), os.pipe()
         (order, self._orders), (self._answers, done) = pipes
         try:
@@ -54,18 +56,18 @@ class Ender:
             os.close(done)
 
     def kill(self) -> None:
-        """Every process of the user has been sent SIGKILL. Raises OSError."""
+        """SIGKILL has been sent to every process of the user. Raises OSError."""
         self._do(_KILL)
 
     def remove_files(self) -> None:
-        """The user's files in shared folders are gone, as far as it can remove them itself. Raises OSError.
+        """The user's files in shared folders are removed, as far as the user may remove them. Raises OSError.
 
-        Done by the user, so that no link of its making leads where it could not have gone itself.
+        This happens with the user's rights, so that its links cannot lead to files that the user could not reach.
         """
         self._do(_REMOVE)
 
     def close(self) -> None:
-        """The process is gone."""
+        """The process has ended."""
         os.close(self._orders)
         os.close(self._answers)
         with contextlib.suppress(ChildProcessError):  # it died, and was reaped among the run's orphans
@@ -78,15 +80,15 @@ class Ender:
 
 
 def _serve(uid: int, order: int, done: int) -> NoReturn:
-    """In the process of an `Ender`: does what it is told until nobody can tell it anything."""
+    """In the process of an `Ender`: follows orders until the pipe is closed."""
     try:
         namespaces.die_with_parent()
         what = os.read(order, 1)
         namespaces.act_as(uid)
-        # Becoming another user has cleared it.
+        # Becoming another user has cleared the setting.
         namespaces.die_with_parent()
         while what:
-            # What could not be done is seen from what is left.
+            # Errors need no report: the server looks for what is left.
             with contextlib.suppress(OSError):
                 _kill_all() if what == _KILL else _remove_own(uid)
             os.write(done, what)
@@ -100,7 +102,7 @@ def _kill_all() -> None:
 
 
 def reap_orphans() -> None:
-    """What has ended of this process's children is reaped."""
+    """All ended children of this process are reaped."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -109,9 +111,9 @@ def reap_orphans() -> None:
 
 
 def processes_of(uid: int) -> list[int]:
-    """Processes whose real uid it is, also those that ended and were not reaped.
+    """The pids of processes with the real uid `uid`, zombies included.
 
-    (/proc/PID itself belongs to root where the process wants it so.)
+    (The owner of /proc/PID is no help: a process can make root its owner.)
     """
     found: list[int] = []
     for name in os.listdir("/proc"):
@@ -127,7 +129,7 @@ def processes_of(uid: int) -> list[int]:
 
 
 def files_of(uid: int) -> list[str]:
-    """What belongs to `uid` at the top of the shared folders."""
+    """Paths at the top of the shared folders that belong to `uid`."""
     found: list[str] = []
     for folder in _SHARED:
         try:
@@ -144,7 +146,7 @@ def files_of(uid: int) -> list[str]:
 
 
 def device_times() -> list[int]:
-    """When the devices that every user can write to were last touched, as any user may."""
+    """The modification times of the devices that every user can write to; any user can change these times."""
     there = filter(os.path.exists, (f"/dev/{name}" for name in root_view.DEVICES))
     return [os.stat(path).st_mtime_ns for path in there]
 
@@ -161,7 +163,7 @@ def _remove_own(uid: int) -> None:
 
 
 def _open_up(folder: str) -> None:
-    """Every folder at and below it can be listed and changed by its owner."""
+    """The owner can list and change `folder` and every folder below it."""
     waiting = [folder]
     while waiting:
         at = waiting.pop()

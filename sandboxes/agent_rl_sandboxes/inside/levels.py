@@ -1,4 +1,4 @@
-"""Which level of isolation can be had here: found out by doing it.
+"""Finds the best level of isolation that works here, by trying each.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -14,7 +14,7 @@ DEFAULT_SCRATCH = "size=67108864,nr_inodes=4096,mode=1777"
 
 
 def seccomp_program(setup: dict[str, Any]) -> bytes:
-    """The program of a run's filter for this processor. Raises Failed where there is none for it."""
+    """The program of a run's system call filter for this processor. Raises RunFailed if there is none."""
     machine = os.uname().machine
     if machine not in setup["seccomp"]:
         raise run_processes.RunFailed(f"no seccomp filter for the architecture {machine}")
@@ -22,12 +22,12 @@ def seccomp_program(setup: dict[str, Any]) -> bytes:
 
 
 def enter(setup: dict[str, Any]) -> int:
-    """As `view.enter_worker`, which says what is raised."""
+    """The same as `root_view.enter_worker`, with its errors."""
     return root_view.enter_worker(setup["expose"], setup["workdir"])
 
 
 def _probe_worker(setup: dict[str, Any]) -> None:
-    """The worker's namespaces can be had. Raises Refused."""
+    """The worker's namespaces work. Raises Refused."""
     pid = enter(setup)
     if pid:
         os.waitpid(pid, 0)
@@ -35,7 +35,7 @@ def _probe_worker(setup: dict[str, Any]) -> None:
 
 
 def _probe_run(setup: dict[str, Any]) -> None:
-    """The worker's namespaces can be had, and a run's in them. Raises Refused or RunFailed."""
+    """The worker's namespaces work, and a run's namespaces in them. Raises Refused or RunFailed."""
     _probe_worker(setup)
     runner = run_processes.RunProcesses("namespaces", setup["workdir"], seccomp_program(setup))
     child = runner.spawn(DEFAULT_SCRATCH, lambda: os._exit(0))
@@ -43,7 +43,7 @@ def _probe_run(setup: dict[str, Any]) -> None:
 
 
 def _probe_user(setup: dict[str, Any]) -> None:
-    """A run can have a uid of its own. Raises PermissionError."""
+    """A run can have its own uid. Raises PermissionError if this process is not root."""
     if os.geteuid() != 0:
         raise PermissionError("the worker server is not root")
     runner = run_processes.RunProcesses("uid", "/", seccomp_program(setup))
@@ -56,7 +56,7 @@ def _probe_user(setup: dict[str, Any]) -> None:
 
 
 def choose(setup: dict[str, Any]) -> tuple[str, bool, list[str]]:
-    """(isolation, whether the worker has its own namespaces, why not a better level). Raises Refused."""
+    """(isolation, whether the worker has its own namespaces, why no better level works). Raises RunFailed."""
     refusal = namespaces.attempt(lambda: _probe_run(setup))
     if refusal is None:
         return "namespaces", True, []

@@ -1,6 +1,6 @@
-"""How sources that were sent in become modules: `load`. This module is the first of them, see worker_program.py.
+"""Turns the sources that were sent in into modules: `load`. This module is the first of them, see worker_program.py.
 
-Standard library only; Python 3.6, since it is also what an episode's server begins with in an image of any age.
+Standard library only; Python 3.6, since an episode's server also starts with this module, in an image of any age.
 """
 
 import os
@@ -8,15 +8,15 @@ import sys
 import types
 
 fork_hooks = []
-"""What loaded modules want done after a fork (`threading`, `random`): the arguments of `os.register_at_fork`.
+"""The after-fork hooks of loaded modules (`threading`, `random`), as arguments of `os.register_at_fork`.
 
-It is for the forks of a program's own: each run registers it anew. Done in the fork that makes the run, it would touch,
+They are for the program's own forks: each run registers them anew. In the fork that makes the run they would touch,
 and so copy, more memory than all the rest.
 """
 
 
 class HoldingForkHooks:
-    """In its context, what modules register for after a fork is held in `fork_hooks`."""
+    """In this context, after-fork hooks that modules register are stored in `fork_hooks` instead."""
 
     def __enter__(self):
         self._register = getattr(os, "register_at_fork", None)
@@ -29,7 +29,7 @@ class HoldingForkHooks:
 
 
 def load(modules):
-    """Each of the (name, source) can be imported by its name; they are executed in this order."""
+    """Each (name, source) is executed, in this order, and can be imported by its name."""
     with HoldingForkHooks():
         for name, source in modules:
             parts = name.split(".")

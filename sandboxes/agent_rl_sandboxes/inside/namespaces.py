@@ -24,32 +24,32 @@ NOSUID, NODEV, NOEXEC, BIND = 2, 4, 8, 0x1000
 """Flags of `mount`."""
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_CHILD_SUBREAPER = 1, 4, 38, 36
 _UNUSED_UIDS = 1_900_000_000
-"""1879048192 to 2147483647 is what systemd's table of uids leaves unused."""
+"""The start of unused uids: systemd's table of uids leaves 1879048192 to 2147483647 unused."""
 _CAPABILITY_VERSION = 0x20080522
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 _libc = ctypes.PyDLL(None, use_errno=True)
-"""Calls that hold the interpreter's lock: there is one thread, and giving the lock away and back costs time."""
-# Looked up here, and not by every child anew, which would touch, and so copy, dozens of pages.
+"""Its calls keep the interpreter's lock: there is only one thread, and releasing the lock costs time."""
+# Looked up once, here: a lookup in each child would touch, and so copy, dozens of pages.
 _before_fork = ctypes.pythonapi.PyOS_BeforeFork
 _after_fork_child, _after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Child, ctypes.pythonapi.PyOS_AfterFork_Parent
 _capset: Any = getattr(_libc, "capset", None)
-"""Linux alone has it; this module is imported elsewhere too."""
+"""Only Linux has it, but this module is also imported on other systems."""
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 
 PATH = "/run/bin:/usr/local/bin:/usr/bin:/bin"
 
 
 class Refused(Exception):
-    """A step was refused; the text names it, the error, and what it was done to."""
+    """A step was refused; the text names the step, its object and the error."""
 
     def __init__(self, step: str, number: int) -> None:
         super().__init__(f"{step}: {errno.errorcode.get(number, number)} ({os.strerror(number)})")
 
 
 def check(result: int, step: str) -> int:
-    """`result` of a system call. Raises Refused where it is an error."""
+    """`result` of a system call. Raises Refused if it is an error."""
     if result < 0:
         raise Refused(step, ctypes.get_errno())
     return result
@@ -71,8 +71,8 @@ def unshare(flags: int, step: str) -> None:
 def clone(flags: int) -> int:
     """Like fork, with new namespaces: 0 in the child, its pid in the parent. Raises Refused.
 
-    Unlike unshare and fork, one system call, and the child is pid 1 of its own pid namespace. The C library's cached
-    thread id stays the parent's, so this is for a parent that is pid 1 itself, or for namespaces without NEWPID.
+    Unlike unshare and fork, this is one system call, and the child is pid 1 of its own pid namespace. The C library
+    keeps the parent's thread id in its cache, so use this if the parent is pid 1 itself, or without NEWPID.
     """
     _before_fork()
     pid: int = _libc.syscall(_CLONE[os.uname().machine], flags | signal.SIGCHLD, 0, 0, 0, 0)
@@ -87,7 +87,7 @@ def clone(flags: int) -> int:
 
 
 def map_user(inside: int, uid: int, gid: int) -> None:
-    """In a new user namespace, `inside` is `uid` and `gid` of the one above. Raises Refused."""
+    """In this new user namespace, `inside` stands for `uid` and `gid` of the parent namespace. Raises Refused."""
     for name, text in (("setgroups", "deny"), ("uid_map", f"{inside} {uid} 1"), ("gid_map", f"{inside} {gid} 1")):
         try:
             write(f"/proc/self/{name}", text)
@@ -96,10 +96,13 @@ def map_user(inside: int, uid: int, gid: int) -> None:
 
 
 def leave_root() -> None:
-    """Root has become a user that owns nothing: root's processes are exempt from RLIMIT_NPROC, and own the system."""
+    """If this process was root, it now has a user that owns nothing. Raises Refused.
+
+    Root's processes are exempt from RLIMIT_NPROC, and own the system.
+    """
     if os.geteuid() != 0 or os.getuid() != 0:
         return
-    # 65534 where a container maps fewer.
+    # 65534 if a container maps too few users.
     for uid in (_UNUSED_UIDS + os.getpid() % 100_000_000, 65534):
         try:
             become(uid)
@@ -110,7 +113,7 @@ def leave_root() -> None:
 
 
 def unused_uid() -> int:
-    """A user that nobody else is: of those that systemd leaves unused, or of the few that a container may map."""
+    """A random unused uid: one that systemd leaves unused, or, if the container does not map those, a lower one."""
     draw = int.from_bytes(os.urandom(4), "big")
     first, count = (_UNUSED_UIDS, 200_000_000) if _mapped(_UNUSED_UIDS + 200_000_000) else (20_000, 40_000)
     return first + draw % count
@@ -120,7 +123,7 @@ def _mapped(uid: int) -> bool:
     """Whether the user exists in this user namespace."""
     descriptor = os.open("/proc/self/uid_map", os.O_RDONLY)
     try:
-        # Without a stream: each run asks.
+        # os.read is faster than a file object, and each run calls this.
         ranges = [[int(word) for word in line.split()] for line in os.read(descriptor, 1 << 16).splitlines()]
     finally:
         os.close(descriptor)
@@ -128,14 +131,14 @@ def _mapped(uid: int) -> bool:
 
 
 def become(uid: int) -> None:
-    """This process is of user and group `uid`, with no other group. Raises Refused."""
+    """This process has user and group `uid`, and no other group. Raises Refused."""
     try:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     except OSError as error:
         raise Refused(f"becoming user {uid}", error.errno or 0) from None
-    # Changing users has made /proc/self root's.
+    # The change of user has given /proc/self to root.
     show()
 
 
@@ -145,7 +148,7 @@ def act_as(uid: int) -> None:
     try:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
-        # Who sends a signal needs the real or the saved user of whom it is sent to.
+        # A sender needs the receiver's real or saved user, which is `other` here.
         os.setresuid(other, uid, other)
     except OSError as error:
         raise Refused(f"acting as user {uid}", error.errno or 0) from None
@@ -158,7 +161,7 @@ def fresh_network() -> None:
 
 
 def loopback_up() -> None:
-    """127.0.0.1 can be reached in the present network namespace. Raises Refused."""
+    """127.0.0.1 can be reached in the current network namespace. Raises Refused."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
             request = struct.pack("16sH14x", b"lo", 0)
@@ -169,7 +172,7 @@ def loopback_up() -> None:
 
 
 def enter_run(workdir: str, scratch: str | None) -> None:
-    """In the child of `clone`: its own user, /proc, and with `scratch` (options) a tmpfs of its own. Raises Refused."""
+    """The child of `clone` has its own user, /proc, and, with `scratch` (options), its own tmpfs. Raises Refused."""
     map_user(RUN_ID, RUN_ID, RUN_ID)
     if scratch is not None:
         mount_scratch(workdir, scratch)
@@ -191,17 +194,17 @@ def drop_capabilities() -> None:
 
 
 def die_with_parent() -> None:
-    """SIGKILL comes where the parent dies."""
+    """The kernel kills this process when its parent dies."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def hide() -> None:
-    """Nobody without privileges reads this process's memory or descriptors through /proc; children inherit it."""
+    """No unprivileged process can read this process's memory or descriptors through /proc; children inherit this."""
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def show() -> None:
-    """The contrary of `hide`."""
+    """The opposite of `hide`."""
     _libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
@@ -212,22 +215,22 @@ def adopt_orphans() -> None:
 
 def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -> None:
     """Resource limits of this process and its children: seconds, bytes, counts. They can only be lowered later."""
-    # Beyond the memory itself an address space holds the interpreter, its libraries, and reservations never touched.
+    # An address space also holds the interpreter, its libraries, and reservations that are never used.
     space = memory + (64 << 20)
     seconds = max(1, int(cpu + 0.999))
     if os.getuid() == RUN_ID and (_KERNEL < (5, 14) or _mapped(2**32 - 2)):
-        # There the count is of all processes of the user on the whole host, not in this namespace: in a kernel that
-        # knows no better, and where every container's programs are the same user of the host's own namespace. (A user
-        # of a run's own has no others.)
+        # The limit then counts all processes of this user on the whole host, not only in this namespace: in old
+        # kernels, and where the programs of all containers share one user of the host's own namespace. (With a uid of
+        # its own, a run has no such other processes.)
         processes = max(processes, 4096)
     _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
     _lower(resource.RLIMIT_AS, space)
     _lower(resource.RLIMIT_NPROC, processes)
-    # A little more than the disk holds, so that a full disk is ENOSPC: this one is for files that lie in memory only.
+    # A little more than the disk holds, so that a full disk gives ENOSPC. This limit is for files in memory.
     _lower(resource.RLIMIT_FSIZE, file_size + (1 << 20))
     _lower(resource.RLIMIT_NOFILE, files)
     _lower(resource.RLIMIT_CORE, 0)
-    # Deep recursion is honest; the kernel leaves a gap of at least 128 MiB below the stack.
+    # Honest programs may recurse deeply; the kernel leaves a gap of at least 128 MiB below the stack.
     _lower(resource.RLIMIT_STACK, 64 << 20)
 
 
@@ -236,7 +239,7 @@ def _lower(which: int, soft: int, hard: int | None = None) -> None:
     try:
         return resource.setrlimit(which, (soft, hard))
     except (ValueError, OSError):
-        # Beyond what is allowed at the most.
+        # The value exceeds the hard limit.
         top = resource.getrlimit(which)[1]
     if top != resource.RLIM_INFINITY:
         soft, hard = min(soft, top), min(hard, top)
@@ -252,7 +255,7 @@ _KERNEL = _kernel()
 
 
 def write(path: str, content: str | bytes, flags: int = 0) -> None:
-    """The file has the content, written at once. Raises OSError."""
+    """The file has the content, written in one call. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | flags, 0o644)
     try:
         os.write(descriptor, content.encode() if isinstance(content, str) else content)
@@ -261,7 +264,7 @@ def write(path: str, content: str | bytes, flags: int = 0) -> None:
 
 
 def attempt(action: Callable[[], Any]) -> str | None:
-    """Why `action` was refused, tried in a child process that ends after it; None where it went well."""
+    """Why `action` failed in a child process, which ends after it; None if it succeeded."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

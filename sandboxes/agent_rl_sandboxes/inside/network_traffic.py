@@ -1,4 +1,4 @@
-"""Whether anybody has used a network: `Traffic`.
+"""Tells whether a network was used: `Traffic`.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -10,9 +10,9 @@ import os
 
 
 class Traffic:
-    """The counters and sockets of the present network namespace: equal as long as nobody sent, or tried to send, in it.
+    """Counters and sockets of the current network namespace; they change when a process sends, or tries to send, in it.
 
-    A socket that is on its way in a message to itself outlives its process, until the kernel looks for such.
+    A socket that was sent in a message to itself outlives its process until the kernel's next search for such sockets.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Traffic:
         self._first = self._read()
 
     def seen(self) -> bool:
-        """Whether there has been any since this object was made."""
+        """Whether there was any traffic since this object was made."""
         return self._read() != self._first
 
     def close(self) -> None:
@@ -31,5 +31,5 @@ class Traffic:
             os.close(descriptor)
 
     def _read(self) -> list[bytes]:
-        # Of sockets the number alone: what follows counts the whole host's memory for them.
+        # Only the number of sockets: the rest of sockstat counts the whole host's socket memory.
         return [os.pread(descriptor, 1 << 16, 0).partition(b"\nTCP:")[0] for descriptor in self._files]

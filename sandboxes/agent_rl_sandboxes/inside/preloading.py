@@ -1,4 +1,4 @@
-"""What a worker server has loaded ahead of its runs, so that loading it costs them nothing.
+"""Loads modules in the worker server before its runs, so that loading them costs the runs nothing.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -15,7 +15,7 @@ from agent_rl_sandboxes.inside import loading
 
 
 def preload(names: Iterable[str]) -> None:
-    """The modules are imported, and what exists now is left alone by the collector in every run."""
+    """The modules are imported; in every run the garbage collector ignores all objects that exist now."""
     with loading.HoldingForkHooks():
         for name in names:
             importlib.import_module(name)
@@ -23,21 +23,21 @@ def preload(names: Iterable[str]) -> None:
 
 
 def load(modules: Iterable[tuple[str, str]]) -> None:
-    """The modules (name, source) are there too, as if they had been from the start."""
+    """The modules (name, source) are loaded too, as if they had been preloaded."""
     loading.load(modules)
     _settle()
 
 
 def register_fork_hooks() -> None:
-    """In a run's process: what modules want done after a fork is done after those of the program."""
+    """In a run's process: the modules' stored after-fork hooks run after each fork that the program makes."""
     for hooks in loading.fork_hooks:
         os.register_at_fork(**hooks)
 
 
 def _settle() -> None:
-    # A collection in a run would touch every object that there is.
+    # A collection in a run would touch every existing object, and so copy its memory.
     gc.collect()
-    # What compiling and importing have left free is not to be copied into every run. (Other C libraries have no such.)
+    # Memory that compiling and importing left free must not be copied into every run. (Only glibc has malloc_trim.)
     trim = getattr(ctypes.PyDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

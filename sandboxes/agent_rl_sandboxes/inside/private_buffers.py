@@ -1,4 +1,4 @@
-"""Memory of the worker server's that no run can read: `PrivateBuffer`.
+"""Memory of the worker server that no run can read: `PrivateBuffer`.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -17,14 +17,14 @@ class PrivateBuffer:
         self._map(capacity)
 
     def _map(self, capacity: int) -> None:
-        # The old memory goes back to the system with the last view of it.
+        # The old memory is freed with the last view of it.
         self.capacity = capacity
         self._memory = mmap.mmap(-1, max(capacity, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._memory.madvise(mmap.MADV_DONTFORK)
         self._bytes = memoryview(self._memory)
 
     def reset(self, capacity: int) -> None:
-        """Empty, with room for `capacity` bytes or more; a large content's memory has gone back to the system."""
+        """The buffer is empty, with room for at least `capacity` bytes; the memory of large content is freed."""
         used, self.size = self.size, 0
         if capacity > self.capacity:
             self._map(capacity)
@@ -32,14 +32,14 @@ class PrivateBuffer:
             self._memory.madvise(mmap.MADV_DONTNEED)
 
     def grow(self, capacity: int) -> None:
-        """Room for `capacity` bytes in all; the content stays. Views of it are then of the old memory."""
+        """There is room for `capacity` bytes in all; the content stays. Existing views may show the old memory."""
         if capacity > self.capacity:
             content = self._bytes[: self.size]
             self._map(max(capacity, 2 * self.capacity))
             self._bytes[: self.size] = content
 
     def read(self, descriptor: int, most: int) -> int:
-        """How many bytes were taken from `descriptor` (0: its end), up to `most` in the buffer; -1 where none wait."""
+        """How many bytes were read from `descriptor`, up to `most` in the buffer; 0 at its end, -1 if none is ready."""
         try:
             count = os.readv(descriptor, [self._bytes[self.size : most]])
         except BlockingIOError:
@@ -48,7 +48,7 @@ class PrivateBuffer:
         return count
 
     def append(self, content: memoryview) -> None:
-        """`content` is at the end."""
+        """`content` is appended."""
         end = self.size + len(content)
         self.grow(end)
         self._bytes[self.size : end] = content

@@ -1,13 +1,13 @@
-"""Whole programs by standard input and output: one process executes a program once per case.
+"""Runs whole programs with standard input and output: one process executes a program once per case.
 
-Each execution has a `__main__`, standard streams, working directory, environment and atexit functions of its own, and
-ends as an interpreter ends: threads are waited for, what was registered is called, output is flushed. What an execution
-leaves behind in imported modules, in files and in daemon threads is there for the next one: where that matters, cases
-are to be isolated, each in a run of its own.
+Each execution has its own `__main__`, standard streams, working directory, environment and atexit functions. It ends
+as an interpreter ends: it waits for threads, calls atexit functions, and flushes output. Changes that an execution
+makes in imported modules, in files and in daemon threads are visible to the next one. Where that matters, isolate the
+cases: each in its own run.
 
-What goes out: all that an execution prints, then on standard output NUL, its id, NUL; and the frame
-{"id", "value": (exit code, "Type: message" or None)}. A program that ends the process (`os._exit`) has had its last
-execution; what it printed and its exit code are then seen from outside.
+Output: all that an execution prints, then on standard output NUL, its id, NUL; and the frame
+{"id", "value": (exit code, "Type: message" or None)}. If a program ends the process (`os._exit`), no execution
+follows; the pool outside then sees its output and exit code.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -29,7 +29,7 @@ from agent_rl.vocabulary.canonical import decode, value_frame
 from agent_rl_sandboxes.inside import harness
 
 _FREE = 10
-"""Descriptors that are kept lie here or above: a program may close the first few."""
+"""The lowest number for descriptors that must stay open: a program may close the first few."""
 
 
 def run_cases(request: dict[str, Any], channel: int) -> int:
@@ -45,7 +45,7 @@ def run_cases(request: dict[str, Any], channel: int) -> int:
         start.restore(decode(arguments))
         exit_code, error = _execute(code)
         if os.getpid() != owner:
-            # A copy that the program forked, at its end: nobody waits for it here.
+            # A child that the program forked has reached the program's end: it must not continue here.
             os._exit(exit_code)
         os.dup2(start.stdout, 1)
         _write(1, b"\0" + call_id.encode() + b"\0")
@@ -56,7 +56,7 @@ def run_cases(request: dict[str, Any], channel: int) -> int:
 
 
 class _Start:
-    """What an interpreter starts with, kept so that each execution begins with it."""
+    """The state with which an interpreter starts, kept so that each execution can begin with it."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -72,8 +72,8 @@ class _Start:
         self._digits = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else None
 
     def restore(self, stdin: Any) -> None:
-        """As at the start, with `stdin` (text or bytes) to read. Raises OSError."""
-        # Not emptied first: nothing works without them.
+        """The process is as at the start, with `stdin` (text or bytes) to read. Raises OSError."""
+        # Not emptied first: nothing works without builtins.
         self._builtins.update(self._own_builtins)
         for name in [name for name in self._builtins if name not in self._own_builtins]:
             del self._builtins[name]
@@ -93,7 +93,7 @@ class _Start:
         decimal: Any = sys.modules.get("decimal")
         if decimal is not None:
             decimal.setcontext(decimal.DefaultContext.copy())
-        # Not at the top: importing it is for the server, ahead of all runs.
+        # Not at the top: the server imports it before all runs.
         import random
 
         random.seed(self._seed)
@@ -120,7 +120,7 @@ def _text(descriptor: int, mode: str) -> Any:
 
 
 def _execute(code: types.CodeType) -> tuple[int, str | None]:
-    """Exit code and error of one execution, as an interpreter ends a script."""
+    """Exit code and error of one execution, which ends as an interpreter ends a script."""
     module = types.ModuleType("__main__")
     module.__file__ = "solution.py"
     sys.modules["__main__"] = module
@@ -148,7 +148,7 @@ def _execute(code: types.CodeType) -> tuple[int, str | None]:
 
 
 def _end_threads() -> None:
-    """The program's threads have ended, but for its daemons; pools that it has not shut down are."""
+    """The program's threads have ended, except for daemons, and its thread pools are shut down."""
     pools: Any = sys.modules.get("concurrent.futures.thread")
     if pools is not None:
         pools._python_exit()

@@ -1,7 +1,7 @@
 """The two parts of a proxied judging, each in a run's own process: the candidate's module, and the hidden tests.
 
-Frames on both channels are length-prefixed (32 bits, big-endian) UTF-8 texts. The tests' frames that begin with "{" are
-for the judge, all others go from one process to the other.
+Frames on both channels are length-prefixed (32 bits, big-endian) UTF-8 texts. Frames of the tests that begin with "{"
+go to the judge. All other frames go from one process to the other.
 
 A request is a JSON object {"role", "module", "seed", "limits"} and, for role "candidate", {"program"}; for role
 "tests", {"files": {path: base64}, "tests": [node id...], "objects": [access path...] or null}.
@@ -31,7 +31,7 @@ _LENGTH = struct.Struct(">I")
 
 def take_part(request: dict[str, Any], source: int, target: int, memory_exit: int) -> NoReturn:
     """In a run's process: plays the role that `request` names until it ends. MemoryError ends with `memory_exit`."""
-    # Not at the top: importing it is for the server, ahead of all runs.
+    # Not at the top: the server imports it before all runs.
     import random
 
     random.seed(request["seed"])
@@ -43,7 +43,7 @@ def take_part(request: dict[str, Any], source: int, target: int, memory_exit: in
         play(request, _sender(target), _receiver(source))
         code = 0
     except SystemExit:
-        # Threads or a callback ended it; what the interpreter would make of it is of no interest.
+        # Threads or a callback raised it; its exit code does not matter.
         code = 0
     except MemoryError:
         code = memory_exit
@@ -73,7 +73,7 @@ def _sender(target: int) -> Callable[[str], None]:
 
     def send(text: str) -> None:
         if process() != owner:
-            # A copy that the program forked and forgot to end.
+            # This is a child that the program forked and did not end.
             leave(0)
         data = text.encode("utf-8", "surrogatepass")
         data = _LENGTH.pack(len(data)) + data

@@ -1,4 +1,4 @@
-"""The place that a worker is: namespaces of its own, and in them a read-only view of the system.
+"""A worker's own namespaces, with a read-only view of the system in them.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -53,13 +53,13 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 def enter_worker(expose: list[str], workdir: str) -> int:
     """The pid of a child that is pid 1 of the worker's namespaces, or 0 in that child. Raises Refused.
 
-    In the child: a read-only view of SYSTEM, `expose` and the interpreter, with empty /tmp and `workdir`, a loopback
-    network, all capabilities there, and SIGKILL where the parent dies.
+    The child has a read-only view of SYSTEM, `expose` and the interpreter, an empty /tmp and `workdir`, a loopback
+    network, and all capabilities in its namespaces. It gets SIGKILL when the parent dies.
     """
     leave_root()
     uid, gid = os.getuid(), os.getgid()
     unshare(NEWUSER, "unshare(CLONE_NEWUSER)")
-    # Not to 0: as root of the worker's namespaces a run, which is the same user outside, would own their sysctls.
+    # Not to 0: a run is the same user outside, and as root of the worker's namespaces it would own their sysctls.
     map_user(RUN_ID, uid, gid)
     unshare(NEWPID | NEWNS | NEWIPC | NEWNET | NEWUTS, "unshare of pid, mount, ipc, network and uts namespaces")
     parent = os.getpid()
@@ -114,13 +114,13 @@ def _pivot(new: str, old: str) -> None:
 
 
 def _interpreter() -> list[str]:
-    """Where this interpreter's own files are."""
+    """The paths of this interpreter's own files."""
     paths = {os.path.realpath(sys.executable), sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix}
     return sorted(path for path in paths if path not in ("", "/"))
 
 
 def _show(path: str, old: str, new: str) -> None:
-    """`path` of the old root stands in the new one, read-only with all that is mounted below it; absent is fine."""
+    """`path` of the old root is in the new one, read-only, with all mounts below it; no effect if it is absent."""
     source, target = old + path, new + path
     if os.path.lexists(target) or any(os.path.ismount(new + p) for p in _parents(path)):
         return
@@ -135,7 +135,7 @@ def _show(path: str, old: str, new: str) -> None:
     else:
         return
     mount(source, target, None, BIND | _REC)
-    # Devices are written to on a read-only mount too; their times are not, which are the host's.
+    # On a read-only mount devices can still be written to, but their times, which are the host's, cannot change.
     nodev = 0 if path.startswith("/dev/") else NODEV
     for point, flags in list(_mounts_below(target, old)):
         mount(None, point, None, BIND | _REMOUNT | _RDONLY | NOSUID | nodev | flags)
@@ -149,7 +149,7 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _mounts_below(folder: str, old: str) -> Iterator[tuple[str, int]]:
-    """Mount points at and below `folder`, with their flags: those that are set may be locked and must stay."""
+    """Mount points at and below `folder`, with their flags; flags that are set may be locked, and must stay set."""
     with open(f"{old}/proc/self/mountinfo") as lines:
         for line in lines:
             fields = line.split(" ")
@@ -159,9 +159,9 @@ def _mounts_below(folder: str, old: str) -> Iterator[tuple[str, int]]:
 
 
 def _make_etc(old: str, new: str) -> None:
-    """/etc with what programs need to run, and nothing of this host's."""
+    """The new root has an /etc with what programs need to run, and nothing specific to this host."""
     os.makedirs(new + "/etc", exist_ok=True)
-    # Copied, since each mount would cost every run a little.
+    # Copied, not mounted: each mount would slow down every run a little.
     for name in ETC_FOLDERS:
         if os.path.isdir(f"{old}/etc/{name}"):
             os.mkdir(f"{new}/etc/{name}")
@@ -175,7 +175,7 @@ def _make_etc(old: str, new: str) -> None:
 
 
 def _copy(source: str, target: str) -> None:
-    """A link as a link, a file that may be read as a file; nothing else."""
+    """Copies a link as a link and a readable file as a file; ignores everything else."""
     if os.path.islink(source):
         os.symlink(os.readlink(source), target)
     elif os.path.isfile(source) and os.access(source, os.R_OK):

@@ -1,4 +1,4 @@
-"""One process per run: made ahead of its request, watched, and ended with everything that it started.
+"""One process per run: made before its request arrives, watched, and ended with everything that it started.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -19,13 +19,13 @@ from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
 from agent_rl_sandboxes.inside.private_buffers import PrivateBuffer
 
 FIRST_FREE = 10
-"""The worker server keeps the descriptors below it occupied, so that no pipe's end is one of the above."""
+"""The worker server keeps all lower descriptors occupied, so that a pipe never gets the number of a run's channel."""
 
 FOLDER = "/tmp/run"
-"""Where a run of a user of its own starts; of the same name for each, so that none knows how many were before it."""
+"""The working folder of a run with its own user; always the same name, so that it does not show how many ran before."""
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
 _KILL_SECONDS = 5.0
-"""For ending a run with all that it started: on a busy machine even what was killed needs a processor to end."""
+"""Time for ending a run and its processes: on a busy machine even a killed process needs a processor to end."""
 _MOST_PAUSE_SECONDS = 0.05
 _TICK_MILLISECONDS = 2
 _READY_SECONDS = 10.0
@@ -33,16 +33,16 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 
 
 class RunFailed(Exception):
-    """The machinery failed: the worker is to be ended."""
+    """An infrastructure failure: the pool must end the worker."""
 
 
 @dataclass
 class Child:
-    """A process that is ready for a request, or has it. Descriptors are the server's ends."""
+    """A process that waits for a request, or has one. The descriptors are the server's ends."""
 
     pid: int
     pidfd: int
-    """-1 where the kernel has none (gVisor): then it is asked again and again whether the process has ended."""
+    """-1 if the kernel has none (gVisor): the server then polls for the end of the process."""
     request: int
     results: int
     stdout: int
@@ -50,7 +50,7 @@ class Child:
     scratch: str | None
     uid: int | None = None
     ender: leftovers.Ender | None = None
-    """Where the process is a user of its own: what ends that user's processes."""
+    """Ends the user's processes, if the process has its own user."""
 
     def close(self) -> None:
         if self.ender is not None:
@@ -62,7 +62,7 @@ class Child:
 
 @dataclass
 class Order:
-    """What the server itself needs to know of a request: seconds, bytes."""
+    """The parts of a request that the server itself needs: seconds, bytes."""
 
     wall: float
     cpu: float
@@ -95,12 +95,12 @@ class RunProcesses:
         self._device_times = leftovers.device_times()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn], stream: int | None = None) -> Child:
-        """A process closed in as far as is possible before its request, which then does `body`.
+        """A process that is isolated as far as possible before its request, and then calls `body`.
 
-        `stream`, where there is one, is its standard input and output. Raises Refused or OSError.
+        `stream`, if given, is its standard input and output. Raises Refused or OSError.
         """
         uid = namespaces.unused_uid() if self.isolation == "uid" else None
-        # First of all, so that it has no end of the run's pipes.
+        # Made before the pipes, so that it inherits none of them.
         ender = None if uid is None else leftovers.Ender(uid)
         pipes = [os.pipe() for _ in range(4)]
         (request, to_child), (results, from_child), (stdout, out), (stderr, err) = pipes
@@ -134,10 +134,10 @@ class RunProcesses:
         body: Callable[[], NoReturn],
         stream: int | None,
     ) -> NoReturn:
-        """In the child. Says "R" on the result channel when it is ready, or "E" and why it is not."""
+        """In the child: sends "R" on the result channel when it is ready, or "E" and the reason why not."""
         try:
             namespaces.die_with_parent()
-            # Opened anew: flags and locks are an open file's, and the server's would keep them for the next run.
+            # Not the server's own /dev/null: flags and locks belong to the open file, and would reach the next run.
             nothing = os.open(os.devnull, os.O_RDWR)
             request, results, stdout, stderr = pipes
             given, said = (nothing, stdout) if stream is None else (stream, stream)
@@ -151,7 +151,7 @@ class RunProcesses:
                 os.chdir(self.workdir)
             elif uid is not None:
                 namespaces.become(uid)
-                # Becoming another user has cleared it.
+                # Becoming another user has cleared the setting.
                 namespaces.die_with_parent()
                 os.mkdir(FOLDER, 0o700)
                 os.chdir(FOLDER)
@@ -171,7 +171,7 @@ class RunProcesses:
             os._exit(70)
 
     def await_ready(self, child: Child) -> None:
-        """`child` waits for its request. Raises Failed with its reason where it could not be closed in."""
+        """`child` waits for its request. Raises RunFailed with the reason if it could not be isolated."""
         poll = select.poll()
         poll.register(child.results, select.POLLIN)
         if not poll.poll(_READY_SECONDS * 1000):
@@ -190,12 +190,12 @@ class RunProcesses:
         cancelled: Callable[[], bool],
         watch: Callable[[float], str | None] | None = None,
     ) -> RunOutcome:
-        """How the run ended, with nothing of it left. `cancelled` is asked when `stream` can be read.
+        """How the run ended; none of its processes is left. `cancelled` is called when `stream` can be read.
 
-        `watch`, for a run that is talked with, takes the place of feeding it a request and reading its channels.
+        `watch`, given for a run that exchanges messages, writes the request and reads the channels.
 
-        Ends at the deadline, at a channel's limit, and at the first process's exit: it never waits for the end of a
-        pipe, which another process may hold. Raises Failed or OSError where the machinery failed.
+        The run ends at the deadline, at a channel's limit, and at the first process's exit. It never waits for the end
+        of a pipe, which another process may hold. Raises RunFailed or OSError for an infrastructure failure.
         """
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
@@ -237,7 +237,7 @@ class RunProcesses:
         cancelled: Callable[[], bool],
         deadline: float,
     ) -> str | None:
-        """Why the run is to be ended now; None where its first process has ended by itself."""
+        """The reason to end the run now; None if its first process has ended by itself."""
         poll = select.poll()
         buffers = dict(self._channels(child))
         for descriptor in (child.pidfd, stream, *buffers):
@@ -270,7 +270,7 @@ class RunProcesses:
                 return None
 
     def _reap(self, child: Child, over: float) -> Any:
-        """(wait status, resource usage) of the ended process; None where it has not died when it is `over`."""
+        """(wait status, resource usage) of the ended process; None if it has not ended at the time `over`."""
         if child.pidfd >= 0:
             poll = select.poll()
             poll.register(child.pidfd, select.POLLIN)
@@ -285,33 +285,33 @@ class RunProcesses:
         return wait_status, usage
 
     def _status(self, exit_code: int | None, number: int | None, cpu: float, resident: int, order: Order) -> str:
-        """The status of a run whose first process ended by itself. Raises Failed where somebody else ended it."""
+        """The status of a run whose first process ended by itself. Raises RunFailed if something outside killed it."""
         if number is None:
             return "out_of_memory" if exit_code == harness.MEMORY_EXIT else "completed"
         if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu >= order.cpu):
             return "timeout"
         if number != signal.SIGKILL:
             return "crashed"
-        # In a pid namespace of its own, nobody inside can send its first process SIGKILL: the kernel did (memory), or
-        # somebody outside. Elsewhere its own children can.
+        # No process inside a pid namespace can send SIGKILL to its first process: the kernel did it (memory), or
+        # something outside. Without a pid namespace, its own children can do it.
         before, self._oom_kills = self._oom_kills, _oom_kills()
         kernels_doing = before != self._oom_kills
         if resident >= order.memory // 2 and (kernels_doing or self.isolation != "namespaces"):
             return "out_of_memory"
         if kernels_doing:
-            # For want of memory, but not for what this process has used: it may have been another's turn.
+            # The kernel ran out of memory, but this process used little: another process may have caused it.
             raise RunFailed("a run's process may have been killed for want of memory that others used")
         if self.isolation == "namespaces":
             raise RunFailed("a run's process was killed from outside")
         return "crashed"
 
     def _end_descendants(self, child: Child, over: float, anomalies: list[str]) -> None:
-        """Where no pid namespace ended with the first process: what it left is killed and removed, as its user.
+        """Without a pid namespace of the run's own: its other processes are killed and its files removed, as its user.
 
-        What has not died when it is `over` is an anomaly. Raises OSError.
+        A process that has not ended at the time `over` is an anomaly. Raises OSError.
         """
         if self.isolation == "container" and os.getpid() == 1:
-            # Of the worker's namespaces this process is the first, so that the rest is the run's.
+            # This process is pid 1 of the worker's namespace, so all other processes in it are the run's.
             leftovers.kill_others()
         if child.uid is None or child.ender is None:
             return
@@ -332,14 +332,14 @@ class RunProcesses:
             anomalies.append(f"files that cannot be removed: {', '.join(left[:3])}")
 
     def discard(self, child: Child) -> None:
-        """A process that never got its request is gone."""
+        """The process, which never got a request, has ended."""
         _kill(child.pid)
         os.waitpid(child.pid, 0)
         child.close()
 
 
 def _feed(child: Child, request: memoryview) -> memoryview:
-    """What is still to be written; nothing where the process no longer reads."""
+    """The part of the request still to write; empty if the process no longer reads."""
     try:
         while request:
             request = request[os.write(child.request, request) :]
@@ -351,25 +351,25 @@ def _feed(child: Child, request: memoryview) -> memoryview:
 
 
 def _how(wait_status: int) -> tuple[int | None, int | None]:
-    """Exit code and signal, one of which is None."""
+    """(exit code, signal); one of them is None."""
     if os.WIFSIGNALED(wait_status):
         return None, os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status), None
 
 
 def wait_milliseconds(child: Child, left: float) -> float:
-    """For how long to wait for `child` with `left` seconds to its deadline, before its end is asked for again."""
-    # Rounded up: a wait too short by a fraction of a millisecond would only be followed by another.
+    """How long to wait for `child` before the next check of its end, with `left` seconds to its deadline."""
+    # Rounded up: a wait that is short by a fraction of a millisecond would only cause another wait.
     return left * 1000 + 1 if child.pidfd >= 0 else min(left * 1000 + 1, _TICK_MILLISECONDS)
 
 
 def has_ended(pid: int) -> bool:
-    """Whether the child has ended; it is not reaped by this."""
+    """Whether the child has ended; does not reap it."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _end(child: Child) -> None:
-    """The run's first process has been sent SIGKILL; with a user of its own, as that user, with all of its others."""
+    """SIGKILL is sent to the run's first process; if the run has its own user, to all processes of that user."""
     if child.ender is None:
         _kill(child.pid)
     else:
@@ -384,7 +384,7 @@ def _kill(pid: int) -> None:
 
 
 def _prefer_for_oom() -> None:
-    """Where memory runs out, the kernel takes the run, not the server."""
+    """When memory runs out, the kernel kills the run, not the server."""
     try:
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     except OSError:
@@ -398,7 +398,7 @@ def _prefer_for_oom() -> None:
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel has killed for memory since its start; 0 where it does not say."""
+    """How many processes the kernel has killed for lack of memory since its start; 0 if it does not say."""
     try:
         with open("/proc/vmstat") as lines:
             return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

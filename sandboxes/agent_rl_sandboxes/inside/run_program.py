@@ -1,4 +1,4 @@
-"""The beginning of a run's process that runs a program: its request is waited for, and says how the program is run.
+"""The first step in a run's process: waits for the request, which says how to run the program.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """

@@ -1,6 +1,6 @@
-"""A run that is talked with: what the pool says goes to the run, what the run says goes to the pool, as it comes.
+"""A run that exchanges messages with the pool while it runs: `RunRelay` passes bytes both ways as they arrive.
 
-Nothing is looked into. As with any run, what passes is in no memory that a child can read.
+The bytes are not parsed. As with any run, they are in no memory that a child can read.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -39,14 +39,14 @@ class RunRelay:
         self.said = 0
 
     def watch(self, deadline: float) -> str | None:
-        """Why the run is to be ended now; None where its first process has ended by itself. Raises StreamClosed."""
+        """The reason to end the run now; None if its first process has ended by itself. Raises StreamClosed."""
         child, runner = self._child, self._runner
         buffers = {child.stdout: runner.stdout, child.stderr: runner.stderr}
         poll = select.poll()
         for descriptor in (child.pidfd, child.results, *buffers, self._stream.source):
             if descriptor >= 0:
                 poll.register(descriptor, select.POLLIN)
-        # What was said first may have come in with the request.
+        # The pool's first messages may have arrived with the request.
         if self._listen():
             return "cancelled"
         self._feed(poll)
@@ -78,7 +78,7 @@ class RunRelay:
                 return None
 
     def _listen(self) -> bool:
-        """Whether the pool has ended the talk; what else it said waits for the run to read it."""
+        """Whether the pool has cancelled the run; the pool's other messages are queued for the run."""
         ended = False
         while (frame := self._stream.arrived()) is not None:
             header, body = frame
@@ -92,7 +92,7 @@ class RunRelay:
         return ended
 
     def _feed(self, poll: Any) -> None:
-        """The run has what it could take; where more waits, `poll` says when it can take more."""
+        """Queued bytes are written, as many as the run takes; if some are left, `poll` waits until it takes more."""
         try:
             while self._fed < self._waiting.size:
                 self._fed += os.write(self._child.request, self._waiting.view(self._fed))

@@ -1,4 +1,4 @@
-"""Installs a filter of system calls in the present process. What it denies was decided outside: `seccomp.run_filter`.
+"""Installs a system call filter in the current process. `seccomp.run_filter`, outside, decides what it denies.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -13,7 +13,7 @@ _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 
 
 class InstalledFilter:
-    """A program, laid out in memory ahead of time: installing it is two system calls."""
+    """A filter program, prepared in memory: installing it takes two system calls."""
 
     def __init__(self, program: bytes) -> None:
         self._buffer = ctypes.create_string_buffer(program, len(program))

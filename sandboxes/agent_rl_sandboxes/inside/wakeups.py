@@ -1,8 +1,8 @@
-"""What goes on where a run has stopped the worker server: timers of the kernel's, which no other process can take away.
+"""Kernel timers that resume or kill a worker server that its run has stopped; no other process can remove them.
 
-Where a run has no user and no namespaces of its own, it may send the server any signal. One that ends the server is
-seen outside at once; SIGSTOP is not. So the kernel itself sends the server SIGCONT once the run's time is over, and,
-where the run's processes stop it again and again, SIGKILL a little later.
+A run without its own user and namespaces may send the server any signal. The pool notices at once if a signal ends the
+server, but not if SIGSTOP stops it. So the kernel itself sends the server SIGCONT once the run's time is over, and
+SIGKILL a little later, in case the run's processes stop it again and again.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -22,33 +22,33 @@ _SIGNAL_EVENT = struct.Struct("Qii48x")
 _ONCE = struct.Struct("qqqq")
 """struct itimerspec: the interval, here 0, and the time until the signal; each in seconds and nanoseconds."""
 _AFTER_SECONDS = 0.05
-"""Past a run's deadline, so that the server, woken up, finds it over."""
+"""Delay after a run's deadline, so that the resumed server finds the deadline passed."""
 _END_SECONDS = 3.0
-"""For ending an overdue run, which a server that is not stopped does in milliseconds."""
+"""Time to end an overdue run; a server that is not stopped needs milliseconds."""
 _ANSWER_SECONDS = 10.0
-"""For passing on what a run has said, which takes as long as the pool takes to read it."""
+"""Time to send a run's answer, which takes as long as the pool takes to read it."""
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
 class Wakeups:
-    """Two timers of this process, or none where the kernel has none; then only the pool's own deadline is left."""
+    """Two timers of this process. If the kernel has no such timers, only the pool's own deadline is left."""
 
     def __init__(self) -> None:
         self._continue, self._kill = _timer(signal.SIGCONT), _timer(signal.SIGKILL)
 
     def begin(self, wall: float) -> None:
-        """A run has begun: when its `wall` seconds are over this process goes on if it was stopped, or soon ends."""
+        """A run has begun: after its `wall` seconds this process is resumed if stopped, and killed soon after."""
         _set(self._continue, wall + _AFTER_SECONDS)
         _set(self._kill, wall + _END_SECONDS)
 
     def end(self) -> None:
-        """The run is over, though processes of it may be left: there is time for the answer."""
+        """The run is over, though some of its processes may be left: the timers now allow time for the answer."""
         _set(self._continue, _AFTER_SECONDS)
         _set(self._kill, _ANSWER_SECONDS)
 
 
 def _timer(number: signal.Signals) -> int | None:
-    """A timer that sends this process the signal; no child inherits it."""
+    """A timer that sends the signal to this process; no child inherits it."""
     timer = ctypes.c_int()
     event = _SIGNAL_EVENT.pack(0, number, 0)
     create = _TIMER_CREATE[os.uname().machine]
@@ -57,7 +57,7 @@ def _timer(number: signal.Signals) -> int | None:
 
 
 def _set(timer: int | None, after: float) -> None:
-    """The timer's signal comes `after` so many seconds, and not before; none does where there is no timer."""
+    """The timer's next signal comes in `after` seconds; no effect without a timer."""
     if timer is not None:
         seconds, rest = divmod(after, 1)
         spec = _ONCE.pack(0, 0, int(seconds), int(rest * 1e9))

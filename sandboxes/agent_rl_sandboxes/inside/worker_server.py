@@ -1,10 +1,10 @@
 """The worker server: a small program inside a container or in namespaces that forks one process per run.
 
-It is started once per worker (`docker exec`, or locally) by `agent_rl_sandboxes.workers.worker_command`, which needs
-nothing inside but Python 3.9: the sources are the first thing to come down its standard input. It never sees an
-expected value, and it never looks into a request either: what a run is given and what a run answers pass through
-buffers that are not mapped into any child (MADV_DONTFORK), so that no run finds in its memory what an earlier one was
-asked or answered.
+It is started once per worker (`docker exec`, or locally) with the command of
+`agent_rl_sandboxes.worker_program.worker_command`. Only Python 3.9 has to exist inside: the sources arrive first on
+standard input. The server never sees an expected value and never parses a run's request. Requests and answers pass
+through buffers that are not mapped into any child (MADV_DONTFORK), so that no run finds an earlier run's request or
+answer in its memory.
 
 Protocol, on standard input and output. Every message is a frame
 
@@ -12,45 +12,44 @@ Protocol, on standard input and output. Every message is a frame
     header                         a JSON object with "op"
     body                           bytes
 
-The first frame that goes in is special (read by the bootstrap): header {"op": "setup", "modules": [[name, source]...],
-"main": name, "setup": {...}}. Then, at most one at a time:
+The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, source]...], "main": name,
+"setup": {...}}. Then come requests, at most one at a time:
 
     in   {"op": "load", "id"}                                        body: JSON [[name, source]...], modules that every
                                                                      later run finds loaded
     in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
                                                                      body: JSON for the run's own process, see harness,
                                                                      behind its length (32 bits)
-    in   {"op": "talk", ...the same}                                 body: the same; a run that is talked with
-    in   {"op": "say", "id"}                                         body: bytes for that run, while it is under way
-    in   {"op": "cancel", "id"}                                      while a run is under way, else ignored
+    in   {"op": "talk", ...the same}                                 body: the same; a run that exchanges messages
+    in   {"op": "say", "id"}                                         body: bytes for that run, while it runs
+    in   {"op": "cancel", "id"}                                      during a run, else ignored
     out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
     out  {"op": "loaded", "id"}
-    out  {"op": "said", "id"}                                        body: of a talk's result channel, as it comes
+    out  {"op": "said", "id"}                                        body: new bytes of a talk's result channel
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
           "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
-    out  {"op": "failed", "id", "error"}                             the machinery failed; the worker is to be ended
+    out  {"op": "failed", "id", "error"}                             infrastructure failure; the pool ends the worker
     out  {"op": "fatal", "error"}                                    the server ends
 
-A result's "results" bytes are the run's result channel as it came (of a talk, what was not yet "said"):
-length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not; only the pool outside takes them apart.
+A result's "results" bytes are the run's result channel, unchanged (of a talk, the bytes not yet "said"):
+length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not. Only the pool outside parses them.
 Times are seconds, sizes bytes.
 
-Isolation between two runs is probed at the start, by doing it, and `reasons` says for each level that was not had
-which step was refused with which error:
+At the start the server tries out each level of isolation between two runs. `reasons` names, for each level that failed,
+the refused step and its error:
 
     namespaces   the worker has user, pid, mount, network, ipc and uts namespaces and a read-only view of the system;
-    each
-                 run has user, pid, mount and ipc namespaces of its own in them, its own /proc and tmpfs. The network
-                 namespace is the worker's; it is empty, and replaced once a run has sent a packet in it.
-    uid          the server is root: each run has a uid of its own, is killed as that uid, and what it left is removed;
+                 each run has user, pid, mount and ipc namespaces of its own in them, its own /proc and tmpfs. The
+                 network namespace is the worker's; it is empty, and replaced once a run has sent a packet in it.
+    uid          the server is root: each run has a uid of its own, is killed as that uid, and its files are removed;
                  once a run has sent a packet the pool ends the worker
-    container    neither: the pool ends the worker, with all that is in it, after its first run; a server that the run
-                 has stopped goes on at the run's deadline, or is ended, by the kernel's doing
+    container    neither: the pool ends the worker, with all that is in it, after its first run; if the run stops the
+                 server, timers of the kernel resume the server at the run's deadline, or kill it
 
-Where a run has no tmpfs of its own ("disk", "inodes") it has as much of both as its container.
+A run without a tmpfs of its own ("disk", "inodes") may use as much of both as its container has.
 
-Where the pool goes away (end of input), the server kills what runs and ends; as pid 1 of its namespace it takes
-everything in it along, however it dies.
+When the pool goes away (end of input), the server kills the current run and ends. Where the server is pid 1 of its
+namespace, its end, however it dies, also ends every process in the namespace.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ PROTOCOL = 1
 
 
 class WorkerServer:
-    """Answers one request at a time; the process of the next run is made while nobody waits for it."""
+    """Answers one request at a time; makes the next run's process while nobody waits."""
 
     def __init__(self, stream: FrameStream, isolation: str, setup: dict[str, Any], *, own_view: bool) -> None:
         self._stream = stream
@@ -81,11 +80,11 @@ class WorkerServer:
         self._runner = run_processes.RunProcesses(isolation, self._workdir, levels.seccomp_program(setup))
         self._spare: run_processes.Child | None = None
         self._traffic = Traffic()
-        # As the first process of namespaces the server cannot be stopped by anything in them; as root by no run.
+        # No process in a pid namespace can stop its first process, and no run can stop root's server.
         self._wakeups = Wakeups() if isolation == "container" and not own_view else None
 
     def serve(self) -> NoReturn:
-        """Until the pool goes away. Raises StreamClosed."""
+        """Serves until the pool goes away. Raises StreamClosed."""
         if self._isolation == "namespaces":
             self._spare = self._spawn(levels.DEFAULT_SCRATCH)
         while True:
@@ -98,7 +97,7 @@ class WorkerServer:
             del body
 
     def _load(self, header: dict[str, Any], body: memoryview) -> None:
-        """Load modules, and make a process that has them for the next run, where it is made ahead."""
+        """Load modules; if the next run's process exists already, replace it by one that has them."""
         preloading.load(json.loads(bytes(body)))
         spare, self._spare = self._spare, None
         if spare is not None:
@@ -135,7 +134,7 @@ class WorkerServer:
         if self._wakeups is not None:
             self._wakeups.end()
         if self._isolation == "uid" and self._traffic.seen():
-            # The network is the worker's, and what was sent in it may be seen by the next run.
+            # All runs share the worker's network: the next run might see what this one sent.
             outcome.reusable = False
         channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
         if talk is not None:
@@ -160,7 +159,7 @@ class WorkerServer:
             self._renew(scratch)
 
     def _child(self, scratch: str) -> run_processes.Child:
-        """A process that waits for its request. Raises Refused, Failed or OSError where none can be had."""
+        """A process that waits for its request. Raises Refused, RunFailed or OSError if none can be made."""
         spare, self._spare = self._spare, None
         if spare is not None and spare.scratch != scratch:
             self._runner.discard(spare)
@@ -176,7 +175,7 @@ class WorkerServer:
         return self._runner.spawn(scratch, run_program.run_program)
 
     def _renew(self, scratch: str) -> None:
-        """The next run's process is on its way, in a network that nobody has used."""
+        """The next run's process is being made, in an unused network; if that fails, `_child` tries again."""
         try:
             if self._own_view and self._traffic.seen():
                 namespaces.fresh_network()
@@ -184,11 +183,11 @@ class WorkerServer:
                 self._traffic = Traffic()
             self._spare = self._spawn(scratch)
         except (namespaces.Refused, OSError):
-            # Tried again when it is needed; then a refusal is an answer.
+            # The next run tries again; a refusal is then its answer.
             self._spare = None
 
     def _cancelled(self, identifier: str) -> bool:
-        """Whether what has come in while `identifier` ran is its cancellation. Raises StreamClosed."""
+        """Whether a cancellation of the run `identifier` has arrived. Raises StreamClosed."""
         self._stream.fill()
         while (frame := self._stream.arrived()) is not None:
             if frame[0] == {"op": "cancel", "id": identifier}:
@@ -197,7 +196,7 @@ class WorkerServer:
 
 
 def _take_stdio() -> tuple[int, int]:
-    """The stream's descriptors, away from the descriptors that a run's process has; /dev/null is in their place."""
+    """The stream's descriptors, moved above those that a run's process uses; /dev/null replaces the lower ones."""
     source, target = (os.dup(descriptor) for descriptor in (0, 1))
     nothing = os.open(os.devnull, os.O_RDWR)
     moved = [source, target]
@@ -214,7 +213,7 @@ def _take_stdio() -> tuple[int, int]:
 
 
 def _guard(pid: int) -> NoReturn:
-    """In the parent of the worker's pid 1: waits for its end, and brings it about at SIGTERM."""
+    """In the parent of the worker's pid 1: waits for the end of pid 1, and kills it at SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGKILL))
     os.closerange(0, 4096)
     _, status = os.waitpid(pid, 0)
@@ -231,12 +230,12 @@ def main(setup: dict[str, Any]) -> NoReturn:
 
 
 def begin(setup: dict[str, Any], serve: Callable[[FrameStream, str, bool], NoReturn]) -> NoReturn:
-    """What `serve` does with (stream, isolation, whether there are namespaces), after the "hello"."""
+    """Chooses the isolation, says "hello", and calls `serve` with (stream, isolation, whether there are namespaces)."""
     descriptors = _take_stdio()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         os.environ.clear()
-        # Libraries that start threads when they are imported: a process with threads cannot enter namespaces.
+        # Keeps libraries from starting threads at import: a process with threads cannot enter namespaces.
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
         try:
             preloading.preload([*harness.PRELOADED, *setup["preload"]])
@@ -253,12 +252,12 @@ def begin(setup: dict[str, Any], serve: Callable[[FrameStream, str, bool], NoRet
         else:
             namespaces.adopt_orphans()
         if isolation == "uid":
-            # For what removes a run's files.
+            # Needed to remove a run's files.
             preloading.preload(["shutil"])
         if isolation == "container":
-            # Runs are of the same user as this process.
+            # Runs have the same user as this process.
             namespaces.hide()
-        # Only now: its buffer is not mapped in a child, such as the worker's pid 1 was.
+        # Not earlier: the buffer is not mapped in children, and the worker's pid 1 was one.
         stream = FrameStream(*descriptors)
         python = ".".join(map(str, sys.version_info[:3]))
         stream.send({"op": "hello", "protocol": PROTOCOL, "isolation": isolation, "reasons": reasons, "python": python})

@@ -1,4 +1,4 @@
-"""Where the bearer token comes from, the host's and the client's: a file, or the environment. Never a configuration."""
+"""The bearer token of a host or a client: read from a file or the environment, never from a configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FEWEST_CHARACTERS = 16
 
 
 def read_token(file: str | Path | None, environment: Mapping[str, str] = os.environ, *, key: str) -> str | None:
-    """The token in `file`, else in AGENT_RL_SANDBOX_TOKEN, else None. Raises ConfigError where it cannot be one."""
+    """The token in `file`, else in AGENT_RL_SANDBOX_TOKEN, else None. Raises ConfigError where it is not valid."""
     if file is not None:
         try:
             token, source = Path(file).expanduser().read_text("ascii").strip(), str(file)
@@ -35,8 +35,8 @@ def read_token(file: str | Path | None, environment: Mapping[str, str] = os.envi
 
 
 def authorized(header: str | None, token: str) -> bool:
-    """Whether an Authorization header carries `token`; takes as long whatever it says."""
+    """Whether an Authorization header carries `token`; takes equally long whatever the header says."""
     given = header or ""
-    # Digests have one length, so that not even the token's shows.
+    # Digests have a fixed length, so the time taken does not show the token's length either.
     expected = hashlib.sha256(f"Bearer {token}".encode()).digest()
     return hmac.compare_digest(hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest(), expected)

@@ -17,7 +17,7 @@ from agent_rl_sandboxes.serving.protocol import DEADLINE_HEADER, STATUS, ErrorKi
 
 _MESSAGE_CHARACTERS = 2000
 _LARGE_BODY = 1 << 20
-"""From here on a body is taken apart in a thread."""
+"""Bytes from which on a body is parsed in a thread."""
 _R = TypeVar("_R")
 
 
@@ -58,14 +58,14 @@ async def held_body(request: web.Request, most: int, budget: Budget, seconds: fl
 
 
 async def taken_apart(body: bytearray, read: Callable[[bytes], _R]) -> _R:
-    """What `read` makes of the body; a large one does not hold up other clients meanwhile. Raises what `read` does."""
+    """What `read` returns for the body; a large body does not make other clients wait. Raises what `read` raises."""
     if len(body) < _LARGE_BODY:
         return read(bytes(body))
     reading = asyncio.ensure_future(asyncio.to_thread(read, bytes(body)))
     try:
         return await asyncio.shield(reading)
     finally:
-        # A thread cannot be stopped: what it holds is counted until it is done, also where the client has gone away.
+        # A thread cannot be stopped: what it holds stays counted until it is done, even where the client has gone away.
         await asyncio.gather(reading, return_exceptions=True)
 
 
@@ -91,7 +91,7 @@ def refusal(
     number: int | None = None,
     retry_after: float | None = None,
 ) -> web.Response:
-    """The answer to an error."""
+    """The response that reports an error."""
     error: dict[str, str | int] = {"kind": kind, "message": message[:_MESSAGE_CHARACTERS]}
     if number is not None:
         error["errno"] = number

@@ -1,4 +1,4 @@
-"""`Doors`: connections let in to a server, with TLS where there is a certificate, and never more than so many."""
+"""`Doors`: lets connections in to a server, with TLS where there is a certificate, and only up to a maximum."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FULL = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\
 
 
 class Doors:
-    """Makes the protocol of each accepted connection. At most `most` are the server's: who comes beyond is told 429.
+    """Makes the protocol of each accepted connection. The server gets at most `most`; further ones are answered 429.
 
-    A TLS handshake is made here, not by the event loop's server, since that counts none that is not finished. With
-    those under way there are at most a quarter more connections, to be told 429; who comes beyond is closed unheard.
+    A TLS handshake is made here, not by the event loop's server, which does not count unfinished handshakes. With those
+    under way there are at most a quarter more connections, to be answered 429; any others are closed without an answer.
     """
 
     def __init__(self, server: web.Server, tls: ssl.SSLContext | None, most: int) -> None:
@@ -34,7 +34,7 @@ class Doors:
         await asyncio.gather(*self._shaking, return_exceptions=True)
 
     def receive(self, door: _Door, transport: asyncio.Transport) -> None:
-        """A connection has been accepted."""
+        """Lets an accepted connection in, starts its TLS handshake, or drops it."""
         if self._tls is None:
             self._let_in(door, transport)
         elif len(self._server.connections) + len(self._shaking) >= self._most + max(1, self._most // 4):
@@ -74,7 +74,7 @@ class Doors:
 
 
 class _Door(asyncio.Protocol):
-    """A connection that is not the server's yet; it keeps what comes in between the handshake and being let in."""
+    """A connection that the server does not have yet; keeps what arrives between the handshake and being let in."""
 
     def __init__(self, doors: Doors) -> None:
         self._doors = doors

@@ -4,7 +4,7 @@ GET    /health                  no token: whether work is taken
 GET    /metrics                 Prometheus' text format; like all that follows, only with the token
 GET    /v1/host                 what the host is
 POST   /v1/sessions             a new session;  PUT: its client lives;  DELETE: it ends
-POST   /v1/runs                 one run in a worker;  /v1/pairs: two runs in two workers, which talk with each other
+POST   /v1/runs                 one run in a worker;  /v1/pairs: two runs in two workers, which exchange frames
 PUT    /v1/sandboxes/NAME       a new sandbox, of a name that the client chose;  DELETE: it is gone
 POST   /v1/sandboxes/NAME/exec | read     PUT /v1/sandboxes/NAME/files (an archive)
 """
@@ -48,7 +48,7 @@ from agent_rl_sandboxes.serving.protocol import FRESH_PER_WORKER, PREFIX, PROTOC
 
 _LOG = logging.getLogger(__name__)
 _REST = "/{rest}"
-"""What stands for all that is no route."""
+"""The path pattern of requests that match no route."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
 _Run = TypeVar("_Run", protocol.RunMessage, protocol.PairMessage)
@@ -64,11 +64,11 @@ class HostApp:
         self._token = token
         self.limits = limits
         self.draining = False
-        """No new work is taken any more."""
+        """Whether new work is refused, since the host is going down."""
         self.gate = Gate(limits.workers, limits.queue)
         self.fresh_gate = Gate(FRESH_PER_WORKER * limits.workers, limits.queue)
-        """Of runs in places made for them alone. They count by themselves: the honest run by which another is judged
-        has room beside it, however busy the workers are."""
+        """The gate of runs in workers made for them alone. They are counted separately, so that the honest run by which
+        another run is judged has room beside it, however busy the warm workers are."""
         self.sessions = HostSessions(limits.lease_seconds, limits.sessions, limits.sandboxes)
         self._bodies = Budget(limits.held_bytes, "bytes of bodies")
         self._requests = Budget(limits.requests, "requests at a time")
@@ -99,7 +99,7 @@ class HostApp:
                 web.put(f"{sandbox}/files", self._write_files, expect_handler=_expects_nothing),
             ]
         )
-        # Also for whatever is no route: aiohttp's own answers to an Expect header can fail over what stands in it.
+        # Also for paths without a route: aiohttp's own answers to an Expect header can fail over the header's content.
         app.router.add_route("*", "/{rest:.*}", self._no_route, expect_handler=_expects_nothing)
         return app
 
@@ -134,7 +134,7 @@ class HostApp:
         if request.headers.get(VERSION_HEADER) != str(PROTOCOL):
             raise Refusal("protocol", _other_version(request.headers.get(VERSION_HEADER)))
         if request.path.startswith(f"{PREFIX}/sessions/") or request.method == "DELETE":
-            return await handler(request)  # however much there is to do, who lives can say so, and who is done
+            return await handler(request)  # never refused as busy: a client can always renew its session and clean up
         if self.draining:
             raise Refusal("draining", "this host is going down")
         with self._requests.take(1):
@@ -146,7 +146,7 @@ class HostApp:
                     self.idle.set()
 
     async def _sent(self, request: web.Request, response: _S) -> _S:
-        """The response, which its client has taken in: until then the request is under way. Else ConnectionError."""
+        """The response, once the client has received it; until then the request is under way. Else ConnectionError."""
         try:
             async with asyncio.timeout(self.limits.body_seconds):
                 await response.prepare(request)
@@ -208,7 +208,7 @@ class HostApp:
     async def _no_route(self, request: web.Request) -> web.Response:
         raise Refusal("route", "there is no such route")
 
-    # What a host is and how it does
+    # What the host is and how it is doing
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response(
@@ -280,7 +280,7 @@ class HostApp:
         check: Callable[[_Run], None],
         work: Callable[[_Run], Awaitable[_R]],
     ) -> _R:
-        """What `work` made of the message in the body, in its turn, within the deadline, while the client is there."""
+        """What `work` returns for the message in the body, in its turn; ends at the deadline or if the client goes."""
         session = self._session(request)
         deadline = deadline_of(request, protocol.run_deadline(self.limits.run_seconds))
         with self.sessions.work(session):
@@ -380,7 +380,7 @@ def _other_version(sent: str | None) -> str:
 
 
 async def _expects_nothing(request: web.Request) -> None:
-    """Left to the guard, which every request passes."""
+    """Does nothing: the guard, which every request passes, answers an Expect header."""
 
 
 def _json(value: Any) -> web.Response:

@@ -1,8 +1,8 @@
 """`to_json` and `from_json`: the vocabulary's dataclasses as JSON and back. Nothing is coerced, nothing ignored.
 
-A new field of a dataclass crosses by itself where its type is one of: int, float, str, bytes, bool, None, Literal,
-unions of these, tuples, lists, mappings with text keys, and dataclasses of all this. Bytes are base64; Any is what JSON
-holds, as it is. Text is all that Python's `str` holds, lone surrogates too.
+A new field of a dataclass needs no code here where its type is one of: int, float, str, bytes, bool, None, Literal,
+unions of these, tuples, lists, mappings with text keys, and dataclasses of all this. Bytes become base64; Any stands
+for any JSON value, unchanged. Text may be anything that Python's `str` holds, lone surrogates too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class MalformedBody(ValueError):
 
 
 def to_json(value: Any) -> bytes:
-    """`value`, a dataclass or what one may hold, as JSON in ASCII. Raises TypeError for anything else."""
+    """`value` (a dataclass, or what one may hold) as JSON in ASCII. Raises TypeError for anything else."""
     return json.dumps(value, default=_parts, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -45,7 +45,7 @@ def parse(data: bytes) -> Any:
 
 
 def _parts(value: Any) -> Any:
-    """What `json` does not know, as something that it does."""
+    """A value that `json` cannot encode, as one that it can. Raises TypeError."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -56,7 +56,7 @@ def _parts(value: Any) -> Any:
 
 
 def decode(kind: Any, value: Any, where: str = "") -> Any:
-    """The value of type `kind` that `value`, parsed JSON, stands for. Raises MalformedBody with the place in it."""
+    """The value of type `kind` that `value`, parsed JSON, stands for. Raises MalformedBody that names the place."""
     if kind is Any:
         return value
     if kind is bytes:

@@ -1,4 +1,4 @@
-"""What a host bears: `HostLimits`, and the gates that hold it to them. Who comes beyond is told when to come again."""
+"""`HostLimits`: what a host may be asked for at most, and the gates that enforce it by telling clients to retry."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class HostLimits:
     """Requests under way, of all kinds."""
     connections: int = 512
     body_bytes: int = 64 << 20
-    """Of an archive or a run."""
+    """Largest body with an archive or a run."""
     read_bytes: int = 64 << 20
-    """Of a file that is read out of a sandbox."""
+    """Largest file that is read out of a sandbox."""
     held_bytes: int = 256 << 20
-    """Of all bodies that are in memory at a time; no less than the largest one."""
+    """All bodies in memory at a time; at least as much as the largest body."""
     body_seconds: float = 120.0
     idle_seconds: float = 75.0
-    """After which a connection that sends no request is closed."""
+    """A connection that sends no request for this long is closed."""
     lease_seconds: float = 60.0
-    """A session whose client is not heard of for so long has ended."""
+    """A session ends when its client has not been heard of for this long."""
     drain_seconds: float = 10.0
-    """What is under way when the host is told to end has so long to finish."""
+    """When the host is told to end, work under way has this long to finish."""
     run_seconds: float = 3600.0
     """The most that a run or command may ask for."""
     memory_bytes: int = _MEMORY_BYTES
@@ -55,7 +55,7 @@ class Busy(Exception):
 
 
 class Gate:
-    """At most `workers` inside and `queue` before it, each no longer than `seconds`."""
+    """Lets at most `workers` in at a time, while at most `queue` wait."""
 
     def __init__(self, workers: int, queue: int) -> None:
         self._free = asyncio.Semaphore(workers)
@@ -65,7 +65,7 @@ class Gate:
 
     @contextlib.asynccontextmanager
     async def enter(self, seconds: float) -> AsyncIterator[None]:
-        """Inside. Raises Busy where the queue is full, or after `seconds` in it."""
+        """The context is inside. Raises Busy where the queue is full, or after `seconds` in it."""
         if self._free.locked() and self.waiting >= self._queue:
             raise Busy(f"all workers are taken, and {self.waiting} runs wait for one", 1.0)
         self.waiting += 1
@@ -94,7 +94,7 @@ class Budget:
 
     @contextlib.contextmanager
     def take(self, amount: int) -> Iterator[None]:
-        """`amount` is taken. Raises Busy where it is not there."""
+        """`amount` is taken while the context lasts. Raises Busy where less than that is left."""
         if self.taken + amount > self.total:
             raise Busy(f"{self.taken} of {self.total} {self._what} are taken", 1.0)
         self.taken += amount
@@ -127,7 +127,7 @@ def check_spec(spec: SandboxSpec, host: HostLimits) -> None:
 
 
 def check_seconds(name: str, seconds: float, host: HostLimits) -> None:
-    """Raises ValueError where `seconds` is none, or more than the host gives."""
+    """Raises ValueError where `seconds` is not positive, or more than the host gives."""
     _check_seconds(name, seconds, host)
 
 

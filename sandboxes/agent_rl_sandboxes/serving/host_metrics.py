@@ -12,7 +12,7 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 
 
 class Metrics:
-    """Counters, histograms, and gauges that are asked when they are shown.
+    """Counters, histograms, and gauges whose values are read when they are shown.
 
     Label values are few by construction: names of routes, statuses, kinds; never what a client sent.
     """
@@ -46,7 +46,7 @@ class Metrics:
         self._histograms[name].observe(seconds)
 
     def value(self, name: str, **labels: str) -> float:
-        """That of a counter or a gauge; 0 where nothing was counted under `labels`."""
+        """The value of a counter or a gauge; 0 where nothing was counted under `labels`."""
         return self._registry.get_sample_value(f"{_NAMESPACE}_{name}", labels) or 0.0
 
     def render(self) -> str:
@@ -55,7 +55,7 @@ class Metrics:
 
 
 class _Registry(CollectorRegistry):
-    """Without the times at which counters were made, which double the lines (the library's own switch is global)."""
+    """Leaves out the times at which counters were made, which double the lines (the library's own switch is global)."""
 
     def collect(self) -> Iterable[Metric]:
         for metric in super().collect():

@@ -26,12 +26,12 @@ from agent_rl_sandboxes.serving.host_metrics import Metrics
 
 _END_SECONDS = 2.0
 _BACKLOG = 128
-"""Connections that the kernel keeps until they are accepted, at least: who is told 429 has to be accepted too."""
+"""How many connections the kernel queues at least: a client must be accepted even to be answered 429."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """Where to listen; `addresses` are what the name stands for."""
+    """Where to listen; `addresses` are what the name resolves to."""
 
     name: str
     port: int
@@ -73,7 +73,7 @@ def check_exposure(bind: Bind, token: str | None) -> None:
 
 
 def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """What TLS needs, None where neither file is given. Raises ConfigError."""
+    """The server's TLS context; None where neither file is given. Raises ConfigError."""
     if certificate is None and key is None:
         return None
     if certificate is None:
@@ -81,7 +81,7 @@ def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | N
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # A key with a password would be asked for on the terminal, by nobody there.
+        # Otherwise a key with a password would prompt on the terminal, where nobody answers.
         context.load_cert_chain(certificate, key, password=lambda: b"")
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
@@ -91,9 +91,9 @@ def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | N
 
 
 class Host:
-    """Serves a started provider while its context lasts; the provider is the caller's to close.
+    """Serves a started provider while its context lasts; the caller closes the provider.
 
-    Raises ConfigError where it would be open to others without a token, or the address cannot be had.
+    Raises ConfigError where others could use it without a token, or where it cannot listen on the address.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Host:
         self.app = HostApp(provider, token, limits)
         self._stack = contextlib.AsyncExitStack()
         self.port = bind.port
-        """The one that was taken, where `bind` leaves it open."""
+        """The port; once the host listens, the one that the system chose where `bind` gives 0."""
 
     @property
     def url(self) -> str:
@@ -164,7 +164,7 @@ class Host:
 
     @contextlib.asynccontextmanager
     async def _watching(self) -> AsyncIterator[None]:
-        """Sessions without a client are ended meanwhile."""
+        """While the context lasts, sessions whose client is not heard of are ended."""
         watch = asyncio.create_task(self.app.sessions.watch(), name="host-sessions")
         try:
             yield
@@ -173,7 +173,7 @@ class Host:
             await asyncio.gather(watch, return_exceptions=True)
 
     async def _listen(self, doors: Doors) -> asyncio.Server:
-        # A port left open is one of one address.
+        # Port 0: the system chooses a port, for one address only.
         addresses = self._bind.addresses if self._bind.port else self._bind.addresses[:1]
         try:
             return await asyncio.get_running_loop().create_server(
@@ -184,7 +184,7 @@ class Host:
 
 
 def _quiet_logger(metrics: Metrics) -> logging.Logger:
-    """aiohttp's log of errors, without what strangers send and who goes away: that is counted, a log can be flooded."""
+    """aiohttp's error log without malformed requests (which are counted) and lost connections: they could flood it."""
     logger = logging.Logger("agent_rl_sandboxes.serving.http")
     logger.parent = logging.getLogger("agent_rl_sandboxes")
 

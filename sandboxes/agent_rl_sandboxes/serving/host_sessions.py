@@ -1,4 +1,4 @@
-"""`HostSessions`: whose sandboxes and runs are whose, and their end when the client is not heard of any more."""
+"""`HostSessions`: which client each sandbox and run belongs to; ends them when the client is not heard of."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class UnknownSandbox(Exception):
 
 @dataclass(eq=False, slots=True)
 class HostSession:
-    """One client's: its sandboxes, and what it has under way."""
+    """One client's session: its sandboxes, and what it has under way."""
 
     id: str
     heard: float
@@ -37,7 +37,7 @@ class HostSession:
 
 
 class HostSessions:
-    """All sessions of a host. One that is not heard of for `lease_seconds` is ended."""
+    """All sessions of a host. A session whose client is not heard of for `lease_seconds` is ended."""
 
     def __init__(
         self, lease_seconds: float, most: int, most_sandboxes: int, clock: Callable[[], float] = time.monotonic
@@ -50,14 +50,14 @@ class HostSessions:
         self._closing: set[asyncio.Task[None]] = set()
         self._sandboxes = 0
         self.lapsed = 0
-        """How many sessions ended because nobody was heard of."""
+        """How many sessions ended because their client was not heard of."""
 
     def __len__(self) -> int:
         return len(self._open)
 
     @property
     def sandboxes(self) -> int:
-        """How many there are, those on their way out included."""
+        """How many sandboxes there are, including those that are being closed."""
         return self._sandboxes
 
     def open(self) -> HostSession:
@@ -69,7 +69,7 @@ class HostSessions:
         return session
 
     def get(self, identifier: str) -> HostSession:
-        """The session, heard of just now. Raises NoSession."""
+        """The session, whose client has now been heard of. Raises NoSession."""
         session = self._open.get(identifier)
         if session is None:
             raise NoSession("there is no such session (any more)")
@@ -78,7 +78,7 @@ class HostSessions:
 
     @contextlib.contextmanager
     def work(self, session: HostSession) -> Iterator[None]:
-        """What the current task does meanwhile is cancelled when the session ends; until then, it is heard of."""
+        """The current task is cancelled when the session ends; the end of its work counts as hearing of the client."""
         task = asyncio.current_task()
         assert task is not None
         session.under_way.add(task)
@@ -107,13 +107,13 @@ class HostSessions:
             raise UnknownSandbox("there is no such sandbox (any more)") from None
 
     async def close_sandbox(self, session: HostSession, identifier: str) -> None:
-        """The sandbox is gone; none of the name is fine."""
+        """The sandbox is gone. An unknown name is no error."""
         sandbox = session.sandboxes.pop(identifier, None)
         if sandbox is not None:
             await asyncio.shield(self._in_background(self._close(sandbox)))
 
     async def end(self, identifier: str) -> None:
-        """The session, its sandboxes and all it has under way are gone; none of the name is fine."""
+        """The session, its sandboxes and all that it has under way are gone. An unknown id is no error."""
         session = self._open.pop(identifier, None)
         if session is None:
             return
@@ -138,7 +138,7 @@ class HostSessions:
         """Sweeps for ever."""
         while True:
             await asyncio.sleep(self.lease_seconds / 8)
-            # Not waited for: a sandbox that takes long to end is no reason for others to live on.
+            # Not waited for: a sandbox that takes long to end must not keep other sessions alive.
             self._in_background(self.sweep())
 
     async def end_all(self) -> None:

@@ -11,14 +11,14 @@ from agent_rl.vocabulary import Isolation, PairRequest, RunRequest, SandboxSpec
 PROTOCOL = 1
 PREFIX = f"/v{PROTOCOL}"
 VERSION_HEADER = "Agent-RL-Protocol"
-"""Of every request below the prefix. A browser cannot send it unasked, so no web page can make one use a host."""
+"""Required below the prefix. A browser does not send it unasked, so no web page can make a browser use a host."""
 SESSION_HEADER = "Agent-RL-Session"
-"""Whose request it is. What a session has under way ends when its client is not heard of for the lease."""
+"""The session that a request belongs to. A session's work ends when its client is not heard of for the lease."""
 DEADLINE_HEADER = "Agent-RL-Deadline"
-"""Seconds, from its arrival, that the client will wait for the answer."""
+"""Seconds that the client waits for the answer, from the arrival of the request."""
 
 FRESH_PER_WORKER = 2
-"""How many runs in places of their own a host takes at a time beside those in its workers, for each worker."""
+"""Per worker: how many runs in workers made for them alone a host takes at a time, besides those in warm workers."""
 OVERHEAD_SECONDS = 90.0
 """What an answer may take beyond the program's own limit: waiting for a worker, making one, ending a run."""
 UPLOAD_SECONDS = 120.0
@@ -93,8 +93,8 @@ class PairMessage:
 
 @dataclass(frozen=True, slots=True)
 class SandboxMessage:
-    """PUT /v1/sandboxes/NAME. The client chooses the name (32 hexadecimal digits), and so can end what it never heard
-    to have begun."""
+    """PUT /v1/sandboxes/NAME. The client chooses the name (32 hexadecimal digits), so that it can also end a sandbox
+    whose creation it never heard of."""
 
     spec: SandboxSpec
 
@@ -119,7 +119,7 @@ class ReadMessage:
 
 @dataclass(frozen=True, slots=True)
 class HostLoad:
-    """PUT /v1/sessions/NAME, which also says that the client lives: how much the host has to do, for all clients."""
+    """The answer to PUT /v1/sessions/NAME, the client's heartbeat: how much the host has to do, for all clients."""
 
     running: int
     waiting: int

@@ -60,7 +60,7 @@ def serve(
 ) -> None:
     """Make this machine's sandboxes available over HTTP, to trainers with `sandbox.provider = "remote"`.
 
-    Ends in order at SIGTERM and SIGINT; a second one does not wait for what is under way.
+    Shuts down in order at SIGTERM and SIGINT; a second signal does not wait for what is under way.
     Exit codes: 0 ended, 2 a mistake in the options, 3 there is no sandbox here.
     """
     where = Bind.parse(bind)
@@ -115,7 +115,7 @@ async def _serve(
 
 
 class _Told:
-    """What signals have said so far."""
+    """What signals have asked for so far, and whether the host serves yet."""
 
     def __init__(self) -> None:
         self.end = asyncio.Event()
@@ -124,7 +124,7 @@ class _Told:
 
 @contextlib.asynccontextmanager
 async def _told_to_end() -> AsyncIterator[_Told]:
-    """The first signal sets `end`, where there is something to end in order; the next one cancels."""
+    """The first signal sets `end` where the host serves already; any other signal cancels."""
     told = _Told()
     main = asyncio.current_task()
     assert main is not None
@@ -134,7 +134,7 @@ async def _told_to_end() -> AsyncIterator[_Told]:
         nonlocal cancelled
         if told.serving and not told.end.is_set():
             told.end.set()
-        elif not cancelled:  # once: what is left then is only to be waited for
+        elif not cancelled:  # only once: the teardown that follows must be waited for
             cancelled = True
             main.cancel()
 
@@ -150,7 +150,7 @@ async def _told_to_end() -> AsyncIterator[_Told]:
 
 @contextlib.asynccontextmanager
 async def _started(provider: SandboxProvider) -> AsyncIterator[None]:
-    """The provider is started meanwhile; its end is not cut short."""
+    """The provider is started while the context lasts; its closing is not cut short."""
     await provider.start()
     try:
         yield

@@ -17,4 +17,4 @@ FAMILIES: tuple[Family, ...] = (
     *RECURSION,
     *COMPOSITION,
 )
-"""In an order that is a part of every seeded draw."""
+"""The order is fixed: every seeded draw depends on it."""
