@@ -134,7 +134,7 @@ async def measure(scenario: Scenario, provider: SandboxProvider) -> Achieved:
     ticks = _Ticks()
     with tempfile.TemporaryDirectory(prefix="agent-rl-bench-") as folder:
         async with LocalLauncher(Path(folder)) as runtime:
-            run, role = await _make_run(scenario, Path(folder), ticks, runtime, provider)
+            run, role = await _make_run(scenario, Path(folder) / "run", ticks, runtime, provider)
             await _run_loop(run)
             consumed = [
                 int(row["group"])

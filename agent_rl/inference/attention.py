@@ -110,11 +110,11 @@ class Attention:
         """`array` as a tensor on the device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
-    def mask(self, ends: np.ndarray, workers: int) -> torch.Tensor:
-        """0 for columns 1 to `ends - 1` of each row, -inf for the others: float32 [rows, `workers` columns]."""
-        public = np.arange(workers) < ends[:, None]
-        public[:, 0] = False
-        return self.index(np.where(public, np.float32(0), np.float32(-np.inf)))
+    def mask(self, ends: np.ndarray, slots: int) -> torch.Tensor:
+        """0 for columns 1 to `ends - 1` of each row, -inf for the others: float32 [rows, `slots` columns]."""
+        visible = np.arange(slots) < ends[:, None]
+        visible[:, 0] = False
+        return self.index(np.where(visible, np.float32(0), np.float32(-np.inf)))
 
     @property
     def kv_heads(self) -> int:
@@ -146,8 +146,8 @@ class Attention:
     def _write(
         self, arena: Arena, start: int, rows: np.ndarray, positions: np.ndarray
     ) -> tuple[Arena, int, int, torch.Tensor]:
-        workers = self.by_head(rows) * arena.capacity + positions[:, None] + 1
-        return arena, start, start + len(rows), self.index(workers.ravel())
+        slots = self.by_head(rows) * arena.capacity + positions[:, None] + 1
+        return arena, start, start + len(rows), self.index(slots.ravel())
 
 
 class _DecodePart:
@@ -193,7 +193,7 @@ class _PrefillPart:
         count, most = len(prefill.new), int(prefill.new.max())
         self._first = prefill.first_row * self._heads
         self._count, self._most = count, most
-        self._workers = prefill.arena.capacity
+        self._slots = prefill.arena.capacity
         within = np.arange(most)
         begins = prefill.start + np.cumsum(prefill.new) - prefill.new
         valid = within < prefill.new[:, None]
@@ -203,8 +203,8 @@ class _PrefillPart:
         valid = np.broadcast_to(valid[:, None], (count, self._heads, most)).ravel()
         self._valid = plan.index(np.flatnonzero(valid))
         last = plan.index(prefill.cached[:, None] + 1 + within)
-        self._hidden = torch.arange(self._workers, device=last.device) > last[:, :, None]
-        """[count, most, workers]"""
+        self._hidden = torch.arange(self._slots, device=last.device) > last[:, :, None]
+        """[count, most, slots]"""
         self._hidden[:, :, 0] = True
 
     def attend(
@@ -222,7 +222,7 @@ class _PrefillPart:
         keys, values = self._arena.data[layer].flatten(1, 2)[:, rows]
         queries = q[self._gather].view(count * heads, most, groups, -1)
         result = torch.empty_like(queries)
-        step = max(1, _MAX_SCORES // (count * heads * groups * self._workers))
+        step = max(1, _MAX_SCORES // (count * heads * groups * self._slots))
         for start in range(0, most, step):
             part = slice(start, min(start + step, most))
             size = part.stop - part.start

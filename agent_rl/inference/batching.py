@@ -38,7 +38,7 @@ class Admitted:
 
 @dataclass(slots=True)
 class ForwardPass:
-    """The tokens of one forward pass. `workers` sample after the first of `wanted`; the others end prefixes `ended`."""
+    """The tokens of one forward pass. `slots` sample after the first of `wanted`; the others end prefixes `ended`."""
 
     tokens: list[np.ndarray] = field(default_factory=list[np.ndarray])
     positions: list[np.ndarray] = field(default_factory=list[np.ndarray])
@@ -47,17 +47,17 @@ class ForwardPass:
     decodes: list[Decode] = field(default_factory=list[Decode])
     prefills: list[Prefill] = field(default_factory=list[Prefill])
     wanted: list[np.ndarray] = field(default_factory=list[np.ndarray])
-    workers: list[np.ndarray] = field(default_factory=list[np.ndarray])
+    slots: list[np.ndarray] = field(default_factory=list[np.ndarray])
     ended: list[Prefix] = field(default_factory=list[Prefix])
     size: int = 0
 
     def add_running(self, arena: Arena, count: int, rows: Rows) -> None:
         """The pass has one token for each of the arena's first `count` rows."""
-        workers = arena.owners[:count].copy()
-        start = self._add(rows.token[workers], rows.position[workers], rows.prefix[workers])
-        self.decodes.append(Decode(arena, start, rows.own[workers]))
+        slots = arena.owners[:count].copy()
+        start = self._add(rows.token[slots], rows.position[slots], rows.prefix[slots])
+        self.decodes.append(Decode(arena, start, rows.own[slots]))
         self.wanted.append(np.arange(start, start + count))
-        self.workers.append(workers)
+        self.slots.append(slots)
 
     def add_entering(self, arena: Arena, entering: Sequence[Admitted]) -> None:
         """The pass has the new tokens of `entering`, which are consecutive rows of the arena."""
@@ -72,7 +72,7 @@ class ForwardPass:
         self.prefills.append(Prefill(arena, start, first, np.array([a.own for a in entering]), new))
         complete = [a.complete for a in entering]
         self.wanted.append((start + ends - 1)[complete])
-        self.workers.append(np.array([a.job.worker for a in entering if a.complete], np.int64))
+        self.slots.append(np.array([a.job.slot for a in entering if a.complete], np.int64))
 
     def add_prefixes(self, arena: Arena, prefixes: Sequence[Prefix]) -> None:
         """The pass has all tokens of `prefixes`, which are consecutive rows of the arena. Call this last."""

@@ -23,7 +23,7 @@ class Job:
     deadline: float
     """On the monotonic clock; infinity if there is none."""
     key: int = 0
-    worker: int = -1
+    slot: int = -1
     conversation: CachedConversation | None = None
     sampled: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
@@ -45,30 +45,30 @@ class Job:
 
 
 class Rows:
-    """State of the running requests in arrays indexed by worker, the number that one running request holds.
+    """State of the running requests in arrays indexed by slot, the number that one running request holds.
 
-    `own` counts the tokens that a worker has in an arena.
+    `own` counts the tokens that a slot has in an arena.
     """
 
-    def __init__(self, workers: int, vocabulary: int, context: int | None) -> None:
+    def __init__(self, slots: int, vocabulary: int, context: int | None) -> None:
         self._vocabulary, self._context = vocabulary, context
-        self.jobs: list[Job | None] = [None] * workers
-        self._free = list(range(workers - 1, -1, -1))
-        self.token = np.zeros(workers, np.int64)
-        self.position = np.zeros(workers, np.int64)
-        self.own = np.zeros(workers, np.int64)
-        self.prefix = np.full(workers, -1, np.int64)
-        self.deadline = np.full(workers, math.inf)
-        self._count = np.zeros(workers, np.int64)
-        self._limit = np.zeros(workers, np.int64)
-        self._key = np.zeros(workers, np.uint64)
-        self._temperature = np.ones(workers)
-        self._stops = np.zeros(workers, np.int64)
+        self.jobs: list[Job | None] = [None] * slots
+        self._free = list(range(slots - 1, -1, -1))
+        self.token = np.zeros(slots, np.int64)
+        self.position = np.zeros(slots, np.int64)
+        self.own = np.zeros(slots, np.int64)
+        self.prefix = np.full(slots, -1, np.int64)
+        self.deadline = np.full(slots, math.inf)
+        self._count = np.zeros(slots, np.int64)
+        self._limit = np.zeros(slots, np.int64)
+        self._key = np.zeros(slots, np.uint64)
+        self._temperature = np.ones(slots)
+        self._stops = np.zeros(slots, np.int64)
         self._stop_sets: dict[tuple[int, ...], int] = {}
         self._is_stop = np.zeros((0, vocabulary), bool)
-        self._tokens = np.zeros((workers, 64), np.int64)
-        self._logprobs = np.zeros((workers, 64), np.float32)
-        self._versions = np.zeros((workers, 64), np.int64)
+        self._tokens = np.zeros((slots, 64), np.int64)
+        self._logprobs = np.zeros((slots, 64), np.float32)
+        self._versions = np.zeros((slots, 64), np.int64)
         self._filters: dict[int, TokenFilter] = {}
         self._tops: dict[int, int] = {}
 
@@ -89,74 +89,74 @@ class Rows:
         return min(request.sampling.max_tokens, self._context - len(request.prompt_ids))
 
     def enter(self, job: Job) -> int:
-        """The worker that `job` holds from now on; it starts with the tokens that `job` has sampled before."""
-        worker = job.worker = self._free.pop()
+        """The slot that `job` holds from now on; it starts with the tokens that `job` has sampled before."""
+        slot = job.slot = self._free.pop()
         request, before = job.request, len(job.sampled)
-        self.jobs[worker] = job
-        self.deadline[worker] = job.deadline
-        self._count[worker], self._limit[worker] = before, self.limit(request)
-        self._key[worker] = job.key
-        self._temperature[worker] = request.sampling.temperature
-        self._stops[worker] = self._stop_set(request.sampling.stop_token_ids)
+        self.jobs[slot] = job
+        self.deadline[slot] = job.deadline
+        self._count[slot], self._limit[slot] = before, self.limit(request)
+        self._key[slot] = job.key
+        self._temperature[slot] = request.sampling.temperature
+        self._stops[slot] = self._stop_set(request.sampling.stop_token_ids)
         self._reserve(before)
-        self._tokens[worker, :before] = job.sampled
-        self._logprobs[worker, :before] = job.logprobs
-        self._versions[worker, :before] = job.versions
+        self._tokens[slot, :before] = job.sampled
+        self._logprobs[slot, :before] = job.logprobs
+        self._versions[slot, :before] = job.versions
         if request.sampling.top_p < 1 or request.sampling.top_k > 0:
-            self._filters[worker] = TokenFilter(request.sampling.top_p, request.sampling.top_k)
+            self._filters[slot] = TokenFilter(request.sampling.top_p, request.sampling.top_k)
         if request.top_logprobs > 0:
-            self._tops[worker] = request.top_logprobs
-        return worker
+            self._tops[slot] = request.top_logprobs
+        return slot
 
-    def leave(self, worker: int) -> Job:
-        """The job of `worker`, with all its sampled tokens; the worker is free again."""
-        job = self.jobs[worker]
+    def leave(self, slot: int) -> Job:
+        """The job of `slot`, with all its sampled tokens; the slot is free again."""
+        job = self.jobs[slot]
         assert job is not None
-        count = self._count[worker]
-        job.sampled = self._tokens[worker, :count].tolist()
-        job.logprobs = self._logprobs[worker, :count].tolist()
-        job.versions = self._versions[worker, :count].tolist()
-        job.worker = -1
-        self.jobs[worker] = None
-        self.prefix[worker] = -1
-        self.deadline[worker] = math.inf
-        self._filters.pop(worker, None)
-        self._tops.pop(worker, None)
-        self._free.append(worker)
+        count = self._count[slot]
+        job.sampled = self._tokens[slot, :count].tolist()
+        job.logprobs = self._logprobs[slot, :count].tolist()
+        job.versions = self._versions[slot, :count].tolist()
+        job.slot = -1
+        self.jobs[slot] = None
+        self.prefix[slot] = -1
+        self.deadline[slot] = math.inf
+        self._filters.pop(slot, None)
+        self._tops.pop(slot, None)
+        self._free.append(slot)
         return job
 
-    def draws(self, workers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(keys, positions, temperatures) of the next draw of each worker."""
-        return self._key[workers], self._count[workers], self._temperature[workers]
+    def draws(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(keys, positions, temperatures) of the next draw of each slot."""
+        return self._key[slots], self._count[slots], self._temperature[slots]
 
-    def filters(self, workers: np.ndarray) -> dict[int, TokenFilter]:
-        """Index into `workers` -> filter, for workers that have one."""
+    def filters(self, slots: np.ndarray) -> dict[int, TokenFilter]:
+        """Index into `slots` -> filter, for slots that have one."""
         if not self._filters:
             return {}
-        return {i: self._filters[s] for i, s in enumerate(workers.tolist()) if s in self._filters}
+        return {i: self._filters[s] for i, s in enumerate(slots.tolist()) if s in self._filters}
 
-    def tops(self, workers: np.ndarray) -> dict[int, int]:
-        """Index into `workers` -> number of top log-probabilities, for workers that want them."""
+    def tops(self, slots: np.ndarray) -> dict[int, int]:
+        """Index into `slots` -> number of top log-probabilities, for slots that want them."""
         if not self._tops:
             return {}
-        return {i: self._tops[s] for i, s in enumerate(workers.tolist()) if s in self._tops}
+        return {i: self._tops[s] for i, s in enumerate(slots.tolist()) if s in self._tops}
 
     def record(
-        self, workers: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray, version: int
+        self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray, version: int
     ) -> list[tuple[int, FinishReason]]:
-        """The workers whose requests end with these tokens, and why; the tokens are recorded."""
-        count = self._count[workers]
+        """The slots whose requests end with these tokens, and why; the tokens are recorded."""
+        count = self._count[slots]
         self._reserve(int(count.max()) + 1)
-        self._tokens[workers, count] = tokens
-        self._logprobs[workers, count] = logprobs
-        self._versions[workers, count] = version
-        self._count[workers] = count + 1
-        self.token[workers] = tokens
-        stopped = self._is_stop[self._stops[workers], tokens]
-        over = stopped | (count + 1 >= self._limit[workers])
+        self._tokens[slots, count] = tokens
+        self._logprobs[slots, count] = logprobs
+        self._versions[slots, count] = version
+        self._count[slots] = count + 1
+        self.token[slots] = tokens
+        stopped = self._is_stop[self._stops[slots], tokens]
+        over = stopped | (count + 1 >= self._limit[slots])
         if not over.any():
             return []
-        return [(int(workers[i]), "stop" if stopped[i] else "length") for i in np.flatnonzero(over)]
+        return [(int(slots[i]), "stop" if stopped[i] else "length") for i in np.flatnonzero(over)]
 
     def _stop_set(self, ids: tuple[int, ...]) -> int:
         number = self._stop_sets.get(ids)
@@ -168,7 +168,7 @@ class Rows:
         return number
 
     def _reserve(self, tokens: int) -> None:
-        """Every worker has room for at least `tokens` tokens."""
+        """Every slot has room for at least `tokens` tokens."""
         width = self._tokens.shape[1]
         if tokens > width:
             more = ((0, 0), (0, max(tokens, 2 * width) - width))

@@ -108,8 +108,8 @@ class BatchingEngine:
         """`job` is dropped: its keys and values are freed, and `step` never returns it."""
         if job.over:
             return
-        if job.worker >= 0:
-            self._finish([(job.worker, "cancelled")])
+        if job.slot >= 0:
+            self._finish([(job.slot, "cancelled")])
             self._finished.pop()
         else:
             self._waiting.remove(job)
@@ -129,7 +129,7 @@ class BatchingEngine:
         if self._asleep:
             return
         running = self._rows.running()
-        self._leave([job.worker for job in running])
+        self._leave([job.slot for job in running])
         self._waiting.extendleft(reversed(running))
         for job in self._waiting:
             if job.conversation is not None:
@@ -198,26 +198,26 @@ class BatchingEngine:
         admitted = self._admit()
         fresh = self._place(admitted)
         work = self._gather(running, admitted, fresh)
-        workers = np.concatenate([*work.workers, np.empty(0, np.int64)])
-        at_prefix = np.array([a.job.worker for a in admitted if a.new == 0], np.int64)
+        slots = np.concatenate([*work.slots, np.empty(0, np.int64)])
+        at_prefix = np.array([a.job.slot for a in admitted if a.new == 0], np.int64)
         logits: list[torch.Tensor] = []
         if work.size:
             computed = self._run(work)
-            logits.append(computed[: len(workers)])
-            for prefix, row in zip(work.ended, computed[len(workers) : len(workers) + len(work.ended)], strict=True):
+            logits.append(computed[: len(slots)])
+            for prefix, row in zip(work.ended, computed[len(slots) : len(slots) + len(work.ended)], strict=True):
                 prefix.logits = row.clone()
         for number in rows.prefix[at_prefix].tolist():
             stored = self._sessions.prefix(number).logits
             assert stored is not None
             logits.append(stored[None])
-        workers = np.concatenate([workers, at_prefix])
+        slots = np.concatenate([slots, at_prefix])
         decoded = [decode.arena.owners[: len(decode.lengths)] for decode in work.decodes]
         for owners in decoded:
             rows.own[owners] += 1
             rows.position[owners] += 1
         self._suspend([a for a in admitted if not a.complete])
-        if len(workers):
-            self._draw(workers, torch.cat(logits) if len(logits) > 1 else logits[0])
+        if len(slots):
+            self._draw(slots, torch.cat(logits) if len(logits) > 1 else logits[0])
 
     def _widen(self) -> None:
         """Rows that had no room for one more token are now in the next larger arena."""
@@ -267,12 +267,12 @@ class BatchingEngine:
         rows = self._rows
         for a in admitted:
             stretch = a.conversation.stretch
-            worker = rows.enter(a.job) if a.complete else -1
-            self._arenas.fitting(a.own + a.new + _HEADROOM).add(stretch, worker)
+            slot = rows.enter(a.job) if a.complete else -1
+            self._arenas.fitting(a.own + a.new + _HEADROOM).add(stretch, slot)
             stretch.length = a.own + a.new
             if a.complete:
-                rows.own[worker], rows.position[worker] = stretch.length, len(a.ids)
-                rows.prefix[worker] = -1 if a.conversation.prefix is None else a.conversation.prefix.number
+                rows.own[slot], rows.position[slot] = stretch.length, len(a.ids)
+                rows.prefix[slot] = -1 if a.conversation.prefix is None else a.conversation.prefix.number
             self._read_tokens += a.new
         self._read_tokens += sum(len(prefix.ids) for prefix in fresh)
         return fresh
@@ -313,32 +313,32 @@ class BatchingEngine:
             del self._reserved[a.job]
             self._waiting.appendleft(a.job)
 
-    def _draw(self, workers: np.ndarray, logits: torch.Tensor) -> None:
-        """Each of `workers` has one more token, from `logits` [workers, vocabulary]; ended requests are finished."""
+    def _draw(self, slots: np.ndarray, logits: torch.Tensor) -> None:
+        """Each of `slots` has one more token, from `logits` [slots, vocabulary]; ended requests are finished."""
         rows = self._rows
-        keys, positions, temperatures = rows.draws(workers)
-        drawn = sample(logits, uniforms(keys, positions), temperatures, rows.filters(workers))
+        keys, positions, temperatures = rows.draws(slots)
+        drawn = sample(logits, uniforms(keys, positions), temperatures, rows.filters(slots))
         if not np.isfinite(drawn.logprobs).all():
             raise PolicyError(f"the weights of version {self.version} give no finite log-probabilities")
-        for i, count in rows.tops(workers).items():
-            job = rows.jobs[workers[i]]
+        for i, count in rows.tops(slots).items():
+            job = rows.jobs[slots[i]]
             assert job is not None
             job.top.append(tuple(top(drawn.probabilities[i : i + 1], count)[0]))
-        self._sampled_tokens += len(workers)
+        self._sampled_tokens += len(slots)
         self._steps += 1
-        over = rows.record(workers, drawn.tokens, drawn.logprobs, self.version)
+        over = rows.record(slots, drawn.tokens, drawn.logprobs, self.version)
         if over:
             self._finish(over)
 
     def _finish(self, over: Sequence[tuple[int, FinishReason]]) -> None:
-        """The requests of these workers are over; named sessions keep their keys and values, parked."""
-        for worker, _ in over:
-            job = self._rows.jobs[worker]
+        """The requests of these slots are over; named sessions keep their keys and values, parked."""
+        for slot, _ in over:
+            job = self._rows.jobs[slot]
             assert job is not None
             assert job.conversation is not None
             stretch = job.conversation.stretch
-            stretch.length = int(self._rows.own[worker])
-        jobs = self._leave([worker for worker, _ in over], park=True)
+            stretch.length = int(self._rows.own[slot])
+        jobs = self._leave([slot for slot, _ in over], park=True)
         for job, (_, reason) in zip(jobs, over, strict=True):
             conversation = job.conversation
             assert conversation is not None
@@ -347,12 +347,12 @@ class BatchingEngine:
             job.over, job.conversation = True, None
             self._finished.append((job, job.generation(reason)))
 
-    def _leave(self, workers: Sequence[int], *, park: bool = False) -> list[Job]:
-        """The jobs of `workers`, whose rows are free again; with `park`, their sessions keep the keys and values."""
+    def _leave(self, slots: Sequence[int], *, park: bool = False) -> list[Job]:
+        """The jobs of `slots`, whose rows are free again; with `park`, their sessions keep the keys and values."""
         jobs: list[Job] = []
         rows: dict[Arena, list[int]] = {}
-        for worker in workers:
-            job = self._rows.leave(worker)
+        for slot in slots:
+            job = self._rows.leave(slot)
             assert job.conversation is not None
             stretch = job.conversation.stretch
             assert stretch.arena is not None
@@ -376,7 +376,7 @@ class BatchingEngine:
         """Requests past their deadline are over; they return the tokens sampled so far."""
         late = np.flatnonzero(self._rows.deadline <= now).tolist()
         if late:
-            self._finish([(worker, "cancelled") for worker in late])
+            self._finish([(slot, "cancelled") for slot in late])
         for job in [job for job in self._waiting if job.deadline <= now]:
             self._waiting.remove(job)
             self._give_up(job)
