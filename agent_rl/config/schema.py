@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_origin
 
-import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
@@ -357,4 +356,6 @@ class RunConfig(Section):
 
     def to_toml(self) -> str:
         """The whole configuration as TOML, defaults included."""
+        import tomli_w  # here: the interpreter of vLLM reads the contracts, and does not have it
+
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

@@ -88,3 +88,10 @@ def test_environments_use_only_what_a_users_own_would_use():
 @pytest.mark.parametrize("folder", ["agent_rl", "envs/agent_rl_envs", "sandboxes/agent_rl_sandboxes"])
 def test_the_packages_are_typed(folder):
     assert (ROOT / folder / "py.typed").is_file()
+
+
+def test_what_runs_inside_vllm_needs_nothing_but_what_vllm_has() -> None:
+    # vLLM's interpreter has pydantic and aiohttp, and neither tomli_w nor docker.
+    absent = "import sys; sys.modules.update(tomli_w=None, docker=None, tomlkit=None, typer=None)\n"
+    program = absent + "import agent_rl.inference.vllm.plugin, agent_rl.contracts, agent_rl.weights.blobs"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -200,7 +200,7 @@ def test_a_kind_judges_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "registered", lambda group: {"bare_fork": point})
     kind = make_kind("bare_fork", 1)
     assert isinstance(kind, JudgedKind)
-    assert kind.verifier._verdicts.size == 0
+    assert kind.verifier._shared.size == 0
 
 
 def report(**median_ms: float) -> VerifyBenchReport:
