@@ -118,7 +118,7 @@ def test_files_of_dead_owners_are_reaped(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 async def test_weights_cross_processes() -> None:
-    target = f"{Path(__file__).parent / 'roles_for_tests.py'}:Publisher"
+    target = f"{Path(__file__).parent / 'weight_roles.py'}:Publisher"
     async with LocalLauncher() as runtime:
         role = await runtime.start("learner", target)
         manifests = [await role.call("publish", version) for version in (1, 2)]
@@ -148,7 +148,7 @@ def test_a_gpu_that_cannot_be_seen_is_named() -> None:
 async def test_a_reader_in_another_process_gets_what_was_sent(tmp_path: Path) -> None:
     sender = SharedMemorySender("test")
     async with LocalLauncher(tmp_path) as runtime:
-        role = await runtime.start("reader", f"{Path(__file__).parent / 'roles_for_tests.py'}:Reader")
+        role = await runtime.start("reader", f"{Path(__file__).parent / 'weight_roles.py'}:Reader")
         sent = weights(1)
         sums = await role.call("sums", sender.send(sent, 1))
         assert sums == {name: float(tensor.double().sum()) for name, tensor in sent.items()}
@@ -159,7 +159,7 @@ async def test_a_reader_in_another_process_gets_what_was_sent(tmp_path: Path) ->
 async def test_weights_go_from_gpu_to_gpu(tmp_path: Path) -> None:
     sender = CudaSender(torch.device("cuda", 0))
     async with LocalLauncher(tmp_path) as runtime:
-        role = await runtime.start("reader", f"{Path(__file__).parent / 'roles_for_tests.py'}:Reader")
+        role = await runtime.start("reader", f"{Path(__file__).parent / 'weight_roles.py'}:Reader")
         for version in range(1, 5):
             sent = {name: tensor.cuda() for name, tensor in weights(version).items()}
             sums = await role.call("sums", sender.send(sent, version))
