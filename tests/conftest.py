@@ -71,6 +71,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: _layer(item.nodeid))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fails where the groups have no effect: all that modules share would be started once in each worker."""
+    if session.config.getoption("loadgroup", False) and not all("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("this pytest-xdist does not see the groups of this pytest: install `.[dev]` again")
+
+
 def _has_workers(config: pytest.Config) -> bool:
     """Whether this process is one of several of pytest-xdist's, and no order was asked for by naming files."""
     return hasattr(config, "workerinput") and not any(argument.endswith(".py") for argument in config.args)
