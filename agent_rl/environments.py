@@ -33,7 +33,7 @@ def make_environments(entries: Sequence[EnvironmentEntry], verifier: Verifier) -
         key = f"environments.{index}"
         cls = resolve(entry.environment, "agent_rl.environments", key=f"{key}.environment")
         if not (isinstance(cls, type) and issubclass(cls, Environment)):
-            raise ConfigError(f"{entry.environment} is no Environment", key=f"{key}.environment")
+            raise ConfigError(f"{entry.environment} is not an Environment", key=f"{key}.environment")
         try:
             options = cls.config_class.model_validate(entry.options)
         except ValidationError as error:

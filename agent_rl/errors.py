@@ -3,7 +3,7 @@
     AgentRLError
     ├── ConfigError             the user's mistake: names the key and the value (exit 2)
     ├── CheckFailed             a check that the user asked for did not hold (exit 1)
-    └── InfrastructureError     the machinery failed, with the boundary it crossed (exit 3)
+    └── InfrastructureError     the infrastructure failed, with the boundary it crossed (exit 3)
         ├── SandboxError            a sandbox, worker, container or daemon died or misbehaved
         │   ├── SandboxStartError       a new one could not be made: no program has run in it
         │   └── TestsPlaceError         the place of hidden tests died, not that of the program under test
@@ -60,7 +60,7 @@ class CheckFailed(AgentRLError):
 
 
 class InfrastructureError(AgentRLError):
-    """The machinery failed; this never counts as a reward of 0. `boundary` says where."""
+    """The infrastructure failed; this never counts as a reward of 0. `boundary` says where."""
 
     exit_code = 3
     boundary: Boundary = "environment"

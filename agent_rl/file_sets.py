@@ -46,7 +46,7 @@ def safe_path(name: str, limits: ArchiveLimits | None = None, names: Names = "pl
     """`name` as a plain relative path below a folder. Raises InvalidArchive if it is none or leads out of it."""
     path = _normal(name, limits or ArchiveLimits(), names)
     if not path:
-        raise InvalidArchive(f"{name[:64]!a} is no path of a file")
+        raise InvalidArchive(f"{name[:64]!a} is not the path of a file")
     return path
 
 
@@ -175,7 +175,7 @@ def _normal(name: str, limits: ArchiveLimits, names: Names) -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        raise InvalidArchive(f"a path that is no valid Unicode: {shown}") from None
+        raise InvalidArchive(f"a path that is not valid Unicode: {shown}") from None
     if size > limits.path_bytes:
         raise InvalidArchive(f"a path of more than {limits.path_bytes} bytes: {shown}...")
     if "\0" in name:

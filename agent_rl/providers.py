@@ -99,7 +99,7 @@ def provider_class(name: str) -> type[SandboxProvider]:
     """The class that `name` names. Raises ConfigError if there is none."""
     found = resolve(name, GROUP, key="sandbox.provider")
     if not (isinstance(found, type) and issubclass(found, SandboxProvider)):
-        raise ConfigError(f"{name} is no SandboxProvider", key="sandbox.provider")
+        raise ConfigError(f"{name} is not a SandboxProvider", key="sandbox.provider")
     return found
 
 

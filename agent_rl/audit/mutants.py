@@ -64,7 +64,7 @@ def _draw(program: OracleProgram, entry_point: str | None, count: int, seed: str
         seen.add(form)
         count -= 1
         after = program.source(tree).splitlines(keepends=True)
-        diff = "".join(difflib.unified_diff(before, after, "reference", "mutant", n=2))
+        diff = "".join(difflib.unified_diff(before, after, "oracle", "mutant", n=2))
         yield Mutant(kind, program.reply(tree), diff)
 
 

@@ -21,7 +21,7 @@ _SHORTEST = 0.5
 _TIMES_REFERENCE = 20.0
 
 JudgeReply = Callable[[Task, str], Awaitable[Verdict]]
-"""Returns the verdict of an episode in which the agent gives this reply; raises if the machinery failed."""
+"""Returns the verdict of an episode in which the agent gives this reply; raises if the infrastructure failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ def not_measurable(task: Task) -> str:
     if isinstance(task.tests, AnswerTests):
         return "an answer, not a program, is judged"
     if task.oracle is None:
-        return "has no reference"
-    return "" if program_in(task.oracle) is not None else "the reference is no Python program"
+        return "has no oracle solution"
+    return "" if program_in(task.oracle) is not None else "the oracle solution is not a Python program"
 
 
 async def mutation_score_of(
@@ -117,7 +117,7 @@ async def mutation_score_of(
         return why
     mutants = await asyncio.to_thread(draw_mutants, program, entry_point_of(task), count, task.hash)
     if not mutants:
-        return "the reference has no mutants"
+        return "the oracle solution has no mutants"
     # The agent's reply does not depend on what it sees, so public tests need not be run.
     bounded = dataclasses.replace(task, limits=mutant_limits(task.limits, oracle_seconds), public=None)
     killed = timeouts = 0

@@ -35,7 +35,7 @@ from agent_rl.vocabulary import (
 )
 from agent_rl.vocabulary.wording import printable
 
-_UNSTEADY = "the reference does not pass each time"
+_UNSTEADY = "the oracle solution does not pass each time"
 
 
 @dataclass(slots=True)
@@ -55,14 +55,14 @@ class TaskCheck:
     _problems: list[TaskProblem] = field(default_factory=list[TaskProblem])
 
     async def run(self) -> TaskReport:
-        """The report on the task. Raises InfrastructureError if the machinery failed."""
+        """The report on the task. Raises InfrastructureError if the infrastructure failed."""
         task = self.task
         if task.id in self.verifier.refused:
             await self._refused(self.verifier.refused[task.id])
             return self._unmeasured("its tests cannot be judged")
         if task.oracle is None:
-            self._add("reference", "has no reference")
-            return self._unmeasured("has no reference")
+            self._add("oracle", "has no oracle solution")
+            return self._unmeasured("has no oracle solution")
         try:
             return await self._judged(task, task.oracle)
         except ConfigError as error:
@@ -92,7 +92,7 @@ class TaskCheck:
             mutation_score = await mutation_score_of(task, self._judge, seconds, self.mutants)
             if isinstance(mutation_score, MutationScore) and mutation_score.killed == 0:
                 self._add(
-                    "vacuous", f"is vacuous: its tests pass all {mutation_score.mutants} mutants of the reference"
+                    "vacuous", f"is vacuous: its tests pass all {mutation_score.mutants} mutants of the oracle solution"
                 )
         return TaskReport(
             task=task.id,
@@ -125,7 +125,7 @@ class TaskCheck:
                 except ConfigError as error:
                     # Tests of tier `proxied` are first tried with the oracle solution: flaky ones fail already here.
                     refused.append(error)
-                    result = TestResult("reference", False, _without_id(error, self.task))
+                    result = TestResult("oracle", False, _without_id(error, self.task))
                     verdicts.append(Verdict(False, "failed", self.task.tier, None, tests=(result,)))
             submission = watched.submission or submission
         if len(refused) == self.times:
@@ -135,12 +135,16 @@ class TaskCheck:
             said = f"judged {wrong[0].status} ({_details(wrong[0])})"
             if len(wrong) < self.times:
                 passed = self.times - len(wrong)
-                self._add("flaky", f"is flaky: the reference passes {passed} of {self.times} times, else it is {said}")
+                self._add(
+                    "flaky", f"is flaky: the oracle solution passes {passed} of {self.times} times, else it is {said}"
+                )
             else:
-                self._add("reference", f"the reference is {said}")
+                self._add("oracle", f"the oracle solution is {said}")
         slowest, limit = max(v.seconds for v in verdicts), self.task.limits.wall_seconds
         if slowest > limit / 2:
-            self._add("slow", f"is too slow: the reference takes {slowest:.2f} s, more than half of its {limit:g} s")
+            self._add(
+                "slow", f"is too slow: the oracle solution takes {slowest:.2f} s, more than half of its {limit:g} s"
+            )
         return verdicts, submission
 
     async def _tests(self, submission: Submission | None, verdicts: Sequence[Verdict]) -> None:
@@ -174,9 +178,11 @@ class TaskCheck:
         if reached:
             self._add("network", f"needs a network: it asks for {reached}")
         elif imports:
-            self._add("network", f"may need a network: it imports {', '.join(imports)}, and its reference fails")
+            self._add("network", f"may need a network: it imports {', '.join(imports)}, and its oracle solution fails")
         elif calls:
-            self._add("network", f"may need a network: its script calls {', '.join(calls)}, and its reference fails")
+            self._add(
+                "network", f"may need a network: its script calls {', '.join(calls)}, and its oracle solution fails"
+            )
 
     async def _stubs(self, stubs: dict[str, str]) -> int:
         """How many of the stubs fail."""
@@ -201,7 +207,7 @@ class TaskCheck:
     async def _refused(self, error: ConfigError) -> None:
         """Adds why the tests could not be prepared, and which of the known causes applies."""
         slow = isinstance(error, TooSlow)
-        self._add("slow" if slow else "reference", f"{'is too slow: ' * slow}{_without_id(error, self.task)}")
+        self._add("slow" if slow else "oracle", f"{'is too slow: ' * slow}{_without_id(error, self.task)}")
         tests = self.task.tests
         if isinstance(tests, PytestTests) and not slow:
             await self._refused_files(tests)
@@ -211,7 +217,7 @@ class TaskCheck:
         if found.uncalled:
             self._add("vacuous", "is vacuous: its tests pass whatever the function does")
         elif 0 < found.passed < self.times:
-            said = f"its tests, as they are written, let the reference pass {found.passed} of {self.times} times"
+            said = f"its tests, as they are written, let the oracle solution pass {found.passed} of {self.times} times"
             self._add("flaky", f"is flaky: {said}")
         self._network(found.network, [tests.oracle, tests.source], failed=not found.passed)
 
@@ -223,7 +229,7 @@ class TaskCheck:
                 # The id is changed so that the tests run each time: results of a task that passed are cached.
                 passed += await self.verifier.prepares(dataclasses.replace(self.task, id=f"{self.task.id} ({seed})"))
         if 0 < passed < self.times:
-            self._add("flaky", f"is flaky: the reference passes its tests {passed} of {self.times} times")
+            self._add("flaky", f"is flaky: the oracle solution passes its tests {passed} of {self.times} times")
         program = tests.oracle.get(f"{tests.module.replace('.', '/')}.py", b"").decode("utf-8", "replace")
         asked = await network_use(self.provider, program, tests, self.task.limits) if program else ""
         sources = [content.decode("utf-8", "replace") for content in (*tests.files.values(), *tests.oracle.values())]

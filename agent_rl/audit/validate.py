@@ -42,7 +42,7 @@ async def validate(
     `mutants` mutants of each oracle solution.
 
     `verifier` is the one that `environment` judges with. Raises ConfigError if a split cannot be loaded, and
-    InfrastructureError if the machinery failed.
+    InfrastructureError if the infrastructure failed.
     """
     reports: list[SplitReport] = []
     seen: dict[str, str] = {}
@@ -51,7 +51,7 @@ async def validate(
         problems += await _loads_again(environment, split, all_tasks)
         chosen = spread(all_tasks, tasks)
         chosen += [t for t in all_tasks if t.id in verifier.refused and t not in chosen]
-        say(f"{split}: judging references, stubs and mutants of {len(chosen)} of {len(all_tasks)} tasks")
+        say(f"{split}: judging oracle solutions, stubs and mutants of {len(chosen)} of {len(all_tasks)} tasks")
         working = (TaskCheck(t, environment, verifier, provider, times, mutants).run() for t in chosen)
         checks = await side_by_side(working, concurrency)
         problems += [p for c in checks for p in c.problems]

@@ -10,7 +10,7 @@ from agent_rl.vocabulary.task import Tier
 
 SCHEMA_VERSION = 2
 
-ProblemKind = Literal["structure", "reference", "flaky", "stub", "vacuous", "network", "slow"]
+ProblemKind = Literal["structure", "oracle", "flaky", "stub", "vacuous", "network", "slow"]
 """structure: ids, splits, missing tests | reference: the oracle solution is missing or does not pass | flaky: it passes
 only sometimes | stub: a reply that solves nothing passes | vacuous: a test that tests nothing | network: code uses a
 network | slow: the oracle solution needs more than half of its time limit."""

@@ -86,8 +86,8 @@ async def select(
 ) -> Selection:
     """The selection of `tasks` whose mutation score is at least `minimum_mutation_score`.
 
-    Raises ConfigError if no task is left or no mutation score can be measured, and InfrastructureError if the machinery
-    failed.
+    Raises ConfigError if no task is left or no mutation score can be measured, and InfrastructureError
+    if the infrastructure failed.
     """
     folder = cache_folder() / "strength"
     files = [folder / f"{_key(environment, task)}.json" for task in tasks]
@@ -143,7 +143,7 @@ async def _measure(task: Task, environment: Environment, provider: SandboxProvid
     except ConfigError as error:
         return Measured(task.id, why=str(error).removeprefix(f"task {task.id}: "), broken=True)
     if not verdict.passed:
-        return Measured(task.id, why=f"the reference is judged {verdict.status}", broken=True)
+        return Measured(task.id, why=f"the oracle solution is judged {verdict.status}", broken=True)
     if (why := await _guessed(task, judge)) is not None:
         return Measured(task.id, score=0.0, why=why)
     mutation_score = await mutation_score_of(task, judge, verdict.seconds)

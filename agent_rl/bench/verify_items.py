@@ -17,7 +17,7 @@ from agent_rl.formats import prepare_all
 from agent_rl.formats.humaneval import HumanEvalRow, read_rows, tasks_from_rows
 from agent_rl.vocabulary import Submission, Task
 
-Variant = Literal["reference", "empty", "return None", "mutated"]
+Variant = Literal["oracle", "empty", "return None", "mutated"]
 WRONG: tuple[Variant, ...] = ("mutated", "empty", "return None")
 """The wrong variants, assigned to the tasks in turn."""
 _BODIES = {"empty": "    pass\n", "return None": "    return None\n"}
@@ -41,7 +41,7 @@ class VerifyItem:
 
     @property
     def right(self) -> bool:
-        return self.variant == "reference"
+        return self.variant == "oracle"
 
 
 def default_tasks() -> str:
@@ -62,7 +62,7 @@ async def make_items(source: str, verifier: Verifier, *, limit: int | None = Non
     tasks = await prepare_all(verifier, tasks_from_rows(rows))
     items: list[VerifyItem] = []
     for number, (row, task) in enumerate(zip(rows, tasks, strict=True)):
-        items.append(VerifyItem(task, row, row.prompt + row.canonical_solution, "reference"))
+        items.append(VerifyItem(task, row, row.prompt + row.canonical_solution, "oracle"))
         preferred = WRONG[number % len(WRONG)]
         items.append(await _wrong(row, task, (preferred, *(v for v in WRONG if v != preferred)), verifier))
     random.Random(0).shuffle(items)
@@ -91,4 +91,4 @@ def _programs(row: HumanEvalRow, variant: Variant) -> list[str]:
 
 def counts(items: Sequence[VerifyItem]) -> dict[str, int]:
     """Variant -> its number of items."""
-    return {variant: sum(item.variant == variant for item in items) for variant in ("reference", *WRONG)}
+    return {variant: sum(item.variant == variant for item in items) for variant in ("oracle", *WRONG)}

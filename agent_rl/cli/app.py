@@ -36,7 +36,7 @@ _HELP = """Train coding agents with reinforcement learning, on verdicts that can
 A first run, on two cores, in minutes:
   agent-rl train configs/quickstart.toml
 
-Exit codes: 0 done, 1 the check failed, 2 your mistake, 3 the machinery failed."""
+Exit codes: 0 done, 1 the check failed, 2 your mistake, 3 the infrastructure failed."""
 
 
 class Plugin(typer.core.TyperCommand):

@@ -75,7 +75,7 @@ def validate_environment(
         list[str] | None, typer.Option("--split", help="Which split, as often as needed; by default train and test.")
     ] = None,
     tasks: Annotated[int, typer.Option(min=0, help="Tasks judged per split, evenly spread; 0 for all.")] = 20,
-    times: Annotated[int, typer.Option(min=1, help="How often each reference has to pass.")] = 3,
+    times: Annotated[int, typer.Option(min=1, help="How often each oracle solution has to pass.")] = 3,
     mutants: Annotated[
         int, typer.Option(min=0, help="Mutants judged per task, which say how strong its tests are; 0 for none.")
     ] = 20,

@@ -33,7 +33,7 @@ PolicyOption = Annotated[
     typer.Option(
         metavar="SPEC",
         help="A run's folder (its latest checkpoint), a checkpoint, a model's folder, a model on the hub, `gold` "
-        "(says the reference solutions) or `empty` (says nothing).",
+        "(says the oracle solutions) or `empty` (says nothing).",
     ),
 ]
 EnvironmentOption = Annotated[

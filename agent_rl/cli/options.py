@@ -16,7 +16,7 @@ SetOptions = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Override one key of the configuration, as often as needed: --set loop.steps=20 "
-        "--set environments.0.weight=2.0. Values are TOML; what is no TOML is a text.",
+        "--set environments.0.weight=2.0. Values are TOML; what is not TOML is taken as text.",
     ),
 ]
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the outcome there as JSON too.")]
@@ -26,7 +26,7 @@ EnvironmentOptions = Annotated[
         "--option",
         metavar="KEY=VALUE",
         help="An option of the environment, as often as needed, such as --option dataset=rows.jsonl. Values are TOML; "
-        "what is no TOML is a text.",
+        "what is not TOML is taken as text.",
     ),
 ]
 SandboxOption = Annotated[

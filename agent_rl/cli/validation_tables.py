@@ -25,8 +25,8 @@ def print_report(report: ValidationReport) -> None:
     if measured:
         console.print(_mutation_score(measured))
         console.print(
-            "strength: the share of mutants (the reference with one mistake) that the hidden tests fail, on average "
-            "over tasks; a lower bound, since some mistakes change nothing",
+            "mutation score: the share of mutants (the oracle solution with one mistake) that the hidden tests fail, "
+            "on average over tasks; a lower bound, since some mistakes change nothing",
             soft_wrap=True,
         )
         for split in measured:
@@ -44,7 +44,7 @@ def print_report(report: ValidationReport) -> None:
 
 def _judged(splits: Sequence[SplitReport]) -> Table:
     table = Table()
-    for heading in ("split", "tasks", "checked", "references passed", "stubs failed", "mutation score", "problems"):
+    for heading in ("split", "tasks", "checked", "oracles passed", "stubs failed", "mutation score", "problems"):
         table.add_column(heading)
     for s in splits:
         passed, failed = f"{s.oracles_passed} of {s.oracles}", f"{s.stubs_failed} of {s.stubs}"

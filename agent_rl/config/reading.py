@@ -25,7 +25,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}", key="CONFIG") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is no readable TOML file: {error}", key="CONFIG") from None
+        raise ConfigError(f"{path} is not a readable TOML file: {error}", key="CONFIG") from None
     for override in overrides:
         _apply(data, override)
     return parse_config(data, source=str(path))
@@ -117,7 +117,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     for part in parents:
         at = _item(at, part, override) if isinstance(at, list) else at.setdefault(part, {})  # pyright: ignore
         if not isinstance(at, (dict, list)):
-            raise ConfigError(f"{part!r} is no table", key="--set", value=override)
+            raise ConfigError(f"{part!r} is not a table", key="--set", value=override)
     if isinstance(at, list):
         _item(at, last, override)  # pyright: ignore
         at[int(last)] = value
@@ -127,5 +127,5 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _item(items: list[Any], part: str, override: str) -> Any:
     if not part.isdigit() or int(part) >= len(items):
-        raise ConfigError(f"{part!r} is no index into a list of {len(items)}", key="--set", value=override)
+        raise ConfigError(f"{part!r} is not an index into a list of {len(items)}", key="--set", value=override)
     return items[int(part)]

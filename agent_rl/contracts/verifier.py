@@ -11,15 +11,15 @@ from agent_rl.vocabulary import Submission, Task, Verdict
 class Verifier(ABC):
     """Judges submissions, by tests of every kind.
 
-    A failure of the candidate is a verdict; a failure of the machinery is an exception.
+    A failure of the candidate is a verdict; a failure of the infrastructure is an exception.
     """
 
     @abstractmethod
     async def judge(self, task: Task, submission: Submission) -> Verdict:
         """The verdict of the task's hidden tests, at the task's tier.
 
-        Raises InfrastructureError if the machinery failed. Before it is raised, a test decides whether the candidate
-        or the machinery is to blame.
+        Raises InfrastructureError if the infrastructure failed. Before it is raised, a test decides whether the
+        candidate or the infrastructure is to blame.
         """
 
     @abstractmethod

@@ -44,7 +44,7 @@ class EvaluationPlan:
 async def run_plan(config: RunConfig, plan: EvaluationPlan, say: Callable[[str], None] = print) -> list[EvalRow]:
     """One row per environment of `config`, measured as `plan` says.
 
-    Raises ConfigError for the user's mistakes, and InfrastructureError if the machinery failed.
+    Raises ConfigError for the user's mistakes, and InfrastructureError if the infrastructure failed.
     """
     async with AsyncExitStack() as stack:
         agents = await _agents(config, plan, stack, say)

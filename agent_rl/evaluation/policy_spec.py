@@ -40,7 +40,7 @@ def resolve_policy(spec: str) -> FixedReply | ModelSource:
     if folder.is_dir():
         return _from_folder(folder)
     if folder.exists() or not _HUB_NAME.fullmatch(spec):
-        raise ConfigError(f"{spec} is no folder, and no name of a model on the hub either", key="--policy")
+        raise ConfigError(f"{spec} is neither a folder nor the name of a model on the hub", key="--policy")
     return ModelSource(_download(spec), 0)
 
 

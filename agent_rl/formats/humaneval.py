@@ -118,7 +118,7 @@ def _through_datasets(source: str, split: str, *, parquet: bool) -> Iterator[tup
     except ConfigError:
         raise
     except Exception as error:
-        what = "cannot be read" if parquet else "is no file here, and cannot be loaded as a data set"
+        what = "cannot be read" if parquet else "is not a file here, and cannot be loaded as a data set"
         raise ConfigError(f"{source} {what}: {type(error).__name__}: {error}") from None
 
 

@@ -101,7 +101,7 @@ def _parse(row: Fields, name: str, source: str) -> ast.Module:
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise row.wrong(f"{name!r} is no Python: {error}") from None
+        raise row.wrong(f"{name!r} is not Python: {error}") from None
 
 
 def _split(setup: ast.Module, defined: set[str]) -> tuple[list[ast.stmt], list[ast.stmt]]:

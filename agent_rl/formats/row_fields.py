@@ -92,7 +92,7 @@ class Fields:
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            raise ConfigError(f"{self.where}: {name!r} is no JSON") from None
+            raise ConfigError(f"{self.where}: {name!r} is not JSON") from None
 
     def identifier(self, name: str) -> str:
         value = self.text(name)

@@ -35,7 +35,7 @@ def require_device(device: str, key: str, devices: Path = Path("/dev")) -> None:
     if match is None:
         if not _OTHER.fullmatch(device):
             raise ConfigError(
-                f"{device!r} is no device: give auto, cpu, cuda, or one GPU such as cuda:1",
+                f"{device!r} is not a device: give auto, cpu, cuda, or one GPU such as cuda:1",
                 key=key,
                 value=device,
                 valid=("auto", "cpu", "cuda"),

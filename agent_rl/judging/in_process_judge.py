@@ -158,7 +158,7 @@ class InProcessJudge:
         outcome = await self._in_a_fresh_place(task, once)
         why = outcome.detail if isinstance(outcome, Blamed) else reasons(outcome)
         if isinstance(outcome, Blamed) or not outcome.passed:
-            raise ConfigError(f"task {task.id}: the reference does not pass its own tests: {why}")
+            raise ConfigError(f"task {task.id}: the oracle solution does not pass its own tests: {why}")
         return tuple(found)
 
     async def _in_a_fresh_place(self, task: Task, work: Callable[[Sandbox], Awaitable[T]]) -> T | Blamed:

@@ -46,7 +46,9 @@ def check_room(task: Task, seconds: float) -> None:
     """Raises TooSlow if `seconds`, the oracle solution's time, is more than half of the task's limit."""
     limit = task.limits.wall_seconds
     if seconds > limit / 2:
-        raise TooSlow(f"task {task.id}: the reference takes {seconds:.1f} s, more than half of the limit ({limit} s)")
+        raise TooSlow(
+            f"task {task.id}: the oracle solution takes {seconds:.1f} s, more than half of the limit ({limit} s)"
+        )
 
 
 def check_tier(task: Task, minimum: Tier) -> None:
@@ -133,7 +135,7 @@ def invalid_program(submission: Submission) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "a program that is no valid Unicode"
+        return "a program that is not valid Unicode"
     return ""
 
 

@@ -78,14 +78,14 @@ async def apply_patch(text: str, content_of: Callable[[str], Awaitable[bytes | N
         try:
             changed[change.new] = "".join(result).encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:
-            raise InvalidPatch(f"{change.new!a} would hold what is no valid Unicode") from None
+            raise InvalidPatch(f"{change.new!a} would hold what is not valid Unicode") from None
     return changed
 
 
 def _lines(content: bytes, path: str) -> list[str]:
     text = content.decode("utf-8", "surrogateescape")
     if "\0" in text:
-        raise InvalidPatch(f"{path!a} is no text")
+        raise InvalidPatch(f"{path!a} is not text")
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 

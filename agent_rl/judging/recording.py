@@ -78,7 +78,7 @@ def __agent_rl_record__():
 
     def candidate(*args, **kwargs):
         kept = copied((args, kwargs)) or ((), {{}})
-        state = random.getstate()  # the replay draws the test's random inputs again, without the reference's draws
+        state = random.getstate()  # the replay draws the test's random inputs again, without the oracle's draws
         try:
             value = reference(*args, **kwargs)
         except Exception as error:
@@ -182,13 +182,13 @@ async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
 async def _record(task_id: str, tests: AssertTests, runs: Runs) -> list[Recorded]:
     """Every call that the test body makes, with the oracle solution's outcome."""
     if not tests.entry_point.isidentifier():
-        raise ConfigError(f"task {task_id}: {tests.entry_point!r} is no function's name", key="entry_point")
+        raise ConfigError(f"task {task_id}: {tests.entry_point!r} is not the name of a function", key="entry_point")
     program = f"{checker_of(tests)}\n{_RECORDER.format(entry_point=tests.entry_point, most_seconds=_MOST_SECONDS)}"
     call_id = secrets.token_hex(8)
     call = RunCall(call_id, encode([(), {}]))
     request = RunRequest(program, _ENTRY_POINT, (call,), limits=RECORDING_LIMITS, seed=SEED)
     result = await runs.run(request)
-    failed = f"task {task_id}: the tests could not be recorded with the reference:"
+    failed = f"task {task_id}: the tests could not be recorded with the oracle solution:"
     if isinstance(result, Blamed):
         raise ConfigError(f"{failed} {result.detail}")
     try:
@@ -252,8 +252,10 @@ async def _checked(task: Task, oracle: str, judge: CallJudge) -> Task:
         reasons = "; ".join(t.detail for t in verdict.tests if not t.passed)
         check_room(task, verdict.seconds)
         if verdict.status == "failed":
-            raise NotRecordable(f"task {task.id}: {NOT_CASES} (the reference does not pass these: {reasons})")
-        raise ConfigError(f"task {task.id}: the reference does not pass its own tests ({verdict.status}): {reasons}")
+            raise NotRecordable(f"task {task.id}: {NOT_CASES} (the oracle solution does not pass these: {reasons})")
+        raise ConfigError(
+            f"task {task.id}: the oracle solution does not pass its own tests ({verdict.status}): {reasons}"
+        )
     check_room(task, verdict.seconds)
     return await shown_rightly(task, oracle, judge)
 

@@ -91,7 +91,7 @@ def _object(frame: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Tampered("a malformed frame") from None
     if type(content) is not dict:
-        raise Tampered("a frame that is no object")
+        raise Tampered("a frame that is not an object")
     return content
 
 

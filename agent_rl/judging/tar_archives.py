@@ -112,7 +112,7 @@ def _header(block: bytes, dialect: Dialect) -> _Header:
     if kind in ("file", "folder") and any(block[157:257]):
         raise InvalidArchive(f"{path[:64]!a} names a link's target")
     if kind in ("folder", "special") and size:
-        raise InvalidArchive(f"{path[:64]!a} is no file, and has content")
+        raise InvalidArchive(f"{path[:64]!a} is not a file, but has content")
     if kind == "extended" and size > _EXTENDED_BYTES:
         raise InvalidArchive(f"an extended header of {size} bytes")
     return _Header(kind, block[156:157], path, size)
@@ -188,7 +188,7 @@ class _Extended:
 def _number(field: bytes, name: str) -> int:
     match = _OCTAL.fullmatch(field)
     if match is None:
-        raise InvalidArchive(f"a {name} that is no octal number")
+        raise InvalidArchive(f"a {name} that is not an octal number")
     return int(match[1], 8)
 
 
@@ -204,4 +204,4 @@ def _decoded(text: bytes) -> str:
     try:
         return text.decode()
     except UnicodeDecodeError:
-        raise InvalidArchive(f"a path that is no UTF-8: {text[:64]!r}") from None
+        raise InvalidArchive(f"a path that is not UTF-8: {text[:64]!r}") from None

@@ -167,7 +167,7 @@ class TorchLearner(Learner):
         try:
             counters = json.loads((folder / "learner.json").read_text())
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} is no checkpoint of a learner: {error}", key="--resume") from None
+            raise ConfigError(f"{path} is not a learner's checkpoint: {error}", key="--resume") from None
         if counters.get("schema_version") != SCHEMA_VERSION:
             raise ConfigError(f"{path} was written by another version of agent-rl", key="--resume")
         self._model = load_model(folder, self._accelerator.device)

@@ -39,7 +39,7 @@ def _stream(entry: NamedEnvironment, seed: int) -> Iterator[Sequence[Message]]:
     try:
         yield from entry.environment.demonstrations(seed)
     except NotImplementedError as error:
-        raise ConfigError(f"a model cannot be made or warm-started here: {error}", key="model.sft") from None
+        raise ConfigError(f"a model cannot be made or fine-tuned here: {error}", key="model.sft") from None
     except AgentRLError:
         raise
     except Exception as error:

@@ -65,4 +65,4 @@ class DroppedRollouts:
         """One line for every task and version that lost more than `limit` of its rollouts; each is named only once."""
         lines = [f"task {key} lost {share:.0%} of its rollouts" for key, share in self.tasks.alarming(limit)]
         lines += [f"version {key} lost {share:.0%} of its rollouts" for key, share in self.versions.alarming(limit)]
-        return [f"{line} to the machinery; the last: {self.last_error}" for line in lines]
+        return [f"{line} to infrastructure failures; the last: {self.last_error}" for line in lines]

@@ -41,7 +41,7 @@ class GroupsInFlight:
         self.capacity = capacity
         self.sampler = sampler
         self.buffer = GroupBuffer()
-        self.losses = DroppedRollouts()
+        self.dropped = DroppedRollouts()
         self._run_group = run_group
         self._straggler_timeout = straggler_timeout
         self._on_stale = on_stale
@@ -92,7 +92,7 @@ class GroupsInFlight:
                 self.capacity.accept(sampled.index)
                 self.buffer.add(group, started)
             else:
-                self.losses.reasons["group too small"] += len(group.trajectories)
+                self.dropped.reasons["group too small"] += len(group.trajectories)
 
     def _ended(self, index: int) -> None:
         """Called when group `index` has ended in any way: its capacity is free again unless it was accepted."""
@@ -106,19 +106,19 @@ class GroupsInFlight:
     def _count(self, group: Group, started: int) -> None:
         """Counts the group's dropped rollouts and reports alarms. Raises InfrastructureError when too many failed."""
         for dropped in group.dropped:
-            self.losses.reasons[dropped.boundary or dropped.reason] += 1
-            self.losses.last_error = f"{dropped.boundary or dropped.reason}: {dropped.error}"
-        self.losses.recent.append((group.asked, len(group.dropped)))
-        self.losses.tasks.count(group.task.id, group.asked, len(group.dropped))
-        self.losses.versions.count(started, group.asked, len(group.dropped))
-        for alarm in self.losses.alarms(self._max_failed_share):
+            self.dropped.reasons[dropped.boundary or dropped.reason] += 1
+            self.dropped.last_error = f"{dropped.boundary or dropped.reason}: {dropped.error}"
+        self.dropped.recent.append((group.asked, len(group.dropped)))
+        self.dropped.tasks.count(group.task.id, group.asked, len(group.dropped))
+        self.dropped.versions.count(started, group.asked, len(group.dropped))
+        for alarm in self.dropped.alarms(self._max_failed_share):
             self._on_alarm(alarm)
-        full = len(self.losses.recent) >= 4
-        if full and self.losses.share > self._max_failed_share:
+        full = len(self.dropped.recent) >= 4
+        if full and self.dropped.share > self._max_failed_share:
             raise InfrastructureError(
-                f"{self.losses.share:.0%} of the last {sum(a for a, _ in self.losses.recent)} rollouts failed for "
-                f"reasons of the machinery (allowed: loop.max_failed_share = {self._max_failed_share:.0%}); "
-                f"the last: {self.losses.last_error}"
+                f"{self.dropped.share:.0%} of the last {sum(a for a, _ in self.dropped.recent)} rollouts failed for "
+                f"infrastructure reasons (allowed: loop.max_failed_share = {self._max_failed_share:.0%}); "
+                f"the last: {self.dropped.last_error}"
             )
 
     async def next_batch(self) -> list[Group]:
@@ -137,12 +137,12 @@ class GroupsInFlight:
                 now = time.monotonic()
                 if not late:
                     if waiting_since is not None:
-                        self.losses.straggler_wait += now - waiting_since
+                        self.dropped.straggler_wait += now - waiting_since
                     return self._checked(self.buffer.take(size))
                 waiting_since = waiting_since or now
                 timeout = waiting_since + self._straggler_timeout - now
                 if timeout <= 0:
-                    self.losses.straggler_wait += now - waiting_since
+                    self.dropped.straggler_wait += now - waiting_since
                     if self._on_stale == "mask":
                         return self.buffer.take(size)
                     waiting_since = None
@@ -161,7 +161,7 @@ class GroupsInFlight:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.losses.reasons["too stale"] += len(tasks) * self._group_size
+        self.dropped.reasons["too stale"] += len(tasks) * self._group_size
 
     def _checked(self, groups: list[Group]) -> list[Group]:
         bound = self.capacity.max_staleness
@@ -176,8 +176,8 @@ class GroupsInFlight:
         """The indices of the groups that are buffered, running, or waiting to be handed out again."""
         return sorted({*self.buffer.indices(), *self._tasks, *self.sampler.again})
 
-    def take_losses(self) -> DroppedRollouts:
+    def take_dropped(self) -> DroppedRollouts:
         """The dropped rollouts since the last call."""
-        losses = self.losses
-        self.losses = losses.since()
-        return losses
+        dropped = self.dropped
+        self.dropped = dropped.since()
+        return dropped

@@ -130,7 +130,7 @@ def _read(path: Path, key: str) -> str:
 
 def _in_child(config: RunConfig, folder: Path, on_child: OnChild) -> None:
     """`folder` has been made by a child process, which ends with this one."""
-    with tempfile.TemporaryDirectory(prefix="agent-rl-warm-start-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="agent-rl-sft-") as scratch:
         request, failure = Path(scratch) / "request.json", Path(scratch) / "failure.txt"
         request.write_text(json.dumps({"config": config.model_dump(mode="json"), "folder": str(folder)}))
         command = [sys.executable, "-m", "agent_rl.loop.starting_model", str(request), str(failure), str(os.getpid())]

@@ -111,7 +111,7 @@ async def run_loop(run: Run, flight: GroupsInFlight) -> None:
             with run.watchdog.stage("publishing weights"):
                 await publish(run, report.version)
             flight.fill()
-            row = step_row(groups, report, flight.take_losses(), run.objective, await clock.stop(), len(flight.buffer))
+            row = step_row(groups, report, flight.take_dropped(), run.objective, await clock.stop(), len(flight.buffer))
             await aside.begin(record(run, groups, advantages, row, clock))
             if report.version % config.checkpoints.every == 0 or report.version == config.loop.steps:
                 with run.watchdog.stage("writing a checkpoint"):

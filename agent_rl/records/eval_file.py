@@ -19,11 +19,11 @@ def read_rows(path: Path) -> list[EvalRow]:
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} is no readable JSON file: {error}") from None
+        raise ConfigError(f"{path} is not a readable JSON file: {error}") from None
     try:
         return [EvalRow.from_json(row) for row in data]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path} is no list of evaluation rows: {type(error).__name__}: {error}") from None
+        raise ConfigError(f"{path} is not a list of evaluation rows: {type(error).__name__}: {error}") from None
 
 
 def append_row(path: Path, row: EvalRow) -> None:

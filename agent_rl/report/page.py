@@ -82,7 +82,7 @@ def _tiles(run: RunData) -> str:
         if rollouts:
             tiles.append(("rollouts trained on", f"{rollouts:,}", f"{dropped:,} dropped"))
     if run.took is not None:
-        tiles.append(("the whole run", duration(run.took), "warm start and evaluations included"))
+        tiles.append(("the whole run", duration(run.took), "SFT and evaluations included"))
     cells = "".join(
         f"<div class='tile'><div class='label'>{escape(a)}</div><div class='value'>{b}</div>"
         f"<div class='note'>{escape(c)}</div></div>"
@@ -136,7 +136,7 @@ def _evaluations(rows: Sequence[EvalRow]) -> str:
         f"<th>environment</th><th>split</th>{head}<th>greedy</th><th>tasks × samples</th><th>excluded</th></tr>"
         f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
         "<p class='sub'>Per episode, over all its turns. Unbiased pass@k; "
-        "95 % bootstrap intervals over tasks. Excluded: rollouts that the machinery failed.</p></section>"
+        "95 % bootstrap intervals over tasks. Excluded: rollouts lost to infrastructure failures.</p></section>"
     )
 
 

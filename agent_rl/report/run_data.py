@@ -49,7 +49,7 @@ def read_run(run_dir: Path) -> RunData:
         raise ConfigError(f"there is no folder {run_dir}", key="RUN")
     parts = ("config.toml", "metrics.jsonl", "eval.json")
     if not any((run_dir / part).is_file() for part in parts):
-        raise ConfigError(f"{run_dir} is no run: it holds none of {', '.join(parts)}", key="RUN")
+        raise ConfigError(f"{run_dir} is not a run: it holds none of {', '.join(parts)}", key="RUN")
     text = _text(run_dir / "config.toml")
     try:
         config = tomllib.loads(text)

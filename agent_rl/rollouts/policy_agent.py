@@ -326,7 +326,7 @@ class PolicyAgents:
 def oracle_agent(task: Task, name: RolloutName | None = None) -> ScriptedAgent:
     """An agent that always replies with the task's oracle solution. Raises ConfigError if the task has none."""
     if task.oracle is None:
-        raise ConfigError(f"the task {task.id} has no reference solution: it cannot be evaluated with gold")
+        raise ConfigError(f"the task {task.id} has no oracle solution: it cannot be evaluated with gold")
     oracle = task.oracle
     return ScriptedAgent(lambda messages: oracle)
 

@@ -8,8 +8,8 @@ An episode ends in one of these ways:
   trajectory gets the verdict; `ended` says whether the model's last turn was complete.
 - Context, turns or deadline are used up (`RolloutEnded`). `Environment.submission` makes a submission from the replies
   so far. If there is no reply, or if `InvalidSubmission` is raised, the verdict is `invalid_submission`.
-- The machinery fails. The rollout is run again with the same random draws, at most `retries` times. Then it is dropped
-  from its group, with the boundary that the failure crossed. It never gets a verdict.
+- Infrastructure failure: the rollout is run again with the same random draws, at most `retries` times. Then it is
+  dropped from its group, with the boundary that the failure crossed. It never gets a verdict.
 - The user's mistake (`ConfigError`) and cancellation are raised, after everything has been closed.
 """
 

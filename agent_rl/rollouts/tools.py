@@ -93,7 +93,7 @@ def signature(tool: Tool) -> ToolSignature:
 def _signature(function: Any, bound: bool) -> ToolSignature:
     name = getattr(function, "__name__", repr(function))
     if not inspect.iscoroutinefunction(function):
-        raise ConfigError(f"the tool {name} is no async function", key="tools", value=name)
+        raise ConfigError(f"the tool {name} is not an async function", key="tools", value=name)
     if not inspect.getdoc(function):
         raise ConfigError(f"the tool {name} has no docstring: it is what the model is told", key="tools")
     try:
@@ -191,7 +191,7 @@ def _parse_json(text: str) -> Iterator[ToolCall | MalformedCall]:
             # The JSON is decoded instead of cut at the closing tag: a string in it may contain a closing tag.
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            yield MalformedCall(f"what stands in <tool_call> is no valid JSON: {error}")
+            yield MalformedCall(f"what stands in <tool_call> is not valid JSON: {error}")
             end = _after(text, "</tool_call>", start)
         else:
             if not text[end:].lstrip().startswith("</tool_call>"):
@@ -247,7 +247,7 @@ def _parse_xml(text: str) -> Iterator[ToolCall | MalformedCall]:
             yield ToolCall(name, arguments)
             at = closing.end()
     if at == 0 and "<tool_call>" in text:
-        yield MalformedCall("what stands in <tool_call> is no <function=NAME>…</function>")
+        yield MalformedCall("what stands in <tool_call> is not <function=NAME>…</function>")
 
 
 def _after(text: str, closing: str, start: int) -> int:

@@ -27,4 +27,4 @@ def imitate(plan: SftPlan, out: Path, report: OnProgress, ranks: Ranks) -> None:
         code = ranks.failure()
         if code is None:
             raise
-        raise LearnerError(f"a process of the warm start ended with code {code}") from error
+        raise LearnerError(f"a process of SFT ended with code {code}") from error

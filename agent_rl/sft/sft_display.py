@@ -30,7 +30,7 @@ def showing(steps: int) -> Iterator[Callable[[SftProgress], None]]:
 @contextmanager
 def _bar(steps: int) -> Iterator[Callable[[SftProgress], None]]:
     columns = (
-        TextColumn("warm start"),
+        TextColumn("SFT"),
         BarColumn(),
         TextColumn("step {task.completed}/{task.total}"),
         TextColumn("loss {task.fields[loss]:.3f}"),
@@ -61,8 +61,7 @@ def _lines() -> Callable[[SftProgress], None]:
         left = standing.seconds / standing.step * (standing.steps - standing.step)
         speed = standing.tokens / standing.seconds
         print(
-            f"warm start: step {standing.step}/{standing.steps}, loss {smooth:.3f}, {speed:,.0f} tokens/s, "
-            f"{left:.0f} s left",
+            f"SFT: step {standing.step}/{standing.steps}, loss {smooth:.3f}, {speed:,.0f} tokens/s, {left:.0f} s left",
             flush=True,
         )
 

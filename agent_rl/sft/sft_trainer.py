@@ -79,7 +79,7 @@ def train(plan: SftPlan, rank: Rank, out: Path | None, report: OnProgress) -> No
             tokens = _share_gradients(parameters, [loss, learned, _tokens(groups)])
             mean = tokens[0] / tokens[1]
             if not math.isfinite(mean):
-                raise LearnerError(f"the loss of warm-start step {step} is {mean}: try a lower learning_rate")
+                raise LearnerError(f"the loss of SFT step {step} is {mean}: try a lower learning_rate")
             torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _rate(step, settings.steps)

@@ -138,7 +138,7 @@ class InMemorySandbox(Sandbox):
 def _inner_path(path: str) -> str:
     pure = PurePosixPath(path)
     if not pure.parts or "\0" in path or pure.is_absolute() or ".." in pure.parts:
-        raise ValueError(f"{path!r} is no path inside the sandbox's working directory")
+        raise ValueError(f"{path!r} is not a path inside the sandbox's working directory")
     return str(pure)
 
 

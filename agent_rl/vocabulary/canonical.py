@@ -184,10 +184,10 @@ class _Writer:
         pairs: list[str] = []
         for field, value in fields:
             if type(field) is not str:
-                raise NotCanonical("a field's name is no string")
+                raise NotCanonical("a field's name is not a string")
             pairs.append(f"[{self.write(field, depth)},{self.write(value, depth)}]")
         if type(name) is not str:
-            raise NotCanonical("a class's name is no string")
+            raise NotCanonical("a class's name is not a string")
         return f'{{"r":[{self.write(name, depth)},[{",".join(pairs)}]]}}'
 
 
@@ -198,7 +198,7 @@ def _type_name(kind: type) -> str:
 
 def _items(content: Any) -> "list[Any]":
     if type(content) is not list:
-        raise NotCanonical("a container's content is no list")
+        raise NotCanonical("a container's content is not a list")
     return content
 
 
@@ -234,7 +234,7 @@ def _record(content: Any) -> Record:
 def _complex(content: Any) -> complex:
     real, imag = _pair(content)
     if type(real) is not float or type(imag) is not float:
-        raise NotCanonical("a part of a complex is no float")
+        raise NotCanonical("a part of a complex is not a float")
     return complex(real, imag)
 
 

@@ -38,7 +38,7 @@ def _checked(where: str, row: Any) -> tuple[str, str]:
     for key in ("question", "answer"):
         value = row.get(key)
         if not isinstance(value, str) or not value.strip():
-            kind = "is missing" if value is None else f"is no text that says anything: {value!r}"
+            kind = "is missing" if value is None else f"must be a non-empty string, got {value!r}"
             raise ConfigError(f"{where}: {key!r} {kind}")
     return row["question"], row["answer"]
 
@@ -63,7 +63,7 @@ def _from_parquet(path: Path) -> Iterator[tuple[str, Any]]:
         try:
             rows = Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
         except Exception as error:  # `datasets` passes on many kinds of exceptions from its readers
-            raise ConfigError(f"{path} is no readable Parquet file: {error}") from None
+            raise ConfigError(f"{path} is not a readable Parquet file: {error}") from None
         for number, row in enumerate(rows, start=1):
             yield f"{path}, row {number}", row
 

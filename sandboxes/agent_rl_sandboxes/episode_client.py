@@ -198,7 +198,7 @@ def checked_path(path: str) -> str:
     if not parts or path.startswith("/") or ".." in parts or "\0" in path or "\\" in path or path.endswith("/"):
         raise ValueError(f"{path!r} does not name a file below the working directory")
     if any("\ud800" <= character <= "\udfff" for character in path):
-        raise ValueError(f"{path[:64]!r}... is no text that a file can be called by")
+        raise ValueError(f"{path[:64]!r}... cannot be the name of a file")
     if len(path.encode("utf-8", "surrogateescape")) > 1024 or any(
         len(p.encode("utf-8", "replace")) > 255 for p in parts
     ):

@@ -160,7 +160,7 @@ class PairedRun:
             try:
                 self._frames.append(self._raw[at + _LENGTH.size : end].decode())
             except UnicodeDecodeError:
-                self._anomaly = "a frame that is no text"
+                self._anomaly = "a frame that is not text"
                 break
             at = end
         del self._raw[:at]

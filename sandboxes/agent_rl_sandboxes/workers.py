@@ -299,6 +299,6 @@ def split_frames(raw: bytes, expected: int) -> tuple[tuple[str, ...], tuple[str,
         try:
             frames.append(raw[at + _FRAME_LENGTH.size : end].decode())
         except UnicodeDecodeError:
-            return tuple(frames), ("a frame that is no text",)
+            return tuple(frames), ("a frame that is not text",)
         at = end
     return tuple(frames), ()

@@ -155,5 +155,5 @@ def test_one_that_is_named_by_its_class_has_a_table_of_its_own_name(providers):
 
 def test_what_is_no_provider_is_not_taken_for_one(providers):
     providers.update({"my.place:Other": dict})
-    with pytest.raises(ConfigError, match=r"sandbox\.provider: my\.place:Other is no SandboxProvider"):
+    with pytest.raises(ConfigError, match=r"sandbox\.provider: my\.place:Other is not a SandboxProvider"):
         check_sandbox_options(config("my.place:Other"))

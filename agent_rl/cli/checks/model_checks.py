@@ -31,12 +31,12 @@ def model(config: RunConfig) -> DoctorCheck:
     if config.model.path is None:
         scratch = config.model.scratch
         assert scratch is not None
-        warm = "warm-started on demonstrations" if config.model.sft else "with no warm start: it knows nothing"
+        warm = "fine-tuned on demonstrations (SFT)" if config.model.sft else "without SFT: it knows nothing"
         detail = f"a new {scratch.architecture} of width {scratch.width} and {scratch.layers} layers, {warm}"
         return DoctorCheck("model", "good" if config.model.sft else "noted", detail)
     source = resolve_policy(config.model.path)
     if not isinstance(source, ModelSource):
-        return DoctorCheck("model", "failed", f"model.path = {config.model.path!r} is no model")
+        return DoctorCheck("model", "failed", f"model.path = {config.model.path!r} is not a model")
     tokenizer = ChatTokenizer.load(source.folder, config.model.chat_template)
     if not (list(source.folder.glob("*.safetensors")) or list(source.folder.glob("*.bin"))):
         return DoctorCheck("model", "failed", f"{source.folder} holds no weights (*.safetensors)")
@@ -111,7 +111,7 @@ async def starting_model(config: RunConfig, scratch: Path) -> StartingModel:
         return StartingModel(folder, "")
     return StartingModel(
         folder,
-        f"on the model before its warm start, whose {warm.steps} steps of {warm.batch_size} conversations "
+        f"on the model before SFT, whose {warm.steps} steps of {warm.batch_size} conversations "
         "`agent-rl train` takes first",
     )
 

@@ -77,12 +77,14 @@ async def tasks_of(
         )
     task = training[0]
     if task.oracle is None:
-        return DoctorCheck(name, "noted", f"{detail}; {task.id} has no reference, so no judging was tried")
+        return DoctorCheck(name, "noted", f"{detail}; {task.id} has no oracle solution, so no judging was tried")
     trajectory = await run_rollout(named.environment, named.name, task, oracle_agent, provider)
     if trajectory.verdict is None:
         return DoctorCheck(name, "failed", f"{detail}; {task.id} could not be judged: {trajectory.error}")
     if not trajectory.verdict.passed:
         return DoctorCheck(
-            name, "failed", f"{detail}; the reference of {task.id} is judged {trajectory.verdict.status}"
+            name, "failed", f"{detail}; the oracle solution of {task.id} is judged {trajectory.verdict.status}"
         )
-    return DoctorCheck(name, "good", f"{detail}; a reference passes in {trajectory.verdict.seconds * 1000:.0f} ms")
+    return DoctorCheck(
+        name, "good", f"{detail}; an oracle solution passes in {trajectory.verdict.seconds * 1000:.0f} ms"
+    )

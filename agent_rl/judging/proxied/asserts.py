@@ -79,7 +79,9 @@ async def _passes(task: Task, tests: PytestTests, program: str, runs: Runs) -> N
     for seed in _SEEDS:
         verdict = await ProxiedJudge(runs, seed=seed).judge(task, tests, Submission.code(program), public=True)
         if not verdict.passed:
-            raise ConfigError(f"the reference does not pass them each time ({verdict.status}): {verdict.feedback}")
+            raise ConfigError(
+                f"the oracle solution does not pass them each time ({verdict.status}): {verdict.feedback}"
+            )
 
 
 def _forms(tests: AssertTests) -> Iterator[PytestTests]:

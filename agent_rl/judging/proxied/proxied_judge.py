@@ -93,7 +93,7 @@ class ProxiedJudge:
         program = Submission.code(_oracle_program(task, tests))
         verdict = await self.judge(task, tests, program, public=False)
         if not verdict.passed:
-            raise ConfigError(f"task {task.id}: the reference does not pass its own tests: {reasons(verdict)}")
+            raise ConfigError(f"task {task.id}: the oracle solution does not pass its own tests: {reasons(verdict)}")
         given = tests.tests if isinstance(tests, PytestTests) else ()
         return given or tuple(test.name for test in verdict.tests)
 
@@ -151,9 +151,9 @@ class ProxiedJudge:
         program = tests.oracle.get(f"{tests.module.replace('.', '/')}.py")
         if program is None:
             if not tests.tests:
-                raise ConfigError(f"task {task.id}: without a reference its tests' node ids have to be given")
+                raise ConfigError(f"task {task.id}: without an oracle solution its tests' node ids have to be given")
             if any(b"import *" in source for source in tests.files.values()):
-                raise ConfigError(f"task {task.id}: tests that import * from the solution need a reference")
+                raise ConfigError(f"task {task.id}: tests that import * from the solution need an oracle solution")
             return _Profile(tests.tests, (ANY_NAME,))
         key = _digest(tests, self._seed)
         known = self._profiles.get(key)
@@ -166,7 +166,7 @@ class ProxiedJudge:
         return await asyncio.shield(known)
 
     async def _find_profile(self, task: Task, tests: PytestTests, program: str) -> _Profile:
-        failed = f"task {task.id}: the reference does not pass its own tests"
+        failed = f"task {task.id}: the oracle solution does not pass its own tests"
         result = await self.runs.run_pair(self._request(tests, program, tests.tests, None, task.limits))
         if isinstance(result, Blamed):
             raise ConfigError(f"{failed}: {result.detail}")
@@ -198,7 +198,7 @@ def _oracle_program(task: Task, tests: PytestTests | AssertTests) -> str:
         return tests.oracle
     path = f"{tests.module.replace('.', '/')}.py"
     if path not in tests.oracle:
-        raise ConfigError(f"task {task.id}: its reference holds no {path}", key="reference")
+        raise ConfigError(f"task {task.id}: its oracle solution holds no {path}", key="oracle")
     return tests.oracle[path].decode("utf-8", "replace")
 
 
@@ -225,7 +225,7 @@ def read_reports(frames: tuple[str, ...]) -> ProxiedReport:
         try:
             content: Any = json.loads(frame)
         except (ValueError, RecursionError):
-            raise MalformedReport("a report that is no JSON") from None
+            raise MalformedReport("a report that is not JSON") from None
         match content:
             case {"test": str(name), "outcome": str(outcome), "detail": str(detail), **rest} if not rest:
                 if name in outcomes:

@@ -178,7 +178,7 @@ class HiddenTestsSession:
             return sorted(path[1:] for path in self.admitted if path.startswith("*"))
         names = self.get("__all__", "get", number, "__all__")
         if type(names) is not list:
-            raise self._broken("a list of names that is none")
+            raise self._broken("a list of names that is not a list")
         names = [name for name in names if type(name) is str and name.isidentifier() and not name.startswith("_")]
         self.seen.update("*" + name for name in names)
         return names
@@ -266,7 +266,7 @@ class HiddenTestsSession:
             raise MalformedMessage("a content of unknown form")
         content = self.value(base[1], site)
         if type(content).__name__ != base[0]:
-            raise MalformedMessage(f"a content that is no {base[0]}")
+            raise MalformedMessage(f"a content that is not a {base[0]}")
         return content
 
     def _instance(self, number: int, fields: "dict[str, Any]", site: str) -> Any:
@@ -370,7 +370,7 @@ class HiddenTestsSession:
         try:
             kind = self._class_of_exception(fields)
             if not issubclass(kind, Exception):
-                return self.spoil(f"raised what is no Exception: {text[:200]}")
+                return self.spoil(f"raised what is not an Exception: {text[:200]}")
             number = dict(instance.fields).get("id") if type(instance) is Record else None
             if type(number) is not int or not 0 <= number < _MAX_OBJECTS:
                 return self._broken("an exception of unknown form")

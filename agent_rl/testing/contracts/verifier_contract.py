@@ -94,5 +94,5 @@ async def test_tests_that_cannot_be_judged_name_the_task(verifier: Verifier) -> 
         with pytest.raises(ConfigError, match="task sum"):
             await verifier.judge(dataclasses.replace(TASK, tests=tests), RIGHT)
     failing = dataclasses.replace(AS_CODE, oracle=WRONG.text)
-    with pytest.raises(ConfigError, match="task sum: the tests could not be recorded with the reference"):
+    with pytest.raises(ConfigError, match="task sum: the tests could not be recorded with the oracle solution"):
         await verifier.prepare(dataclasses.replace(TASK, tests=failing))

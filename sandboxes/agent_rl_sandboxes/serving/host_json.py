@@ -41,7 +41,7 @@ def parse(data: bytes) -> Any:
     try:
         return json.loads(data.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise MalformedBody(f"no JSON: {error}" if not isinstance(error, MalformedBody) else str(error)) from None
+        raise MalformedBody(f"not JSON: {error}" if not isinstance(error, MalformedBody) else str(error)) from None
 
 
 def _parts(value: Any) -> Any:
@@ -163,4 +163,4 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> Any:
-    raise MalformedBody(f"{text} is no number")
+    raise MalformedBody(f"{text} is not a number")

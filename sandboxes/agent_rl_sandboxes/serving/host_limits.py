@@ -123,7 +123,7 @@ def check_spec(spec: SandboxSpec, host: HostLimits) -> None:
         if text is not None:
             check_text(name, text)
     if not spec.workdir.startswith("/") or ".." in spec.workdir.split("/"):
-        raise ValueError(f"workdir = {spec.workdir[:80]!r} is no absolute path")
+        raise ValueError(f"workdir = {spec.workdir[:80]!r} is not an absolute path")
 
 
 def check_seconds(name: str, seconds: float, host: HostLimits) -> None:

@@ -53,7 +53,7 @@ class Bind:
         try:
             found = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise ConfigError(f"{name} is no address: {error}", key="--bind") from None
+            raise ConfigError(f"{name} is not an address: {error}", key="--bind") from None
         return Bind(name, int(port), tuple(dict.fromkeys(str(entry[4][0]) for entry in found)))
 
     @property

@@ -125,7 +125,7 @@ async def test_tests_that_pass_every_mutant_are_vacuous(judged):
     tests = CallTests("f", (Case((3,)), Case((4,))), "checker", checker="def check(candidate):\n    candidate(3)\n")
     split = await judged(task(tests=tests, oracle="def f(x):\n    return -x\n"), mutants=20)
     assert {(kind, what) for _, kind, what in problems(split) if kind != "stub"} == {
-        ("vacuous", "is vacuous: its tests pass all 2 mutants of the reference")
+        ("vacuous", "is vacuous: its tests pass all 2 mutants of the oracle solution")
     }
     assert "a stub passes: return None" in [what for _, _, what in problems(split)]
 
@@ -160,7 +160,7 @@ async def test_each_way_to_be_broken_is_named(judged):
     assert found == {
         ("empty", "vacuous"),
         ("empty", "structure"),
-        ("wrong", "reference"),
+        ("wrong", "oracle"),
         ("constant", "vacuous"),
         ("table", "stub"),
         ("flaky", "flaky"),
@@ -224,8 +224,8 @@ async def test_tests_in_another_process_that_cannot_be_used_are_named_with_the_r
     )
     assert {(t, kind) for t, kind, _ in problems(split)} == {
         ("slow", "slow"),
-        ("wrong", "reference"),
-        ("reaches", "reference"),
+        ("wrong", "oracle"),
+        ("reaches", "oracle"),
         ("reaches", "network"),
     }
     assert (split.oracles, split.oracles_passed) == (3, 0)
@@ -239,7 +239,7 @@ class Refusing(Verifier):
 
     async def prepare(self, task):
         if self.refuses:
-            raise ConfigError(f"task {task.id}: the reference does not pass its own tests")
+            raise ConfigError(f"task {task.id}: the oracle solution does not pass its own tests")
         return task
 
     async def judge(self, task, submission):
@@ -254,10 +254,10 @@ class Refusing(Verifier):
     ("seeds", "found"),
     [
         # With seed 0 the tests are prepared.
-        ({2}, [("flaky", "is flaky: the reference passes 3 of 4 times, else it is judged failed (reference: the")]),
-        ({0, 1}, [("reference", "the reference does not pass its own tests"),
-                  ("flaky", "is flaky: the reference passes its tests 2 of 4 times")]),
-        ({0, 1, 2, 3}, [("reference", "the reference does not pass its own tests")]),
+        ({2}, [("flaky", "is flaky: the oracle solution passes 3 of 4 times, else it is judged failed (oracle: the")]),
+        ({0, 1}, [("oracle", "the oracle solution does not pass its own tests"),
+                  ("flaky", "is flaky: the oracle solution passes its tests 2 of 4 times")]),
+        ({0, 1, 2, 3}, [("oracle", "the oracle solution does not pass its own tests")]),
     ],
 )  # fmt: skip
 async def test_tests_in_another_process_that_fail_with_some_seeds_are_flaky(seeds, found):
@@ -328,10 +328,10 @@ async def test_tests_that_cannot_be_recorded_are_named_with_the_reason_and_the_o
     assert {t for t, _ in found} == {"none", "fails", "draws", "seeded", "is the same", "reaches"}
     assert ("reaches", "network") in found
     assert "it asks for socket.getaddrinfo '192.0.2.1'" in "".join(what for _, _, what in problems(split))
-    assert {kind for t, kind in found if t == "fails"} == {"reference"}
-    assert {kind for t, kind in found if t == "is the same"} == {"reference"}
-    assert {kind for t, kind in found if t == "none"} == {"reference", "vacuous"}
-    assert {kind for t, kind in found if t == "seeded"} == {"reference", "flaky"}
+    assert {kind for t, kind in found if t == "fails"} == {"oracle"}
+    assert {kind for t, kind in found if t == "is the same"} == {"oracle"}
+    assert {kind for t, kind in found if t == "none"} == {"oracle", "vacuous"}
+    assert {kind for t, kind in found if t == "seeded"} == {"oracle", "flaky"}
     good = split.by_task[0]
     assert (good.oracles_passed, good.problems) == (3, ())
 

@@ -97,8 +97,8 @@ def test_validate_passes_a_good_environment(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"oracle": '"no"'}, "the reference is judged failed"),
-        ({"oracle": "None"}, "has no reference"),
+        ({"oracle": '"no"'}, "the oracle solution is judged failed"),
+        ({"oracle": "None"}, "has no oracle solution"),
         ({"passes": "True"}, "a stub passes: empty"),
         ({"prompt": 'f"{n}"'}, "asks the same as a task of the split train"),
         ({"prompt": 'f"{split} {n}" + str(__import__("random").random())'}, "gives other tasks"),
@@ -175,7 +175,7 @@ def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
     tasks = (
         TaskReport("strong", mutation_score=strength(20)),
         TaskReport("weak", mutation_score=strength(9, Survivor("constant", diff), Survivor("operator", ""))),
-        TaskReport("other", tier="proxied", not_measured="has no reference"),
+        TaskReport("other", tier="proxied", not_measured="has no oracle solution"),
     )
     overall = SplitMutationScore(2, 29, 40, 0.725, 0.45, 1.0)
     problems = tuple(TaskProblem("weak", f"problem {n}") for n in range(41))
@@ -185,7 +185,7 @@ def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
     assert "│ test  │ 0.450 to 1.000 │ 29 of 40 │ 1 │ 0       │ 0   │ 0  │ 1   │ 0 │" in out
     lines = out.splitlines()
     assert "test weak: 9 of 20 killed; passes too: - return x + 1 + return x + 2" in lines
-    assert "test: mutation score not measured for 1 tasks: has no reference" in lines
+    assert "test: mutation score not measured for 1 tasks: has no oracle solution" in lines
     assert "test: 1 of 3 tasks are judged at tier proxied, not values" in lines
     assert "test weak: problem 39" in lines
     assert lines[-1] == "test: and 1 more, all of which --json FILE writes"
@@ -228,7 +228,7 @@ def test_a_new_environment_works_as_it_is(capsys, tmp_path):
     # examples as a table and as a constant.
     assert [(s["oracles_passed"], s["stubs_failed"], s["stubs"]) for s in splits] == [(6, 16, 16)] * 2
     assert all(s["mutation_score"]["score"] > 0.8 for s in splits)
-    assert "strength: the share of mutants" in out
+    assert "mutation score: the share of mutants" in out
 
 
 def test_the_test_of_a_new_environment_passes(tmp_path):

@@ -40,7 +40,7 @@ def test_doctor_names_each_thing_that_is_missing(capsys: pytest.CaptureFixture[s
     assert code == 1
     assert error == "error: 1 of 12 checks failed: model\n"
     assert "FAIL model: --policy: " in out
-    assert "ok   environment echo: 3 tasks to train on, 3 held out; a reference passes" in out
+    assert "ok   environment echo: 3 tasks to train on, 3 held out; an oracle solution passes" in out
     assert "ok   sandbox: memory-test" in out
     assert "note chat template: not tried, since this failed: model" in out
     assert "note mismatch: not tried, since this failed: model" in out
@@ -62,7 +62,7 @@ def test_doctor_starts_learner_and_policy_and_compares_them(
     assert "ok   chat template: " in out and "each turn goes on from the tokens of the last" in out
     assert "ok   mismatch: learner and transformers: mean " in out
     assert "nats over" in out and "(allowed 0.001, 0.05); on the prompts' own: mean" in out
-    assert "on the model before its warm start, whose 7 steps of 64 conversations `agent-rl train` takes first" in out
+    assert "on the model before SFT, whose 7 steps of 64 conversations `agent-rl train` takes first" in out
     assert not list((tmp_path / "cache").glob("model-*"))  # what was made for the check alone is gone
     # Sums of rounding: nothing agrees to 1e-12.
     code, out, error = run(capsys, "doctor", file, "--set", "mismatch.max_mean=1e-12")

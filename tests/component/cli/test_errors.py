@@ -91,7 +91,7 @@ def test_truncated_sampling_in_training(capsys, config, setting):
     [
         ("import no_such_module_anywhere", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
         ("class Ecco: pass", "has no 'Echo' (did you mean 'Ecco'?)"),
-        ("Echo = 3", "is no Environment"),
+        ("Echo = 3", "is not an Environment"),
     ],
 )
 def test_an_environment_that_cannot_be_imported(capsys, config, text, message):
@@ -135,8 +135,8 @@ def test_a_model_without_a_chat_template(capsys, config, tiny_tokenizer):
         ("", "--policy: say what is to be evaluated"),
         ("https://localhost:8000/v1", "a policy behind a URL cannot be evaluated"),
         ("{tmp}/model", "holds neither a model (config.json) nor a run's checkpoints"),
-        ("{tmp}/run.toml", "is no folder"),
-        ("../nowhere/at all", "is no folder, and no name of a model on the hub either"),
+        ("{tmp}/run.toml", "is not a folder"),
+        ("../nowhere/at all", "is neither a folder nor the name of a model on the hub"),
     ],
 )
 def test_a_policy_that_is_none(capsys, config, spec, message):

@@ -174,8 +174,8 @@ async def test_rows_come_from_parquet(tmp_path):
     [
         ("{", "line 2: no JSON"),
         ({"question": "q"}, "line 2: 'answer' is missing"),
-        ({"question": 3, "answer": "a"}, "line 2: 'question' is no text"),
-        ({"question": "q", "answer": " "}, "line 2: 'answer' is no text that says anything"),
+        ({"question": 3, "answer": "a"}, "line 2: 'question' must be a non-empty string"),
+        ({"question": "q", "answer": " "}, "line 2: 'answer' must be a non-empty string"),
         ([1], "line 2: expected an object with question and answer, got list"),
     ],
 )

@@ -86,7 +86,7 @@ async def test_a_weaker_tier_is_refused_where_the_minimum_is_values(tmp_path: Pa
         assert [(await lax.prepare(task)).tier for task in tasks] == ["proxied", "proxied"]
         strict = TaskVerifier(provider, minimum_isolation="memory", minimum_tier="values")
         for task, why in zip(
-            tasks, ("no canonical value: type Point", "the reference does not pass these"), strict=True
+            tasks, ("no canonical value: type Point", "the oracle solution does not pass these"), strict=True
         ):
             message = rf"minimum_tier: task {task.id}: its tests cannot be recorded as cases \({why}.*at tier 'proxied'"
             with pytest.raises(ConfigError, match=message):
@@ -114,14 +114,19 @@ async def test_a_public_case_that_the_reference_fails_as_a_case_is_dropped(
     ("code", "test", "messages"),
     [
         # The tests do not hold: no tier is looked for.
-        ("def f(x):\n    return x\n", "assert f(1) == 2", ["could not be recorded with the reference: AssertionError"]),
+        (
+            "def f(x):\n    return x\n",
+            "assert f(1) == 2",
+            ["could not be recorded with the oracle solution: AssertionError"],
+        ),
         # What comes back from another process is equal, and never the same object.
         (
             "def f(x):\n    return x\n",
             "a = [1]\nassert f(a) is a",
             [
-                "its tests cannot be recorded as cases (the reference does not pass these: the check was not satisfied",
-                "and from another process (tier 'proxied') the reference does not pass its own tests (failed)",
+                "its tests cannot be recorded as cases (the oracle solution does not pass these: the check was "
+                "not satisfied",
+                "and from another process (tier 'proxied') the oracle solution does not pass its own tests (failed)",
             ],
         ),
     ],

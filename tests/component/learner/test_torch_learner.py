@@ -179,7 +179,7 @@ async def test_saving_replaces_all_or_nothing(model_path: str, tmp_path: Path, m
 
 async def test_what_is_no_checkpoint_is_refused(model_path: str, tmp_path: Path) -> None:
     one = learner(model_path)
-    with pytest.raises(ConfigError, match="is no checkpoint of a learner"):
+    with pytest.raises(ConfigError, match="is not a learner's checkpoint"):
         await one.load(str(tmp_path))
     await one.save(str(tmp_path / "saved"))
     (tmp_path / "saved" / "learner.json").write_text('{"schema_version": 99}')

@@ -112,7 +112,7 @@ def problems(place: str, attack: Attack, judged: Judged) -> list[str]:
     """What is not as it has to be after the attack; empty where all is."""
     verdict = judged.verdict
     if judged.error or verdict is None:
-        return [f"the machinery was made to fail: {judged.error}"]
+        return [f"the infrastructure was made to fail: {judged.error}"]
     told = f"{verdict.status} after {verdict.seconds:.2f} s: {[t.detail for t in verdict.tests if t.detail][:2]}"
     found: list[str] = []
     if verdict.passed != (attack.outcome == "same") or (attack.statuses and verdict.status not in attack.statuses):
@@ -171,7 +171,7 @@ async def test_each_failure_is_listed_by_the_attack() -> None:
         "it left behind: {'files': ['x']}",
     ]
     assert problems("local-uid", attack, Judged(None, "it broke", "", {}, True)) == [
-        "the machinery was made to fail: it broke"
+        "the infrastructure was made to fail: it broke"
     ]
 
 

@@ -1,4 +1,8 @@
-"""Honest but unusual solutions, judged in each kind of sandbox and at each level of isolation: all pass."""
+"""Honest but unusual solutions, judged in each kind of sandbox and at each level of isolation: all pass.
+
+Where each run has a container of its own, only `make full` tries them all: `test_attacks.py` follows each attack there
+with an honest program.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,13 @@ from tests.system.attacks.judging import WORKERS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
-PLACES = [
-    pytest.param(place, marks=[*marks_of(place), pytest.mark.xdist_group(f"honest-{place}")], id=place)
-    for place in LEVELS
-]
+
+def _marks(place: str) -> list[pytest.MarkDecorator]:
+    only = [pytest.mark.full] if level_of(place) == "container" else []
+    return [*marks_of(place), *only, pytest.mark.xdist_group(f"honest-{place}")]
+
+
+PLACES = [pytest.param(place, marks=_marks(place), id=place) for place in LEVELS]
 Tried = tuple[str, dict[str, Verdict]]
 
 

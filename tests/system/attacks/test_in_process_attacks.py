@@ -139,7 +139,10 @@ async def test_a_reference_that_fails_is_the_users_mistake(
 
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
     verifier = TaskVerifier(provider)
-    for oracle, why in ((WRONG, "the reference does not pass"), ("import missing", "the reference does not pass")):
+    for oracle, why in (
+        (WRONG, "the oracle solution does not pass"),
+        ("import missing", "the oracle solution does not pass"),
+    ):
         tests = PytestTests(HIDDEN, oracle={"solution.py": oracle.encode()})
         with pytest.raises(ConfigError, match=f"task add: {why}"):
             await verifier.prepare(dataclasses.replace(TASK, tests=tests))

@@ -183,7 +183,7 @@ async def test_honest_programs_pass(place: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_no_lie_satisfies_tests_of_any_shape(place: str) -> None:
-    """Of each shape's programs the wrong ones fail, for what they do and not by the machinery; the right ones pass."""
+    """Of each shape, the wrong programs fail, for what they do and not by infrastructure; the right ones pass."""
     async with provider_of(place) as provider:
         judge = ProxiedJudge(Runs(provider))
         wrong: list[str] = []

@@ -54,7 +54,7 @@ async def items_of(file: Path) -> list[VerifyItem]:
 
 async def test_half_of_the_programs_are_wrong_and_all_variants_occur(tasks_file: Path) -> None:
     items = await items_of(tasks_file)
-    assert counts(items) == {"reference": 3, "mutated": 1, "empty": 1, "return None": 1}
+    assert counts(items) == {"oracle": 3, "mutated": 1, "empty": 1, "return None": 1}
     mutated = next(item for item in items if item.variant == "mutated")
     assert mutated.program == "def double(x):\n    return x * 1\n"
     assert items == await items_of(tasks_file)
@@ -141,7 +141,7 @@ async def test_every_kind_that_needs_no_daemon_judges_right(tasks_file: Path, mo
     assert data["absent"]["docker_run"] == "no daemon"
     assert data["ratios"] == {}
     assert data["wrong_verdicts"] == dict.fromkeys(present, 0)
-    assert data["workload"]["items"] == {"reference": 3, "mutated": 1, "empty": 1, "return None": 1}
+    assert data["workload"]["items"] == {"oracle": 3, "mutated": 1, "empty": 1, "return None": 1}
     for kind in present:
         assert set(data["kinds"][kind]) == {"per_minute", "p50_ms", "p95_ms", "concurrency"}
         best = data["kinds"][kind]["concurrency"]
@@ -209,7 +209,7 @@ def report(**median_ms: float) -> VerifyBenchReport:
         kind: {1: Bursts([ms / 1000] * 60, 60 * ms / 1000), 2: Bursts([ms / 1000] * 90, 60 * ms / 1000)}
         for kind, ms in median_ms.items()
     }
-    return VerifyBenchReport("cpu", VerifyPlan(), {"reference": 1}, bursts)
+    return VerifyBenchReport("cpu", VerifyPlan(), {"oracle": 1}, bursts)
 
 
 def test_the_bars_are_over_each_kinds_best_concurrency_and_the_median_at_one() -> None:

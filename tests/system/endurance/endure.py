@@ -38,7 +38,7 @@ WRONG = "def add(a, b):\n    return a - b - 1\n"
 class Endured:
     """What came of it.
 
-    wrong: verdicts that should have read otherwise. excluded: errors of the machinery. added: what there is more of
+    wrong: verdicts that should have read otherwise. excluded: infrastructure failures. added: what there is more of
     than before the provider was started. resident: bytes after a tenth of the verifications, and at the end.
     """
 

@@ -94,5 +94,5 @@ async def test_a_daemon_that_stays_away_ends_the_run_and_the_message_names_the_c
     (error,) = raised.value.exceptions
     assert isinstance(error, InfrastructureError)
     assert error.exit_code == 3
-    assert "rollouts failed for reasons of the machinery" in str(error)
+    assert "rollouts failed for infrastructure reasons" in str(error)
     assert "Docker" in str(error)

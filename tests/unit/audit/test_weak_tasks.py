@@ -113,7 +113,7 @@ async def test_a_task_whose_reference_fails_is_dropped_and_one_that_cannot_be_me
     assert await kept(WRONG, ANSWER, STRONG, minimum=0.1) == ["answer", "strong"]
     assert kept.said[-1].endswith("2 are kept; of 1 kept ones no mutation score can be measured")
     (row,) = json.loads(kept.file.read_text())["environments"]
-    assert [(m["task"], m["why"]) for m in row["dropped"]] == [("wrong", "the reference is judged failed")]
+    assert [(m["task"], m["why"]) for m in row["dropped"]] == [("wrong", "the oracle solution is judged failed")]
     assert [(m["task"], m["why"]) for m in row["not_measured"]] == [("answer", "an answer, not a program, is judged")]
 
 

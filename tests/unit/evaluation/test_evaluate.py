@@ -37,7 +37,7 @@ def trajectory(task_id: str, rollout: int, passed: bool, versions: tuple[int, ..
 
 
 class Scripted:
-    """Runs groups whose outcomes are given per task; None is a rollout that the machinery failed."""
+    """Runs groups whose outcomes are given per task; None is a rollout that the infrastructure failed."""
 
     def __init__(self, sampled: dict[str, list[bool | None]], greedy: dict[str, bool | None] | None = None) -> None:
         self.sampled, self.greedy = sampled, greedy or {}
@@ -156,7 +156,7 @@ def test_on_resume_rows_after_the_checkpoint_are_cut_off(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "no readable JSON"), ("3", "no list of evaluation rows"), ("[{}]", "KeyError: 'policy_version'")],
+    [("{", "not a readable JSON"), ("3", "not a list of evaluation rows"), ("[{}]", "KeyError: 'policy_version'")],
 )
 def test_another_format_is_the_users_mistake(tmp_path, text, message):
     (tmp_path / "eval.json").write_text(text)
@@ -228,5 +228,5 @@ async def test_rollouts_are_named_after_the_version_apart_from_training_and_gree
 async def test_gold_needs_a_reference():
     agents = Agents(oracle_agent, oracle_agent, None)
     runner = group_runner(YesNo(None, NoVerifier()), "e", agents, None, retries=0)
-    with pytest.raises(ConfigError, match="the task a has no reference solution"):
+    with pytest.raises(ConfigError, match="the task a has no oracle solution"):
         await runner(task("a", oracle=None), index=0, samples=1, greedy=False)

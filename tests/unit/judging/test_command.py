@@ -75,7 +75,7 @@ async def test_every_task_that_cannot_be_used_is_named_at_once(tmp_path: Path) -
             [row("a"), row("b", broken), row("c", broken)],
             [solution("a", RIGHT), solution("b", RIGHT), solution("c", RIGHT), solution("b", WRONG)],
         )
-    why = "the tests could not be recorded with the reference: AssertionError (assert candidate(n) == 3)"
+    why = "the tests could not be recorded with the oracle solution: AssertionError (assert candidate(n) == 3)"
     lines = ["2 of 3 tasks cannot be used:", f"  task b: {why}", f"  task c: {why}"]
     assert str(caught.value).splitlines() == lines
 
@@ -108,7 +108,7 @@ async def test_only_tasks_with_solutions_are_recorded(tmp_path: Path) -> None:
     broken = row("broken", "def check(candidate):\n    assert candidate(2) == 5\n")
     report = await verified(tmp_path, [row("a"), broken], [solution("a", RIGHT)])
     assert report.num_passed == 1
-    with pytest.raises(ConfigError, match="task broken: the tests could not be recorded with the reference"):
+    with pytest.raises(ConfigError, match="task broken: the tests could not be recorded with the oracle solution"):
         await verified(tmp_path, [row("a"), broken], [solution("a", RIGHT), solution("broken", RIGHT)])
 
 

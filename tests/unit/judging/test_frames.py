@@ -34,7 +34,7 @@ def test_a_program_that_did_not_load() -> None:
         (["{"], "malformed"),
         (["PASS"], "malformed"),
         (["[" * 100_000], "malformed"),
-        (["[1]"], "no object"),
+        (["[1]"], "not an object"),
         (['{"passed":true}'], "unknown form"),
         (['{"id":"aa","error":"x","error":"y"}'], "malformed"),
         (['{"id":"aa","error":5}'], "wrong type"),

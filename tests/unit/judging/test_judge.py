@@ -153,7 +153,7 @@ async def test_nan_is_expected_by_exact_and_never_equal_under_python() -> None:
     [
         (Submission.code(" \n"), "an empty program"),
         (Submission.code("x = '\0'"), "NUL"),
-        (Submission.code("x = '\ud800'"), "no valid Unicode"),
+        (Submission.code("x = '\ud800'"), "not valid Unicode"),
         (Submission.code("#" * 300_000), "more than 262144 characters"),
         (Submission.answer("4"), "kind 'answer'"),
     ],

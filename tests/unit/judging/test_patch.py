@@ -96,10 +96,10 @@ async def test_the_time_of_a_patch_is_bounded() -> None:
         ("--- a/a.txt\n+++ b/a.txt\n@@ what @@\n", "no hunk's head"),
         ("--- /dev/null\n+++ b/a.txt\n@@ -0,0 +1 @@\n+x\n", "'a.txt' is there already"),
         ("--- a/a.txt\n+++ /dev/null\n@@ -1 +0,0 @@\n-one\n", "not all of its lines"),
-        ("--- a/bin\n+++ b/bin\n@@ -1 +1 @@\n-a\n+b\n", "'bin' is no text"),
+        ("--- a/bin\n+++ b/bin\n@@ -1 +1 @@\n-a\n+b\n", "'bin' is not text"),
         ("diff --git a/x b/x\nGIT binary patch\nliteral 0\n", "binary file"),
         ("@@ -1 +1 @@\n-a\n+b\n", "a hunk of no file"),
-        ("--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+\ud800\n", "'new' would hold what is no valid Unicode"),
+        ("--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+\ud800\n", "'new' would hold what is not valid Unicode"),
         ("x" * ((4 << 20) + 1), "more than 4194304 characters"),
     ],
 )

@@ -167,7 +167,10 @@ async def test_too_weak_isolation_is_refused() -> None:
 
 async def test_a_reference_that_fails_is_the_tasks_fault() -> None:
     why = await refusal(task_of(TEST_ADD, "def add(a, b):\n    return 7\n"))
-    assert "task task: the reference does not pass its own tests (failed): test_it.py::test_add: AssertionError" in why
+    assert (
+        "task task: the oracle solution does not pass its own tests (failed): test_it.py::test_add: AssertionError"
+        in why
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,12 +192,12 @@ async def test_a_test_that_does_not_exist_is_refused() -> None:
 
 async def test_without_a_reference_node_ids_are_needed() -> None:
     task = dataclasses.replace(task_of(TEST_ADD), tests=PytestTests({"test_it.py": TEST_ADD.encode()}))
-    with pytest.raises(ConfigError, match="without a reference its tests' node ids have to be given"):
+    with pytest.raises(ConfigError, match="without an oracle solution its tests' node ids have to be given"):
         await judged(task, ADD)
     named = PytestTests({"test_it.py": TEST_ADD.encode()}, ("test_it.py::test_add",))
     assert (await judged(dataclasses.replace(task, tests=named), ADD)).passed
     starred = PytestTests({"test_it.py": b"from solution import *\nassert add(1, 2) == 3\n"}, ("test_it.py::assert 1",))
-    with pytest.raises(ConfigError, match=r"import \* from the solution need a reference"):
+    with pytest.raises(ConfigError, match=r"import \* from the solution need an oracle solution"):
         await judged(dataclasses.replace(task, tests=starred), ADD)
     with pytest.raises(ConfigError, match="no files of tests"):
         await judged(dataclasses.replace(task, tests=PytestTests({})), ADD)

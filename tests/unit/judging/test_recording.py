@@ -136,10 +136,14 @@ async def test_repeated_calls_are_replayed_in_order() -> None:
 @pytest.mark.parametrize(
     ("source", "oracle", "message"),
     [
-        (check("assert candidate(1) == 3"), DOUBLE, "could not be recorded with the reference: AssertionError"),
+        (check("assert candidate(1) == 3"), DOUBLE, "could not be recorded with the oracle solution: AssertionError"),
         (check("pass"), DOUBLE, "its tests never call f, so that every program would pass"),
-        (check("assert candidate(1) == 2"), "def g(x): ...", "could not be recorded with the reference: NameError"),
-        (check("assert candidate(1) == 2"), "def f(x:", "could not be recorded with the reference: SyntaxError"),
+        (
+            check("assert candidate(1) == 2"),
+            "def g(x): ...",
+            "could not be recorded with the oracle solution: NameError",
+        ),
+        (check("assert candidate(1) == 2"), "def f(x:", "could not be recorded with the oracle solution: SyntaxError"),
         (
             check("assert candidate(1)"),
             "def f(x):\n    return f",
@@ -169,7 +173,9 @@ async def test_a_reference_without_room_in_its_time_limit_is_refused() -> None:
     def slow(request: RunRequest) -> object:
         return dataclasses.replace(executes(request), seconds=2.6)
 
-    with pytest.raises(ConfigError, match=r"task demo: the reference takes 2.6 s, more than half of the limit \(5.0 s"):
+    with pytest.raises(
+        ConfigError, match=r"task demo: the oracle solution takes 2.6 s, more than half of the limit \(5.0 s"
+    ):
         await record_tests(
             task(check("assert candidate(1) == 2")),
             in_memory(slow),

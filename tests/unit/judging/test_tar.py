@@ -67,8 +67,8 @@ def test_what_tar_itself_writes_is_read():
         ("a/..", "leaves its folder"),
         ("/etc/passwd", "is absolute"),
         ("//x", "is absolute"),
-        (".", "no path of a file"),
-        ("", "no path of a file"),
+        (".", "not the path of a file"),
+        ("", "not the path of a file"),
         ("a\0b", "NUL"),
         ("x" * 256 + "/y", "part of more than 255 bytes"),
         ("é" * 130 + "/y", "part of more than 255 bytes"),
@@ -125,7 +125,7 @@ def test_whatever_is_no_file_or_folder_is_refused(kind):
 def test_a_file_with_a_links_target_and_a_folder_with_content_are_refused():
     with pytest.raises(InvalidArchive, match="names a link's target"):
         unpack(member(RNG, b"a", b"0", link=b"/etc/passwd") + END)
-    with pytest.raises(InvalidArchive, match="'a' is no file, and has content"):
+    with pytest.raises(InvalidArchive, match="'a' is not a file, but has content"):
         unpack(member(RNG, b"a", b"5", b"text") + END)
 
 

@@ -111,7 +111,7 @@ STDIO = StdioTests((StdioCase("1", "1"),))
         (ASSERTS, "in_process", "task t: AssertTests are of tier 'values' or 'proxied'"),
         (AnswerTests("1"), "in_process", "task t: AnswerTests are of tier 'values'"),
         (PytestTests({}, ("x",)), "in_process", "task t: no test files"),
-        (PytestTests(FILES), "in_process", "task t: without a reference its tests' node ids have to be given"),
+        (PytestTests(FILES), "in_process", "task t: without an oracle solution its tests' node ids have to be given"),
         (ScriptTests(FILES, ("sh", "x")), "in_process", "task t: the tests' program has to be an absolute path"),
     ],
 )

@@ -95,7 +95,7 @@ async def test_a_step_waits_for_groups_of_which_too_many_would_be_left() -> None
                 slow.set()
             taken += [g.index for g in await batch]
     assert taken == [0, 1, 2, 3, 4]
-    assert not flight.losses.reasons
+    assert not flight.dropped.reasons
 
 
 class World:
@@ -183,7 +183,7 @@ def test_accepted_lengths_have_the_distribution_of_the_sampled_ones() -> None:
     # P(log-normal > e) = P(normal > 1) = 0.159, with a standard error of 0.018.
     assert abs(long - 0.159) < 4 * 0.018
     # Whatever was not accepted was still under way or buffered at the end, never dropped.
-    assert not world.flight.losses.reasons
+    assert not world.flight.dropped.reasons
 
 
 async def test_a_straggler_is_waited_for_and_only_then_dropped() -> None:
@@ -213,7 +213,7 @@ async def test_a_straggler_is_waited_for_and_only_then_dropped() -> None:
         capacity.groups_per_batch = 1
         batch = await flight.next_batch()
         assert [g.index for g in batch] == [1]
-        assert flight.take_losses().reasons == {"too stale": 1}
+        assert flight.take_dropped().reasons == {"too stale": 1}
         assert capacity.accepted == 1
         assert not capacity.running
 

@@ -123,7 +123,7 @@ def test_how_long_the_whole_run_took_is_shown_where_it_is_known(run_dir, text, s
 
 
 def test_a_folder_that_is_no_run_is_the_users_mistake(tmp_path):
-    with pytest.raises(ConfigError, match=r"RUN: .* is no run: it holds none of config.toml"):
+    with pytest.raises(ConfigError, match=r"RUN: .* is not a run: it holds none of config.toml"):
         write_report(tmp_path)
     with pytest.raises(ConfigError, match="RUN: there is no folder"):
         write_report(tmp_path / "nowhere")

@@ -127,7 +127,7 @@ async def test_the_models_calls_are_run_and_their_results_sent_back() -> None:
         ('{"name": "add", "arguments": {}}', "Error: add needs a value for 'first'"),
         ('{"name": "sub", "arguments": {}}', "Error: there is no tool 'sub'; there are: add, fail, shout"),
         ('{"name": "fail", "arguments": {"reason": "so"}}', "Error: because so"),
-        ("nothing", "Error: malformed tool call: what stands in <tool_call> is no valid JSON"),
+        ("nothing", "Error: malformed tool call: what stands in <tool_call> is not valid JSON"),
         ('{"name": "shout", "arguments": {"length": 5000}}', "a\n[1808 characters dropped]\nb"),
     ],
 )
@@ -330,5 +330,5 @@ async def test_scripted_agents_say_what_they_are_told() -> None:
 async def test_gold_and_empty() -> None:
     task = make_task(answer="42")
     assert [await oracle_agent(task).say("x"), await empty_agent(task).say("x")] == ["42", ""]
-    with pytest.raises(ConfigError, match="the task task/0 has no reference solution"):
+    with pytest.raises(ConfigError, match="the task task/0 has no oracle solution"):
         oracle_agent(replace(task, oracle=None))

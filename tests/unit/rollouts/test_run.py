@@ -1,4 +1,4 @@
-"""Rollouts and groups: verdicts, early ends, failures of the machinery, retries, cancellation, timings."""
+"""Rollouts and groups: verdicts, early ends, failures of the infrastructure, retries, cancellation, timings."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _not_async(x: int) -> str:
         (_no_docstring, "_no_docstring has no docstring"),
         (_no_hint, "_no_hint: its parameter 'x' has no type hint"),
         (_any_number, "cannot be given by name"),
-        (_not_async, "_not_async is no async function"),
+        (_not_async, "_not_async is not an async function"),
     ],
 )
 def test_what_cannot_be_a_tool_is_the_programmers_mistake(tool: Any, message: str) -> None:
@@ -129,14 +129,14 @@ def test_json_calls() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('<tool_call>{"name": "f", </tool_call>', "no valid JSON"),
+        ('<tool_call>{"name": "f", </tool_call>', "not valid JSON"),
         ('<tool_call>{"name": "f"}', "after the JSON object </tool_call> is missing"),
         ("<tool_call>[1]</tool_call>", 'a call is an object with "name" and "arguments"'),
         ('<tool_call>{"arguments": {}}</tool_call>', 'a call needs a "name"'),
         ('<tool_call>{"name": "f", "arguments": [1]}</tool_call>', '"arguments" must be an object'),
         ('<tool_call>{"name": "f", "arguments": "x"}</tool_call>', '"arguments" must be an object'),
-        ("<tool_call>" + "[" * 100_000, "no valid JSON"),
-        ("<tool_call>", "no valid JSON"),
+        ("<tool_call>" + "[" * 100_000, "not valid JSON"),
+        ("<tool_call>", "not valid JSON"),
     ],
 )
 def test_malformed_json_calls(text: str, reason: str) -> None:
@@ -173,7 +173,7 @@ def test_xml_calls() -> None:
         ("<function=f><parameter=x>1</parameter>", "the parameter 'x' is not closed by </parameter>, or </function>"),
         ("<function=f>1</function>", "after the parameters </function> is missing"),
         ("<function=></function>", "a function needs a name"),
-        ('<tool_call>{"name": "f"}</tool_call>', "no <function=NAME>"),
+        ('<tool_call>{"name": "f"}</tool_call>', "not <function=NAME>"),
     ],
 )
 def test_malformed_xml_calls(text: str, reason: str) -> None:

@@ -141,7 +141,7 @@ async def test_many_pairs_and_runs_wait_for_each_other_without_end() -> None:
         (frame("[1]"), "a frame that nobody asked for"),
         (b"\0\0", "a frame that nobody asked for"),
         (b"\xff\xff\xff\xff", "a frame of wrong length"),
-        (frame("x")[:-1] + b"\xff", "a frame that is no text"),
+        (frame("x")[:-1] + b"\xff", "a frame that is not text"),
     ],
 )
 async def test_what_is_said_unasked_is_an_anomaly_and_costs_the_worker(more: bytes, anomaly: str) -> None:

@@ -19,7 +19,7 @@ async def test_frames_are_taken_apart_and_what_is_wrong_is_an_anomaly() -> None:
         (b"", (), ()),
         (frame("a") + b"\0\0", ("a",), ("a partial frame",)),
         (frame("a") + b"\xff\xff\xff\xffxx", ("a",), ("a frame of wrong length",)),
-        (struct.pack(">I", 2) + b"\xff\xfe", (), ("a frame that is no text",)),
+        (struct.pack(">I", 2) + b"\xff\xfe", (), ("a frame that is not text",)),
         # One call: "loaded", its answer, and two more are taken apart.
         (frame("{}") * 9, ("{}",) * 4, ("too many frames",)),
     ]

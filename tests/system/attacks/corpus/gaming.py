@@ -1,4 +1,4 @@
-"""Lines 97 to 100: turning the machinery's care against it."""
+"""Lines 97 to 100: turning the infrastructure's care against it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def test_each_task_and_version_is_alarming_once() -> None:
     losses.tasks.count("a", 16, 9)
     losses.versions.count(2, 4, 3)
     assert losses.alarms(0.5) == [
-        "task a lost 53% of its rollouts to the machinery; the last: sandbox: gone",  # 17 of 32
-        "version 2 lost 75% of its rollouts to the machinery; the last: sandbox: gone",
+        "task a lost 53% of its rollouts to infrastructure failures; the last: sandbox: gone",  # 17 of 32
+        "version 2 lost 75% of its rollouts to infrastructure failures; the last: sandbox: gone",
     ]
     assert losses.alarms(0.5) == []

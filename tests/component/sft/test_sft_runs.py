@@ -117,7 +117,7 @@ def test_the_mix_follows_the_weights_and_the_seed(toy: str) -> None:
 @pytest.mark.parametrize(
     ("fails", "error", "message"),
     [
-        ("none", ConfigError, r"model\.sft: a model cannot be made or warm-started here: Toy has no demonstr"),
+        ("none", ConfigError, r"model\.sft: a model cannot be made or fine-tuned here: Toy has no demonstr"),
         ("raises", EnvironmentFailure, "toy: demonstrations raised KeyError: 'oops'"),
         ("ended", EnvironmentFailure, "toy: demonstrations ended, but they must be endless"),
     ],
@@ -215,7 +215,7 @@ def test_the_key_depends_on_all_that_decides_the_model(toy: str, tmp_path: Path)
     assert len(set(keys)) == len(keys)
     # What plays no part in it changes nothing.
     assert cache_key(base.model_copy(update={"deterministic": True})) == keys[-1]
-    # The run's seed is the model's too, unless the warm start has one of its own.
+    # The run's seed is the model's too, unless SFT has one of its own.
     assert cache_key(base.model_copy(update={"seed": 9})) != keys[-1]
 
 
@@ -243,7 +243,7 @@ def test_a_model_is_made_once(toy: str, tmp_path: Path, capfd: pytest.CaptureFix
     folder = prepare_model(config, cache, said.append)
     assert folder == cache / f"model-{cache_key(config)}"
     assert said == [f"starting model: making {folder}"]
-    assert "warm start: step 4/4, loss" in capfd.readouterr().out
+    assert "SFT: step 4/4, loss" in capfd.readouterr().out
     assert {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"} <= {
         f.name for f in folder.iterdir()
     }
