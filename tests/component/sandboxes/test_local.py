@@ -144,7 +144,7 @@ def test_what_only_docker_has_is_refused(spec: SandboxSpec) -> None:
 def test_paths_stay_inside() -> None:
     assert checked_path("./a//b") == "a/b"
     for path in ("a" * 5000, "\ud800", "a/..", "//a"):
-        with pytest.raises(ValueError, match=r"working directory|too long|no text"):
+        with pytest.raises(ValueError, match=r"working directory|too long|name of a file"):
             checked_path(path)
 
 
