@@ -1,4 +1,4 @@
-# Three commands do all the set-up themselves: `make quickstart`, `make check` and `make test`. Neither calls sudo; both can be called again.
+# Three commands do all the set-up themselves: `make quickstart`, `make check` and `make test`. None of them calls sudo; each can be called again.
 SHELL := /bin/bash
 VENV ?= .venv
 CONFIG ?= configs/quickstart.toml

@@ -1,13 +1,13 @@
 """agent-rl: train coding agents with reinforcement learning, on verdicts that cannot be forged.
 
-    Sampler.next ──> run_group ──> Environment.rollout <──> Policy.generate        messages <-> tokens in one place
-                        │               └──> Submission ──> Verifier.judge ──> Verdict
-                        v
-                   Group ──> Objective.advantages ──> Buffer ──> pack ──> Learner.step ──> publish weights
-                                                        ^                                      │
-                                                        └── capacity and staleness ── Policy(version + 1)
+    TaskSampler.next ──> run_group ──> Environment.rollout <──> Policy.generate    messages <-> tokens in one place
+                            │               └──> Submission ──> Verifier.judge ──> Verdict
+                            v
+                          Group ──> GroupBuffer ──> group_advantages ──> pack ──> Learner.step ──> publish
+                                        ^                                                             │
+                                        └──────── capacity and staleness ──── Policy(version + 1) <───┘
 
-Each arrow is a function of that name. One loop (`agent_rl.loop.train`) serves both modes: synchronous training is
+The names are those of the code. One loop (`agent_rl.loop.train`) serves both modes: synchronous training is
 `max_staleness = 0`.
 
 `__all__` is the public API: what an author of environments, sandboxes, algorithms or scripts needs. Everything else is

@@ -48,7 +48,7 @@ class Bar:
 
 
 class CouldNotRun(Exception):
-    """A command of a part ended with an error of the infrastructure's, or with none of the codes it should."""
+    """A command of a part ended with an exit code other than those expected."""
 
 
 def command(*arguments: object, codes: Sequence[int] = (0,), **environment: str) -> float:

@@ -71,11 +71,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: _layer(item.nodeid))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fails where the groups have no effect: all that modules share would be started once in each worker."""
-    if session.config.getoption("loadgroup", False) and not all("@" in item.nodeid for item in session.items):
-        raise pytest.UsageError("this pytest-xdist does not see the groups of this pytest: install `.[dev]` again")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """Ends where the groups have no effect: what a module's tests share would be started once in each worker."""
+    if node.config.getoption("dist") == "loadgroup" and not all("@" in name for name in ids):
+        pytest.exit("pytest-xdist does not see the groups of this pytest: install `.[dev]` again", returncode=4)
 
 
 def _has_workers(config: pytest.Config) -> bool:

@@ -49,7 +49,7 @@ class SolutionResult:
     tier: Tier | None
     seconds: float
     detail: str = ""
-    """For a person: the first failing case, or the infrastructure's error. Not part of the JSON."""
+    """For a person: the first failing case, or the message of the infrastructure failure. Not part of the JSON."""
 
     def line(self) -> str:
         """The line that describes a solution that did not pass."""

@@ -1,11 +1,11 @@
 """The training loop. Start reading the project here.
 
-    Sampler.next ──> run_group ──> Environment.rollout <──> Policy.generate        messages <-> tokens in one place
-                        │               └──> Submission ──> Verifier.judge ──> Verdict
-                        v
-                   Group ──> Objective.advantages ──> Buffer ──> pack ──> Learner.step ──> publish weights
-                                                        ^                                      │
-                                                        └── capacity and staleness ── Policy(version + 1)
+    TaskSampler.next ──> run_group ──> Environment.rollout <──> Policy.generate    messages <-> tokens in one place
+                            │               └──> Submission ──> Verifier.judge ──> Verdict
+                            v
+                          Group ──> GroupBuffer ──> group_advantages ──> pack ──> Learner.step ──> publish
+                                        ^                                                             │
+                                        └──────── capacity and staleness ──── Policy(version + 1) <───┘
 
 `run_loop` implements this diagram. There is no second loop: synchronous training is `max_staleness = 0`. When policy
 and learner share one device (`placement = "colocated"`), the policy sleeps while the learner is awake.
@@ -86,7 +86,7 @@ async def run_loop(run: Run, flight: GroupsInFlight) -> None:
     """`loop.steps` optimizer steps have been taken; all are recorded, and the last checkpoint includes them."""
     config = run.config
     mismatch = MismatchWatch(config.mismatch_bounds[0], run.display.say)
-    async with BackgroundWrites() as aside:
+    async with BackgroundWrites() as writes:
         while run.capacity.version < config.loop.steps:
             clock = StepClock(run)
             clock.start()
@@ -112,10 +112,10 @@ async def run_loop(run: Run, flight: GroupsInFlight) -> None:
                 await publish(run, report.version)
             flight.fill()
             row = step_row(groups, report, flight.take_dropped(), run.objective, await clock.stop(), len(flight.buffer))
-            await aside.begin(record(run, groups, advantages, row, clock))
+            await writes.begin(record(run, groups, advantages, row, clock))
             if report.version % config.checkpoints.every == 0 or report.version == config.loop.steps:
                 with run.watchdog.stage("writing a checkpoint"):
-                    await checkpoint(run, flight, report, aside)
+                    await checkpoint(run, flight, report, writes)
             run.display.step(row)
             mismatch.step(row)
             await run.evaluate_if_due()
@@ -149,7 +149,7 @@ async def record(
     await asyncio.to_thread(write)
 
 
-async def checkpoint(run: Run, flight: GroupsInFlight, report: StepReport, aside: BackgroundWrites) -> None:
+async def checkpoint(run: Run, flight: GroupsInFlight, report: StepReport, writes: BackgroundWrites) -> None:
     """The learner's state after this step is on disk, and a restarted policy starts from it.
 
     The checkpoint is marked complete only after the step's records are written, so that a resumed run lacks no step.
@@ -159,7 +159,7 @@ async def checkpoint(run: Run, flight: GroupsInFlight, report: StepReport, aside
     with run.directory.writing():
         await run.learner.save(str(path))
     run.policy.base(str(path), report.version)
-    aside.then(asyncio.to_thread(complete_checkpoint, run.directory, state, keep=run.config.checkpoints.keep))
+    writes.then(asyncio.to_thread(complete_checkpoint, run.directory, state, keep=run.config.checkpoints.keep))
 
 
 class StepClock:

@@ -395,6 +395,6 @@ def _check_command(message: protocol.ExecMessage, limits: HostLimits) -> None:
         check_text("an argument", argument or " ")
     for name in message.environment:
         if "=" in name:
-            raise ValueError(f"{name[:80]!r} is not a name of a variable")
+            raise ValueError(f"{name[:80]!r} is not the name of a variable")
         check_text("a variable", name)
     check_seconds("timeout", message.timeout, limits)

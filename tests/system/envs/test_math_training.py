@@ -38,7 +38,7 @@ async def test_a_short_run_calls_the_tool_and_never_trains_on_its_output(
     assert len(rows) == 2 * 3 * 4
     observed = [message for row in rows for turn in row["turns"] for message in turn["observation"]]
     answered = [m for m in observed if m["role"] == "tool" and not m["content"].startswith("Error")]
-    assert answered, "after the SFT about half of the rollouts call the tool"
+    assert answered, "after SFT about half of the rollouts call the tool"
     tool_segments = [s for row in rows for s in row["segments"] if s["source"] == "tool"]
     assert len(tool_segments) >= len(answered)
     # Only what the model sampled has a loss mask at all.

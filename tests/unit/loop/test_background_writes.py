@@ -18,15 +18,15 @@ async def test_pieces_are_done_in_order_and_all_at_the_end() -> None:
             await gate.wait()
         done.append(name)
 
-    async with BackgroundWrites() as aside:
-        await aside.begin(piece("record 1", wait=True))
-        aside.then(piece("checkpoint 1"))
+    async with BackgroundWrites() as writes:
+        await writes.begin(piece("record 1", wait=True))
+        writes.then(piece("checkpoint 1"))
         await asyncio.sleep(0)
         assert done == [], "nobody has waited"
         asyncio.get_running_loop().call_later(0.01, gate.set)
-        await aside.begin(piece("record 2"))
+        await writes.begin(piece("record 2"))
         assert done == ["record 1", "checkpoint 1"], "the step before is done when the next begins"
-        aside.then(piece("checkpoint 2"))
+        writes.then(piece("checkpoint 2"))
     assert done == ["record 1", "checkpoint 1", "record 2", "checkpoint 2"]
 
 
@@ -41,11 +41,11 @@ async def test_an_error_leaves_out_what_follows_and_is_raised_by_the_next_step()
         done.append("whole")
 
     async def two_steps() -> None:
-        async with BackgroundWrites() as aside:
-            await aside.begin(fails())
-            aside.then(mark())
+        async with BackgroundWrites() as writes:
+            await writes.begin(fails())
+            writes.then(mark())
             await asyncio.sleep(0.01)
-            await aside.begin(mark())
+            await writes.begin(mark())
 
     with pytest.raises(OSError, match="no space left"):
         await two_steps()
@@ -54,14 +54,14 @@ async def test_an_error_leaves_out_what_follows_and_is_raised_by_the_next_step()
 
 async def test_an_error_of_the_last_piece_is_raised_at_the_end() -> None:
     with pytest.raises(OSError, match="no space left"):
-        async with BackgroundWrites() as aside:
-            await aside.begin(fails())
+        async with BackgroundWrites() as writes:
+            await writes.begin(fails())
 
 
 async def test_the_blocks_own_error_comes_first() -> None:
     async def one_step() -> None:
-        async with BackgroundWrites() as aside:
-            await aside.begin(fails())
+        async with BackgroundWrites() as writes:
+            await writes.begin(fails())
             raise ValueError("the step failed")
 
     with pytest.raises(ValueError, match="the step failed"):
