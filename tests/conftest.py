@@ -49,6 +49,15 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"AGENT_RL_REQUIRE names {', '.join(sorted(unknown))}; known: {', '.join(_NEEDS)}")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A test's name is short, and the same in every worker: an archive's bytes hold the second of its making."""
+    if isinstance(val, bytes):
+        return argname
+    if isinstance(val, str) and len(val) > 80:
+        return val[:80]
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     size = _SIZES.index(_size(config))
