@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -131,7 +132,11 @@ def helper_test(): pass
 def test_node_ids_are_those_of_pytest(tmp_path: Path) -> None:
     (tmp_path / "test_ids.py").write_text(IDS)
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
-    said = subprocess.run([*command, "test_ids.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120).stdout
+    plain = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    run = subprocess.run(
+        [*command, "test_ids.py"], cwd=tmp_path, env=plain, capture_output=True, text=True, timeout=120
+    )
+    said = run.stdout
     theirs = [line for line in said.splitlines() if line.startswith("test_ids.py::")]
     assert len(theirs) == 30, said
     ours = collected(IDS)

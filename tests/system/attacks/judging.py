@@ -1,4 +1,7 @@
-"""Attacks judged for real, many at once, each followed in its own worker by an honest program and by a probe."""
+"""Attacks judged for real, many at once, each followed in its own worker by an honest program and by a probe.
+
+Where each run has a container of its own, they follow the last attack only.
+"""
 
 from __future__ import annotations
 
@@ -59,16 +62,18 @@ class OneWorker:
         except Exception as raised:  # whatever it is: no program may bring it about
             error = f"{type(raised).__name__}: {raised}"
         same_worker = worker is not None and self._worker() is worker
-        honest, changed = "", {}
-        try:
-            # Where each run has a place of its own, one run says all of the next: the probe is an honest program too.
-            if self.provider.isolation != "container":
-                after = await self.verifier.judge(ROOMY_TASK, Submission.code(HONEST))
-                honest = "" if after.passed else f"{after.status}: {[t.detail for t in after.tests][:1]}"
-            changed = differences(self.first, await probe(self.provider))
-        except Exception as raised:
-            honest = f"{type(raised).__name__}: {raised}"
+        # A run that has a container of its own leaves nothing in the next one's: one look after all of them is enough.
+        honest, changed = ("", {}) if self.provider.isolation == "container" else await self.look()
         return Judged(verdict, error, honest, changed, same_worker)
+
+    async def look(self) -> tuple[str, dict[str, Any]]:
+        """What is wrong with an honest program now, and what a probe finds other than the first did."""
+        try:
+            after = await self.verifier.judge(ROOMY_TASK, Submission.code(HONEST))
+            honest = "" if after.passed else f"{after.status}: {[t.detail for t in after.tests][:1]}"
+            return honest, differences(self.first, await probe(self.provider))
+        except Exception as raised:
+            return f"{type(raised).__name__}: {raised}", {}
 
     def _worker(self) -> Worker | None:
         """The provider's one worker while nothing runs in it; None where it is only on its way."""
@@ -105,4 +110,10 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> dict[str, Judged]:
             if attack.alone:
                 found[attack.id] = await workers[0].judge(attack)
         await asyncio.gather(*map(work, workers))
+        for worker in workers:
+            honest, changed = await worker.look()
+            last = [*found][-1]  # at level `container` whichever of them all it was
+            found[last] = dataclasses.replace(
+                found[last], honest=found[last].honest or honest, changed=found[last].changed or changed
+            )
     return found

@@ -1,7 +1,7 @@
 """Honest but unusual solutions, judged in each kind of sandbox and at each level of isolation: all pass.
 
-Where each run has a container of its own, only `make full` tries them all: `test_attacks.py` follows each attack there
-with an honest program.
+Where each run has a container of its own, only `make full` tries them all: honest programs among the attacks of
+`test_attacks.py`, and one after them, pass there too.
 """
 
 from __future__ import annotations

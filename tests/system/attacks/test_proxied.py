@@ -1,4 +1,4 @@
-"""Tier `proxied` against the whole corpus, and against attacks on its own frames: no program that is wrong passes."""
+"""Tier `proxied` against attacks on its own frames and on its place, in `make full` against the whole corpus too."""
 
 from __future__ import annotations
 
@@ -144,12 +144,13 @@ def problems(judged: Judged) -> str:
 
 @pytest.mark.parametrize("place", [pytest.param(f"{p.values[0]}-namespaces", marks=p.marks) for p in PLACES])
 async def test_no_attack_passes_and_honest_programs_go_on_passing(place: str, tmp_path: Path) -> None:
-    await check(place, ATTACKS if place == "local-namespaces" else FEW, tmp_path)
+    """What is aimed at this tier, or at what lies around a run."""
+    await check(place, FEW, tmp_path)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("place", [pytest.param(p, marks=marks_of(p)) for p in LEVELS if p != "local-namespaces"])
-async def test_no_attack_passes_in_any_other_place(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [pytest.param(p, marks=marks_of(p)) for p in LEVELS])
+async def test_no_attack_of_the_whole_corpus_passes_in_any_place(place: str, tmp_path: Path) -> None:
     """Where each run takes a container of its own to start, only what the place matters for."""
     await check(place, FEW if place == "docker-container" else ATTACKS, tmp_path)
 
