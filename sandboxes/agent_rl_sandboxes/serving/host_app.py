@@ -51,7 +51,7 @@ _REST = "/{rest}"
 """The path pattern of requests that match no route."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
-_Run = TypeVar("_Run", protocol.RunMessage, protocol.PairMessage)
+_RunOrPair = TypeVar("_RunOrPair", protocol.RunMessage, protocol.PairMessage)
 _R = TypeVar("_R")
 _S = TypeVar("_S", bound=web.StreamResponse)
 
@@ -276,9 +276,9 @@ class HostApp:
     async def _in_worker(
         self,
         request: web.Request,
-        kind: type[_Run],
-        check: Callable[[_Run], None],
-        work: Callable[[_Run], Awaitable[_R]],
+        kind: type[_RunOrPair],
+        check: Callable[[_RunOrPair], None],
+        work: Callable[[_RunOrPair], Awaitable[_R]],
     ) -> _R:
         """What `work` returns for the message in the body, in its turn; ends at the deadline or if the client goes."""
         session = self._session(request)
