@@ -55,7 +55,7 @@ class DockerProvider(SandboxProvider):
         self._engine: DockerEngine | None = None
         self._info: dict[str, Any] = {}
         self._pool: WorkerPool | None = None
-        self._workers: set[_WorkerChannel] = set()
+        self._workers: set[_DockerWorkerChannel] = set()
         self._bounds = _bounds_for(Limits())
         self._purpose: Literal["worker", "uid_worker"] | None = None
         """The kind of container that workers run in; None until the first worker has found out which one works."""
@@ -223,7 +223,7 @@ class DockerProvider(SandboxProvider):
         )
         try:
             stream = await container.exec(self._worker_command(), user=PROGRAMS if purpose == "worker" else ROOT)
-            channel = _WorkerChannel(container, StdoutChannel(stream), self._workers)
+            channel = _DockerWorkerChannel(container, StdoutChannel(stream), self._workers)
             return await Worker.open(channel, WorkerSetup(preload=self._config.preload))
         except BaseException:
             await asyncio.shield(asyncio.ensure_future(_quietly(container.close())))
@@ -308,10 +308,10 @@ class DockerProvider(SandboxProvider):
         return self._engine
 
 
-class _WorkerChannel(StdoutChannel):
+class _DockerWorkerChannel(StdoutChannel):
     """A worker server's streams; `kill` ends its container."""
 
-    def __init__(self, container: Container, streams: StdoutChannel, register: set[_WorkerChannel]) -> None:
+    def __init__(self, container: Container, streams: StdoutChannel, register: set[_DockerWorkerChannel]) -> None:
         super().__init__(streams.stream)
         self.container = container
         self._register = register

@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 
 from agent_rl_sandboxes.bpf import ALLOW, AUDIT_ARCH, by_number, refuse, where_any_flag, where_argument
 
-Profile = Literal["default", "workers"]
+ContainerProfile = Literal["default", "workers"]
 Machine = Literal["x86_64", "aarch64"]
 MACHINES: tuple[Machine, ...] = ("x86_64", "aarch64")
 
@@ -32,7 +32,7 @@ _AF_VSOCK = 40
 
 
 @cache
-def profile(name: Profile) -> str:
+def profile(name: ContainerProfile) -> str:
     """The profile as the JSON text that the Docker API takes in `SecurityOpt` ("seccomp=" + text).
 
     `default` is Docker's default for a container without capabilities. `workers` differs from it by exactly the calls

@@ -40,7 +40,7 @@ def run_cases(request: dict[str, Any], channel: int) -> int:
     except BaseException as error:
         return harness._load_error(error, channel)
     owner = os.getpid()
-    start = _Start(request["seed"])
+    start = _StartingState(request["seed"])
     for call_id, arguments in request["calls"]:
         start.restore(decode(arguments))
         exit_code, error = _execute(code)
@@ -55,7 +55,7 @@ def run_cases(request: dict[str, Any], channel: int) -> int:
     return 0
 
 
-class _Start:
+class _StartingState:
     """The state with which an interpreter starts, kept so that each execution can begin with it."""
 
     def __init__(self, seed: int) -> None:
