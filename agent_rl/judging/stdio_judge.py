@@ -1,9 +1,9 @@
 """The judge of tier `values` for whole programs: they run in a sandbox, and their output is compared outside of it.
 
-If cases are not isolated, one run executes the program once per case, in random order (`inside/programs.py`). A secret
-mark, known only to the run, ends the output of each execution, so that the judge can cut standard output into parts. A
-program that forges marks only changes its own answers. If a program ends its process (`os._exit`), that was its answer
-to the current case, and another run takes the remaining cases: no case is ever executed twice.
+If cases are not isolated, one run executes the program once per case, in random order (`inside/stdio_programs.py`). A
+secret mark, known only to the run, ends the output of each execution, so that the judge can cut standard output into
+parts. A program that forges marks only changes its own answers. If a program ends its process (`os._exit`), that was
+its answer to the current case, and another run takes the remaining cases: no case is ever executed twice.
 """
 
 from __future__ import annotations
