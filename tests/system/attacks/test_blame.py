@@ -105,7 +105,7 @@ async def test_places_that_died_before_the_judging_are_not_its_programs_doing(
     assert (verdict.passed, verdict.status) == (True, "passed"), verdict
 
 
-async def test_places_that_are_always_killed_are_the_machinerys_failure(
+async def test_places_that_are_always_killed_are_an_infrastructure_failure(
     place: tuple[SandboxProvider, Callable[[], int]],
 ) -> None:
     provider, kill = place
@@ -144,7 +144,7 @@ async def test_a_pair_of_places_that_is_killed_once_changes_no_verdict(
     assert (verdict.passed, verdict.status) == (True, "passed"), verdict
 
 
-async def test_pairs_of_places_that_are_always_killed_are_the_machinerys_failure(
+async def test_pairs_of_places_that_are_always_killed_are_an_infrastructure_failure(
     place: tuple[SandboxProvider, Callable[[], int]],
 ) -> None:
     provider, kill = place

@@ -78,7 +78,7 @@ async def test_pass_at_k_is_the_mean_over_tasks():
     assert row.greedy is None
 
 
-async def test_what_the_machinery_failed_is_excluded_and_counted_never_scored():
+async def test_rollouts_that_the_infrastructure_failed_are_excluded_and_counted_never_scored():
     runner = Scripted({"a": [True, None, None, None], "b": [True, False, False, None]}, greedy={"a": None, "b": True})
     row = await run(runner, greedy=True)
     assert row.num_excluded == 3 + 1 + 1

@@ -19,7 +19,7 @@ def dies(_: RunRequest) -> SandboxError:
     return SandboxError("the worker died")
 
 
-async def test_a_place_that_dies_once_is_the_machinerys_and_the_fresh_run_counts() -> None:
+async def test_a_place_that_dies_once_is_the_infrastructures_fault_and_the_fresh_run_counts() -> None:
     judge = verifier(dies, answers(lambda x: x * x))
     assert (await judge.judge(TASK, PROGRAM)).passed
     assert [fresh for _, fresh in judge.provider.requests] == [False, True]  # pyright: ignore
@@ -37,7 +37,7 @@ async def test_a_program_whose_fresh_place_dies_too_beside_an_honest_control_has
 
 
 @pytest.mark.parametrize("ill", [{"controls": [False] * 9}, {"companions": [False] * 9}])
-async def test_where_an_honest_program_dies_too_it_is_the_machinery(ill: dict[str, Any]) -> None:
+async def test_where_an_honest_program_dies_too_the_infrastructure_is_to_blame(ill: dict[str, Any]) -> None:
     judge = verifier(dies, **ill)
     with pytest.raises(SandboxError, match="failed 4 times, and not by this program's doing: the worker died"):
         await judge.judge(TASK, PROGRAM)
@@ -56,12 +56,12 @@ async def test_a_place_that_cannot_be_made_is_no_programs_death() -> None:
     assert judge.provider.control_runs == 0  # pyright: ignore
 
 
-async def test_machinery_that_recovers_gives_a_verdict() -> None:
+async def test_infrastructure_that_recovers_gives_a_verdict() -> None:
     assert (await judged(dies, dies, answers(lambda x: x * x), controls=[False])).passed
     assert (await judged(dies, dies, answers(lambda x: x * x), companions=[False])).passed
 
 
-async def test_an_error_of_the_machinery_is_not_kept() -> None:
+async def test_an_infrastructure_error_is_not_kept() -> None:
     judge = verifier(dies, dies, answers(lambda x: x * x), controls=[False], retries=0)
     with pytest.raises(SandboxError):
         await judge.judge(TASK, PROGRAM)

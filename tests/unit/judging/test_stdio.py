@@ -169,7 +169,7 @@ async def test_one_judging_stands_for_equal_programs() -> None:
     assert (len(provider.requests), judge.reused, judge.verdicts) == (1, 1, 2)
 
 
-async def test_the_machinerys_failure_is_raised_and_a_program_that_kills_its_places_is_blamed(
+async def test_an_infrastructure_failure_is_raised_and_a_program_that_kills_its_places_is_blamed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("agent_rl.judging.blame._GRACE_SECONDS", 0.01)

@@ -138,7 +138,7 @@ async def test_what_goes_wrong_with_a_call_is_an_observation(call: str, answer: 
     assert answer in agent.record().turns[0].observation[0].content
 
 
-async def test_the_machinery_s_failure_in_a_tool_is_no_observation() -> None:
+async def test_an_infrastructure_failure_in_a_tool_is_no_observation() -> None:
     _, agent = scripted('<tool_call>{"name": "break_down"}</tool_call>', template=TOOLS)
     with pytest.raises(SandboxError, match="gone"):
         await agent.run("go", [break_down])
