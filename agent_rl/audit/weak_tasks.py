@@ -89,7 +89,7 @@ async def select(
     Raises ConfigError if no task is left or no mutation score can be measured, and InfrastructureError
     if the infrastructure failed.
     """
-    folder = cache_folder() / "strength"
+    folder = cache_folder() / "mutation_scores"
     files = [folder / f"{_key(environment, task)}.json" for task in tasks]
     known = await asyncio.to_thread(lambda: [_known(*each) for each in zip(files, tasks, strict=True)])
     missing = [i for i, measured in enumerate(known) if measured is None]

@@ -27,7 +27,7 @@ def doctor(
 
     from agent_rl.cli.checks import DoctorCheck, run_checks
     from agent_rl.cli.options import write_json
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.config import load_config
     from agent_rl.inference.required_devices import require_devices
 

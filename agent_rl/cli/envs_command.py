@@ -94,7 +94,7 @@ def validate_environment(
     they fail. It is a lower bound, because some mistakes do not change the behaviour. It is only reported here; in
     training, [[environments]] minimum_mutation_score drops weak tasks.
     """
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.cli.validation_tables import print_report
     from agent_rl.config import parse_config, parse_options
 

@@ -116,7 +116,7 @@ def eval_command(
     """
     from rich.console import Console
 
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.cli.tables import counts, evaluation_table
     from agent_rl.evaluation.evaluation_plan import run_plan
 

@@ -49,7 +49,7 @@ def train(
     if dry_run:
         print(resolved.to_toml(), end="")
         return
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.loop.train import train as run_training
     from agent_rl.records.run_directory import RunDirectory
     from agent_rl.report import write_report

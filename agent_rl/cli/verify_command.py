@@ -74,7 +74,7 @@ def verify(
 
     from pydantic import ValidationError
 
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.config import SandboxConfig, config_error
 
     asked = {

@@ -168,13 +168,13 @@ def test_train_asks_for_strong_tests_before_it_makes_a_model(capsys, tmp_path):
 
 
 def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
-    def strength(killed, *survivors):
+    def score(killed, *survivors):
         return MutationScore(killed, 20, killed / 20, 0.1, 0.9, 0, survivors)
 
     diff = "--- reference\n+++ mutant\n@@ -1,2 +1,2 @@\n def f(x):\n-    return x + 1\n+    return x + 2\n"
     tasks = (
-        TaskReport("strong", mutation_score=strength(20)),
-        TaskReport("weak", mutation_score=strength(9, Survivor("constant", diff), Survivor("operator", ""))),
+        TaskReport("strong", mutation_score=score(20)),
+        TaskReport("weak", mutation_score=score(9, Survivor("constant", diff), Survivor("operator", ""))),
         TaskReport("other", tier="proxied", not_measured="has no oracle solution"),
     )
     overall = SplitMutationScore(2, 29, 40, 0.725, 0.45, 1.0)

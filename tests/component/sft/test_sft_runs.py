@@ -26,11 +26,11 @@ from agent_rl.loop.demonstration_batches import Demonstrations, conversations
 from agent_rl.loop.starting_model import cache_key, prepare_model
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.sft.batches_ahead import BatchesAhead
-from agent_rl.sft.imitate import imitate
 from agent_rl.sft.rank import how_many_ranks
 from agent_rl.sft.rank_processes import Ranks
 from agent_rl.sft.sft_plan import SftPlan
 from agent_rl.sft.sft_trainer import SftProgress
+from agent_rl.sft.train_model import train_model
 
 ENVIRONMENT = '''
 import random
@@ -157,7 +157,7 @@ def test_imitation_lowers_the_loss(toy: str, tmp_path: Path, monkeypatch: pytest
     out = tmp_path / "out"
     settings = SftConfig.model_validate({**SFT, "steps": 40})
     with Ranks(1) as ranks:
-        imitate(SftPlan(given.model_folder, given, 5, settings), out, seen.append, ranks)
+        train_model(SftPlan(given.model_folder, given, 5, settings), out, seen.append, ranks)
     assert [p.step for p in seen] == list(range(1, 41))
     # At first every token is about as likely as any other of the vocabulary, at most 300 of them.
     assert seen[0].loss > 3

@@ -12,7 +12,7 @@ from agent_rl.environments import NamedEnvironment
 from agent_rl.errors import ConfigError, EnvironmentFailure, SandboxError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.loop.sampler import LoadedEnvironment
-from agent_rl.loop.task_selection import strong_sources
+from agent_rl.loop.task_selection import without_weak_tasks
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import AnswerTests, CallTests, Case, Message, Submission, Task
 
@@ -58,7 +58,7 @@ async def kept(tmp_path, monkeypatch):
             environment = Rows(EnvironmentConfig(), verifier)
             named = [NamedEnvironment("rows", environment, 1.0, minimum)]
             sources = [LoadedEnvironment("rows", environment, tasks)]
-            (source,) = await strong_sources(named, sources, self.provider, self.file, self.said.append)
+            (source,) = await without_weak_tasks(named, sources, self.provider, self.file, self.said.append)
             return [t.id for t in source.tasks]
 
     answer = Kept()
@@ -93,7 +93,7 @@ async def test_a_task_is_measured_once(kept):
 
 async def test_half_a_file_in_the_cache_is_measured_again(kept):
     await kept(WEAK, STRONG, minimum=0.75)
-    for file in (cache_folder() / "strength").iterdir():
+    for file in (cache_folder() / "mutation_scores").iterdir():
         file.write_text(file.read_text()[:20])
     kept.file.unlink()
     assert await kept(WEAK, STRONG, minimum=0.75) == ["strong"]
@@ -102,7 +102,7 @@ async def test_half_a_file_in_the_cache_is_measured_again(kept):
 
 async def test_a_run_that_goes_on_leaves_out_what_it_did(kept):
     await kept(WEAK, STRONG, minimum=0.75)
-    for file in (cache_folder() / "strength").iterdir():
+    for file in (cache_folder() / "mutation_scores").iterdir():
         file.unlink()
     runs = kept.provider.runs
     assert await kept(WEAK, STRONG, minimum=0.75) == ["strong"]
@@ -117,7 +117,7 @@ async def test_a_task_whose_reference_fails_is_dropped_and_one_that_cannot_be_me
     assert [(m["task"], m["why"]) for m in row["not_measured"]] == [("answer", "an answer, not a program, is judged")]
 
 
-async def test_tests_that_a_guess_passes_have_no_strength(kept):
+async def test_tests_that_a_guess_passes_have_score_0(kept):
     floor = "def f(x):\n    return max(5, x % 3 + len(str(x)))\n"
     # Many of its mutants are other constants than 5, which the two cases see.
     constant = CallTests("f", (Case((1,), 5), Case((10,), 5)))
@@ -148,7 +148,7 @@ async def test_an_environment_without_a_strong_task_is_the_users_mistake(kept):
         await kept(ANSWER, minimum=0.9)
 
 
-async def test_an_error_of_the_machinery_comes_as_itself_and_nothing_is_left_running(kept):
+async def test_an_infrastructure_error_is_raised_unchanged_and_nothing_is_left_running(kept):
     kept.provider = InMemoryProvider(fail=lambda index, request: SandboxError("no place"))
     await kept.provider.start()
     with pytest.raises(EnvironmentFailure, match="could not be judged"):
