@@ -16,7 +16,7 @@ from docker.types import HostConfig
 from agent_rl.errors import SandboxError
 from agent_rl_sandboxes.docker_engine import DockerEngine, DockerStream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, Bounds, Purpose, holder_of, host_config
-from agent_rl_sandboxes.owner import LABEL, Owner
+from agent_rl_sandboxes.resource_owner import LABEL, Owner
 
 _log = logging.getLogger(__name__)
 

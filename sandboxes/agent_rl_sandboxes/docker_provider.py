@@ -26,8 +26,8 @@ from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_sandbox import DockerPlace, DockerSandbox, StdoutChannel
 from agent_rl_sandboxes.episode_sandbox import PreparedPlace, prepare
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE, build_folder
-from agent_rl_sandboxes.owner import Owner
 from agent_rl_sandboxes.paired_runs import talk_in_pair
+from agent_rl_sandboxes.resource_owner import Owner
 from agent_rl_sandboxes.warm_sandboxes import IDLE_SECONDS, WarmQueue
 from agent_rl_sandboxes.worker_pool import WorkerPool, check_isolation
 from agent_rl_sandboxes.worker_program import WorkerSetup, worker_command

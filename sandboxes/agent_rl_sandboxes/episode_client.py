@@ -14,7 +14,7 @@ from typing import Any, Protocol, get_args
 
 from agent_rl.vocabulary import ExecResult
 from agent_rl.vocabulary.runs import RunStatus
-from agent_rl_sandboxes.inside import episode_command, episode_server, loading
+from agent_rl_sandboxes.inside import episode_command, episode_server, source_modules
 
 _HEAD = struct.Struct(">II")
 _MAX_HEADER = 1 << 16
@@ -188,7 +188,8 @@ class EpisodeClient:
 
 def server_command(python: str, workdir: str, output_bytes: int) -> list[str]:
     """The command line that starts the server; it contains the server's sources."""
-    modules = [(module.__name__, inspect.getsource(module)) for module in (loading, episode_command, episode_server)]
+    sent = (source_modules, episode_command, episode_server)
+    modules = [(module.__name__, inspect.getsource(module)) for module in sent]
     return [python, "-I", "-c", _BOOTSTRAP.format(modules=modules), workdir, str(output_bytes)]
 
 

@@ -3,8 +3,10 @@
     protocol.py        paths, headers, kinds of errors: what both sides agree on
     host_json.py       vocabulary as JSON and back, checked field by field
     bearer_tokens.py   where the bearer token comes from
-    host_app.py        the routes;  bodies.py, host_limits.py, host_sessions.py and host_metrics.py are parts of it
-    host_server.py     binding, TLS, and an end in order;  connections.py lets connections in
+    host_app.py        the routes
+    request_bodies.py, host_limits.py, host_sessions.py, host_metrics.py    parts of host_app.py
+    host_server.py     binding, TLS, and an orderly end
+    connection_limit.py   accepts connections for host_server.py
     serve_command.py   the command line
 
 Programs, their inputs and files are sent to the host, and their output comes back. The judge is the client's: at tier

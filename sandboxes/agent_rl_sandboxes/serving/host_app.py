@@ -30,7 +30,6 @@ from agent_rl.judging.archives import unpack
 from agent_rl_sandboxes.episode_client import checked_path
 from agent_rl_sandboxes.serving import protocol
 from agent_rl_sandboxes.serving.bearer_tokens import authorized
-from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal, taken_apart
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json, to_json
 from agent_rl_sandboxes.serving.host_limits import (
     Budget,
@@ -45,6 +44,7 @@ from agent_rl_sandboxes.serving.host_limits import (
 from agent_rl_sandboxes.serving.host_metrics import CONTENT_TYPE, Metrics
 from agent_rl_sandboxes.serving.host_sessions import HostSession, HostSessions, NoSession, UnknownSandbox
 from agent_rl_sandboxes.serving.protocol import FRESH_PER_WORKER, PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
+from agent_rl_sandboxes.serving.request_bodies import Refusal, deadline_of, held_body, refusal, taken_apart
 
 _LOG = logging.getLogger(__name__)
 _REST = "/{rest}"

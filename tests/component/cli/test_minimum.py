@@ -10,7 +10,7 @@ from agent_rl import registry
 from agent_rl.cli import main
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import ProviderOptions
-from tests.component.sandboxes.levels import BY_LEVEL, RefusedLocal
+from tests.component.sandboxes.providers_by_level import BY_LEVEL, RefusedLocal
 
 pytestmark = pytest.mark.local_sandbox
 

@@ -34,7 +34,7 @@ from agent_rl.vocabulary import (
 from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
-from agent_rl_sandboxes.owner import LABEL
+from agent_rl_sandboxes.resource_owner import LABEL
 from tests.system.sandboxes.own_daemon import Daemon
 
 pytestmark = [

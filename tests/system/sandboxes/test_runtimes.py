@@ -20,7 +20,7 @@ from agent_rl.vocabulary import SandboxSpec
 from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider, check_runtime
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
-from agent_rl_sandboxes.owner import LABEL
+from agent_rl_sandboxes.resource_owner import LABEL
 from agent_rl_sandboxes.sandbox_doctor import examine
 from tests.system.sandboxes.own_daemon import Daemon
 
