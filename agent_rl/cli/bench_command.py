@@ -27,11 +27,11 @@ bench = typer.Typer(
     rich_markup_mode=None,
 )
 
-RequireOption = Annotated[bool, typer.Option("--require", help="Exit 1 where a bar is missed.")]
+RequireOption = Annotated[bool, typer.Option("--require", help="Exit 1 if a bar is missed.")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of each engine; by default all cores.")
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto (a GPU where there is one), cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="Of the weights: float32 or bfloat16.")]
 ModelOption = Annotated[
     Path | None,

@@ -38,7 +38,7 @@ def verify(
         ),
     ],
     json_file: JsonOption = None,
-    require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 where a solution failed.")] = False,
+    require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 if a solution failed.")] = False,
     sandbox: SandboxOption = None,
     runtime: Annotated[
         str | None, typer.Option(metavar="NAME", help="A runtime that the Docker daemon knows, such as runsc (gVisor).")

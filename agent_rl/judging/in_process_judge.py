@@ -90,7 +90,7 @@ class InProcessJudge:
         demanded = self._runs.minimum_isolation
         if ISOLATIONS.index("container") < ISOLATIONS.index(demanded):
             raise ConfigError(
-                f"task {task.id} is judged in a container of its own, and {demanded!r} is demanded",
+                f"task {task.id} is judged at isolation 'container', which is weaker than {demanded!r}",
                 key="sandbox.minimum_isolation",
                 value=demanded,
             )
@@ -98,8 +98,8 @@ class InProcessJudge:
             raise ConfigError(f"task {task.id}: no test files")
         if isinstance(tests, ScriptTests) and not (tests.command and tests.command[0].startswith("/")):
             raise ConfigError(
-                f"task {task.id}: the tests' program has to be an absolute path, so that no file of a submission is "
-                f"run in its place: {tests.command[:1]}",
+                f"task {task.id}: the command of the tests must begin with an absolute path, so that no file of a "
+                f"submission can replace it: {tests.command[:1]}",
                 key="command",
             )
         return digest_of(task, tests)
@@ -138,9 +138,8 @@ class InProcessJudge:
 
         if not await self._in_a_fresh_place(task, has_pytest):
             raise ConfigError(
-                f"task {task.id}: its sandbox has no pytest: where it is Docker's, build the image again "
-                "(`agent-rl sandbox build`) or add pytest to the task's own; where it is the local one, install "
-                "python3-pytest"
+                f"task {task.id}: its sandbox has no pytest. With Docker, build the image again (`agent-rl sandbox "
+                "build`), or add pytest to the task's own image. With the local sandbox, install python3-pytest."
             )
         self._probed.add(task.sandbox)
 

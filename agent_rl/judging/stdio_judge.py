@@ -75,7 +75,8 @@ class StdioJudge:
                 _argument(case)
             except NotCanonical as error:
                 raise ConfigError(
-                    f"task {task.id}: case {number}: its input cannot be held ({error}); isolated cases may be longer"
+                    f"task {task.id}: case {number}: its input cannot be sent together with the other cases ({error}); "
+                    "set isolated = true, so that each case has a run of its own"
                 ) from None
         if tests.comparison != "checker" and not any(_bytes(case.expected).strip() for case in tests.cases):
             raise ConfigError(f"task {task.id}: no case expects any output, so that a program that does nothing passes")

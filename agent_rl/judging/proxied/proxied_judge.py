@@ -151,7 +151,7 @@ class ProxiedJudge:
         program = tests.oracle.get(f"{tests.module.replace('.', '/')}.py")
         if program is None:
             if not tests.tests:
-                raise ConfigError(f"task {task.id}: without an oracle solution its tests' node ids have to be given")
+                raise ConfigError(f"task {task.id}: it needs the tests' node ids or an oracle solution")
             if any(b"import *" in source for source in tests.files.values()):
                 raise ConfigError(f"task {task.id}: tests that import * from the solution need an oracle solution")
             return _Profile(tests.tests, (ANY_NAME,))
