@@ -35,7 +35,7 @@ def train(
 
     The run's folder gets config.toml, metrics.jsonl (one line per step), timeline.jsonl, rollouts/ (token by token),
     checkpoints/ (in the Hugging Face format), eval.json, took.json (seconds) and report.html. A run that stopped for
-    any reason continues with --resume. The folder must be new or empty, and only one process may write to it.
+    any reason continues with --resume. Any other run needs a new or empty folder. Only one process may use a folder.
 
     \b
     Example:

@@ -74,7 +74,7 @@ class DockerProvider(SandboxProvider):
 
     @classmethod
     async def available(cls, config: SandboxConfig, options: DockerOptions) -> str | None:
-        """Why Docker cannot be used here, with the remedy; None where a daemon answers and has the image."""
+        """Why Docker cannot be used here, with the remedy; None if a daemon answers and has the image."""
         try:
             engine = await DockerEngine.connect()
         except SandboxError as error:
@@ -276,7 +276,7 @@ class DockerProvider(SandboxProvider):
         return await prepare(DockerPlace(container, spec, user), where)
 
     async def _user_of(self, image: str) -> str:
-        """The user that `image` names, root where it names none. Raises SandboxError where the image is missing."""
+        """The user that `image` names, root if it names none. Raises SandboxError if the image is missing."""
         if image not in self._users:
             engine = self._running_engine()
             try:
@@ -345,7 +345,7 @@ class _DockerWorkerChannel(StdoutChannel):
 
 
 def unfit(info: Mapping[str, Any]) -> str | None:
-    """Why a daemon with this `info` cannot confine programs; None where it can."""
+    """Why a daemon with this `info` cannot confine programs; None if it can."""
     if info.get("OSType") != "linux":
         return f"the Docker daemon runs {info.get('OSType')} containers; Linux containers are needed"
     missing = [name for key, name in (("MemoryLimit", "memory"), ("PidsLimit", "process")) if info.get(key) is False]

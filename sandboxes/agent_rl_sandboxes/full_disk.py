@@ -30,7 +30,7 @@ def explain(answer: str, root: Path | None) -> str:
 
 
 def _full_folder(answer: str, root: Path | None) -> Path | None:
-    """`root`, or the folder on another disk that the answer names; None where neither can be looked at from here."""
+    """`root`, or the folder on another disk that the answer names; None if neither can be looked at from here."""
     if root is None or not root.is_dir():
         return None
     found = re.search(rf"(/[^\s:]+): {NO_SPACE}", answer)

@@ -220,10 +220,10 @@ class RemoteHost:
         except TimeoutError:
             raise HostLost(f"{self.url}: no answer in {deadline + self._pace.answer:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
-            mend = (
-                "where it is one of yours, name who signed it in sandbox.remote.ca_file, or the variable SSL_CERT_FILE"
+            remedy = (
+                "if the host is yours, name its authority in sandbox.remote.ca_file, or in the variable SSL_CERT_FILE"
             )
-            raise HostLost(f"{self.url}: its certificate is not accepted: {error.os_error}; {mend}") from error
+            raise HostLost(f"{self.url}: its certificate is not accepted: {error.os_error}; {remedy}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise HostLost(f"{self.url}: {type(error).__name__}: {error}") from error
 
@@ -262,7 +262,7 @@ class RemoteHost:
                     await self._renew()
 
     def _until_renewal(self) -> float:
-        """Seconds until the next heartbeat: before the lease ends, and soon where the host is suspected."""
+        """Seconds until the next heartbeat: before the lease ends, and soon if the host is suspected."""
         if self._suspected is not None:
             return self._pace.first_retry
         assert self.welcome is not None

@@ -156,7 +156,7 @@ class RemoteProvider(SandboxProvider):
 
     @property
     def isolation(self) -> Isolation:
-        """The weakest level of the hosts that are in; where all are out, of those that have been in."""
+        """The weakest level of the hosts that are in; if all are out, of those that have been in."""
         known = [(host, host.welcome.host.isolation) for host in self._hosts if host.welcome is not None]
         levels = [level for host, level in known if host.out is None] or [level for _, level in known]
         for level in LEVELS:
@@ -186,7 +186,7 @@ class RemoteProvider(SandboxProvider):
         return await self._issue(_question_of_pair(request, fresh))
 
     async def _issue(self, question: _Question[_R]) -> _R:
-        """The answer of one host; where that host is lost, the question goes to another."""
+        """The answer of one host; if that host is lost, the question goes to another."""
         places = self._fresh if question.fresh else self._runs
         refused: dict[RemoteHost, SandboxStartError] = {}
         lost: list[str] = []
@@ -253,14 +253,14 @@ class RemoteProvider(SandboxProvider):
         return {"name": self.name, "isolation": self.isolation, "why_not_higher": reasons, "hosts": hosts}
 
     def check_open(self) -> None:
-        """Raises SandboxError where the provider has not been started, or has been closed."""
+        """Raises SandboxError if the provider has not been started, or has been closed."""
         if self._state == "closed":
             raise SandboxError("the remote provider has been closed")
         if self._state != "started":
             raise SandboxError("the remote provider has not been started")
 
     def choose_one(self) -> RemoteHost:
-        """The host that would get the next run if it had room. Raises SandboxStartError where none is in."""
+        """The host that would get the next run if it had room. Raises SandboxStartError if none is in."""
         self.check_open()
         return self._runs.choose_one()
 
@@ -295,7 +295,7 @@ class _OneHost(SandboxProvider):
         return await self._provider.run_on_one(self._chosen(), request, fresh=fresh)
 
     def _chosen(self) -> RemoteHost:
-        """The host. Raises SandboxStartError where none is in."""
+        """The host. Raises SandboxStartError if none is in."""
         if self._host is None:
             self._host = self._provider.choose_one()
         return self._host

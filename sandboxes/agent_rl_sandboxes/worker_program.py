@@ -84,7 +84,7 @@ class WorkerSetup:
     """What a worker server is told at its start.
 
     workdir: where runs start. expose: folders that runs may read, beside the system's own.
-    fall_back: whether levels weaker than `namespaces`, without namespaces of the worker's own, may be used; only where
+    fall_back: whether levels weaker than `namespaces`, without namespaces of the worker's own, may be used; only if
         the worker has a container to itself.
     preload: modules imported ahead of every run. episode: the spec, where this is the place of an episode and no worker
         (see `episode_place`).

@@ -48,7 +48,7 @@ the refused step and its error:
 
 A run without a tmpfs of its own ("disk", "inodes") may use as much of both as its container has.
 
-When the pool goes away (end of input), the server kills the current run and ends. Where the server is pid 1 of its
+When the pool goes away (end of input), the server kills the current run and ends. If the server is pid 1 of its
 namespace, its end, however it dies, also ends every process in the namespace.
 """
 

@@ -63,7 +63,7 @@ class Bind:
 
 
 def check_exposure(bind: Bind, token: str | None) -> None:
-    """Raises ConfigError where others could use this machine's sandboxes without a token."""
+    """Raises ConfigError if others could use this machine's sandboxes without a token."""
     if token is None and not bind.loopback:
         raise ConfigError(
             f"{bind.name} can be reached from beyond this machine, so there must be a token: --token-file FILE, or "
@@ -73,7 +73,7 @@ def check_exposure(bind: Bind, token: str | None) -> None:
 
 
 def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """The server's TLS context; None where neither file is given. Raises ConfigError."""
+    """The server's TLS context; None if neither file is given. Raises ConfigError."""
     if certificate is None and key is None:
         return None
     if certificate is None:
@@ -93,7 +93,7 @@ def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | N
 class Host:
     """Serves a started provider while its context lasts; the caller closes the provider.
 
-    Raises ConfigError where others could use it without a token, or where it cannot listen on the address.
+    Raises ConfigError if others could use it without a token, or if it cannot listen on the address.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Host:
         self.app = HostApp(provider, token, limits)
         self._stack = contextlib.AsyncExitStack()
         self.port = bind.port
-        """The port; once the host listens, the one that the system chose where `bind` gives 0."""
+        """The port; once the host listens, the one that the system chose if `bind` gives 0."""
 
     @property
     def url(self) -> str:

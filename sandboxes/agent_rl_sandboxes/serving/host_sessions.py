@@ -89,7 +89,7 @@ class HostSessions:
             session.heard = self._clock()
 
     def add(self, session: HostSession, name: str, make: Callable[[], Sandbox]) -> None:
-        """The session has a new sandbox. Raises Busy, ValueError where the name is taken, and what `make` raises."""
+        """The session has a new sandbox. Raises Busy, ValueError if the name is taken, and what `make` raises."""
         if session.id not in self._open:
             raise NoSession("the session has ended")
         if name in session.sandboxes:

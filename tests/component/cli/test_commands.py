@@ -100,7 +100,7 @@ def test_validate_passes_a_good_environment(capsys, tmp_path):
         ({"oracle": '"no"'}, "the oracle solution is judged failed"),
         ({"oracle": "None"}, "has no oracle solution"),
         ({"passes": "True"}, "a stub passes: empty"),
-        ({"prompt": 'f"{n}"'}, "asks the same as a task of the split train"),
+        ({"prompt": 'f"{n}"'}, "has the same prompt and files as a task of the split train"),
         ({"prompt": 'f"{split} {n}" + str(__import__("random").random())'}, "gives other tasks"),
     ],
 )
@@ -162,7 +162,7 @@ def test_train_asks_for_strong_tests_before_it_makes_a_model(capsys, tmp_path):
     code, _, error = run(capsys, "train", config, "--run-dir", tmp_path / "run")
     assert code == 2
     assert (
-        "minimum_mutation_score: environment echo: the mutation score of none of its 3 training tasks can be measured"
+        "minimum_mutation_score: environment echo: no mutation score can be measured for any of its 3 training tasks"
         in error
     )
 

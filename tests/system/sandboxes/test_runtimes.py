@@ -49,7 +49,7 @@ async def test_the_local_sandbox_has_none() -> None:
         ConfigError, match=r"sandbox\.docker: this table is given, and provider = 'local' does not read"
     ):
         await choose_provider(config)
-    assert "not tried, since it does not read [sandbox.docker]" in str(await unavailable("local", config))
+    assert "skipped, because it ignores [sandbox.docker]" in str(await unavailable("local", config))
 
 
 @pytest.mark.docker

@@ -98,7 +98,7 @@ async def test_samples_of_another_version_are_an_error(versions):
     async def runner(task: Task, *, index: int, samples: int, greedy: bool) -> Group:
         return Group(index, "e", task, samples, tuple(trajectory(task.id, i, True, versions) for i in range(samples)))
 
-    with pytest.raises(PolicyError, match=r"policy version 3 got samples from version (3, )?4 \(task a\): .*pinned"):
+    with pytest.raises(PolicyError, match=r"policy version 3 got tokens of version (3, )?4 \(task a\), but .*one"):
         await run(runner)
 
 

@@ -245,7 +245,7 @@ async def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_the_last_chec
         await saved(path)
 
     learner.save = save  # pyright: ignore[reportAttributeAccessIssue]
-    said = r"run can no longer be written: No space left on device \(.*\); free some space .* \(step_000002 is whole\)$"
+    said = r"run can no longer be written: No space left on device .*; free some space .* \(step_000002 is complete\)$"
     with pytest.raises(StorageError, match=said):
         await looped(run)
     assert [step for step, _ in run.directory.complete_checkpoints()] == [1, 2]

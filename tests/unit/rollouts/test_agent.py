@@ -127,7 +127,7 @@ async def test_the_models_calls_are_run_and_their_results_sent_back() -> None:
         ('{"name": "add", "arguments": {}}', "Error: add needs a value for 'first'"),
         ('{"name": "sub", "arguments": {}}', "Error: there is no tool 'sub'; there are: add, fail, shout"),
         ('{"name": "fail", "arguments": {"reason": "so"}}', "Error: because so"),
-        ("nothing", "Error: malformed tool call: what stands in <tool_call> is not valid JSON"),
+        ("nothing", "Error: malformed tool call: the content of <tool_call> is not valid JSON"),
         ('{"name": "shout", "arguments": {"length": 5000}}', "a\n[1808 characters dropped]\nb"),
     ],
 )
