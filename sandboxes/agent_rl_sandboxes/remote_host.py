@@ -18,7 +18,7 @@ import aiohttp
 
 from agent_rl.vocabulary import Isolation
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json
-from agent_rl_sandboxes.serving.protocol import (
+from agent_rl_sandboxes.serving.host_protocol import (
     DEADLINE_HEADER,
     PREFIX,
     PROTOCOL,

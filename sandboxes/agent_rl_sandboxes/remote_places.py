@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent_rl.errors import SandboxStartError
 from agent_rl_sandboxes.remote_host import RemoteHost
-from agent_rl_sandboxes.serving.protocol import HostLoad
+from agent_rl_sandboxes.serving.host_protocol import HostLoad
 
 
 @dataclass(eq=False, slots=True)

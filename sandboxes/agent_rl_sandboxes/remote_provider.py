@@ -34,7 +34,7 @@ from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.remote_sandbox import RemoteSandbox
 from agent_rl_sandboxes.serving.bearer_tokens import read_token
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json, to_json
-from agent_rl_sandboxes.serving.protocol import FRESH_PER_WORKER, PairMessage, RunMessage, run_deadline
+from agent_rl_sandboxes.serving.host_protocol import FRESH_PER_WORKER, PairMessage, RunMessage, run_deadline
 from agent_rl_sandboxes.workers import LEVELS
 
 _R = TypeVar("_R")

@@ -17,7 +17,7 @@ from agent_rl_sandboxes.episode_client import checked_path
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json, to_json
-from agent_rl_sandboxes.serving.protocol import (
+from agent_rl_sandboxes.serving.host_protocol import (
     UPLOAD_SECONDS,
     ExecMessage,
     ReadMessage,

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from agent_rl_sandboxes.serving.host_json import MalformedBody
 from agent_rl_sandboxes.serving.host_limits import Budget
-from agent_rl_sandboxes.serving.protocol import DEADLINE_HEADER, STATUS, ErrorKind
+from agent_rl_sandboxes.serving.host_protocol import DEADLINE_HEADER, STATUS, ErrorKind
 
 _MESSAGE_CHARACTERS = 2000
 _LARGE_BODY = 1 << 20
