@@ -32,6 +32,7 @@ from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.canaries import Canaries
+from agent_rl.judging.collected_node_ids import collected, require_tests
 from agent_rl.judging.judge import digest_of
 from agent_rl.judging.judging_runs import (
     ISOLATIONS,
@@ -43,7 +44,6 @@ from agent_rl.judging.judging_runs import (
 )
 from agent_rl.judging.pytest_report import PytestReport, TamperedReport, collected_ids, read_report
 from agent_rl.judging.staging import has_conftest, staged, submitted_files
-from agent_rl.judging.test_collection import collected, require_tests
 from agent_rl.vocabulary import (
     ExecResult,
     Isolation,

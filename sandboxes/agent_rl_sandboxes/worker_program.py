@@ -11,11 +11,11 @@ from typing import Any
 
 from agent_rl.judging.proxied import (
     candidate_side,
-    handed_over,
+    hidden_tests,
+    outgoing_values,
     proxies,
     proxy_messages,
-    pytest_part,
-    test_items,
+    pytest_subset,
     tests_runner,
     tests_side,
 )
@@ -161,8 +161,8 @@ def _episode(spec: SandboxSpec) -> dict[str, Any]:
 @cache
 def role_sources() -> bytes:
     """The body of a "load" request: the sources of the roles of proxied judging."""
-    modules: list[ModuleType] = [proxy_messages, candidate_side, proxies, handed_over, tests_side]
-    modules += [pytest_part, test_items, tests_runner, proxied_roles]
+    modules: list[ModuleType] = [proxy_messages, candidate_side, proxies, outgoing_values, tests_side]
+    modules += [pytest_subset, hidden_tests, tests_runner, proxied_roles]
     return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 
 

@@ -28,7 +28,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from agent_rl.judging.proxied.handed_over import HandedOver, assign
+from agent_rl.judging.proxied.outgoing_values import OutgoingValues, assign
 from agent_rl.judging.proxied.proxies import (
     NUMBER,
     PATH,
@@ -104,7 +104,7 @@ class HiddenTestsSession:
         self._classes: dict[int, type] = {}
         self._named: set[type] = set()
         self._doubted: set[Any] = set()
-        self._handed = HandedOver()
+        self._outgoing = OutgoingValues()
 
     def ask(self, site: str, *request: Any) -> Any:
         """The candidate's answer to a request; raises what it raises. `site` is the answer's access path."""
@@ -144,7 +144,7 @@ class HiddenTestsSession:
 
     def outgoing(self, value: Any) -> Any:
         """`value` in wire form. Raises TypeError if it cannot be handed over."""
-        return self._handed.outgoing(value)
+        return self._outgoing.outgoing(value)
 
     def call(self, number: int, site: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
         """The value of a call. Arguments that it modified are modified here too, as the module's docstring says."""
@@ -234,9 +234,9 @@ class HiddenTestsSession:
         if type(number) is not int or not 0 <= number < _MAX_OBJECTS:
             raise MalformedMessage("a reference without a number")
         if name == "callback":
-            if not self._handed.has(number):
+            if not self._outgoing.has(number):
                 raise MalformedMessage("a function that was never handed over")
-            return self._handed.function(number)
+            return self._outgoing.function(number)
         if name != "object" or type(kind) is not str:
             raise MalformedMessage("a reference of unknown kind")
         if kind == "class" and site == _CLASS_SITE + "[]":
@@ -336,14 +336,14 @@ class HiddenTestsSession:
 
     def _called_back(self, content: "list[Any]") -> str:
         """The frame that answers the candidate's call of a function that belongs to the tests."""
-        if len(content) != 5 or type(content[1]) is not int or not self._handed.has(content[1]):
+        if len(content) != 5 or type(content[1]) is not int or not self._outgoing.has(content[1]):
             raise self._broken("a call of a function that was never handed over")
         _, number, operation, args, kwargs = content
         if operation not in ("call", "next") or type(args) is not tuple or type(kwargs) is not dict:
             raise self._broken("a call of unknown form")
         args = self.value(args, "callback")
         kwargs = self.value(kwargs, "callback")
-        return self._handed.answer(number, operation, args, kwargs)
+        return self._outgoing.answer(number, operation, args, kwargs)
 
     # Exceptions
 
