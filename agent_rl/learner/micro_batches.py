@@ -1,4 +1,4 @@
-"""From a `Batch` to micro-batches: flat streams of tokens, with the tokens to predict and their places.
+"""From a `Batch` to micro-batches: flat streams of tokens, with the tokens to predict and their positions.
 
 The tokens of a row after its last wanted token are left out, since no wanted token depends on them; so are rows without
 wanted tokens. A group larger than a micro-batch is cut between rows, and its prefix is computed once in each part.

@@ -1,4 +1,4 @@
-"""`train_model`: a model trained on conversations, by all ranks."""
+"""`train_model`: trains a model on conversations, with all ranks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """System call filters as programs for the kernel (classic BPF over struct seccomp_data), assembled from parts.
 
-A part is a piece of program that ends in a return. Filters are made outside, as bytes, and installed inside by
+A part is a sequence of instructions that ends in a return. Filters are made outside, as bytes, and installed inside by
 `agent_rl_sandboxes.inside.seccomp_filter`.
 """
 

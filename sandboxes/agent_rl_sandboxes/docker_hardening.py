@@ -1,4 +1,4 @@
-"""How containers are hardened: `host_config` turns what is wanted into the options that the Docker API takes."""
+"""`host_config`: the options of the Docker API for a hardened container."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """`DockerProvider`: sandboxes and warm workers as hardened containers of a Docker daemon.
 
-It does not protect from flaws in Docker, from flaws in the kernel that a program without capabilities can reach through
-Docker's system call filter, or from programs that learn something from how busy the machine is. Members of the `docker`
-group have root's power: the processes that use this provider must be trusted.
+It does not protect from flaws in Docker. It does not protect from flaws in the kernel that a program without
+capabilities can reach through Docker's system call filter. It does not stop programs from learning something from how
+busy the machine is. Members of the `docker` group have root's power, so the processes that use this provider must be
+trusted.
 """
 
 from __future__ import annotations

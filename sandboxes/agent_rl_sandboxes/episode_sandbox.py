@@ -1,7 +1,8 @@
 """`EpisodeSandbox`: an agent's episode in a place of its own, whichever provider made the place.
 
-Inside, one episode server (`inside/episode_server.py`) runs the commands and holds the files; `EpisodeClient` speaks
-with it. A place can start such a server, and knows whether it is still running itself.
+A place is a container, or namespaces on this machine. Inside, an episode server (`inside/episode_server.py`) runs the
+commands and reads and writes the files; `EpisodeClient` speaks with it. A place can start such a server, and knows
+whether the place itself is still running.
 """
 
 from __future__ import annotations

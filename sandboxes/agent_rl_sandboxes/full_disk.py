@@ -1,4 +1,4 @@
-"""What to say where a Docker daemon finds no space left: which disk is full, how much is left of it, what to do."""
+"""The message for a Docker daemon without disk space: which disk is full, how much is left of it, what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image that programs and agents run in: from the Dockerfile, or from Debian packages where no registry answers."""
+"""Builds the image that programs and agents run in: from the Dockerfile, or from Debian packages without a registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this host's kernel allows an ordinary user: the switches that refuse namespaces, and how to turn them."""
+"""The kernel settings of this host that can refuse namespaces to an ordinary user, and how to change them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`RemoteHost`: one sandbox host as its client sees it.
 
-A host is *in* (it can be given work) or *out* (with the reason). Heartbeats check a host that is in; a host that is out
-is tried again.
+A host is *in* (it can get work) or *out* (for a known reason). A host that is in is checked by heartbeats. A host that
+is out is tried again and again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Pace:
     """A client's intervals and timeouts, in seconds."""
 
     heartbeat: float = 10.0
-    """Between two heartbeats; a third of the lease that the host gives, where that is less."""
+    """Between two heartbeats; at most a third of the lease that the host gives."""
     answer: float = 10.0
     """Timeout of a small request; also how long past its deadline any answer may come."""
     first_retry: float = 0.25

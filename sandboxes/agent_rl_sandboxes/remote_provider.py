@@ -1,13 +1,12 @@
 """`RemoteProvider`: the sandboxes of other machines, each served by `agent-rl sandbox serve`, as one provider.
 
 Programs, their inputs and files are sent to a host, and their output comes back. The judge stays here: at tier `values`
-no expected value leaves this machine. Hidden tests that must run near the program are sent as files. A host is trusted
-to run a program as asked and to report truthfully what came out: a verdict is only as good as the machines that it was
-made on.
+no expected value leaves this machine. Hidden tests that must run near the program are sent as files. The hosts must be
+trusted: a verdict is right only if the host runs the program as asked and reports its output truthfully.
 
-A host that dies is taken out, and taken in again when it answers. A run that was under way on it is issued again on
-another host: it may have run twice, and one result is used. An episode's sandbox is lost with its host (SandboxError):
-its files are gone, and the rollout starts again.
+A host that dies gets no more work until it answers again. Its runs are started again on another host. Such a run may
+happen twice; one result is used. An episode's sandbox is lost with its host (SandboxError): its files are gone, and the
+rollout starts again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Is this machine ready for either sandbox? Each thing that they need, what was found, and how to fix it."""
+"""Checks whether this machine can run the Docker or the local sandbox: what is needed, what is there, how to fix it."""
 
 from __future__ import annotations
 

@@ -10,6 +10,6 @@
 
 Programs, their inputs and files are sent to the host, and their output comes back. The judge is the client's: at tier
 `values` no expected value is ever sent. Tests that must run near the program (tiers `proxied` and `in_process`) are
-sent, as files. Whoever holds the token can run any program in this machine's sandboxes, and can fill them up; the token
-is no way out of them.
+sent, as files. Whoever holds the token can run any program in this machine's sandboxes, and can use up their room. The
+token gives no access to anything outside of the sandboxes.
 """

@@ -1,4 +1,4 @@
-"""`HostLimits`: what a host may be asked for at most, and the gates that enforce it by telling clients to retry."""
+"""`HostLimits`: the most that clients may ask of a host. Gates enforce it: they tell clients to retry later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`HostSessions`: which client each sandbox and run belongs to; ends them when the client is not heard of."""
+"""`HostSessions`: which client each sandbox and run belongs to. It ends them when the client goes silent."""
 
 from __future__ import annotations
 
