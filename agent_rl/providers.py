@@ -37,14 +37,14 @@ async def choose_provider(config: SandboxConfig, say: Callable[[str], None] = pr
             continue
         reason = await unavailable(name, config)
         if reason is None:
-            why = f"not {'; '.join(reasons)}" if reasons else "a daemon answers and the image is built"
+            why = f"cannot use {'; '.join(reasons)}" if reasons else "a daemon answers and the image is built"
             say(f"sandbox: {name} ({why})")
             return make_provider(name, config)
         reasons.append(f"{name}: {reason}")
     raise SandboxError(
         "no sandbox can be used on this machine, and programs are not run without one.\n  "
         + "\n  ".join(reasons)
-        + "\n`agent-rl sandbox doctor` checks each thing that either needs and says how to mend it."
+        + "\n`agent-rl sandbox doctor` checks everything that they need and says how to fix it."
     )
 
 
@@ -86,7 +86,7 @@ async def unavailable(name: str, config: SandboxConfig) -> str | None:
     """
     if config.tables and _table_of(name) not in config.tables:
         given = " and ".join(f"[sandbox.{table}]" for table in config.tables)
-        return f"not tried, since it does not read {given} (an empty [sandbox.{_table_of(name)}] allows it too)"
+        return f"skipped, because it ignores {given} (add an empty [sandbox.{_table_of(name)}] to allow it too)"
     return await provider_class(name).available(config, provider_options(name, config))
 
 

@@ -63,7 +63,7 @@ def sections(model: type[BaseModel], path: str = "", heading: str = "Top of the 
 
 
 def measured() -> str:
-    """The README's block of measured figures. Raises ValueError where it has not exactly one."""
+    """The README's block of measured figures. Raises ValueError if it has not exactly one."""
     (block,) = _MEASURED.findall(README.read_text(encoding="utf-8"))
     return block
 

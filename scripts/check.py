@@ -1,7 +1,7 @@
 """`make check`: lint and types, the unit tests, and the component tests of what was changed, within three minutes.
 
 Lint and types are checked beside the unit tests. The component tests are begun with the nearest to what was changed,
-until the time is over; what was not begun by then is counted and said. Exit 0 where all is well, else 1.
+until the time is over; what was not begun by then is counted and said. Exit 0 if all is well, else 1.
 """
 
 from __future__ import annotations

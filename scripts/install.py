@@ -1,6 +1,6 @@
 """Installs the project into the virtual environment that runs this, with a torch that suits the machine.
 
-Run by setup.sh. Does nothing where a stamp says that it is done. Without a GPU, torch is, in this order: one that is
+Run by setup.sh. Does nothing if a stamp says that it is done. Without a GPU, torch is, in this order: one that is
 there already; from the index TORCH_INDEX_URL; a CPU build in the places that pip is configured with; from PyTorch's
 public CPU index (another one: PYTORCH_CPU_INDEX); and only then what the ordinary index has, after saying the size.
 """
@@ -63,7 +63,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def installed_torch() -> str | None:
-    """The version of the torch that this Python has; None where it has none."""
+    """The version of the torch that this Python has; None if it has none."""
     # In a process of its own: what pip has just installed is not in this one's caches.
     program = "from importlib.metadata import version; print(version('torch'))"
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=False)
@@ -150,7 +150,7 @@ def failed(what: str) -> int:
 
 
 def main() -> int:
-    """Exit code 0 where the project is installed, else 3."""
+    """Exit code 0 if the project is installed, else 3."""
     if is_done():
         say(f"{Path(sys.prefix).name} is up to date")
         return 0

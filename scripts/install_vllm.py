@@ -35,7 +35,7 @@ NOT_NEEDED = ("torch", "torchaudio", "torchvision", "torchcodec")
 
 
 def main() -> int:
-    """Exit code 0 where vLLM is installed, else 3."""
+    """Exit code 0 if vLLM is installed, else 3."""
     wanted = {"vllm": GPU_BUILD if has_gpu() else CPU_BUILD, "root": str(ROOT), "python": sys.version}
     if STAMP.is_file() and json.loads(STAMP.read_text()) == wanted:
         say(f"{Path(sys.prefix).name} is up to date")

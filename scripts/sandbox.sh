@@ -48,6 +48,6 @@ if "$agent_rl" sandbox doctor >"$log" 2>&1; then
     say "$(reason)"
 else
     cat "$log" >&2
-    printf '%s\n' "Neither Docker nor the local sandbox can run a program here: see above for what to mend." >&2
+    printf '%s\n' "Neither Docker nor the local sandbox can run a program here: see above for what to fix." >&2
     exit 3
 fi

@@ -31,7 +31,7 @@ from agent_rl.vocabulary import Limits, RunCall, RunRequest
 from agent_rl_sandboxes.inside.seccomp_filter import InstalledFilter
 from agent_rl_sandboxes.seccomp import run_filter
 from agent_rl_sandboxes.serving.host_json import from_json, to_json
-from agent_rl_sandboxes.serving.protocol import RunMessage
+from agent_rl_sandboxes.serving.host_protocol import RunMessage
 from tests.component.sandboxes import fuzzing
 
 LIMITS = ArchiveLimits(archive_bytes=1 << 20)

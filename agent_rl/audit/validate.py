@@ -75,7 +75,7 @@ async def validate(
 async def _loaded(
     environment: Environment, splits: Sequence[str] | None, say: Callable[[str], None]
 ) -> dict[str, Sequence[Task]]:
-    """Split -> its tasks, for the splits that are asked for, or else for those that exist."""
+    """The tasks of each split of `splits`; if it is None, of `train` and `test`, as far as they exist."""
     loaded: dict[str, Sequence[Task]] = {}
     for split in splits or ("train", "test"):
         try:
@@ -85,7 +85,7 @@ async def _loaded(
                 raise
             say(f"there is no split {split}")
     if not any(loaded.values()):
-        raise ConfigError("neither train nor test can be loaded: name the splits with --split", key="--split")
+        raise ConfigError("neither train nor test has tasks: name the splits with --split", key="--split")
     return loaded
 
 
@@ -99,12 +99,12 @@ def spread(tasks: Sequence[Task], most: int | None) -> list[Task]:
 def _structure(
     tasks: Sequence[Task], seen: dict[str, str], split: str, verifier: WatchingVerifier
 ) -> list[TaskProblem]:
-    """Problems that are visible without judging. `seen` maps a task's question to the place where it was first seen."""
+    """Problems that are visible without judging. `seen` maps each prompt with its files to the split that has it."""
     problems = [] if tasks else [TaskProblem("", f"the split {split} is empty")]
     ids: set[str] = set()
     for task in tasks:
         if task.id in ids:
-            problems.append(TaskProblem(task.id, "this id stands twice"))
+            problems.append(TaskProblem(task.id, "another task has the same id"))
         ids.add(task.id)
         refused = task.id in verifier.refused
         if isinstance(task.tests, AssertTests) and task.tier == "values" and not refused:
@@ -117,7 +117,7 @@ def _structure(
         asked = repr((task.prompt, sorted(task.files.items())))
         first = seen.setdefault(asked, split)
         if first != split:
-            problems.append(TaskProblem(task.id, f"asks the same as a task of the split {first}"))
+            problems.append(TaskProblem(task.id, f"has the same prompt and files as a task of the split {first}"))
     return problems
 
 

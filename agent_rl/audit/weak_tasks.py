@@ -1,8 +1,10 @@
 """Drops weak tasks from training: those whose tests have a lower mutation score than `minimum_mutation_score`.
 
-Tests that pass a guess (no reply, None, the public examples by heart), or that expect the same value in every case,
-have score 0, no matter how many mutants they kill: few mutants of a constant function return that constant.
-A task is measured once. The result is kept on disk by the task's hash, below `strength` in the cache folder.
+Two kinds of tests get score 0, however many mutants they kill: tests that a guess passes (an empty reply, None, the
+public examples learned by heart), and tests that expect the same value in every case. (The second kind kills most
+mutants of a constant function, because these return another constant.)
+
+A task is measured once. The result is kept in the folder `mutation_scores` of the cache, under the task's hash.
 """
 
 from __future__ import annotations
@@ -63,10 +65,10 @@ class Selection:
     def line(self) -> str:
         """The line that describes the selection to the user."""
         kept = self.tasks - len(self.dropped)
-        more = f"; of {len(self.not_measured)} kept ones no mutation score can be measured" if self.not_measured else ""
+        more = f" ({len(self.not_measured)} of them without a mutation score)" if self.not_measured else ""
         return (
-            f"{self.environment}: {len(self.dropped)} of {self.tasks} training tasks are weaker than "
-            f"{self.minimum_mutation_score:g} and dropped, {kept} are kept{more}"
+            f"{self.environment}: {len(self.dropped)} of {self.tasks} training tasks have a mutation score below "
+            f"{self.minimum_mutation_score:g} and are dropped; {kept} are kept{more}"
         )
 
     @staticmethod
@@ -89,12 +91,12 @@ async def select(
     Raises ConfigError if no task is left or no mutation score can be measured, and InfrastructureError
     if the infrastructure failed.
     """
-    folder = cache_folder() / "strength"
+    folder = cache_folder() / "mutation_scores"
     files = [folder / f"{_key(environment, task)}.json" for task in tasks]
     known = await asyncio.to_thread(lambda: [_known(*each) for each in zip(files, tasks, strict=True)])
     missing = [i for i, measured in enumerate(known) if measured is None]
     if missing:
-        say(f"{name}: measuring how strong the tests of {len(missing)} tasks are, {MUTANTS} mutants each (once) …")
+        say(f"{name}: measuring the mutation scores of {len(missing)} tasks, once, with {MUTANTS} mutants each …")
     done = 0
 
     async def measure(index: int) -> Measured:
@@ -118,13 +120,13 @@ def _selected(name: str, minimum_mutation_score: float, found: Sequence[Measured
     if found and len(dropped) == len(found):
         strongest = max((m.score for m in measured if m.score is not None), default=0.0)
         raise ConfigError(
-            f"environment {name}: all {len(found)} training tasks are too weak, the strongest kills {strongest:.2f} "
-            "of its mutants; `agent-rl envs validate` shows what their tests miss",
+            f"environment {name}: the tests of all {len(found)} training tasks are too weak, the best mutation score "
+            f"is {strongest:.2f}; `agent-rl envs validate` shows what they miss",
             key="minimum_mutation_score",
         )
     if not measured:
         raise ConfigError(
-            f"environment {name}: the mutation score of none of its {len(found)} training tasks can be measured "
+            f"environment {name}: no mutation score can be measured for any of its {len(found)} training tasks "
             f"({found[0].why if found else 'there are none'}): leave minimum_mutation_score out",
             key="minimum_mutation_score",
         )
@@ -190,7 +192,7 @@ def _read(file: Path) -> Measured | None:
 
 
 def _write(file: Path, measured: Measured) -> None:
-    """`measured` is written to `file`; a cache that cannot be written is not an error."""
+    """Writes `measured` to `file`; a cache that cannot be written is not an error."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps({"schema_version": SCHEMA_VERSION, **asdict(measured)}))

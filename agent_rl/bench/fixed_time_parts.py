@@ -1,4 +1,4 @@
-"""Stand-ins with fixed times: a policy with a number of places, a learner with a set step time, an environment."""
+"""Stand-ins with fixed times: a policy for a set number of requests at a time, a learner, and an environment."""
 
 from __future__ import annotations
 

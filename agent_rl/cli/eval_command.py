@@ -116,7 +116,7 @@ def eval_command(
     """
     from rich.console import Console
 
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.cli.tables import counts, evaluation_table
     from agent_rl.evaluation.evaluation_plan import run_plan
 
@@ -157,7 +157,7 @@ def _plan(config: RunConfig, asked: _Asked, *, from_file: bool) -> EvaluationPla
     from agent_rl.evaluation.policy_spec import resolve_policy
 
     if not asked.policy:
-        raise ConfigError("say what is to be evaluated: a run, a checkpoint, a model, gold or empty", key="--policy")
+        raise ConfigError("name the policy to evaluate: a run, a checkpoint, a model, gold or empty", key="--policy")
     source = resolve_policy(asked.policy)
     fixed = isinstance(source, str)
     number = asked.samples or (1 if fixed else config.evaluation.samples)

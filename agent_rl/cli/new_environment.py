@@ -23,7 +23,7 @@ SPLITS = {{"train": range(1, 81), "test": range(81, 101)}}
 
 
 class {class_name}Config(EnvironmentConfig):
-    """Options, as they stand in a config under [environments.options]; unknown ones are refused."""
+    """Options, as a config gives them under [environments.options]; unknown ones are refused."""
 
     max_turns: int = Field(2, ge=1)
 

@@ -34,7 +34,7 @@ SandboxOption = Annotated[
     typer.Option(
         "--sandbox",
         metavar="NAME",
-        help="auto (Docker where a daemon answers, else local), docker, local, or sandbox hosts: "
+        help="auto (Docker if a daemon answers, else local), docker, local, or sandbox hosts: "
         "https://one:8700,https://two:8700 (with the token in AGENT_RL_SANDBOX_TOKEN).",
     ),
 ]

@@ -35,7 +35,7 @@ def train(
 
     The run's folder gets config.toml, metrics.jsonl (one line per step), timeline.jsonl, rollouts/ (token by token),
     checkpoints/ (in the Hugging Face format), eval.json, took.json (seconds) and report.html. A run that stopped for
-    any reason continues with --resume. The folder must be new or empty, and only one process may write to it.
+    any reason continues with --resume. Any other run needs a new or empty folder. Only one process may use a folder.
 
     \b
     Example:
@@ -49,7 +49,7 @@ def train(
     if dry_run:
         print(resolved.to_toml(), end="")
         return
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.loop.train import train as run_training
     from agent_rl.records.run_directory import RunDirectory
     from agent_rl.report import write_report

@@ -38,7 +38,7 @@ def verify(
         ),
     ],
     json_file: JsonOption = None,
-    require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 where a solution failed.")] = False,
+    require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 if a solution failed.")] = False,
     sandbox: SandboxOption = None,
     runtime: Annotated[
         str | None, typer.Option(metavar="NAME", help="A runtime that the Docker daemon knows, such as runsc (gVisor).")
@@ -74,7 +74,7 @@ def verify(
 
     from pydantic import ValidationError
 
-    from agent_rl.cli.running import run
+    from agent_rl.cli.run_coroutine import run
     from agent_rl.config import SandboxConfig, config_error
 
     asked = {

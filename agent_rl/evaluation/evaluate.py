@@ -136,12 +136,12 @@ def _check_versions(group: Group, expected: int | None) -> None:
     if versions - {expected}:
         listed = ", ".join(str(v) for v in sorted(versions))
         raise PolicyError(
-            f"the evaluation of policy version {expected} got samples from version {listed} (task {group.task.id}): "
-            "an evaluation is pinned to one version"
+            f"the evaluation of policy version {expected} got tokens of version {listed} (task {group.task.id}), but "
+            "an evaluation measures one version only"
         )
 
 
 def _mean(values: Sequence[float]) -> Estimate:
     if not values:
-        raise PolicyError("too few rollouts of the evaluation survived to estimate anything from")
+        raise PolicyError("nothing can be estimated: too few rollouts of the evaluation survived")
     return bootstrap_mean(values)

@@ -52,7 +52,7 @@ def read_tasks(
     for where, content in humaneval.read_contents(str(source), settings.split):
         task = _task(content, where, settings, style)
         if task.id in seen:
-            raise ConfigError(f"{where}: task_id {task.id!r} stands already in {seen[task.id]}", key="task_id")
+            raise ConfigError(f"{where}: task_id {task.id!r} is already in {seen[task.id]}", key="task_id")
         seen[task.id] = where
         tasks.append(task)
     if not tasks:

@@ -46,7 +46,7 @@ def read_rows(source: str | Path, split: str = "test") -> list[HumanEvalRow]:
     for where, content in read_contents(str(source), split):
         row = row_of(content, where)
         if row.task_id in seen:
-            raise ConfigError(f"{where}: task_id {row.task_id!r} stands already in {seen[row.task_id]}", key="task_id")
+            raise ConfigError(f"{where}: task_id {row.task_id!r} is already in {seen[row.task_id]}", key="task_id")
         seen[row.task_id] = where
         rows.append(row)
     if not rows:

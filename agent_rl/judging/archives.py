@@ -1,9 +1,9 @@
-"""Reads untrusted archives in memory, with limits: refuses unsafe paths, bombs and links.
+"""Reads untrusted archives in memory, within limits. Refuses unsafe paths, links and archives that expand too far.
 
-    read_archive   any common kind, made by a person or by a program in a sandbox
-    unpack         only what `tar_archives.pack` writes, the kind that hosts and their clients send
+    read_archive   reads tar (plain or compressed) and zip, made by a person or by a program in a sandbox
+    unpack         reads only what `tar_archives.pack` writes; hosts and their clients send each other such archives
 
-Nothing is ever unpacked on this host's disk. Both return a plain mapping of safe relative paths to contents.
+Both return a mapping from safe relative paths to contents. Nothing is written to this host's disk.
 """
 
 from __future__ import annotations
@@ -153,5 +153,5 @@ def _decompressed(data: bytes, limits: ArchiveLimits) -> bytes:
     if not decompressor.eof:
         raise InvalidArchive("truncated: there is no end of the compressed archive")
     if any(decompressor.unused_data):
-        raise InvalidArchive("something stands behind the end of the compressed archive")
+        raise InvalidArchive("there is data after the end of the compressed archive")
     return content

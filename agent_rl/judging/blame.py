@@ -1,4 +1,7 @@
-"""Decides who caused a run's place to die, by tests with honest programs. A *place* is a worker or a sandbox."""
+"""Decides who ended the place of a run: the program in it, or the infrastructure. A *place* is a worker or a sandbox.
+
+Honest programs decide it: if they die in fresh places too, the program is not to blame.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ from agent_rl.vocabulary.canonical import encode
 _PAUSE_SECONDS = 0.2
 """Pause before the first retry after an infrastructure failure; doubled for each further one."""
 _GRACE_SECONDS = 2.0
-"""How long to wait for the companion of a dead run to die too, which shows that one cause ended both.
+"""How long to wait, after a run died, for its companion to die too. If it does, one cause ended both.
 
-Long, since an outside cause (such as a daemon that goes down) ends one place after the other.
+The wait is long because an outside cause (such as a daemon that goes down) ends one place after the other.
 """
 _COMPANION_MARGIN_SECONDS = 30.0
 COMPANION = "import time\ntime.sleep(3600)\n"
@@ -94,12 +97,12 @@ async def _attempt_or_blame(
         its_doing = began and companion_lived and await control_passes(place)
         always_its_doing = always_its_doing and its_doing
         if its_doing and not isinstance(outcome, TestsPlaceError):
-            return Blamed(f"the program ends the place it runs in: {last}")
+            return Blamed(f"the program ends its own sandbox: {last}")
         if attempt < retries:
             await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
     if always_its_doing:
-        return Blamed(f"the program ends the place of its tests: {last}")
-    raise SandboxError(f"the sandbox failed {retries + 2} times, and not by this program's doing: {last}") from last
+        return Blamed(f"the program ends the sandbox of its tests: {last}")
+    raise SandboxError(f"the sandbox failed {retries + 2} times, and this program did not cause it: {last}") from last
 
 
 async def _run_beside_companion(

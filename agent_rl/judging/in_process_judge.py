@@ -32,6 +32,7 @@ from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.canaries import Canaries
+from agent_rl.judging.collected_node_ids import collected, require_tests
 from agent_rl.judging.judge import digest_of
 from agent_rl.judging.judging_runs import (
     ISOLATIONS,
@@ -43,7 +44,6 @@ from agent_rl.judging.judging_runs import (
 )
 from agent_rl.judging.pytest_report import PytestReport, TamperedReport, collected_ids, read_report
 from agent_rl.judging.staging import has_conftest, staged, submitted_files
-from agent_rl.judging.test_collection import collected, require_tests
 from agent_rl.vocabulary import (
     ExecResult,
     Isolation,
@@ -90,7 +90,7 @@ class InProcessJudge:
         demanded = self._runs.minimum_isolation
         if ISOLATIONS.index("container") < ISOLATIONS.index(demanded):
             raise ConfigError(
-                f"task {task.id} is judged in a container of its own, and {demanded!r} is demanded",
+                f"task {task.id} is judged at isolation 'container', which is weaker than {demanded!r}",
                 key="sandbox.minimum_isolation",
                 value=demanded,
             )
@@ -98,8 +98,8 @@ class InProcessJudge:
             raise ConfigError(f"task {task.id}: no test files")
         if isinstance(tests, ScriptTests) and not (tests.command and tests.command[0].startswith("/")):
             raise ConfigError(
-                f"task {task.id}: the tests' program has to be an absolute path, so that no file of a submission is "
-                f"run in its place: {tests.command[:1]}",
+                f"task {task.id}: the command of the tests must begin with an absolute path, so that no file of a "
+                f"submission can replace it: {tests.command[:1]}",
                 key="command",
             )
         return digest_of(task, tests)
@@ -138,9 +138,8 @@ class InProcessJudge:
 
         if not await self._in_a_fresh_place(task, has_pytest):
             raise ConfigError(
-                f"task {task.id}: its sandbox has no pytest: where it is Docker's, build the image again "
-                "(`agent-rl sandbox build`) or add pytest to the task's own; where it is the local one, install "
-                "python3-pytest"
+                f"task {task.id}: its sandbox has no pytest. With Docker, build the image again (`agent-rl sandbox "
+                "build`), or add pytest to the task's own image. With the local sandbox, install python3-pytest."
             )
         self._probed.add(task.sandbox)
 

@@ -54,7 +54,11 @@ def check_room(task: Task, seconds: float) -> None:
 def check_tier(task: Task, minimum: Tier) -> None:
     """Raises ConfigError if the task's tier is weaker than `minimum`."""
     if TIERS.index(task.tier) < TIERS.index(minimum):
-        raise ConfigError(f"task {task.id} is judged at tier {task.tier!r}", key="sandbox.minimum_tier", value=minimum)
+        raise ConfigError(
+            f"task {task.id} is judged at tier {task.tier!r}, which is weaker than {minimum!r}",
+            key="sandbox.minimum_tier",
+            value=minimum,
+        )
 
 
 class Runs:
@@ -111,8 +115,8 @@ class Runs:
         """Raises SandboxError if `isolation` is weaker than demanded."""
         if ISOLATIONS.index(isolation) < ISOLATIONS.index(self.minimum_isolation):
             raise SandboxError(
-                f"a run was isolated at level {isolation!r} only, and sandbox.minimum_isolation is "
-                f"{self.minimum_isolation!r}; `agent-rl sandbox doctor` says what blocks more"
+                f"a run had isolation {isolation!r}, which is weaker than sandbox.minimum_isolation = "
+                f"{self.minimum_isolation!r}; `agent-rl sandbox doctor` says what prevents more"
             )
 
 

@@ -28,7 +28,7 @@ class _Hunk:
 
 
 @dataclass(slots=True)
-class _Change:
+class _FileChange:
     """One file's change: `old` None creates it, `new` None deletes it, two different names move it."""
 
     old: str | None
@@ -89,7 +89,7 @@ def _lines(content: bytes, path: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _patched(lines: list[str], change: _Change, steps: _Steps) -> list[str]:
+def _patched(lines: list[str], change: _FileChange, steps: _Steps) -> list[str]:
     """The file's lines after all hunks. Raises InvalidPatch."""
     steps.take(len(lines) + sum(len(hunk.new) for hunk in change.hunks))
     result: list[str] = []
@@ -128,12 +128,12 @@ def _nearest_first(lowest: int, highest: int, wanted: int) -> Iterator[int]:
             up += 1
 
 
-def _parse(text: str) -> list[_Change]:
+def _parse(text: str) -> list[_FileChange]:
     """The changes in order. Raises InvalidPatch."""
     if len(text) > MAX_PATCH_CHARS:
         raise InvalidPatch(f"a patch of more than {MAX_PATCH_CHARS} characters")
     lines = text.removesuffix("\n").split("\n")
-    changes: list[_Change] = []
+    changes: list[_FileChange] = []
     moved: list[str] = []
     at = 0
     while at < len(lines):
@@ -145,7 +145,7 @@ def _parse(text: str) -> list[_Change]:
         elif line.startswith(("rename from ", "rename to ")):
             moved.append(line.split(" ", 2)[2])
         elif line.startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ "):
-            change = _Change(_path(line[4:], "a/"), _path(lines[at + 1][4:], "b/"))
+            change = _FileChange(_path(line[4:], "a/"), _path(lines[at + 1][4:], "b/"))
             moved.clear()
             if change.old is None and change.new is None:
                 raise InvalidPatch("a change of no file")
@@ -163,14 +163,14 @@ def _parse(text: str) -> list[_Change]:
     return changes
 
 
-def _take_move(moved: list[str], changes: list[_Change]) -> None:
+def _take_move(moved: list[str], changes: list[_FileChange]) -> None:
     """Adds the change of a file that was only renamed: it has no hunks, and only these lines name it."""
     if len(moved) == 2:
-        changes.append(_Change(_path(moved[0], ""), _path(moved[1], "")))
+        changes.append(_FileChange(_path(moved[0], ""), _path(moved[1], "")))
     moved.clear()
 
 
-def _parse_hunks(lines: list[str], at: int, change: _Change) -> int:
+def _parse_hunks(lines: list[str], at: int, change: _FileChange) -> int:
     """Index of the line after the last hunk. Raises InvalidPatch."""
     while at < len(lines) and lines[at].startswith("@@ "):
         match = _HUNK.fullmatch(lines[at])

@@ -135,7 +135,7 @@ def __agent_rl_pytest__():
     import types
 
     if "pytest" not in sys.modules:
-        made = types.ModuleType("pytest_part")
+        made = types.ModuleType("pytest_subset")
         exec(compile({source!r}, "pytest.py", "exec", dont_inherit=True), made.__dict__)
         sys.modules["pytest"] = made.module()
 
@@ -272,18 +272,18 @@ async def shown_rightly(task: Task, oracle: str, judge: CallJudge) -> Task:
 
 
 def checker_of(tests: AssertTests) -> str:
-    """A module that defines `check`, with the oracle's definitions, and with `pytest_part` if it imports pytest."""
+    """A module that defines `check`, with the oracle's definitions, and with `pytest_subset` if it imports pytest."""
     return f"{tests.oracle}\n\n{pytest_for(tests.source)}{tests.source}"
 
 
 def pytest_for(source: str) -> str:
     """Code that makes `import pytest` in `source` work in any image; empty if `source` does not import pytest.
 
-    It defines `pytest_part`, as tests of tier `proxied` use it, and so saves each run the import of all of pytest.
+    It defines `pytest_subset`, as tests of tier `proxied` use it, and so saves each run the import of all of pytest.
     """
     if "import pytest" not in source and "from pytest" not in source:
         return ""
-    return _PYTEST.format(source=files("agent_rl.judging.proxied").joinpath("pytest_part.py").read_text())
+    return _PYTEST.format(source=files("agent_rl.judging.proxied").joinpath("pytest_subset.py").read_text())
 
 
 def asserts_equality_only(source: str) -> bool:

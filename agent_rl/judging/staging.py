@@ -28,7 +28,8 @@ _STEERING = frozenset(
     }
 )
 """Files that steer pytest or the interpreter: only the task's own are used."""
-_MACHINERY = frozenset({"pytest", "_pytest", "pluggy", "iniconfig", "py", "site", "sitecustomize", "usercustomize"})
+_TOOL_MODULES = frozenset({"pytest", "_pytest", "pluggy", "iniconfig", "py", "site", "sitecustomize", "usercustomize"})
+"""Modules of pytest and of the interpreter that a submitted module of the same name would replace."""
 
 
 async def submitted_files(
@@ -92,7 +93,7 @@ def _steers(path: str, task: Task, submitted: Mapping[str, bytes | None], folder
         return True
     for depth, part in enumerate(pure.parts):
         name = part.split(".")[0]
-        if name not in _MACHINERY and name not in sys.stdlib_module_names:
+        if name not in _TOOL_MODULES and name not in sys.stdlib_module_names:
             continue
         parent = str(PurePosixPath(*pure.parts[:depth]))
         if parent not in folders:

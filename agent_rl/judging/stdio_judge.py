@@ -1,9 +1,9 @@
 """The judge of tier `values` for whole programs: they run in a sandbox, and their output is compared outside of it.
 
-If cases are not isolated, one run executes the program once per case, in random order (`inside/programs.py`). A secret
-mark, known only to the run, ends the output of each execution, so that the judge can cut standard output into parts. A
-program that forges marks only changes its own answers. If a program ends its process (`os._exit`), that was its answer
-to the current case, and another run takes the remaining cases: no case is ever executed twice.
+If cases are not isolated, one run executes the program once per case, in random order (`inside/stdio_programs.py`). A
+secret mark, known only to the run, ends the output of each execution, so that the judge can cut standard output into
+parts. A program that forges marks only changes its own answers. If a program ends its process (`os._exit`), that was
+its answer to the current case, and another run takes the remaining cases: no case is ever executed twice.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class StdioJudge:
                 _argument(case)
             except NotCanonical as error:
                 raise ConfigError(
-                    f"task {task.id}: case {number}: its input cannot be held ({error}); isolated cases may be longer"
+                    f"task {task.id}: case {number}: its input cannot be sent together with the other cases ({error}); "
+                    "set isolated = true, so that each case has a run of its own"
                 ) from None
         if tests.comparison != "checker" and not any(_bytes(case.expected).strip() for case in tests.cases):
             raise ConfigError(f"task {task.id}: no case expects any output, so that a program that does nothing passes")

@@ -84,7 +84,7 @@ def members(data: bytes, dialect: Dialect = "posix") -> Iterator[Member]:
         yield Member(header.kind, named.path or header.path, content)
         named = _Extended()
     if not named.empty or data.count(b"\0", at) < len(data) - at:
-        raise InvalidArchive("something stands behind the end of the archive")
+        raise InvalidArchive("there is data after the end of the archive")
     if len(data) - at < 2 * _BLOCK or len(data) % _BLOCK:
         raise InvalidArchive("truncated: the end of the archive is not whole")
 

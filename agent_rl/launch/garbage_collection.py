@@ -24,7 +24,7 @@ def settle() -> None:
 
 @contextmanager
 def settled() -> Iterator[None]:
-    """As `settle`, until the block ends."""
+    """The same as `settle`, until the block ends."""
     thresholds = gc.get_threshold()
     settle()
     try:

@@ -1,9 +1,9 @@
-"""From a `Batch` to micro-batches: flat streams of tokens, with the tokens to predict and their places.
+"""From a `Batch` to micro-batches: flat streams of tokens, with the tokens to predict and their positions.
 
 The tokens of a row after its last wanted token are left out, since no wanted token depends on them; so are rows without
-wanted tokens. A group larger than a micro-batch is cut between rows, and its prefix is computed once in each piece.
+wanted tokens. A group larger than a micro-batch is cut between rows, and its prefix is computed once in each part.
 Rows may share tokens beyond the prefix (a confident policy gives many equal answers). If computing these tokens once is
-worth the wider attention, the piece is laid out as a tree.
+worth the wider attention, the part is laid out as a tree.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class MicroBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretch:
+class _WantedRow:
     """One row's part: the tokens to compute (`length` of them) and the tokens to predict."""
 
     group: int
@@ -64,11 +64,11 @@ class _Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _GroupPart:
     """A group's prefix and some of its rows, in ascending length; `tree`: of prefix + row for each row, if cheaper."""
 
     prefix_ids: Sequence[int]
-    rows: tuple[_Stretch, ...]
+    rows: tuple[_WantedRow, ...]
     tree: TokenTree | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class _Piece:
         return len(self.prefix_ids) + sum(r.length for r in self.rows)
 
 
-def _lesser_tree(prefix_ids: Sequence[int], rows: Sequence[_Stretch]) -> TokenTree | None:
+def _lesser_tree(prefix_ids: Sequence[int], rows: Sequence[_WantedRow]) -> TokenTree | None:
     """The tree of the rows, each with its prefix; None unless it costs clearly less than the separate rows."""
     if len(rows) == 1:
         return None
@@ -101,33 +101,33 @@ def micro_batches(
 
     `dtype` is the type of attention, weights and log-probabilities.
     """
-    gathered: list[_Piece] = []
-    for piece in _pieces(groups, max_tokens, wanted):
-        if gathered and sum(p.tokens for p in gathered) + piece.tokens > max_tokens:
+    gathered: list[_GroupPart] = []
+    for part in _group_parts(groups, max_tokens, wanted):
+        if gathered and sum(p.tokens for p in gathered) + part.tokens > max_tokens:
             yield _assemble(gathered, device, dtype)
             gathered = []
-        gathered.append(piece)
+        gathered.append(part)
     if gathered:
         yield _assemble(gathered, device, dtype)
 
 
-def _pieces(groups: Sequence[PackedGroup], max_tokens: int, wanted: Wanted) -> Iterator[_Piece]:
+def _group_parts(groups: Sequence[PackedGroup], max_tokens: int, wanted: Wanted) -> Iterator[_GroupPart]:
     for index, group in enumerate(groups):
-        rows = sorted(_stretches(index, group.rows, wanted), key=lambda stretch: stretch.length)
+        rows = sorted(_wanted_rows(index, group.rows, wanted), key=lambda row: row.length)
         prefix = len(group.prefix_ids)
-        piece: list[_Stretch] = []
+        part: list[_WantedRow] = []
         tokens = prefix
         for row in rows:
-            if piece and tokens + row.length > max_tokens:
-                yield _Piece(group.prefix_ids, tuple(piece))
-                piece, tokens = [], prefix
-            piece.append(row)
+            if part and tokens + row.length > max_tokens:
+                yield _GroupPart(group.prefix_ids, tuple(part))
+                part, tokens = [], prefix
+            part.append(row)
             tokens += row.length
-        if piece:
-            yield _Piece(group.prefix_ids, tuple(piece))
+        if part:
+            yield _GroupPart(group.prefix_ids, tuple(part))
 
 
-def _stretches(group: int, rows: Iterable[TrainingRow], wanted: Wanted) -> Iterator[_Stretch]:
+def _wanted_rows(group: int, rows: Iterable[TrainingRow], wanted: Wanted) -> Iterator[_WantedRow]:
     for index, row in enumerate(rows):
         if wanted == "all":
             tokens = tuple(range(len(row.token_ids)))
@@ -136,30 +136,30 @@ def _stretches(group: int, rows: Iterable[TrainingRow], wanted: Wanted) -> Itera
         else:
             tokens = tuple(t for t, trained in enumerate(row.loss_mask) if trained)
         if tokens:
-            yield _Stretch(group, index, row, tokens)
+            yield _WantedRow(group, index, row, tokens)
 
 
-def _assemble(pieces: Sequence[_Piece], device: torch.device, dtype: torch.dtype) -> MicroBatch:
+def _assemble(parts: Sequence[_GroupPart], device: torch.device, dtype: torch.dtype) -> MicroBatch:
     """The tensors of one micro-batch.
 
     A prefix with a single row is not shared: the two form one sequence, in a bucket with other such sequences.
     """
-    alone = sorted((p for p in pieces if len(p.rows) == 1), key=lambda piece: piece.tokens)
+    alone = sorted((p for p in parts if len(p.rows) == 1), key=lambda part: part.tokens)
     stream = _Stream()
-    for piece in pieces:
-        if piece.tree is not None:
-            stream.add_tree(piece, piece.tree)
-            stream.shapes.append(piece.tree)
-        elif len(piece.rows) > 1:
-            stream.add(piece)
-            stream.shapes.append((len(piece.prefix_ids), [row.length for row in piece.rows if row.length]))
-    for piece in alone:
-        stream.add(piece)
+    for part in parts:
+        if part.tree is not None:
+            stream.add_tree(part, part.tree)
+            stream.shapes.append(part.tree)
+        elif len(part.rows) > 1:
+            stream.add(part)
+            stream.shapes.append((len(part.prefix_ids), [row.length for row in part.rows if row.length]))
+    for part in alone:
+        stream.add(part)
     if alone:
-        stream.shapes.append((0, [piece.tokens for piece in alone]))
+        stream.shapes.append((0, [part.tokens for part in alone]))
     select, targets = np.array(stream.select, np.int64), np.array(stream.targets, np.int64)
     shares = None
-    if any(piece.tree is not None for piece in pieces):
+    if any(part.tree is not None for part in parts):
         # A prediction that several rows of a tree share is read once.
         read, shares = np.unique(np.stack((select, targets)), axis=1, return_inverse=True)
         select, targets = read
@@ -192,38 +192,38 @@ class _Stream:
     places: tuple[list[int], list[int], list[int]] = field(default_factory=lambda: ([], [], []))
     shapes: list[Shape] = field(default_factory=list)
 
-    def add(self, piece: _Piece) -> None:
-        """Appends the prefix and the rows of `piece` to the stream."""
-        prefix = len(piece.prefix_ids)
-        self.ids.extend(piece.prefix_ids)
+    def add(self, part: _GroupPart) -> None:
+        """Appends the prefix and the rows of `part` to the stream."""
+        prefix = len(part.prefix_ids)
+        self.ids.extend(part.prefix_ids)
         self.positions.extend(range(prefix))
         before_rows = len(self.ids) - 1
-        for stretch in piece.rows:
-            start, length = len(self.ids), stretch.length
-            self.ids.extend(stretch.row.token_ids[:length])
+        for row in part.rows:
+            start, length = len(self.ids), row.length
+            self.ids.extend(row.row.token_ids[:length])
             self.positions.extend(range(prefix, prefix + length))
-            self.select.extend(start + t - 1 if t else before_rows for t in stretch.wanted)
-            self._predict(stretch)
+            self.select.extend(start + t - 1 if t else before_rows for t in row.wanted)
+            self._predict(row)
 
-    def add_tree(self, piece: _Piece, tree: TokenTree) -> None:
-        """Appends the tokens of `tree`, the tree of `piece`, to the stream."""
-        start, prefix = len(self.ids), len(piece.prefix_ids)
+    def add_tree(self, part: _GroupPart, tree: TokenTree) -> None:
+        """Appends the tokens of `tree`, the tree of `part`, to the stream."""
+        start, prefix = len(self.ids), len(part.prefix_ids)
         self.ids.extend(tree.ids)
         self.positions.extend(tree.positions)
-        for stretch, path in zip(piece.rows, tree.paths, strict=True):
-            self.select.extend((path[np.array(stretch.wanted) + (prefix - 1)] + start).tolist())
-            self._predict(stretch)
+        for row, path in zip(part.rows, tree.paths, strict=True):
+            self.select.extend((path[np.array(row.wanted) + (prefix - 1)] + start).tolist())
+            self._predict(row)
 
-    def _predict(self, stretch: _Stretch) -> None:
+    def _predict(self, wanted: _WantedRow) -> None:
         """Adds the wanted tokens of the row to the predicted ones."""
-        row = stretch.row
-        self.targets.extend(row.token_ids[t] for t in stretch.wanted)
-        self.logprobs.extend(row.logprobs[t] for t in stretch.wanted)
-        self.weights.extend([row.weight] * len(stretch.wanted))
+        row = wanted.row
+        self.targets.extend(row.token_ids[t] for t in wanted.wanted)
+        self.logprobs.extend(row.logprobs[t] for t in wanted.wanted)
+        self.weights.extend([row.weight] * len(wanted.wanted))
         groups, rows, tokens = self.places
-        groups.extend([stretch.group] * len(stretch.wanted))
-        rows.extend([stretch.index] * len(stretch.wanted))
-        tokens.extend(stretch.wanted)
+        groups.extend([wanted.group] * len(wanted.wanted))
+        rows.extend([wanted.index] * len(wanted.wanted))
+        tokens.extend(wanted.wanted)
 
 
 def _integers(values: list[int] | IntArray, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""Files are written while the next step runs: the learner does not wait for a disk."""
+"""Writes a step's files while the next step runs, so that the learner does not wait for a disk."""
 
 from __future__ import annotations
 

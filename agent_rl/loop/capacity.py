@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Capacity:
-    """Counts of groups. At most (max_staleness + version + 1) * groups_per_batch are ever accepted or running.
+    """Counts groups. At most (max_staleness + version + 1) * groups_per_batch groups are ever accepted or running.
 
     No capacity is lost: each started group calls `accept` or `release` exactly once.
-    The staleness of a group is the learner's version at batch assembly minus the lowest version of its trained tokens.
-    Staleness stays within `max_staleness` without dropping groups. When version s is current, at most
-    (max_staleness + 1) * groups_per_batch groups are running or buffered, and the steps at versions s to
-    s + max_staleness train on the same number. The bound therefore holds if, after each step, the later of these steps
-    can still train on all groups that are left. When newer groups finish first, too many old ones could be left: the
-    learner then waits for the old ones (`stragglers`).
+
+    A group's staleness is the learner's version when the batch is assembled, minus the lowest version of the group's
+    trained tokens. It never exceeds `max_staleness`, and no group has to be dropped for that. When version s is
+    current, at most (max_staleness + 1) * groups_per_batch groups are running or buffered. The steps at versions s to
+    s + max_staleness train on exactly as many groups. So every group is trained on in time, unless newer groups finish
+    first and take the places of older ones in a batch. Before that makes an old group too stale, the learner waits for
+    the old groups (`stragglers`).
     """
 
     groups_per_batch: int
@@ -54,11 +55,13 @@ class Capacity:
         del self.running[group]
 
     def stragglers(self, buffered: Sequence[int] = ()) -> list[int]:
-        """Running groups that have to end before the next step, oldest first; otherwise some groups become too stale.
+        """The running groups that must end before the next step, oldest first. Without them, some become too stale.
 
-        buffered: the starting versions of the groups that wait for the learner, which takes the oldest first. The steps
-        after the next one, up to version s + max_staleness, can take (s + max_staleness - version) * groups_per_batch
-        of the groups that started at version s or before. Any group beyond that number would be too late.
+        buffered: the starting versions of the groups that wait for the learner. It takes the oldest first.
+
+        A group that started at version s or before must be trained on by the step at version s + max_staleness. The
+        steps after the next one and up to that step take (s + max_staleness - version) * groups_per_batch groups. If
+        more such groups are left after the next step, the rest of them would be too late.
         """
         late: list[int] = []
         oldest_first = sorted(self.running, key=lambda group: (self.running[group], group))

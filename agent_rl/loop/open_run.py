@@ -26,13 +26,13 @@ from agent_rl.launch.supervised_roles import SupervisedLearner
 from agent_rl.learner.start_learner import start_learner
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
-from agent_rl.loop.groups_in_flight import GroupsInFlight
 from agent_rl.loop.lockstep import LockstepPolicy
 from agent_rl.loop.logprob_mismatch import mismatch_of
 from agent_rl.loop.run_display import Display
+from agent_rl.loop.running_groups import RunningGroups
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask, TaskSampler
 from agent_rl.loop.starting_model import prepare_model
-from agent_rl.loop.task_selection import strong_sources
+from agent_rl.loop.task_selection import without_weak_tasks
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.providers import choose_provider
 from agent_rl.records.eval_file import append_row, read_rows
@@ -62,10 +62,10 @@ class Run:
     lockstep: LockstepPolicy | None
     epoch: float = field(default_factory=time.monotonic)
 
-    def flight(self) -> GroupsInFlight:
-        """A new `GroupsInFlight` for this run, with no group running yet; an async context manager."""
+    def running_groups(self) -> RunningGroups:
+        """A new `RunningGroups` for this run, with no group running yet; an async context manager."""
         loop = self.config.loop
-        return GroupsInFlight(
+        return RunningGroups(
             self.capacity,
             self.sampler,
             self.run_group,
@@ -279,7 +279,7 @@ async def _to_train_on(
 ) -> list[LoadedEnvironment]:
     """The tasks of the split `train`, except those whose tests are too weak."""
     sources = await _load(environments, "train")
-    return await strong_sources(environments, sources, provider, directory.dropped_tasks, display.say)
+    return await without_weak_tasks(environments, sources, provider, directory.dropped_tasks, display.say)
 
 
 async def _held_out(environments: list[NamedEnvironment], config: RunConfig) -> list[LoadedEnvironment]:

@@ -169,13 +169,13 @@ def make_model_folder(config: RunConfig, folder: Path) -> None:
             Ranks(how_many_ranks(settings.batch_size)) as ranks,
         ):
             context = _write_start(config, Path(start))
-            from agent_rl.sft.imitate import imitate
             from agent_rl.sft.sft_display import showing
+            from agent_rl.sft.train_model import train_model
 
             source = Demonstrations(config.environments, Path(start), config.model.chat_template, context)
             plan = SftPlan(Path(start), source, config.sft_seed, settings)
             with showing(settings.steps) as report:
-                imitate(plan, temporary, report, ranks)
+                train_model(plan, temporary, report, ranks)
 
 
 def _write_start(config: RunConfig, folder: Path) -> int:

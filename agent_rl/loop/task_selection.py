@@ -14,7 +14,7 @@ from agent_rl.environments import NamedEnvironment
 from agent_rl.loop.sampler import LoadedEnvironment
 
 
-async def strong_sources(
+async def without_weak_tasks(
     environments: Sequence[NamedEnvironment],
     sources: Sequence[LoadedEnvironment],
     provider: SandboxProvider,

@@ -26,10 +26,10 @@ from agent_rl.inference.required_devices import require_devices
 from agent_rl.launch.garbage_collection import settled
 from agent_rl.loop.background_writes import BackgroundWrites
 from agent_rl.loop.checkpoint import LoopState, complete_checkpoint
-from agent_rl.loop.groups_in_flight import GroupsInFlight
 from agent_rl.loop.logprob_mismatch import MismatchWatch
 from agent_rl.loop.open_run import Run, open_run
 from agent_rl.loop.run_display import Display
+from agent_rl.loop.running_groups import RunningGroups
 from agent_rl.loop.step_metrics import StepTimings, dropped_rows, step_row, trajectory_row
 from agent_rl.records.run_directory import RunDirectory
 from agent_rl.rollouts.pack import pack
@@ -73,16 +73,16 @@ async def _watched(run: Run) -> None:
 async def _train(run: Run) -> None:
     """Evaluate, train, evaluate."""
     await run.evaluate_if_due()
-    async with run.flight() as flight:
+    async with run.running_groups() as running:
         run.display.start(run.capacity.version, run.config.loop.steps)
         try:
-            await run_loop(run, flight)
+            await run_loop(run, running)
         finally:
             run.display.stop()
     await run.evaluate_if_due()
 
 
-async def run_loop(run: Run, flight: GroupsInFlight) -> None:
+async def run_loop(run: Run, running: RunningGroups) -> None:
     """`loop.steps` optimizer steps have been taken; all are recorded, and the last checkpoint includes them."""
     config = run.config
     mismatch = MismatchWatch(config.mismatch_bounds[0], run.display.say)
@@ -90,9 +90,9 @@ async def run_loop(run: Run, flight: GroupsInFlight) -> None:
         while run.capacity.version < config.loop.steps:
             clock = StepClock(run)
             clock.start()
-            flight.fill()
+            running.fill()
             with run.watchdog.stage("waiting for rollouts"):
-                groups = await flight.next_batch()
+                groups = await running.next_batch()
             clock.batch_ready()
             advantages = [group_advantages(run.objective, config, group) for group in groups]
             stale_before = run.capacity.version - config.loop.max_staleness
@@ -110,12 +110,14 @@ async def run_loop(run: Run, flight: GroupsInFlight) -> None:
                     clock.learner_ended()
             with run.watchdog.stage("publishing weights"):
                 await publish(run, report.version)
-            flight.fill()
-            row = step_row(groups, report, flight.take_dropped(), run.objective, await clock.stop(), len(flight.buffer))
+            running.fill()
+            row = step_row(
+                groups, report, running.take_dropped(), run.objective, await clock.stop(), len(running.buffer)
+            )
             await writes.begin(record(run, groups, advantages, row, clock))
             if report.version % config.checkpoints.every == 0 or report.version == config.loop.steps:
                 with run.watchdog.stage("writing a checkpoint"):
-                    await checkpoint(run, flight, report, writes)
+                    await checkpoint(run, running, report, writes)
             run.display.step(row)
             mismatch.step(row)
             await run.evaluate_if_due()
@@ -149,12 +151,12 @@ async def record(
     await asyncio.to_thread(write)
 
 
-async def checkpoint(run: Run, flight: GroupsInFlight, report: StepReport, writes: BackgroundWrites) -> None:
+async def checkpoint(run: Run, running: RunningGroups, report: StepReport, writes: BackgroundWrites) -> None:
     """The learner's state after this step is on disk, and a restarted policy starts from it.
 
     The checkpoint is marked complete only after the step's records are written, so that a resumed run lacks no step.
     """
-    state = LoopState(report.version, run.sampler.next_index, tuple(flight.pending()))
+    state = LoopState(report.version, run.sampler.next_index, tuple(running.pending()))
     path = run.directory.checkpoint(report.version)
     with run.directory.writing():
         await run.learner.save(str(path))

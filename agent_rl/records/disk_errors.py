@@ -35,9 +35,9 @@ def still_writable(folder: Path, last_checkpoint: Callable[[], Path | None]) -> 
         if error.errno not in _FULL | _LOST:
             raise
         full = error.errno in _FULL
-        remedy = "free some space there, or lower checkpoints.keep" if full else "see what has become of it"
+        remedy = "free some space there, or lower checkpoints.keep" if full else "make it writable again"
         checkpoint = last_checkpoint()
-        whole = "no checkpoint has been written yet" if checkpoint is None else f"{checkpoint.name} is whole"
+        whole = "no checkpoint has been written yet" if checkpoint is None else f"{checkpoint.name} is complete"
         raise StorageError(
             f"{_shown(folder)} can no longer be written: {error.strerror} ({bytes_left(folder)} left on its disk); "
             f"{remedy}, then go on with --resume ({whole})"

@@ -155,7 +155,7 @@ class RunDirectory:
         for path in self.checkpoints.iterdir() if self.checkpoints.is_dir() else ():
             if _CHECKPOINT.fullmatch(path.name) and not path.is_symlink() and not _is_checkpoint(path):
                 raise ConfigError(
-                    f"{path} has the name of a checkpoint and no run wrote it: move it elsewhere", key="--run-dir"
+                    f"{path} is named like a checkpoint, but no run wrote it: move it elsewhere", key="--run-dir"
                 )
 
     def _remove_records(self) -> None:
@@ -174,7 +174,7 @@ class RunDirectory:
             if stored.get(key) != given.get(key) and not key.startswith(_MAY_DIFFER):
                 raise ConfigError(
                     f"the run in {self.path} has {stored.get(key)!r}, this configuration has {given.get(key)!r}: "
-                    "a run goes on as it began",
+                    "a resumed run must keep its settings",
                     key=key,
                 )
 

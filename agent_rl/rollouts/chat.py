@@ -86,7 +86,7 @@ class ChatTokenizer:
     def load(cls, model_folder: str | Path, chat_template: str | Path | None = None) -> ChatTokenizer:
         """The tokenizer in `model_folder`, with its own template or the one in the file `chat_template`.
 
-        Raises ConfigError where files are missing or damaged, or where there is no chat template.
+        Raises ConfigError if files are missing or damaged, or if there is no chat template.
         """
         folder = Path(model_folder)
         try:

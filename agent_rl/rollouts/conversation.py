@@ -1,16 +1,17 @@
 """`Conversation`: the token tree of one rollout. Sampled tokens are kept as ids and never tokenized again.
 
-Every request is rendered as text and compared with the text so far: the last prompt's rendering and the model's reply.
-- The new text continues the old one: only the new part is encoded, and appended to the recorded ids.
-- The template has rewritten something (it removed thinking from earlier turns, trimmed white space, or moved a system
-  message into the last user message): the tree forks. The ids are kept up to the last segment boundary before the first
-  changed character. The text after it is encoded as new segments; they are not the model's and are never trained. The
-  old branch stays in the tree, and the tokens that the model sampled in it are trained there.
+Each request is rendered as text. That text is compared with the text so far, which is the last rendered prompt and the
+model's reply. There are two cases:
 
-The end of a turn. A stop token that the model sampled takes the place of the one that the template writes after the
-turn, even if the template writes another stop token, none, or white space before it. It never appears twice, and this
-replacement does not count as a rewrite. A turn that was cut (at the length limit or at the deadline) has no stop token;
-the template's stop token is appended.
+- The new text continues the old one. Only the new part is encoded; its ids follow the recorded ids.
+- The template has rewritten earlier text. (It may remove thinking from earlier turns, trim white space, or move a
+  system message into the last user message.) Then the tree forks at the last segment boundary before the first changed
+  character. The ids before it are kept. The text after it becomes new segments, which are not the model's and are never
+  trained. The old branch stays in the tree, and the tokens that the model sampled in it are trained there.
+
+The end of a turn. If the model sampled a stop token, that token is kept, and the template's own end of the turn is
+left out, even if the template writes another stop token, none, or white space before it. This does not count as a
+rewrite. A turn that was cut (at the length limit or at the deadline) has no stop token; the template's is appended.
 """
 
 from __future__ import annotations

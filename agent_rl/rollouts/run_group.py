@@ -59,7 +59,7 @@ HUNG_AFTER = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class _EpisodeFailure:
     """An infrastructure failure of an episode."""
 
     boundary: Boundary
@@ -171,7 +171,7 @@ async def _attempt(
                 await _completed(_closed(sandbox.close(), of))
     record = agent.record()
     verdict, ended = outcome if isinstance(outcome, tuple) else (None, "infrastructure")
-    failure = outcome if isinstance(outcome, _Failure) else None
+    failure = outcome if isinstance(outcome, _EpisodeFailure) else None
     timings = Timings(
         started=started,
         total=time.monotonic() - started,
@@ -203,7 +203,7 @@ async def _episode(
     sandbox: Sandbox,
     watch: Stopwatch,
     hung_after: float,
-) -> tuple[Verdict, Ended] | _Failure:
+) -> tuple[Verdict, Ended] | _EpisodeFailure:
     """The verdict and how the episode ended, or its infrastructure failure."""
     hanging = asyncio.timeout(hung_after)
     try:
@@ -214,19 +214,19 @@ async def _episode(
         running = asyncio.current_task()
         if running is not None and running.cancelling():
             raise
-        return _Failure("environment", "its code was cancelled from within")
+        return _EpisodeFailure("environment", "its code was cancelled from within")
     except TimeoutError as error:
         if hanging.expired():
-            return _Failure("environment", f"the episode has not ended within {hung_after:g} seconds")
-        return _Failure("environment", f"TimeoutError: {error}")
+            return _EpisodeFailure("environment", f"the episode has not ended within {hung_after:g} seconds")
+        return _EpisodeFailure("environment", f"TimeoutError: {error}")
     except Exception as error:
         if (mistake := _first(error, ConfigError)) is not None:
             raise mistake from error
         failure = _first(error, InfrastructureError)
         if failure is not None:
-            return _Failure(failure.boundary, str(failure) or type(failure).__name__)
+            return _EpisodeFailure(failure.boundary, str(failure) or type(failure).__name__)
         _log.warning("the environment's code failed on %s", task.id, exc_info=error)
-        return _Failure("environment", f"{type(error).__name__}: {error}")
+        return _EpisodeFailure("environment", f"{type(error).__name__}: {error}")
 
 
 async def _submitted(

@@ -45,7 +45,10 @@ def measuring() -> Generator[Stopwatch]:
 
 
 class TimedVerifier(Verifier):
-    """A verifier whose public tests count as `judging` of the rollout that runs them. `run_group` times `judge`."""
+    """A verifier that adds the time of public tests to the rollout that runs them, as `judging`.
+
+    The time of `judge` is added by `run_rollout`, which calls it.
+    """
 
     def __init__(self, verifier: Verifier) -> None:
         self.inner = verifier

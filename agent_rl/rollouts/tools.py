@@ -191,7 +191,7 @@ def _parse_json(text: str) -> Iterator[ToolCall | MalformedCall]:
             # The JSON is decoded instead of cut at the closing tag: a string in it may contain a closing tag.
             value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError) as error:
-            yield MalformedCall(f"what stands in <tool_call> is not valid JSON: {error}")
+            yield MalformedCall(f"the content of <tool_call> is not valid JSON: {error}")
             end = _after(text, "</tool_call>", start)
         else:
             if not text[end:].lstrip().startswith("</tool_call>"):
@@ -247,7 +247,7 @@ def _parse_xml(text: str) -> Iterator[ToolCall | MalformedCall]:
             yield ToolCall(name, arguments)
             at = closing.end()
     if at == 0 and "<tool_call>" in text:
-        yield MalformedCall("what stands in <tool_call> is not <function=NAME>…</function>")
+        yield MalformedCall("the content of <tool_call> is not <function=NAME>…</function>")
 
 
 def _after(text: str, closing: str, start: int) -> int:

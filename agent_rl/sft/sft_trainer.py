@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 import torch.distributed as distributed
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from agent_rl.config import Optimizer, Precision, SftConfig
 from agent_rl.contracts import PackedGroup
@@ -60,6 +61,7 @@ def train(plan: SftPlan, rank: Rank, out: Path | None, report: OnProgress) -> No
     accelerator = make_accelerator("auto", _best_precision())
     model = load_model(plan.model_folder, accelerator.device)
     optimizer = make_optimizer(model, _optimizer_settings(settings))
+    schedule = make_cosine_schedule(optimizer, settings.steps)
     parameters = [p for p in model.parameters() if p.requires_grad]
     seed = plan.seed * MOST_RANKS + rank.index  # no two ranks draw the same
     limit = micro_batch_limit(model, 16384)
@@ -81,9 +83,8 @@ def train(plan: SftPlan, rank: Rank, out: Path | None, report: OnProgress) -> No
             if not math.isfinite(mean):
                 raise LearnerError(f"the loss of SFT step {step} is {mean}: try a lower learning_rate")
             torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * _rate(step, settings.steps)
             optimizer.step()
+            schedule.step()
             optimizer.zero_grad(set_to_none=True)
             seen += int(tokens[2])
             report(SftProgress(step + 1, settings.steps, mean, seen, time.monotonic() - started))
@@ -107,7 +108,7 @@ def _meet(rank: Rank) -> None:
 
 
 def _optimizer_settings(settings: SftConfig) -> Optimizer:
-    """The optimizer's settings; the learning rate is set again at every step."""
+    """The optimizer's settings; `make_cosine_schedule` changes the learning rate at every step."""
     chosen = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay, "betas": BETAS}
     return Optimizer.model_validate(chosen)
 
@@ -131,13 +132,17 @@ def _tokens(groups: tuple[PackedGroup, ...]) -> int:
     return sum(len(g.prefix_ids) + sum(len(r.token_ids) for r in g.rows) for g in groups)
 
 
-def _rate(step: int, steps: int) -> float:
-    """The share of the full learning rate at `step`: a linear rise over the first steps, then half a cosine."""
+def make_cosine_schedule(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
+    """The learning rate of each of `steps` steps: it rises linearly over the first steps, then falls along a cosine."""
     rise = max(1, min(50, steps // 10))
-    if step < rise:
-        return (step + 1) / rise
-    done = (step - rise) / max(1, steps - rise)
-    return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def share(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        done = (step - rise) / max(1, steps - rise)
+        return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return LambdaLR(optimizer, share)
 
 
 def _best_precision() -> Precision:

@@ -1,6 +1,6 @@
 """System call filters as programs for the kernel (classic BPF over struct seccomp_data), assembled from parts.
 
-A part is a piece of program that ends in a return. Filters are made outside, as bytes, and installed inside by
+A part is a sequence of instructions that ends in a return. Filters are made outside, as bytes, and installed inside by
 `agent_rl_sandboxes.inside.seccomp_filter`.
 """
 
@@ -35,13 +35,13 @@ def refuse(error: int) -> bytes:
 
 
 def where_argument(values: Iterable[int], then: bytes, otherwise: bytes, *, index: int = 0) -> bytes:
-    """`then` where the lower half of argument `index` is one of `values`; the kernel reads no more of an int."""
+    """`then` if the lower half of argument `index` is one of `values`; the kernel reads no more of an int."""
     tests = b"".join(_step(_JUMP_EQUAL, value, 0, len(then) // _SIZE) + then for value in values)
     return _step(_LOAD, _OFFSET_ARG0 + 8 * index) + tests + otherwise
 
 
 def where_any_flag(flags: int, then: bytes, otherwise: bytes) -> bytes:
-    """`then` where any of `flags` is set in the lower half of the first argument."""
+    """`then` if any of `flags` is set in the lower half of the first argument."""
     return _step(_LOAD, _OFFSET_ARG0) + _step(_JUMP_SET, flags, 0, len(then) // _SIZE) + then + otherwise
 
 

@@ -16,7 +16,7 @@ from docker.types import HostConfig
 from agent_rl.errors import SandboxError
 from agent_rl_sandboxes.docker_engine import DockerEngine, DockerStream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, Bounds, Purpose, holder_of, host_config
-from agent_rl_sandboxes.owner import LABEL, Owner
+from agent_rl_sandboxes.resource_owner import LABEL, Owner
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Container:
 
     This process holds the connection to that stdin. When this process dies, however it dies, the daemon closes the
     connection, the first process ends, and the container removes itself. `close` removes it at once. The container also
-    ends after the lifetime that `begin` sets, even where this process hangs.
+    ends after the lifetime that `begin` sets, even if this process hangs.
     """
 
     def __init__(self, engine: DockerEngine, identifier: str, holder: DockerStream) -> None:
@@ -56,7 +56,7 @@ class Container:
     ) -> Container:
         """A container of `image`, hardened for `purpose`; it ends by itself unless `begin` comes in `begins_within` s.
 
-        Raises SandboxError where the image is missing or the daemon refuses an option. A cancelled call waits for what
+        Raises SandboxError if the image is missing or the daemon refuses an option. A cancelled call waits for what
         the daemon is about to make, and removes it.
         """
         if not engine.bounds_cpus:
@@ -112,11 +112,11 @@ class Container:
     async def exec(
         self, command: list[str], *, user: str, workdir: str | None = None, environment: dict[str, str] | None = None
     ) -> DockerStream:
-        """The stream of a program started in the container. Raises SandboxError where the container is gone."""
+        """The stream of a program started in the container. Raises SandboxError if the container is gone."""
         return (await self.engine.exec(self.id, command, user=user, workdir=workdir, environment=environment))[1]
 
     async def state(self) -> dict[str, Any] | None:
-        """The container's state, from the daemon (`Running`, `OOMKilled`, `ExitCode`, ...); None where it is gone."""
+        """The container's state, from the daemon (`Running`, `OOMKilled`, `ExitCode`, ...); None if it is gone."""
         try:
             return (await self.engine.call(self.engine.api.inspect_container, self.id))["State"]
         except NotFound:
@@ -127,7 +127,7 @@ class Container:
         return await self.why_not_running() is None
 
     async def why_not_running(self) -> str | None:
-        """Why the container's programs do not run, as a verb phrase; None where they do."""
+        """Why the container's programs do not run, as a verb phrase; None if they do."""
         state = await self.state()
         if state is None:
             return "is gone"
@@ -136,7 +136,7 @@ class Container:
         return None if state.get("Running") else f"is gone (exit code {state.get('ExitCode')})"
 
     async def written_bytes(self) -> int:
-        """How much the container has written to its root; 0 where it is gone."""
+        """How much the container has written to its root; 0 if it is gone."""
         found = await self.engine.call(self.engine.api.containers, size=True, filters={"id": self.id})
         return int(found[0].get("SizeRw") or 0) if found else 0
 
@@ -173,7 +173,7 @@ async def remove_all(engine: DockerEngine, owner: Owner) -> int:
 
 
 def missing_image(image: str) -> str:
-    """What to do where `image` is not there."""
+    """What to do if `image` is not there."""
     return f"the image {image!r} is missing: run `agent-rl sandbox build` (or `agent-rl sandbox build --bootstrap`)"
 
 

@@ -188,7 +188,7 @@ class DockerEngine:
     ) -> tuple[str, DockerStream]:
         """The id and the stream of a program started in `container`, its stdin, stdout and stderr attached.
 
-        Raises SandboxError where the container is gone.
+        Raises SandboxError if the container is gone.
         """
         try:
             created = await self.call(
@@ -268,7 +268,7 @@ class DockerStream:
             raise DaemonGone(f"the Docker daemon does not answer: {error!r}") from error
 
     async def write(self, data: bytes) -> None:
-        """`data` is on its way. Raises SandboxError where the connection is broken."""
+        """`data` is on its way. Raises SandboxError if the connection is broken."""
         try:
             self._writer.write(data)
             await self._writer.drain()

@@ -1,4 +1,4 @@
-"""How containers are hardened: `host_config` turns what is wanted into the options that the Docker API takes."""
+"""`host_config`: the options of the Docker API for a hardened container."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def episode_bounds(spec: SandboxSpec) -> Bounds:
     """The bounds of an episode's container.
 
     `strict`: the working directory is a tmpfs of `disk_bytes` and `inodes`. `task_image`: it is the image's own;
-    `disk_bytes` bounds the whole writable root where the daemon's storage can do that, and each file otherwise.
+    `disk_bytes` bounds the whole writable root if the daemon's storage can do that, and each file otherwise.
     """
     tmp = min(_TMP_BYTES, spec.disk_bytes)
     shm = min(_SHM_BYTES, spec.disk_bytes)
@@ -100,7 +100,7 @@ def host_config(
     apparmor: str | None = None,
     quota: bool = False,
 ) -> HostConfig:
-    """The `HostConfig` of a container for `purpose`; `quota` where the daemon's storage can bound a writable root.
+    """The `HostConfig` of a container for `purpose`; `quota` if the daemon's storage can bound a writable root.
 
     Everything that Docker can restrict is restricted, except for one thing for each of three purposes. `worker` has the
     wider seccomp profile and an unmasked /proc, without which no namespace can have a /proc of its own; the run's own

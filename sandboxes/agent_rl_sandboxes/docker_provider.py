@@ -1,8 +1,9 @@
 """`DockerProvider`: sandboxes and warm workers as hardened containers of a Docker daemon.
 
-It does not protect from flaws in Docker, from flaws in the kernel that a program without capabilities can reach through
-Docker's system call filter, or from programs that learn something from how busy the machine is. Members of the `docker`
-group have root's power: the processes that use this provider must be trusted.
+It does not protect from flaws in Docker. It does not protect from flaws in the kernel that a program without
+capabilities can reach through Docker's system call filter. It does not stop programs from learning something from how
+busy the machine is. Members of the `docker` group have root's power, so the processes that use this provider must be
+trusted.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_sandbox import DockerPlace, DockerSandbox, StdoutChannel
 from agent_rl_sandboxes.episode_sandbox import PreparedPlace, prepare
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE, build_folder
-from agent_rl_sandboxes.owner import Owner
 from agent_rl_sandboxes.paired_runs import talk_in_pair
+from agent_rl_sandboxes.resource_owner import Owner
 from agent_rl_sandboxes.warm_sandboxes import IDLE_SECONDS, WarmQueue
 from agent_rl_sandboxes.worker_pool import WorkerPool, check_isolation
 from agent_rl_sandboxes.worker_program import WorkerSetup, worker_command
@@ -55,7 +56,7 @@ class DockerProvider(SandboxProvider):
         self._engine: DockerEngine | None = None
         self._info: dict[str, Any] = {}
         self._pool: WorkerPool | None = None
-        self._workers: set[_WorkerChannel] = set()
+        self._workers: set[_DockerWorkerChannel] = set()
         self._bounds = _bounds_for(Limits())
         self._purpose: Literal["worker", "uid_worker"] | None = None
         """The kind of container that workers run in; None until the first worker has found out which one works."""
@@ -74,7 +75,7 @@ class DockerProvider(SandboxProvider):
 
     @classmethod
     async def available(cls, config: SandboxConfig, options: DockerOptions) -> str | None:
-        """Why Docker cannot be used here, with the remedy; None where a daemon answers and has the image."""
+        """Why Docker cannot be used here, with the remedy; None if a daemon answers and has the image."""
         try:
             engine = await DockerEngine.connect()
         except SandboxError as error:
@@ -223,7 +224,7 @@ class DockerProvider(SandboxProvider):
         )
         try:
             stream = await container.exec(self._worker_command(), user=PROGRAMS if purpose == "worker" else ROOT)
-            channel = _WorkerChannel(container, StdoutChannel(stream), self._workers)
+            channel = _DockerWorkerChannel(container, StdoutChannel(stream), self._workers)
             return await Worker.open(channel, WorkerSetup(preload=self._config.preload))
         except BaseException:
             await asyncio.shield(asyncio.ensure_future(_quietly(container.close())))
@@ -276,7 +277,7 @@ class DockerProvider(SandboxProvider):
         return await prepare(DockerPlace(container, spec, user), where)
 
     async def _user_of(self, image: str) -> str:
-        """The user that `image` names, root where it names none. Raises SandboxError where the image is missing."""
+        """The user that `image` names, root if it names none. Raises SandboxError if the image is missing."""
         if image not in self._users:
             engine = self._running_engine()
             try:
@@ -308,10 +309,10 @@ class DockerProvider(SandboxProvider):
         return self._engine
 
 
-class _WorkerChannel(StdoutChannel):
+class _DockerWorkerChannel(StdoutChannel):
     """A worker server's streams; `kill` ends its container."""
 
-    def __init__(self, container: Container, streams: StdoutChannel, register: set[_WorkerChannel]) -> None:
+    def __init__(self, container: Container, streams: StdoutChannel, register: set[_DockerWorkerChannel]) -> None:
         super().__init__(streams.stream)
         self.container = container
         self._register = register
@@ -345,7 +346,7 @@ class _WorkerChannel(StdoutChannel):
 
 
 def unfit(info: Mapping[str, Any]) -> str | None:
-    """Why a daemon with this `info` cannot confine programs; None where it can."""
+    """Why a daemon with this `info` cannot confine programs; None if it can."""
     if info.get("OSType") != "linux":
         return f"the Docker daemon runs {info.get('OSType')} containers; Linux containers are needed"
     missing = [name for key, name in (("MemoryLimit", "memory"), ("PidsLimit", "process")) if info.get(key) is False]

@@ -75,7 +75,7 @@ class DockerPlace:
         await self.container.begin(lifetime)
 
     async def kill_all(self) -> None:
-        """Every process of the programs' user is killed. Raises SandboxError where the killer cannot be started."""
+        """Every process of the programs' user is killed. Raises SandboxError if the killer cannot be started."""
         stream = await self.container.exec(["python3", "-I", "-c", _KILL_ALL], user=self._user)
         said = b""
         while (frame := await stream.read_frame()) is not None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, get_args
 
 from agent_rl.vocabulary import ExecResult
 from agent_rl.vocabulary.runs import RunStatus
-from agent_rl_sandboxes.inside import episode_command, episode_server, loading
+from agent_rl_sandboxes.inside import episode_command, episode_server, source_modules
 
 _HEAD = struct.Struct(">II")
 _MAX_HEADER = 1 << 16
@@ -35,7 +35,7 @@ sys.modules[modules[-1][0]].main(sys.argv[1], int(sys.argv[2]))
 
 
 class EpisodeChannel(Protocol):
-    """A pair of byte streams to a program inside. Reads and writes raise EOFError where the other end is gone."""
+    """A pair of byte streams to a program inside. Reads and writes raise EOFError if the other end is gone."""
 
     async def write(self, data: bytes) -> None: ...
 
@@ -100,7 +100,7 @@ class EpisodeClient:
         return ExecResult(status, code, payload[:cut], payload[cut:], seconds, truncated)  # pyright: ignore
 
     async def write_files(self, contents: Mapping[str, bytes]) -> None:
-        """The files are in place. Raises OSError where the place refuses (no space, a file where a folder must be)."""
+        """The files are in place. Raises OSError if the place refuses (no space, a file where a folder must be)."""
         async for entries, payload in _batches(contents):
             header, _ = await self._ask({"op": "write", "files": entries}, payload, 0, 60.0)
             _raise_refusal(header)
@@ -188,7 +188,8 @@ class EpisodeClient:
 
 def server_command(python: str, workdir: str, output_bytes: int) -> list[str]:
     """The command line that starts the server; it contains the server's sources."""
-    modules = [(module.__name__, inspect.getsource(module)) for module in (loading, episode_command, episode_server)]
+    sent = (source_modules, episode_command, episode_server)
+    modules = [(module.__name__, inspect.getsource(module)) for module in sent]
     return [python, "-I", "-c", _BOOTSTRAP.format(modules=modules), workdir, str(output_bytes)]
 
 

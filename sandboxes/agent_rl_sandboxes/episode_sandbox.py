@@ -1,7 +1,8 @@
 """`EpisodeSandbox`: an agent's episode in a place of its own, whichever provider made the place.
 
-Inside, one episode server (`inside/episode_server.py`) runs the commands and holds the files; `EpisodeClient` speaks
-with it. A place can start such a server, and knows whether it is still running itself.
+A place is a container, or namespaces on this machine. Inside, an episode server (`inside/episode_server.py`) runs the
+commands and reads and writes the files; `EpisodeClient` speaks with it. A place can start such a server, and knows
+whether the place itself is still running.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class EpisodePlace(Protocol):
     """Where one episode runs: closed off from all others, with files that outlive an episode server."""
 
     async def start_server(self) -> EpisodeClient:
-        """A new server. Raises ServerGone where it does not come up, SandboxError where the place is gone."""
+        """A new server. Raises ServerGone if it does not come up, SandboxError if the place is gone."""
         ...
 
     async def begin(self, lifetime: float) -> None:
@@ -45,7 +46,7 @@ class EpisodePlace(Protocol):
         ...
 
     async def why_not_running(self) -> str | None:
-        """Why the place does not run, as a verb phrase; None where it does."""
+        """Why the place does not run, as a verb phrase; None if it does."""
         ...
 
     async def close(self) -> None:
@@ -75,7 +76,7 @@ class PreparedPlace(Generic[PlaceT]):
     client: EpisodeClient
 
     async def alive(self) -> bool:
-        """Whether the server and the place run. Raises SandboxError where that cannot be found out."""
+        """Whether the server and the place run. Raises SandboxError if that cannot be found out."""
         return not self.client.gone and await self.place.why_not_running() is None
 
     async def close(self) -> None:
@@ -183,7 +184,7 @@ class EpisodeSandbox(Sandbox, Generic[PlaceT]):
             self._forget(self)
 
     async def _twice(self, operation: Callable[[EpisodeClient], Awaitable[T]]) -> T:
-        """What `operation` returns; tried on a second server where the first was dead. Raises OSError after that."""
+        """What `operation` returns; tried on a second server if the first was dead. Raises OSError after that."""
         for _ in range(2):
             client = await self._ready()
             if client is None:
@@ -195,7 +196,7 @@ class EpisodeSandbox(Sandbox, Generic[PlaceT]):
         raise OSError(errno.EIO, "the sandbox's own server is ended again and again")
 
     async def _ready(self) -> EpisodeClient | None:
-        """The server's client, started where needed; None where the programs inside have made the place unusable."""
+        """The server's client, started if needed; None if the programs inside have made the place unusable."""
         async with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox is closed")
@@ -217,7 +218,7 @@ class EpisodeSandbox(Sandbox, Generic[PlaceT]):
             return self._client
 
     async def _begin(self, prepared: PreparedPlace[PlaceT]) -> None:
-        """The episode has its place, and its lifetime has begun. Raises SandboxError where the place has just died."""
+        """The episode has its place, and its lifetime has begun. Raises SandboxError if the place has just died."""
         lifetime = self._spec.lifetime_seconds
         self._over = time.monotonic() + lifetime
         try:
@@ -236,7 +237,7 @@ class EpisodeSandbox(Sandbox, Generic[PlaceT]):
     async def _recover(self, client: EpisodeClient, gone: ServerGone) -> None:
         """After the server's end: every process inside is killed, the files stay, the next use starts a server.
 
-        Raises SandboxError where the place itself is gone.
+        Raises SandboxError if the place itself is gone.
         """
         async with self._lock:
             if self._client is not client or self._place is None:

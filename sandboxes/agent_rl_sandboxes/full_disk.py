@@ -1,4 +1,4 @@
-"""What to say where a Docker daemon finds no space left: which disk is full, how much is left of it, what to do."""
+"""The message for a Docker daemon without disk space: which disk is full, how much is left of it, what to do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def explain(answer: str, root: Path | None) -> str:
 
 
 def _full_folder(answer: str, root: Path | None) -> Path | None:
-    """`root`, or the folder on another disk that the answer names; None where neither can be looked at from here."""
+    """`root`, or the folder on another disk that the answer names; None if neither can be looked at from here."""
     if root is None or not root.is_dir():
         return None
     found = re.search(rf"(/[^\s:]+): {NO_SPACE}", answer)

@@ -1,4 +1,4 @@
-"""The image that programs and agents run in: from the Dockerfile, or from Debian packages where no registry answers."""
+"""Builds the image that programs and agents run in: from the Dockerfile, or from Debian packages without a registry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from agent_rl_sandboxes.docker_engine import Endpoint, client, unreachable
 
 DEFAULT_IMAGE = "agent-rl-python:latest"
 CONTENT_LABEL = "agent-rl.content"
-"""Carries the hash of what an image was built from, so that a build is skipped where nothing has changed."""
+"""Carries the hash of what an image was built from, so that a build is skipped if nothing has changed."""
 
 _PACKAGES = ("python3", "python3-pytest")
 _DEFAULT_SUITE = "bookworm"
@@ -63,7 +63,7 @@ def build_image(
     *,
     force: bool = False,
 ) -> Built:
-    """`tag` names this version's image, which is built where it is missing or outdated, or with `force`.
+    """`tag` names this version's image, which is built if it is missing or outdated, or with `force`.
 
     `bootstrap` builds from Debian (or Ubuntu) packages alone; otherwise the Dockerfile's base image comes from a
     registry. Either image counts as current. Raises SandboxError with what to do about it.
@@ -92,7 +92,7 @@ def build_image(
 
 
 def current_image(api: docker.APIClient, tag: str) -> str | None:
-    """The id of the image `tag` where this version built it; None where it is missing or another version's."""
+    """The id of the image `tag` if this version built it; None if it is missing or another version's."""
     try:
         image = api.inspect_image(tag)
     except ImageNotFound:
@@ -216,7 +216,7 @@ def _run_mmdebstrap(command: list[str], archive: Path, progress: BuildProgress) 
 
 
 def _private_mirrors(suite: str) -> list[str]:
-    """The mirrors that the host gets `suite` from; none where they are the public ones, which mmdebstrap knows."""
+    """The mirrors that the host gets `suite` from; none if they are the public ones, which mmdebstrap knows."""
     try:
         listed = subprocess.run(
             ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],

@@ -1,4 +1,4 @@
-"""What this host's kernel allows an ordinary user: the switches that refuse namespaces, and how to turn them."""
+"""The kernel settings of this host that can refuse namespaces to an ordinary user, and how to change them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Switch:
 
     name: str
     refusing: str
-    mended: str
+    allowing: str
     meaning: str
 
     @property
@@ -40,12 +40,12 @@ class Switch:
 
     @property
     def remedy(self) -> str:
-        """What to do where the switch refuses namespaces."""
-        command = f"sysctl -w {self.name}={self.mended}"
-        return f"as root: `{command}` (and {self.name}={self.mended} in /etc/sysctl.d/90-agent-rl.conf to keep it)"
+        """What to do if the switch refuses namespaces."""
+        command = f"sysctl -w {self.name}={self.allowing}"
+        return f"as root: `{command}` (and {self.name}={self.allowing} in /etc/sysctl.d/90-agent-rl.conf to keep it)"
 
     def read(self, root: Path) -> str | None:
-        """Its value; None where this kernel has no such setting."""
+        """Its value; None if this kernel has no such setting."""
         text = _read(root / "proc/sys" / self.name.replace(".", "/"))
         return None if text is None else text.strip()
 
@@ -71,7 +71,7 @@ def refusing_switches(root: Path = Path("/")) -> list[Switch]:
 
 
 def blockers(root: Path = Path("/")) -> list[str]:
-    """What refuses unprivileged namespaces here, each with its remedy; a suggestion where nothing is found."""
+    """What refuses unprivileged namespaces here, each with its remedy; a suggestion if nothing is found."""
     found = [f"{s.name} is {s.refusing}, so that {s.meaning}: {s.remedy}" for s in refusing_switches(root)]
     if not found and "Seccomp:\t2" in (_read(root / "proc/self/status") or ""):
         found.append(

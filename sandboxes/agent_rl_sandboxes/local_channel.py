@@ -147,14 +147,14 @@ class LocalStream:
         self._writer = writer
 
     async def read_exactly(self, size: int) -> bytes:
-        """Exactly `size` bytes. Raises EOFError where the other end is gone."""
+        """Exactly `size` bytes. Raises EOFError if the other end is gone."""
         try:
             return await self._reader.readexactly(size)
         except OSError as error:
             raise EOFError(str(error)) from None
 
     async def write(self, data: bytes) -> None:
-        """`data` is on its way. Raises EOFError where the other end is gone."""
+        """`data` is on its way. Raises EOFError if the other end is gone."""
         try:
             self._writer.write(data)
             await self._writer.drain()

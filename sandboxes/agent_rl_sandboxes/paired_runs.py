@@ -30,7 +30,7 @@ class PairedRun:
     def __init__(
         self, worker: Worker, payload: dict[str, Any], limits: Limits, error: type[SandboxError] = SandboxError
     ) -> None:
-        """`error`: the exception to raise where the worker fails."""
+        """`error`: the exception to raise if the worker fails."""
         self._worker = worker
         self._error = error
         self._payload = {**payload, "limits": run_limits(limits)}
@@ -170,7 +170,7 @@ class PairedRun:
 async def talk_in_pair(candidate_worker: Worker, tests_worker: Worker, request: PairRequest) -> PairResult:
     """What the two runs did.
 
-    Raises SandboxError; its subclass SandboxStartError where a worker cannot load its role, and TestsPlaceError where
+    Raises SandboxError; its subclass SandboxStartError if a worker cannot load its role, and TestsPlaceError if
     only the tests' worker died.
     """
     limits = request.limits
@@ -204,7 +204,7 @@ async def talk_in_pair(candidate_worker: Worker, tests_worker: Worker, request: 
             ran, more = await candidate.end()
             judged, _ = await tests.end()
         except TestsPlaceError:
-            # Where the program's worker has died too, this raises that error instead.
+            # If the program's worker has died too, this raises that error instead.
             await candidate.end()
             raise
     tampered = heard.tampered

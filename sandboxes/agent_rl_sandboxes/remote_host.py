@@ -1,7 +1,7 @@
 """`RemoteHost`: one sandbox host as its client sees it.
 
-A host is *in* (it can be given work) or *out* (with the reason). Heartbeats check a host that is in; a host that is out
-is tried again.
+A host is *in* (it can get work) or *out* (for a known reason). A host that is in is checked by heartbeats. A host that
+is out is tried again and again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import aiohttp
 
 from agent_rl.vocabulary import Isolation
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json
-from agent_rl_sandboxes.serving.protocol import (
+from agent_rl_sandboxes.serving.host_protocol import (
     DEADLINE_HEADER,
     PREFIX,
     PROTOCOL,
@@ -39,7 +39,7 @@ class Pace:
     """A client's intervals and timeouts, in seconds."""
 
     heartbeat: float = 10.0
-    """Between two heartbeats; a third of the lease that the host gives, where that is less."""
+    """Between two heartbeats; at most a third of the lease that the host gives."""
     answer: float = 10.0
     """Timeout of a small request; also how long past its deadline any answer may come."""
     first_retry: float = 0.25
@@ -220,10 +220,10 @@ class RemoteHost:
         except TimeoutError:
             raise HostLost(f"{self.url}: no answer in {deadline + self._pace.answer:g} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
-            mend = (
-                "where it is one of yours, name who signed it in sandbox.remote.ca_file, or the variable SSL_CERT_FILE"
+            remedy = (
+                "if the host is yours, name its authority in sandbox.remote.ca_file, or in the variable SSL_CERT_FILE"
             )
-            raise HostLost(f"{self.url}: its certificate is not accepted: {error.os_error}; {mend}") from error
+            raise HostLost(f"{self.url}: its certificate is not accepted: {error.os_error}; {remedy}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise HostLost(f"{self.url}: {type(error).__name__}: {error}") from error
 
@@ -262,7 +262,7 @@ class RemoteHost:
                     await self._renew()
 
     def _until_renewal(self) -> float:
-        """Seconds until the next heartbeat: before the lease ends, and soon where the host is suspected."""
+        """Seconds until the next heartbeat: before the lease ends, and soon if the host is suspected."""
         if self._suspected is not None:
             return self._pace.first_retry
         assert self.welcome is not None

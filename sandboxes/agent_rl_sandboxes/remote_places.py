@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent_rl.errors import SandboxStartError
 from agent_rl_sandboxes.remote_host import RemoteHost
-from agent_rl_sandboxes.serving.protocol import HostLoad
+from agent_rl_sandboxes.serving.host_protocol import HostLoad
 
 
 @dataclass(eq=False, slots=True)
@@ -50,7 +50,7 @@ class Places:
         """The least loaded host with a free place, which is now taken; waits until there is one.
 
         `only` allows one host, `besides` excludes hosts. Return the place with `give_back`. Raises SandboxStartError
-        where no allowed host is in for `patience` seconds (with `only`: at once).
+        if no allowed host is in for `patience` seconds (with `only`: at once).
         """
 
         def accepts(host: RemoteHost) -> bool:
@@ -94,7 +94,7 @@ class Places:
                 waiter.future.set_result(host)
 
     async def _wait(self, waiter: _Waiter, *, at_once: bool) -> None:
-        """A place has been given to the waiter. Raises SandboxStartError where no host that it accepts is in."""
+        """A place has been given to the waiter. Raises SandboxStartError if no host that it accepts is in."""
         loop = asyncio.get_running_loop()
         alone_since: float | None = None
         patience = 0.0 if at_once else self._patience
@@ -112,7 +112,7 @@ class Places:
         return "; ".join(f"{host.url}: {host.out}" for host in self._hosts if host.out is not None) or "none is left"
 
     def choose_one(self) -> RemoteHost:
-        """The least loaded host, whether it has room or not. Raises SandboxStartError where none is in."""
+        """The least loaded host, whether it has room or not. Raises SandboxStartError if none is in."""
         usable = [host for host in self._hosts if host.ready] or [host for host in self._hosts if host.out is None]
         if not usable:
             raise SandboxStartError(f"no sandbox host can be used: {self.reasons()}")
@@ -121,7 +121,7 @@ class Places:
         return chosen
 
     def _choose(self, accepts: Callable[[RemoteHost], bool]) -> RemoteHost | None:
-        """The least loaded host with room; of equals, the one chosen least often. None where no host has room."""
+        """The least loaded host with room; of equals, the one chosen least often. None if no host has room."""
         best = min(
             (host for host in self._hosts if host.ready and accepts(host) and self._free(host)),
             key=lambda host: (self.load(host), self._given[host]),

@@ -1,13 +1,12 @@
 """`RemoteProvider`: the sandboxes of other machines, each served by `agent-rl sandbox serve`, as one provider.
 
 Programs, their inputs and files are sent to a host, and their output comes back. The judge stays here: at tier `values`
-no expected value leaves this machine. Hidden tests that must run near the program are sent as files. A host is trusted
-to run a program as asked and to report truthfully what came out: a verdict is only as good as the machines that it was
-made on.
+no expected value leaves this machine. Hidden tests that must run near the program are sent as files. The hosts must be
+trusted: a verdict is right only if the host runs the program as asked and reports its output truthfully.
 
-A host that dies is taken out, and taken in again when it answers. A run that was under way on it is issued again on
-another host: it may have run twice, and one result is used. An episode's sandbox is lost with its host (SandboxError):
-its files are gone, and the rollout starts again.
+A host that dies gets no more work until it answers again. Its runs are started again on another host. Such a run may
+happen twice; one result is used. An episode's sandbox is lost with its host (SandboxError): its files are gone, and the
+rollout starts again.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.remote_sandbox import RemoteSandbox
 from agent_rl_sandboxes.serving.bearer_tokens import read_token
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json, to_json
-from agent_rl_sandboxes.serving.protocol import FRESH_PER_WORKER, PairMessage, RunMessage, run_deadline
+from agent_rl_sandboxes.serving.host_protocol import FRESH_PER_WORKER, PairMessage, RunMessage, run_deadline
 from agent_rl_sandboxes.workers import LEVELS
 
 _R = TypeVar("_R")
@@ -156,7 +155,7 @@ class RemoteProvider(SandboxProvider):
 
     @property
     def isolation(self) -> Isolation:
-        """The weakest level of the hosts that are in; where all are out, of those that have been in."""
+        """The weakest level of the hosts that are in; if all are out, of those that have been in."""
         known = [(host, host.welcome.host.isolation) for host in self._hosts if host.welcome is not None]
         levels = [level for host, level in known if host.out is None] or [level for _, level in known]
         for level in LEVELS:
@@ -186,7 +185,7 @@ class RemoteProvider(SandboxProvider):
         return await self._issue(_question_of_pair(request, fresh))
 
     async def _issue(self, question: _Question[_R]) -> _R:
-        """The answer of one host; where that host is lost, the question goes to another."""
+        """The answer of one host; if that host is lost, the question goes to another."""
         places = self._fresh if question.fresh else self._runs
         refused: dict[RemoteHost, SandboxStartError] = {}
         lost: list[str] = []
@@ -253,14 +252,14 @@ class RemoteProvider(SandboxProvider):
         return {"name": self.name, "isolation": self.isolation, "why_not_higher": reasons, "hosts": hosts}
 
     def check_open(self) -> None:
-        """Raises SandboxError where the provider has not been started, or has been closed."""
+        """Raises SandboxError if the provider has not been started, or has been closed."""
         if self._state == "closed":
             raise SandboxError("the remote provider has been closed")
         if self._state != "started":
             raise SandboxError("the remote provider has not been started")
 
     def choose_one(self) -> RemoteHost:
-        """The host that would get the next run if it had room. Raises SandboxStartError where none is in."""
+        """The host that would get the next run if it had room. Raises SandboxStartError if none is in."""
         self.check_open()
         return self._runs.choose_one()
 
@@ -295,7 +294,7 @@ class _OneHost(SandboxProvider):
         return await self._provider.run_on_one(self._chosen(), request, fresh=fresh)
 
     def _chosen(self) -> RemoteHost:
-        """The host. Raises SandboxStartError where none is in."""
+        """The host. Raises SandboxStartError if none is in."""
         if self._host is None:
             self._host = self._provider.choose_one()
         return self._host

@@ -17,7 +17,7 @@ from agent_rl_sandboxes.episode_client import checked_path
 from agent_rl_sandboxes.remote_host import HostBusy, HostLost, HostRefused, RemoteHost
 from agent_rl_sandboxes.remote_places import Places
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json, to_json
-from agent_rl_sandboxes.serving.protocol import (
+from agent_rl_sandboxes.serving.host_protocol import (
     UPLOAD_SECONDS,
     ExecMessage,
     ReadMessage,
@@ -76,7 +76,7 @@ class RemoteSandbox(Sandbox):
             raise SandboxError(f"a host answered nonsense: {error}") from None
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
-        """As in the contract. Raises OSError where a file is larger than the host accepts, or its disk is full."""
+        """As in the contract. Raises OSError if a file is larger than the host accepts, or its disk is full."""
         contents = {checked_path(path): content for path, content in files.items()}
         if len(contents) < len(files):
             raise ValueError("two of the paths name the same file")
@@ -169,7 +169,7 @@ class RemoteSandbox(Sandbox):
             return self._host
 
     async def _make(self) -> RemoteHost:
-        """A host, with the sandbox on it. Raises SandboxStartError, and ConfigError where a host cannot give it."""
+        """A host, with the sandbox on it. Raises SandboxStartError, and ConfigError if a host cannot give it."""
         body = to_json(SandboxMessage(self._spec))
         lost: list[str] = []
         while True:
@@ -199,7 +199,7 @@ class RemoteSandbox(Sandbox):
                         farewell.add_done_callback(self._farewells.discard)
 
     async def _end_there(self, host: RemoteHost) -> None:
-        """The sandbox is gone. Where the host cannot be told, it ends the sandbox with our session."""
+        """The sandbox is gone. If the host cannot be told, it ends the sandbox with our session."""
         with contextlib.suppress(HostLost, HostRefused, TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 while True:

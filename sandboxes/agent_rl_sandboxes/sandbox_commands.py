@@ -35,10 +35,10 @@ def build(
         bool,
         typer.Option("--bootstrap", help="From Debian packages alone (mmdebstrap), where no image registry answers."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also where the image is there and up to date.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also if the image is there and up to date.")] = False,
     tag: Annotated[str, typer.Option(help="The image's name.")] = DEFAULT_IMAGE,
 ) -> None:
-    """Build the image that programs and agents run in. Does nothing where it is up to date."""
+    """Build the image that programs and agents run in. Does nothing if it is up to date."""
     console = Console(stderr=True)
     build_image(bootstrap, tag, lambda line: console.print(escape(line), highlight=False), force=force)
 
@@ -52,9 +52,9 @@ def doctor(
         str | None, typer.Option(help="Check Docker with this AppArmor profile for the containers of workers.")
     ] = None,
 ) -> None:
-    """Check each thing that the Docker and the local sandbox need, and say how to mend it.
+    """Check each thing that the Docker and the local sandbox need, and say how to fix it.
 
-    The options are those of a configuration's [sandbox.docker]. Exit 0 where at least one of the two can run a program.
+    The options are those of a configuration's [sandbox.docker]. Exit 0 if at least one of the two can run a program.
     """
     checks = asyncio.run(examine(DockerOptions(image=image, runtime=runtime, apparmor_profile=apparmor_profile)))
     providers = usable(checks)
@@ -70,13 +70,13 @@ def doctor(
 
 
 def _show(checks: list[SwitchCheck], console: Console) -> None:
-    """One paragraph a check: its status, what was found, and how to mend it where there is something to mend."""
+    """One paragraph a check: its status, what was found, and how to fix it, if it needs a fix."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for check in checks:
         colour = _COLOURS[check.status]
-        remedy = f"\n[bold]mend:[/bold] {escape(check.remedy)}" if check.remedy and check.status != "ok" else ""
+        remedy = f"\n[bold]fix:[/bold] {escape(check.remedy)}" if check.remedy and check.status != "ok" else ""
         found = f"[bold]{escape(check.name)}[/bold]  {escape(check.detail)}{remedy}"
         table.add_row(f"[{colour}]{check.status}[/{colour}]", found)
     console.print(table)

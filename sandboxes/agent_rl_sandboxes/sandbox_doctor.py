@@ -1,4 +1,4 @@
-"""Is this machine ready for either sandbox? Each thing that they need, what was found, and how to mend it."""
+"""Checks whether this machine can run the Docker or the local sandbox: what is needed, what is there, how to fix it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ APPARMOR_REMEDY = (
 
 
 async def examine(options: DockerOptions = DockerOptions()) -> list[SwitchCheck]:  # noqa: B008
-    """Every check, in the order in which to mend; one check per provider makes a worker and runs a program in it."""
+    """Every check, in the order in which to fix problems; per provider, one makes a worker and runs a program."""
     return [*await _docker(options), *host_checks(), await _probe("local", LocalProvider, DockerOptions(), {})]
 
 
@@ -90,7 +90,7 @@ def _version(info: Mapping[str, Any], engine: DockerEngine) -> SwitchCheck:
 
 
 def runtime_check(info: Mapping[str, Any], options: DockerOptions) -> SwitchCheck:
-    """The runtime that containers start with; failed where the daemon does not know the configured one."""
+    """The runtime that containers start with; failed if the daemon does not know the configured one."""
     try:
         check_runtime(info, options.runtime)
     except ConfigError as error:
@@ -140,7 +140,7 @@ def disk_check(name: str, folder: Path) -> SwitchCheck:
     detail = f"{free / 2**30:.1f} GiB are free in {folder}"
     if free >= _LITTLE_DISK:
         return SwitchCheck(name, "ok", detail)
-    return SwitchCheck(name, "warning", f"{detail}; where it is full, no container starts", "`docker system prune`")
+    return SwitchCheck(name, "warning", f"{detail}; if it is full, no container starts", "`docker system prune`")
 
 
 def _filters(info: Mapping[str, Any], options: DockerOptions) -> SwitchCheck:
@@ -194,7 +194,7 @@ async def _probe(
 
 
 async def _time_runs(provider: SandboxProvider) -> float:
-    """The median milliseconds of a trivial run. Raises SandboxError where its answer is wrong."""
+    """The median milliseconds of a trivial run. Raises SandboxError if its answer is wrong."""
     times: list[float] = []
     for _ in range(_PROBE_RUNS if provider.isolation == "namespaces" else 1):
         began = time.perf_counter()
@@ -235,7 +235,7 @@ def _remedies(
     switches = [switch.remedy for switch in refusing_switches(root)]
     if kind == "docker" and options.runtime is not None and info.get("DefaultRuntime") != options.runtime:
         return [
-            f"nothing to mend if {options.runtime!r} is wanted for its own kernel, which offers no more: programs are "
+            f"nothing to fix if {options.runtime!r} is wanted for its own kernel, which offers no more: programs are "
             "held in by that. For 'namespaces' leave sandbox.docker.runtime away"
         ]
     if switches:

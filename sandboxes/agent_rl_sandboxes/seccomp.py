@@ -1,11 +1,12 @@
-"""The two system call filters: Docker's default, as data, and how each of the two differs from it.
+"""The two system call filters of a judged program, made from Docker's default (seccomp_default.json).
 
-A judged program is under two filters. The container's is made here as a profile for the daemon. It must let the worker
-server make namespaces: it is Docker's default plus `worker_server` in seccomp_default.json. The second filter is made
-here as a program for the kernel: Docker's default less `run` in that file. The worker server installs it inside, after
-the run's namespaces are made and before the judged program's first byte. A filter is inherited and can only be made
-narrower. The local sandbox has the second filter alone, so each filter is a complete list of what is allowed: a call
-that nobody has listed is denied.
+The container's filter is a profile for the daemon. The worker server must be able to make namespaces, so this filter
+is Docker's default plus the calls under `worker_server`. The second filter is a program for the kernel: Docker's
+default without the calls under `run`. The worker server installs it inside, after it has made the run's namespaces and
+before the judged program starts. Child processes inherit a filter and cannot widen it.
+
+The local sandbox has only the second filter. So each filter is a complete list of the allowed calls; all others are
+denied.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Literal, cast
 
 from agent_rl_sandboxes.bpf import ALLOW, AUDIT_ARCH, by_number, refuse, where_any_flag, where_argument
 
-Profile = Literal["default", "workers"]
+ContainerProfile = Literal["default", "workers"]
 Machine = Literal["x86_64", "aarch64"]
 MACHINES: tuple[Machine, ...] = ("x86_64", "aarch64")
 
@@ -32,7 +33,7 @@ _AF_VSOCK = 40
 
 
 @cache
-def profile(name: Profile) -> str:
+def profile(name: ContainerProfile) -> str:
     """The profile as the JSON text that the Docker API takes in `SecurityOpt` ("seccomp=" + text).
 
     `default` is Docker's default for a container without capabilities. `workers` differs from it by exactly the calls

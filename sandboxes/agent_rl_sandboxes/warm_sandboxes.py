@@ -15,7 +15,7 @@ class Place(Protocol):
     """What a queue holds: something that was started, may die, and must be closed."""
 
     async def alive(self) -> bool:
-        """Whether it can be handed out. Raises SandboxError where that cannot be found out."""
+        """Whether it can be handed out. Raises SandboxError if that cannot be found out."""
         ...
 
     async def close(self) -> None:
@@ -42,7 +42,7 @@ class WarmQueue(Generic[K, P]):
     def __init__(
         self, start: Callable[[K], Awaitable[P]], *, ready: int, concurrent: int, idle_seconds: float = IDLE_SECONDS
     ) -> None:
-        """`start` makes a place; it raises SandboxError, and leaves nothing behind where it is cancelled."""
+        """`start` makes a place; it raises SandboxError, and leaves nothing behind if it is cancelled."""
         self._start = start
         self._ready = ready
         self._idle_seconds = idle_seconds
@@ -54,7 +54,7 @@ class WarmQueue(Generic[K, P]):
         self._closed = False
 
     async def take(self, kind: K) -> P:
-        """A place that nobody has used, ready or made now. Raises SandboxError where none can be made."""
+        """A place that nobody has used, ready or made now. Raises SandboxError if none can be made."""
         task = self._waiting_task(kind)
         own = None if task is not None else self._make(kind)
         # Only once, not in the loop: places added behind must not keep this call going.
@@ -100,7 +100,7 @@ class WarmQueue(Generic[K, P]):
             task.add_done_callback(lambda done: self._wait_for_age(kind, done))
 
     def _make(self, kind: K) -> asyncio.Task[P]:
-        """The task that makes a new place. Raises SandboxError where the queue is closed."""
+        """The task that makes a new place. Raises SandboxError if the queue is closed."""
         self._check_open()
         task = asyncio.ensure_future(self._bounded_start(kind))
         self._under_way.add(task)
@@ -118,7 +118,7 @@ class WarmQueue(Generic[K, P]):
             return await self._start(kind)
 
     def _waiting_task(self, kind: K) -> asyncio.Task[P] | None:
-        """The place of `kind` that has waited longest, or is on its way; None where there is none."""
+        """The place of `kind` that has waited longest, or is on its way; None if there is none."""
         waiting = self._of(kind)
         if not waiting:
             return None

@@ -28,8 +28,8 @@ class WorkerPool:
 
     A worker is replaced after `recycle_after` runs, and after any anomaly or error.
 
-    Where a worker cannot be made, the pool retries by itself, one at a time and with growing pauses, until it has them
-    all. A run that finds no worker does not wait for that: it tries at once to make one, and fails where it cannot.
+    If a worker cannot be made, the pool retries by itself, one at a time and with growing pauses, until it has them
+    all. A run that finds no worker does not wait for that: it tries at once to make one, and fails if it cannot.
 
     At most `2 * size` fresh workers are in use. They are counted separately: so the honest run by which another run is
     judged (see `agent_rl.judging.blame`) has room beside it, in a pool of one too, and however busy the pool is.
@@ -38,7 +38,7 @@ class WorkerPool:
     def __init__(
         self, start_worker: Callable[[], Awaitable[Worker]], size: int, *, recycle_after: int = RECYCLE_AFTER
     ) -> None:
-        """`start_worker` makes one worker; it raises SandboxError, and leaves nothing behind where it is cancelled."""
+        """`start_worker` makes one worker; it raises SandboxError, and leaves nothing behind if it is cancelled."""
         self._start_worker = start_worker
         self._size = size
         self._recycle_after = recycle_after
@@ -78,7 +78,7 @@ class WorkerPool:
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
         """The result of one run in a warm worker, or with `fresh` in a worker made for it alone.
 
-        Raises SandboxError; its subclass SandboxStartError where there was no worker to run in.
+        Raises SandboxError; its subclass SandboxStartError if there was no worker to run in.
         """
         capacity = self._fresh_capacity if fresh else self._capacity
         await capacity.acquire()
@@ -149,7 +149,7 @@ class WorkerPool:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _take(self, count: int, *, fresh: bool) -> None:
-        """Capacity for `count` workers is taken; none where the call is cancelled."""
+        """Capacity for `count` workers is taken; none if the call is cancelled."""
         capacity = self._fresh_capacity if fresh else self._capacity
         if count == 1:
             await capacity.acquire()
@@ -167,7 +167,7 @@ class WorkerPool:
             (self._fresh_capacity if fresh else self._capacity).release()
 
     async def _start(self) -> Worker:
-        """A new worker. Raises SandboxStartError, or SandboxError where the pool is closed."""
+        """A new worker. Raises SandboxStartError, or SandboxError if the pool is closed."""
         self._check_open()
         try:
             worker = await self._start_worker()
@@ -307,8 +307,8 @@ def _ready(worker: Worker) -> asyncio.Task[Worker]:
 
 
 def check_isolation(level: Isolation, minimum: Isolation, reasons: tuple[str, ...]) -> None:
-    """Raises SandboxError where `level` is weaker than `minimum`, with the reasons."""
+    """Raises SandboxError if `level` is weaker than `minimum`, with the reasons."""
     if LEVELS.index(level) < LEVELS.index(minimum):
         raise SandboxError(
-            f"sandbox.minimum_isolation = {minimum!r} cannot be had here, only {level!r} ({'; '.join(reasons)})"
+            f"sandbox.minimum_isolation = {minimum!r} is not available here, only {level!r} ({'; '.join(reasons)})"
         )

@@ -11,11 +11,11 @@ from typing import Any
 
 from agent_rl.judging.proxied import (
     candidate_side,
-    handed_over,
+    hidden_tests,
+    outgoing_values,
     proxies,
     proxy_messages,
-    pytest_part,
-    test_items,
+    pytest_subset,
     tests_runner,
     tests_side,
 )
@@ -26,22 +26,22 @@ from agent_rl_sandboxes.inside import (
     episode_place,
     episode_server,
     frame_stream,
-    harness,
+    isolation_levels,
     leftovers,
-    levels,
-    loading,
     namespaces,
     network_traffic,
     preloading,
     private_buffers,
-    programs,
+    program_calls,
     proxied_roles,
     root_view,
     run_processes,
     run_program,
     run_relay,
     seccomp_filter,
-    wakeups,
+    server_timers,
+    source_modules,
+    stdio_programs,
     worker_server,
 )
 
@@ -84,7 +84,7 @@ class WorkerSetup:
     """What a worker server is told at its start.
 
     workdir: where runs start. expose: folders that runs may read, beside the system's own.
-    fall_back: whether levels weaker than `namespaces`, without namespaces of the worker's own, may be used; only where
+    fall_back: whether levels weaker than `namespaces`, without namespaces of the worker's own, may be used; only if
         the worker has a container to itself.
     preload: modules imported ahead of every run. episode: the spec, where this is the place of an episode and no worker
         (see `episode_place`).
@@ -113,13 +113,13 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 def _sources() -> list[tuple[str, str]]:
     """Name and source of every module of a worker server, in import order; the loader first."""
     modules: list[ModuleType] = [
-        loading,
+        source_modules,
         canonical,
         seccomp_filter,
         namespaces,
         root_view,
-        harness,
-        programs,
+        program_calls,
+        stdio_programs,
         run_program,
         leftovers,
     ]
@@ -128,8 +128,8 @@ def _sources() -> list[tuple[str, str]]:
         private_buffers,
         run_processes,
         run_relay,
-        levels,
-        wakeups,
+        isolation_levels,
+        server_timers,
         frame_stream,
         network_traffic,
         worker_server,
@@ -161,8 +161,8 @@ def _episode(spec: SandboxSpec) -> dict[str, Any]:
 @cache
 def role_sources() -> bytes:
     """The body of a "load" request: the sources of the roles of proxied judging."""
-    modules: list[ModuleType] = [proxy_messages, candidate_side, proxies, handed_over, tests_side]
-    modules += [pytest_part, test_items, tests_runner, proxied_roles]
+    modules: list[ModuleType] = [proxy_messages, candidate_side, proxies, outgoing_values, tests_side]
+    modules += [pytest_subset, hidden_tests, tests_runner, proxied_roles]
     return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 
 

@@ -44,14 +44,14 @@ class WorkerChannel(Protocol):
     """The stdin and stdout of a program started by `worker_command()`; the provider handles its stderr."""
 
     async def read_exactly(self, size: int) -> bytes:
-        """The next `size` bytes of the program's stdout. Raises EOFError or OSError where the stream has ended.
+        """The next `size` bytes of the program's stdout. Raises EOFError or OSError if the stream has ended.
 
         A cancelled call has consumed nothing (as with `asyncio.StreamReader.readexactly`).
         """
         ...
 
     async def write(self, data: bytes) -> None:
-        """`data` is on its way to the program's stdin, even where the call is cancelled. Raises OSError."""
+        """`data` is on its way to the program's stdin, even if the call is cancelled. Raises OSError."""
         ...
 
     async def kill(self) -> None:
@@ -111,7 +111,7 @@ class Worker:
             raise
 
     async def run(self, request: RunRequest) -> RunResult:
-        """What the run did. Raises SandboxError where the worker failed; close the worker then.
+        """What the run did. Raises SandboxError if the worker failed; close the worker then.
 
         After a cancelled call, `settle` says whether the worker can go on.
         """

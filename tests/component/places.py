@@ -11,7 +11,7 @@ from agent_rl.contracts import SandboxProvider
 from agent_rl.registry import resolve
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.local_provider import LocalProvider
-from tests.component.sandboxes.levels import BY_LEVEL, provider_at, skip_without_namespaces
+from tests.component.sandboxes.providers_by_level import BY_LEVEL, provider_at, skip_without_namespaces
 
 PROVIDERS = {
     "local": "agent_rl_sandboxes.local_provider:LocalProvider",

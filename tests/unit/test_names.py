@@ -30,11 +30,14 @@ def _like_a_type(name: str) -> bool:
 
 
 def defined_twice(files: dict[str, str]) -> dict[str, list[str]]:
-    """Type name -> the files that define it, where that is more than once. `files` is path -> source."""
+    """Type name -> the files that define it, if these are several. `files` is path -> source.
+
+    Leading underscores do not count: a private `_Run` and a public `Run` are two things with one name.
+    """
     found: dict[str, list[str]] = defaultdict(list)
     for path, source in files.items():
         for name in type_names(source):
-            found[name].append(path)
+            found[name.lstrip("_")].append(path)
     return {name: paths for name, paths in sorted(found.items()) if len(paths) > 1}
 
 
@@ -62,9 +65,10 @@ def test_no_file_name_is_given_twice() -> None:
     ("first", "second", "twice"),
     [
         ("class Row: ...", "class Row: ...", ["Row"]),
-        ("class _Row: ...", "class _Row: ...", ["_Row"]),
+        ("class _Row: ...", "class _Row: ...", ["Row"]),
+        ("class _Row: ...", "class Row: ...", ["Row"]),
         ("Say = Callable[[str], None]", "Say: TypeAlias = Callable[[str], None]", ["Say"]),
-        ("_Node = TypeVar('_Node')", "class _Node: ...", ["_Node"]),
+        ("_Node = TypeVar('_Node')", "class _Node: ...", ["Node"]),
         ("T = TypeVar('T')\nLIMIT = 3\nhere = 1", "T = TypeVar('T')\nLIMIT = 3\nhere = 1", []),
         ("def f():\n    class Row: ...", "class Row: ...", []),
     ],

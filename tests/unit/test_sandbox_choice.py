@@ -66,7 +66,7 @@ async def test_else_the_local_one_and_the_reason_is_said(providers):
     said: list[str] = []
     chosen = await choose_provider(SandboxConfig(), said.append)
     assert type(chosen) is providers["local"]
-    assert said == ["sandbox: local (not docker: no daemon answers)"]
+    assert said == ["sandbox: local (cannot use docker: no daemon answers)"]
 
 
 async def test_where_neither_works_nothing_is_run(providers):
@@ -138,12 +138,12 @@ def test_a_table_that_nothing_reads_is_a_mistake(providers, name: str):
 
 async def test_what_a_table_asks_for_is_never_dropped_by_taking_another_provider(providers):
     providers.update(docker=provider("no daemon answers", FakeOptions), local=provider(None))
-    with pytest.raises(SandboxError, match=r"local: not tried, since it does not read \[sandbox\.docker\]"):
+    with pytest.raises(SandboxError, match=r"local: skipped, because it ignores \[sandbox\.docker\]"):
         await choose_provider(config(docker={"image": "x"}), lambda line: None)
     said: list[str] = []
     chosen = await choose_provider(config(docker={"image": "x"}, local={}), said.append)
     assert type(chosen) is providers["local"]
-    assert said == ["sandbox: local (not docker: no daemon answers)"]
+    assert said == ["sandbox: local (cannot use docker: no daemon answers)"]
 
 
 def test_one_that_is_named_by_its_class_has_a_table_of_its_own_name(providers):

@@ -68,7 +68,7 @@ async def _model_checks(
     """Adds the checks of the template's round trip and the log-prob mismatch, for the model of `starting_model`."""
     if broken:
         for name in ("chat template", "mismatch"):
-            add(DoctorCheck(name, "noted", f"not tried, since this failed: {', '.join(broken)}"))
+            add(DoctorCheck(name, "noted", f"skipped, because this failed: {', '.join(broken)}"))
         return
     with tempfile.TemporaryDirectory(prefix="agent-rl-doctor-") as folder:
         try:

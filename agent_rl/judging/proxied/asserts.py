@@ -71,7 +71,7 @@ async def as_proxied(task: Task, runs: Runs, why: NotRecordable) -> Task:
         shown = await shown_rightly(task, tests.oracle, CallJudge(runs))
         _keep(task, form, shown)
         return dataclasses.replace(proxied, public=shown.public)
-    raise ConfigError(f"{why}, and from another process (tier 'proxied') {refused}")
+    raise ConfigError(f"{why}; at tier 'proxied' {refused}")
 
 
 async def _passes(task: Task, tests: PytestTests, program: str, runs: Runs) -> None:

@@ -21,11 +21,11 @@ from typing import Any
 
 from agent_rl.errors import ConfigError
 from agent_rl.judging.blame import Blamed
+from agent_rl.judging.collected_node_ids import collected, require_tests
 from agent_rl.judging.judge import digest_of
 from agent_rl.judging.judging_runs import Runs, check_room, invalid_program, reasons, weaker_isolation
 from agent_rl.judging.proxied.proxy_messages import ANY_NAME
 from agent_rl.judging.proxied.tests_side import MODIFIED
-from agent_rl.judging.test_collection import collected, require_tests
 from agent_rl.vocabulary import (
     AssertTests,
     Isolation,
@@ -151,7 +151,7 @@ class ProxiedJudge:
         program = tests.oracle.get(f"{tests.module.replace('.', '/')}.py")
         if program is None:
             if not tests.tests:
-                raise ConfigError(f"task {task.id}: without an oracle solution its tests' node ids have to be given")
+                raise ConfigError(f"task {task.id}: it needs the tests' node ids or an oracle solution")
             if any(b"import *" in source for source in tests.files.values()):
                 raise ConfigError(f"task {task.id}: tests that import * from the solution need an oracle solution")
             return _Profile(tests.tests, (ANY_NAME,))

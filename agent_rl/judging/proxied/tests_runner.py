@@ -1,7 +1,7 @@
 """Runs hidden tests in the tests' process of tier `proxied`, and reports how each ended.
 
 It supports tests as functions, in `Test` classes and in `unittest.TestCase`s, with the marks and fixtures of
-`pytest_part`, `conftest.py` (fixtures), xunit-style setup, coroutine tests, and assert statements outside of any
+`pytest_subset`, `conftest.py` (fixtures), xunit-style setup, coroutine tests, and assert statements outside of any
 function. It reports to the judge in JSON objects:
 
     {"test": node id, "outcome": "passed" | "failed" | "skipped" | "xfailed", "detail": text}
@@ -24,9 +24,9 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from agent_rl.judging.proxied import pytest_part
-from agent_rl.judging.proxied.pytest_part import Exit, Fixture, MonkeyPatch, OutcomeException
-from agent_rl.judging.proxied.test_items import HiddenTest, arguments_of, is_fixture, is_test_file, items_of, load
+from agent_rl.judging.proxied import pytest_subset
+from agent_rl.judging.proxied.hidden_tests import HiddenTest, arguments_of, is_fixture, is_test_file, items_of, load
+from agent_rl.judging.proxied.pytest_subset import Exit, Fixture, MonkeyPatch, OutcomeException
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
 MAX_DETAIL = 600
@@ -69,7 +69,7 @@ class HiddenTestsRunner:
             sys.modules.update(modules)
 
     def _run(self, module: str) -> None:
-        sys.modules["pytest"] = pytest_part.module()
+        sys.modules["pytest"] = pytest_subset.module()
         # Makes modules beside the tests, such as helpers, importable as under pytest.
         sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
         if any(b"unittest" in source for source in self._files.values()):
@@ -347,7 +347,7 @@ def _run_case(item: HiddenTest) -> None:
         lines = [line for line in wrong[0].strip().splitlines() if line.strip()]
         raise AssertionError(lines[-1] if lines else "failed")
     if result.skipped or result.expectedFailures or result.unexpectedSuccesses:
-        raise pytest_part.Skipped("skipped, or expected to fail")
+        raise pytest_subset.Skipped("skipped, or expected to fail")
     if result.testsRun != 1:
         raise AssertionError("the test did not run")
 

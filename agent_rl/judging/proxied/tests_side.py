@@ -2,23 +2,24 @@
 
 What the candidate can and cannot do to the tests:
 
-- Only plain values and references come in. Each is decoded here into plain Python values or proxies. No code comes in,
-  and incoming names are looked up only in a short table of built-in types.
-- A proxy (for an object of the candidate) is let in only where the oracle solution gives an object too (`admitted`,
-  found when the task is loaded). Anywhere else, a test that uses the proxy in any way has failed, whatever it does
-  next: a value that only claims to be equal, greater or divisible never reaches an assertion. (Iterators may come in
-  everywhere, and give their items.)
-- A proxy and a plain value are never equal. If both sides are proxies, the candidate's own class answers, as for all
-  its methods and operators. So a class under test can lie about itself, and tests that compare two of its objects
-  believe it, unless it also claims to be equal to an unknown object. Tests should end in comparisons of plain values.
-- An exception comes in as the built-in type of that name, or as a class of proxies derived from its built-in base.
-  These fail the test that sees them, even if it catches them: SystemExit, KeyboardInterrupt and anything else that is
-  not an Exception; a malformed frame; and StopIteration from anything but `next`, since it ends a `map` or `zip` of the
-  tests as if all items had been seen (unless the oracle solution raises it there too).
+- The candidate sends plain values and references, never code. They are decoded here into plain Python values and
+  proxies. Names that it sends are looked up only in a short table of built-in types.
+- A proxy stands for an object of the candidate. A test may use one only where the oracle solution gives an object too
+  (`admitted`, found when the task is loaded). Anywhere else, the test fails as soon as it uses the proxy. So a value
+  that only claims to be equal, greater or divisible never reaches an assertion. Iterators are allowed everywhere; the
+  test sees their items.
+- A proxy and a plain value are never equal. If two proxies are compared, the candidate's own class answers, as for all
+  its methods and operators. So a class under test can lie about itself. A test that compares two of its objects
+  believes it, unless the class also claims to be equal to an unknown object. Tests should compare plain values.
+- An exception of the candidate becomes the built-in exception of that name, or a proxy class derived from its built-in
+  base. Some fail the test that sees them, even if it catches them: whatever is not an Exception (SystemExit,
+  KeyboardInterrupt); a malformed frame; and StopIteration from anything but `next`, unless the oracle solution raises
+  it there too. (It would end a `map` or `zip` of the tests as if all items had been seen.)
 
-If a function modifies an argument in place, the argument is modified here too if the function returns None or the
-oracle solution modifies it too. Otherwise the modification is only recorded (`HiddenTestsSession.seen`), since the test
-may compare the result with an argument that was emptied. The judge then runs the tests both ways.
+A function may modify an argument in place. The test's own argument is then modified too, if the function returns None
+or if the oracle solution modifies it as well. Otherwise the change is only recorded (`HiddenTestsSession.seen`),
+because the test may compare the result with an argument that the candidate has emptied. The judge then runs the tests
+both ways.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -27,7 +28,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from agent_rl.judging.proxied.handed_over import HandedOver, assign
+from agent_rl.judging.proxied.outgoing_values import OutgoingValues, assign
 from agent_rl.judging.proxied.proxies import (
     NUMBER,
     PATH,
@@ -103,7 +104,7 @@ class HiddenTestsSession:
         self._classes: dict[int, type] = {}
         self._named: set[type] = set()
         self._doubted: set[Any] = set()
-        self._handed = HandedOver()
+        self._outgoing = OutgoingValues()
 
     def ask(self, site: str, *request: Any) -> Any:
         """The candidate's answer to a request; raises what it raises. `site` is the answer's access path."""
@@ -143,7 +144,7 @@ class HiddenTestsSession:
 
     def outgoing(self, value: Any) -> Any:
         """`value` in wire form. Raises TypeError if it cannot be handed over."""
-        return self._handed.outgoing(value)
+        return self._outgoing.outgoing(value)
 
     def call(self, number: int, site: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
         """The value of a call. Arguments that it modified are modified here too, as the module's docstring says."""
@@ -233,9 +234,9 @@ class HiddenTestsSession:
         if type(number) is not int or not 0 <= number < _MAX_OBJECTS:
             raise MalformedMessage("a reference without a number")
         if name == "callback":
-            if not self._handed.has(number):
+            if not self._outgoing.has(number):
                 raise MalformedMessage("a function that was never handed over")
-            return self._handed.function(number)
+            return self._outgoing.function(number)
         if name != "object" or type(kind) is not str:
             raise MalformedMessage("a reference of unknown kind")
         if kind == "class" and site == _CLASS_SITE + "[]":
@@ -335,14 +336,14 @@ class HiddenTestsSession:
 
     def _called_back(self, content: "list[Any]") -> str:
         """The frame that answers the candidate's call of a function that belongs to the tests."""
-        if len(content) != 5 or type(content[1]) is not int or not self._handed.has(content[1]):
+        if len(content) != 5 or type(content[1]) is not int or not self._outgoing.has(content[1]):
             raise self._broken("a call of a function that was never handed over")
         _, number, operation, args, kwargs = content
         if operation not in ("call", "next") or type(args) is not tuple or type(kwargs) is not dict:
             raise self._broken("a call of unknown form")
         args = self.value(args, "callback")
         kwargs = self.value(kwargs, "callback")
-        return self._handed.answer(number, operation, args, kwargs)
+        return self._outgoing.answer(number, operation, args, kwargs)
 
     # Exceptions
 

@@ -13,7 +13,7 @@ def normalise(source: str) -> str:
     arguments and variables, in docstrings, annotations, comments or layout. Constants, operators and order count.
 
     Names are numbered in order of first appearance, scope by scope; a name that the program does not bind (a
-    builtin) and an attribute's name stay. Raises SyntaxError where `source` is no Python.
+    builtin) and an attribute's name stay. Raises SyntaxError if `source` is no Python.
     """
     return ast.dump(_Renamer().visit(ast.parse(source)))
 

@@ -38,7 +38,7 @@ class SynthesisConfig(EnvironmentConfig):
     def _ordered(self) -> SynthesisConfig:
         if self.min_difficulty > min(self.max_difficulty, 3):
             raise ValueError(
-                f"min_difficulty = {self.min_difficulty} leaves no tasks: it is to be at most 3 and at most "
+                f"min_difficulty = {self.min_difficulty} leaves no tasks: it must be at most 3 and at most "
                 f"max_difficulty = {self.max_difficulty}"
             )
         return self
@@ -93,6 +93,6 @@ class Synthesis(Environment):
 
 
 def extract_program(reply: str) -> Submission:
-    """The program in a reply: its last fenced block where there is one (also unclosed), else all of it."""
+    """The program in a reply: its last fenced block if there is one (also unclosed), else all of it."""
     blocks: list[str] = _FENCED.findall(reply)
     return Submission.code(blocks[-1] if blocks else reply)

@@ -1,6 +1,6 @@
 """Ways to run programs without warm workers, as baselines of `agent-rl bench verify`: never judge real tasks with them.
 
-Every kind takes the same requests as a provider's `run` and returns the same frames, written by the same harness in the
+Every kind takes the same requests as a provider's `run` and returns the same frames, written by the same code in the
 same interpreter with the same flags. They lack the isolation of the workers: `bare_python` and `bare_fork` isolate
 nothing at all.
 

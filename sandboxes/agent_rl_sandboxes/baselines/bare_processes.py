@@ -7,8 +7,8 @@ import asyncio
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import ProviderOptions
 from agent_rl.errors import SandboxError
+from agent_rl_sandboxes.baselines.bare_run_program import COMPILE, LENGTH, BareRunProgram, Main
 from agent_rl_sandboxes.baselines.baseline import Baseline
-from agent_rl_sandboxes.baselines.harness_program import COMPILE, LENGTH, HarnessProgram, Main
 from agent_rl_sandboxes.local_channel import LocalChannel
 from agent_rl_sandboxes.local_provider import system_python
 from agent_rl_sandboxes.worker_program import python_command
@@ -89,15 +89,15 @@ class BareFork(Baseline):
         return channel
 
 
-async def _compiled_here(main: Main, python: str) -> HarnessProgram:
+async def _compiled_here(main: Main, python: str) -> BareRunProgram:
     """The program of `main` for the interpreter `python` of this machine. Raises SandboxError."""
     channel = await LocalChannel.start(python_command(COMPILE, python))
     try:
-        await channel.write(HarnessProgram.question(main))
+        await channel.write(BareRunProgram.question(main))
         answer = await _until_end(channel)
     finally:
         await asyncio.shield(channel.kill())
-    return HarnessProgram.from_answer(main, python, answer)
+    return BareRunProgram.from_answer(main, python, answer)
 
 
 async def _until_end(channel: LocalChannel) -> bytes:

@@ -14,7 +14,7 @@ from agent_rl.config import SandboxConfig
 from agent_rl.contracts import ProviderOptions, Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.baselines.harness_program import HarnessProgram, message
+from agent_rl_sandboxes.baselines.bare_run_program import BareRunProgram, message
 from agent_rl_sandboxes.workers import run_limits, split_frames
 
 _GRACE_SECONDS = 30.0
@@ -26,7 +26,7 @@ class Baseline(SandboxProvider):
 
     def __init__(self, config: SandboxConfig, options: ProviderOptions = ProviderOptions()) -> None:  # noqa: B008
         self.config = config
-        self.program: HarnessProgram | None = None
+        self.program: BareRunProgram | None = None
 
     @classmethod
     async def available(cls, config: SandboxConfig, options: Any) -> str | None:
@@ -64,7 +64,7 @@ class Baseline(SandboxProvider):
     async def answer(self, request: bytes) -> bytes:
         """The frames of a run of `request`. After a cancellation nothing of the run is left. Raises SandboxError."""
 
-    def started(self) -> HarnessProgram:
+    def started(self) -> BareRunProgram:
         """The program that its processes run. Raises SandboxStartError before the start."""
         if self.program is None:
             raise SandboxStartError(f"{self.name} is not started")
@@ -72,7 +72,7 @@ class Baseline(SandboxProvider):
 
 
 def _payload(request: RunRequest) -> bytes:
-    """The message to the harness, after its length: the same as a worker sends."""
+    """The message to a run's process, after its length: the same as a worker sends."""
     content: dict[str, Any] = {
         "program": request.program,
         "entry_point": request.entry_point,

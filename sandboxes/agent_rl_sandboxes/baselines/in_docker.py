@@ -10,15 +10,15 @@ from typing import Any
 from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxStartError
 from agent_rl.vocabulary import Isolation, SandboxSpec
+from agent_rl_sandboxes.baselines.bare_run_program import COMPILE, BareRunProgram
 from agent_rl_sandboxes.baselines.baseline import Baseline
-from agent_rl_sandboxes.baselines.harness_program import COMPILE, HarnessProgram
 from agent_rl_sandboxes.docker_container import Container, remove_all
 from agent_rl_sandboxes.docker_engine import DockerEngine, DockerStream
 from agent_rl_sandboxes.docker_hardening import HOSTNAME, PROGRAMS, episode_bounds, host_config
 from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
-from agent_rl_sandboxes.owner import LABEL, Owner
+from agent_rl_sandboxes.resource_owner import LABEL, Owner
 from agent_rl_sandboxes.worker_program import python_command
 
 
@@ -60,12 +60,12 @@ class _InDocker(Baseline):
         container = await self._container(engine)
         stream = await container.exec(python_command(COMPILE), user=PROGRAMS)
         try:
-            await stream.write(HarnessProgram.question("run_once"))
+            await stream.write(BareRunProgram.question("run_once"))
             answer = await _stdout(stream)
         finally:
             stream.close()
             await container.close()
-        self.program = HarnessProgram.from_answer("run_once", "python3", answer)
+        self.program = BareRunProgram.from_answer("run_once", "python3", answer)
 
     async def _container(self, engine: DockerEngine) -> Container:
         """A running, idle container. Raises SandboxError."""

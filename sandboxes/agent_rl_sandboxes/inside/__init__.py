@@ -1,11 +1,11 @@
 """Programs that run inside a sandbox. Standard library only, Python 3.9: their source is sent in, never installed.
 
-loading.py          turns the sources that were sent in into modules
+source_modules.py   turns the sources that were sent in into modules
 seccomp_filter.py   installs the system call filter of every run, a BPF program
 namespaces.py       system calls: namespaces, users, limits, capabilities
 root_view.py        a worker's own namespaces, with a read-only view of the system
-harness.py          the work of a run's process: load the program, call it, send the results
-programs.py         the same for a whole program: execute it once for each input
+program_calls.py    the work of a run's process: load the program, call it, send the results
+stdio_programs.py   the same for a whole program: execute it once for each input
 run_program.py      chooses between these two by the request
 proxied_roles.py    the same for a pair of runs: the candidate's module, and the hidden tests
 leftovers.py        removes what a run left behind where no namespace removes it
@@ -13,8 +13,8 @@ preloading.py       loads modules before all runs
 private_buffers.py  memory that no run can read
 run_processes.py    one process per run or command: makes, watches and ends it
 run_relay.py        a run that exchanges messages with the pool
-levels.py           finds the best level of isolation that works here
-wakeups.py          timers that resume, or end, a server that its run has stopped
+isolation_levels.py finds the best level of isolation that works here
+server_timers.py    timers that resume, or end, a server that its run has stopped
 frame_stream.py     frames from and to the pool outside
 network_traffic.py  whether a network was used
 worker_server.py    the loop around them, and the protocol

@@ -1,7 +1,8 @@
 """A run's program without a worker server: in its own process, or in a plain fork of a warm process.
 
-`bench verify` compares the workers with this: the same harness answers the same request, without isolation. In both
-directions a message is its length (32 bits, big-endian), then its bytes. Standard library only, Python 3.9.
+`bench verify` compares the workers with this: the same code (`program_calls`) answers the same request, without
+isolation. In both directions a message is its length (32 bits, big-endian), then its bytes. Standard library only,
+Python 3.9.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import os
 import struct
 from typing import NoReturn
 
-from agent_rl_sandboxes.inside import harness
+from agent_rl_sandboxes.inside import program_calls
 
 _LENGTH = struct.Struct(">I")
 
 
 def run_once() -> NoReturn:
-    """Reads one request, runs it, and ends; the output is the harness's frames, unchanged."""
+    """Reads one request, runs it, and ends; the output is the frames of `program_calls`, unchanged."""
     request = json.loads(_receive(0))
     channel = _leave_stdio()[1]
-    harness.execute(request, channel)
+    program_calls.execute(request, channel)
 
 
 def serve_forks() -> NoReturn:
@@ -28,7 +29,7 @@ def serve_forks() -> NoReturn:
     from agent_rl_sandboxes.inside import namespaces, preloading  # not at the top: `run_once` does not need them
 
     source, target = _leave_stdio()
-    preloading.preload(harness.PRELOADED)
+    preloading.preload(program_calls.PRELOADED)
     os.write(target, b"R")
     while True:
         request = _receive(source)
@@ -39,7 +40,7 @@ def serve_forks() -> NoReturn:
             namespaces.die_with_parent()
             for descriptor in (reader, source, target):
                 os.close(descriptor)
-            harness.execute(json.loads(request), writer)
+            program_calls.execute(json.loads(request), writer)
         os.close(writer)
         parts: list[bytes] = []
         while part := os.read(reader, 1 << 16):

@@ -23,9 +23,16 @@ import signal
 import socket
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import episode_server, leftovers, levels, namespaces, run_processes, worker_server
+from agent_rl_sandboxes.inside import (
+    episode_server,
+    isolation_levels,
+    leftovers,
+    namespaces,
+    run_processes,
+    worker_server,
+)
 from agent_rl_sandboxes.inside.frame_stream import FrameStream
-from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
+from agent_rl_sandboxes.inside.program_calls import REQUEST, RESULTS
 
 _FILES = 1024
 _NO_SECONDS = 1 << 30
@@ -39,7 +46,7 @@ class PlaceKeeper:
         self._control = control
         self._workdir: str = setup["workdir"]
         self._episode: dict[str, Any] = setup["episode"]
-        self._runner = run_processes.RunProcesses(isolation, self._workdir, levels.seccomp_program(setup))
+        self._runner = run_processes.RunProcesses(isolation, self._workdir, isolation_levels.seccomp_program(setup))
         self._server: run_processes.Child | None = None
 
     def serve(self) -> NoReturn:

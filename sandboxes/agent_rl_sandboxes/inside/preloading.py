@@ -11,12 +11,12 @@ import importlib
 import os
 from collections.abc import Iterable
 
-from agent_rl_sandboxes.inside import loading
+from agent_rl_sandboxes.inside import source_modules
 
 
 def preload(names: Iterable[str]) -> None:
     """The modules are imported; in every run the garbage collector ignores all objects that exist now."""
-    with loading.HoldingForkHooks():
+    with source_modules.HoldingForkHooks():
         for name in names:
             importlib.import_module(name)
     _settle()
@@ -24,13 +24,13 @@ def preload(names: Iterable[str]) -> None:
 
 def load(modules: Iterable[tuple[str, str]]) -> None:
     """The modules (name, source) are loaded too, as if they had been preloaded."""
-    loading.load(modules)
+    source_modules.load(modules)
     _settle()
 
 
 def register_fork_hooks() -> None:
     """In a run's process: the modules' stored after-fork hooks run after each fork that the program makes."""
-    for hooks in loading.fork_hooks:
+    for hooks in source_modules.fork_hooks:
         os.register_at_fork(**hooks)
 
 

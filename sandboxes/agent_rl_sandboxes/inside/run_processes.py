@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import harness, leftovers, namespaces, preloading, seccomp_filter
-from agent_rl_sandboxes.inside.harness import REQUEST, RESULTS
+from agent_rl_sandboxes.inside import leftovers, namespaces, preloading, program_calls, seccomp_filter
 from agent_rl_sandboxes.inside.private_buffers import PrivateBuffer
+from agent_rl_sandboxes.inside.program_calls import REQUEST, RESULTS
 
 FIRST_FREE = 10
 """The worker server keeps all lower descriptors occupied, so that a pipe never gets the number of a run's channel."""
@@ -287,7 +287,7 @@ class RunProcesses:
     def _status(self, exit_code: int | None, number: int | None, cpu: float, resident: int, order: Order) -> str:
         """The status of a run whose first process ended by itself. Raises RunFailed if something outside killed it."""
         if number is None:
-            return "out_of_memory" if exit_code == harness.MEMORY_EXIT else "completed"
+            return "out_of_memory" if exit_code == program_calls.MEMORY_EXIT else "completed"
         if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu >= order.cpu):
             return "timeout"
         if number != signal.SIGKILL:

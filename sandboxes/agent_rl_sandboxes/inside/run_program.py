@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from agent_rl_sandboxes.inside import harness, namespaces, programs
+from agent_rl_sandboxes.inside import namespaces, program_calls, stdio_programs
 
 
 def run_program() -> NoReturn:
     """In a run's process: waits for a program and its calls, and runs them. Raises OSError."""
-    request = harness.read_request()
+    request = program_calls.read_request()
     limits = request["limits"]
     namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
     if "role" in request:
         from agent_rl_sandboxes.inside import proxied_roles  # the server was told to load it before the fork
 
-        proxied_roles.take_part(request, harness.REQUEST, harness.RESULTS, harness.MEMORY_EXIT)
+        proxied_roles.take_part(request, program_calls.REQUEST, program_calls.RESULTS, program_calls.MEMORY_EXIT)
     whole = request["entry_point"] is None and request["calls"]
-    harness.execute(request, harness.RESULTS, programs.run_cases if whole else None)
+    program_calls.execute(request, program_calls.RESULTS, stdio_programs.run_cases if whole else None)

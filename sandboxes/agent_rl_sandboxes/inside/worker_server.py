@@ -18,8 +18,8 @@ The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, s
     in   {"op": "load", "id"}                                        body: JSON [[name, source]...], modules that every
                                                                      later run finds loaded
     in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
-                                                                     body: JSON for the run's own process, see harness,
-                                                                     behind its length (32 bits)
+                                                                     body: a length (32 bits), then JSON for the run's
+                                                                     own process, see `program_calls`
     in   {"op": "talk", ...the same}                                 body: the same; a run that exchanges messages
     in   {"op": "say", "id"}                                         body: bytes for that run, while it runs
     in   {"op": "cancel", "id"}                                      during a run, else ignored
@@ -48,7 +48,7 @@ the refused step and its error:
 
 A run without a tmpfs of its own ("disk", "inodes") may use as much of both as its container has.
 
-When the pool goes away (end of input), the server kills the current run and ends. Where the server is pid 1 of its
+When the pool goes away (end of input), the server kills the current run and ends. If the server is pid 1 of its
 namespace, its end, however it dies, also ends every process in the namespace.
 """
 
@@ -61,10 +61,18 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import harness, levels, namespaces, preloading, run_processes, run_program, run_relay
+from agent_rl_sandboxes.inside import (
+    isolation_levels,
+    namespaces,
+    preloading,
+    program_calls,
+    run_processes,
+    run_program,
+    run_relay,
+)
 from agent_rl_sandboxes.inside.frame_stream import FrameStream, StreamClosed
 from agent_rl_sandboxes.inside.network_traffic import Traffic
-from agent_rl_sandboxes.inside.wakeups import Wakeups
+from agent_rl_sandboxes.inside.server_timers import ServerTimers
 
 PROTOCOL = 1
 
@@ -77,16 +85,16 @@ class WorkerServer:
         self._isolation = isolation
         self._own_view = own_view
         self._workdir: str = setup["workdir"]
-        self._runner = run_processes.RunProcesses(isolation, self._workdir, levels.seccomp_program(setup))
+        self._runner = run_processes.RunProcesses(isolation, self._workdir, isolation_levels.seccomp_program(setup))
         self._spare: run_processes.Child | None = None
         self._traffic = Traffic()
         # No process in a pid namespace can stop its first process, and no run can stop root's server.
-        self._wakeups = Wakeups() if isolation == "container" and not own_view else None
+        self._timers = ServerTimers() if isolation == "container" and not own_view else None
 
     def serve(self) -> NoReturn:
         """Serves until the pool goes away. Raises StreamClosed."""
         if self._isolation == "namespaces":
-            self._spare = self._spawn(levels.DEFAULT_SCRATCH)
+            self._spare = self._spawn(isolation_levels.DEFAULT_SCRATCH)
         while True:
             header, body = self._stream.next()
             operation = header["op"]
@@ -102,7 +110,7 @@ class WorkerServer:
         spare, self._spare = self._spare, None
         if spare is not None:
             self._runner.discard(spare)
-            self._renew(spare.scratch or levels.DEFAULT_SCRATCH)
+            self._renew(spare.scratch or isolation_levels.DEFAULT_SCRATCH)
         self._stream.send({"op": "loaded", "id": header["id"]})
 
     def _run(self, header: dict[str, Any], body: memoryview) -> None:
@@ -114,8 +122,8 @@ class WorkerServer:
         except (namespaces.Refused, run_processes.RunFailed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
-        if self._wakeups is not None:
-            self._wakeups.begin(order.wall)
+        if self._timers is not None:
+            self._timers.begin(order.wall)
         runner = self._runner
         talk = (
             run_relay.RunRelay(self._stream, header["id"], runner, child, body, order)
@@ -131,8 +139,8 @@ class WorkerServer:
             return
         finally:
             child.close()
-        if self._wakeups is not None:
-            self._wakeups.end()
+        if self._timers is not None:
+            self._timers.end()
         if self._isolation == "uid" and self._traffic.seen():
             # All runs share the worker's network: the next run might see what this one sent.
             outcome.reusable = False
@@ -238,15 +246,15 @@ def begin(setup: dict[str, Any], serve: Callable[[FrameStream, str, bool], NoRet
         # Keeps libraries from starting threads at import: a process with threads cannot enter namespaces.
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
         try:
-            preloading.preload([*harness.PRELOADED, *setup["preload"]])
+            preloading.preload([*program_calls.PRELOADED, *setup["preload"]])
         except ImportError as error:
             raise run_processes.RunFailed(
                 f"a module to be imported ahead (sandbox.preload) is not there: {error}"
             ) from None
         os.environ.clear()
-        isolation, own_view, reasons = levels.choose(setup)
+        isolation, own_view, reasons = isolation_levels.choose(setup)
         if own_view:
-            pid = levels.enter(setup)
+            pid = isolation_levels.enter(setup)
             if pid:
                 _guard(pid)
         else:

@@ -15,7 +15,7 @@ _FEWEST_CHARACTERS = 16
 
 
 def read_token(file: str | Path | None, environment: Mapping[str, str] = os.environ, *, key: str) -> str | None:
-    """The token in `file`, else in AGENT_RL_SANDBOX_TOKEN, else None. Raises ConfigError where it is not valid."""
+    """The token in `file`, else in AGENT_RL_SANDBOX_TOKEN, else None. Raises ConfigError if it is not valid."""
     if file is not None:
         try:
             token, source = Path(file).expanduser().read_text("ascii").strip(), str(file)

@@ -28,9 +28,8 @@ from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsP
 from agent_rl.file_sets import ArchiveLimits
 from agent_rl.judging.archives import unpack
 from agent_rl_sandboxes.episode_client import checked_path
-from agent_rl_sandboxes.serving import protocol
+from agent_rl_sandboxes.serving import host_protocol
 from agent_rl_sandboxes.serving.bearer_tokens import authorized
-from agent_rl_sandboxes.serving.bodies import Refusal, deadline_of, held_body, refusal, taken_apart
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json, to_json
 from agent_rl_sandboxes.serving.host_limits import (
     Budget,
@@ -43,15 +42,16 @@ from agent_rl_sandboxes.serving.host_limits import (
     check_text,
 )
 from agent_rl_sandboxes.serving.host_metrics import CONTENT_TYPE, Metrics
+from agent_rl_sandboxes.serving.host_protocol import FRESH_PER_WORKER, PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
 from agent_rl_sandboxes.serving.host_sessions import HostSession, HostSessions, NoSession, UnknownSandbox
-from agent_rl_sandboxes.serving.protocol import FRESH_PER_WORKER, PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
+from agent_rl_sandboxes.serving.request_bodies import Refusal, deadline_of, held_body, refusal, taken_apart
 
 _LOG = logging.getLogger(__name__)
 _REST = "/{rest}"
 """The path pattern of requests that match no route."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _M = TypeVar("_M")
-_Run = TypeVar("_Run", protocol.RunMessage, protocol.PairMessage)
+_RunOrPair = TypeVar("_RunOrPair", host_protocol.RunMessage, host_protocol.PairMessage)
 _R = TypeVar("_R")
 _S = TypeVar("_S", bound=web.StreamResponse)
 
@@ -222,9 +222,9 @@ class HostApp:
     async def _describe(self, request: web.Request) -> web.Response:
         return _json(self._description())
 
-    def _description(self) -> protocol.HostDescription:
+    def _description(self) -> host_protocol.HostDescription:
         described = dict(self._provider.describe())
-        return protocol.HostDescription(
+        return host_protocol.HostDescription(
             protocol=PROTOCOL,
             isolation=self._provider.isolation,
             why_not_higher=tuple(str(reason) for reason in described.get("why_not_higher", ())),
@@ -234,14 +234,14 @@ class HostApp:
             provider=described,
         )
 
-    def _load(self) -> protocol.HostLoad:
-        return protocol.HostLoad(self.gate.inside, self.gate.waiting, self.sessions.sandboxes, self.draining)
+    def _load(self) -> host_protocol.HostLoad:
+        return host_protocol.HostLoad(self.gate.inside, self.gate.waiting, self.sessions.sandboxes, self.draining)
 
     # Sessions
 
     async def _open_session(self, request: web.Request) -> web.Response:
         session = self.sessions.open()
-        return _json(protocol.Welcome(session.id, self.limits.lease_seconds, self._description(), self._load()))
+        return _json(host_protocol.Welcome(session.id, self.limits.lease_seconds, self._description(), self._load()))
 
     async def _renew_session(self, request: web.Request) -> web.Response:
         self.sessions.get(request.match_info["session"])
@@ -256,7 +256,7 @@ class HostApp:
     async def _run(self, request: web.Request) -> web.Response:
         result = await self._in_worker(
             request,
-            protocol.RunMessage,
+            host_protocol.RunMessage,
             lambda message: check_limits(message.request.limits, self.limits),
             lambda message: self._provider.run(message.request, fresh=message.fresh),
         )
@@ -266,7 +266,7 @@ class HostApp:
     async def _run_pair(self, request: web.Request) -> web.Response:
         result = await self._in_worker(
             request,
-            protocol.PairMessage,
+            host_protocol.PairMessage,
             lambda message: check_limits(message.request.limits, self.limits),
             lambda message: self._provider.run_pair(message.request, fresh=message.fresh),
         )
@@ -276,13 +276,13 @@ class HostApp:
     async def _in_worker(
         self,
         request: web.Request,
-        kind: type[_Run],
-        check: Callable[[_Run], None],
-        work: Callable[[_Run], Awaitable[_R]],
+        kind: type[_RunOrPair],
+        check: Callable[[_RunOrPair], None],
+        work: Callable[[_RunOrPair], Awaitable[_R]],
     ) -> _R:
         """What `work` returns for the message in the body, in its turn; ends at the deadline or if the client goes."""
         session = self._session(request)
-        deadline = deadline_of(request, protocol.run_deadline(self.limits.run_seconds))
+        deadline = deadline_of(request, host_protocol.run_deadline(self.limits.run_seconds))
         with self.sessions.work(session):
             async with (
                 asyncio.timeout(deadline),
@@ -301,7 +301,7 @@ class HostApp:
 
     async def _open_sandbox(self, request: web.Request) -> web.Response:
         session = self._session(request)
-        spec = (await self._message(request, protocol.SandboxMessage)).spec
+        spec = (await self._message(request, host_protocol.SandboxMessage)).spec
         check_spec(spec, self.limits)
         self.sessions.add(session, request.match_info["sandbox"], lambda: self._provider.sandbox(spec))
         return web.Response(status=204)
@@ -313,10 +313,10 @@ class HostApp:
     async def _exec(self, request: web.Request) -> web.Response:
         session = self._session(request)
         sandbox = self._sandbox(request, session)
-        deadline = deadline_of(request, protocol.run_deadline(self.limits.run_seconds))
+        deadline = deadline_of(request, host_protocol.run_deadline(self.limits.run_seconds))
         with self.sessions.work(session):
             async with asyncio.timeout(deadline):
-                message = await self._message(request, protocol.ExecMessage)
+                message = await self._message(request, host_protocol.ExecMessage)
                 _check_command(message, self.limits)
                 result = await sandbox.exec(
                     message.command, stdin=message.stdin, timeout=message.timeout, environment=message.environment
@@ -330,7 +330,7 @@ class HostApp:
         limits = self.limits
         with self.sessions.work(session):
             async with (
-                asyncio.timeout(deadline_of(request, protocol.UPLOAD_SECONDS)),
+                asyncio.timeout(deadline_of(request, host_protocol.UPLOAD_SECONDS)),
                 held_body(request, limits.body_bytes, self._bodies, limits.body_seconds) as body,
             ):
                 bounds = ArchiveLimits(archive_bytes=limits.body_bytes)
@@ -341,8 +341,8 @@ class HostApp:
         session = self._session(request)
         sandbox = self._sandbox(request, session)
         with self.sessions.work(session), contextlib.ExitStack() as held:
-            async with asyncio.timeout(deadline_of(request, protocol.UPLOAD_SECONDS)):
-                message = await self._message(request, protocol.ReadMessage)
+            async with asyncio.timeout(deadline_of(request, host_protocol.UPLOAD_SECONDS)):
+                message = await self._message(request, host_protocol.ReadMessage)
                 if not 0 <= message.max_bytes <= min(self.limits.read_bytes, self.limits.held_bytes):
                     raise ValueError(f"max_bytes = {message.max_bytes} is out of range")
                 held.enter_context(self._bodies.take(message.max_bytes))
@@ -387,7 +387,7 @@ def _json(value: Any) -> web.Response:
     return web.Response(body=to_json(value), content_type="application/json")
 
 
-def _check_command(message: protocol.ExecMessage, limits: HostLimits) -> None:
+def _check_command(message: host_protocol.ExecMessage, limits: HostLimits) -> None:
     """Raises ValueError for what no operating system can start."""
     if not message.command or not message.command[0]:
         raise ValueError("exec needs a command")

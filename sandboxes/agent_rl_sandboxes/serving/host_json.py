@@ -1,6 +1,6 @@
 """`to_json` and `from_json`: the vocabulary's dataclasses as JSON and back. Nothing is coerced, nothing ignored.
 
-A new field of a dataclass needs no code here where its type is one of: int, float, str, bytes, bool, None, Literal,
+A new field of a dataclass needs no code here if its type is one of: int, float, str, bytes, bool, None, Literal,
 unions of these, tuples, lists, mappings with text keys, and dataclasses of all this. Bytes become base64; Any stands
 for any JSON value, unchanged. Text may be anything that Python's `str` holds, lone surrogates too.
 """

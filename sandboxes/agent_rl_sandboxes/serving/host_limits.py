@@ -1,4 +1,4 @@
-"""`HostLimits`: what a host may be asked for at most, and the gates that enforce it by telling clients to retry."""
+"""`HostLimits`: the most that clients may ask of a host. Gates enforce it: they tell clients to retry later."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Gate:
 
     @contextlib.asynccontextmanager
     async def enter(self, seconds: float) -> AsyncIterator[None]:
-        """The context is inside. Raises Busy where the queue is full, or after `seconds` in it."""
+        """The context is inside. Raises Busy if the queue is full, or after `seconds` in it."""
         if self._free.locked() and self.waiting >= self._queue:
             raise Busy(f"all workers are taken, and {self.waiting} runs wait for one", 1.0)
         self.waiting += 1
@@ -94,7 +94,7 @@ class Budget:
 
     @contextlib.contextmanager
     def take(self, amount: int) -> Iterator[None]:
-        """`amount` is taken while the context lasts. Raises Busy where less than that is left."""
+        """`amount` is taken while the context lasts. Raises Busy if less than that is left."""
         if self.taken + amount > self.total:
             raise Busy(f"{self.taken} of {self.total} {self._what} are taken", 1.0)
         self.taken += amount
@@ -127,7 +127,7 @@ def check_spec(spec: SandboxSpec, host: HostLimits) -> None:
 
 
 def check_seconds(name: str, seconds: float, host: HostLimits) -> None:
-    """Raises ValueError where `seconds` is not positive, or more than the host gives."""
+    """Raises ValueError if `seconds` is not positive, or more than the host gives."""
     _check_seconds(name, seconds, host)
 
 

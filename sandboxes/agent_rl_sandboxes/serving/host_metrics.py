@@ -46,7 +46,7 @@ class Metrics:
         self._histograms[name].observe(seconds)
 
     def value(self, name: str, **labels: str) -> float:
-        """The value of a counter or a gauge; 0 where nothing was counted under `labels`."""
+        """The value of a counter or a gauge; 0 if nothing was counted under `labels`."""
         return self._registry.get_sample_value(f"{_NAMESPACE}_{name}", labels) or 0.0
 
     def render(self) -> str:

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl_sandboxes.serving.bearer_tokens import TOKEN_VARIABLE
-from agent_rl_sandboxes.serving.connections import Doors
+from agent_rl_sandboxes.serving.connection_limit import ConnectionLimit
 from agent_rl_sandboxes.serving.host_app import HostApp
 from agent_rl_sandboxes.serving.host_limits import HostLimits
 from agent_rl_sandboxes.serving.host_metrics import Metrics
@@ -63,7 +63,7 @@ class Bind:
 
 
 def check_exposure(bind: Bind, token: str | None) -> None:
-    """Raises ConfigError where others could use this machine's sandboxes without a token."""
+    """Raises ConfigError if others could use this machine's sandboxes without a token."""
     if token is None and not bind.loopback:
         raise ConfigError(
             f"{bind.name} can be reached from beyond this machine, so there must be a token: --token-file FILE, or "
@@ -73,7 +73,7 @@ def check_exposure(bind: Bind, token: str | None) -> None:
 
 
 def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """The server's TLS context; None where neither file is given. Raises ConfigError."""
+    """The server's TLS context; None if neither file is given. Raises ConfigError."""
     if certificate is None and key is None:
         return None
     if certificate is None:
@@ -93,7 +93,7 @@ def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | N
 class Host:
     """Serves a started provider while its context lasts; the caller closes the provider.
 
-    Raises ConfigError where others could use it without a token, or where it cannot listen on the address.
+    Raises ConfigError if others could use it without a token, or if it cannot listen on the address.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Host:
         self.app = HostApp(provider, token, limits)
         self._stack = contextlib.AsyncExitStack()
         self.port = bind.port
-        """The port; once the host listens, the one that the system chose where `bind` gives 0."""
+        """The port; once the host listens, the one that the system chose if `bind` gives 0."""
 
     @property
     def url(self) -> str:
@@ -137,9 +137,9 @@ class Host:
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
             assert runner.server is not None
-            doors = Doors(runner.server, self._tls, self._limits.connections)
-            stack.push_async_callback(doors.close)
-            server = await self._listen(doors)
+            accept = ConnectionLimit(runner.server, self._tls, self._limits.connections)
+            stack.push_async_callback(accept.close)
+            server = await self._listen(accept)
             stack.callback(server.close)
             self.port = server.sockets[0].getsockname()[1]
             self._stack = stack.pop_all()
@@ -172,12 +172,12 @@ class Host:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
 
-    async def _listen(self, doors: Doors) -> asyncio.Server:
+    async def _listen(self, accept: ConnectionLimit) -> asyncio.Server:
         # Port 0: the system chooses a port, for one address only.
         addresses = self._bind.addresses if self._bind.port else self._bind.addresses[:1]
         try:
             return await asyncio.get_running_loop().create_server(
-                doors, list(addresses), self._bind.port, backlog=max(self._limits.connections, _BACKLOG)
+                accept, list(addresses), self._bind.port, backlog=max(self._limits.connections, _BACKLOG)
             )
         except OSError as error:
             raise ConfigError(f"cannot listen there: {error.strerror or error}", key="--bind") from None

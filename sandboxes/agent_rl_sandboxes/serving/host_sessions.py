@@ -1,4 +1,4 @@
-"""`HostSessions`: which client each sandbox and run belongs to; ends them when the client is not heard of."""
+"""`HostSessions`: which client each sandbox and run belongs to. It ends them when the client goes silent."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class HostSessions:
             session.heard = self._clock()
 
     def add(self, session: HostSession, name: str, make: Callable[[], Sandbox]) -> None:
-        """The session has a new sandbox. Raises Busy, ValueError where the name is taken, and what `make` raises."""
+        """The session has a new sandbox. Raises Busy, ValueError if the name is taken, and what `make` raises."""
         if session.id not in self._open:
             raise NoSession("the session has ended")
         if name in session.sandboxes:

@@ -41,12 +41,12 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one per core.")] = None,
     sandboxes: Annotated[int, typer.Option(min=1, help="Episodes' sandboxes at a time.")] = _DEFAULTS.sandboxes,
     max_body: Annotated[int, typer.Option(min=1, metavar="MIB", help="Largest body of a request.")] = 64,
-    max_requests: Annotated[int, typer.Option(min=1, help="Requests under way at a time.")] = _DEFAULTS.requests,
+    max_requests: Annotated[int, typer.Option(min=1, help="Requests handled at a time.")] = _DEFAULTS.requests,
     lease: Annotated[
         float, typer.Option(min=1.0, metavar="SECONDS", help="A silent client's sandboxes end after so long.")
     ] = _DEFAULTS.lease_seconds,
     drain: Annotated[
-        float, typer.Option(min=0.0, metavar="SECONDS", help="At SIGTERM, what is under way may finish for so long.")
+        float, typer.Option(min=0.0, metavar="SECONDS", help="How long running work may still take after SIGTERM.")
     ] = _DEFAULTS.drain_seconds,
     settings: Annotated[
         list[str] | None,
@@ -60,7 +60,7 @@ def serve(
 ) -> None:
     """Make this machine's sandboxes available over HTTP, to trainers with `sandbox.provider = "remote"`.
 
-    Shuts down in order at SIGTERM and SIGINT; a second signal does not wait for what is under way.
+    Shuts down in order at SIGTERM and SIGINT. A second signal does not wait for running work.
     Exit codes: 0 ended, 2 a mistake in the options, 3 there is no sandbox here.
     """
     where = Bind.parse(bind)
@@ -124,7 +124,7 @@ class _Told:
 
 @contextlib.asynccontextmanager
 async def _told_to_end() -> AsyncIterator[_Told]:
-    """The first signal sets `end` where the host serves already; any other signal cancels."""
+    """The first signal sets `end` if the host serves already; any other signal cancels."""
     told = _Told()
     main = asyncio.current_task()
     assert main is not None

@@ -100,7 +100,7 @@ def test_validate_passes_a_good_environment(capsys, tmp_path):
         ({"oracle": '"no"'}, "the oracle solution is judged failed"),
         ({"oracle": "None"}, "has no oracle solution"),
         ({"passes": "True"}, "a stub passes: empty"),
-        ({"prompt": 'f"{n}"'}, "asks the same as a task of the split train"),
+        ({"prompt": 'f"{n}"'}, "has the same prompt and files as a task of the split train"),
         ({"prompt": 'f"{split} {n}" + str(__import__("random").random())'}, "gives other tasks"),
     ],
 )
@@ -162,19 +162,19 @@ def test_train_asks_for_strong_tests_before_it_makes_a_model(capsys, tmp_path):
     code, _, error = run(capsys, "train", config, "--run-dir", tmp_path / "run")
     assert code == 2
     assert (
-        "minimum_mutation_score: environment echo: the mutation score of none of its 3 training tasks can be measured"
+        "minimum_mutation_score: environment echo: no mutation score can be measured for any of its 3 training tasks"
         in error
     )
 
 
 def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
-    def strength(killed, *survivors):
+    def score(killed, *survivors):
         return MutationScore(killed, 20, killed / 20, 0.1, 0.9, 0, survivors)
 
     diff = "--- reference\n+++ mutant\n@@ -1,2 +1,2 @@\n def f(x):\n-    return x + 1\n+    return x + 2\n"
     tasks = (
-        TaskReport("strong", mutation_score=strength(20)),
-        TaskReport("weak", mutation_score=strength(9, Survivor("constant", diff), Survivor("operator", ""))),
+        TaskReport("strong", mutation_score=score(20)),
+        TaskReport("weak", mutation_score=score(9, Survivor("constant", diff), Survivor("operator", ""))),
         TaskReport("other", tier="proxied", not_measured="has no oracle solution"),
     )
     overall = SplitMutationScore(2, 29, 40, 0.725, 0.45, 1.0)

@@ -42,8 +42,8 @@ def test_doctor_names_each_thing_that_is_missing(capsys: pytest.CaptureFixture[s
     assert "FAIL model: --policy: " in out
     assert "ok   environment echo: 3 tasks to train on, 3 held out; an oracle solution passes" in out
     assert "ok   sandbox: memory-test" in out
-    assert "note chat template: not tried, since this failed: model" in out
-    assert "note mismatch: not tried, since this failed: model" in out
+    assert "note chat template: skipped, because this failed: model" in out
+    assert "note mismatch: skipped, because this failed: model" in out
     checks = {c["name"]: c["ok"] for c in json.loads(rows.read_text())["checks"]}
     assert [name for name, ok in checks.items() if not ok] == ["model"]
 

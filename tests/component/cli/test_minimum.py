@@ -10,7 +10,7 @@ from agent_rl import registry
 from agent_rl.cli import main
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import ProviderOptions
-from tests.component.sandboxes.levels import BY_LEVEL, RefusedLocal
+from tests.component.sandboxes.providers_by_level import BY_LEVEL, RefusedLocal
 
 pytestmark = pytest.mark.local_sandbox
 
@@ -68,7 +68,7 @@ def config(folder: Path, tier: str, sandbox: str) -> Path:
 
 
 GOLD = ("--policy", "gold", "--samples", "1", "--k", "1")
-REFUSED = r"minimum_isolation = 'namespaces' cannot be had here, only 'container' (namespaces: clone with user, pid"
+REFUSED = r"minimum_isolation = 'namespaces' is not available here, only 'container' (namespaces: clone with user, pid"
 
 
 @pytest.mark.parametrize("command", [("train",), ("eval", *GOLD), ("doctor",)], ids=lambda command: command[0])

@@ -126,7 +126,7 @@ async def test_a_public_case_that_the_reference_fails_as_a_case_is_dropped(
             [
                 "its tests cannot be recorded as cases (the oracle solution does not pass these: the check was "
                 "not satisfied",
-                "and from another process (tier 'proxied') the oracle solution does not pass its own tests (failed)",
+                "at tier 'proxied' the oracle solution does not pass its own tests (failed)",
             ],
         ),
     ],

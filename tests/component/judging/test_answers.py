@@ -138,7 +138,7 @@ async def test_judging_an_answer_counts_as_judging_of_its_rollout(monkeypatch: p
     assert trajectory.timings.judging >= 0.05
 
 
-async def test_a_comparison_that_does_not_work_is_the_machinerys_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_comparison_that_does_not_work_is_an_infrastructure_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AnswerComparison, "_ask", lambda self, expected, answer: None)
     with pytest.raises(SandboxError, match="the process that compares answers does not work: is math-verify installed"):
         await verifier().judge(TASK, Submission.answer("#### x"))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agent_rl.judging.proxied.hidden_tests import items_of, load
 from agent_rl.judging.proxied.proxied_judge import read_reports
-from agent_rl.judging.proxied.test_items import items_of, load
 from agent_rl.judging.proxied.tests_runner import HiddenTestsRunner
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
@@ -147,10 +147,10 @@ def test_node_ids_are_those_of_pytest(tmp_path: Path) -> None:
 
 def collected(source: str) -> list[str]:
     """The node ids that our own collection finds, with pytest's module in place of ours while the file is loaded."""
-    from agent_rl.judging.proxied import pytest_part
+    from agent_rl.judging.proxied import pytest_subset
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "pytest", pytest_part.module())
+        patch.setitem(sys.modules, "pytest", pytest_subset.module())
         module = load("test_ids.py", source.encode(), lambda name, act: None)
         sys.modules.pop("test_ids", None)
     fixtures = {

@@ -322,9 +322,9 @@ async def watched(data: dict[str, Any], run_dir: Path) -> Watched:
                 standing.append((len(held), sum(not task.done() for task in held)))
 
         run.learner.awake = awake_beside_a_request  # type: ignore[method-assign]
-        flight = run.flight()
-        async with flight:
-            await run_loop(run, flight)
+        running = run.running_groups()
+        async with running:
+            await run_loop(run, running)
         await run.evaluate_if_due()
         done = [await request for request in requests]
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()

@@ -102,9 +102,9 @@ async def looped_with(
         await mishap(run)
 
     async with open_run(config, run_dir, resume=False, display=quiet()) as run:
-        flight = run.flight()
-        async with flight, asyncio.TaskGroup() as group:
+        running = run.running_groups()
+        async with running, asyncio.TaskGroup() as group:
             group.create_task(wait_and_strike(run))
-            await run_loop(run, flight)
+            await run_loop(run, running)
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     return run, [json.loads(line) for line in lines]

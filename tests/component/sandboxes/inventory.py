@@ -14,7 +14,7 @@ from pathlib import Path
 from docker.errors import NotFound
 
 from agent_rl_sandboxes.docker_engine import Endpoint, client
-from agent_rl_sandboxes.owner import LABEL, Owner
+from agent_rl_sandboxes.resource_owner import LABEL, Owner
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SETTLE_SECONDS = 20.0

@@ -1,4 +1,4 @@
-"""The doctor names what blocks and says how to mend it, from what a kernel and a daemon say of themselves."""
+"""The doctor names what blocks and says how to fix it, from what a kernel and a daemon say of themselves."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ APPARMOR = {**INFO, "SecurityOptions": ["name=apparmor", "name=seccomp,profile=d
             DockerOptions(runtime="runsc"),
             {**INFO, "DefaultRuntime": "runc"},
             "namespaces: writing /proc/self/setgroups: ENOENT (No such file or directory)",
-            "nothing to mend if 'runsc' is wanted for its own kernel",
+            "nothing to fix if 'runsc' is wanted for its own kernel",
         ),
     ],
 )
@@ -290,7 +290,7 @@ def test_the_command_writes_what_it_shows_and_fails_where_nothing_is_usable(
     file = tmp_path / "doctor.json"
     result = CliRunner().invoke(sandbox_commands.sandbox_app, ["doctor", "--json", str(file)])
     assert "no [namespaces]" in result.output
-    assert "mend: allow them" in result.output
+    assert "fix: allow them" in result.output
     assert "neither Docker nor the local sandbox" in str(result.exception)
     assert json.loads(file.read_text()) == {
         "schema_version": 1,

@@ -14,9 +14,9 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, RunRequest, SandboxSpec, Submission, Task
-from agent_rl_sandboxes.owner import LABEL
 from agent_rl_sandboxes.remote_host import Pace
 from agent_rl_sandboxes.remote_provider import RemoteOptions, RemoteProvider
+from agent_rl_sandboxes.resource_owner import LABEL
 from tests.unit.sandboxes.hosting import (
     ANSWERED,
     ENVIRONMENT,

@@ -26,7 +26,7 @@ from agent_rl_sandboxes.episode_client import checked_path
 from agent_rl_sandboxes.local_channel import LocalChannel
 from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.workers import Worker, WorkerSetup, worker_command
-from tests.component.sandboxes.levels import Refusal
+from tests.component.sandboxes.providers_by_level import Refusal
 
 pytestmark = pytest.mark.local_sandbox
 CONFIG = SandboxConfig(provider="local", minimum_isolation="namespaces")

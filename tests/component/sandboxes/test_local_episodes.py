@@ -14,7 +14,7 @@ from agent_rl.vocabulary import SandboxSpec
 from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.local_sandbox import LocalPlace, LocalSandbox
 from tests.component.sandboxes.inventory import descendants
-from tests.component.sandboxes.levels import NESTED_NAMESPACES, RefusedLocal
+from tests.component.sandboxes.providers_by_level import NESTED_NAMESPACES, RefusedLocal
 
 pytestmark = pytest.mark.local_sandbox
 CONFIG = SandboxConfig(provider="local", workers=1)
@@ -41,7 +41,7 @@ async def test_without_namespaces_of_its_own_a_killed_server_is_started_again_an
         assert b"sleep" not in listed.stdout
 
 
-async def test_where_its_first_process_is_killed_from_outside_the_machinery_failed() -> None:
+async def test_where_its_first_process_is_killed_from_outside_the_infrastructure_failed() -> None:
     async with LocalProvider(CONFIG) as provider:
         sandbox = provider.sandbox(SandboxSpec())
         await sandbox.exec(["true"])
@@ -55,7 +55,7 @@ async def test_where_its_first_process_is_killed_from_outside_the_machinery_fail
         assert (await provider.sandbox(SandboxSpec()).exec(["true"])).exit_code == 0
 
 
-async def test_where_all_of_it_is_stopped_from_outside_the_machinery_failed() -> None:
+async def test_where_all_of_it_is_stopped_from_outside_the_infrastructure_failed() -> None:
     """Programs inside can stop each other, as at the level `container` their server: never the first process."""
     async with LocalProvider(CONFIG) as provider:
         sandbox = provider.sandbox(SandboxSpec())

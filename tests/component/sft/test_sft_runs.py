@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -26,11 +27,11 @@ from agent_rl.loop.demonstration_batches import Demonstrations, conversations
 from agent_rl.loop.starting_model import cache_key, prepare_model
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.sft.batches_ahead import BatchesAhead
-from agent_rl.sft.imitate import imitate
 from agent_rl.sft.rank import how_many_ranks
 from agent_rl.sft.rank_processes import Ranks
 from agent_rl.sft.sft_plan import SftPlan
-from agent_rl.sft.sft_trainer import SftProgress
+from agent_rl.sft.sft_trainer import SftProgress, make_cosine_schedule
+from agent_rl.sft.train_model import train_model
 
 ENVIRONMENT = '''
 import random
@@ -157,7 +158,7 @@ def test_imitation_lowers_the_loss(toy: str, tmp_path: Path, monkeypatch: pytest
     out = tmp_path / "out"
     settings = SftConfig.model_validate({**SFT, "steps": 40})
     with Ranks(1) as ranks:
-        imitate(SftPlan(given.model_folder, given, 5, settings), out, seen.append, ranks)
+        train_model(SftPlan(given.model_folder, given, 5, settings), out, seen.append, ranks)
     assert [p.step for p in seen] == list(range(1, 41))
     # At first every token is about as likely as any other of the vocabulary, at most 300 of them.
     assert seen[0].loss > 3
@@ -169,6 +170,22 @@ def test_imitation_lowers_the_loss(toy: str, tmp_path: Path, monkeypatch: pytest
     with torch.no_grad():
         best = model(torch.tensor([prompt])).logits[0, -1].argmax().item()
     assert tokenizer.decode([best]).startswith("y")
+
+
+@pytest.mark.parametrize(("steps", "rise"), [(1, 1), (4, 1), (35, 3), (600, 50)])
+def test_learning_rates_rise_and_then_fall_along_a_cosine_bit_for_bit(steps: int, rise: int) -> None:
+    optimizer = torch.optim.AdamW(torch.nn.Linear(1, 1).parameters(), lr=3e-3)
+    schedule = make_cosine_schedule(optimizer, steps)
+    rates: list[float] = []
+    for _ in range(steps):
+        rates += [group["lr"] for group in optimizer.param_groups]
+        optimizer.step()
+        schedule.step()
+    # 0.05 of the full rate is left at the end.
+    falling = [(step - rise) / max(1, steps - rise) for step in range(rise, steps)]
+    shares = [(step + 1) / rise for step in range(rise)]
+    shares += [0.05 + (1 - 0.05) * 0.5 * (1 + math.cos(math.pi * done)) for done in falling]
+    assert rates == [3e-3 * share for share in shares]
 
 
 def test_ranks_share_the_batch_evenly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,7 @@ async def test_places_that_died_before_the_judging_are_not_its_programs_doing(
     assert (verdict.passed, verdict.status) == (True, "passed"), verdict
 
 
-async def test_places_that_are_always_killed_are_the_machinerys_failure(
+async def test_places_that_are_always_killed_are_an_infrastructure_failure(
     place: tuple[SandboxProvider, Callable[[], int]],
 ) -> None:
     provider, kill = place
@@ -118,7 +118,7 @@ async def test_places_that_are_always_killed_are_the_machinerys_failure(
 
     killer = asyncio.create_task(killing())
     try:
-        with pytest.raises(SandboxError, match="not by this program's doing"):
+        with pytest.raises(SandboxError, match="this program did not cause it"):
             await TaskVerifier(provider, retries=1).judge(TASK, Submission.code(SLOW))
     finally:
         stop.set()
@@ -144,7 +144,7 @@ async def test_a_pair_of_places_that_is_killed_once_changes_no_verdict(
     assert (verdict.passed, verdict.status) == (True, "passed"), verdict
 
 
-async def test_pairs_of_places_that_are_always_killed_are_the_machinerys_failure(
+async def test_pairs_of_places_that_are_always_killed_are_an_infrastructure_failure(
     place: tuple[SandboxProvider, Callable[[], int]],
 ) -> None:
     provider, kill = place
@@ -158,7 +158,7 @@ async def test_pairs_of_places_that_are_always_killed_are_the_machinerys_failure
     judge = ProxiedJudge(Runs(provider, retries=1))
     killer = asyncio.create_task(killing())
     try:
-        with pytest.raises(SandboxError, match="not by this program's doing"):
+        with pytest.raises(SandboxError, match="this program did not cause it"):
             await judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), public=False)
     finally:
         stop.set()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_rl.bench import engines
-from agent_rl.bench.engines import EngineSettings
+from agent_rl.bench import bench_engines
+from agent_rl.bench.bench_engines import EngineSettings
 from agent_rl.bench.generate_bench import GeneratePlan, compare_engines
 from agent_rl.bench.scheduling_bench import SCENARIOS, measure
 from agent_rl.bench.turns_bench import TurnsPlan, measure_turns
@@ -77,7 +77,7 @@ async def test_an_unknown_engine_is_named_with_the_nearest_one() -> None:
 
 @pytest.mark.slow
 async def test_an_engine_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "vllm_interpreter", lambda config: None)
+    monkeypatch.setattr(bench_engines, "vllm_interpreter", lambda config: None)
     lines: list[str] = []
     report = await compare_engines(
         GeneratePlan(engines=("vllm",), requests=2, shape=TINY, prompts=(4, 8)), lines.append

@@ -17,7 +17,7 @@ import pytest
 
 from agent_rl_sandboxes.docker_engine import Endpoint, client
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
-from agent_rl_sandboxes.owner import LABEL, Owner
+from agent_rl_sandboxes.resource_owner import LABEL, Owner
 from tests.component.places import PLACES
 from tests.component.sandboxes.inventory import Inventory
 

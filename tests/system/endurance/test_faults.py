@@ -22,7 +22,7 @@ from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, Submission, Task
 from agent_rl_sandboxes import workers
 from agent_rl_sandboxes.docker_engine import Endpoint, client
-from agent_rl_sandboxes.owner import LABEL
+from agent_rl_sandboxes.resource_owner import LABEL
 from tests.component.places import PLACES, provider_of
 from tests.component.sandboxes.inventory import descendants
 from tests.system.attacks.corpus import SUMS

@@ -13,7 +13,7 @@ import pytest
 from agent_rl.config import parse_config
 from agent_rl.errors import InfrastructureError
 from agent_rl.loop.open_run import Run
-from agent_rl_sandboxes.owner import LABEL
+from agent_rl_sandboxes.resource_owner import LABEL
 from tests.component.loop.tiny_runs import looped_with, settings
 from tests.component.sandboxes.conftest import docker_api, docker_image
 from tests.system.sandboxes.test_docker_daemon import Daemon, daemon

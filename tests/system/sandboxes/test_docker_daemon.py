@@ -34,7 +34,7 @@ from agent_rl.vocabulary import (
 from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
-from agent_rl_sandboxes.owner import LABEL
+from agent_rl_sandboxes.resource_owner import LABEL
 from tests.system.sandboxes.own_daemon import Daemon
 
 pytestmark = [
@@ -183,7 +183,7 @@ async def test_a_full_disk_is_said_and_is_no_programs_doing_and_over_when_there_
                 api.kill(container["Id"])
             (outcome,) = await asyncio.wait_for(asyncio.gather(judging, return_exceptions=True), 60)
             if isinstance(outcome, SandboxError):
-                assert "not by this program's doing" in str(outcome)
+                assert "this program did not cause it" in str(outcome)
             else:
                 # The killed one has left room enough for another: then the verdict is the program's own.
                 assert isinstance(outcome, Verdict)

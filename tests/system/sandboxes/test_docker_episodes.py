@@ -20,7 +20,7 @@ from agent_rl.vocabulary import SandboxSpec
 from agent_rl_sandboxes.docker_container import Container
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
-from agent_rl_sandboxes.owner import LABEL
+from agent_rl_sandboxes.resource_owner import LABEL
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -208,7 +208,7 @@ async def test_a_deadline_holds_where_the_server_itself_was_stopped(
 
 
 @pytest.mark.parametrize("spec", PROFILES)
-async def test_a_container_that_is_paused_under_a_command_is_the_machinerys_failure(
+async def test_a_container_that_is_paused_under_a_command_is_an_infrastructure_failure(
     provider: DockerProvider, docker_api: docker.APIClient, spec: SandboxSpec
 ) -> None:
     sandbox = await begun(provider, spec)

@@ -13,7 +13,7 @@ from agent_rl_sandboxes import docker_sandbox
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
 from agent_rl_sandboxes.episode_client import server_command
-from agent_rl_sandboxes.owner import LABEL, Owner
+from agent_rl_sandboxes.resource_owner import LABEL, Owner
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]
 

@@ -20,7 +20,7 @@ from agent_rl.config import SandboxConfig
 from agent_rl.vocabulary import SandboxSpec
 from agent_rl_sandboxes.docker_engine import DockerEngine
 from agent_rl_sandboxes.docker_provider import DockerProvider
-from agent_rl_sandboxes.owner import LABEL, Owner
+from agent_rl_sandboxes.resource_owner import LABEL, Owner
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -82,7 +82,7 @@ async def test_files_of_any_size_come_back_as_they_went(docker_provider: DockerP
     assert await sandbox.read_file("deep/er/large") == b"short"
 
 
-async def test_a_full_disk_is_an_os_error_and_not_a_fault_of_the_machinery(docker_provider: DockerProvider) -> None:
+async def test_a_full_disk_is_an_os_error_and_not_an_infrastructure_failure(docker_provider: DockerProvider) -> None:
     sandbox = docker_provider.sandbox(SandboxSpec(disk_bytes=1 << 20))
     with pytest.raises(OSError, match="No space left"):
         await sandbox.write_files({"big": bytes(4 << 20)})

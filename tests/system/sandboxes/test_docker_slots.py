@@ -12,7 +12,7 @@ import pytest
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Limits, RunCall, RunRequest, canonical
 from agent_rl_sandboxes.docker_provider import DockerProvider
-from agent_rl_sandboxes.owner import LABEL
+from agent_rl_sandboxes.resource_owner import LABEL
 from agent_rl_sandboxes.seccomp import profile
 
 pytestmark = [pytest.mark.docker, pytest.mark.asyncio(loop_scope="module")]

@@ -16,7 +16,7 @@ from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.seccomp import profile
 from tests.component.sandboxes.inventory import descendants
-from tests.component.sandboxes.levels import (
+from tests.component.sandboxes.providers_by_level import (
     NESTED_NAMESPACES,
     Kind,
     Refusal,

@@ -20,7 +20,7 @@ from agent_rl.vocabulary import SandboxSpec
 from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider, check_runtime
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
-from agent_rl_sandboxes.owner import LABEL
+from agent_rl_sandboxes.resource_owner import LABEL
 from agent_rl_sandboxes.sandbox_doctor import examine
 from tests.system.sandboxes.own_daemon import Daemon
 
@@ -49,7 +49,7 @@ async def test_the_local_sandbox_has_none() -> None:
         ConfigError, match=r"sandbox\.docker: this table is given, and provider = 'local' does not read"
     ):
         await choose_provider(config)
-    assert "not tried, since it does not read [sandbox.docker]" in str(await unavailable("local", config))
+    assert "skipped, because it ignores [sandbox.docker]" in str(await unavailable("local", config))
 
 
 @pytest.mark.docker

@@ -17,7 +17,7 @@ from agent_rl_sandboxes.docker_engine import DockerEngine
 from agent_rl_sandboxes.docker_hardening import PROGRAMS, Purpose, worker_bounds
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.seccomp import Machine, default_calls, run_denied_calls, syscall_numbers, worker_calls
-from tests.component.sandboxes.levels import BY_LEVEL, Kind, provider_at, skip_without_namespaces
+from tests.component.sandboxes.providers_by_level import BY_LEVEL, Kind, provider_at, skip_without_namespaces
 
 MARKS: dict[Kind, pytest.MarkDecorator] = {"docker": pytest.mark.docker, "local": pytest.mark.local_sandbox}
 MACHINE = cast(Machine, platform.machine())

@@ -12,7 +12,7 @@ from agent_rl.environments import NamedEnvironment
 from agent_rl.errors import ConfigError, EnvironmentFailure, SandboxError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.loop.sampler import LoadedEnvironment
-from agent_rl.loop.task_selection import strong_sources
+from agent_rl.loop.task_selection import without_weak_tasks
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import AnswerTests, CallTests, Case, Message, Submission, Task
 
@@ -58,7 +58,7 @@ async def kept(tmp_path, monkeypatch):
             environment = Rows(EnvironmentConfig(), verifier)
             named = [NamedEnvironment("rows", environment, 1.0, minimum)]
             sources = [LoadedEnvironment("rows", environment, tasks)]
-            (source,) = await strong_sources(named, sources, self.provider, self.file, self.said.append)
+            (source,) = await without_weak_tasks(named, sources, self.provider, self.file, self.said.append)
             return [t.id for t in source.tasks]
 
     answer = Kept()
@@ -68,7 +68,7 @@ async def kept(tmp_path, monkeypatch):
 
 async def test_weak_tasks_are_dropped_and_listed(kept):
     assert await kept(WEAK, STRONG, MIDDLE, minimum=0.75) == ["strong", "middle"]
-    assert kept.said[-1] == "rows: 1 of 3 training tasks are weaker than 0.75 and dropped, 2 are kept"
+    assert kept.said[-1] == "rows: 1 of 3 training tasks have a mutation score below 0.75 and are dropped; 2 are kept"
     (row,) = json.loads(kept.file.read_text())["environments"]
     assert (row["tasks"], row["minimum_mutation_score"], row["not_measured"]) == (3, 0.75, [])
     (dropped,) = row["dropped"]
@@ -88,12 +88,12 @@ async def test_a_task_is_measured_once(kept):
     kept.file.unlink()
     assert await kept(WEAK, STRONG, MIDDLE, minimum=0.5) == ["weak", "strong", "middle"]
     assert kept.provider.runs == 21
-    assert "measuring how strong the tests of 1 tasks are" in kept.said[0]
+    assert "measuring the mutation scores of 1 tasks" in kept.said[0]
 
 
 async def test_half_a_file_in_the_cache_is_measured_again(kept):
     await kept(WEAK, STRONG, minimum=0.75)
-    for file in (cache_folder() / "strength").iterdir():
+    for file in (cache_folder() / "mutation_scores").iterdir():
         file.write_text(file.read_text()[:20])
     kept.file.unlink()
     assert await kept(WEAK, STRONG, minimum=0.75) == ["strong"]
@@ -102,7 +102,7 @@ async def test_half_a_file_in_the_cache_is_measured_again(kept):
 
 async def test_a_run_that_goes_on_leaves_out_what_it_did(kept):
     await kept(WEAK, STRONG, minimum=0.75)
-    for file in (cache_folder() / "strength").iterdir():
+    for file in (cache_folder() / "mutation_scores").iterdir():
         file.unlink()
     runs = kept.provider.runs
     assert await kept(WEAK, STRONG, minimum=0.75) == ["strong"]
@@ -111,13 +111,13 @@ async def test_a_run_that_goes_on_leaves_out_what_it_did(kept):
 
 async def test_a_task_whose_reference_fails_is_dropped_and_one_that_cannot_be_measured_is_kept(kept):
     assert await kept(WRONG, ANSWER, STRONG, minimum=0.1) == ["answer", "strong"]
-    assert kept.said[-1].endswith("2 are kept; of 1 kept ones no mutation score can be measured")
+    assert kept.said[-1].endswith("2 are kept (1 of them without a mutation score)")
     (row,) = json.loads(kept.file.read_text())["environments"]
     assert [(m["task"], m["why"]) for m in row["dropped"]] == [("wrong", "the oracle solution is judged failed")]
     assert [(m["task"], m["why"]) for m in row["not_measured"]] == [("answer", "an answer, not a program, is judged")]
 
 
-async def test_tests_that_a_guess_passes_have_no_strength(kept):
+async def test_tests_that_a_guess_passes_have_score_0(kept):
     floor = "def f(x):\n    return max(5, x % 3 + len(str(x)))\n"
     # Many of its mutants are other constants than 5, which the two cases see.
     constant = CallTests("f", (Case((1,), 5), Case((10,), 5)))
@@ -139,16 +139,16 @@ async def test_tests_that_a_guess_passes_have_no_strength(kept):
 
 async def test_an_environment_without_a_strong_task_is_the_users_mistake(kept):
     with pytest.raises(
-        ConfigError, match=r"all 2 training tasks are too weak, the strongest kills 0.75 of its mutants"
+        ConfigError, match=r"the tests of all 2 training tasks are too weak, the best mutation score is 0.75"
     ):
         await kept(WEAK, MIDDLE, minimum=0.9)
     with pytest.raises(
-        ConfigError, match=r"the mutation score of none of its 1 training tasks can be measured \(an answer"
+        ConfigError, match=r"no mutation score can be measured for any of its 1 training tasks \(an answer"
     ):
         await kept(ANSWER, minimum=0.9)
 
 
-async def test_an_error_of_the_machinery_comes_as_itself_and_nothing_is_left_running(kept):
+async def test_an_infrastructure_error_is_raised_unchanged_and_nothing_is_left_running(kept):
     kept.provider = InMemoryProvider(fail=lambda index, request: SandboxError("no place"))
     await kept.provider.start()
     with pytest.raises(EnvironmentFailure, match="could not be judged"):

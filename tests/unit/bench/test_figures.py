@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from agent_rl.bench import generate_bench
+from agent_rl.bench.bench_requests import CompletionTimes, completion_tokens, make_requests
 from agent_rl.bench.figures import percentile
 from agent_rl.bench.fixed_time_parts import log_normal
 from agent_rl.bench.generate_bench import EngineFigures, GeneratePlan, GenerateReport
 from agent_rl.bench.quickstart_bench import OverlapPlan, QuickstartReport, StepTimes, modes, step_times
 from agent_rl.bench.scheduling_bench import Achieved, Scenario
 from agent_rl.bench.turns_bench import TurnsPlan, TurnsReport, TurnTimes, marks
-from agent_rl.bench.workload import CompletionTimes, completion_tokens, make_requests
 from agent_rl.records.eval_row import Estimate
 
 

@@ -78,7 +78,7 @@ async def test_pass_at_k_is_the_mean_over_tasks():
     assert row.greedy is None
 
 
-async def test_what_the_machinery_failed_is_excluded_and_counted_never_scored():
+async def test_rollouts_that_the_infrastructure_failed_are_excluded_and_counted_never_scored():
     runner = Scripted({"a": [True, None, None, None], "b": [True, False, False, None]}, greedy={"a": None, "b": True})
     row = await run(runner, greedy=True)
     assert row.num_excluded == 3 + 1 + 1
@@ -98,7 +98,7 @@ async def test_samples_of_another_version_are_an_error(versions):
     async def runner(task: Task, *, index: int, samples: int, greedy: bool) -> Group:
         return Group(index, "e", task, samples, tuple(trajectory(task.id, i, True, versions) for i in range(samples)))
 
-    with pytest.raises(PolicyError, match=r"policy version 3 got samples from version (3, )?4 \(task a\): .*pinned"):
+    with pytest.raises(PolicyError, match=r"policy version 3 got tokens of version (3, )?4 \(task a\), but .*one"):
         await run(runner)
 
 

@@ -204,7 +204,7 @@ def test_a_bad_row_is_named_by_file_line_and_field(tmp_path: Path, row: Any, mes
 
 
 def test_an_id_may_stand_once_and_a_file_may_not_be_empty(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"rows.jsonl:2: task_id '11' stands already in .*rows.jsonl:1"):
+    with pytest.raises(ConfigError, match=r"rows.jsonl:2: task_id '11' is already in .*rows.jsonl:1"):
         read(tmp_path, MBPP, MBPP)
     with pytest.raises(ConfigError, match="holds no rows"):
         read(tmp_path)

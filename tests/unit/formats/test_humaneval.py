@@ -98,7 +98,7 @@ def test_parquet_rows(tmp_path: Path) -> None:
         (["[" * 100_000], r"rows\.jsonl:1: no JSON: .*recursion"),
         (["[1]"], r"rows\.jsonl:\[0\]: expected a JSON object, got int"),
         (["7"], r"rows\.jsonl:1: expected a JSON object, got int"),
-        ([ROW, ROW], r"rows\.jsonl:2: task_id 'T/0' stands already in .*rows\.jsonl:1"),
+        ([ROW, ROW], r"rows\.jsonl:2: task_id 'T/0' is already in .*rows\.jsonl:1"),
         ([""], r"rows\.jsonl holds no rows"),
     ],
 )

@@ -86,7 +86,7 @@ async def test_a_person_is_told_what_failed_and_at_which_tier(tmp_path: Path) ->
     assert report.results[1].line() == "task a: failed: square(1) gave 2, expected 1"
 
 
-async def test_what_the_machinery_failed_is_excluded_never_failed(tmp_path: Path) -> None:
+async def test_rollouts_that_the_infrastructure_failed_are_excluded_never_failed(tmp_path: Path) -> None:
     def dies_on_b(request: RunRequest) -> Outcome:
         return SandboxError("the daemon is gone") if "return x + x" in request.program else executes(request)
 

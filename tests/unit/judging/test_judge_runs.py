@@ -19,7 +19,7 @@ def dies(_: RunRequest) -> SandboxError:
     return SandboxError("the worker died")
 
 
-async def test_a_place_that_dies_once_is_the_machinerys_and_the_fresh_run_counts() -> None:
+async def test_a_place_that_dies_once_is_the_infrastructures_fault_and_the_fresh_run_counts() -> None:
     judge = verifier(dies, answers(lambda x: x * x))
     assert (await judge.judge(TASK, PROGRAM)).passed
     assert [fresh for _, fresh in judge.provider.requests] == [False, True]  # pyright: ignore
@@ -33,13 +33,13 @@ async def test_a_connection_that_broke_off_is_a_place_that_died() -> None:
 async def test_a_program_whose_fresh_place_dies_too_beside_an_honest_control_has_crashed() -> None:
     verdict = await judged(dies)
     assert (verdict.passed, verdict.status) == (False, "crashed")
-    assert verdict.tests[0].detail == "the program ends the place it runs in: the worker died"
+    assert verdict.tests[0].detail == "the program ends its own sandbox: the worker died"
 
 
 @pytest.mark.parametrize("ill", [{"controls": [False] * 9}, {"companions": [False] * 9}])
-async def test_where_an_honest_program_dies_too_it_is_the_machinery(ill: dict[str, Any]) -> None:
+async def test_where_an_honest_program_dies_too_the_infrastructure_is_to_blame(ill: dict[str, Any]) -> None:
     judge = verifier(dies, **ill)
-    with pytest.raises(SandboxError, match="failed 4 times, and not by this program's doing: the worker died"):
+    with pytest.raises(SandboxError, match="failed 4 times, and this program did not cause it: the worker died"):
         await judge.judge(TASK, PROGRAM)
     # The first run, then one fresh run in each of 1 + 2 retries.
     assert len(judge.provider.requests) == 4  # pyright: ignore
@@ -51,17 +51,17 @@ async def test_a_place_that_cannot_be_made_is_no_programs_death() -> None:
 
     assert (await judged(dies, no_place, no_place, answers(lambda x: x * x))).passed
     judge = verifier(dies, no_place)
-    with pytest.raises(SandboxError, match="failed 4 times, and not by this program's doing: no more room"):
+    with pytest.raises(SandboxError, match="failed 4 times, and this program did not cause it: no more room"):
         await judge.judge(TASK, PROGRAM)
     assert judge.provider.control_runs == 0  # pyright: ignore
 
 
-async def test_machinery_that_recovers_gives_a_verdict() -> None:
+async def test_infrastructure_that_recovers_gives_a_verdict() -> None:
     assert (await judged(dies, dies, answers(lambda x: x * x), controls=[False])).passed
     assert (await judged(dies, dies, answers(lambda x: x * x), companions=[False])).passed
 
 
-async def test_an_error_of_the_machinery_is_not_kept() -> None:
+async def test_an_infrastructure_error_is_not_kept() -> None:
     judge = verifier(dies, dies, answers(lambda x: x * x), controls=[False], retries=0)
     with pytest.raises(SandboxError):
         await judge.judge(TASK, PROGRAM)

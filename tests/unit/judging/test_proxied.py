@@ -158,7 +158,7 @@ async def test_too_weak_isolation_is_refused() -> None:
     async with InMemoryProvider() as provider:
         task = task_of(TEST_ADD)
         assert isinstance(task.tests, PytestTests)
-        with pytest.raises(SandboxError, match="isolated at level 'memory' only"):
+        with pytest.raises(SandboxError, match="had isolation 'memory'"):
             await ProxiedJudge(Runs(provider)).judge(task, task.tests, Submission.code(ADD), public=False)
 
 
@@ -192,7 +192,7 @@ async def test_a_test_that_does_not_exist_is_refused() -> None:
 
 async def test_without_a_reference_node_ids_are_needed() -> None:
     task = dataclasses.replace(task_of(TEST_ADD), tests=PytestTests({"test_it.py": TEST_ADD.encode()}))
-    with pytest.raises(ConfigError, match="without an oracle solution its tests' node ids have to be given"):
+    with pytest.raises(ConfigError, match="it needs the tests' node ids or an oracle solution"):
         await judged(task, ADD)
     named = PytestTests({"test_it.py": TEST_ADD.encode()}, ("test_it.py::test_add",))
     assert (await judged(dataclasses.replace(task, tests=named), ADD)).passed

@@ -157,6 +157,6 @@ async def test_a_place_that_dies_is_tried_again_and_then_blamed(errors: list[Exc
 
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("error", [OWN, TESTS_OWN])
-async def test_places_that_die_beside_dying_honest_ones_are_the_machinerys_failure(error: Exception) -> None:
-    with pytest.raises(SandboxError, match="not by this program's doing"):
+async def test_places_that_die_beside_dying_honest_ones_are_an_infrastructure_failure(error: Exception) -> None:
+    with pytest.raises(SandboxError, match="this program did not cause it"):
         await judged(Task("add", (), NAMED, tier="proxied"), ADD, Dying(*[error] * 4, ill=True))

@@ -169,7 +169,7 @@ async def test_one_judging_stands_for_equal_programs() -> None:
     assert (len(provider.requests), judge.reused, judge.verdicts) == (1, 1, 2)
 
 
-async def test_the_machinerys_failure_is_raised_and_a_program_that_kills_its_places_is_blamed(
+async def test_an_infrastructure_failure_is_raised_and_a_program_that_kills_its_places_is_blamed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("agent_rl.judging.blame._GRACE_SECONDS", 0.01)
@@ -177,7 +177,7 @@ async def test_the_machinerys_failure_is_raised_and_a_program_that_kills_its_pla
     verdict = await judge.judge(task_of(), PROGRAM)
     assert verdict.status == "crashed"
     provider = ScriptedProvider(lambda request: SandboxError("gone"), controls=[False] * 9)
-    with pytest.raises(SandboxError, match="not by this program's doing"):
+    with pytest.raises(SandboxError, match="this program did not cause it"):
         await TaskVerifier(provider, minimum_isolation="memory", retries=0).judge(task_of(), PROGRAM)
 
 
@@ -189,7 +189,7 @@ async def test_the_machinerys_failure_is_raised_and_a_program_that_kills_its_pla
         (StdioTests(CASES, "checker"), "needs a checker"),
         (
             StdioTests((StdioCase("x" * (5 << 20), "1"),)),
-            "case 0: its input cannot be held .*isolated cases may be longer",
+            "case 0: its input cannot be sent together .*set isolated = true",
         ),
     ],
 )

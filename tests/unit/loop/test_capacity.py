@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agent_rl.errors import InfrastructureError
 from agent_rl.loop.buffer import staleness
 from agent_rl.loop.capacity import Capacity
-from agent_rl.loop.groups_in_flight import GroupsInFlight
+from agent_rl.loop.running_groups import RunningGroups
 from agent_rl.loop.sampler import SampledTask, TaskSampler
 from agent_rl.vocabulary import Group
 from tests.unit.loop.fakes import group, source
@@ -75,7 +75,7 @@ async def test_a_step_waits_for_groups_of_which_too_many_would_be_left() -> None
             await slow.wait()
         return group(sampled, version=version)
 
-    flight = GroupsInFlight(
+    running = RunningGroups(
         capacity,
         TaskSampler([source()], seed=0),
         run_group,
@@ -84,18 +84,18 @@ async def test_a_step_waits_for_groups_of_which_too_many_would_be_left() -> None
         max_failed_share=1.0,
     )
     taken: list[int] = []
-    async with flight:
+    async with running:
         for version in range(5):
             capacity.version = version
-            flight.fill()
-            batch = asyncio.create_task(flight.next_batch())
+            running.fill()
+            batch = asyncio.create_task(running.next_batch())
             await asyncio.sleep(0.01)
             if version == 1:
                 assert not batch.done(), "group 3 is ready, and groups 1 and 2 run"
                 slow.set()
             taken += [g.index for g in await batch]
     assert taken == [0, 1, 2, 3, 4]
-    assert not flight.dropped.reasons
+    assert not running.dropped.reasons
 
 
 class World:
@@ -109,7 +109,7 @@ class World:
         self.accepted: list[float] = []
         self.lengths: dict[int, float] = {}
         self.capacity = Capacity(groups_per_batch=4, max_staleness=max_staleness)
-        self.flight = GroupsInFlight(
+        self.running = RunningGroups(
             self.capacity,
             TaskSampler([source()], seed=seed),
             self.run_group,
@@ -132,23 +132,23 @@ class World:
         return group(sampled, version=version)
 
     async def steps(self, count: int) -> None:
-        async with self.flight:
+        async with self.running:
             for _ in range(count):
-                self.flight.fill()
+                self.running.fill()
                 self.check()
-                groups = await self.flight.next_batch()
+                groups = await self.running.next_batch()
                 assert len(groups) == 4
                 for g in groups:
                     assert staleness(g, self.capacity.version) <= self.capacity.max_staleness
                     self.accepted.append(self.lengths[g.index])
-                if self.random.random() < self.mishaps and self.flight._tasks:
-                    self.random.choice(list(self.flight._tasks.values())).cancel()
+                if self.random.random() < self.mishaps and self.running._tasks:
+                    self.random.choice(list(self.running._tasks.values())).cancel()
                 await asyncio.sleep(0.001)
                 self.capacity.version += 1
                 self.check()
         assert not self.capacity.running, "nothing runs after the end"
         consumed = self.capacity.version * 4
-        assert self.capacity.accepted == consumed + len(self.flight.buffer)
+        assert self.capacity.accepted == consumed + len(self.running.buffer)
 
     def check(self) -> None:
         assert self.capacity.free >= 0
@@ -183,7 +183,7 @@ def test_accepted_lengths_have_the_distribution_of_the_sampled_ones() -> None:
     # P(log-normal > e) = P(normal > 1) = 0.159, with a standard error of 0.018.
     assert abs(long - 0.159) < 4 * 0.018
     # Whatever was not accepted was still under way or buffered at the end, never dropped.
-    assert not world.flight.dropped.reasons
+    assert not world.running.dropped.reasons
 
 
 async def test_a_straggler_is_waited_for_and_only_then_dropped() -> None:
@@ -197,7 +197,7 @@ async def test_a_straggler_is_waited_for_and_only_then_dropped() -> None:
             await release.wait()
         return group(sampled, version=capacity.version)
 
-    flight = GroupsInFlight(
+    running = RunningGroups(
         capacity,
         TaskSampler([source()], seed=0),
         run_group,
@@ -205,15 +205,15 @@ async def test_a_straggler_is_waited_for_and_only_then_dropped() -> None:
         on_stale="drop",
         max_failed_share=1.0,
     )
-    async with flight:
+    async with running:
         # Two groups run: one that never ends, and (by lending capacity) one that ends at once.
-        flight.fill()
+        running.fill()
         capacity.groups_per_batch = 2
-        flight.fill()
+        running.fill()
         capacity.groups_per_batch = 1
-        batch = await flight.next_batch()
+        batch = await running.next_batch()
         assert [g.index for g in batch] == [1]
-        assert flight.take_dropped().reasons == {"too stale": 1}
+        assert running.take_dropped().reasons == {"too stale": 1}
         assert capacity.accepted == 1
         assert not capacity.running
 
@@ -224,7 +224,7 @@ async def test_dropped_rollouts_beyond_the_allowed_share_end_the_run_and_name_th
     async def run_group(sampled: SampledTask) -> Group:
         return group(sampled, version=0, survivors=0)
 
-    flight = GroupsInFlight(
+    running = RunningGroups(
         capacity,
         TaskSampler([source()], seed=0),
         run_group,
@@ -232,10 +232,10 @@ async def test_dropped_rollouts_beyond_the_allowed_share_end_the_run_and_name_th
         on_stale="drop",
         max_failed_share=0.5,
     )
-    async with flight:
-        flight.fill()
+    async with running:
+        running.fill()
         with pytest.raises(InfrastructureError, match=r"100% of the last 8 rollouts.*sandbox: died"):
-            await flight.next_batch()
+            await running.next_batch()
     assert not capacity.running
 
 

@@ -20,9 +20,9 @@ from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.launch.supervised_roles import SupervisedLearner, SupervisedPolicy
 from agent_rl.loop.capacity import Capacity
 from agent_rl.loop.checkpoint import LoopState
-from agent_rl.loop.groups_in_flight import GroupsInFlight
 from agent_rl.loop.open_run import Run
 from agent_rl.loop.run_display import Display
+from agent_rl.loop.running_groups import RunningGroups
 from agent_rl.loop.sampler import LoadedEnvironment, TaskSampler
 from agent_rl.loop.train import run_loop
 from agent_rl.loop.watchdog import Watchdog
@@ -139,11 +139,11 @@ async def _start(role):
     return FakeProcess(), role
 
 
-async def looped(run: Run) -> GroupsInFlight:
-    flight = run.flight()
-    async with flight:
-        await run_loop(run, flight)
-    return flight
+async def looped(run: Run) -> RunningGroups:
+    running = run.running_groups()
+    async with running:
+        await run_loop(run, running)
+    return running
 
 
 def rows(run: Run) -> list[dict]:
@@ -192,7 +192,7 @@ async def test_the_trained_rows_are_what_the_rollouts_sampled(tmp_path: Path) ->
         assert trained, "a step in which nothing is trained would make this test empty"
 
 
-async def test_failures_of_the_machinery_are_dropped_and_counted_never_scored(tmp_path: Path) -> None:
+async def test_infrastructure_failures_are_dropped_and_counted_never_scored(tmp_path: Path) -> None:
     async def fragile(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
         reply = await agent.say(task.prompt)
         if len(reply) % 3 == 0:
@@ -214,7 +214,7 @@ async def test_failures_of_the_machinery_are_dropped_and_counted_never_scored(tm
     assert {t["error"] for t in dropped} == {"the container is gone"}
 
 
-async def test_a_run_whose_machinery_fails_too_often_ends_and_names_the_cause(tmp_path: Path) -> None:
+async def test_a_run_whose_infrastructure_fails_too_often_ends_and_names_the_cause(tmp_path: Path) -> None:
     async def broken(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
         raise SandboxError("the daemon is gone")
 
@@ -245,7 +245,7 @@ async def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_the_last_chec
         await saved(path)
 
     learner.save = save  # pyright: ignore[reportAttributeAccessIssue]
-    said = r"run can no longer be written: No space left on device \(.*\); free some space .* \(step_000002 is whole\)$"
+    said = r"run can no longer be written: No space left on device .*; free some space .* \(step_000002 is complete\)$"
     with pytest.raises(StorageError, match=said):
         await looped(run)
     assert [step for step, _ in run.directory.complete_checkpoints()] == [1, 2]

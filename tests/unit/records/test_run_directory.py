@@ -219,7 +219,7 @@ def test_a_foreign_folder_with_a_checkpoint_s_name_stops_the_run_that_would_repl
     precious = directory.checkpoints / "step_000002" / "weights.bin"
     precious.parent.mkdir()
     precious.write_text("precious")
-    with pytest.raises(ConfigError, match=r"step_000002 has the name of a checkpoint and no run wrote it: move it"):
+    with pytest.raises(ConfigError, match=r"step_000002 is named like a checkpoint, but no run wrote it: move it"):
         directory.create(CONFIG, resume=resume)
     directory.prune(1)
     assert precious.read_text() == "precious"
@@ -291,11 +291,11 @@ def test_a_disk_that_fills_up_is_named_with_what_is_left_and_what_to_do(tmp_path
     with pytest.raises(
         StorageError,
         match=rf"run can no longer be written: No space left on device \({left}\); free some space there, or lower "
-        r"checkpoints\.keep, then go on with --resume \(step_000003 is whole\)$",
+        r"checkpoints\.keep, then go on with --resume \(step_000003 is complete\)$",
     ) as caught:
         full(errno.ENOSPC)
     assert caught.value.exit_code == 3
-    with pytest.raises(StorageError, match=r"No such file or directory .*; see what has become of it, then go on"):
+    with pytest.raises(StorageError, match=r"No such file or directory .*; make it writable again, then go on"):
         full(errno.ENOENT)
     with pytest.raises(TimeoutError):  # an OSError too, and none of a disk's
         full(errno.ETIMEDOUT)
@@ -317,5 +317,5 @@ def test_every_record_that_a_full_disk_refuses_is_such_an_error(tmp_path: Path) 
         lambda: directory.write_took(1.0, resumed=False),
         lambda: complete_checkpoint(directory, LoopState(2, 8, ()), keep=1),
     ):
-        with pytest.raises(StorageError, match=r"run can no longer be written: .*\(step_000001 is whole\)$"):
+        with pytest.raises(StorageError, match=r"run can no longer be written: .*\(step_000001 is complete\)$"):
             write()

@@ -127,7 +127,7 @@ async def test_the_models_calls_are_run_and_their_results_sent_back() -> None:
         ('{"name": "add", "arguments": {}}', "Error: add needs a value for 'first'"),
         ('{"name": "sub", "arguments": {}}', "Error: there is no tool 'sub'; there are: add, fail, shout"),
         ('{"name": "fail", "arguments": {"reason": "so"}}', "Error: because so"),
-        ("nothing", "Error: malformed tool call: what stands in <tool_call> is not valid JSON"),
+        ("nothing", "Error: malformed tool call: the content of <tool_call> is not valid JSON"),
         ('{"name": "shout", "arguments": {"length": 5000}}', "a\n[1808 characters dropped]\nb"),
     ],
 )
@@ -138,7 +138,7 @@ async def test_what_goes_wrong_with_a_call_is_an_observation(call: str, answer: 
     assert answer in agent.record().turns[0].observation[0].content
 
 
-async def test_the_machinery_s_failure_in_a_tool_is_no_observation() -> None:
+async def test_an_infrastructure_failure_in_a_tool_is_no_observation() -> None:
     _, agent = scripted('<tool_call>{"name": "break_down"}</tool_call>', template=TOOLS)
     with pytest.raises(SandboxError, match="gone"):
         await agent.run("go", [break_down])

@@ -193,7 +193,7 @@ async def _raising(error: BaseException) -> None:
         (asyncio.CancelledError(), "environment", "its code was cancelled from within"),
     ],
 )
-async def test_a_failure_of_the_machinery_is_never_a_verdict(error: BaseException, boundary: str, text: str) -> None:
+async def test_an_infrastructure_failure_is_never_a_verdict(error: BaseException, boundary: str, text: str) -> None:
     async def failing(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
         await agent.say(task.prompt)
         await _raising(error)

@@ -334,7 +334,7 @@ async def test_what_strangers_send_is_counted_and_not_logged(caplog):
 
 
 def test_an_answer_to_an_error_is_json_whatever_the_message_holds():
-    from agent_rl_sandboxes.serving.bodies import refusal
+    from agent_rl_sandboxes.serving.request_bodies import refusal
 
     answer = refusal("value", "\ud800\n" + "x" * 5000)
     assert isinstance(answer.body, bytes)

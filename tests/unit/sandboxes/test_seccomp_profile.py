@@ -13,8 +13,8 @@ import pytest
 
 from agent_rl_sandboxes.seccomp import (
     MACHINES,
+    ContainerProfile,
     Machine,
-    Profile,
     default_calls,
     profile,
     run_denied_calls,
@@ -37,13 +37,13 @@ CONDITIONAL = {"clone", "socket", "personality"}
 """Docker's default allows these with some arguments."""
 
 
-def rules(name: Profile) -> list[dict[str, Any]]:
+def rules(name: ContainerProfile) -> list[dict[str, Any]]:
     parsed = json.loads(profile(name))
     assert (parsed["defaultAction"], parsed["defaultErrnoRet"]) == ("SCMP_ACT_ERRNO", errno.EPERM)
     return cast(list[dict[str, Any]], parsed["syscalls"])
 
 
-def allowed_always(name: Profile) -> set[str]:
+def allowed_always(name: ContainerProfile) -> set[str]:
     return {
         call
         for rule in rules(name)
@@ -87,11 +87,11 @@ def test_the_workers_profile_differs_by_exactly_the_worker_servers_calls() -> No
     assert [r for r in conditions["default"] if r["names"] != ["clone"]] == conditions["workers"]
 
 
-PROFILES: tuple[Profile, ...] = ("default", "workers")
+PROFILES: tuple[ContainerProfile, ...] = ("default", "workers")
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_no_profile_allows_what_reaches_beyond_a_container(name: Profile) -> None:
+def test_no_profile_allows_what_reaches_beyond_a_container(name: ContainerProfile) -> None:
     assert allowed_always(name) & NO_CAPABILITY == set()
 
 
@@ -106,7 +106,7 @@ def test_no_call_is_listed_twice_and_vsock_and_new_namespaces_are_conditional() 
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_clone3_is_absent_rather_than_denied(name: Profile) -> None:
+def test_clone3_is_absent_rather_than_denied(name: ContainerProfile) -> None:
     found = [rule for rule in rules(name) if "clone3" in rule["names"]]
     assert [(rule["action"], rule["errnoRet"]) for rule in found] == [("SCMP_ACT_ERRNO", errno.ENOSYS)]
 

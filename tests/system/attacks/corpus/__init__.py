@@ -28,11 +28,11 @@ from tests.system.attacks.corpus.gaming import GAMING
 from tests.system.attacks.corpus.interference import INTERFERENCE
 from tests.system.attacks.corpus.interpreter import INTERPRETER
 from tests.system.attacks.corpus.lying_values import LYING_VALUES
-from tests.system.attacks.corpus.machinery import MACHINERY
 from tests.system.attacks.corpus.other_processes import OTHER_PROCESSES
 from tests.system.attacks.corpus.reading_answers import READING_ANSWERS
 from tests.system.attacks.corpus.resources import RESOURCES
 from tests.system.attacks.corpus.shared_state import SHARED_STATE
+from tests.system.attacks.corpus.testing_tools import TESTING_TOOLS
 from tests.system.attacks.corpus.unusual_values import UNUSUAL_VALUES
 
 FAMILIES = {
@@ -43,7 +43,7 @@ FAMILIES = {
     "unusual-values": UNUSUAL_VALUES,
     "forged-values": FORGED_VALUES,
     "interpreter": INTERPRETER,
-    "machinery": MACHINERY,
+    "testing-tools": TESTING_TOOLS,
     "reading-answers": READING_ANSWERS,
     "resources": RESOURCES,
     "escape": ESCAPE,

@@ -14,11 +14,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="timers of the L
 # Says that its timers are set, and then sleeps.
 SERVER = """
 import sys, time
-from agent_rl_sandboxes.inside.wakeups import Wakeups
-wakeups = Wakeups()
-wakeups.begin(float(sys.argv[1]))
+from agent_rl_sandboxes.inside.server_timers import ServerTimers
+timers = ServerTimers()
+timers.begin(float(sys.argv[1]))
 if sys.argv[3] == "over":
-    wakeups.end()
+    timers.end()
 print("set", flush=True)
 time.sleep(float(sys.argv[2]))
 """

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from agent_rl_sandboxes.owner import Owner
+from agent_rl_sandboxes.resource_owner import Owner
 
 
 def test_a_living_owner_survives_its_label() -> None:
@@ -20,7 +20,7 @@ def test_a_living_owner_survives_its_label() -> None:
 
 
 def test_an_ended_process_is_dead_also_as_a_zombie() -> None:
-    code = "from agent_rl_sandboxes.owner import Owner; print(Owner.current().label(), flush=True); input()"
+    code = "from agent_rl_sandboxes.resource_owner import Owner; print(Owner.current().label(), flush=True); input()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

@@ -17,7 +17,7 @@ from agent_rl.vocabulary import Group
 RunGroup = Callable[[SampledTask], Awaitable[Group]]
 
 
-class GroupsInFlight:
+class RunningGroups:
     """Runs groups concurrently. `fill` starts them, `next_batch` waits for the groups of the next step.
 
     on_stale "drop": a straggler is cancelled after the learner has waited `straggler_timeout` seconds for it;
@@ -55,7 +55,7 @@ class GroupsInFlight:
         self._failure: BaseException | None = None
         self._closing = False
 
-    async def __aenter__(self) -> GroupsInFlight:
+    async def __aenter__(self) -> RunningGroups:
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from agent_rl.judging.proxied.pytest_part import Fixture, Mark, Parameters
+from agent_rl.judging.proxied.pytest_subset import Fixture, Mark, Parameters
 
 _OPEN_ENDED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

@@ -1,4 +1,4 @@
-"""`Owner`: who made a container or folder; tells leftovers of dead processes from those of a live run."""
+"""`Owner`: the process that made a container or folder. Leftovers can be removed once their owner has ended."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Owner:
 
     @staticmethod
     def parse(text: str) -> Owner | None:
-        """The owner that `label` wrote; None where the text is not one."""
+        """The owner that `label` wrote; None if the text is not one."""
         try:
             data = json.loads(text)
             owner = Owner(**data)
@@ -58,10 +58,11 @@ class Owner:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     def provably_dead(self) -> bool:
-        """Whether the owner is certainly gone.
+        """Whether the owner has certainly ended. False if it may still be alive.
 
-        True only for this host, and there only for another boot, or for a pid of our own pid namespace that no longer
-        exists or was started at another time. An owner on another host, or in another pid namespace, may be alive.
+        An owner on another host may be alive. An owner on this host has ended if the host has booted since. Otherwise
+        only pids of our own pid namespace can be looked up: such an owner has ended if no process has its pid, or if
+        the process with its pid started at another time.
         """
         if self.host != _host():
             return False
@@ -96,7 +97,7 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When the process `pid` started; None where there is none (a zombie counts as none)."""
+    """When the process `pid` started; None if there is none (a zombie counts as none)."""
     if Path("/proc/self/stat").exists():
         try:
             # The name, in parentheses, may hold spaces and parentheses itself: fields are counted from its end.

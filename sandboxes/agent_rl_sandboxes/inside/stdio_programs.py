@@ -26,7 +26,7 @@ import types
 from typing import Any
 
 from agent_rl.vocabulary.canonical import decode, value_frame
-from agent_rl_sandboxes.inside import harness
+from agent_rl_sandboxes.inside import program_calls
 
 _FREE = 10
 """The lowest number for descriptors that must stay open: a program may close the first few."""
@@ -38,9 +38,9 @@ def run_cases(request: dict[str, Any], channel: int) -> int:
     try:
         code = compile(program, "solution.py", "exec", dont_inherit=True)
     except BaseException as error:
-        return harness._load_error(error, channel)
+        return program_calls._load_error(error, channel)
     owner = os.getpid()
-    start = _Start(request["seed"])
+    start = _StartingState(request["seed"])
     for call_id, arguments in request["calls"]:
         start.restore(decode(arguments))
         exit_code, error = _execute(code)
@@ -49,13 +49,13 @@ def run_cases(request: dict[str, Any], channel: int) -> int:
             os._exit(exit_code)
         os.dup2(start.stdout, 1)
         _write(1, b"\0" + call_id.encode() + b"\0")
-        harness._send(channel, value_frame(call_id, (exit_code, error)))
-        if exit_code == harness.MEMORY_EXIT and error is not None:
-            return harness.MEMORY_EXIT
+        program_calls._send(channel, value_frame(call_id, (exit_code, error)))
+        if exit_code == program_calls.MEMORY_EXIT and error is not None:
+            return program_calls.MEMORY_EXIT
     return 0
 
 
-class _Start:
+class _StartingState:
     """The state with which an interpreter starts, kept so that each execution can begin with it."""
 
     def __init__(self, seed: int) -> None:
@@ -107,7 +107,7 @@ class _Start:
         if nothing != 0:
             os.dup2(nothing, 0)
             os.close(nothing)
-        harness.set_stdin(stdin)
+        program_calls.set_stdin(stdin)
         sys.stdin = sys.__stdin__ = _text(0, "r")
         sys.stdout = sys.__stdout__ = _text(1, "w")
         sys.stderr = sys.__stderr__ = _text(2, "w")
@@ -129,11 +129,11 @@ def _execute(code: types.CodeType) -> tuple[int, str | None]:
     try:
         exec(code, module.__dict__)
     except SystemExit as end:
-        exit_code = harness._exit_code(end)
+        exit_code = program_calls._exit_code(end)
     except MemoryError:
-        exit_code, error = harness.MEMORY_EXIT, "MemoryError"
+        exit_code, error = program_calls.MEMORY_EXIT, "MemoryError"
     except BaseException as raised:
-        exit_code, error = 1, harness._describe(raised)
+        exit_code, error = 1, program_calls._describe(raised)
         try:
             sys.__excepthook__(type(raised), raised, raised.__traceback__)
         except BaseException:
@@ -143,7 +143,7 @@ def _execute(code: types.CodeType) -> tuple[int, str | None]:
         atexit._run_exitfuncs()
     except BaseException:
         exit_code = exit_code or 1
-    harness._flush()
+    program_calls._flush()
     return exit_code, error
 
 

@@ -1,6 +1,6 @@
-"""What the tests hand over to the candidate (tier `proxied`): values, functions and iterators of the tests.
+"""What the tests pass to the candidate (tier `proxied`): plain values, functions and iterators.
 
-Functions and iterators stay here: the candidate holds only a number and asks for a call by it.
+Functions and iterators stay here. The candidate gets a number for each, and asks with it for a call.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -13,8 +13,8 @@ from agent_rl.judging.proxied.proxy_messages import BUILTINS, to_wire, write_fra
 from agent_rl.vocabulary.canonical import NotCanonical, Record
 
 
-class HandedOver:
-    """All functions and iterators that the tests of one conversation have handed over so far."""
+class OutgoingValues:
+    """Puts values into wire form, and keeps the functions and iterators that the tests have passed so far."""
 
     def __init__(self) -> None:
         self._functions: list[Any] = []

@@ -19,7 +19,7 @@ def write(name, text, folders=(".", "..", "tests", "/tmp", "/work", "/", "~", "/
             pass
 '''
 
-MACHINERY = [
+TESTING_TOOLS = [
     attack(40, "conftest", _WRITE + WRONG + '''
 write("conftest.py", """
 import pytest

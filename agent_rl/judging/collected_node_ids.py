@@ -23,9 +23,7 @@ _VERSION = 1
 def require_tests(task: Task, tests: PytestTests) -> None:
     """Raises ConfigError if the tests have neither node ids nor an oracle solution to find them with."""
     if not tests.oracle and not tests.tests:
-        raise ConfigError(
-            f"task {task.id}: without an oracle solution its tests' node ids have to be given", key="tests"
-        )
+        raise ConfigError(f"task {task.id}: it needs the tests' node ids or an oracle solution", key="tests")
 
 
 async def collected(

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from agent_rl_sandboxes.serving.host_json import MalformedBody
 from agent_rl_sandboxes.serving.host_limits import Budget
-from agent_rl_sandboxes.serving.protocol import DEADLINE_HEADER, STATUS, ErrorKind
+from agent_rl_sandboxes.serving.host_protocol import DEADLINE_HEADER, STATUS, ErrorKind
 
 _MESSAGE_CHARACTERS = 2000
 _LARGE_BODY = 1 << 20
@@ -33,7 +33,7 @@ class Refusal(Exception):
 async def held_body(request: web.Request, most: int, budget: Budget, seconds: float) -> AsyncIterator[bytearray]:
     """The request's body, of at most `most` bytes, counted in `budget` while the context lasts.
 
-    Raises Refusal, or Busy where too much is in memory already.
+    Raises Refusal, or Busy if too much is in memory already.
     """
     if "Content-Encoding" in request.headers:
         raise Refusal("malformed", "bodies are not compressed")
@@ -65,7 +65,7 @@ async def taken_apart(body: bytearray, read: Callable[[bytes], _R]) -> _R:
     try:
         return await asyncio.shield(reading)
     finally:
-        # A thread cannot be stopped: what it holds stays counted until it is done, even where the client has gone away.
+        # A thread cannot be stopped: what it holds stays counted until it is done, even if the client has gone away.
         await asyncio.gather(reading, return_exceptions=True)
 
 

@@ -1,4 +1,4 @@
-"""`imitate`: a model trained on conversations, by all ranks."""
+"""`train_model`: trains a model on conversations, with all ranks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent_rl.sft.sft_plan import SftPlan
 from agent_rl.sft.sft_trainer import OnProgress, train
 
 
-def imitate(plan: SftPlan, out: Path, report: OnProgress, ranks: Ranks) -> None:
+def train_model(plan: SftPlan, out: Path, report: OnProgress, ranks: Ranks) -> None:
     """`out` holds the model of `plan` after `plan.settings.steps` steps, with its tokenizer.
 
     Raises LearnerError when another rank died or the loss is no longer finite.

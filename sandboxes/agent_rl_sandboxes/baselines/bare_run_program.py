@@ -1,4 +1,4 @@
-"""`HarnessProgram`: the harness as a separate process, compiled once for the interpreter that runs it."""
+"""`BareRunProgram`: `inside/bare_run.py` as a separate process, compiled once for the interpreter that runs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import canonical
-from agent_rl_sandboxes.inside import bare_run, harness, loading, namespaces, preloading
+from agent_rl_sandboxes.inside import bare_run, namespaces, preloading, program_calls, source_modules
 from agent_rl_sandboxes.worker_program import python_command
 
 LENGTH = struct.Struct(">I")
@@ -63,17 +63,17 @@ Main = Literal["run_once", "serve_forks"]
 
 def _sources(main: Main) -> list[tuple[str, str]]:
     """Name and source of the modules that a process needs for `main`, in an order in which they can be imported."""
-    modules: list[ModuleType] = [canonical, namespaces, harness, loading, preloading, bare_run]
+    modules: list[ModuleType] = [canonical, namespaces, program_calls, source_modules, preloading, bare_run]
     if main == "run_once":
-        modules = [canonical, harness, bare_run]
+        modules = [canonical, program_calls, bare_run]
     sources = [(module.__name__, inspect.getsource(module)) for module in modules]
     if main == "run_once":
-        # The harness uses `namespaces` only for limits, which are not set here: an empty module is enough.
+        # `program_calls` uses `namespaces` only for limits, which are not set here: an empty module is enough.
         sources.insert(1, (namespaces.__name__, ""))
     return sources
 
 
-class HarnessProgram:
+class BareRunProgram:
     """A command line, and the bytes to write to it before the request."""
 
     def __init__(self, main: Main, python: str, version: str, code: bytes) -> None:
@@ -87,12 +87,12 @@ class HarnessProgram:
         return message(json.dumps(_sources(main)).encode())
 
     @staticmethod
-    def from_answer(main: Main, python: str, answer: bytes) -> HarnessProgram:
+    def from_answer(main: Main, python: str, answer: bytes) -> BareRunProgram:
         """The program that the compiling process answered with. Raises SandboxError."""
         version, separator, code = answer[LENGTH.size :].partition(b"\n")
         if len(answer) < LENGTH.size or LENGTH.unpack_from(answer)[0] != len(answer) - LENGTH.size or not separator:
-            raise SandboxError(f"the harness could not be compiled with {python}")
-        return HarnessProgram(main, python, version.decode(), code)
+            raise SandboxError(f"the program of a run could not be compiled with {python}")
+        return BareRunProgram(main, python, version.decode(), code)
 
 
 def message(content: bytes) -> bytes:

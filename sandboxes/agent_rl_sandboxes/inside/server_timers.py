@@ -30,7 +30,7 @@ _ANSWER_SECONDS = 10.0
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
-class Wakeups:
+class ServerTimers:
     """Two timers of this process. If the kernel has no such timers, only the pool's own deadline is left."""
 
     def __init__(self) -> None:
