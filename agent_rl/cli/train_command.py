@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -52,14 +53,11 @@ def train(
     from agent_rl.cli.run_coroutine import run
     from agent_rl.loop.train import train as run_training
     from agent_rl.records.run_directory import RunDirectory
-    from agent_rl.report import write_report
 
     folder = run_dir or (latest_run(config) if resume else new_run(config))
     directory = RunDirectory(folder)
     run(run_training(resolved, folder, resume=resume))
-    with directory.writing():
-        page = write_report(folder)
-    print_outcome(folder, page, directory.read_took())
+    print_outcome(folder, directory.report, directory.read_took())
 
 
 def new_run(config: Path) -> Path:
@@ -71,7 +69,8 @@ def new_run(config: Path) -> Path:
 
 def latest_run(config: Path) -> Path:
     """The latest folder that `new_run` named for `config`. Raises ConfigError if there is none."""
-    found = sorted(Path("runs").glob(f"{config.stem}-????????-??????"))
+    named = re.compile(rf"{re.escape(config.stem)}-\d{{8}}-\d{{6}}")
+    found = sorted(path for path in Path("runs").glob("*") if named.fullmatch(path.name))
     if not found:
         raise ConfigError(f"there is no run of {config.stem} in runs/: name its folder with --run-dir", key="--resume")
     return found[-1]

@@ -10,10 +10,10 @@ from typing import Literal
 
 from agent_rl.errors import ConfigError
 from agent_rl.learner.model_folder import model_folder
+from agent_rl.records.run_directory import RunDirectory
 
 FixedReply = Literal["gold", "empty"]
 FIXED: tuple[FixedReply, ...] = ("gold", "empty")
-_STEP = re.compile(r"step_(\d+)$")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -47,17 +47,12 @@ def resolve_policy(spec: str) -> FixedReply | ModelSource:
 def _from_folder(folder: Path) -> ModelSource:
     if (folder / "config.json").is_file():
         return ModelSource(folder, _version(folder))
-    checkpoints = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
-    numbered = sorted(
-        (int(match[1]), path)
-        for path in checkpoints.iterdir()
-        if (match := _STEP.search(path.name)) and (path / "config.json").is_file() and (path / "trainer.json").is_file()
-    )
-    if numbered:
-        _, latest = numbered[-1]
+    run = RunDirectory(folder)
+    if run.holds_a_run() and (own := run.complete_checkpoints()):
+        _, latest = own[-1]
         return ModelSource(latest, _version(latest))
     raise ConfigError(
-        f"{folder} holds neither a model (config.json) nor a run's checkpoints (checkpoints/step_*)", key="--policy"
+        f"{folder} holds neither a model (config.json) nor a run that has written a checkpoint", key="--policy"
     )
 
 

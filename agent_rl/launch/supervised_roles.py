@@ -341,6 +341,10 @@ class SupervisedLearner(Learner):
         await self._call(lambda learner: learner.save(path))
         self._checkpoint, self._since = Path(path), []
 
+    def moved(self, checkpoint: Path) -> None:
+        """The last saved state now lies in `checkpoint`: a restart begins there."""
+        self._checkpoint = checkpoint
+
     async def load(self, path: str) -> None:
         await self._call(lambda learner: learner.load(path))
 

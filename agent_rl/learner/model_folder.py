@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
+from agent_rl.atomic_files import sync
 from agent_rl.errors import ConfigError
 
 TOKENIZER_FILES = (
@@ -34,10 +36,14 @@ _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 def written_atomically(path: Path) -> Iterator[Path]:
     """An empty folder beside `path`; it is renamed to `path` when the block succeeds and its bytes are on disk.
 
-    An existing folder at `path` is replaced. A process killed in between leaves at most a hidden sibling folder. Raises
-    OSError when the disk is full, whatever error the library raised for it.
+    A folder that is at `path` when the block begins is replaced. Whatever else is there, or has come there or changed
+    by the block's end, stays as it is: FileExistsError. A process killed in between leaves at most a hidden sibling
+    folder. Raises OSError when the disk is full, whatever error the library raised for it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    before = _state(path)
+    if before is not None and (path.is_symlink() or not path.is_dir()):
+        raise _in_the_way(path)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         try:
@@ -48,9 +54,9 @@ def written_atomically(path: Path) -> Iterator[Path]:
             raise
         temporary.chmod(0o755)
         for file in sorted(temporary.rglob("*")):
-            _sync(file)
-        _sync(temporary)
-        _put_in_place(temporary, path)
+            sync(file)
+        sync(temporary)
+        _put_in_place(temporary, path, before)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -67,25 +73,42 @@ def _raise_what_the_disk_refuses(folder: Path, error: Exception) -> None:
         raise refused from error
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Renames `temporary` to `path`. The old folder is moved away first: a rename cannot replace a non-empty folder."""
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What tells whether `path` is still the same and unchanged; None if nothing is there."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns
+
+
+def _in_the_way(path: Path) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, "something else is there, and stays: move it elsewhere", str(path))
+
+
+def _put_in_place(temporary: Path, path: Path, before: tuple[int, int, int] | None) -> None:
+    """Renames `temporary` to `path`, where there still is what there was `before`; otherwise raises FileExistsError.
+
+    The old folder is moved away first, since a rename replaces no folder that holds anything. For the same reason it
+    fails when something appears only now; the old folder is then kept beside it.
+    """
+    if _state(path) != before:
+        raise _in_the_way(path)
     old = None
-    if path.exists():
+    if before is not None:
         old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent)) / path.name
         path.rename(old)
-    temporary.rename(path)
-    _sync(path.parent)
+    try:
+        temporary.rename(path)
+    except OSError:
+        if os.path.lexists(path):
+            raise _in_the_way(path) from None
+        if old is not None:
+            old.rename(path)
+        raise
+    sync(path.parent)
     if old is not None:
         shutil.rmtree(old.parent)
-
-
-def _sync(path: Path) -> None:
-    """The content of a file, or the entries of a folder, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def model_folder(path: str) -> Path:

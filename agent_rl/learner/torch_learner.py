@@ -177,7 +177,6 @@ class TorchLearner(Learner):
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         _set_random_state(state["random"])
-        self._tokenizer_source = folder
         self._version = counters["version"]
 
     async def sleep(self) -> None:

@@ -32,12 +32,13 @@ from agent_rl.loop.run_display import Display
 from agent_rl.loop.running_groups import RunningGroups
 from agent_rl.loop.step_metrics import StepTimings, dropped_rows, step_row, trajectory_row
 from agent_rl.records.run_directory import RunDirectory
+from agent_rl.report import write_report
 from agent_rl.rollouts.pack import pack
 from agent_rl.vocabulary import Group
 
 
 async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, display: Display | None = None) -> Path:
-    """The folder of the finished run; its `took.json` holds the time this took, including SFT and evaluations.
+    """The folder of the finished run, with its report. `took.json` holds the time this took, SFT and evaluations too.
 
     Raises ConfigError for the user's mistakes and InfrastructureError for an infrastructure failure that ends the run.
     """
@@ -49,6 +50,8 @@ async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, displ
         async with open_run(config, run_dir, resume=resume, display=display) as run:
             await _watched(run)
         directory.write_took(time.monotonic() - started, resumed=resume)
+        with directory.writing():
+            write_report(run_dir)
     return run_dir
 
 
@@ -157,9 +160,10 @@ async def checkpoint(run: Run, running: RunningGroups, report: StepReport, write
     The checkpoint is marked complete only after the step's records are written, so that a resumed run lacks no step.
     """
     state = LoopState(report.version, run.sampler.next_index, tuple(running.pending()))
-    path = run.directory.checkpoint(report.version)
     with run.directory.writing():
-        await run.learner.save(str(path))
+        await run.learner.save(str(run.directory.unfinished(report.version)))
+        path = await asyncio.to_thread(run.directory.place_checkpoint, report.version)
+    run.learner.moved(path)
     run.policy.base(str(path), report.version)
     writes.then(asyncio.to_thread(complete_checkpoint, run.directory, state, keep=run.config.checkpoints.keep))
 

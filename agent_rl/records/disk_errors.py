@@ -27,6 +27,18 @@ def usable_run_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def usable_for_a_report(folder: Path) -> Iterator[None]:
+    """Turns an OSError in the block into a ConfigError of one line, that of a full disk excepted: see `full_disk`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        said = f"the report of {_shown(folder)} cannot be written: {_reason(folder, error)}"
+        raise ConfigError(said, key="RUN") from None
+
+
+@contextmanager
 def still_writable(folder: Path, last_checkpoint: Callable[[], Path | None]) -> Iterator[None]:
     """Turns an OSError in the block that comes from the disk of `folder` into a StorageError that says what to do."""
     try:
@@ -36,8 +48,11 @@ def still_writable(folder: Path, last_checkpoint: Callable[[], Path | None]) -> 
             raise
         full = error.errno in _FULL
         remedy = "free some space there, or lower checkpoints.keep" if full else "make it writable again"
-        checkpoint = last_checkpoint()
-        whole = "no checkpoint has been written yet" if checkpoint is None else f"{checkpoint.name} is complete"
+        try:
+            checkpoint = last_checkpoint()
+            whole = "no checkpoint has been written yet" if checkpoint is None else f"{checkpoint.name} is complete"
+        except OSError:
+            whole = "its checkpoints cannot be read now"
         raise StorageError(
             f"{_shown(folder)} can no longer be written: {error.strerror} ({bytes_left(folder)} left on its disk); "
             f"{remedy}, then go on with --resume ({whole})"
@@ -78,16 +93,18 @@ def _reason(folder: Path, error: OSError) -> str:
         case errno.ENAMETOOLONG:
             return "its name is too long"
         case errno.EEXIST | errno.ENOTDIR | errno.EISDIR | errno.ELOOP:
-            return _in_its_place(Path(error.filename or folder), error)
+            return _in_its_place(Path(error.filename2 or error.filename or folder), error)
         case _:
             return error.strerror or str(error)
 
 
 def _in_its_place(path: Path, error: OSError) -> str:
-    """What is at `path`, or above it, instead of a folder."""
+    """What is at `path`, or above it, instead of what the run has there."""
+    if error.errno == errno.EISDIR:
+        return f"{path} is a folder"
     for place in (path, *path.parents):
-        if place.is_symlink() and not place.exists():
-            return f"{place} is a link to nothing"
+        if place.is_symlink() and (error.errno == errno.ELOOP or not place.is_dir()):
+            return f"{place} is a link{'' if place.exists() else ' to nothing'}"
         if os.path.lexists(place) and not place.is_dir():
             return f"{place} is a file"
     return error.strerror or str(error)

@@ -12,6 +12,7 @@ from typing import Any
 from agent_rl.errors import ConfigError
 from agent_rl.records.eval_file import read_rows
 from agent_rl.records.eval_row import EvalRow
+from agent_rl.records.run_directory import RunDirectory
 
 JsonRow = Mapping[str, Any]
 
@@ -47,9 +48,8 @@ def read_run(run_dir: Path) -> RunData:
     """The run in `run_dir`. Raises ConfigError if that is not a run's folder."""
     if not run_dir.is_dir():
         raise ConfigError(f"there is no folder {run_dir}", key="RUN")
-    parts = ("config.toml", "metrics.jsonl", "eval.json")
-    if not any((run_dir / part).is_file() for part in parts):
-        raise ConfigError(f"{run_dir} is not a run: it holds none of {', '.join(parts)}", key="RUN")
+    if not RunDirectory(run_dir).holds_a_run():
+        raise ConfigError(f"{run_dir} is not a run's folder: no run wrote config.toml and run.json there", key="RUN")
     text = _text(run_dir / "config.toml")
     try:
         config = tomllib.loads(text)

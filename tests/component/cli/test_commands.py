@@ -1,5 +1,6 @@
 """What the commands do when all is well, and when a check does not hold."""
 
+import errno
 import json
 import os
 import subprocess
@@ -16,8 +17,11 @@ from agent_rl.cli import main
 from agent_rl.cli.new_environment import write_environment
 from agent_rl.cli.train_command import latest_run, new_run, print_outcome
 from agent_rl.cli.validation_tables import print_report
+from agent_rl.config import parse_config
+from agent_rl.errors import ConfigError
 from agent_rl.records.eval_file import append_row
 from agent_rl.records.eval_row import Estimate, EvalRow
+from agent_rl.records.run_directory import RunDirectory
 
 MEMORY = ("--sandbox", "memory-test")
 SYNTHETIC = '''
@@ -269,6 +273,15 @@ def test_the_latest_run_is_the_one_to_resume(tmp_path, monkeypatch):
     assert latest_run(config) == Path("runs/quick-20250102-090000")
 
 
+def test_the_latest_run_of_a_config_whose_name_is_a_pattern(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a[1]-20250101-120000", "a1-20250102-090000", "a[1]-b-20250103-090000"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert latest_run(Path("a[1].toml")) == Path("runs/a[1]-20250101-120000")
+    with pytest.raises(ConfigError, match=r"--resume: there is no run of \* in runs/"):
+        latest_run(Path("*.toml"))
+
+
 def test_train_ends_with_what_was_reached_and_where_the_report_is(capsys, tmp_path):
     for version, value in ((0, 0.25), (40, 0.75)):
         estimate = Estimate(value, value - 0.05, value + 0.05)
@@ -284,8 +297,36 @@ def test_train_ends_with_what_was_reached_and_where_the_report_is(capsys, tmp_pa
 
 
 def test_a_report_says_where_it_is(capsys, tmp_path):
+    a_run(tmp_path)
+    assert run(capsys, "report", tmp_path) == (0, f"{(tmp_path / 'report.html').resolve()}\n", "")
+
+
+def test_a_report_is_written_only_into_a_run_s_folder(capsys, tmp_path):
     (tmp_path / "config.toml").write_text("seed = 1\n")
-    assert run(capsys, "report", tmp_path)[:2] == (0, f"{(tmp_path / 'report.html').resolve()}\n")
+    (tmp_path / "report.html").write_text("theirs")
+    said = f"error: RUN: {tmp_path} is not a run's folder: no run wrote config.toml and run.json there\n"
+    assert run(capsys, "report", tmp_path) == (2, "", said)
+    assert run(capsys, "report", tmp_path / "none") == (2, "", f"error: RUN: there is no folder {tmp_path / 'none'}\n")
+    assert (tmp_path / "report.html").read_text() == "theirs"
+
+
+def test_a_report_that_cannot_be_written_is_one_line(capsys, monkeypatch, tmp_path):
+    a_run(tmp_path)
+    (tmp_path / "report.html").mkdir()
+    said = f"error: RUN: the report of {tmp_path} cannot be written: "
+    assert run(capsys, "report", tmp_path) == (2, "", f"{said}{tmp_path / 'report.html'} is a folder\n")
+
+    def refuse(path: Path, text: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("agent_rl.report.page.write_atomically", refuse)
+    assert run(capsys, "report", tmp_path) == (2, "", f"{said}this user may not read and write there\n")
+
+
+def a_run(folder: Path) -> None:
+    """`folder` is that of a run that took no step yet."""
+    config = parse_config({"environments": [{"environment": "toy"}], "model": {"path": "none"}})
+    RunDirectory(folder).create(config, resume=False)
 
 
 def test_installed_packages_add_commands(capsys, monkeypatch, tmp_path):

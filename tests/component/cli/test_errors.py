@@ -134,7 +134,7 @@ def test_a_model_without_a_chat_template(capsys, config, tiny_tokenizer):
     [
         ("", "--policy: name the policy to evaluate"),
         ("https://localhost:8000/v1", "a policy behind a URL cannot be evaluated"),
-        ("{tmp}/model", "holds neither a model (config.json) nor a run's checkpoints"),
+        ("{tmp}/model", "holds neither a model (config.json) nor a run that has written a checkpoint"),
         ("{tmp}/run.toml", "run.toml is neither a folder nor the name of a model on the hub"),
         ("../nowhere/at all", "is neither a folder nor the name of a model on the hub"),
     ],

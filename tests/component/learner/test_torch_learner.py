@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import math
 from pathlib import Path
 
@@ -156,6 +157,18 @@ async def test_a_checkpoint_is_a_model_of_transformers(model_path: str, tmp_path
     loaded = dict(AutoModelForCausalLM.from_pretrained(path).named_parameters())
     assert_equal({name: p.detach() for name, p in loaded.items()}, await weights(one))
     assert loaded.keys() == (await weights(one)).keys()
+
+
+async def test_a_learner_saves_its_tokenizer_after_the_checkpoint_that_it_loaded_is_gone(
+    model_path: str, tmp_path: Path
+) -> None:
+    (Path(model_path) / "tokenizer.json").write_text('{"any": "bytes"}')
+    one = learner(model_path)
+    await one.save(str(tmp_path / "first"))
+    await one.load(str(tmp_path / "first"))
+    shutil.rmtree(tmp_path / "first")
+    await one.save(str(tmp_path / "second"))
+    assert (tmp_path / "second" / "tokenizer.json").read_text() == '{"any": "bytes"}'
 
 
 async def test_saving_replaces_all_or_nothing(model_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,19 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent_rl.config import parse_config
 from agent_rl.errors import ConfigError
+from agent_rl.loop import train as train_module
 from agent_rl.records.run_directory import RunDirectory
 from agent_rl.records.run_lock import run_lock
+from tests.component.loop.tiny_runs import quiet
 
 HOLDER = """
 import sys
@@ -102,7 +107,39 @@ def test_a_filesystem_without_locks_is_said_in_one_line_and_used(
 def test_a_link_in_the_lock_s_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".agent-rl.lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(ConfigError, match=r"cannot hold a run: .*lock is a file$"):
+    lock = tmp_path / "run" / ".agent-rl.lock"
+    for target, what in ((tmp_path / "precious", "a link"), (tmp_path, "a link"), ("nowhere", "a link to nothing")):
+        lock.symlink_to(target)
+        with pytest.raises(ConfigError, match=rf"cannot hold a run: {re.escape(str(lock))} is {what}$"):
+            RunDirectory(tmp_path / "run").locked(resume=False).__enter__()
+        lock.unlink()
+    lock.mkdir()
+    with pytest.raises(ConfigError, match=rf"cannot hold a run: {re.escape(str(lock))} is a folder$"):
         RunDirectory(tmp_path / "run").locked(resume=False).__enter__()
     assert (tmp_path / "precious").read_text() == "precious"
+
+
+async def test_the_report_is_written_while_the_run_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse_config({"environments": [{"environment": "toy"}], "model": {"path": "none"}})
+    directory = RunDirectory(tmp_path / "run")
+    locked: list[Path] = []
+
+    @asynccontextmanager
+    async def nothing_opened(*arguments: Any, **options: Any) -> AsyncIterator[None]:
+        directory.create(config, resume=False)
+        yield
+
+    async def nothing_trained(run: None) -> None:
+        return
+
+    def report(folder: Path) -> None:
+        with pytest.raises(ConfigError, match=f"is in use by process {os.getpid()} on"):
+            RunDirectory(folder).locked(resume=True).__enter__()
+        assert directory.read_took() >= 0.0
+        locked.append(folder)
+
+    monkeypatch.setattr(train_module, "open_run", nothing_opened)
+    monkeypatch.setattr(train_module, "_watched", nothing_trained)
+    monkeypatch.setattr(train_module, "write_report", report)
+    assert await train_module.train(config, directory.path, display=quiet()) == directory.path
+    assert locked == [directory.path]

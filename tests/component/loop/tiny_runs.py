@@ -66,12 +66,15 @@ def quiet() -> Display:
 
 
 def outcome(run_dir: Path) -> dict[str, Any]:
-    """Everything of a run that may not depend on time: ids, verdicts, advantages, losses, and the final weights."""
+    """Everything of a run that may not depend on time: token ids, verdicts, advantages, losses, and the final weights.
+
+    The run's own id, which is random, says only whose the rollouts are.
+    """
     rollouts = {}
     for file in sorted((run_dir / "rollouts").iterdir()):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         for row in rows:
-            del row["timings"], row["verdict"]["seconds"]
+            del row["run"], row["timings"], row["verdict"]["seconds"]
         rollouts[file.name] = rows
     metrics = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     for row in metrics:

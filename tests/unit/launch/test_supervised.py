@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
@@ -282,7 +283,9 @@ async def learner_run(dies_at: set[int], save_after: set[int], steps: int = 4) -
     for step in range(1, steps + 1):
         await learner.step(Batch(step, ()))
         if step in save_after:
-            await learner.save(f"step {step}")
+            await learner.save(f"unfinished {step}")
+            disk[f"step {step}"] = disk.pop(f"unfinished {step}")
+            learner.moved(Path(f"step {step}"))
     return made[-1].steps, learner
 
 

@@ -11,36 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agent_rl.config import load_config, parse_config
+from agent_rl.config import load_config
 from agent_rl.errors import ConfigError, StorageError
 from agent_rl.loop.checkpoint import LoopState, complete_checkpoint
 from agent_rl.records.eval_file import append_row, read_rows
-from agent_rl.records.eval_row import Estimate, EvalRow
 from agent_rl.records.run_directory import RunDirectory
-
-LASTS = {"learner": 0.75, "publish": 0.5}
-"""Seconds of the spans of each step, which begin when as many seconds have gone by as there were steps."""
-CONFIG = parse_config({"environments": [{"environment": "toy"}], "model": {"path": "none"}})
-
-
-def made(tmp_path: Path, steps: int) -> RunDirectory:
-    directory = RunDirectory(tmp_path / "run")
-    directory.create(CONFIG, resume=False)
-    for step in range(1, steps + 1):
-        directory.append(directory.metrics, [{"step": step}])
-        spans = [{"step": step, "role": r, "start": step + 0.0, "end": step + e} for r, e in LASTS.items()]
-        directory.append(directory.timeline, spans)
-        directory.write_rollouts(step, [{"group": step}])
-        directory.checkpoint(step).mkdir()
-        (directory.checkpoint(step) / "trainer.json").write_text(LoopState(step, step * 4, (1,)).to_json())
-    for version in (0, steps):
-        append_row(directory.evaluations, evaluated(version))
-    return directory
-
-
-def evaluated(version: int | None) -> EvalRow:
-    estimate = Estimate(0.5, 0.4, 0.6)
-    return EvalRow(version, "test", "e", 200, 8, 2, estimate, {1: estimate})
+from tests.unit.records.run_folders import CONFIG, LASTS, checkpointed, evaluated, made, names
 
 
 def test_cutting_back_leaves_nothing_after_the_checkpoint(tmp_path: Path) -> None:
@@ -94,12 +70,39 @@ def test_how_long_a_run_took_is_known_until_it_is_taken_up_again(tmp_path: Path)
     assert not directory.took.exists()
 
 
-def test_pruning_keeps_the_newest_and_removes_what_is_half_written(tmp_path: Path) -> None:
+def test_pruning_keeps_the_newest_and_removes_what_is_incomplete_and_older(tmp_path: Path) -> None:
     directory = made(tmp_path, 4)
     (directory.checkpoint(3) / "trainer.json").unlink()
-    (directory.checkpoints / ".step_000005-k3x_9abc").mkdir()
+    checkpointed(directory, 5, whole=False)
     directory.prune(2)
-    assert sorted(p.name for p in directory.checkpoints.iterdir()) == ["step_000002", "step_000004"]
+    assert names(directory.checkpoints) == ["step_000002", "step_000004", "step_000005"]
+
+
+def test_what_a_killed_run_was_saving_is_gone_when_it_goes_on(tmp_path: Path) -> None:
+    directory = made(tmp_path, 1)
+    half = directory.unfinished(2).with_name(".step_000002-k3x_9abc")
+    half.mkdir(parents=True)
+    (half / "model.safetensors").write_text("half")
+    directory.create(CONFIG, resume=True)
+    directory.cut_back(1)
+    assert names(directory.checkpoints) == ["step_000001"]
+
+
+def test_a_run_killed_while_it_removed_a_checkpoint_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = made(tmp_path, 3)
+
+    def killed(path: Path, **options: object) -> None:
+        if path.exists():
+            (path / "run.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            directory.prune(1)
+    directory.create(CONFIG, resume=True)
+    directory.cut_back(3)
+    assert names(directory.checkpoints) == ["step_000002", "step_000003"]
 
 
 def test_the_loop_state_survives_its_file(tmp_path: Path) -> None:
@@ -123,65 +126,12 @@ def test_a_run_is_resumed_with_the_configuration_that_it_began_with(tmp_path: Pa
         directory.create(CONFIG.model_copy(update={"seed": 1}), resume=True)
 
 
-def test_what_a_run_left_that_never_took_a_step_does_not_count(tmp_path: Path) -> None:
-    directory = made(tmp_path, 1)
-    directory.metrics.unlink()
-    directory.create(CONFIG, resume=False)
-    assert not directory.evaluations.exists()
-    assert directory.complete_checkpoints() == []
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
-FOREIGN = (
-    "checkpoints/best.pt",
-    "checkpoints/step_1",
-    "checkpoints/my_step_000001/trainer.json",
-    "rollouts/step_a.jsonl",
-)
-"""Names that a run does not write; some look nearly like its own."""
-
-
-def with_foreign_files(folder: Path) -> None:
-    for name in FOREIGN:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("{}")
-
-
-@pytest.mark.parametrize(
-    ("name", "held"),
-    [
-        ("README.md", "README.md"),
-        ("eval.json", "eval.json"),
-        ("checkpoints/step_000001/trainer.json", "checkpoints"),
-        ("rollouts/step_000001.jsonl", "rollouts"),
-        ("config.toml", "config.toml; no run wrote its config.toml"),
-    ],
-)
-@pytest.mark.parametrize("through", ["create", "locked"])
-def test_a_folder_that_is_no_run_s_is_refused_and_nothing_in_it_changes(
-    tmp_path: Path, name: str, held: str, through: str
-) -> None:
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text(CONFIG.to_toml())  # a configuration, but not one that a run wrote
-    before = files(tmp_path)
-    directory = RunDirectory(tmp_path)
-    said = f"--run-dir: {tmp_path} is not a run's folder and holds other files ({held}): give a new folder, or an empty"
-    with pytest.raises(ConfigError, match=re.escape(said)):
-        directory.create(CONFIG, resume=False) if through == "create" else directory.locked(resume=False).__enter__()
-    with pytest.raises(ConfigError, match="there is no run to resume in"):
-        RunDirectory(tmp_path).create(CONFIG, resume=True)
-    assert files(tmp_path) == before
-    assert (tmp_path / name).read_text() == CONFIG.to_toml()
-
-
 def test_an_empty_folder_a_link_to_one_and_what_a_run_killed_at_once_left_are_taken(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to("empty")
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / ".agent-rl.lock").write_text("")
+    (tmp_path / "killed" / "run.json").write_text("{}")
     (tmp_path / "killed" / ".config.toml.a1b2c3d4").write_text("seed")
     for name in ("link", "killed", "new/and/deep"):
         directory = RunDirectory(tmp_path / name)
@@ -190,39 +140,6 @@ def test_an_empty_folder_a_link_to_one_and_what_a_run_killed_at_once_left_are_ta
         assert directory.checkpoints.is_dir()
     assert (tmp_path / "empty" / "config.toml").is_file()
     assert load_config(tmp_path / "empty" / "config.toml") == CONFIG
-
-
-def test_what_no_run_wrote_outlives_pruning_cutting_back_and_starting_over(tmp_path: Path) -> None:
-    directory = made(tmp_path, 5)
-    with_foreign_files(directory.path)
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "trainer.json").write_text(LoopState(9, 36, ()).to_json())
-    (directory.checkpoints / "step_000009").symlink_to(tmp_path / "elsewhere")
-    directory.prune(3)
-    assert [step for step, _ in directory.complete_checkpoints()] == [4, 5, 9]
-    directory.cut_back(4)
-    assert (directory.checkpoints / "step_000004").is_dir()
-    assert not (directory.checkpoints / "step_000005").exists()
-    directory.metrics.unlink()
-    directory.create(CONFIG, resume=False)
-    assert set(FOREIGN) <= files(directory.path)
-    own = {path.name for folder in (directory.checkpoints, directory.rollouts) for path in folder.iterdir()}
-    assert own == {"best.pt", "step_1", "my_step_000001", "step_a.jsonl", "step_000009"}
-    assert (tmp_path / "elsewhere" / "trainer.json").is_file(), "a link is left alone, and what it points to"
-
-
-@pytest.mark.parametrize("resume", [False, True])
-def test_a_foreign_folder_with_a_checkpoint_s_name_stops_the_run_that_would_replace_it(
-    tmp_path: Path, resume: bool
-) -> None:
-    directory = made(tmp_path, 1)
-    precious = directory.checkpoints / "step_000002" / "weights.bin"
-    precious.parent.mkdir()
-    precious.write_text("precious")
-    with pytest.raises(ConfigError, match=r"step_000002 is named like a checkpoint, but no run wrote it: move it"):
-        directory.create(CONFIG, resume=resume)
-    directory.prune(1)
-    assert precious.read_text() == "precious"
 
 
 def test_a_checkpoint_whose_counters_are_damaged_is_none(tmp_path: Path) -> None:
@@ -236,18 +153,19 @@ def test_a_checkpoint_whose_counters_are_damaged_is_none(tmp_path: Path) -> None
 
 def test_steps_of_more_than_six_digits_are_steps(tmp_path: Path) -> None:
     directory = made(tmp_path, 1)
-    directory.checkpoint(1_000_001).mkdir()
-    (directory.checkpoint(1_000_001) / "trainer.json").write_text(LoopState(1_000_001, 4, ()).to_json())
+    checkpointed(directory, 1_000_001)
     assert [step for step, _ in directory.complete_checkpoints()] == [1, 1_000_001]
 
 
 def test_a_file_in_the_place_of_the_folder_or_above_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "linked").symlink_to("file")
     for name, reason in (
         ("file", f"{tmp_path / 'file'} is a file"),
         ("file/below/it", f"{tmp_path / 'file'} is a file"),
         ("link", f"{tmp_path / 'link'} is a link to nothing"),
+        ("linked", f"{tmp_path / 'linked'} is a link"),
         ("n" * 300, "its name is too long"),
     ):
         with pytest.raises(ConfigError, match=f"^--run-dir: .* cannot hold a run: {re.escape(reason)}$"):
@@ -297,6 +215,10 @@ def test_a_disk_that_fills_up_is_named_with_what_is_left_and_what_to_do(tmp_path
     assert caught.value.exit_code == 3
     with pytest.raises(StorageError, match=r"No such file or directory .*; make it writable again, then go on"):
         full(errno.ENOENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDirectory, "complete_checkpoints", lambda self: os.listdir(directory.metrics))
+        with pytest.raises(StorageError, match=r"\(its checkpoints cannot be read now\)$"):
+            full(errno.EACCES)
     with pytest.raises(TimeoutError):  # an OSError too, and none of a disk's
         full(errno.ETIMEDOUT)
     for step in (1, 2, 3):

@@ -9,6 +9,7 @@ import pytest
 
 from agent_rl.records.eval_file import append_row
 from agent_rl.records.eval_row import Estimate, EvalRow
+from agent_rl.records.run_mark import RunMark
 
 CONFIG = """seed = 3
 [[environments]]
@@ -109,7 +110,8 @@ def run_dir(tmp_path: Path) -> Path:
     """A finished run of 60 steps, evaluated before and after."""
     run, steps, generator = tmp_path / "quickstart", 60, random.Random(0)
     run.mkdir()
-    (run / "config.toml").write_text(CONFIG)
+    (run / "config.toml").write_text("# Written by a run of agent-rl\n" + CONFIG)
+    RunMark.new().write(run)
     write_lines(run / "metrics.jsonl", [metrics_row(s, steps, generator) for s in range(1, steps + 1)])
     write_lines(run / "timeline.jsonl", [row for s in range(1, steps + 1) for row in spans(s, generator)])
     for step in (1, 30, 60):

@@ -94,7 +94,7 @@ def test_what_a_model_wrote_is_shown_and_never_run(run_dir):
     assert not {"script", "img"} & {tag for tag, _ in elements.tags}
 
 
-@pytest.mark.parametrize("missing", ["config.toml", "metrics.jsonl", "timeline.jsonl", "rollouts", "eval.json"])
+@pytest.mark.parametrize("missing", ["metrics.jsonl", "timeline.jsonl", "rollouts", "eval.json"])
 def test_a_missing_file_leaves_only_its_part_out(run_dir, missing):
     (run_dir / missing).rename(run_dir.parent / "elsewhere")
     text, _ = page_of(run_dir)
@@ -122,9 +122,14 @@ def test_how_long_the_whole_run_took_is_shown_where_it_is_known(run_dir, text, s
     assert (tile in page_of(run_dir)[0]) == shown
 
 
-def test_a_folder_that_is_no_run_is_the_users_mistake(tmp_path):
-    with pytest.raises(ConfigError, match=r"RUN: .* is not a run: it holds none of config.toml"):
-        write_report(tmp_path)
+def test_a_folder_that_is_no_run_is_the_users_mistake(tmp_path, run_dir):
+    for missing in ("config.toml", "run.json"):
+        (run_dir / missing).rename(tmp_path / missing)
+        (run_dir / "report.html").write_text("theirs")
+        with pytest.raises(ConfigError, match=r"RUN: .* is not a run's folder: no run wrote config.toml and run.json"):
+            write_report(run_dir)
+        assert (run_dir / "report.html").read_text() == "theirs"
+        (tmp_path / missing).rename(run_dir / missing)
     with pytest.raises(ConfigError, match="RUN: there is no folder"):
         write_report(tmp_path / "nowhere")
 
