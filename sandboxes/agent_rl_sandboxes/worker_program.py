@@ -27,6 +27,7 @@ from agent_rl_sandboxes.inside import (
     episode_server,
     frame_stream,
     harness,
+    kernel_kills,
     leftovers,
     levels,
     loading,
@@ -126,6 +127,7 @@ def _sources() -> list[tuple[str, str]]:
     modules += [
         preloading,
         private_buffers,
+        kernel_kills,
         run_processes,
         run_relay,
         levels,
