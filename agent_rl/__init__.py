@@ -69,14 +69,15 @@ if TYPE_CHECKING:
     )
     from agent_rl.evaluation.evaluate import GroupRunner, evaluate
     from agent_rl.evaluation.pass_at_k import pass_at_k
-    from agent_rl.formats import prepare_all, program_of, read_tasks
-    from agent_rl.judging.task_verifier import TaskVerifier
+    from agent_rl.formats import PromptStyle, prepare_all, program_of, read_tasks
+    from agent_rl.judging import TaskVerifier, take_files
     from agent_rl.loop.train import train
     from agent_rl.providers import choose_provider
     from agent_rl.records.bootstrap import bootstrap_mean
     from agent_rl.records.eval_row import Estimate, EvalRow
     from agent_rl.registry import resolve
     from agent_rl.rollouts.run_group import AgentMaker, empty_agent, oracle_agent, run_group, run_rollout
+    from agent_rl.rollouts.tools import describe_tools
     from agent_rl.vocabulary import (
         AnswerTests,
         AssertTests,
@@ -109,7 +110,9 @@ if TYPE_CHECKING:
         Turn,
         Verdict,
     )
+    from agent_rl.vocabulary.final_answer import final_answer
     from agent_rl.vocabulary.task import Tier
+    from agent_rl.vocabulary.wording import call_feedback
 
 __version__ = "0.1.0"
 
@@ -120,6 +123,8 @@ _HOMES = {
         "Timings Group DroppedRollout ExecResult RunRequest RunCall RunResult PairRequest PairResult"
     ),
     "agent_rl.vocabulary.task": "Tier",
+    "agent_rl.vocabulary.final_answer": "final_answer",
+    "agent_rl.vocabulary.wording": "call_feedback",
     "agent_rl.contracts": (
         "Environment EnvironmentConfig InvalidSubmission Agent Prompt Tool RolloutEnded Verifier Sandbox Sandboxes "
         "JudgeRunner SandboxProvider ProviderOptions Policy "
@@ -132,10 +137,11 @@ _HOMES = {
     ),
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
-    "agent_rl.formats": "read_tasks program_of prepare_all",
-    "agent_rl.judging.task_verifier": "TaskVerifier",
+    "agent_rl.formats": "read_tasks PromptStyle program_of prepare_all",
+    "agent_rl.judging": "TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
+    "agent_rl.rollouts.tools": "describe_tools",
     "agent_rl.algorithms": "MaxRL RLOO GRPO Reinforce",
     "agent_rl.evaluation.evaluate": "evaluate GroupRunner",
     "agent_rl.evaluation.pass_at_k": "pass_at_k",
@@ -209,6 +215,7 @@ __all__ = [
     "PolicyError",
     "PolicyStatus",
     "Prompt",
+    "PromptStyle",
     "ProviderOptions",
     "PytestTests",
     "RLOO",
@@ -251,9 +258,12 @@ __all__ = [
     "Verifier",
     "WeightManifest",
     "bootstrap_mean",
+    "call_feedback",
     "choose_provider",
+    "describe_tools",
     "empty_agent",
     "evaluate",
+    "final_answer",
     "load_config",
     "oracle_agent",
     "parse_config",
@@ -264,5 +274,6 @@ __all__ = [
     "resolve",
     "run_group",
     "run_rollout",
+    "take_files",
     "train",
 ]

@@ -12,16 +12,14 @@ from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.registry import registered, resolve
 
 GROUP = "agent_rl.sandboxes"
-PREFERENCE = ("docker", "local")
-"""What `auto` tries, in this order."""
 
 
 async def choose_provider(config: SandboxConfig, say: Callable[[str], None] = print) -> SandboxProvider:
     """The provider that `config` names, not yet started. `say` gets a line with the chosen provider and the reason.
 
-    `auto` is Docker if a daemon answers and the image is there, else the local sandbox. If `config` has tables of
-    single providers, `auto` tries only these providers, so that no option is dropped silently. It never chooses
-    anything weaker silently: if no provider works, SandboxError says for each what is missing and what to do.
+    `auto` is the first of `tried_by_auto` that can be used. If `config` has tables of single providers, `auto` tries
+    only these providers, so that no option is dropped silently. It never chooses anything weaker silently: if no
+    provider works, SandboxError says for each what is missing and what to do.
 
     Raises ConfigError for a provider that is not registered, and for wrong options.
     """
@@ -31,21 +29,27 @@ async def choose_provider(config: SandboxConfig, say: Callable[[str], None] = pr
         say(f"sandbox: {config.provider} (sandbox.provider = {config.provider!r})")
         return provider
     reasons: list[str] = []
-    for name in PREFERENCE:
-        if name not in registered(GROUP):
-            reasons.append(f"{name}: not installed")
-            continue
+    for name in tried_by_auto():
         reason = await unavailable(name, config)
         if reason is None:
-            why = f"cannot use {'; '.join(reasons)}" if reasons else "a daemon answers and the image is built"
+            why = f"cannot use {'; '.join(reasons)}" if reasons else provider_class(name).usable_means
             say(f"sandbox: {name} ({why})")
             return make_provider(name, config)
         reasons.append(f"{name}: {reason}")
     raise SandboxError(
         "no sandbox can be used on this machine, and programs are not run without one.\n  "
-        + "\n  ".join(reasons)
+        + "\n  ".join(reasons or ["no provider that `auto` tries is installed"])
         + "\n`agent-rl sandbox doctor` checks everything that they need and says how to fix it."
     )
+
+
+def tried_by_auto() -> list[str]:
+    """The registered providers that `auto` tries, in this order: see `SandboxProvider.auto_order`.
+
+    Raises ConfigError if a registered provider cannot be loaded: it might have been the one to take.
+    """
+    places = {name: provider_class(name).auto_order for name in registered(GROUP)}
+    return [name for _, name in sorted((place, name) for name, place in places.items() if place is not None)]
 
 
 def check_sandbox_options(config: SandboxConfig) -> None:
@@ -55,7 +59,7 @@ def check_sandbox_options(config: SandboxConfig) -> None:
     """
     if config.provider != "auto":
         provider_options(config.provider, config)
-    may_be_taken = PREFERENCE if config.provider == "auto" else (_table_of(config.provider),)
+    may_be_taken = tried_by_auto() if config.provider == "auto" else [_table_of(config.provider)]
     for table in config.tables:
         if table not in may_be_taken:
             raise _unused(table, config.provider)

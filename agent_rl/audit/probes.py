@@ -13,9 +13,7 @@ from typing import TypeGuard
 
 from agent_rl.audit.oracle_program import parsed
 from agent_rl.contracts import SandboxProvider
-from agent_rl.judging.blame import run_or_blame, run_pair_or_blame
-from agent_rl.judging.recording import pytest_for
-from agent_rl.judging.result_frames import Returned, Tampered, read_frames, value_of
+from agent_rl.judging import Returned, Tampered, pytest_for, read_frames, run_or_blame, run_pair_or_blame, value_of
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,

@@ -21,7 +21,7 @@ from agent_rl.audit.validation_report import ProblemKind, TaskProblem, TaskRepor
 from agent_rl.audit.watching_verifier import WatchingVerifier, watching
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
-from agent_rl.judging.judging_runs import TooSlow
+from agent_rl.judging import TooSlow
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,

@@ -65,6 +65,9 @@ class WatchingVerifier(Verifier):
             watched.submission = submission
         return await self._judge().judge(task, submission)
 
+    async def accept(self, task: Task, verdict: Verdict) -> Verdict:
+        return await self._judge().accept(task, verdict)
+
     async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         return await self._judge().run_public_tests(task, submission, sandbox)
 
@@ -75,6 +78,10 @@ class WatchingVerifier(Verifier):
         except ConfigError as error:
             self.refused[task.id] = error
             return task
+
+    async def close(self) -> None:
+        for made in self._made.values():
+            await made.close()
 
     async def prepares(self, task: Task) -> bool:
         """Whether the task can be prepared with the current seed. The result is not recorded."""

@@ -41,7 +41,7 @@ from agent_rl.bench.fixed_time_parts import OneReply, byte_tokenizer
 from agent_rl.config import RunConfig, parse_config
 from agent_rl.contracts import EnvironmentConfig, SamplingParams, SandboxProvider
 from agent_rl.errors import LearnerError, PolicyError
-from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.judging import TaskVerifier
 from agent_rl.launch.local_launcher import LocalLauncher, RoleProcess
 from agent_rl.launch.replicated_policy import ReplicatedPolicy
 from agent_rl.launch.role_clients import LearnerClient, PolicyClient

@@ -20,7 +20,7 @@ from agent_rl.bench.verify_items import VerifyItem
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.judging import TaskVerifier
 from agent_rl.providers import GROUP
 from agent_rl.registry import registered, resolve
 from agent_rl.vocabulary import Submission
@@ -84,6 +84,7 @@ class JudgedKind(KindName):
         await self._provider.start()
 
     async def close(self) -> None:
+        await self.verifier.close()
         await self._provider.close()
 
     async def judge(self, item: VerifyItem) -> JudgingOutcome:

@@ -13,6 +13,7 @@ from agent_rl.cli.options import JsonOption, SetOptions, write_json
 from agent_rl.errors import CheckFailed
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from agent_rl.bench.generate_bench import GenerateReport
@@ -97,6 +98,17 @@ def verify(
     console = Console(highlight=False)
     plan = parse_plan(tasks, kinds, concurrency, rounds, seconds, limit)
     report = run(compare_kinds(plan, lambda line: console.print(line, markup=False)))
+    _print_verify(console, report)
+    write_json(json_file, report.to_json())
+    for bar in report.bars:
+        _verdict(console, bar.met, f"{bar.what}: {bar.measured or 'absent'}, wanted {bar.wanted}", False)
+    missed = [bar.what for bar in report.bars if not bar.met]
+    if require and missed:
+        raise CheckFailed("bench: missed or not measured: " + "; ".join(missed))
+
+
+def _print_verify(console: Console, report: VerifyBenchReport) -> None:
+    """Prints the table, the absent kinds, and the verifications without a right verdict."""
     console.print(_verify_table(report))
     for kind, why in report.absent.items():
         console.print(f"{kind} is absent: {why}", markup=False)
@@ -104,12 +116,6 @@ def verify(
         for kind, count in counts.items():
             if count:
                 console.print(f"{kind}: {what}: {count} of {report.verifications[kind]}", markup=False)
-    write_json(json_file, report.to_json())
-    for bar in report.bars:
-        _verdict(console, bar.met, f"{bar.what}: {bar.measured or 'absent'}, wanted {bar.wanted}", False)
-    missed = [bar.what for bar in report.bars if not bar.met]
-    if require and missed:
-        raise CheckFailed("bench: missed or not measured: " + "; ".join(missed))
 
 
 @bench.command("generate")

@@ -130,14 +130,14 @@ async def _validate(
     from agent_rl.audit.validate import validate
     from agent_rl.audit.watching_verifier import WatchingVerifier
     from agent_rl.environments import make_environments
-    from agent_rl.judging.task_verifier import make_verifier
+    from agent_rl.judging import make_verifier
     from agent_rl.providers import choose_provider
 
     provider = await choose_provider(config.sandbox)
     # One judge per seed, so that no verdict on an oracle solution comes from a cache.
     verifier = WatchingVerifier(lambda seed: make_verifier(config.sandbox, provider, config.seed + seed))
     (named,) = make_environments(config.environments, verifier)
-    async with provider:
+    async with provider, verifier:
         return await validate(
             named.environment,
             verifier,

@@ -68,10 +68,7 @@ _TEST = '''"""The reference of every task passes, and a reply that solves nothin
 import asyncio
 from pathlib import Path
 
-from agent_rl.judging.task_verifier import TaskVerifier
-from agent_rl.registry import resolve
-from agent_rl.rollouts.policy_agent import empty_agent, oracle_agent
-from agent_rl.rollouts.run_group import run_rollout
+from agent_rl import TaskVerifier, empty_agent, oracle_agent, resolve, run_rollout
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 
 {class_name} = resolve(f"{{Path(__file__).with_name('{name}.py')}}:{class_name}", "agent_rl.environments", key="ENV")
@@ -83,8 +80,7 @@ def test_references_pass_and_other_replies_fail():
 
 
 async def check():
-    async with InMemoryProvider() as provider:
-        verifier = TaskVerifier(provider, minimum_isolation="memory")
+    async with InMemoryProvider() as provider, TaskVerifier(provider, minimum_isolation="memory") as verifier:
         environment = {class_name}({class_name}.config_class(), verifier)
         for task in await environment.load("test"):
             solved = await run_rollout(environment, "{name}", task, oracle_agent, provider)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,46 +19,58 @@ _MOST_LINES = 10
 """The largest number of failures that are printed one by one."""
 
 
+TasksArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TASKS",
+        help="Rows in the schema of HumanEval, MBPP, APPS or CodeContests, or of function calls, of inputs and "
+        "outputs, or of pytest files (JSONL, gzipped or not); or a folder of tasks with tests. The format is told "
+        "by the rows' keys.",
+    ),
+]
+SolutionsArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SOLUTIONS",
+        help='Lines {"task_id": ..., "completion": ...}, several per task allowed; instead of "completion" '
+        'also "files" ({path: text}), "patch" (a unified diff) or "archive" (the path of a tar or zip).',
+    ),
+]
+IsolationOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEVEL", help="Refuse a sandbox that keeps runs apart less: container (any), uid or namespaces."
+    ),
+]
+TierOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIER", help="Refuse a task whose verdict is worth less: in_process (any), proxied or values."
+    ),
+]
+SandboxSetOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Another key of a configuration's [sandbox], as often as needed, such as --set docker.runtime=runsc.",
+    ),
+]
+
+
 def verify(
-    tasks: Annotated[
-        Path,
-        typer.Argument(
-            metavar="TASKS",
-            help="Rows in the schema of HumanEval, MBPP, APPS or CodeContests, or of function calls, of inputs and "
-            "outputs, or of pytest files (JSONL, gzipped or not); or a folder of tasks with tests. The format is told "
-            "by the rows' keys.",
-        ),
-    ],
-    solutions: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SOLUTIONS",
-            help='Lines {"task_id": ..., "completion": ...}, several per task allowed; instead of "completion" '
-            'also "files" ({path: text}), "patch" (a unified diff) or "archive" (the path of a tar or zip).',
-        ),
-    ],
+    tasks: TasksArgument,
+    solutions: SolutionsArgument,
     json_file: JsonOption = None,
     require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 if a solution failed.")] = False,
     sandbox: SandboxOption = None,
-    runtime: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A runtime that the Docker daemon knows, such as runsc (gVisor).")
-    ] = None,
-    minimum_isolation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LEVEL", help="Refuse a sandbox that keeps runs apart less: container (any), uid or namespaces."
-        ),
-    ] = None,
-    minimum_tier: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIER", help="Refuse a task whose verdict is worth less: in_process (any), proxied or values."
-        ),
-    ] = None,
+    minimum_isolation: IsolationOption = None,
+    minimum_tier: TierOption = None,
     workers: Annotated[
         int | None,
         typer.Option("--workers", "--slots", min=1, help="Programs run at a time; by default one per core."),
     ] = None,
+    settings: SandboxSetOptions = None,
 ) -> None:
     """Judge given solutions against hidden tests, in a sandbox, with no model and no training.
 
@@ -70,30 +82,38 @@ def verify(
     Example:
       agent-rl verify HumanEval.jsonl.gz samples.jsonl --json verdicts.json
     """
-    import os
-
-    from pydantic import ValidationError
-
     from agent_rl.cli.run_coroutine import run
-    from agent_rl.config import SandboxConfig, config_error
 
-    asked = {
-        "minimum_isolation": minimum_isolation,
-        "minimum_tier": minimum_tier,
-        "docker": {"runtime": runtime} if runtime is not None else None,
-    }
-    given = {
-        "workers": workers or os.cpu_count() or 2,
-        **{key: value for key, value in asked.items() if value is not None},
-    }
-    try:
-        config = SandboxConfig.model_validate(sandbox_settings(sandbox) | given)
-    except ValidationError as error:
-        raise config_error(error, SandboxConfig, "sandbox") from None
+    asked = {"minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier, "workers": workers}
+    config = _config(sandbox, settings, {key: value for key, value in asked.items() if value is not None})
     report = run(_verify(tasks, solutions, config))
     if json_file is not None:
         report.write(json_file)
     _print(report)
+    _require(report, require_all)
+
+
+def _config(sandbox: str | None, settings: list[str] | None, asked: dict[str, Any]) -> SandboxConfig:
+    """The table [sandbox] of `--set`, then of `--sandbox`, then of the options of their own. Raises ConfigError."""
+    import os
+
+    from pydantic import ValidationError
+
+    from agent_rl.config import SandboxConfig, config_error, parse_options
+
+    table = {"workers": os.cpu_count() or 2, **parse_options(settings, "--set")}
+    for key, value in sandbox_settings(sandbox).items():
+        before = table.get(key)
+        table[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    try:
+        return SandboxConfig.model_validate(table | asked)
+    except ValidationError as error:
+        raise config_error(error, SandboxConfig, "sandbox") from None
+
+
+def _require(report: VerifyReport, require_all: bool) -> None:
+    """Raises what makes the exit code of `report`: SandboxError if a solution was not judged, CheckFailed if one failed
+    that had to pass."""
     code = report.exit_code(require_all=require_all)
     if code == SandboxError.exit_code:
         reason = next((r.detail for r in report.results if r.passed is None), "")

@@ -50,8 +50,8 @@ class Environment(ABC):
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission | Verdict:
         """The submission of one episode. Ordinary control flow is the multi-turn protocol.
 
-        An environment that judges the episode itself (a game, say) returns a verdict instead, and this verdict is
-        final. Raises InvalidSubmission if there is nothing to judge.
+        An environment that judges the episode itself (a game, say) returns a verdict of the task's tier instead, and
+        this verdict is final: see `Verifier.accept`. Raises InvalidSubmission if there is nothing to judge.
         """
 
     async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:

@@ -120,6 +120,12 @@ class SandboxProvider(Sandboxes, JudgeRunner):
     """
 
     options_class: ClassVar[type[ProviderOptions]] = ProviderOptions
+    auto_order: ClassVar[int | None] = None
+    """When `provider = "auto"` tries this provider: lower numbers first. None: it is used only if it is named."""
+    usable_means: ClassVar[str] = "it can be used here"
+    """What the user is told if `auto` takes this provider as its first choice."""
+    pytest_remedy: ClassVar[str] = "install pytest there"
+    """What the user can do if a sandbox has no pytest."""
 
     def __init__(self, config: SandboxConfig, options: Any) -> None:
         """Raises ConfigError if a token or a file that an option names cannot be used."""

@@ -15,7 +15,7 @@ from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_
 from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
 from agent_rl.inference.required_devices import require_devices
 from agent_rl.inference.start_policy import make_policy, served_context
-from agent_rl.judging.task_verifier import make_verifier
+from agent_rl.judging import make_verifier
 from agent_rl.launch.local_launcher import LocalLauncher
 from agent_rl.providers import choose_provider
 from agent_rl.records.eval_row import EvalRow
@@ -49,7 +49,8 @@ async def run_plan(config: RunConfig, plan: EvaluationPlan, say: Callable[[str],
     async with AsyncExitStack() as stack:
         agents = await _agents(config, plan, stack, say)
         provider = await choose_provider(config.sandbox, say)
-        environments = make_environments(config.environments, make_verifier(config.sandbox, provider, plan.seed))
+        verifier = await stack.enter_async_context(make_verifier(config.sandbox, provider, plan.seed))
+        environments = make_environments(config.environments, verifier)
         await stack.enter_async_context(provider)
         return [await _measure(named, plan, agents, provider, config.sandbox.retries) for named in environments]
 

@@ -17,9 +17,7 @@ from agent_rl.file_sets import InvalidArchive
 from agent_rl.formats import read_tasks, submission_of
 from agent_rl.formats.humaneval import read_json_lines
 from agent_rl.formats.prepare_tasks import together
-from agent_rl.judging.archives import read_archive
-from agent_rl.judging.judging_runs import TIERS
-from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.judging import TIERS, TaskVerifier, read_archive
 from agent_rl.vocabulary import Isolation, Submission, Task
 from agent_rl.vocabulary.task import Tier
 
@@ -198,6 +196,7 @@ async def verify_files(
         for preparation in preparing.values():
             preparation.cancel()
         await asyncio.gather(*preparing.values(), return_exceptions=True)
+        await verifier.close()
     if wrong:
         raise together([wrong[task_id] for task_id in tasks if task_id in wrong], len(needed))
     return VerifyReport(tuple(results))

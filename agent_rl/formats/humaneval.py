@@ -18,6 +18,7 @@ from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, T
 from agent_rl.vocabulary.canonical import NotCanonical, encode
 
 PromptStyle = Literal["instruct", "complete"]
+"""How `read_tasks` prompts for HumanEval's functions: as an instruction, or as the beginning of a program."""
 """instruct: a request to complete the function, in a fence | complete: the row's prompt as it is."""
 
 _MAX_PROMPT_CHARS = 1 << 17

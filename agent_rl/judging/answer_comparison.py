@@ -7,21 +7,24 @@ import json
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from agent_rl.errors import SandboxError
+from agent_rl.vocabulary import Limits
 
-COMPARISON_SECONDS = 5
 _START_SECONDS = 60.0
+_END_SECONDS = 5.0
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 
-AnswerOutcome = Literal["equal", "different", "timeout"]
+AnswerOutcome = Literal["equal", "different", "timeout", "out_of_memory", "crashed"]
 
 
 def number(text: str) -> Decimal | None:
@@ -29,63 +32,75 @@ def number(text: str) -> Decimal | None:
     return Decimal(text.replace(",", "")) if _NUMBER.fullmatch(text) else None
 
 
+def plain(expected: str, answer: str) -> Literal["equal", "different"] | None:
+    """The outcome for equal texts or two plain numbers; None if only `AnswerComparison` can tell."""
+    if expected == answer:
+        return "equal"
+    left, right = number(expected), number(answer)
+    if left is None or right is None:
+        return None
+    return "equal" if left == right else "different"
+
+
 class AnswerComparison:
-    """Compares answers. Anything but plain numbers goes to a worker process, started once and ended if it hangs."""
+    """Compares answers in a worker process, which is started at the first comparison and replaced if it dies."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._worker: subprocess.Popen[bytes] | None = None
         self._finalizer = weakref.finalize(self, lambda: None)
+        self._closed = False
 
-    def plain(self, expected: str, answer: str) -> AnswerOutcome | None:
-        """The outcome for equal texts or two plain numbers, found without the worker process; None otherwise."""
-        if expected == answer:
-            return "equal"
-        left, right = number(expected), number(answer)
-        if left is None or right is None:
-            return None
-        return "equal" if left == right else "different"
+    def compare(self, expected: str, answer: str, limits: Limits) -> tuple[AnswerOutcome, float]:
+        """(whether both mean the same, numerically or symbolically (`math-verify`); the seconds that this took).
 
-    def compare(self, expected: str, answer: str) -> AnswerOutcome:
-        """Whether both mean the same, numerically or symbolically (`math-verify`). Blocks; threads wait for each other.
-
-        The outcome is `timeout` if the worker took longer than COMPARISON_SECONDS or ran out of memory, and a new
-        worker then compares an honest answer. Raises SandboxError if the new worker fails too.
+        Blocks; threads wait for each other, and the wait is not part of the seconds. `limits` says how much time the
+        comparison may take, and how much memory beyond what the worker has anyway. If the worker exceeds them or dies,
+        a new one has to compare an honest answer. Raises SandboxError if it cannot, or after `close`.
         """
-        known = self.plain(expected, answer)
-        if known is not None:
-            return known
         with self._lock:
-            outcome = self._ask(expected, answer)
-            if outcome is not None:
-                return outcome
-            self._stop()
-            if self._ask("1/2", "0.5") != "equal":
+            if self._worker is None:
+                self._start()
+            started = time.monotonic()
+            outcome = self._ask(expected, answer, limits)
+            seconds = time.monotonic() - started
+            if outcome not in ("equal", "different"):
                 self._stop()
-                raise SandboxError("the process that compares answers does not work: is math-verify installed?")
-            return "timeout"
+                self._start()
+        return outcome, seconds
 
     def close(self) -> None:
-        """Ends the worker. Idempotent."""
+        """Ends the worker, and with it a comparison that is under way. Idempotent."""
+        self._closed = True
+        worker = self._worker
+        if worker is not None:
+            worker.kill()
         with self._lock:
             self._stop()
 
-    def _ask(self, expected: str, answer: str) -> AnswerOutcome | None:
-        """The worker's outcome; None if it died or took too long."""
-        worker = self._worker or self._start()
-        if worker is None or worker.stdin is None:
-            return None
-        try:
-            worker.stdin.write(json.dumps([expected, answer]).encode() + b"\n")
+    def _ask(self, expected: str, answer: str, limits: Limits) -> AnswerOutcome:
+        worker = self._worker
+        assert worker is not None and worker.stdin is not None
+        request = [expected, answer, limits.cpu_seconds, limits.memory_bytes]
+        with contextlib.suppress(OSError):  # a broken pipe: the worker has died
+            worker.stdin.write(json.dumps(request).encode() + b"\n")
             worker.stdin.flush()
-        except OSError:
-            return None
-        line = _read_line(worker, COMPARISON_SECONDS)
-        return None if line is None else ("equal" if line else "different")
+        line = _read_line(worker, limits.wall_seconds)
+        if line is None:
+            return "timeout"
+        if line:
+            return cast("AnswerOutcome", json.loads(line))
+        # SIGKILL comes from the kernel where the machine, or our container, has no memory left.
+        code = worker.wait(_END_SECONDS)
+        if code == -signal.SIGKILL:
+            return "out_of_memory"
+        return "timeout" if code == -signal.SIGXCPU else "crashed"
 
-    def _start(self) -> subprocess.Popen[bytes] | None:
-        """A worker that has reported that it is ready; None if it did not."""
-        command = [sys.executable, "-I", str(Path(__file__).with_name("answer_worker.py")), str(COMPARISON_SECONDS)]
+    def _start(self) -> None:
+        """Starts a worker, which compares an honest answer first. Raises SandboxError if it does not work."""
+        if self._closed:
+            raise SandboxError("the process that compares answers has been closed")
+        command = [sys.executable, "-I", str(Path(__file__).with_name("answer_worker.py"))]
         environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         worker = subprocess.Popen(
             command,
@@ -97,7 +112,9 @@ class AnswerComparison:
         self._worker = worker
         self._finalizer.detach()
         self._finalizer = weakref.finalize(self, _end, worker)
-        return worker if _read_line(worker, _START_SECONDS) == "ready" else None
+        if _read_line(worker, _START_SECONDS) != b'"ready"\n':
+            self._stop()
+            raise SandboxError("the process that compares answers does not work: is math-verify installed?")
 
     def _stop(self) -> None:
         if self._worker is not None:
@@ -105,15 +122,14 @@ class AnswerComparison:
             self._worker = None
 
 
-def _read_line(worker: subprocess.Popen[bytes], seconds: float) -> object | None:
-    """The next JSON line from `worker`; None if none comes in time. Lines are short: one read gets a whole line."""
+def _read_line(worker: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+    """The next line from `worker`, empty if it has died; None if none comes in time.
+
+    Lines are short: one read gets a whole line.
+    """
     assert worker.stdout is not None
     ready, _, _ = select.select([worker.stdout], [], [], seconds)
-    line = worker.stdout.readline() if ready else b""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
+    return worker.stdout.readline() if ready else None
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:

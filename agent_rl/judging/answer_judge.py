@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
-from agent_rl.judging.answer_comparison import AnswerComparison, AnswerOutcome
+from agent_rl.judging.answer_comparison import AnswerComparison, AnswerOutcome, plain
 from agent_rl.judging.judge import digest_of
+from agent_rl.judging.judging_runs import Runs
 from agent_rl.vocabulary import AnswerTests, Submission, Task, Verdict
 from agent_rl.vocabulary.final_answer import final_answer
 from agent_rl.vocabulary.verdict import VerdictStatus
 
-_STATUS: dict[AnswerOutcome, VerdictStatus] = {"equal": "passed", "different": "failed", "timeout": "timeout"}
+_STATUS: dict[AnswerOutcome, VerdictStatus] = {
+    "equal": "passed",
+    "different": "failed",
+    "timeout": "timeout",
+    "out_of_memory": "out_of_memory",
+    "crashed": "crashed",
+}
 
 
 class AnswerJudge:
-    """Judges `AnswerTests` without a sandbox; its verdicts have no isolation level."""
+    """Judges `AnswerTests` without a sandbox; its verdicts have no isolation level.
 
-    def __init__(self) -> None:
+    Equal texts and plain numbers are compared here. Every other comparison is a run, in a process of its own.
+    """
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
         self._comparison = AnswerComparison()
+
+    def close(self) -> None:
+        """The process that compares has ended. Blocks. Idempotent."""
+        self._comparison.close()
 
     def check(self, task: Task, tests: AnswerTests) -> bytes:
         return digest_of(task, tests)
@@ -29,8 +43,8 @@ class AnswerJudge:
     async def judge(self, task: Task, tests: AnswerTests, submission: Submission, *, public: bool) -> Verdict:
         """The verdict on the final answer in the reply; `invalid_submission` if it holds none.
 
-        The status is `timeout` if the comparison exceeds its limit of time or memory. Raises SandboxError if the
-        process that compares does not work.
+        The comparison has the task's limits of time and memory. Raises SandboxError if the process that compares does
+        not work.
         """
         if submission.kind != "answer":
             why = f"a submission of kind {submission.kind!r}, where a final answer is judged"
@@ -40,10 +54,11 @@ class AnswerJudge:
         if answer is None:
             why = "there is no final answer after #### or in \\boxed{}" if public else ""
             return Verdict.invalid_submission(task.tier, why, public=public)
-        outcome = self._comparison.plain(tests.answer, answer)
+        outcome, seconds = plain(tests.answer, answer), time.monotonic() - started
         if outcome is None:
-            outcome = await asyncio.to_thread(self._comparison.compare, tests.answer, answer)
+            outcome, seconds = await self._runs.outside_sandboxes(
+                lambda: self._comparison.compare(tests.answer, answer, task.limits)
+            )
         status = _STATUS[outcome]
-        seconds = time.monotonic() - started
         feedback = f"the answer {answer!r} is not right" if public and status != "passed" else ""
         return Verdict(status == "passed", status, task.tier, None, seconds, feedback=feedback)

@@ -8,6 +8,7 @@ Both return a mapping from safe relative paths to contents. Nothing is written t
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import io
 import lzma
@@ -18,7 +19,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from agent_rl.contracts.sandbox import Sandbox
+from agent_rl.contracts import InvalidSubmission, Sandbox
 from agent_rl.file_sets import ArchiveLimits, FileSet, InvalidArchive
 from agent_rl.judging.tar_archives import Dialect, members
 
@@ -70,17 +71,20 @@ def unpack(data: bytes, limits: ArchiveLimits | None = None) -> dict[str, bytes]
     return found.files
 
 
-async def take_files(sandbox: Sandbox, paths: Sequence[str], limits: ArchiveLimits | None = None) -> dict[str, bytes]:
-    """The regular files at and below `paths` of a sandbox's working directory; links and devices are left out.
+async def take_files(sandbox: Sandbox, paths: Sequence[str] = ()) -> dict[str, bytes]:
+    """The regular files at and below `paths` (none: all) of a sandbox's working directory, for `Submission.of_files`.
 
-    The result obeys the rules of `read_archive`, whatever programs inside did to their sandbox. Raises InvalidArchive,
-    also if the archive exceeds the sandbox's limit on output.
+    Links and devices are left out. The paths are safe and the sizes limited, whatever programs inside did to their
+    sandbox. Raises InvalidSubmission, also if the files exceed the sandbox's limit on output.
     """
     result = await sandbox.exec(["python3", "-I", "-c", _PACK, *(paths or (".",))], timeout=60.0)
     if result.status != "completed" or result.exit_code != 0:
         how = result.status.replace("_", " ") if result.status != "completed" else f"exit code {result.exit_code}"
-        raise InvalidArchive(f"the files could not be taken from the sandbox: {how}")
-    return read_archive(result.stdout, limits, links="skip")
+        raise InvalidSubmission(f"the files could not be taken from the sandbox: {how}")
+    try:
+        return await asyncio.to_thread(read_archive, result.stdout, links="skip")
+    except InvalidArchive as error:
+        raise InvalidSubmission(str(error)) from None
 
 
 def _check_size(data: bytes, limits: ArchiveLimits) -> None:

@@ -137,10 +137,7 @@ class InProcessJudge:
             return (await sandbox.exec(command, timeout=60.0, environment=_ENVIRONMENT)).exit_code == 0
 
         if not await self._in_a_fresh_place(task, has_pytest):
-            raise ConfigError(
-                f"task {task.id}: its sandbox has no pytest. With Docker, build the image again (`agent-rl sandbox "
-                "build`), or add pytest to the task's own image. With the local sandbox, install python3-pytest."
-            )
+            raise ConfigError(f"task {task.id}: its sandbox has no pytest: {self._runs.provider.pytest_remedy}")
         self._probed.add(task.sandbox)
 
     async def _collect(self, task: Task, tests: PytestTests) -> tuple[str, ...]:

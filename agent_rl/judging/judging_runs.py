@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -64,7 +65,7 @@ def check_tier(task: Task, minimum: Tier) -> None:
 class Runs:
     """Runs requested from a provider: failures are blamed fairly, and none is less isolated than demanded.
 
-    `count` is the number of requests: runs, pairs of runs, and sandboxes.
+    `count` is the number of requests: runs, pairs of runs, sandboxes, and what is run outside of sandboxes.
     """
 
     def __init__(
@@ -95,6 +96,11 @@ class Runs:
         """The result of `work`, which makes a fresh sandbox at each call; or `Blamed`. Raises SandboxError."""
         self.count += 1
         return await work_or_blame(self.provider, work, limits, retries=self.retries)
+
+    async def outside_sandboxes(self, work: Callable[[], _T]) -> _T:
+        """The result of `work`, which blocks and is called in a thread. It uses no provider and decides on blame."""
+        self.count += 1
+        return await asyncio.to_thread(work)
 
     async def run_each(self, requests: Sequence[RunRequest]) -> list[RunResult] | Blamed:
         """The results of isolated runs, in order; starts no more after one did not complete. Raises as `run`."""

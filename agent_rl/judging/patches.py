@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -53,33 +54,37 @@ async def apply_patch(text: str, content_of: Callable[[str], Awaitable[bytes | N
     """Path -> new content (None: deleted) of each file that the unified diff `text` changes.
 
     `content_of` returns a file's present content, or None if there is no such file. A hunk applies where its old lines
-    occur, at the position nearest to the line it names. MAX_STEPS bounds the time. Raises InvalidPatch.
+    occur, at the position nearest to the line it names. MAX_STEPS bounds the time, which is spent in threads. Raises
+    InvalidPatch.
     """
     changed: dict[str, bytes | None] = {}
     steps = _Steps()
-    for change in _parse(text):
-        lines: list[str] = []
+    for change in await asyncio.to_thread(_parse, text):
+        old = None
         if change.old is not None:
             old = changed[change.old] if change.old in changed else await content_of(change.old)
             if old is None:
                 raise InvalidPatch(f"{change.old!a} is not there to be changed")
-            lines = _lines(old, change.old)
         elif change.new is not None and (changed.get(change.new) or await content_of(change.new)) is not None:
             raise InvalidPatch(f"{change.new!a} is there already")
-        result = _patched(lines, change, steps)
-        if change.new is None:
-            if result:
-                raise InvalidPatch(f"{change.old!a} is deleted, but not all of its lines are")
-            assert change.old is not None
+        new = await asyncio.to_thread(_new_content, old, change, steps)
+        if change.old is not None:
             changed[change.old] = None
-            continue
-        if change.old not in (None, change.new):
-            changed[change.old] = None  # pyright: ignore[reportArgumentType]
-        try:
-            changed[change.new] = "".join(result).encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            raise InvalidPatch(f"{change.new!a} would hold what is not valid Unicode") from None
+        if change.new is not None:
+            changed[change.new] = new
     return changed
+
+
+def _new_content(old: bytes | None, change: _FileChange, steps: _Steps) -> bytes:
+    """The content of a file after its change; empty if the change deletes it. Raises InvalidPatch."""
+    lines = [] if old is None else _lines(old, change.old or "")
+    result = _patched(lines, change, steps)
+    if change.new is None and result:
+        raise InvalidPatch(f"{change.old!a} is deleted, but not all of its lines are")
+    try:
+        return "".join(result).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidPatch(f"{change.new!a} would hold what is not valid Unicode") from None
 
 
 def _lines(content: bytes, path: str) -> list[str]:

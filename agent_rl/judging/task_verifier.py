@@ -13,6 +13,7 @@ ScriptTests   in_process   in_process_judge.InProcessJudge
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 from collections import OrderedDict
@@ -106,11 +107,11 @@ class TaskVerifier(Verifier):
         self.provider = provider
         self.minimum_tier: Tier = minimum_tier
         self.verdicts = 0
-        """Number of verdicts returned, on hidden and on public tests."""
+        """Number of verdicts: on hidden tests, on public tests, and those that environments gave themselves."""
         self._runs = Runs(provider, retries=retries, minimum_isolation=minimum_isolation)
         self._calls = CallJudge(self._runs, seed=seed)
         self._stdio = StdioJudge(self._runs, seed=seed)
-        self._answers = AnswerJudge()
+        self._answers = AnswerJudge(self._runs)
         self._proxied = ProxiedJudge(self._runs, seed=seed)
         self._in_process = InProcessJudge(self._runs)
         self._shared = SharedVerdicts(cache_size)
@@ -118,7 +119,8 @@ class TaskVerifier(Verifier):
 
     @property
     def runs(self) -> int:
-        """Number of runs, pairs of runs and sandboxes requested from the provider, including those of `prepare`."""
+        """Number of runs, pairs of runs and sandboxes requested from the provider, including those of `prepare`, and of
+        final answers that were compared in a process of their own."""
         return self._runs.count
 
     @property
@@ -128,6 +130,16 @@ class TaskVerifier(Verifier):
 
     async def judge(self, task: Task, submission: Submission) -> Verdict:
         return await self._verdict(task, task.tests, submission, public=False)
+
+    async def accept(self, task: Task, verdict: Verdict) -> Verdict:
+        check_tier(task, self.minimum_tier)
+        if verdict.tier != task.tier:
+            message = f"task {task.id} is of tier {task.tier!r}, and its environment gave a verdict of another tier"
+            raise ConfigError(message, key="tier", value=verdict.tier)
+        if verdict.isolation is not None:
+            self._runs.check(verdict.isolation)
+        self.verdicts += 1
+        return verdict
 
     async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         """The verdict of the public tests, judged in a fresh place; `passed` without a run if the task has none.
@@ -151,6 +163,9 @@ class TaskVerifier(Verifier):
             return await self._recorded(task)
         known = self._knows(task, task.tests)
         return await known.judge.prepare(task, task.tests)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._answers.close)
 
     async def _recorded(self, task: Task) -> Task:
         """The task with its asserts as cases, or else as `PytestTests` of tier `proxied`."""

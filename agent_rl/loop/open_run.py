@@ -18,7 +18,7 @@ from agent_rl.environments import NamedEnvironment, make_environments
 from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
 from agent_rl.inference.start_policy import make_policy, served_context
-from agent_rl.judging.task_verifier import TaskVerifier, make_verifier
+from agent_rl.judging import TaskVerifier, make_verifier
 from agent_rl.launch.colocated import device_free
 from agent_rl.launch.local_launcher import LocalLauncher
 from agent_rl.launch.replicated_policy import ReplicatedPolicy
@@ -147,7 +147,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(await choose_provider(config.sandbox, display.say))
         display.say(f"isolation between runs: {provider.isolation}")
-        verifier = make_verifier(config.sandbox, provider, config.seed)
+        verifier = await stack.enter_async_context(make_verifier(config.sandbox, provider, config.seed))
         environments = make_environments(config.environments, TimedVerifier(verifier))
         sources = await _to_train_on(environments, provider, directory, display)
         sampler = TaskSampler(sources, config.seed)

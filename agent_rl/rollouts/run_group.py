@@ -1,11 +1,13 @@
 """`run_rollout` runs one episode and returns its trajectory; `run_group` runs a task's episodes and returns a group.
 
     run_group ──> Environment.rollout <──> PolicyAgent <──> Policy.generate
-                       └──> Submission ──> Verifier.judge ──> Verdict
+                       ├──> Submission ──> Verifier.judge ───┬──> Verdict
+                       └──> Verdict ─────> Verifier.accept ──┘
 
 An episode ends in one of these ways:
-- The environment returns a submission, which is judged here, or a verdict if the environment judges itself. The
-  trajectory gets the verdict; `ended` says whether the model's last turn was complete.
+- The environment returns a submission, which is judged here, or a verdict if the environment judges itself. Either goes
+  through the verifier, which counts it and holds it to the minimum tier. The trajectory gets the verdict; `ended` says
+  whether the model's last turn was complete.
 - Context, turns or deadline are used up (`RolloutEnded`). `Environment.submission` makes a submission from the replies
   so far. If there is no reply, or if `InvalidSubmission` is raised, the verdict is `invalid_submission`.
 - Infrastructure failure: the rollout is run again with the same random draws, at most `retries` times. Then it is
@@ -177,7 +179,7 @@ async def _attempt(
         total=time.monotonic() - started,
         generation=record.generation_seconds,
         sandbox=watch.sandbox,
-        judging=watch.judging or (verdict.seconds if verdict else 0.0),
+        judging=watch.judging,
     )
     return Trajectory(
         task_id=task.id,
@@ -254,7 +256,8 @@ async def _submitted(
 async def _judged(environment: Environment, task: Task, submitted: Submission | Verdict, watch: Stopwatch) -> Verdict:
     """The verdict of `submitted`. Raises EnvironmentFailure if it is neither a submission nor a verdict."""
     if isinstance(submitted, Verdict):
-        return submitted
+        watch.judging += submitted.seconds
+        return await environment.verifier.accept(task, submitted)
     if not isinstance(submitted, Submission):  # pyright: ignore[reportUnnecessaryIsInstance]  (a user's own class)
         kind = type(submitted).__name__
         raise EnvironmentFailure(f"the environment returned {kind}, which is neither a Submission nor a Verdict")

@@ -59,6 +59,9 @@ class TimedVerifier(Verifier):
     async def judge(self, task: Task, submission: Submission) -> Verdict:
         return await self.inner.judge(task, submission)
 
+    async def accept(self, task: Task, verdict: Verdict) -> Verdict:
+        return await self.inner.accept(task, verdict)
+
     async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         watch = _current.get()
         with nullcontext() if watch is None else watch.judging_time():
@@ -66,6 +69,9 @@ class TimedVerifier(Verifier):
 
     async def prepare(self, task: Task) -> Task:
         return await self.inner.prepare(task)
+
+    async def close(self) -> None:
+        await self.inner.close()
 
 
 class TimedSandbox(Sandbox):
@@ -86,16 +92,9 @@ class TimedSandbox(Sandbox):
         finally:
             self._watch.sandbox += time.monotonic() - started
 
-    async def exec(
-        self,
-        command: Sequence[str],
-        *,
-        stdin: bytes = b"",
-        timeout: float = 60.0,
-        environment: Mapping[str, str] | None = None,
-    ) -> ExecResult:
+    async def exec(self, command: Sequence[str], **options: Any) -> ExecResult:
         with self._timed():
-            return await self.inner.exec(command, stdin=stdin, timeout=timeout, environment=environment)
+            return await self.inner.exec(command, **options)
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
         with self._timed():
@@ -121,14 +120,7 @@ class MissingSandbox(Sandbox):
             f"the task {self._task.id} has no sandbox (its `sandbox` is None), but its environment uses one"
         )
 
-    async def exec(
-        self,
-        command: Sequence[str],
-        *,
-        stdin: bytes = b"",
-        timeout: float = 60.0,
-        environment: Mapping[str, str] | None = None,
-    ) -> ExecResult:
+    async def exec(self, command: Sequence[str], **options: Any) -> ExecResult:
         self._refuse()
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:

@@ -158,6 +158,14 @@ def describe(schemas: Sequence[Mapping[str, Any]], syntax: ToolSyntax) -> str:
     return f"You can call these tools:\n{listed}\nCall one by writing\n{example}\nThe result is sent back to you."
 
 
+def describe_tools(tools: Sequence[Tool]) -> str:
+    """What the system message says of `tools` where a chat template does not describe them itself.
+
+    For demonstrations that are to begin as rollouts do. Raises ConfigError for a function that cannot be a tool.
+    """
+    return describe([signature(tool).schema for tool in tools], "json")
+
+
 def as_text(calls: Sequence[ToolCall], syntax: ToolSyntax) -> str:
     """`calls` as text, as a model writes them."""
     return "\n".join(_as_text(call, syntax) for call in calls)

@@ -69,3 +69,11 @@ def raised(entry_point: str, case: Case, error: str) -> str:
 def unanswered(entry_point: str, case: Case, why: str) -> str:
     """That the call gave no answer, and why: `f(3) gave no answer (timeout), expected 9`."""
     return f"{show_call(entry_point, case.args, case.kwargs)} gave no answer ({why}), expected {show(case.expected)}"
+
+
+def call_feedback(entry_point: str, case: Case, value: Any, error: str = "") -> str:
+    """What `Verifier.run_public_tests` tells the agent of a failed case: the returned value, or the `error`.
+
+    For demonstrations that are to show what rollouts show.
+    """
+    return raised(entry_point, case, error) if error else gave(entry_point, case, value)

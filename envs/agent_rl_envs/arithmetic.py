@@ -8,10 +8,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent_rl.contracts import Sandbox
-from agent_rl.errors import ConfigError
-from agent_rl.rollouts.tools import describe, signature
-from agent_rl.vocabulary import Message, ToolCall
+from agent_rl import ConfigError, Message, Sandbox, ToolCall, describe_tools
 
 _TEST_ONE_IN = 5
 """Every fifth expression, by hash, belongs to the split `test`, and to no other."""
@@ -84,7 +81,7 @@ def split_of(expression: str) -> str:
 
 
 def _introduction() -> str:
-    return describe([signature(Sandbox.python.__get__(object())).schema], "json")
+    return describe_tools([Sandbox.python.__get__(object())])
 
 
 def demonstrations(

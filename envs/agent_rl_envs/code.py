@@ -17,10 +17,20 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
-from agent_rl.errors import ConfigError
-from agent_rl.formats import PromptStyle, prepare_all, program_of, read_tasks
-from agent_rl.vocabulary import Submission, Task
+from agent_rl import (
+    Agent,
+    ConfigError,
+    Environment,
+    EnvironmentConfig,
+    PromptStyle,
+    Sandbox,
+    Submission,
+    Task,
+    Verifier,
+    prepare_all,
+    program_of,
+    read_tasks,
+)
 
 _SPLIT = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?")
 

@@ -16,12 +16,20 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent_rl.contracts import Agent, Environment, EnvironmentConfig, InvalidSubmission, Sandbox, Verifier
-from agent_rl.errors import ConfigError
-from agent_rl.file_sets import InvalidArchive
-from agent_rl.formats import prepare_all, read_tasks
-from agent_rl.judging.archives import take_files
-from agent_rl.vocabulary import ScriptTests, Submission, Task
+from agent_rl import (
+    Agent,
+    ConfigError,
+    Environment,
+    EnvironmentConfig,
+    Sandbox,
+    ScriptTests,
+    Submission,
+    Task,
+    Verifier,
+    prepare_all,
+    read_tasks,
+    take_files,
+)
 
 _SCRIPT = re.compile(r"^[ \t]*```(?:sh|bash|shell)?[ \t]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _SCRIPT_SECONDS = 300.0
@@ -61,10 +69,7 @@ class Folder(Environment):
         if scripts:
             await sandbox.exec(["/bin/sh", "-c", scripts[-1]], timeout=_SCRIPT_SECONDS)
         artifacts = task.tests.artifacts if isinstance(task.tests, ScriptTests) else ()
-        try:
-            return Submission.of_files(await take_files(sandbox, artifacts))
-        except InvalidArchive as error:
-            raise InvalidSubmission(str(error)) from None
+        return Submission.of_files(await take_files(sandbox, artifacts))
 
     def _folder(self) -> str:
         """The folder. Raises ConfigError if it is not a folder."""

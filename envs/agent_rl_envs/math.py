@@ -8,9 +8,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
-from agent_rl.vocabulary import AnswerTests, Message, SandboxSpec, Submission, Task
-from agent_rl.vocabulary.final_answer import final_answer
+from agent_rl import (
+    Agent,
+    AnswerTests,
+    Environment,
+    EnvironmentConfig,
+    Message,
+    Sandbox,
+    SandboxSpec,
+    Submission,
+    Task,
+    final_answer,
+)
 from agent_rl_envs import arithmetic
 from agent_rl_envs.question_rows import read_questions
 

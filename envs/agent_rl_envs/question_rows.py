@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent_rl.errors import ConfigError
+from agent_rl import ConfigError
 
 _FILES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 

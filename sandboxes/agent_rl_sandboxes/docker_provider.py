@@ -47,6 +47,9 @@ class DockerProvider(SandboxProvider):
 
     name = "docker"
     options_class = DockerOptions
+    auto_order = 1
+    usable_means = "a daemon answers and the image is built"
+    pytest_remedy = "build the image again (`agent-rl sandbox build`), or add pytest to the task's own image"
 
     def __init__(self, config: SandboxConfig, options: DockerOptions = DockerOptions()) -> None:  # noqa: B008
         self._config = config

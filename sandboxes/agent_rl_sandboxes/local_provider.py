@@ -48,6 +48,8 @@ class LocalProvider(SandboxProvider):
     """Warm workers and episodes in namespaces on this machine; needs unprivileged user namespaces, or root."""
 
     name = "local"
+    auto_order = 2
+    pytest_remedy = "install python3-pytest on this machine"
 
     def __init__(self, config: SandboxConfig, options: ProviderOptions = ProviderOptions()) -> None:  # noqa: B008
         """This provider has no options of its own."""

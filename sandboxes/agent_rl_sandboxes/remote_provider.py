@@ -81,6 +81,7 @@ class RemoteProvider(SandboxProvider):
 
     name = "remote"
     options_class = RemoteOptions
+    pytest_remedy = "add pytest to the image of the sandbox hosts, or to the task's own image"
 
     def __init__(
         self,

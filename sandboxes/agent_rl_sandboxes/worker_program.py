@@ -27,6 +27,7 @@ from agent_rl_sandboxes.inside import (
     episode_server,
     frame_stream,
     isolation_levels,
+    kernel_kills,
     leftovers,
     namespaces,
     network_traffic,
@@ -126,6 +127,7 @@ def _sources() -> list[tuple[str, str]]:
     modules += [
         preloading,
         private_buffers,
+        kernel_kills,
         run_processes,
         run_relay,
         isolation_levels,

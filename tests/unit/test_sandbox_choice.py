@@ -1,4 +1,4 @@
-"""Which sandbox a run gets: Docker where it works, else local, else a refusal that says what to do."""
+"""Which sandbox a run gets: the first in order that works, else a refusal that says what to do."""
 
 from typing import Any, ClassVar
 
@@ -34,8 +34,21 @@ class FakeProvider(InMemoryProvider):
         return cls.reason
 
 
-def provider(reason: str | None, options: type[ProviderOptions] = ProviderOptions) -> type[FakeProvider]:
-    return type("Provider", (FakeProvider,), {"reason": reason, "options_class": options})
+def provider(
+    reason: str | None, options: type[ProviderOptions] = ProviderOptions, order: int | None = None
+) -> type[FakeProvider]:
+    """A class that is available unless there is a `reason`. Without `order`, `auto` does not try it."""
+    return type("Provider", (FakeProvider,), {"reason": reason, "options_class": options, "auto_order": order})
+
+
+def docker(reason: str | None, options: type[ProviderOptions] = ProviderOptions) -> type[FakeProvider]:
+    """A provider that `auto` tries first."""
+    return provider(reason, options, order=1)
+
+
+def local(reason: str | None, options: type[ProviderOptions] = ProviderOptions) -> type[FakeProvider]:
+    """A provider that `auto` tries second."""
+    return provider(reason, options, order=2)
 
 
 @pytest.fixture
@@ -53,24 +66,24 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> dict[str, type[FakeProvider]]:
     return known
 
 
-async def test_docker_is_taken_where_it_works(providers):
-    providers.update(docker=provider(None), local=provider(None))
+async def test_the_first_in_order_is_taken_where_it_works(providers):
+    providers.update(another=provider(None), local=local(None), docker=docker(None))
     said: list[str] = []
     chosen = await choose_provider(SandboxConfig(), said.append)
     assert type(chosen) is providers["docker"]
-    assert said == ["sandbox: docker (a daemon answers and the image is built)"]
+    assert said == ["sandbox: docker (it can be used here)"]
 
 
-async def test_else_the_local_one_and_the_reason_is_said(providers):
-    providers.update(docker=provider("no daemon answers"), local=provider(None))
+async def test_else_the_next_one_and_the_reason_is_said(providers):
+    providers.update(docker=docker("no daemon answers"), local=local(None))
     said: list[str] = []
     chosen = await choose_provider(SandboxConfig(), said.append)
     assert type(chosen) is providers["local"]
     assert said == ["sandbox: local (cannot use docker: no daemon answers)"]
 
 
-async def test_where_neither_works_nothing_is_run(providers):
-    providers.update(docker=provider("no daemon answers: start one"), local=provider("no user namespaces"))
+async def test_where_none_works_nothing_is_run(providers):
+    providers.update(docker=docker("no daemon answers: start one"), local=local("no user namespaces"))
     with pytest.raises(SandboxError) as caught:
         await choose_provider(SandboxConfig(), lambda line: None)
     assert caught.value.exit_code == 3
@@ -78,13 +91,16 @@ async def test_where_neither_works_nothing_is_run(providers):
         assert part in str(caught.value)
 
 
-async def test_a_provider_that_is_not_installed_is_one_that_cannot_be_used(providers):
-    with pytest.raises(SandboxError, match="docker: not installed"):
+async def test_without_the_first_provider_the_second_one_is_taken(providers):
+    providers.update(another=provider(None))
+    with pytest.raises(SandboxError, match="no provider that `auto` tries is installed"):
         await choose_provider(SandboxConfig(), lambda line: None)
+    providers.update(local=local(None))
+    assert type(await choose_provider(SandboxConfig(), lambda line: None)) is providers["local"]
 
 
 async def test_one_that_is_named_is_taken_or_refused_never_replaced(providers):
-    providers.update(docker=provider("no daemon answers"), local=provider(None))
+    providers.update(docker=docker("no daemon answers"), local=local(None))
     said: list[str] = []
     chosen = await choose_provider(SandboxConfig(provider="docker"), said.append)
     assert type(chosen) is providers["docker"]  # it says itself, when it is started, why it cannot
@@ -101,7 +117,7 @@ def config(provider: str = "auto", **tables: Any) -> SandboxConfig:
 
 
 async def test_a_provider_is_made_with_its_own_table(providers):
-    providers.update(docker=provider(None, FakeOptions), local=provider(None))
+    providers.update(docker=docker(None, FakeOptions), local=local(None))
     chosen = await choose_provider(config("docker", docker={"image": "x", "sizes": [1, 2]}), lambda line: None)
     assert isinstance(chosen, FakeProvider)
     assert chosen.options == FakeOptions(image="x", sizes=(1, 2))
@@ -112,7 +128,7 @@ async def test_a_provider_is_made_with_its_own_table(providers):
 
 @pytest.mark.parametrize("name", ["auto", "docker"])
 def test_what_is_wrong_in_a_table_is_named_with_its_key(providers, name: str):
-    providers.update(docker=provider(None, FakeOptions), local=provider(None))
+    providers.update(docker=docker(None, FakeOptions), local=local(None))
     known = r"sandbox\.docker\.imge: unknown key in \[sandbox\.docker\] \(did you mean 'image'\?\)"
     with pytest.raises(ConfigError, match=known):
         check_sandbox_options(config(name, docker={"imge": "x"}))
@@ -122,7 +138,7 @@ def test_what_is_wrong_in_a_table_is_named_with_its_key(providers, name: str):
 
 
 def test_a_table_of_no_provider_names_those_that_there_are(providers):
-    providers.update(docker=provider(None, FakeOptions), local=provider(None))
+    providers.update(docker=docker(None, FakeOptions), local=local(None))
     known = r"sandbox\.dokcer: no provider of this name is registered \(docker, local\) \(did you mean 'docker'\?\)"
     with pytest.raises(ConfigError, match=known):
         check_sandbox_options(config("local", dokcer={"image": "x"}))
@@ -130,14 +146,14 @@ def test_a_table_of_no_provider_names_those_that_there_are(providers):
 
 @pytest.mark.parametrize("name", ["auto", "local"])
 def test_a_table_that_nothing_reads_is_a_mistake(providers, name: str):
-    providers.update(docker=provider(None, FakeOptions), local=provider(None), other=provider(None, FakeOptions))
+    providers.update(docker=docker(None, FakeOptions), local=local(None), other=provider(None, FakeOptions))
     says = rf"sandbox\.other: this table is given, and provider = '{name}' does not read it: set provider = 'other'"
     with pytest.raises(ConfigError, match=says):
         check_sandbox_options(config(name, other={"image": "x"}))
 
 
 async def test_what_a_table_asks_for_is_never_dropped_by_taking_another_provider(providers):
-    providers.update(docker=provider("no daemon answers", FakeOptions), local=provider(None))
+    providers.update(docker=docker("no daemon answers", FakeOptions), local=local(None))
     with pytest.raises(SandboxError, match=r"local: skipped, because it ignores \[sandbox\.docker\]"):
         await choose_provider(config(docker={"image": "x"}), lambda line: None)
     said: list[str] = []

@@ -11,7 +11,7 @@ from agent_rl.cli.checks.check_result import DoctorCheck
 from agent_rl.cli.checks.machine_checks import cores, disk, gpus, memory
 from agent_rl.cli.checks.model_checks import StartingModel, chat_template, model, parameter_count, starting_model
 from agent_rl.cli.checks.role_checks import mismatch, ports, versions
-from agent_rl.cli.checks.sandbox_checks import docker, load_environments, open_sandbox, tasks_of
+from agent_rl.cli.checks.sandbox_checks import load_environments, open_sandbox, tasks_of
 from agent_rl.config import RunConfig
 from agent_rl.errors import AgentRLError
 from agent_rl.vocabulary import Task
@@ -42,8 +42,6 @@ async def run_checks(config: RunConfig, tell: Callable[[DoctorCheck], None]) -> 
     add(_guarded_now("disk", lambda: disk(config, count)))
     add(_guarded_now("cores", lambda: cores(config)))
     add(await _guarded("ports", ports(config)))
-    if config.sandbox.provider in ("auto", "docker"):
-        add(await _guarded("docker", docker(config)))
     tasks = await _tasks(config, add)
     broken = [check.name for check in checks if check.failed and check in (installed, has_model)]
     await _model_checks(config, tasks, broken, add)
@@ -55,7 +53,7 @@ async def _tasks(config: RunConfig, add: Callable[[DoctorCheck], DoctorCheck]) -
     tasks: list[Task] = []
     async with AsyncExitStack() as stack:
         provider = await open_sandbox(config, stack, add)
-        named = load_environments(config, provider, add)
+        named = load_environments(config, provider, stack, add)
         if provider is not None:
             for environment in named:
                 add(await _guarded(f"environment {environment.name}", tasks_of(config, environment, provider, tasks)))

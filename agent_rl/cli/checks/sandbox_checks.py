@@ -1,4 +1,4 @@
-"""Checks of Docker, the sandbox, the environments and their tasks."""
+"""Checks of the sandbox, the environments and their tasks."""
 
 from __future__ import annotations
 
@@ -10,22 +10,11 @@ from agent_rl.config import RunConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.environments import NamedEnvironment, make_environments
 from agent_rl.errors import AgentRLError
-from agent_rl.judging.task_verifier import make_verifier
-from agent_rl.providers import GROUP, choose_provider, unavailable
-from agent_rl.registry import registered
+from agent_rl.judging import make_verifier
+from agent_rl.providers import choose_provider
 from agent_rl.rollouts.policy_agent import oracle_agent
 from agent_rl.rollouts.run_group import run_rollout
 from agent_rl.vocabulary import Task
-
-
-async def docker(config: RunConfig) -> DoctorCheck:
-    """Whether a Docker daemon answers and the image is there. It fails only if the run can use nothing but Docker."""
-    missing = "not installed" if "docker" not in registered(GROUP) else await unavailable("docker", config.sandbox)
-    if missing is None:
-        return DoctorCheck("docker", "good", "a daemon answers and the image is built")
-    if config.sandbox.provider == "docker":
-        return DoctorCheck("docker", "failed", missing)
-    return DoctorCheck("docker", "noted", f"not to be used, another sandbox is looked for: {missing}")
 
 
 async def open_sandbox(
@@ -45,11 +34,19 @@ async def open_sandbox(
 
 
 def load_environments(
-    config: RunConfig, provider: SandboxProvider | None, add: Callable[[DoctorCheck], DoctorCheck]
+    config: RunConfig,
+    provider: SandboxProvider | None,
+    stack: AsyncExitStack,
+    add: Callable[[DoctorCheck], DoctorCheck],
 ) -> list[NamedEnvironment]:
-    """The environments; empty if one cannot be made. Without a provider they are made, but nothing is judged."""
+    """The environments, whose verifier `stack` closes; empty if one cannot be made.
+
+    Without a provider they are made, but nothing is judged.
+    """
     try:
         verifier = make_verifier(config.sandbox, provider, config.seed) if provider is not None else None
+        if verifier is not None:
+            stack.push_async_exit(verifier)
         named = make_environments(config.environments, verifier)  # pyright: ignore[reportArgumentType]
     except AgentRLError as error:
         add(DoctorCheck("environments", "failed", str(error)))

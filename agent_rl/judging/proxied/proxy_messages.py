@@ -151,6 +151,32 @@ def from_wire(value: Any, resolve: "Callable[[str, dict[str, Any]], Any]") -> An
     return resolve(value.name, fields)
 
 
+def plain_args(args: Any) -> "tuple[Any, ...] | None":
+    """The arguments of an exception, None if not all of them are plain."""
+    if args is None:
+        return None
+    try:
+        return from_wire(args, _only_plain)
+    except (MalformedMessage, TypeError):
+        return None
+
+
+def _only_plain(name: str, fields: "dict[str, Any]") -> Any:
+    raise MalformedMessage("no plain value")
+
+
+def built_in_exception(kind: Any, args: "tuple[Any, ...] | None", text: str) -> BaseException:
+    """An exception of the built-in class `kind`. Without plain `args` it holds its `text`."""
+    if args is None:
+        args = (text,)
+    try:
+        return kind(*args)
+    except Exception:
+        made = kind.__new__(kind)
+        made.args = args
+        return made
+
+
 def _builtin(fields: "dict[str, Any]") -> Any:
     name = fields.get("name")
     if type(name) is not str or name not in BUILTINS:

@@ -46,7 +46,9 @@ from agent_rl.judging.proxied.proxy_messages import (
     ANY_NAME,
     BUILTINS,
     MalformedMessage,
+    built_in_exception,
     from_wire,
+    plain_args,
     read_frame,
     write_frame,
 )
@@ -367,7 +369,7 @@ class HiddenTestsSession:
             kind = BUILTINS.get(name) if type(name) is str else None
             if kind is None or not issubclass(kind, Exception):
                 return self.spoil(f"raised {name if type(name) is str else '?'}: {text[:200]}")
-            return self._built_in(kind, self._plain_args(args), text)
+            return built_in_exception(kind, plain_args(args), text)
         try:
             kind = self._class_of_exception(fields)
             if not issubclass(kind, Exception):
@@ -379,7 +381,7 @@ class HiddenTestsSession:
             return self._broken(str(error))
         made = kind.__new__(kind)
         made.__dict__.update({NUMBER: number, PATH: "exception", SESSION: self, TEXT: text})
-        BaseException.__init__(made, *self._plain_args(args) or (text,))
+        BaseException.__init__(made, *plain_args(args) or (text,))
         self._objects.setdefault(number, made)
         return made
 
@@ -388,26 +390,3 @@ class HiddenTestsSession:
         if type(number) is not int or not 0 <= number < _MAX_OBJECTS or fields.get("kind") != "class":
             raise MalformedMessage("an exception of unknown class")
         return self.class_of(number, _CLASS_SITE)
-
-    def _plain_args(self, args: Any) -> "tuple[Any, ...] | None":
-        """The arguments of an exception if all of them are plain, else None."""
-        if args is None:
-            return None
-        try:
-            return from_wire(args, _only_plain)
-        except (MalformedMessage, TypeError):
-            return None
-
-    def _built_in(self, kind: Any, args: "tuple[Any, ...] | None", text: str) -> BaseException:
-        if args is None:
-            args = (text,)
-        try:
-            return kind(*args)
-        except Exception:
-            made = kind.__new__(kind)
-            made.args = args
-            return made
-
-
-def _only_plain(name: str, fields: "dict[str, Any]") -> Any:
-    raise MalformedMessage("no plain value")

@@ -12,7 +12,7 @@ import pytest
 
 from agent_rl.contracts import Verifier
 from agent_rl.errors import ConfigError
-from agent_rl.vocabulary import AnswerTests, AssertTests, CallTests, Case, Submission, Task
+from agent_rl.vocabulary import AnswerTests, AssertTests, CallTests, Case, Submission, Task, Verdict
 
 CASES = (Case((1, 2), 3), Case((-5, 5), 0), Case((10, 20), 30))
 TASK = Task("sum", (), CallTests("add", CASES), public=CallTests("add", CASES[:1]))
@@ -87,6 +87,19 @@ async def test_a_final_answer_is_judged_like_a_program(verifier: Verifier) -> No
     assert {verdict.isolation for verdict in verdicts.values()} == {None}
     assert (await verifier.judge(task, RIGHT)).status == "invalid_submission"
     assert await verifier.prepare(task) is task
+
+
+async def test_a_verdict_of_the_environments_own_is_of_the_tasks_tier(verifier: Verifier) -> None:
+    won = Verdict(True, "passed", "values", None, 2.0, scores={"moves": 3.0})
+    assert await verifier.accept(TASK, won) == won
+    with pytest.raises(ConfigError, match="task sum is of tier 'values', and its environment gave a verdict"):
+        await verifier.accept(TASK, dataclasses.replace(won, tier="proxied"))
+
+
+async def test_it_can_be_closed_more_than_once(verifier: Verifier) -> None:
+    async with verifier:
+        assert (await verifier.judge(TASK, RIGHT)).passed
+    await verifier.close()
 
 
 async def test_tests_that_cannot_be_judged_name_the_task(verifier: Verifier) -> None:

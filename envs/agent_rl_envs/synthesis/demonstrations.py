@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
-from agent_rl.vocabulary import Message
+from agent_rl import Message
 from agent_rl_envs.synthesis.feedback import public_feedback
 from agent_rl_envs.synthesis.problems import SynthesisProblem, function, make_problem
 from agent_rl_envs.synthesis.program_pool import Entry, by_family

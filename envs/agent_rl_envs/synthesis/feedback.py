@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent_rl.vocabulary import Case, wording
+from agent_rl import Case, call_feedback
 from agent_rl_envs.synthesis.problems import ENTRY_POINT, outcome
 
 
@@ -17,8 +17,6 @@ def public_feedback(variant: Callable[..., Any], cases: Sequence[Case]) -> str:
     lines: list[str] = []
     for case in cases:
         value, error = outcome(variant, case.args)
-        if error:
-            lines.append(wording.raised(ENTRY_POINT, case, error))
-        elif value != case.expected:
-            lines.append(wording.gave(ENTRY_POINT, case, value))
+        if error or value != case.expected:
+            lines.append(call_feedback(ENTRY_POINT, case, value, error))
     return "\n".join(lines)

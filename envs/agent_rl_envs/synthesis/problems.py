@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from agent_rl.vocabulary import CallTests, Case, Limits, Message, Task
+from agent_rl import CallTests, Case, Limits, Message, Task
 from agent_rl_envs.synthesis.inputs import arguments
 from agent_rl_envs.synthesis.program_pool import Entry
 from agent_rl_envs.synthesis.sites import SiteProgram

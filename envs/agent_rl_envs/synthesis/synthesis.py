@@ -10,9 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt, model_validator
 
-from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
-from agent_rl.errors import ConfigError
-from agent_rl.vocabulary import Message, Submission, Task
+from agent_rl import Agent, ConfigError, Environment, EnvironmentConfig, Message, Sandbox, Submission, Task
 from agent_rl_envs.synthesis.demonstrations import demonstrations
 from agent_rl_envs.synthesis.problems import make_problem
 from agent_rl_envs.synthesis.program_pool import SPLITS, SplitName, balanced

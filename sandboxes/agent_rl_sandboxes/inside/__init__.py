@@ -11,6 +11,7 @@ proxied_roles.py    the same for a pair of runs: the candidate's module, and the
 leftovers.py        removes what a run left behind where no namespace removes it
 preloading.py       loads modules before all runs
 private_buffers.py  memory that no run can read
+kernel_kills.py     what the kernel kills when memory runs out
 run_processes.py    one process per run or command: makes, watches and ends it
 run_relay.py        a run that exchanges messages with the pool
 isolation_levels.py finds the best level of isolation that works here

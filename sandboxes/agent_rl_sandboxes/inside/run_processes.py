@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import leftovers, namespaces, preloading, program_calls, seccomp_filter
+from agent_rl_sandboxes.inside import kernel_kills, leftovers, namespaces, preloading, program_calls, seccomp_filter
 from agent_rl_sandboxes.inside.private_buffers import PrivateBuffer
 from agent_rl_sandboxes.inside.program_calls import REQUEST, RESULTS
 
@@ -91,7 +91,7 @@ class RunProcesses:
         self.workdir = workdir
         self.results, self.stdout, self.stderr = (PrivateBuffer((1 << 20) + 1) for _ in range(3))
         self._filter = seccomp_filter.InstalledFilter(seccomp)
-        self._oom_kills = _oom_kills()
+        self._oom_kills = kernel_kills.count()
         self._device_times = leftovers.device_times()
 
     def spawn(self, scratch: str | None, body: Callable[[], NoReturn], stream: int | None = None) -> Child:
@@ -158,7 +158,7 @@ class RunProcesses:
             else:
                 namespaces.show()
                 os.chdir("/tmp")
-            _prefer_for_oom()
+            kernel_kills.prefer_this_process()
             if self.isolation != "uid":
                 namespaces.drop_capabilities()
             preloading.register_fork_hooks()
@@ -294,7 +294,7 @@ class RunProcesses:
             return "crashed"
         # No process inside a pid namespace can send SIGKILL to its first process: the kernel did it (memory), or
         # something outside. Without a pid namespace, its own children can do it.
-        before, self._oom_kills = self._oom_kills, _oom_kills()
+        before, self._oom_kills = self._oom_kills, kernel_kills.count()
         kernels_doing = before != self._oom_kills
         if resident >= order.memory // 2 and (kernels_doing or self.isolation != "namespaces"):
             return "out_of_memory"
@@ -381,26 +381,3 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _prefer_for_oom() -> None:
-    """When memory runs out, the kernel kills the run, not the server."""
-    try:
-        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-    except OSError:
-        return
-    try:
-        os.write(descriptor, b"1000")
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
-
-
-def _oom_kills() -> int:
-    """How many processes the kernel has killed for lack of memory since its start; 0 if it does not say."""
-    try:
-        with open("/proc/vmstat") as lines:
-            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-    except OSError:
-        return 0

@@ -36,10 +36,9 @@ from agent_rl_sandboxes.serving.host_limits import (
     Busy,
     Gate,
     HostLimits,
+    check_command,
     check_limits,
-    check_seconds,
     check_spec,
-    check_text,
 )
 from agent_rl_sandboxes.serving.host_metrics import CONTENT_TYPE, Metrics
 from agent_rl_sandboxes.serving.host_protocol import FRESH_PER_WORKER, PREFIX, PROTOCOL, SESSION_HEADER, VERSION_HEADER
@@ -317,7 +316,7 @@ class HostApp:
         with self.sessions.work(session):
             async with asyncio.timeout(deadline):
                 message = await self._message(request, host_protocol.ExecMessage)
-                _check_command(message, self.limits)
+                check_command(message, self.limits)
                 result = await sandbox.exec(
                     message.command, stdin=message.stdin, timeout=message.timeout, environment=message.environment
                 )
@@ -385,16 +384,3 @@ async def _expects_nothing(request: web.Request) -> None:
 
 def _json(value: Any) -> web.Response:
     return web.Response(body=to_json(value), content_type="application/json")
-
-
-def _check_command(message: host_protocol.ExecMessage, limits: HostLimits) -> None:
-    """Raises ValueError for what no operating system can start."""
-    if not message.command or not message.command[0]:
-        raise ValueError("exec needs a command")
-    for argument in (*message.command, *message.environment.values()):
-        check_text("an argument", argument or " ")
-    for name in message.environment:
-        if "=" in name:
-            raise ValueError(f"{name[:80]!r} is not the name of a variable")
-        check_text("a variable", name)
-    check_seconds("timeout", message.timeout, limits)

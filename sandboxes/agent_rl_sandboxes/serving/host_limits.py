@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from agent_rl.vocabulary import Limits, SandboxSpec
+from agent_rl_sandboxes.serving.host_protocol import ExecMessage
 
 _MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -121,17 +122,25 @@ def check_spec(spec: SandboxSpec, host: HostLimits) -> None:
     _check_counts(spec, ("memory_bytes", "processes", "disk_bytes", "inodes", "output_bytes"), host)
     for name, text in (("image", spec.image), ("workdir", spec.workdir), ("user", spec.user)):
         if text is not None:
-            check_text(name, text)
+            _check_text(name, text)
     if not spec.workdir.startswith("/") or ".." in spec.workdir.split("/"):
         raise ValueError(f"workdir = {spec.workdir[:80]!r} is not an absolute path")
 
 
-def check_seconds(name: str, seconds: float, host: HostLimits) -> None:
-    """Raises ValueError if `seconds` is not positive, or more than the host gives."""
-    _check_seconds(name, seconds, host)
+def check_command(message: ExecMessage, host: HostLimits) -> None:
+    """Raises ValueError for a command that no operating system can start, or that may take too long."""
+    if not message.command or not message.command[0]:
+        raise ValueError("exec needs a command")
+    for argument in (*message.command, *message.environment.values()):
+        _check_text("an argument", argument or " ")
+    for name in message.environment:
+        if "=" in name:
+            raise ValueError(f"{name[:80]!r} is not the name of a variable")
+        _check_text("a variable", name)
+    _check_seconds("timeout", message.timeout, host)
 
 
-def check_text(name: str, text: str) -> None:
+def _check_text(name: str, text: str) -> None:
     """Raises ValueError for what no operating system takes as a name or an argument."""
     if not text or "\0" in text or len(text) > 1 << 20 or any("\ud800" <= c <= "\udfff" for c in text):
         raise ValueError(f"{name} = {text[:80]!r} cannot be used")

@@ -246,6 +246,9 @@ class Refusing(Verifier):
         await self.prepare(task)
         return Verdict(True, "passed", task.tier, None)
 
+    async def accept(self, task, verdict):
+        return verdict
+
     async def run_public_tests(self, task, submission, sandbox=None):
         return await self.judge(task, submission)
 

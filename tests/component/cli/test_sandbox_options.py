@@ -68,7 +68,7 @@ def test_what_was_common_once_is_an_unknown_key(capsys: pytest.CaptureFixture[st
     assert "sandbox.image: unknown key in" in error
 
 
-def test_verify_takes_its_number_of_workers_by_either_name_and_refuses_a_runtime_without_docker(
+def test_verify_takes_its_number_of_workers_by_either_name_and_refuses_options_that_nothing_reads(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     tasks, solutions = tmp_path / "tasks.jsonl", tmp_path / "solutions.jsonl"
@@ -84,6 +84,6 @@ def test_verify_takes_its_number_of_workers_by_either_name_and_refuses_a_runtime
     for option in ("--workers", "--slots"):
         code, out, _ = run(capsys, "verify", tasks, solutions, "--sandbox", "docker", option, "0")
         assert (code, out) == (2, "")
-    code, _, error = run(capsys, "verify", tasks, solutions, "--sandbox", "local", "--slots", "1", "--runtime", "runsc")
+    code, _, error = run(capsys, "verify", tasks, solutions, "--sandbox", "local", "--set", "docker.runtime=runsc")
     assert code == 2
     assert "sandbox.docker: this table is given, and provider = 'local' does not read it" in error

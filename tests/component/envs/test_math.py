@@ -26,6 +26,9 @@ class NoVerifier(Verifier):
     async def judge(self, task, submission):
         raise AssertionError("not to be called")
 
+    async def accept(self, task, verdict):
+        raise AssertionError("not to be called")
+
     async def run_public_tests(self, task, submission, sandbox=None):
         raise AssertionError("not to be called")
 

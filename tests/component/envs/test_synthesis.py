@@ -29,6 +29,9 @@ class NoVerifier(Verifier):
     async def judge(self, task: Task, submission: Submission) -> Verdict:
         raise AssertionError("nothing is judged here")
 
+    async def accept(self, task: Task, verdict: Verdict) -> Verdict:
+        return verdict
+
     async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         raise AssertionError("nothing is judged here")
 

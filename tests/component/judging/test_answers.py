@@ -1,5 +1,7 @@
 """Final answers: found in replies, compared, and judged as every other kind of tests is."""
 
+import asyncio
+import dataclasses
 import time
 from collections.abc import Iterator
 
@@ -12,11 +14,13 @@ from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.rollouts.policy_agent import ScriptedAgent
 from agent_rl.rollouts.run_group import run_rollout
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.vocabulary import AnswerTests, Submission, Task
+from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
 from agent_rl.vocabulary.final_answer import final_answer
 from tests.unit.rollouts.support import FunctionEnvironment
 
-TASK = Task("half", (), AnswerTests("1/2"), public=AnswerTests("1/2"))
+# Roomy: the machine that runs the tests may be busy.
+LIMITS = Limits(wall_seconds=60.0, cpu_seconds=30.0)
+TASK = Task("half", (), AnswerTests("1/2"), public=AnswerTests("1/2"), limits=LIMITS)
 
 
 def verifier() -> TaskVerifier:
@@ -68,15 +72,56 @@ def test_the_final_answer_is_what_stands_last_after_hashes_or_in_a_box(reply: st
 def test_answers_are_compared_as_numbers_and_as_expressions(
     comparison: AnswerComparison, expected: str, answer: str, outcome: str
 ) -> None:
-    assert comparison.compare(expected, answer) == outcome
+    assert comparison.compare(expected, answer, LIMITS)[0] == outcome
 
 
-def test_an_answer_that_would_never_be_evaluated_is_a_timeout_and_the_next_one_is_compared(
-    comparison: AnswerComparison, monkeypatch: pytest.MonkeyPatch
+NEVER = "9^{9^{9^{9^{9}}}} - 1/3 + 12345678^{12345678}"
+NEVER_ANSWER = Submission.answer(rf"\boxed{{{NEVER}}}")
+EXPANDED = "(x+y+z+1)^{100}"
+"""To compare it, sympy expands it into many thousands of terms."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "limits", "outcome"),
+    [
+        (NEVER, dataclasses.replace(LIMITS, wall_seconds=0.5), "timeout"),
+        (NEVER, dataclasses.replace(LIMITS, cpu_seconds=0.5), "timeout"),
+        (EXPANDED, dataclasses.replace(LIMITS, memory_bytes=2**21), "out_of_memory"),
+    ],
+)
+def test_a_comparison_has_the_tasks_limits_and_the_next_one_is_compared(
+    comparison: AnswerComparison, answer: str, limits: Limits, outcome: str
 ) -> None:
-    monkeypatch.setattr("agent_rl.judging.answer_comparison.COMPARISON_SECONDS", 1)
-    assert comparison.compare("7", "9^{9^{9^{9^{9}}}} - 1/3 + 12345678^{12345678}") in ("timeout", "different")
-    assert comparison.compare("7", "14/2") == "equal"
+    said, seconds = comparison.compare("7", answer, limits)
+    assert said == outcome
+    assert 0 < seconds < 60
+    assert comparison.compare("7", "14/2", LIMITS)[0] == "equal"
+
+
+def test_a_worker_that_an_answer_ends_has_crashed_and_is_replaced(comparison: AnswerComparison) -> None:
+    assert comparison.compare("7", "14/2", LIMITS)[0] == "equal"
+    worker = comparison._worker
+    assert worker is not None
+    worker.terminate()
+    worker.wait()
+    assert comparison.compare("7", "14/2", LIMITS)[0] == "crashed"
+    assert comparison.compare("7", "14/2", LIMITS)[0] == "equal"
+
+
+async def test_a_closed_verifier_has_ended_the_worker_and_what_it_was_comparing() -> None:
+    judge = verifier()
+    judging = asyncio.create_task(judge.judge(dataclasses.replace(TASK, tests=AnswerTests("7")), NEVER_ANSWER))
+    comparison = judge._answers._comparison
+    while comparison._worker is None:
+        await asyncio.sleep(0.01)
+    worker = comparison._worker
+    await judge.close()
+    assert worker.poll() is not None
+    with pytest.raises(SandboxError, match="the process that compares answers"):
+        await judging
+    await judge.close()
+    with pytest.raises(SandboxError, match="the process that compares answers has been closed"):
+        await judge.judge(TASK, Submission.answer("#### x"))
 
 
 @pytest.mark.parametrize(
@@ -105,8 +150,8 @@ async def test_answers_are_counted_and_equal_ones_judged_once() -> None:
     judge = verifier()
     for reply in ("#### 1/2", "#### 2", "#### 1/2"):
         await judge.judge(TASK, Submission.answer(reply))
-    # Three verdicts, of which the last was known; nothing was asked of the provider.
-    assert (judge.verdicts, judge.reused, judge.runs) == (3, 1, 0)
+    # Three verdicts, of which the last was known. Equal texts are compared at once, which is no run.
+    assert (judge.verdicts, judge.reused, judge.runs) == (3, 1, 1)
 
 
 async def test_answers_may_be_public_tests_too() -> None:
@@ -120,9 +165,10 @@ async def test_answers_may_be_public_tests_too() -> None:
 
 
 async def test_judging_an_answer_counts_as_judging_of_its_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(self: AnswerComparison, expected: str, answer: str) -> str:
+    def slow(self: AnswerComparison, expected: str, answer: str, limits: Limits) -> tuple[str, float]:
+        assert limits == LIMITS
         time.sleep(0.05)
-        return "equal"
+        return "equal", 0.05
 
     monkeypatch.setattr(AnswerComparison, "compare", slow)
 
@@ -139,6 +185,6 @@ async def test_judging_an_answer_counts_as_judging_of_its_rollout(monkeypatch: p
 
 
 async def test_a_comparison_that_does_not_work_is_an_infrastructure_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AnswerComparison, "_ask", lambda self, expected, answer: None)
+    monkeypatch.setattr("agent_rl.judging.answer_comparison._read_line", lambda worker, seconds: b"")
     with pytest.raises(SandboxError, match="the process that compares answers does not work: is math-verify installed"):
         await verifier().judge(TASK, Submission.answer("#### x"))

@@ -45,6 +45,9 @@ class FakeVerifier(Verifier):
         self.judged.append(submission.text)
         return _verdict("good" in submission.text)
 
+    async def accept(self, task: Task, verdict: Verdict) -> Verdict:
+        return verdict
+
     async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         self.shown.append(submission.text)
         return _verdict("good" in submission.text, "f(1) gave 2, expected 3")

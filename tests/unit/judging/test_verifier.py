@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent_rl.errors import ConfigError
+from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.judging.task_verifier import TaskVerifier
@@ -143,6 +143,21 @@ async def test_a_task_weaker_than_demanded_is_refused_at_load() -> None:
     with pytest.raises(ConfigError, match="minimum_isolation: task t is judged at isolation 'container'"):
         await verifier(minimum_isolation="namespaces").prepare(weak)
     assert (await verifier(minimum_tier="proxied").prepare(proxied)) is proxied
+
+
+async def test_a_verdict_of_the_environments_own_is_counted_and_as_strong_as_demanded() -> None:
+    weak = Task("t", (), PytestTests(FILES, ("test_f.py::test_f",)), tier="in_process")
+    own = Verdict(True, "passed", "in_process", "container")
+    judge = verifier()
+    assert await judge.accept(weak, own) is own
+    assert judge.verdicts == 1
+    with pytest.raises(ConfigError, match="minimum_tier: task t is judged at tier 'in_process'"):
+        await verifier(minimum_tier="proxied").accept(weak, own)
+    with pytest.raises(ConfigError, match="tier: task t is of tier 'in_process', and its environment gave"):
+        await judge.accept(weak, dataclasses.replace(own, tier="values"))
+    with pytest.raises(SandboxError, match="a run had isolation 'container', which is weaker"):
+        await verifier(minimum_isolation="uid").accept(weak, own)
+    assert judge.verdicts == 1
 
 
 async def test_one_verifier_judges_a_mix_of_kinds() -> None:

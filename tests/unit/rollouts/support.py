@@ -114,12 +114,17 @@ class AnswerVerifier(Verifier):
 
     def __init__(self) -> None:
         self.judged: list[Submission] = []
+        self.accepted: list[Verdict] = []
 
     async def judge(self, task: Task, submission: Submission) -> Verdict:
         self.judged.append(submission)
         assert isinstance(task.tests, AnswerTests)
         right = task.tests.answer in submission.text
         return Verdict(right, "passed" if right else "failed", task.tier, None)
+
+    async def accept(self, task: Task, verdict: Verdict) -> Verdict:
+        self.accepted.append(verdict)
+        return verdict
 
     async def run_public_tests(self, task: Task, submission: Submission, sandbox: Sandbox | None = None) -> Verdict:
         return await self.judge(task, submission)

@@ -263,8 +263,10 @@ async def test_a_verdict_of_the_environments_own_stands() -> None:
         return won
 
     verifier = AnswerVerifier()
-    trajectory = await run_rollout(FunctionEnvironment(game, verifier), "env", make_task(), empty_agent, None)
+    environment = FunctionEnvironment(game, TimedVerifier(verifier))
+    trajectory = await run_rollout(environment, "env", make_task(), empty_agent, None)
     assert (trajectory.verdict, trajectory.timings.judging, verifier.judged) == (won, 0.5, [])
+    assert verifier.accepted == [won]
 
 
 async def test_an_episode_that_hangs_is_dropped() -> None:

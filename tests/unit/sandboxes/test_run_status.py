@@ -18,7 +18,7 @@ def status(
 ) -> str:
     """Of a run killed after a tenth of a second of work; `kills`: the kernel's count before it and after it."""
     counts = iter(kills)
-    patch.setattr(run_processes, "_oom_kills", lambda: next(counts))
+    patch.setattr(run_processes.kernel_kills, "count", lambda: next(counts))
     runner = run_processes.RunProcesses(isolation, "/", bytes(8))
     return runner._status(None, signal.SIGKILL, 0.1, resident, ORDER)  # pyright: ignore[reportPrivateUsage]
 
