@@ -14,7 +14,7 @@ from agent_rl.loop.train import train
 
 CONFIG = Path(__file__).parents[3] / "configs" / "arithmetic-tool.toml"
 SHORT = (
-    "model.sft.steps=150",
+    "model.sft.steps=100",
     "loop.steps=2",
     "loop.groups_per_batch=3",
     "loop.group_size=4",
