@@ -13,7 +13,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def recorded_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished deterministic run of 20 steps, for tests that read it and write nothing there.
+    """The folder of a finished deterministic run of 20 steps, for tests that read it and write nothing there. What it
+    printed is in recorded-run.out beside it.
 
     Made once a session: of pytest-xdist's workers the first that asks makes it, the others wait.
     """
@@ -33,5 +34,6 @@ def recorded_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             environment = {**os.environ, "AGENT_RL_CACHE": str(tmp_path_factory.mktemp("cache"))}
             made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             assert made.returncode == 0, made.stderr
+            (shared / "recorded-run.out").write_text(made.stdout + made.stderr)
             done.touch()
     return folder
