@@ -83,8 +83,10 @@ async def test_the_daemon_is_killed_and_comes_back_and_the_run_goes_on(daemon: D
 
 
 async def test_a_daemon_that_stays_away_ends_the_run_and_the_message_names_the_cause(
-    daemon: Daemon, tmp_path: Path
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("agent_rl_sandboxes.docker_provider.RESTART_SECONDS", 3.0)
+
     async def stop(run: Run) -> None:
         await asyncio.to_thread(daemon.end, signal.SIGKILL)
 

@@ -57,7 +57,7 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_as_one_never_killed(
         command = [sys.executable, "-m", "agent_rl", "train", str(file), "--run-dir", str(tmp_path / "killed")]
         process = subprocess.Popen([*command, *resume], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         started = _steps(tmp_path / "killed")
-        wanted = started + moments.randint(2, 7)
+        wanted = started + moments.randint(4, 8)
         while process.poll() is None and _steps(tmp_path / "killed") < wanted:
             time.sleep(0.01)
         if process.poll() is None:
