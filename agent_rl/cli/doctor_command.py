@@ -18,7 +18,7 @@ def doctor(
 ) -> None:
     """Check everything that a run needs, before it starts.
 
-    It checks the configuration, the installed packages, memory, disk and cores, the servers, Docker, the sandbox, the
+    It checks the configuration, the installed packages, memory, disk and cores, the servers, the sandbox, the
     environments and tasks, the chat template, and the train-inference log-prob mismatch. To do so, it judges an oracle
     solution in the sandbox, and starts the learner and the policy. Each check that fails says how to fix it. Exit 1 if
     a check fails, 2 for a mistake in CONFIG, such as a GPU that does not exist.

@@ -98,7 +98,10 @@ class Runs:
         return await work_or_blame(self.provider, work, limits, retries=self.retries)
 
     async def outside_sandboxes(self, work: Callable[[], _T]) -> _T:
-        """The result of `work`, which blocks and is called in a thread. It uses no provider and decides on blame."""
+        """The result of `work`, a blocking function, called in a thread; counted as a run.
+
+        It uses no sandbox, so nothing is tried again here: `work` itself says who is to blame for a failure.
+        """
         self.count += 1
         return await asyncio.to_thread(work)
 

@@ -214,16 +214,16 @@ class _Stream:
             self.select.extend((path[np.array(row.wanted) + (prefix - 1)] + start).tolist())
             self._predict(row)
 
-    def _predict(self, wanted: _WantedRow) -> None:
+    def _predict(self, cut: _WantedRow) -> None:
         """Adds the wanted tokens of the row to the predicted ones."""
-        row = wanted.row
-        self.targets.extend(row.token_ids[t] for t in wanted.wanted)
-        self.logprobs.extend(row.logprobs[t] for t in wanted.wanted)
-        self.weights.extend([row.weight] * len(wanted.wanted))
+        row = cut.row
+        self.targets.extend(row.token_ids[t] for t in cut.wanted)
+        self.logprobs.extend(row.logprobs[t] for t in cut.wanted)
+        self.weights.extend([row.weight] * len(cut.wanted))
         groups, rows, tokens = self.places
-        groups.extend([wanted.group] * len(wanted.wanted))
-        rows.extend([wanted.index] * len(wanted.wanted))
-        tokens.extend(wanted.wanted)
+        groups.extend([cut.group] * len(cut.wanted))
+        rows.extend([cut.index] * len(cut.wanted))
+        tokens.extend(cut.wanted)
 
 
 def _integers(values: list[int] | IntArray, device: torch.device) -> Tensor:

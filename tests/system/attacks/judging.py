@@ -110,9 +110,9 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> dict[str, Judged]:
             if attack.alone:
                 found[attack.id] = await workers[0].judge(attack)
         await asyncio.gather(*map(work, workers))
-        for worker in workers:
+        for worker in workers if level_of(place) == "container" else ():
             honest, changed = await worker.look()
-            last = [*found][-1]  # at level `container` whichever of them all it was
+            last = [*found][-1]  # any of them may have left it
             found[last] = dataclasses.replace(
                 found[last], honest=found[last].honest or honest, changed=found[last].changed or changed
             )

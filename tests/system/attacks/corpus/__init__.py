@@ -2,7 +2,8 @@
 
 The task is `add(a, b)` unless stated; the programs are wrong unless their outcome is "same". Numbers are those of the
 list of attacks that the project keeps; a number may stand here several times, in several disguises, and 0 is for what
-the list does not have. After each attack an honest program must pass in the same place, and find it as it was.
+the list does not have. After each attack an honest program must pass in the same place, and find it as it was; after
+all of them, where each run has a container of its own.
 
 What is tried elsewhere: archives and names in them (72, 84), test suites that run beside the program (40 to 57 are here
 only as what a program can try at the tiers without one), tasks that are vacuous or broken (92 to 96).
