@@ -15,9 +15,9 @@ _ASSERTED = re.compile(r"^[ \t]*assert[ \t]+(?P<test>[^\n]+)$", re.MULTILINE)
 
 
 def entry_point_of(task: Task) -> str | None:
-    """The function or method that the tests call; None if they call none (whole programs, answers)."""
+    """The function that the tests call; None if they call none (whole programs, answers)."""
     name = getattr(task.tests, "entry_point", None) or task.metadata.get("entry_point")
-    return name.rpartition(".")[2] if isinstance(name, str) and name else None
+    return name if isinstance(name, str) and name else None
 
 
 def shown_calls(task: Task) -> tuple[Case, ...]:

@@ -233,7 +233,7 @@ async def verify_files(
 
 
 def _tasks(path: str | Path, on_invalid: OnInvalid) -> tuple[dict[str, Task], InvalidRows]:
-    """The usable tasks by id, and the rows that are none. Raises ConfigError; without "skip" also for a row without id."""
+    """The usable tasks by id, and the other rows. Raises ConfigError, unless "skip" also for a row without an id."""
     invalid = InvalidRows()
     try:
         tasks = {t.id: t for t in read_tasks(path, split=None, invalid=invalid)}

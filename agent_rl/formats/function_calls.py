@@ -31,8 +31,8 @@ def task_of(row: Fields, settings: Settings) -> Task:
     return Task(
         id=row.task_id("task_id"),
         prompt=(Message.user(f"{row.text('prompt').strip()}\n\n{starter.request}"),),
-        tests=call_tests(row, starter.entry_point, cases, rule),
-        public=call_tests(row, starter.entry_point, public, rule, hidden=False) if public else None,
+        tests=call_tests(row, name, starter.owner, cases, rule),
+        public=call_tests(row, name, starter.owner, public, rule, hidden=False) if public else None,
         oracle=fenced(row.text("solution")) if "solution" in row else None,
         limits=limits_of(row, settings.limits or Limits()),
         split=settings.split,
@@ -40,7 +40,9 @@ def task_of(row: Fields, settings: Settings) -> Task:
     )
 
 
-def call_tests(row: Fields, entry_point: str, cases: Sequence[Case], rule: Rule, *, hidden: bool = True) -> CallTests:
+def call_tests(
+    row: Fields, name: str, owner: str, cases: Sequence[Case], rule: Rule, *, hidden: bool = True
+) -> CallTests:
     """Tests whose expected values were written as JSON. Raises ConfigError if no program or every program passes."""
     comparison = cast("Comparison", rule.comparison)
     if not cases:
@@ -56,7 +58,7 @@ def call_tests(row: Fields, entry_point: str, cases: Sequence[Case], rule: Rule,
     for number, case in enumerate(cases if comparison == "tokens" else ()):
         if not isinstance(case.expected, str):
             raise row.wrong(f"case {number} expects no string, so that no program could pass comparison 'tokens'")
-    return CallTests(entry_point, tuple(cases), comparison, rule.tolerance, rule.checker, rule.isolated, True)
+    return CallTests(name, tuple(cases), comparison, rule.tolerance, rule.checker, rule.isolated, owner, from_json=True)
 
 
 def _cases(row: Fields, name: str) -> list[Case]:

@@ -62,18 +62,19 @@ def read_json_lines(path: str | Path, invalid: InvalidRows | None = None) -> Ite
     Raises ConfigError for anything that is not a JSON object; with `invalid`, such a line is left out and added to it.
     """
     path = Path(path)
-    line_number = 0
+    line_number, first = 0, True
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for line_number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 where = f"{path}:{line_number}"
-                if line.lstrip().startswith(b"["):
+                if first and line.lstrip().startswith(b"["):
                     array = _decoded(line + file.read(), where)
                     rows = ((f"{path}:[{n}]", row) for n, row in enumerate(array))
                     yield from usable(rows, lambda row, at: (at, _object(row, at)), invalid)
                     return
+                first = False
                 yield from usable([(where, line)], lambda text, at: (at, _object(_decoded(text, at), at)), invalid)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}") from None

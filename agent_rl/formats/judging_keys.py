@@ -88,7 +88,7 @@ _OTHER_WORDS: Mapping[str, str] = {
     "memlimit": "memory_limit",
 }
 """Other usual words, as `_plain` writes them, and the key that is meant."""
-_OTHER_MEANING = frozenset({"checked"})
+_OTHER_MEANING = frozenset({"checked", "companion"})
 """Words that are almost a key, and mean something else."""
 _SHORTEST, _LONG = 6, 8
 """Letters of the shortest key that can be meant by an almost equal one, and of keys in which two letters may differ."""

@@ -69,11 +69,11 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 class Starter:
     """What a row's starter code means for its task.
 
-    entry_point: what each case calls: a function, or `Solution.f`, the method of a new object for each call.
-    request: the end of the prompt. before: what runs before each program.
+    owner: the class whose method each case calls, or "" for a function. request: the end of the prompt. before: what
+    runs before each program.
     """
 
-    entry_point: str
+    owner: str
     request: str
     before: str
 
@@ -86,7 +86,7 @@ def starter_of(row: Fields, name: str, expected: Sequence[Any], *, imports: bool
     text = row.text("starter_code", default="").rstrip()
     if not text:
         before = _IMPORTS + _FREE.format(name=name) if imports else ""
-        return Starter(name, f"{CODE_REQUEST} It defines `{name}`.", before)
+        return Starter("", f"{CODE_REQUEST} It defines `{name}`.", before)
     tree = _parsed(text)
     owner, function = _found(tree, name)
     if not owner and tree is None and re.search(r"^class[ \t]+Solution\b", text, re.MULTILINE):
@@ -100,7 +100,7 @@ def starter_of(row: Fields, name: str, expected: Sequence[Any], *, imports: bool
             source=source, key=key, owner=owner or "Solution", name=name, parameters=parameters, result=result
         )
     what = f"the class `{owner}` with the method `{name}`" if owner else f"`{name}`"
-    return Starter(key, f"{shown(text)}\n\n{CODE_REQUEST} It defines {what}.", before)
+    return Starter(owner, f"{shown(text)}\n\n{CODE_REQUEST} It defines {what}.", before)
 
 
 def shown(starter_code: str) -> str:

@@ -25,7 +25,7 @@ from agent_rl.vocabulary import Case, Limits, Message, StdioCase, StdioTests, Ta
 from agent_rl.vocabulary.task import Comparison, OutputComparison
 
 LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0, output_bytes=8 << 20)
-"""Applies to all cases together or, if cases are isolated, to each case."""
+"""The limits of one case."""
 _REQUEST = f"Write a Python program that reads standard input and writes standard output. {CODE_REQUEST}"
 _PYTHON3 = 3
 """The number of the language in CodeContests."""
@@ -73,7 +73,8 @@ def _function(row: Fields, settings: Settings, tests: Mapping[str, Any]) -> Task
     """The task of a row of APPS whose tests are calls of a function, or of a method of `class Solution`."""
     name, cases = _calls(row, tests)
     starter = starter_of(row, name, [case.expected for case in cases], imports=True)
-    hidden = call_tests(row, starter.entry_point, cases, rule_of(row, get_args(Comparison), "json", parameters=1))
+    rule = rule_of(row, get_args(Comparison), "json", parameters=1)
+    hidden = call_tests(row, name, starter.owner, cases, rule)
     prompt = f"{row.text('prompt', 'question', 'description').strip()}\n\n{starter.request}"
     return _task(row, settings, prompt, hidden, None, {"entry_point": name, "before": starter.before})
 

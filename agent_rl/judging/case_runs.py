@@ -159,6 +159,6 @@ def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
         same = tests.comparison != "checker" and _equal(value, decode(text), tests)
         expected.append(text if same else None)
         digest.update(f"{len(arguments[-1])},{len(text)}:{arguments[-1]}{text}".encode())
-    settings = (tests.entry_point, tests.comparison, tests.tolerance, tests.checker, tests.from_json, limits)
+    settings = (tests.called, tests.comparison, tests.tolerance, tests.checker, tests.from_json, limits)
     digest.update(repr(settings).encode() + (b"isolated" if tests.isolated else b""))
     return PreparedTests(tests, limits, tuple(cases), tuple(arguments), tuple(expected), digest.digest())

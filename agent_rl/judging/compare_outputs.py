@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 
-from agent_rl.judging.compare_values import close_to_integer
 from agent_rl.vocabulary.task import OutputComparison
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE)
@@ -41,18 +40,15 @@ _COMPARE: Mapping[str, Callable[[bytes, bytes], bool]] = {
 def _close(actual: bytes, expected: bytes, tolerance: float) -> bool:
     """Whether tokens are equal, or numbers within `tolerance`, absolute or relative to the larger; nan matches nan.
 
-    An expected integer is compared with integers exactly, and with fractions as `close_to_integer` says.
+    Two integers are compared exactly: a share of a large one would accept others.
     """
     if actual == expected:
         return True
-    whole = _INTEGER.fullmatch(expected) is not None
-    if whole and _INTEGER.fullmatch(actual):
+    if _INTEGER.fullmatch(actual) and _INTEGER.fullmatch(expected):
         return _digits(actual) == _digits(expected)
     a, e = _number(actual), _number(expected)
     if a is None or e is None:
         return False
-    if whole:
-        return a == int(expected) or (math.isfinite(e) and close_to_integer(a, int(expected), tolerance))
     if math.isnan(a) or math.isnan(e):
         return math.isnan(a) and math.isnan(e)
     return math.isclose(a, e, rel_tol=tolerance, abs_tol=tolerance)

