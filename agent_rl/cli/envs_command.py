@@ -57,7 +57,11 @@ def new(
 
     environment, test = write_environment(name, folder)
     print(f"wrote {environment.path} and {test}")
-    print(f"try:  agent-rl envs validate {environment.path}:{environment.class_name}")
+    named = f"{environment.path}:{environment.class_name}"
+    print(f"try:    agent-rl envs validate {named}")
+    print(
+        f"train:  agent-rl train quickstart --set environments.0.environment={named} --set environments.0.options={{}}"
+    )
 
 
 @envs.command("validate")

@@ -11,7 +11,8 @@ from agent_rl.errors import ConfigError
 
 _ENVIRONMENT = '''"""`{class_name}`: an environment to begin with; change tasks, prompt and rollout into your own."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
@@ -19,7 +20,7 @@ from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import CallTests, Case, Message, Submission, Task
 
-SPLITS = {{"train": range(1, 81), "test": range(81, 101)}}
+SPLITS = {{"train": [n for n in range(1, 1001) if n % 9], "test": [n for n in range(1, 1001) if n % 9 == 0]}}
 
 
 class {class_name}Config(EnvironmentConfig):
@@ -61,6 +62,17 @@ class {class_name}(Environment):
                 break
             reply = await agent.say(report.feedback)
         return Submission.code(reply)
+
+    def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
+        """Endless conversations for a model that is made from scratch; a trained model (model.path) needs none.
+
+        Half of them are off by one, so that something is left to learn from verdicts.
+        """
+        draw = random.Random(seed)
+        while True:
+            number = draw.choice(SPLITS["train"])
+            answer = f"def add(x):\\n    return x + {{number + draw.choice((0, 0, -1, 1))}}\\n"
+            yield [*self.task("train", number).prompt, Message.assistant(answer)]
 '''
 
 _TEST = '''"""The reference of every task passes, and a reply that solves nothing fails."""

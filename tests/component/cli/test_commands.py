@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.records.eval_file import append_row
 from agent_rl.records.eval_row import Estimate, EvalRow
 from agent_rl.records.run_directory import RunDirectory
+from agent_rl.registry import resolve
 
 MEMORY = ("--sandbox", "memory-test")
 SYNTHETIC = '''
@@ -67,7 +69,9 @@ def test_eval_writes_a_list_of_rows(capsys, tmp_path, policy, value):
     assert out.splitlines()[0] == "sandbox: memory-test (sandbox.provider = 'memory-test')"
     assert f"echo, test: {3 * value:.0f} of 3 passed" in out
     (row,) = json.loads(file.read_text())
-    assert row["pass_at_k"]["1"] == {"value": value, "low": value, "high": value}
+    # Wilson's interval of 0 or all of 3 tasks: z^2 / (3 + z^2) = 3.84 / 6.84 wide.
+    low, high = (0.0, pytest.approx(0.5615, abs=1e-4)) if value == 0 else (pytest.approx(0.4385, abs=1e-4), 1.0)
+    assert row["pass_at_k"]["1"] == {"value": value, "low": low, "high": high}
     assert (row["environment"], row["split"], row["num_tasks"], row["num_excluded"]) == ("echo", "test", 3, 0)
 
 
@@ -223,7 +227,17 @@ def test_a_new_environment_works_as_it_is(capsys, tmp_path):
     code, out, _ = run(capsys, "envs", "new", "unit_conversion", "--folder", tmp_path / "mine")
     assert code == 0
     name = f"{tmp_path}/mine/unit_conversion.py:UnitConversion"
-    assert out.splitlines()[-1] == f"try:  agent-rl envs validate {name}"
+    assert out.splitlines()[-2:] == [
+        f"try:    agent-rl envs validate {name}",
+        f"train:  agent-rl train quickstart --set environments.0.environment={name} --set environments.0.options={{}}",
+    ]
+    # What a model from scratch needs is there: conversations about training tasks only, half of them wrong.
+    made = resolve(name, "agent_rl.environments", key="ENV")
+    shown = [tuple(m.content for m in talk) for talk in islice(made(made.config_class(), None).demonstrations(1), 200)]
+    asked = [int(prompt.split("x + ")[1].split(".")[0]) for prompt, _ in shown]
+    assert all(number % 9 for number in asked)
+    right = sum(f"x + {number}\n" in answer for number, (_, answer) in zip(asked, shown, strict=True))
+    assert 70 <= right <= 130
     file = tmp_path / "report.json"
     code, out, error = run(capsys, "envs", "validate", name, "--tasks", 2, "--sandbox", "local", "--json", file)
     assert (code, error) == (0, "")
