@@ -28,6 +28,7 @@ from agent_rl.judging.call_judge import CallJudge
 from agent_rl.judging.in_process_judge import InProcessJudge
 from agent_rl.judging.judge import Judge
 from agent_rl.judging.judging_runs import Runs, check_tier
+from agent_rl.judging.missing_package import missing_package
 from agent_rl.judging.proxied.asserts import as_proxied, kept_as_proxied
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.judging.recording import NotRecordable, record_tests
@@ -156,8 +157,19 @@ class TaskVerifier(Verifier):
         """The task ready to be judged: `AssertTests` recorded as cases, the node ids of `PytestTests` found.
 
         Asserts that cannot become cases become `PytestTests`, and the task's tier becomes `proxied`. Raises ConfigError
-        (naming the task) if its oracle solution fails, or its tier or isolation is weaker than demanded.
+        (naming the task) if its oracle solution fails, or its tier or isolation is weaker than demanded. If the sandbox
+        lacks a package, the error says how to add it.
         """
+        try:
+            return await self._prepared(task)
+        except ConfigError as error:
+            missing = missing_package(str(error))
+            if missing is None:
+                raise
+            remedy = self.provider.packages_remedy.format(packages=missing)
+            raise ConfigError(f"{error}. The sandbox has no {missing}: {remedy}") from None
+
+    async def _prepared(self, task: Task) -> Task:
         if isinstance(task.tests, AssertTests) and task.tier == "values":
             check_tier(task, self.minimum_tier)
             return await self._recorded(task)
