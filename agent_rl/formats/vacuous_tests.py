@@ -24,10 +24,26 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
 def check_checker(row: Fields, source: str, parameters: int) -> None:
-    """Raises ConfigError if `source` is no program that defines a `check` of so many parameters, which can run."""
+    """Raises ConfigError if `source` is no program that defines a `check` of so many parameters, which can decide.
+
+    With one parameter (calls) it raises if an output is wrong; with more (whole outputs) it returns True for a good
+    one.
+    """
     check = _check_of(row, "checker", source)
-    if check is not None and not _takes(check, parameters):
+    if check is None:
+        return
+    if not _takes(check, parameters):
         raise row.wrong(f"'checker': its function 'check' should take {parameters} arguments")
+    if parameters == 1:
+        if not _checks_something([_parsed(row, "checker", source)]):
+            raise row.wrong("'checker' asserts nothing, so that every program would pass")
+        return
+    returned = [node.value for node in _own_nodes(check) if isinstance(node, ast.Return)]
+    given = {value.value if isinstance(value, ast.Constant) else None if value is None else ... for value in returned}
+    if given <= {None, False}:
+        raise row.wrong("'checker': its function 'check' never returns True, so that no program could pass")
+    if given == {True} and not _checks_something([check]):
+        raise row.wrong("'checker': its function 'check' always returns True, so that every program would pass")
 
 
 def check_asserts(row: Fields, name: str, source: str) -> None:
@@ -61,9 +77,8 @@ def check_pytest_files(row: Fields, files: Mapping[str, bytes], named: Sequence[
     tests = check_collected(row, files, named)
     if not tests and not any(word in content for word in _HIDDEN_TESTS for content in files.values()):
         raise row.wrong("its test files hold no test function, so that nothing would be tested")
-    last = module.rpartition(".")[2].encode() if module is not None else b""
-    if not any(last in content for content in files.values()):
-        raise row.wrong(f"no test file mentions the module {module!r}, so that every program would pass")
+    if module is not None and not _uses_module(files, module):
+        raise row.wrong(f"no test uses the module {module!r}, so that every program would pass")
 
 
 def check_collected(row: Fields, files: Mapping[str, bytes], named: Sequence[str] = ()) -> int:
@@ -82,6 +97,32 @@ def check_collected(row: Fields, files: Mapping[str, bytes], named: Sequence[str
                 where = f"{path}:{function.lineno}: the test {function.name}"
                 raise row.wrong(f"{where} yields, so that pytest does not run it")
     return tests
+
+
+def _uses_module(files: Mapping[str, bytes], module: str) -> bool:
+    """Whether the files mention the module in another way than by imports whose names are never used."""
+    last = module.rpartition(".")[2]
+    bound: set[str] = set()
+    used: set[str] = set()
+    for path, content in files.items():
+        if not path.endswith(".py"):
+            if last.encode() in content:
+                return True
+            continue
+        for node in ast.walk(ast.parse(content)):
+            if isinstance(node, ast.Import):
+                bound |= {(a.asname or a.name).partition(".")[0] for a in node.names if last in a.name.split(".")}
+            elif isinstance(node, ast.ImportFrom):
+                of_module = last in (node.module or "").split(".")
+                names = [a.asname or a.name for a in node.names if of_module or a.name == last]
+                if "*" in names:
+                    return True
+                bound |= set(names)
+            elif isinstance(node, ast.Name):
+                used.add(node.id)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and last in node.value:
+                return True
+    return bool(bound & used)
 
 
 def _check_of(row: Fields, name: str, source: str) -> _Function | None:
@@ -154,14 +195,17 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 def _yields(function: _Function) -> bool:
     """Whether the function itself yields, not only one within it."""
+    return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in _own_nodes(function))
+
+
+def _own_nodes(function: _Function) -> Iterator[ast.AST]:
+    """The nodes of the function's body, without those of functions and classes within it."""
     left: list[ast.AST] = list(function.body)
     while left:
         node = left.pop()
-        if isinstance(node, (ast.Yield, ast.YieldFrom)):
-            return True
+        yield node
         if not isinstance(node, _SCOPES):
             left += ast.iter_child_nodes(node)
-    return False
 
 
 def _takes(function: _Function, parameters: int) -> bool:

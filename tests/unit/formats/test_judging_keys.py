@@ -54,7 +54,7 @@ def test_every_schema_of_cases_keeps_its_rule(tmp_path: Path) -> None:
                 assert isinstance(tests, (CallTests, StdioTests))
                 assert (tests.comparison, tests.tolerance, tests.isolated) == ("float", 0.25, True)
     call = {"comparison": "checker", "checker": "def check(candidate):\n    assert candidate(1, 2)\n"}
-    output = {"comparison": "checker", "checker": "def check(stdin, stdout, expected):\n    return True\n"}
+    output = {"comparison": "checker", "checker": "def check(stdin, stdout, expected):\n    return stdout > ''\n"}
     for task in read(tmp_path, {**CALLS, **call}, {**APPS_CALLS, **call}, {**APPS, **output}, {**STDIO, **output}):
         assert isinstance(task.tests, (CallTests, StdioTests))
         assert task.tests.comparison == "checker" and task.tests.checker.startswith("def check")
@@ -106,6 +106,9 @@ CHECK = "def check(candidate):\n    assert candidate(1, 2)\n"
         ({**STDIO, "checker": CHECK}, "'checker' is only for comparison 'checker'"),
         ({**CALLS, "comparison": "checker"}, "needs a 'checker'"),
         ({**CALLS, "comparison": "checker", "checker": "def check(a, b, c): pass"}, "'check' should take 1 arguments"),
+        ({**CALLS, "comparison": "checker", "checker": "def check(f): f(1, 2)"}, "'checker' asserts nothing"),
+        ({**STDIO, "comparison": "checker", "checker": "def check(a, b, c): return True"}, "always returns True"),
+        ({**STDIO, "comparison": "checker", "checker": "def check(a, b, c): assert b == c"}, "never returns True"),
         ({**CALLS, "comparison": "checker", "checker": "x ="}, "'checker' is not Python"),
         ({**CALLS, "comparison": "checker", "checker": f"{CHECK}    yield"}, "'check' yields"),
         ({**CALLS, "comparison": "float", "tolerance": math.inf}, "'tolerance' should be a finite number, got inf"),
@@ -161,7 +164,9 @@ NAN = {"args": [1], "expected": [{"x": math.nan}]}
         ({**MBPP, "test_list": ["assert square(2) == 4", "assert (square(2), 4)"]}, "asserts a tuple"),
         ({**PYTEST, "test_files": {"test_a.py": "import adder\n"}}, "hold no test function"),
         ({**PYTEST, "tier": "proxied", "test_files": {"test_a.py": "def test_a():\n    assert 1\n"}},
-         "no test file menti"),
+         "no test uses the"),
+        ({**PYTEST, "tier": "proxied", "test_files": {"test_a.py": "from adder import add\ndef test_a():\n    pass\n"}},
+         "no test uses the module 'adder'"),
         ({**PYTEST, "test_files": {"test_a.py": "import adder\ndef test_a():\n    assert adder\n    yield\n"}},
          "yields"),
         ({**PYTEST, "test_files": {"t/a_test.py": "class TestA:\n    def test_a(self):\n        yield 1\n"}}, "yields"),
