@@ -22,8 +22,8 @@ def print_report(report: ValidationReport) -> None:
     console = Console(highlight=False)
     console.print(_judged(report.splits))
     console.print(
-        f"each oracle solution judged {report.times} times: one that fails in {report.flaky_rate_found:.1%} of its runs "
-        f"is found with a probability of {FOUND_WITH:g} (--times)",
+        f"each oracle solution judged {report.times} times: one that fails in {report.flaky_rate_found:.1%} of its "
+        f"runs is found with a probability of {FOUND_WITH:g} (--times)",
         soft_wrap=True,
     )
     measured = [s for s in report.splits if s.mutation_score is not None]
