@@ -62,7 +62,7 @@ def __agent_rl_nodes__():
 __agent_rl_nodes__()
 del __agent_rl_nodes__
 """
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +123,19 @@ def _parsed(text: str) -> ast.Module | None:
     return None
 
 
-def _found(tree: ast.Module | None, name: str) -> tuple[str, _Function | None]:
+def _found(tree: ast.Module | None, name: str) -> tuple[str, _Definition | None]:
     """(the class that defines the method `name`, or "", and its definition)."""
     for node in tree.body if tree is not None else ():
         if isinstance(node, ast.ClassDef):
             for function in node.body:
-                if isinstance(function, _Function) and function.name == name:
+                if isinstance(function, _Definition) and function.name == name:
                     return node.name, function
-        if isinstance(node, _Function) and node.name == name:
+        if isinstance(node, _Definition) and node.name == name:
             return "", node
     return "", None
 
 
-def _shapes(function: _Function | None, method: bool, expected: Sequence[Any]) -> tuple[list[tuple[str, str]], str]:
+def _shapes(function: _Definition | None, method: bool, expected: Sequence[Any]) -> tuple[list[tuple[str, str]], str]:
     """The parameters' names and shapes and the result's, as `linked_nodes.calling` takes them."""
     if function is None:
         return [], ""
