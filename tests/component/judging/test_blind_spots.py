@@ -29,8 +29,8 @@ UNSEEN = {
     ),
     "no output on the other stream": (
         PLUS,
-        "import io, sys\nsys.stderr = io.StringIO()\nr = f(1)\nsaid = sys.stderr.getvalue()\nsys.stderr = sys.__stderr__\n"
-        "assert r == 2 and said == ''",
+        "import io, sys\nsys.stderr = io.StringIO()\nr = f(1)\nsaid = sys.stderr.getvalue()\n"
+        "sys.stderr = sys.__stderr__\nassert r == 2 and said == ''",
         "prints to standard error",
     ),
     "no warning": (
@@ -46,7 +46,7 @@ UNSEEN = {
     ),
     "the random state": (
         PLUS,
-        "import random\nrandom.seed(3)\nbefore = random.getstate()\nassert f(1) == 2\nassert random.getstate() == before",
+        "import random\nrandom.seed(3)\nold = random.getstate()\nassert f(1) == 2\nassert random.getstate() == old",
         "draws a random number",
     ),
     "the environment": (
@@ -84,7 +84,8 @@ UNSEEN = {
         "calls what the tests replaced",
     ),
     "the order of a mapping": (
-        "from collections import OrderedDict\ndef f(s):\n    return OrderedDict(sorted((c, s.count(c)) for c in set(s)))\n",
+        "from collections import OrderedDict\n"
+        "def f(s):\n    return OrderedDict(sorted((c, s.count(c)) for c in set(s)))\n",
         "from collections import OrderedDict\nassert f('aab') == OrderedDict([('a', 2), ('b', 1)])",
         "returns a mapping in another order",
     ),
