@@ -14,8 +14,9 @@ import copy
 import dataclasses
 import random
 import sys
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable
+import types
+from collections import Counter, OrderedDict, UserDict, UserList, UserString, defaultdict, deque
+from collections.abc import Callable, Set
 from enum import Enum
 from typing import Any
 
@@ -31,26 +32,31 @@ class _Enough(BaseException):
 
 
 def replay(check: "Callable[[Any], Any]", space: "dict[str, Any]", recorded: "list[Any]") -> bool:
-    """True. Raises what `check` raises, and AssertionError if it made a call that was not recorded.
+    """True. Raises what `check` raises, and AssertionError if a call had no outcome that can be replayed.
+
+    So it does even where the check swallows every exception.
 
     `space` is the module of the check; each of `recorded` is (args, kwargs, failure, value).
     """
     answers = _by_call(recorded)
-    unknown = []
+    wrong: list[str] = []
 
     def candidate(*args: Any, **kwargs: Any) -> Any:
         queue = answers.get(_key((args, kwargs)))
         if not queue:
-            unknown.append(1)
-            raise AssertionError("a call that was not recorded")
+            wrong.append("a call that was not recorded")
+            raise AssertionError(wrong[0])
         failure, value = queue.pop(0) if len(queue) > 1 else queue[0]
+        wrong.append("an outcome that cannot be replayed")
+        made = revived(value, space) if failure is None else exception_of(failure, space)
+        wrong.pop()
         if failure is not None:
-            raise exception_of(failure, space)
-        return revived(value, space)
+            raise made
+        return made
 
     check(candidate)
-    if unknown:
-        raise AssertionError("a call that was not recorded")
+    if wrong:
+        raise AssertionError(wrong[0])
     return True
 
 
@@ -174,8 +180,35 @@ def revived(value: Any, space: "dict[str, Any]") -> Any:
     return copy.deepcopy(value)
 
 
+class _Set(Set):
+    def __init__(self, content: "set[Any]") -> None:
+        self._content = content
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._content
+
+    def __iter__(self) -> Any:
+        return iter(self._content)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+
+_WRAPPERS: "dict[tuple[str, type], Any]" = {
+    ("UserDict", dict): UserDict,
+    ("UserList", list): UserList,
+    ("UserString", str): UserString,
+    ("mappingproxy", dict): types.MappingProxyType,
+    ("memoryview", bytes): memoryview,
+    ("Set", set): _Set,
+}
+"""Classes that are compared as a built-in type and are no subclasses of it."""
+
+
 def _derived(name: str, content: Any, space: "dict[str, Any]") -> Any:
     base: Any = int if type(content) is bool else type(content)
+    if (name, base) in _WRAPPERS:
+        return _WRAPPERS[name, base](content)
     found = space.get(name)
     if isinstance(found, type) and issubclass(found, base) and found is not base:
         try:
@@ -220,10 +253,12 @@ def _member(value: Member, space: "dict[str, Any]") -> Any:
 def _record(value: Record, space: "dict[str, Any]") -> Any:
     made: Any = space.get(value.name)
     fields = {name: revived(content, space) for name, content in value.fields}
-    if not isinstance(made, type) or not dataclasses.is_dataclass(made):
-        return Record(value.name, tuple(fields.items()), value.ignored)
-    if [f.name for f in dataclasses.fields(made)] != list(fields):
-        return Record(value.name, tuple(fields.items()), value.ignored)
+    known = isinstance(made, type) and dataclasses.is_dataclass(made)
+    if not known or [f.name for f in dataclasses.fields(made)] != list(fields):
+        key = (value.name, (object, *fields))
+        if key not in _made:
+            _made[key] = dataclasses.make_dataclass(value.name, list(fields))
+        made = _made[key]
     new = made(**{f.name: fields[f.name] for f in dataclasses.fields(made) if f.init})
     for f in dataclasses.fields(made):
         if not f.init:
@@ -311,7 +346,10 @@ def _instance_of(kind: Any, failure: Failure, args: "tuple[Any, ...] | None") ->
     try:
         return kind(*args)
     except Exception:
-        error = BaseException.__new__(kind) if kind.__new__ is BaseException.__new__ else Exception(failure.text)
+        try:
+            error = kind.__new__(kind)
+        except Exception:
+            error = Exception(failure.text)
         error.args = args
         return error
 

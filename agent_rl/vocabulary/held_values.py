@@ -77,7 +77,8 @@ _CONTENT: "dict[Any, Callable[[Any], Any]]" = {
 }
 """The built-in part of an instance of a subclass. The nearest base counts, so `OrderedDict` comes before `dict`."""
 _WITHOUT_SUBCLASS = (UserDict, UserList, UserString)
-"""These have no form of their own: their instances are taken for those of a subclass of the built-in type."""
+"""These have no form of their own: their instances are derived from the built-in type that they are compared as. So are
+those of other mappings (as a UserDict) and of other sets (as a Set)."""
 _VIEWS = {
     type(made): kind
     for kind in ("keys", "values", "items")
@@ -211,7 +212,8 @@ class _Reader:
             return Record(name, fields, tuple(f.name for f in dataclasses.fields(kind) if not f.compare))
         for base in bases:
             if base in _CONTENT:
-                return Derived(name, self._bare(self.read(_CONTENT[base](value), depth)))
+                wrapped = base.__name__ if base in _WITHOUT_SUBCLASS else name
+                return Derived(wrapped, self._bare(self.read(_CONTENT[base](value), depth)))
             if base is defaultdict:
                 return Derived(name, self._container(value, dict, depth))
         if Enum in bases:
@@ -232,10 +234,11 @@ class _Reader:
             return Items(_VIEWS[kind], [self.read(item, depth) for item in value])
         if Mapping in bases or kind is types.MappingProxyType:
             keys = self._all(value, depth)
-            return Derived(name, self._whole({k: self.read(value[k], depth) for k in keys}, len(keys)))
+            wrapped = "UserDict" if Mapping in bases else name
+            return Derived(wrapped, self._whole({k: self.read(value[k], depth) for k in keys}, len(keys)))
         if Set in bases:
             items = self._all(value, depth)
-            return Derived(name, self._whole(set(items), len(items)))
+            return Derived("Set", self._whole(set(items), len(items)))
         if type in bases or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
             raise NotCanonical(f"type {name[:60]}")
         if hasattr(kind, "__next__"):
