@@ -24,8 +24,8 @@ from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.testing.in_memory_pair import run_pair_in_memory
 from agent_rl.vocabulary import ExecResult, Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
-from agent_rl.vocabulary.canonical import decode, value_frame
-from agent_rl.vocabulary.held_values import answer_frame, raised_frame
+from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.held_values import error_frame, value_frame
 
 InMemoryCommand = Callable[[Sequence[str], bytes, dict[str, bytes]], ExecResult]
 """A scripted command: (argv, stdin, files by path, which it may change) -> its outcome."""
@@ -210,11 +210,11 @@ def _execute(request: RunRequest, frames: list[str]) -> int:
     for call in request.calls:
         args, kwargs = decode(call.arguments)
         try:
-            frames.append(answer_frame(call.id, getattr(module, request.entry_point)(*args, **kwargs)))
+            frames.append(value_frame(call.id, getattr(module, request.entry_point)(*args, **kwargs)))
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else int(end.code is not None)
         except Exception as error:
-            frames.append(raised_frame(call.id, error))
+            frames.append(error_frame(call.id, error))
     return 0
 
 

@@ -385,23 +385,3 @@ def _no_constant(name: str) -> Any:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_tagged, parse_int=_small_int, parse_float=_short_float, parse_constant=_no_constant
 )
-
-
-# The frames of a run's result channel are JSON objects, one call each, written with no spaces and with canonical text
-# in place, not as a string of JSON: {"id":"3f","value":{"t":[1,2]}}, {"id":"3f","error":{"x":[...]}}, or
-# {"id":"3f","unheld":"type function"} for a call whose value has no canonical form: it neither returned nor raised.
-
-
-def value_frame(call_id: str, value: object) -> str:
-    """The frame of a call that returned `value`. Raises NotCanonical; the caller then sends an `unheld_frame`."""
-    return f'{{"id":{_quote(call_id)},"value":{encode(value)}}}'
-
-
-def error_frame(call_id: str, failure: Failure) -> str:
-    """The frame of a call that raised. Raises NotCanonical."""
-    return f'{{"id":{_quote(call_id)},"error":{encode(failure)}}}'
-
-
-def unheld_frame(call_id: str, why: str) -> str:
-    """The frame of a call whose value has no canonical form. `why` is cut."""
-    return f'{{"id":{_quote(call_id)},"unheld":{_quote(why[:2000])}}}'

@@ -1,5 +1,9 @@
 """What a call returned or raised, as a frame: values of any type are put into the canonical form if they can be.
 
+The frames of a run's result channel are JSON objects, one call each, written with no spaces and with canonical text in
+place, not as a string of JSON: {"id":"3f","value":{"t":[1,2]}}, {"id":"3f","error":{"x":[...]}}, or
+{"id":"3f","unheld":"type function"} for a call whose value has no canonical form: it neither returned nor raised.
+
 This runs in the candidate's process, and decides nothing: a candidate that changes what is here only answers something
 else. A built-in type's subclass is read by the built-in type's own methods, so that a method that lies is not asked.
 
@@ -18,19 +22,10 @@ from decimal import Decimal
 from enum import Enum, Flag
 from fractions import Fraction
 from itertools import islice
+from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 
-from agent_rl.vocabulary.canonical import (
-    FACTORIES,
-    MAX_DEPTH,
-    MAX_NODES,
-    NotCanonical,
-    decode,
-    encode,
-    error_frame,
-    unheld_frame,
-    value_frame,
-)
+from agent_rl.vocabulary.canonical import FACTORIES, MAX_DEPTH, MAX_NODES, NotCanonical, decode, encode
 from agent_rl.vocabulary.stand_ins import Derived, Failure, Items, Member, Record
 
 MAX_TEXT = 1 << 16
@@ -93,32 +88,34 @@ _mro = vars(type)["__mro__"].__get__
 _args = vars(BaseException)["args"].__get__
 
 
-def answer_frame(call_id: str, value: object) -> str:
+def value_frame(call_id: str, value: object) -> str:
     """The frame of a call that returned `value`. Raises only SystemExit and MemoryError, of iterators that end so."""
     try:
-        return value_frame(call_id, value)
+        return f'{{"id":{_quote(call_id)},"value":{encode(value)}}}'
     except NotCanonical:
         pass
     try:
-        made = held(value)
-        decode(encode(made))  # an honest frame is one that can be read
-        return value_frame(call_id, made)
+        text = encode(held(value))
+        decode(text)  # an honest frame is one that can be read
+        return f'{{"id":{_quote(call_id)},"value":{text}}}'
     except (SystemExit, MemoryError):
         raise
-    except NotCanonical as why:
-        return unheld_frame(call_id, str(why))
+    except NotCanonical as error:
+        why = str(error)
     except BaseException as error:  # a hostile value may raise anything while it is walked
-        return unheld_frame(call_id, f"{type(error).__name__} while it was read")
+        why = f"{type(error).__name__} while it was read"
+    return f'{{"id":{_quote(call_id)},"unheld":{_quote(why[:2000])}}}'
 
 
-def raised_frame(call_id: str, error: BaseException) -> str:
+def error_frame(call_id: str, error: BaseException) -> str:
     """The frame of a call that raised `error`, with as much of it as can be held."""
     failure = failure_of(error)
     try:
-        decode(encode(failure))
-        return error_frame(call_id, failure)
+        text = encode(failure)
+        decode(text)
     except NotCanonical:
-        return error_frame(call_id, Failure(failure.name, failure.kinds, failure.text))
+        text = encode(Failure(failure.name, failure.kinds, failure.text))
+    return f'{{"id":{_quote(call_id)},"error":{text}}}'
 
 
 def held(value: object) -> Any:

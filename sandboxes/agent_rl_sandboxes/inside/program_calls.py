@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from agent_rl.vocabulary.canonical import decode
-from agent_rl.vocabulary.held_values import answer_frame, raised_frame
+from agent_rl.vocabulary.held_values import error_frame, value_frame
 from agent_rl.vocabulary.stand_ins import Record
 
 RESULTS, REQUEST = 3, 4
@@ -179,14 +179,14 @@ def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str
         try:
             if '{"r":' in arguments:
                 args, kwargs = _revived(args, space), _revived(kwargs, space)
-            frame = answer_frame(call_id, function(*args, **kwargs))
+            frame = value_frame(call_id, function(*args, **kwargs))
         except SystemExit:
             raise
         except MemoryError as error:
-            _send(channel, raised_frame(call_id, error))
+            _send(channel, error_frame(call_id, error))
             return MEMORY_EXIT
         except BaseException as error:
-            frame = raised_frame(call_id, error)
+            frame = error_frame(call_id, error)
         _send(channel, frame)
     return 0
 

@@ -23,7 +23,7 @@ from agent_rl.vocabulary import (
     Task,
 )
 from agent_rl.vocabulary.canonical import decode
-from agent_rl.vocabulary.held_values import answer_frame, raised_frame
+from agent_rl.vocabulary.held_values import error_frame, value_frame
 
 Outcome = RunResult | Exception
 Handler = Callable[[RunRequest], Outcome]
@@ -94,9 +94,9 @@ def answers(function: Callable[..., Any], **kwargs: Any) -> Callable[[RunRequest
         for call in request.calls:
             args, keywords = decode(call.arguments)
             try:
-                frames.append(answer_frame(call.id, function(*args, **keywords)))
+                frames.append(value_frame(call.id, function(*args, **keywords)))
             except Exception as error:
-                frames.append(raised_frame(call.id, error))
+                frames.append(error_frame(call.id, error))
         return result_of(*frames, **kwargs)
 
     return handler

@@ -1,14 +1,14 @@
 import pytest
 
 from agent_rl.judging.result_frames import Raised, Returned, Tampered, Unheld, read_frames, value_of
-from agent_rl.vocabulary.held_values import raised_frame
+from agent_rl.vocabulary.held_values import error_frame
 
 IDS = ["aa", "bb"]
 LOADED = '{"loaded":true}'
 
 
 def test_answers_by_id_in_any_order() -> None:
-    frames = [LOADED, '{"id":"cc","unheld":"type E"}', raised_frame("bb", KeyError(1)), '{"id":"aa","value":{"t":[1]}}']
+    frames = [LOADED, '{"id":"cc","unheld":"type E"}', error_frame("bb", KeyError(1)), '{"id":"aa","value":{"t":[1]}}']
     read = read_frames(frames, [*IDS, "cc"])
     raised = read.by_id.pop("bb")
     assert read.by_id == {"aa": Returned('{"t":[1]}'), "cc": Unheld("type E")}
@@ -33,7 +33,7 @@ def test_a_program_that_did_not_load() -> None:
         (['{"id":"cc","value":1}'], "no open call"),
         (['{"id":"aa","value":1}', '{"id":"aa","value":1}'], "no open call"),
         (['{"id":"aa","value":1}', '{"id":"aa","unheld":"x"}'], "no open call"),
-        (['{"id":"aa","value":1}', raised_frame("aa", KeyError(1))], "no open call"),
+        (['{"id":"aa","value":1}', error_frame("aa", KeyError(1))], "no open call"),
         ([LOADED, LOADED], "unknown form"),
         (['{"id":"aa","value":1}', LOADED], "unknown form"),
         ([LOADED, *['{"id":"aa","value":1}'] * 3], "4 frames for 2 calls"),

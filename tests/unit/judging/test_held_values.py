@@ -20,7 +20,7 @@ from agent_rl.judging.compare_values import equal
 from agent_rl.judging.result_frames import Raised, Returned, Unheld, read_frames, value_of
 from agent_rl.vocabulary import wording
 from agent_rl.vocabulary.canonical import decode, encode
-from agent_rl.vocabulary.held_values import answer_frame, equal_as_built_in, raised_frame
+from agent_rl.vocabulary.held_values import equal_as_built_in, error_frame, value_frame
 from agent_rl.vocabulary.stand_ins import Failure
 
 
@@ -65,13 +65,13 @@ class Point:
 
 def crossed(value: Any) -> Any:
     """`value` as the judge gets it."""
-    answer = read_frames([answer_frame("aa", value)], ["aa"]).by_id["aa"]
+    answer = read_frames([value_frame("aa", value)], ["aa"]).by_id["aa"]
     assert isinstance(answer, Returned), answer
     return value_of(answer)
 
 
 def raised(error: BaseException) -> Failure:
-    answer = read_frames([raised_frame("aa", error)], ["aa"]).by_id["aa"]
+    answer = read_frames([error_frame("aa", error)], ["aa"]).by_id["aa"]
     assert isinstance(answer, Raised)
     return answer.failure
 
@@ -301,9 +301,17 @@ CANNOT: list[Any] = [
 def test_what_cannot_be_held_is_neither_a_value_nor_an_error() -> None:
     waiting = later()
     for value in [*CANNOT, waiting]:
-        answer = read_frames([answer_frame("aa", value)], ["aa"]).by_id["aa"]
+        answer = read_frames([value_frame("aa", value)], ["aa"]).by_id["aa"]
         assert isinstance(answer, Unheld), (type(value), answer)
     waiting.close()
+
+
+def test_frames() -> None:
+    assert value_frame("3f", (1, "a")) == '{"id":"3f","value":{"t":[1,"a"]}}'
+    assert value_frame("3f", len) == '{"id":"3f","unheld":"type builtin_function_or_method"}'
+    kinds = '{"t":["KeyError","LookupError","Exception","BaseException"]}'
+    failure = f'{{"x":["KeyError",{kinds},"\'a\'",{{"t":["a"]}},{{"t":[]}},null]}}'
+    assert error_frame("3f", KeyError("a")) == f'{{"id":"3f","error":{failure}}}'
 
 
 def test_an_iterator_that_ends_the_program_ends_it() -> None:
@@ -312,7 +320,7 @@ def test_an_iterator_that_ends_the_program_ends_it() -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        answer_frame("aa", ends())
+        value_frame("aa", ends())
 
 
 def test_an_iterable_is_held_with_what_it_raised() -> None:

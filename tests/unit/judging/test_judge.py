@@ -18,7 +18,8 @@ from agent_rl.vocabulary import (
     Submission,
     Task,
 )
-from agent_rl.vocabulary.canonical import decode, encode, value_frame
+from agent_rl.vocabulary.canonical import decode, encode
+from agent_rl.vocabulary.held_values import value_frame
 from tests.unit.judging.fakes import SQUARES, ScriptedProvider, answers, result_of, task_of
 from tests.unit.judging.judging import PROGRAM, TASK, judged, verifier
 

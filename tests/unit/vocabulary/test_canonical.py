@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_rl.vocabulary import canonical
-from agent_rl.vocabulary.canonical import NotCanonical, decode, encode, error_frame, unheld_frame, value_frame
-from agent_rl.vocabulary.stand_ins import Derived, Failure, Items, Member, Record
+from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
+from agent_rl.vocabulary.stand_ins import Derived, Items, Member, Record
 
 hashable = st.recursive(
     st.none()
@@ -237,12 +237,3 @@ def test_bombs_are_refused_quickly() -> None:
 def test_no_text_is_refused() -> None:
     with pytest.raises(NotCanonical, match="no text"):
         decode(b"1")  # pyright: ignore[reportArgumentType]
-
-
-def test_frames() -> None:
-    assert value_frame("3f", (1, "a")) == '{"id":"3f","value":{"t":[1,"a"]}}'
-    failure = '{"x":["E",{"t":["KeyError"]},"\\"x\\"",null,{"t":[]},null]}'
-    assert error_frame("3f", Failure("E", ("KeyError",), '"x"')) == f'{{"id":"3f","error":{failure}}}'
-    assert unheld_frame("3f", 'type "x"') == '{"id":"3f","unheld":"type \\"x\\""}'
-    with pytest.raises(NotCanonical):
-        value_frame("3f", Liar())
