@@ -17,9 +17,11 @@ from fractions import Fraction
 from typing import Any, cast
 
 from agent_rl.vocabulary.canonical import encode
-from agent_rl.vocabulary.stand_ins import Derived, Record
+from agent_rl.vocabulary.stand_ins import Derived, Items, Record
 from agent_rl.vocabulary.task import Comparison
 
+_MOST_BITS = 1 << 16
+"""Of an int that is compared with a Decimal; longer ones are not equal to any."""
 _MOST_EXPONENT = 1 << 12
 """Decimals beyond 10 to this power are only equal or not: as ratios of integers they would be as long as they say."""
 
@@ -27,6 +29,8 @@ _MOST_EXPONENT = 1 << 12
 def equal(actual: Any, expected: Any, comparison: Comparison, tolerance: float = 1e-6) -> bool:
     """Whether `actual` equals `expected` under `comparison` (not `checker`, which does not compare two values)."""
     try:
+        if _takes_long(actual, expected):
+            return False
         if comparison in ("exact", "python"):
             return _COMPARE[comparison](actual, expected)
         actual, expected = _built_in(actual), _built_in(expected)
@@ -35,6 +39,37 @@ def equal(actual: Any, expected: Any, comparison: Comparison, tolerance: float =
         return _COMPARE[comparison](actual, expected)
     except (RecursionError, ArithmeticError, ValueError, TypeError):
         return False
+
+
+def _takes_long(actual: Any, expected: Any) -> bool:
+    """Whether a Decimal would be compared with an int so long that making a Decimal of it takes a second or more."""
+    kinds = [(_holds(side, _is_decimal), _holds(side, _is_huge)) for side in (actual, expected)]
+    return (kinds[0][0] and kinds[1][1]) or (kinds[1][0] and kinds[0][1])
+
+
+def _is_decimal(value: Any) -> bool:
+    return type(value) is Decimal
+
+
+def _is_huge(value: Any) -> bool:
+    return type(value) is int and value.bit_length() > _MOST_BITS
+
+
+def _holds(value: Any, wanted: Callable[[Any], bool]) -> bool:
+    waiting: list[Any] = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*cast("dict[Any, Any]", value), *cast("dict[Any, Any]", value).values()]
+        elif isinstance(value, (list, tuple, set, frozenset, deque)):
+            waiting += cast("list[Any]", value)
+        elif isinstance(value, (Derived, Items)):
+            waiting.append(value.content)
+        elif isinstance(value, Record):
+            waiting += [content for _, content in value.fields]
+        elif wanted(value):
+            return True
+    return False
 
 
 def _built_in(value: Any) -> Any:
@@ -180,11 +215,14 @@ def _number_as_one(value: Any) -> Any:
         return ("range", len(value), value[0] if value else 0, value.step if len(value) > 1 else 0)
     if isinstance(value, Decimal) and value.is_finite() and value and abs(value.adjusted()) > _MOST_EXPONENT:
         return ("Decimal", value.as_tuple().sign, str(value.as_tuple().digits).rstrip("0, )"), value.adjusted())
-    if isinstance(value, (float, Fraction, Decimal)) and not (isinstance(value, Decimal) and value.is_snan()):
-        if value != value or value in (math.inf, -math.inf):
-            return float(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Decimal) and not value.is_finite():
+        return value if value.is_snan() else float(value)
+    if isinstance(value, (Fraction, Decimal)):
         fraction = Fraction(*_ratio(value))
-        return fraction.numerator if fraction.denominator == 1 else fraction
+        nearest = fraction.numerator if fraction.denominator == 1 else fraction.numerator / fraction.denominator
+        return nearest if nearest == fraction else fraction
     return int(value) if isinstance(value, bool) else value
 
 

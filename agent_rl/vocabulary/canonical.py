@@ -54,7 +54,8 @@ MAX_NODES = 1 << 18
 MAX_CHARS = 4 << 20
 """Length of the text."""
 MAX_INT_BITS = 1 << 20
-MAX_FRACTION_BITS = MAX_DECIMAL_DIGITS = 1 << 16
+MAX_FRACTION_BITS = 1 << 16
+MAX_DECIMAL_DIGITS = 1 << 12
 """Less than of an int: what is done with longer ones takes more than linear time."""
 MAX_EQUAL_HASHES = 64
 """Elements of one set or dict that may share a hash: more would make building it quadratic."""

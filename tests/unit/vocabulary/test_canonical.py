@@ -182,7 +182,7 @@ def shared(levels: int) -> list[Any]:
         (memoryview(b""), "type memoryview"),
         (defaultdict(lambda: 1), "a factory of its own"),
         (Fraction(1 << (1 << 16), 3), "a Fraction of more than 65536 bits"),
-        (Decimal("1" * ((1 << 16) + 1)), "a Decimal of more than 65536 digits"),
+        (Decimal("1" * ((1 << 12) + 1)), "a Decimal of more than 4096 digits"),
         (itself(), "nested deeper than 100"),
         (shared(90), "more than 262144 values"),
         ("a" * (canonical.MAX_CHARS + 1), "longer than 4194304 characters"),
