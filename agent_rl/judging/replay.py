@@ -280,8 +280,11 @@ class _Sized(_Iterable):
     def __len__(self) -> int:
         return len(self._items)
 
+
+class _Sequence(_Sized):
     def __getitem__(self, index: Any) -> Any:
-        return self._items[index]
+        found = self._items[index]
+        return _Sequence(found, None) if isinstance(index, slice) else found
 
 
 class _Iterator(_Iterable):
@@ -305,7 +308,7 @@ def _iterated(value: Items, space: "dict[str, Any]") -> Any:
         return dict(enumerate(items)).values()
     if value.kind == "iterator":
         return _Iterator(items, failure)
-    iterable = (_Sized if value.kind == "sized" else _Iterable)(items, failure)
+    iterable = {"sized": _Sized, "sequence": _Sequence}.get(value.kind, _Iterable)(items, failure)
     return iter(iterable) if value.kind == "generator" else iterable
 
 

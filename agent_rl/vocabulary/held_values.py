@@ -242,6 +242,7 @@ class _Reader:
             what = "generator" if kind is types.GeneratorType else "iterator"
         else:
             what = "sized" if hasattr(kind, "__len__") else "iterable"
+            what = "sequence" if what == "sized" and hasattr(kind, "__getitem__") else what
         try:
             iterator = islice(iter(value), self._left + 1)
         except Exception:

@@ -85,6 +85,14 @@ def test_iterators_end_and_containers_do_not() -> None:
         except TypeError:
             raise AssertionError from None
 
+    def indexed(f: Any) -> None:
+        try:
+            assert f(3)[-1] == 2
+        except (TypeError, KeyError):
+            raise AssertionError from None
+
+    assert [i for i, program in enumerate(ITERABLES) if seen(program, indexed)] == [0, 1, 5, 9, 10, 11]
+    assert not seen(ITERABLES[10], lambda f: compared(f(3)[::-1], [2, 1, 0]))  # of an array, this is an array
     once = [program for program in ITERABLES if not seen(program, twice)]
     unsized = [program for program in ITERABLES if not seen(program, sized)]
     assert once == [ITERABLES[i] for i in (2, 3, 4)]
