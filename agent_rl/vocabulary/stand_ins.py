@@ -85,8 +85,8 @@ class Items:
     """What an object gave when it was iterated over: an iterator, a view of a dict, or an iterable of its own class.
 
     kind: generator, iterator, keys, values, items, or iterable (sized: it has a length too; sequence: and an index);
-    failure: what it raised at the end. Two of them are equal only as objects; but the keys and items of a dict equal the
-    set of the same elements.
+    failure: what it raised at the end. Two of them are equal only as objects; but the keys and items of a dict equal
+    the set of the same elements.
     """
 
     __slots__ = ("content", "failure", "kind")
