@@ -5,7 +5,8 @@ and decides nothing, and its output is checked outside before it is believed.
 
 A request is a JSON object {"program", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; arguments are
 the canonical text of [args, kwargs], stdin is in base64. The output is length-prefixed (32 bits, big-endian) frames:
-{"loaded": true} or {"load_error": text}, then {"id", "value"} or {"id", "error"} for each call, in order.
+{"loaded": true} or {"load_error": text}, then for each call, in order, {"id", "value"}, {"id", "error"} or
+{"id", "unheld"}.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -24,7 +25,9 @@ import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from agent_rl.vocabulary.canonical import Record, decode, error_frame, value_frame
+from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.held_values import error_frame, value_frame
+from agent_rl.vocabulary.stand_ins import Record
 
 RESULTS, REQUEST = 3, 4
 """File descriptors of a run's process beside 0, 1 and 2."""
@@ -194,11 +197,11 @@ def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str
             frame = value_frame(call_id, function(*args, **kwargs))
         except SystemExit:
             raise
-        except MemoryError:
-            _send(channel, error_frame(call_id, "MemoryError"))
+        except MemoryError as error:
+            _send(channel, error_frame(call_id, error))
             return MEMORY_EXIT
         except BaseException as error:
-            frame = error_frame(call_id, _describe(error))
+            frame = error_frame(call_id, error)
         _send(channel, frame)
     return 0
 
