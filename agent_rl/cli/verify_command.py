@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent_rl.cli.options import JsonOption, SandboxOption, sandbox_settings
-from agent_rl.errors import CheckFailed, SandboxError
+from agent_rl.errors import CheckFailed, ConfigError, SandboxError
 
 if TYPE_CHECKING:
     from agent_rl.config import SandboxConfig
     from agent_rl.evaluation.verify_solutions import VerifyReport
+    from agent_rl.formats import UnfinishedThinking
 
 
 _MOST_LINES = 10
@@ -48,6 +49,13 @@ TierOption = Annotated[
         metavar="TIER", help="Refuse a task whose verdict is worth less: in_process (any), proxied or values."
     ),
 ]
+UnfinishedThinkingOption = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW",
+        help="What a completion is whose thinking never ends: invalid (no answer), or read (as if it were the answer).",
+    ),
+]
 SandboxSetOptions = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,6 +74,7 @@ def verify(
     sandbox: SandboxOption = None,
     minimum_isolation: IsolationOption = None,
     minimum_tier: TierOption = None,
+    unfinished_thinking: UnfinishedThinkingOption = "invalid",
     workers: Annotated[
         int | None,
         typer.Option("--workers", "--slots", min=1, help="Programs run at a time; by default one per core."),
@@ -86,11 +95,19 @@ def verify(
 
     asked = {"minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier, "workers": workers}
     config = _config(sandbox, settings, {key: value for key, value in asked.items() if value is not None})
-    report = run(_verify(tasks, solutions, config))
+    report = run(_verify(tasks, solutions, config, _unfinished_thinking(unfinished_thinking)))
     if json_file is not None:
         report.write(json_file)
     _print(report)
     _require(report, require_all)
+
+
+def _unfinished_thinking(given: str) -> UnfinishedThinking:
+    """The option's value. Raises ConfigError for one that there is not."""
+    if given == "invalid" or given == "read":
+        return given
+    valid = ("invalid", "read")
+    raise ConfigError("there is no such way to read it", key="--unfinished-thinking", value=given, valid=valid)
 
 
 def _config(sandbox: str | None, settings: list[str] | None, asked: dict[str, Any]) -> SandboxConfig:
@@ -134,7 +151,9 @@ def _print(report: VerifyReport) -> None:
         print(f"  and {len(failing) - _MOST_LINES} more")
 
 
-async def _verify(tasks: Path, solutions: Path, config: SandboxConfig) -> VerifyReport:
+async def _verify(
+    tasks: Path, solutions: Path, config: SandboxConfig, unfinished_thinking: UnfinishedThinking
+) -> VerifyReport:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -153,5 +172,6 @@ async def _verify(tasks: Path, solutions: Path, config: SandboxConfig) -> Verify
                 retries=config.retries,
                 minimum_isolation=config.minimum_isolation,
                 minimum_tier=config.minimum_tier,
+                unfinished_thinking=unfinished_thinking,
                 on_result=lambda done, total, result: progress.update(bar, completed=done, total=total),
             )

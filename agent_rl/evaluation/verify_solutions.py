@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.concurrency import side_by_side
-from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.contracts import InvalidSubmission, SandboxProvider
 from agent_rl.errors import ConfigError, InfrastructureError
 from agent_rl.file_sets import InvalidArchive
-from agent_rl.formats import read_tasks, submission_of
+from agent_rl.formats import UnfinishedThinking, read_tasks, submission_of
 from agent_rl.formats.humaneval import read_json_lines
 from agent_rl.formats.prepare_tasks import together
 from agent_rl.judging import TIERS, TaskVerifier, read_archive
@@ -105,7 +105,9 @@ class VerifyReport:
         return 1 if require_all and self.num_failed else 0
 
 
-def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
+def read_solutions(
+    path: str | Path, tasks: dict[str, Task], unfinished_thinking: UnfinishedThinking = "invalid"
+) -> list[Solution]:
     """The solutions in `path`. Raises ConfigError (file and line) for a malformed line or an unknown task."""
     solutions: list[Solution] = []
     for where, content in read_json_lines(path):
@@ -123,16 +125,25 @@ def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
         task_id = content["task_id"]
         if task_id not in tasks:
             raise ConfigError(f"{where}: there is no task {task_id!r}", value=task_id, valid=tasks)
-        solutions.append(_solution(tasks[task_id], given[0], content[given[0]], where, Path(path).parent))
+        if given[0] == "completion":
+            solutions.append(_completed(tasks[task_id], content["completion"], where, unfinished_thinking))
+        else:
+            solutions.append(_solution(tasks[task_id], given[0], content[given[0]], where, Path(path).parent))
     if not solutions:
         raise ConfigError(f"{path} holds no solutions")
     return solutions
 
 
+def _completed(task: Task, completion: str, where: str, unfinished_thinking: UnfinishedThinking) -> Solution:
+    """The solution that a completion is, read like a reply in training."""
+    try:
+        return Solution(task.id, submission_of(task, completion, unfinished_thinking=unfinished_thinking), where)
+    except InvalidSubmission as error:
+        return Solution(task.id, Submission.code(""), where, str(error))
+
+
 def _solution(task: Task, form: str, given: Any, where: str, folder: Path) -> Solution:
     """The solution that a line gives in `form`. Raises ConfigError."""
-    if form == "completion":
-        return Solution(task.id, submission_of(task, given), where)
     if form == "patch":
         return Solution(task.id, Submission.patch(given), where)
     if form == "files":
@@ -157,6 +168,7 @@ async def verify_files(
     retries: int = 2,
     minimum_isolation: Isolation = "container",
     minimum_tier: Tier = "in_process",
+    unfinished_thinking: UnfinishedThinking = "invalid",
     on_result: Callable[[int, int, SolutionResult], None] | None = None,
 ) -> VerifyReport:
     """A verdict for each line of `solutions_path`, in a started `provider`.
@@ -165,7 +177,7 @@ async def verify_files(
     Raises ConfigError for malformed files, and one ConfigError for all tasks whose oracle solutions fail their tests.
     """
     tasks = {t.id: t for t in read_tasks(tasks_path, split=None)}
-    solutions = read_solutions(solutions_path, tasks)
+    solutions = read_solutions(solutions_path, tasks, unfinished_thinking)
     verifier = TaskVerifier(provider, retries=retries, minimum_isolation=minimum_isolation, minimum_tier=minimum_tier)
     gate = asyncio.Semaphore(_AT_ONCE)
     needed = {s.task_id for s in solutions}

@@ -18,12 +18,13 @@ from typing import Any
 
 from agent_rl.errors import ConfigError
 from agent_rl.formats import function_calls, humaneval, mbpp, pytest_files, stdio_rows, task_folders
-from agent_rl.formats.humaneval import PromptStyle, extract_code
+from agent_rl.formats.humaneval import PromptStyle
 from agent_rl.formats.prepare_tasks import prepare_all
+from agent_rl.formats.reply_program import UnfinishedThinking, program_of
 from agent_rl.formats.row_fields import Fields, Settings
 from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
 
-__all__ = ["PromptStyle", "prepare_all", "program_of", "read_tasks", "submission_of"]
+__all__ = ["PromptStyle", "UnfinishedThinking", "prepare_all", "program_of", "read_tasks", "submission_of"]
 
 _HUMANEVAL = ("entry_point", "canonical_solution", "test")
 _READERS: tuple[tuple[str, tuple[tuple[str, ...], ...], Callable[[Fields, Settings], Task]], ...] = (
@@ -60,23 +61,11 @@ def read_tasks(
     return tasks
 
 
-def program_of(task: Task, reply: str) -> str:
-    """The program in a reply to a task of `read_tasks`."""
-    if "format" not in task.metadata:
-        return humaneval.program_of(task, reply)
-    code = extract_code(reply, str(task.metadata.get("entry_point", "")))
-    before, after = str(task.metadata.get("before", "")), str(task.metadata.get("after", ""))
-    return f"{before}\n\n{code}{after}" if before.strip() else f"{code}{after}"
-
-
-def submission_of(task: Task, completion: str) -> Submission:
-    """The submission made from a completion, as a model wrote it, with or without a fence."""
+def submission_of(task: Task, completion: str, *, unfinished_thinking: UnfinishedThinking = "invalid") -> Submission:
+    """The submission made from a completion, as a model wrote it. Raises InvalidSubmission, as `program_of` does."""
     if isinstance(task.tests, AnswerTests):
         return Submission.answer(completion)
-    if "format" not in task.metadata:
-        prompt, entry_point = str(task.metadata["prompt"]), str(task.metadata["entry_point"])
-        return Submission.code(humaneval.assemble(prompt, entry_point, completion))
-    return Submission.code(program_of(task, completion))
+    return Submission.code(program_of(task, completion, unfinished_thinking=unfinished_thinking))
 
 
 def _task(content: Mapping[str, Any], where: str, settings: Settings, style: PromptStyle) -> Task:

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent_rl.formats.row_fields import CODE_REQUEST, Fields, Settings, fenced
+from agent_rl.joined_programs import joined
 from agent_rl.python_names import defined_by, names_used
 from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, PytestTests, Task
 from agent_rl.vocabulary.canonical import NotCanonical, encode
@@ -41,7 +42,7 @@ class _Row:
     @property
     def oracle(self) -> str:
         """A complete program."""
-        return f"{self.before}\n\n{self.code}\n"
+        return joined(self.before, f"{self.code}\n")
 
     @property
     def used(self) -> set[str]:
