@@ -20,8 +20,10 @@ from tokenizers import Tokenizer
 from agent_rl.errors import ConfigError
 from agent_rl.rollouts.message_markup import Guard, GuardedMessage, Rendering
 from agent_rl.rollouts.template import ChatTemplate
+from agent_rl.rollouts.tool_calls import call_spans, syntax_of
 from agent_rl.vocabulary import Message
 from agent_rl.vocabulary.task import MessageRole
+from agent_rl.vocabulary.thinking import THINKING_MARKS
 from agent_rl.vocabulary.trajectory import SegmentSource
 
 ToolSchemas = Sequence[Mapping[str, Any]]
@@ -76,7 +78,9 @@ class ChatTokenizer:
                 self._special[added.content] = token_id
             elif added.content in template:
                 markup.append(added.content)
-        self._guard = Guard(self._special, markup)
+        syntax = syntax_of(template)
+        thinking = [mark for mark in THINKING_MARKS if mark in template]
+        self._guard = Guard(self._special, markup, thinking, lambda text: call_spans(text, syntax))
         self._guarded_ids = {*self._special.values(), *(tokenizer.token_to_id(m) for m in markup)}
         self._prompts: OrderedDict[Any, EncodedPrompt] = OrderedDict()
         self.stop_token_ids = self._stops(stop_token_ids)

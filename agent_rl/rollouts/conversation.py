@@ -23,7 +23,7 @@ from agent_rl.common_prefix import common_prefix
 from agent_rl.contracts import Generation
 from agent_rl.rollouts.chat import ChatTokenizer, Piece, ToolSchemas
 from agent_rl.rollouts.message_markup import GuardedMessage
-from agent_rl.rollouts.tools import as_text, syntax_of
+from agent_rl.rollouts.tool_calls import as_text, syntax_of
 from agent_rl.vocabulary import Message, Segment
 
 

@@ -19,7 +19,7 @@ from agent_rl.evaluation.policy_spec import ModelSource, resolve_policy
 from agent_rl.loop.starting_model import cache_key, prepare_model
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.conversation import Conversation
-from agent_rl.rollouts.tools import as_text, syntax_of
+from agent_rl.rollouts.tool_calls import as_text, syntax_of
 from agent_rl.vocabulary import Message, ToolCall
 
 _PROGRAM = 'def add(first, second):\n    return first + second  # "naïve", 1234.5 → ∑\n'
