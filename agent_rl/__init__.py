@@ -77,7 +77,6 @@ if TYPE_CHECKING:
     from agent_rl.records.eval_row import Estimate, EvalRow
     from agent_rl.registry import resolve
     from agent_rl.rollouts.run_group import AgentMaker, empty_agent, oracle_agent, run_group, run_rollout
-    from agent_rl.rollouts.tools import describe_tools
     from agent_rl.vocabulary import (
         AnswerTests,
         AssertTests,
@@ -141,7 +140,6 @@ _HOMES = {
     "agent_rl.judging": "TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
-    "agent_rl.rollouts.tools": "describe_tools",
     "agent_rl.algorithms": "MaxRL RLOO GRPO Reinforce",
     "agent_rl.evaluation.evaluate": "evaluate GroupRunner",
     "agent_rl.evaluation.pass_at_k": "pass_at_k",
@@ -261,7 +259,6 @@ __all__ = [
     "bootstrap_mean",
     "call_feedback",
     "choose_provider",
-    "describe_tools",
     "empty_agent",
     "evaluate",
     "final_answer",

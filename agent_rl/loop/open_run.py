@@ -153,7 +153,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         sampler = TaskSampler(sources, config.seed)
         held_out = await _held_out(environments, config) if config.evaluation.enabled else []
         model = await _starting_model(config, display)
-        tokenizer = ChatTokenizer.load(str(model), config.model.chat_template)
+        tokenizer = ChatTokenizer.load(str(model), config.model.chat_template, config.model.template_variables)
         runtime = await stack.enter_async_context(LocalLauncher(run_dir))
         policy, learner = await open_roles(
             stack, runtime, config, model, display.say, checkpoint=start.checkpoint, version=start.steps
