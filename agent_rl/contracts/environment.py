@@ -66,7 +66,10 @@ class Environment(ABC):
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Endless conversations for SFT, drawn from `seed`; assistant messages are learned."""
-        raise NotImplementedError(f"{type(self).__name__} has no demonstrations")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no demonstrations, from which a new model learns to answer at all: define "
+            "`demonstrations(seed)` in it, or name a trained model with model.path"
+        )
 
     def demonstration_tools(self) -> Sequence[Tool]:
         """The tools that `rollout` gives the agent: demonstrations begin with the same description of them.
