@@ -18,6 +18,7 @@ from typing import Any
 
 from agent_rl.cache import cache_folder
 from agent_rl.errors import ConfigError
+from agent_rl.joined_programs import joined
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.call_judge import CallJudge
 from agent_rl.judging.checker_programs import SEED, Recorded, following_request, satisfied
@@ -315,7 +316,7 @@ async def shown_rightly(task: Task, oracle: str, judge: CallJudge) -> Task:
 
 def checker_of(tests: AssertTests) -> str:
     """A module that defines `check`, with the oracle's definitions, and with `pytest_subset` if it imports pytest."""
-    return f"{tests.oracle}\n\n{pytest_for(tests.source)}{tests.source}"
+    return joined(tests.oracle, pytest_for(tests.source), tests.source)
 
 
 def pytest_for(source: str) -> str:
