@@ -1,8 +1,7 @@
 """Compares a program's printed output with the expected one: outside its process, on bytes.
 
 Every comparison takes linear time in the sizes (n log n if it ignores order), and none raises. No number is taken for
-infinity because no float holds it. Integers beyond 2**53, which floats do not tell apart, are equal or not: a share of
-one would be another integer.
+infinity because no float holds it. Two integers are equal or not: a share of a large one would be another integer.
 """
 
 from __future__ import annotations
@@ -15,9 +14,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, DecimalException
 from agent_rl.vocabulary.task import OutputComparison
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE)
-_INTEGER = re.compile(rb"([+-]?)0*(\d+)")
-_FLOATS_DIGITS = 15
-"""Digits of an integer that is surely below 2**53."""
+_INTEGER = re.compile(rb"[+-]?\d+")
 _DIGITS = 40
 """Digits to which the distance of two numbers is known that are not compared as floats: far more than a float has."""
 _EXACT = Context(prec=_DIGITS, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
@@ -44,14 +41,16 @@ _COMPARE: Mapping[str, Callable[[bytes, bytes], bool]] = {
 
 
 def _close(actual: bytes, expected: bytes, tolerance: float) -> bool:
-    """Whether tokens are equal, or numbers within `tolerance`, absolute or relative to the larger; nan matches nan."""
+    """Whether tokens are equal, or numbers within `tolerance`, absolute or relative to the larger; nan matches nan.
+
+    Two integers are compared exactly: a share of a large one would accept others.
+    """
     if actual == expected:
         return True
+    if _INTEGER.fullmatch(actual) and _INTEGER.fullmatch(expected):
+        return _digits(actual) == _digits(expected)
     if _NUMBER.fullmatch(actual) is None or _NUMBER.fullmatch(expected) is None:
         return False
-    integers = _INTEGER.fullmatch(actual), _INTEGER.fullmatch(expected)
-    if integers[0] and integers[1] and max(len(integers[0][2]), len(integers[1][2])) > _FLOATS_DIGITS:
-        return _signed(*integers[0].groups()) == _signed(*integers[1].groups())
     a, e = float(actual), float(expected)
     if math.isnan(a) or math.isnan(e):
         return math.isnan(a) and math.isnan(e)
@@ -60,8 +59,10 @@ def _close(actual: bytes, expected: bytes, tolerance: float) -> bool:
     return math.isclose(a, e, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def _signed(sign: bytes, digits: bytes) -> bytes:
-    return b"-" + digits if sign == b"-" else digits
+def _digits(token: bytes) -> bytes:
+    """An integer without what does not change it: a plus, leading zeros, the sign of zero."""
+    digits = token.lstrip(b"+-").lstrip(b"0")
+    return b"-" + digits if digits and token.startswith(b"-") else digits
 
 
 def _close_decimals(actual: bytes, expected: bytes, tolerance: float) -> bool:

@@ -20,20 +20,29 @@ from agent_rl.vocabulary.canonical import encode
 from agent_rl.vocabulary.stand_ins import Derived, Items, Record
 from agent_rl.vocabulary.task import Comparison
 
+_ROUNDING = 1e-12
+"""The relative error that rounding may leave in a computed float."""
 _MOST_BITS = 1 << 16
 """Of an int that is compared with a Decimal; longer ones are not equal to any."""
 _MOST_EXPONENT = 1 << 12
 """Decimals beyond 10 to this power are only equal or not: as ratios of integers they would be as long as they say."""
 
 
-def equal(actual: Any, expected: Any, comparison: Comparison, tolerance: float = 1e-6) -> bool:
-    """Whether `actual` equals `expected` under `comparison` (not `checker`, which does not compare two values)."""
+def equal(
+    actual: Any, expected: Any, comparison: Comparison, tolerance: float = 1e-6, *, from_json: bool = False
+) -> bool:
+    """Whether `actual` equals `expected` under `comparison` (not `checker`, which does not compare two values).
+
+    `from_json`: `expected` was written as JSON, so that `float` and `any_order` compare what JSON makes of both.
+    """
     try:
         if _takes_long(actual, expected):
             return False
         if comparison in ("exact", "python"):
             return _COMPARE[comparison](actual, expected)
         actual, expected = _built_in(actual), _built_in(expected)
+        if from_json and comparison in ("float", "any_order"):
+            actual, expected = _as_json(actual), _as_json(expected)
         if comparison == "float":
             return _close(actual, expected, tolerance)
         return _COMPARE[comparison](actual, expected)
@@ -105,11 +114,18 @@ def _as_json(value: Any) -> Any:
         return [_as_json(v) for v in value]
     if isinstance(value, dict):
         content = cast("dict[Any, Any]", value)
-        named = {k if isinstance(k, str) else repr(k): _as_json(v) for k, v in content.items()}
+        named = {_key(k): _as_json(v) for k, v in content.items()}
         if len(named) != len(content):
             raise ValueError("keys that are one in JSON")
         return named
     return value
+
+
+def _key(key: Any) -> str:
+    """A dict's key as JSON writes it."""
+    if isinstance(key, str):
+        return key
+    return {True: "true", False: "false", None: "null"}[key] if key is None or type(key) is bool else repr(key)
 
 
 def _exact(actual: Any, expected: Any) -> bool:
@@ -143,8 +159,8 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def _close(actual: Any, expected: Any, tolerance: float) -> bool:
-    """Numbers within `tolerance`, absolute or relative to the larger; containers of one type by element, dataclasses by
-    field; else ==."""
+    """Numbers within `tolerance`, absolute or relative to the larger (an expected integer: see `close_to_integer`);
+    containers of one type by element, dataclasses by field; else ==."""
     if isinstance(actual, _NUMBERS) and isinstance(expected, _NUMBERS):
         return _close_numbers(actual, expected, tolerance)
     if type(actual) is not type(expected):
@@ -172,6 +188,8 @@ _NUMBERS = (*_REAL, complex)
 def _close_numbers(actual: Any, expected: Any, tolerance: float) -> bool:
     if actual == expected:
         return True
+    if isinstance(expected, int) and not isinstance(actual, complex):
+        return close_to_integer(actual, expected, tolerance)
     if isinstance(actual, complex) or isinstance(expected, complex):
         actual, expected = complex(actual), complex(expected)
         # A tolerance relative to infinity would accept everything. Finite numbers whose distance overflows raise.
@@ -192,6 +210,19 @@ def _ratio(number: Any) -> tuple[int, int]:
     if isinstance(number, Decimal) and number and number.is_finite() and abs(number.adjusted()) > _MOST_EXPONENT:
         raise OverflowError("a Decimal too far from 1")
     return (number.numerator, number.denominator) if isinstance(number, Fraction) else number.as_integer_ratio()
+
+
+def close_to_integer(actual: Any, expected: int, tolerance: float) -> bool:
+    """Whether a real number is as good as an integer: a fraction within `tolerance`, which is then only absolute.
+
+    A share of a large integer would accept other integers. A fraction may also miss it by what rounding does to floats.
+    """
+    numerator, denominator = _ratio(actual)
+    if denominator == 1:
+        return False
+    (p, q), distance = tolerance.as_integer_ratio(), abs(numerator - expected * denominator)
+    rounded = isinstance(actual, float) and math.isclose(actual, expected, rel_tol=min(tolerance, _ROUNDING))
+    return rounded or distance * q <= denominator * p
 
 
 def _close_sets(actual: set[Any], expected: set[Any], tolerance: float) -> bool:

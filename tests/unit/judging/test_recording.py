@@ -151,7 +151,10 @@ def test_a_call_that_was_not_recorded_fails_even_where_the_check_swallows_it() -
             False,
         ),
         (
-            ("for x in (1, 2):", "    y = candidate(x)", "    while y != 2 * x:", "        y = 2 * x", "    assert y"),
+            (
+                *("for x in (1, 2):", "    y = candidate(x)", "    while y != 2 * x:", "        y = 2 * x"),
+                "assert candidate(3) == 6",
+            ),
             False,
         ),
     ],
