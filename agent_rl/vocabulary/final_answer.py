@@ -17,9 +17,13 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 _UNBRACED = re.compile(r"(?:\\[A-Za-z]+|[^\s$\\{}]|\{[^{}\n]{0,99}\}){1,99}")
 _HASHES = re.compile(r"#{4,}[ \t]*([^\n]*)")
 _SAID = re.compile(
-    r"<answer>|\b(?:answer|ans)\b[*_]{0,3}(?:\s+to\s[^.:\n]{1,99})?\s*(?:\bis\b|:|=)[*_]{0,3}:?", re.IGNORECASE
+    r"<answer>|\b(?:answer|ans)\b[*_]{0,3}(?:\s+to\s[^.:\n]{1,99})?\s*(?:\bis\b|:|=)[*_]{0,3}:?"
+    r"|^[#*_ \t]{0,9}(?:final\s+)?answer[*_: \t]{0,9}$",
+    re.IGNORECASE | re.MULTILINE,
 )
-_LABEL = re.compile(r"(?:the\s+)?(?:(?:final|correct)\s+)?(?:answer|result|solution)(?:\s+is)?\s*:?", re.IGNORECASE)
+_LABEL = re.compile(
+    r"[*_]*(?:the\s+)?(?:(?:final|correct)\s+)?(?:answer|result|solution)(?:\s+is\b|\s*[*_]*:)?[*_]*", re.IGNORECASE
+)
 _HEADING = re.compile(
     r"(?:\d+\.\s*)?(?:step|explanation|reasoning|note|notes|verification|check|checking|summary|conclusion|justification"
     r"|proof|remark|remarks|details|therefore|solution|discussion|why)\b(?:\s+\d+)?[^\d\\$]*",
@@ -27,6 +31,10 @@ _HEADING = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\*|$)|</answer>")
 _WRAPPED = re.compile(r"(\*\*\*|\*\*|__|\*|_|`+|\$\$|\$)\s*(.*?)\s*\1", re.DOTALL)
+_BEHIND = re.compile(
+    r"(?:<br ?/?>|</?[a-z]{1,10}>|<\|[a-z_]{1,20}\|>|[\u2705\u2713\u2714\U0001f300-\U0001faff\ufe0f])$"
+)
+"""A tag, a special token or a picture that ends a line."""
 _PARENTHESISED = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
 
 
@@ -67,7 +75,7 @@ def _last_hashes(text: str) -> tuple[int, str] | None:
             if _HEADING.fullmatch(line):
                 continue
             label = _LABEL.match(line)
-            labelled = label is not None and label[0].endswith((":", "is", "Is", "IS"))
+            labelled = label is not None and label[0].strip("*_").lower().endswith((":", "is"))
             return match.start(), line[label.end() :] if label is not None and labelled else line
         below = next((line for line in text[match.end() :].splitlines() if line.strip()), "#")
         if not below.lstrip().startswith("#"):
@@ -98,6 +106,7 @@ def _cleaned(text: str) -> str:
         if match := _PARENTHESISED.fullmatch(text):
             text = (match[1] or match[2] or "").strip()
         text = re.sub(r"^(?:\*\*|__)(?=[^*]*$)|(?<=[^*\s])(?:\*\*|__)$", "", text).strip()
+        text = _BEHIND.sub("", text).strip()
         text = text.removesuffix(".").strip() if not text.endswith("..") else text
     return text
 

@@ -13,9 +13,12 @@ from .writing import plain_text
 Same = Callable[[str, str], bool]
 
 _EQUALS = re.compile(r"(?<![<>!:])=|\\approx(?![a-z])|\\equiv(?![a-z])")
-_INDEXED = re.compile(r"_\{[^{}]*\}")
 _SYMBOL = r"(?:[A-Za-z]|\\(?!frac|sqrt|cdot|pi\b|infty)[a-z]{2,8})(?:_\{[\w,]+\})?'*"
-_NAME = re.compile(rf"{_SYMBOL}\s*(?:\([A-Za-z0-9, -]{{1,12}}\))?")
+_NAME = re.compile(
+    rf"{_SYMBOL}(?:\^\{{-1\}})?\s*(?:\([A-Za-z0-9, =|\\.-]{{1,24}}\))?"
+    r"|\\frac\{d(?:\^\{2\})?[a-z]?\}\{d[a-z](?:\^\{2\})?\}|\|[A-Za-z]{1,2}\|"
+)
+_COMMAND, _LETTER = re.compile(r"\\[A-Za-z]+"), re.compile(r"[A-Za-z]")
 _LABEL = re.compile(
     r"(?:[A-Za-z][A-Za-z'-]*\s+){0,5}[A-Za-z]{2,}|\\(?:angle|overline|triangle|text)\b.*|\|?[A-Z]{2,4}\|?"
 )
@@ -25,10 +28,15 @@ _RELATIONS = {"<": (-1, True), ">": (1, True), r"\leq": (-1, False), r"\geq": (1
 
 def sides(text: str) -> list[str]:
     """What stands between the equals signs of `text`; one part if it is no equation."""
-    hidden = _INDEXED.sub(lambda match: "\ue100" * len(match[0]), text)
-    cuts = [(match.start(), match.end()) for match in _EQUALS.finditer(hidden)]
+    cuts = [(match.start(), match.end()) for match in _EQUALS.finditer(text) if _is_outside(text, match.start())]
     starts, ends = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(text)]
     return [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+
+
+def _is_outside(text: str, position: int) -> bool:
+    """Whether no bracket that is open before `position` is closed behind it."""
+    before = text[:position]
+    return all(before.count(a) <= before.count(b) for a, b in ("()", "{}"))
 
 
 def equations(gold: str, given: str, same: Same) -> bool | None:
@@ -39,14 +47,14 @@ def equations(gold: str, given: str, same: Same) -> bool | None:
     one, other = sides(gold), sides(given)
     if (len(one) == 1 and len(other) == 1) or "" in one or "" in other:
         return None
-    named, said = _named(one, _is_name), _named(other, _is_name)
+    named, said = _named(one, _is_name, same), _named(other, _is_name, same)
     if len(one) > 1 and len(other) > 1:
         if named is not None and said is not None and _same_name(named[0], said[0]):
             return same(named[1], said[1]) or _equivalent(one, other)
         return _equivalent(one, other)
     if len(other) == 1:
         return named is not None and same(named[1], given)
-    said = said or _named(other, _is_label)
+    said = said or _named(other, _is_label, same)
     if said is not None:
         return same(gold, said[1])
     # `6 * 7 = 42`: a calculation that is right.
@@ -81,12 +89,13 @@ def _assigned(text: str) -> dict[str, str] | None:
     return dict(zip(names, values, strict=True)) if distinct and all(_is_name(name) for name in names) else None
 
 
-def _named(parts: list[str], is_name: Callable[[str], bool]) -> tuple[str, str] | None:
+def _named(parts: list[str], is_name: Callable[[str], bool], same: Same) -> tuple[str, str] | None:
     """(the name, the value) of an equation such as `x = 5`, `5 = x` or `x = 2 + 3 = 5`; None if it names none."""
     if len(parts) < 2:
         return None
     if is_name(parts[0]):
-        return parts[0], parts[-1]
+        steps = [part for part in parts[1:-1] if not _LETTER.search(_COMMAND.sub("", part))]
+        return (parts[0], parts[-1]) if all(same(step, parts[-1]) for step in steps) else None
     return (parts[-1], parts[0]) if len(parts) == 2 and is_name(parts[1]) else None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from .equations import assignments, equations, inequalities
 from .structures import collections, intervals, matrices
 from .texts import bases, choices, dates, empty_or_named, ratios, times, words
-from .units import units
+from .units import compound, units
 from .values import numerals, same_value, squeezed
 from .writing import plain_text, written
 
@@ -21,12 +21,20 @@ _MOST_STEPS = 400
 """So many comparisons of parts are made at most: an answer that needs more is not equal."""
 _LABELLED = re.compile(r"(?:(?:the\s+)?(?:final\s+)?answer|result|ans)\s*(?:is|:|=)\s*:?\s*", re.IGNORECASE)
 
+_SENTENCE = re.compile(
+    r"(?!.*\b(?:not|never|no|neither|nor|if|cannot|isn't)\b)[A-Za-z][A-Za-z' -]{0,80}\b(?:is|are|equals)\s*:?\s*"
+    r"(?=[-+]?[\d$\\(.])"
+)
+"""A sentence that leads to a value: "the total is 5"."""
+
 
 def _labels(text: str) -> str:
     """`text` without "the answer is" before the answer."""
     plain = re.sub(r"^\\text\{([^{}]*)\}", r"\1 ", text)
-    match = _LABELLED.match(plain)
-    return plain[match.end() :].strip() if match and plain[match.end() :].strip() else text
+    match = _LABELLED.match(plain) or _SENTENCE.match(plain)
+    rest = plain[match.end() :].strip() if match else text
+    rest = re.sub(r"^(?:=|\\approx|\\sim|~|\\therefore)\s*(?=\S)", "", rest)
+    return rest or text
 
 
 def equal(expected: str, answer: str) -> bool:
@@ -51,7 +59,7 @@ class _Comparison:
             if said is not None:
                 return said
         if not (re.search(r"\\text", gold) and not re.search(r"\d", gold)):
-            gold, given = numerals(_bare(gold)), numerals(_bare(given))
+            gold, given = numerals(compound(_bare(gold))), numerals(compound(_bare(given)))
         for part_rule in (matrices, assignments, intervals, collections, equations):
             said = part_rule(gold, given, self.same)
             if said is not None:

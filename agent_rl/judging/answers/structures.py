@@ -67,6 +67,7 @@ def _same_parts(one: Parts | None, other: Parts | None, gold: str, given: str, s
     if kinds <= {"", "{"}:
         return _in_any_order(one.parts, other.parts, same)
     ordered = len(kinds) == 1 or kinds == {"", "()"} or kinds == {"", "[]"}
+    ordered = ordered or (kinds == {"()", "[]"} and len(one.parts) > 2)  # no interval
     return ordered and all(same(a, b) for a, b in zip(one.parts, other.parts, strict=True))
 
 

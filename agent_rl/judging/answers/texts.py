@@ -12,8 +12,13 @@ from .values import number, same_value
 from .writing import listed, plain_text
 
 _COMMAND = re.compile(r"\\[A-Za-z]+")
-_VARIABLES = (frozenset("abcdxyz"), frozenset("abcdefgh"), frozenset("ijk"), frozenset("uvw"))
-_ENGLISH = frozenset(listed("bad dab cab add dad bed bee face egg age head bag had beg day a"))
+_VARIABLES = frozenset("abcdkmnpqrtxyz")
+_ENGLISH = frozenset(
+    listed(
+        "bad dab cab add dad day can cat car cap bar bat ban man map mat nap pan pat rat ran ram arm art tap tan tax "
+        "may pay ray any dry an at am"
+    )
+)
 _NUMBERS = dict(
     zip(
         listed(
@@ -36,6 +41,8 @@ _SAME = {
 }
 _LETTER = re.compile(r"\(\s*([A-Ja-j])\s*\)|(?:(?i:option|choice|answer)\s*:?\s*)?\(?([A-Ja-j])\)?[.):]?")
 _LETTERED = re.compile(r"\(([A-Ja-j])\)\s*(.+)|([A-J])[.):]\s*(.+)")
+_CHOICE = re.compile(r"\([A-J]\)|(?<![A-Za-z])[A-J](?=[.):,]|$)|(?<=or )[A-J]\b|(?<=and )[A-J]\b")
+_FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*){2,}")
 _MONTHS = listed("jan feb mar apr may jun jul aug sep oct nov dec")
 _MONTH = r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
 _MONTH += r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
@@ -55,21 +62,29 @@ _BASE_NAMES = {**_NUMBERS, "binary": 2, "octal": 8, "decimal": 10, "hex": 16}
 
 
 def is_product(run: str) -> bool:
-    """Whether a run of letters is a product of variables rather than a word."""
+    """Whether a run of letters in an expression is a product of variables rather than a word."""
     lower = run.lower()
-    if len(run) == 1 or (run.isupper() and len(run) <= 3):
+    if len(run) == 1 or run.isupper():
         return True
     if lower in _ENGLISH:
         return False
+    if re.fullmatch("[b-df-hj-np-tv-z]i", lower) and lower not in ("hi", "pi"):
+        return True  # `bi`: the imaginary unit times b
+    vowels = set(lower) & set("aeiou")
     return (
-        not set(lower) & set("aeiou")
-        or any(set(lower) <= letters for letters in _VARIABLES)
-        or (len(run) == 2 and not set(lower) & set("eiou"))
+        not vowels
+        or (vowels == {"a"} and len(run) <= 3 and set(lower) <= _VARIABLES)
+        or len(run + "".join(vowels & set("eiou"))) == 2
     )
 
 
 def has_words(text: str) -> bool:
-    r"""Whether `text` holds a word: in `\text{}`, or as a run of letters that is no product of variables."""
+    r"""Whether `text` holds a word: in `\text{}`, or as a run of letters that is no product of variables.
+
+    Capitals alone are a word (`IV`), and in an expression variables or points (`AB + BC`).
+    """
+    if re.fullmatch(r"[A-Z]{2,}", text.strip()):
+        return True
     if re.search(r"\\text\{[^{}]*[A-Za-z]", text):
         return True
     return any(not is_product(run) for run in re.findall(r"[A-Za-z]{2,}", _COMMAND.sub(" ", text)))
@@ -84,7 +99,10 @@ def key(text: str) -> str:
 
 
 def words(gold: str, given: str) -> bool | None:
-    """Words are compared as texts, never as products of letters: `stop` is not `post`. `two` is 2."""
+    """Words are compared as texts, never as products of letters: `stop` is not `post`. `two` is 2, and `H2O` H_2O."""
+    formulas = [re.sub(r"[\s_{}]", "", plain_text(text)) for text in (gold, given)]
+    if formulas[0] == formulas[1] and _FORMULA.fullmatch(formulas[0]):
+        return True
     if not has_words(gold) and not has_words(given):
         return None
     one, other = key(gold), key(given)
@@ -106,8 +124,13 @@ def empty_or_named(gold: str, given: str) -> bool | None:
 def choices(gold: str, given: str) -> bool | None:
     """The letter of a choice counts: `(B)`, `B.`, `Option B`, `B) 5` for `B`; and `B` or `5` for the gold `(B) 5`."""
     gold, given = plain_text(gold), plain_text(given)
+    if re.fullmatch("[A-J]{2,}", gold) and list(gold) == sorted(set(gold)):
+        letters = re.findall("[A-J]", re.sub(r"\b(?:and|or)\b|[,;&()\s]", "", given))
+        return True if set(letters) == set(gold) and not re.search("[^A-J,;&() andor]", given) else None
     wanted = _LETTER.fullmatch(gold)
     said = _LETTER.fullmatch(given) or _LETTERED.fullmatch(given)
+    if said is not None and len(_CHOICE.findall(given)) > 1:
+        said = None  # `(A) or (B)`
     if wanted is None:
         lettered = _LETTERED.fullmatch(gold)
         if lettered is None or re.search(r"[-+*/^=]", lettered[2] or ""):
@@ -180,7 +203,7 @@ def ratios(gold: str, given: str) -> bool | None:
         return None
     if one is None or other is None:
         ratio, rest = (one, given) if one is not None else (other, gold)
-        if ratio is None or len(ratio) != 2 or number(ratio[1]) == 0:
+        if ratio is None or len(ratio) != 2 or number(ratio[1]) == 0 or _time(gold if one else given) is not None:
             return False
         return same_value(rf"\frac{{{ratio[0]}}}{{{ratio[1]}}}", rest)
     left, right = [number(part) or 0 for part in one], [number(part) or 0 for part in other]

@@ -70,6 +70,7 @@ g    | 453.59237     | lb lbs pound pounds
 g    | 28.349523125  | oz ounce ounces
 m3   | 1/1000        | L l liter liters litre litres
 m3   | 1/1000000     | mL ml milliliter milliliters millilitre millilitres cc
+m3   | 1/10000       | dL dl deciliter deciliters
 m3   | 0.003785411784 | gal gallon gallons
 m3   | 0.000946352946 | quart quarts qt
 dollar | 1           | $ dollar dollars USD usd buck bucks
@@ -86,10 +87,33 @@ g m2 s-3 | 1000      | W watt watts
 g m2 s-3 | 1000000   | kW kilowatt kilowatts
 g m-1 s-2 | 1000     | Pa pascal pascals
 s-1  | 1             | Hz hertz
+s-1  | 1000          | kHz
+s-1  | 1000000       | MHz
+s-1  | 1000000000    | GHz
+g m2 s-2 | 3600000000 | kWh
+g m2 s-2 | 4184      | cal calorie calories
+g m2 s-2 | 4184000   | kcal Cal
+g m-1 s-2 | 1000000  | kPa
+g m-1 s-2 | 1000000000 | MPa
+g m2 s-3 | 1000000   | kW kilowatts
+g m2 s-3 | 1000000000 | MW megawatts
+turn s-1 | 1/60      | rpm
+electronvolt | 1     | eV
+electronvolt | 1000  | keV
+electronvolt | 1000000 | MeV
+atmosphere | 1       | atm
+decibel | 1          | dB decibel decibels
+byte | 1             | B byte bytes
+byte | 1000          | KB kB
+byte | 1000000       | MB
+byte | 1000000000    | GB
 m s-1 | 0.44704      | mph
 m s-1 | 5/18         | kmh kph kmph
 volt | 1             | V volt volts
+volt | 1000          | kV
+volt | 1/1000        | mV
 ampere | 1           | A amp amps ampere amperes
+ampere | 1/1000      | mA
 ohm  | 1             | Ω ohm ohms
 coulomb | 1          | coulomb coulombs
 kelvin | 1           | K kelvin kelvins
@@ -110,12 +134,16 @@ _CHANGING = frozenset(
         "quarter factorial squared cubed unless except over under above below fewer more at least most mod modulo "
         "choose "
         "sin cos tan log ln exp sqrt pi theta alpha beta gamma lambda infinity negative positive point percentile base "
-        "approximately about remainder am pm"
+        "remainder am pm yes no true false zero one two three four five six seven eight nine ten eleven twelve "
+        "twenty thirty forty fifty sixty seventy eighty ninety none any all guess except some"
     )
 )
 _TOKEN = re.compile(r"\^\{\\circ ?\}|°|\^\{?(-?\d+)\}?|/|\\cdot|[-·.*]|[A-Za-zµμΩ]+|[%$€£¥₹₩¢]| +")
 _CURRENCY = re.compile(r"(-?)\s*(?:US|AU|CA|HK)?\s*([$€£¥₹₩]|(?:Rs|USD|EUR|GBP|INR)\b\.?)\s*(-?)(?=[\d.\\(])")
-_VALUE_END = re.compile(r"(?<=[\d)}!\]])(?=\s*[A-Za-z\\^%$€£¥₹₩¢µμΩ])|(?=\\text\{)|(?<=\\pi)(?=\s+[A-Za-z\\^%])")
+_VALUE_END = re.compile(
+    r"(?<=[\d)}!\]])(?=\s*(?:[A-Za-z\\^%$€£¥₹₩¢µμΩ]|\([A-Za-z]))|(?=\\text\{)|(?<=\\pi)(?=\s+[A-Za-z\\^%])"
+)
+_TWO = re.compile(r"(\d+) ?([A-Za-z]+\.?),? (?:and )?(\d+(?:\.\d+)?) ?([A-Za-z]+)\.?")
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|log|ln)")
 _VARIABLE = re.compile(r"(?<!\\)(?<![A-Za-z])[A-Za-z]")
 
@@ -178,6 +206,16 @@ def split(text: str) -> tuple[str, Unit | None]:
     return text, None
 
 
+def compound(text: str) -> str:
+    """`1 hour and 30 minutes` as `90 minutes`: two values with units of one kind are added; other texts unchanged."""
+    match = _TWO.fullmatch(plain_text(text))
+    units = [_BY_NAME.get(name) or _BY_NAME.get(name.lower()) for name in (match[2], match[4])] if match else []
+    if match is None or not units[0] or not units[1] or units[0][0] != units[1][0] or units[0][1] <= units[1][1]:
+        return text
+    value = Fraction(match[1]) * units[0][1] / units[1][1] + Fraction(match[3])
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}} \text{{{match[4]}}}"
+
+
 def _is_closed(value: str) -> bool:
     return all(value.count(a) == value.count(b) for a, b in ("()", "{}", "[]"))
 
@@ -186,7 +224,7 @@ def _unit(rest: str, value: str) -> Unit | None:
     """The unit that `rest` writes behind `value`; None if it writes none."""
     upright, spaced = rest.lstrip().startswith(r"\text"), rest[:1] == " "
     text = plain_text(rest).strip()
-    text = re.sub(r"\((?:s|es)\)|\([A-Za-z ]{1,40}\)$", "", text).strip()
+    text = re.sub(r"[()]", " ", re.sub(r"\((?:s|es)\)", "", text)).strip()
     parsed = _powers(text)
     if parsed is None:
         return None
@@ -213,7 +251,9 @@ def _unit(rest: str, value: str) -> Unit | None:
 
 
 def _is_filler(text: str) -> bool:
-    return bool(text) and all(word in _FILLERS or word in ("square", "cubic") for word in text.split())
+    return bool(text) and all(
+        word in _FILLERS or word in ("square", "sq", "cubic", "cu") for word in re.findall(r"[^\s.]+", text)
+    )
 
 
 def _powers(text: str) -> tuple[Unit, list[str]] | None:
@@ -257,6 +297,8 @@ def _powers(text: str) -> tuple[Unit, list[str]] | None:
         elif word in _MULTIPLES:
             multiple *= _MULTIPLES[word]
             names.append(word)
+        elif word == "in" and names:
+            continue  # `5 hours in total`
         elif (found := word if word in _BY_NAME else word.lower() if len(word) > 1 else "") in _BY_NAME:
             take(*_BY_NAME[found], sign * degree)
             last, degree = (found, sign * degree), 1

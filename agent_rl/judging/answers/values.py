@@ -12,14 +12,18 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from .writing import balanced
+
 _DIGITS = 120
 _MOST_DIGITS = 10**6
 _EXACT, _ROUNDED = Decimal("1e-90"), Decimal("2e-6")
 """Relative differences that count as none: of exact expressions, and where one of them is written with decimals."""
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 _NO_EXPRESSION = re.compile(r"\\text|boxed|[$#&@\"`;?!%]{2}|[$#&@\"`;?,%]|\d\s+[\d.]|<|>|=|\.\.|\\\\|[^\x00-\x7f]")
+_CAPITALS = 72100
+"""The subscript of the symbol that stands for a capital is this more than its code."""
 _CAPITAL = re.compile(r"(\\[A-Za-z]+|[A-Z])(?:_\{([A-Za-z0-9]+)\})?")
-_IMAGINARY = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])")
+_IMAGINARY = re.compile(r"\\[A-Za-z]+|_\{[^{}]*\}|i")
 _REPEATING = re.compile(r"(\d+)\.(\d*)\\(?:overline|bar|dot|widehat)\s*\{(\d+)\}")
 _REPEATED = re.compile(r"(?<![\d.])(\d+)\.(\d*?)(\d+?)\3{2,}\s*\.\.\.")
 _MIXED = re.compile(r"(?<![\d./^_{}A-Za-z])(\d+)\s+(?:and\s+)?(\d+)\s*/\s*(\d+)(?![\d.])")
@@ -81,7 +85,7 @@ def expression(text: str) -> Any:
 
     value = number(text)
     prepared = text.replace(",", "") if value is not None else text
-    if not prepared or any(prepared.count(a) != prepared.count(b) for a, b in ("()", "{}", "[]")):
+    if not prepared or not balanced(prepared) or f"_{{{_CAPITALS // 100}" in prepared:
         return None
     if _NO_EXPRESSION.search(re.sub(r"_\{[a-z]=[^{}]*\}", "_{}", prepared)):
         return None
@@ -103,24 +107,37 @@ def expression(text: str) -> Any:
 def _spelled(text: str) -> str:
     """`text` as math-verify reads it rightly: capitals are symbols of their own, `i` is the imaginary unit."""
     text = re.sub(r"(\d+(?:\.\d+)?|\\pi)\s*\^\{\\circ\s*\}", r"{(\1 \\cdot \\frac{\\pi}{180})}", text)
-    text = _CAPITAL.sub(lambda m: m[0] if m[1][0] == "\\" else f"x_{{{ord(m[1]) + 100}{m[2] or ''}}}", text)
-    return _IMAGINARY.sub(" I ", text).replace("'", "")
+    text = _CAPITAL.sub(lambda m: m[0] if m[1][0] == "\\" else f"x_{{{_CAPITALS + ord(m[1])}{m[2] or ''}}}", text)
+    if not re.search(r"_\{i=", text):  # the index of a sum
+        text = _IMAGINARY.sub(lambda m: "{I}" if m[0] == "i" else m[0], text)
+    return text.replace("'", "")
 
 
 def _agree(one: Any, other: Any) -> tuple[bool, bool] | None:
     """(whether both have the same values, whether that was exact); None if this cannot be told from values."""
-    from sympy import Expr, Float
+    from sympy import Expr, Float, Rational
     from sympy.core.function import AppliedUndef
 
     if not isinstance(one, Expr) or not isinstance(other, Expr):
         return None
     if one.is_infinite or other.is_infinite:
         return one == other, True
-    symbols = sorted({symbol.name for symbol in one.free_symbols | other.free_symbols})
+    symbols = sorted({str(symbol) for symbol in one.free_symbols | other.free_symbols})
     if one.has(AppliedUndef) or other.has(AppliedUndef):
         return None
-    rounded = one.has(Float) or other.has(Float)
-    tolerance, seen = _ROUNDED if rounded else _EXACT, 0
+    if one.has(Float) or other.has(Float):
+        exact = [side.xreplace({f: Rational(str(f)) for f in side.atoms(Float)}) for side in (one, other)]
+        if _values_agree(exact[0], exact[1], symbols, _EXACT):
+            return True, True
+        agree = _values_agree(one, other, symbols, _ROUNDED)
+        return None if agree is None else (agree, False)
+    agree = _values_agree(one, other, symbols, _EXACT)
+    return None if agree is None else (agree, True)
+
+
+def _values_agree(one: Any, other: Any, symbols: list[str], tolerance: Decimal) -> bool | None:
+    """Whether the relative differences are below `tolerance` at every point; None if there is no value at any."""
+    seen = 0
     for point in _points(len(symbols)):
         values = dict(zip(symbols, point, strict=True))
         left, right = _value(one, values), _value(other, values)
@@ -129,10 +146,10 @@ def _agree(one: Any, other: Any) -> tuple[bool, bool] | None:
         seen += 1
         scale = max(abs(left), abs(right))
         if scale and not abs(left - right) <= scale * tolerance:
-            return False, True
+            return False
         if not symbols:
-            return _same_integers(one, other, left) if not rounded else True, not rounded
-    return (True, not rounded) if seen else None
+            return _same_integers(one, other, left)
+    return True if seen else None
 
 
 def _points(count: int) -> list[list[Any]]:
@@ -146,7 +163,7 @@ def _points(count: int) -> list[list[Any]]:
 
 def _value(expression: Any, values: dict[str, Any]) -> Any:
     """The value at a point with many digits; None where there is none."""
-    point = {symbol: values[symbol.name] for symbol in expression.free_symbols}
+    point = {symbol: values[str(symbol)] for symbol in expression.free_symbols}
     value = (expression.subs(point) if point else expression).evalf(_DIGITS, maxn=10 * _DIGITS)
     return value if value.is_number and value.is_finite and not value.free_symbols else None
 

@@ -41,7 +41,18 @@ _SIGNS = {
     **{"≠": r"\neq ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∨": r"\lor ", "∧": r"\land "},
     **{"ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}"},
     **{"⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ", "∠": r"\angle ", "△": r"\triangle "},
-    **{"…": "...", "⋯": "...", "，": ", ", "；": "; ", "：": ":", "％": "%", "∣": "|", "∧": r"\land ", "\\\\": r"\\"},
+    **{
+        "…": "...",
+        "⋯": "...",
+        "，": ", ",
+        "；": "; ",
+        "：": ":",
+        "∶": ":",
+        "％": "%",
+        "∣": "|",
+        "∧": r"\land ",
+        "\\\\": r"\\",
+    },
 }
 _ALIKE = {
     **dict.fromkeys(("dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"), "frac"),
@@ -119,8 +130,22 @@ def closing(text: str, start: int) -> int:
     return -1
 
 
+def balanced(text: str) -> bool:
+    """Whether each bracket in `text` is closed by one of its kind, and none is closed that is not open."""
+    for pair in ("()", "{}", "[]"):
+        depth = 0
+        for character in text:
+            depth += {pair[0]: 1, pair[1]: -1}.get(character, 0)
+            if depth < 0:
+                return False
+        if depth:
+            return False
+    return True
+
+
 def _characters(text: str) -> str:
     """Unicode's signs in LaTeX's spelling; digits and letters of full width become plain ones."""
+    text = re.sub("[\ue000-\uf8ff]", "", text)
     text = re.sub(r"([\d)]?)\s*([\u00bc-\u00be\u2150-\u215e\u2189])", _vulgar_fraction, text)
     text = _runs(_runs(text, _SUPERSCRIPTS, "^"), _SUBSCRIPTS, "_")
     text = re.sub(r"([√∛∜])\s*(\([^()]*\)|\d+(?:\.\d+)?|[A-Za-zα-ω]|\{[^{}]*\})", _root, text)
@@ -147,13 +172,18 @@ def _commands(text: str) -> str:
     """Commands that mean the same have one name; those that only set spaces and sizes are gone."""
     text = re.sub(r"\\begin\{array\}\{[^{}]*\}", r"\\begin{array}", text)
     text = re.sub(r"\\(?:h|v)space\*?\{[^{}]*\}|\\(?:h|v)?phantom\{[^{}]*\}|\\tag\*?\{[^{}]*\}", " ", text)
-    text = re.sub(r"\\!", "", text)
+    text = re.sub(r"\\(?:text)?color\s*\{\w+\}|\\!|(?:\\\\\s*)+$", "", text)
+    text = re.sub(
+        r"\\(?:mathbf|mathit|boldsymbol|bm|underline|mathsf|textcolor)\s*\{([A-Za-z]|[^{}A-Za-z]*)\}", r"\1", text
+    )
     text = re.sub(r"\{,\}|\\,(?=\d{3}(?!\d))", "\ue000", text)
     text = re.sub(r"(?<!\\)\\[,;:> ]|(?<!\\)~", " ", text)
     text = _COMMAND.sub(_one_command, text)
     text = re.sub(r"\\text\s*\*?\s*(?=\{)", r"\\text", text)
     text = re.sub(r"\{\\text\s+([^{}]*)\}", r"\\text{\1}", text)
+    text = re.sub(r"(?<=\d)\s*\^?\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?", "", text)
     text = re.sub(r"\\text\{([^A-Za-z{}]*)\}", r"\1", text)
+    text = re.sub(r"\\frac\{\\text\{([^{}]*)\}\}\{\\text\{([^{}]*)\}\}", r"\\text{\1/\2}", text)
     return text
 
 
