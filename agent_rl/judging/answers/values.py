@@ -12,9 +12,10 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from .writing import balanced
+from .writing import nesting
 
 _DIGITS = 120
+_DEEPEST = 20
 _MOST_DIGITS = 10**6
 _EXACT, _ROUNDED = Decimal("1e-90"), Decimal("2e-6")
 """Relative differences that count as none: of exact expressions, and where one of them is written with decimals."""
@@ -85,7 +86,7 @@ def expression(text: str) -> Any:
 
     value = number(text)
     prepared = text.replace(",", "") if value is not None else text
-    if not prepared or not balanced(prepared) or f"_{{{_CAPITALS // 100}" in prepared:
+    if not prepared or not 0 <= nesting(prepared) <= _DEEPEST or f"_{{{_CAPITALS // 100}" in prepared:
         return None
     if _NO_EXPRESSION.search(re.sub(r"_\{[a-z]=[^{}]*\}", "_{}", prepared)):
         return None

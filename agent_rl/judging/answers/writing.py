@@ -130,17 +130,19 @@ def closing(text: str, start: int) -> int:
     return -1
 
 
-def balanced(text: str) -> bool:
-    """Whether each bracket in `text` is closed by one of its kind, and none is closed that is not open."""
+def nesting(text: str) -> int:
+    """How deep brackets lie in each other; -1 if one is not closed by one of its kind, or closed and not open."""
+    deepest = 0
     for pair in ("()", "{}", "[]"):
         depth = 0
         for character in text:
             depth += {pair[0]: 1, pair[1]: -1}.get(character, 0)
+            deepest = max(deepest, depth)
             if depth < 0:
-                return False
+                return -1
         if depth:
-            return False
-    return True
+            return -1
+    return deepest
 
 
 def _characters(text: str) -> str:

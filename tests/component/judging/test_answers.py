@@ -15,7 +15,6 @@ from agent_rl.rollouts.policy_agent import ScriptedAgent
 from agent_rl.rollouts.run_group import run_rollout
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
-from agent_rl.vocabulary.final_answer import final_answer
 from tests.unit.rollouts.support import FunctionEnvironment
 
 # Roomy: the machine that runs the tests may be busy.
@@ -32,26 +31,6 @@ def comparison() -> Iterator[AnswerComparison]:
     comparison = AnswerComparison()
     yield comparison
     comparison.close()
-
-
-@pytest.mark.parametrize(
-    ("reply", "answer"),
-    [
-        ("so it is 6*7 = 42\n#### 42", "42"),
-        ("#### 1\nno, wait\n#### 2", "2"),
-        (r"thus \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-        (r"#### 3 and then \boxed{4}", "4"),
-        (r"\boxed{4} and then" + "\n#### 3", "3"),
-        ("#### $5$.", "5"),
-        ("forty-two", None),
-        ("####", None),
-        (r"\boxed{1", None),
-        (r"#### 1}, \boxed{2}, \boxed{3", None),
-        ("#### " + "9" * 201, None),
-    ],
-)
-def test_the_final_answer_is_what_stands_last_after_hashes_or_in_a_box(reply: str, answer: str | None) -> None:
-    assert final_answer(reply) == answer
 
 
 @pytest.mark.parametrize(
