@@ -23,6 +23,7 @@ _SYMBOL = re.compile(r"(?:(?:[A-Za-z]|\\[a-z]{2,7})(?:_\{\w+\})?(?:\([a-z]\))?|\
 _MATRIX = re.compile(
     r"\\begin\{(?:[pb]?matrix|smallmatrix|array)\}(.*)\\end\{(?:[pb]?matrix|smallmatrix|array)\}", re.DOTALL
 )
+_ABSOLUTE = re.compile(r"\|\s*([a-z])\s*\|\s*(<|>|\\leq|\\geq)\s*([^<>|=\\]+)")
 _WHOLE = (r"\mathbb{R}", r"\text{R}", "all real numbers", "all reals", "all real", "the set of all real numbers")
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3})*,\d{3}(?![\d,])")
 _INFINITE, _BELOW = "\\infty", "-\\infty"
@@ -200,6 +201,12 @@ def _intervals(text: str) -> tuple[str | None, list[Interval]] | None:
         return variable or "", _without(match[1])
     if (match := re.fullmatch(rf"({_SYMBOL.pattern})\s*\\neq\s*([^,<>=]+)", text)) is not None:
         return match[1], _without(match[2])
+    if (match := _ABSOLUTE.fullmatch(text)) is not None:
+        name, sign, value = match.groups()
+        low, closed = f"-({value})", "eq" in sign
+        if sign in ("<", r"\leq"):
+            return name, [Interval(low, closed, value, closed)]
+        return name, [Interval(_BELOW, False, low, closed), Interval(value, closed, _INFINITE, False)]
     pieces = re.split(r"\\cup(?![a-z])|(?<=[\])])\s*U\s*(?=[(\[])|\\text\{\s*or\s*\}|\bor\b|\\lor(?![a-z])", text)
     found: list[Interval] = []
     unioned = len(pieces) > 1

@@ -129,9 +129,9 @@ _MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 1000, "million": 10**6, "
 _FILLERS = frozenset(listed("of the a an in each total altogether unit units whole exactly st nd rd th"))
 _CHANGING = frozenset(
     listed(
-        "or and not nor to plus minus times less than greater between if but is are was wrong either maybe half "
+        "or and not nor to plus minus less than greater between if but is are was wrong either maybe half "
         "because since so with "
-        "quarter factorial squared cubed unless except over under above below fewer more at least most mod modulo "
+        "quarter factorial squared cubed unless except over under above below fewer at least most mod modulo "
         "choose "
         "sin cos tan log ln exp sqrt pi theta alpha beta gamma lambda infinity negative positive point percentile base "
         "remainder am pm yes no true false zero one two three four five six seven eight nine ten eleven twelve "
@@ -235,7 +235,7 @@ def _unit(rest: str, value: str) -> Unit | None:
         return unit if unit.powers or _is_filler(text) else None
     if upright:
         return unit
-    letters = [name for name in names if len(name) == 1 and name.isalpha()]
+    letters = [name for name in names if len(name) == 1 and name.isalpha() and "°" not in names]
     if letters and not spaced:
         return None
     if letters and (

@@ -20,7 +20,9 @@ _MOST_DIGITS = 10**6
 _EXACT, _ROUNDED = Decimal("1e-90"), Decimal("2e-6")
 """Relative differences that count as none: of exact expressions, and where one of them is written with decimals."""
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
-_NO_EXPRESSION = re.compile(r"\\text|boxed|[$#&@\"`;?!%]{2}|[$#&@\"`;?,%]|\d\s+[\d.]|<|>|=|\.\.|\\\\|[^\x00-\x7f]")
+_NO_EXPRESSION = re.compile(
+    r"\\text|\d\s*_|boxed|[$#&@\"`;?!%]{2}|[$#&@\"`;?,%]|\d\s+[\d.]|<|>|=|\.\.|\\\\|[^\x00-\x7f]"
+)
 _CAPITALS = 72100
 """The subscript of the symbol that stands for a capital is this more than its code."""
 _CAPITAL = re.compile(r"(\\[A-Za-z]+|[A-Z])(?:_\{([A-Za-z0-9]+)\})?")

@@ -174,7 +174,7 @@ def _commands(text: str) -> str:
     """Commands that mean the same have one name; those that only set spaces and sizes are gone."""
     text = re.sub(r"\\begin\{array\}\{[^{}]*\}", r"\\begin{array}", text)
     text = re.sub(r"\\(?:h|v)space\*?\{[^{}]*\}|\\(?:h|v)?phantom\{[^{}]*\}|\\tag\*?\{[^{}]*\}", " ", text)
-    text = re.sub(r"\\(?:text)?color\s*\{\w+\}|\\!|(?:\\\\\s*)+$", "", text)
+    text = re.sub(r"\\(?:text)?color\s*\{\w+\}|\\!|\\+\s*$", "", text)
     text = re.sub(
         r"\\(?:mathbf|mathit|boldsymbol|bm|underline|mathsf|textcolor)\s*\{([A-Za-z]|[^{}A-Za-z]*)\}", r"\1", text
     )
@@ -224,6 +224,9 @@ def _arguments(text: str) -> str:
         while (start := text.find(f"{mark}(")) >= 0 and (end := closing(text, start + 1)) > 0:
             text = f"{text[:start]}{mark}{{{text[start + 2 : end]}}}{text[end + 1 :]}"
     text = re.sub(r"\\sqrt\s*(\d|[A-Za-z])", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\frac\s*(\\(?!frac|sqrt|text)[A-Za-z]+)\s*", r"\\frac{\1}", text)
+    text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*(\\(?!frac|sqrt|text)[A-Za-z]+)\b", r"\\frac\1{\2}", text)
+    text = re.sub(r"\\frac\s*(\d|[A-Za-z])\s*(\\(?!frac|sqrt|text)[A-Za-z]+)\b", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*(\d|[A-Za-z])\s*(\d|[A-Za-z])", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*(\d|[A-Za-z])\s*\{", r"\\frac{\1}{", text)
     text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*(\d|[A-Za-z])", r"\\frac\1{\2}", text)
