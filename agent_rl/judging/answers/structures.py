@@ -31,7 +31,10 @@ _INFINITE, _BELOW = "\\infty", "-\\infty"
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts in their order, and what encloses them: `{`, a pair such as `(]`, or "" for a bare list."""
+    """Parts in their order, and what encloses them: `{`, a pair such as `(]`, or "" for a bare list.
+
+    It is "or" for a list with words or `\\pm` between its parts, which has no order.
+    """
 
     enclosed: str
     parts: tuple[str, ...]
@@ -65,7 +68,7 @@ def _same_parts(one: Parts | None, other: Parts | None, gold: str, given: str, s
     if len(one.parts) != len(other.parts):
         return False
     kinds = {one.enclosed, other.enclosed}
-    if kinds <= {"", "{"}:
+    if kinds <= {"", "{", "or"}:
         return _in_any_order(one.parts, other.parts, same)
     ordered = len(kinds) == 1 or kinds == {"", "()"} or kinds == {"", "[]"}
     ordered = ordered or (kinds == {"()", "[]"} and len(one.parts) > 2)  # no interval
@@ -104,7 +107,9 @@ def _readings(text: str) -> list[Parts | None]:
     if len(parts) < 2:
         return [None]
     thousands = re.fullmatch(r"[^\d,]*\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d+)?[^\d,]*", text)
-    return [Parts("", parts), None] if thousands else [Parts("", parts)]
+    if thousands:
+        return [Parts("", parts), None]
+    return [Parts("or" if len(parts) > len(split_at_commas(text)) else "", parts)]
 
 
 def _between_words(text: str) -> tuple[str, ...]:
