@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .structures import split_at_commas
-from .values import expression
+from .values import constant_ratio, expression
 from .writing import plain_text
 
 Same = Callable[[str, str], bool]
@@ -143,20 +143,12 @@ def _relation(text: str) -> tuple[int, bool, list[str]] | None:
 
 
 def _ratio(one: list[str], other: list[str]) -> Any:
-    """The constant by which the differences of the sides differ; None if there is none."""
-    from sympy import simplify
-
+    """The constant by which the differences of the sides differ, seen at several points; None if there is none."""
     values = [expression(side) for side in (*one, *other)]
     if any(value is None for value in values):
         return None
     try:
-        first, second = values[0] - values[1], values[2] - values[3]
-        names = {symbol.name: symbol for symbol in first.free_symbols}
-        second = second.subs({symbol: names.get(symbol.name, symbol) for symbol in second.free_symbols})
-        if not first.free_symbols or first.expand() == 0 or second.expand() == 0:
-            return None
-        ratio = simplify(first / second)
-        return ratio if ratio.is_number and ratio.is_real and ratio.is_finite and ratio != 0 else None
+        return constant_ratio(values[0] - values[1], values[2] - values[3])
     except MemoryError:
         raise
     except Exception:  # sympy raises every kind

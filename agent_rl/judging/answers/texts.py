@@ -83,7 +83,7 @@ def has_words(text: str) -> bool:
 
     Capitals alone are a word (`IV`), and in an expression variables or points (`AB + BC`).
     """
-    if re.fullmatch(r"[A-Z]{2,}", text.strip()):
+    if re.fullmatch(r"[A-Z]{2,}", text.strip()) or any(c.isalpha() and ord(c) > 127 for c in text):
         return True
     if re.search(r"\\text\{[^{}]*[A-Za-z]", text):
         return True

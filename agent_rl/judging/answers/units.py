@@ -43,6 +43,7 @@ def _table() -> dict[str, tuple[str, Fraction]]:
 
 
 _UNITS = """
+unit | 1             | unit units
 m    | 1             | m meter meters metre metres
 m    | 1/100         | cm centimeter centimeters centimetre centimetres
 m    | 1/1000        | mm millimeter millimeters millimetre millimetres
@@ -63,7 +64,7 @@ s    | 604800        | week weeks
 month | 1            | month months
 month | 12           | year years yr yrs
 g    | 1             | g gram grams gm
-g    | 1000          | kg kilogram kilograms kgs kilo kilos
+g    | 1000          | kg kilogram kilograms kgs
 g    | 1/1000        | mg milligram milligrams
 g    | 1000000       | tonne tonnes
 g    | 453.59237     | lb lbs pound pounds
@@ -126,7 +127,8 @@ percent | 1          | % percent percentage pct
 _BY_NAME = _table()
 _DEGREES = frozenset({"°", "degree", "degrees", "deg"})
 _MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_FILLERS = frozenset(listed("of the a an in each total altogether unit units whole exactly st nd rd th"))
+_MULTIPLES |= {f"{name}s": value for name, value in _MULTIPLES.items()} | {"lakh": 10**5, "crore": 10**7}
+_FILLERS = frozenset(listed("of the a an in each total altogether whole exactly st nd rd th"))
 _CHANGING = frozenset(
     listed(
         "or and not nor to plus minus less than greater between if but is are was wrong either maybe half "
@@ -135,7 +137,9 @@ _CHANGING = frozenset(
         "choose "
         "sin cos tan log ln exp sqrt pi theta alpha beta gamma lambda infinity negative positive point percentile base "
         "remainder am pm yes no true false zero one two three four five six seven eight nine ten eleven twelve "
-        "twenty thirty forty fifty sixty seventy eighty ninety none any all guess except some"
+        "twenty thirty forty fifty sixty seventy eighty ninety none any all guess except some "
+        "tenths hundredths thousandths halves thirds fourths fifths quarters pairs couple score "
+        "gross bn mn mil mega giga"
     )
 )
 _TOKEN = re.compile(r"\^\{\\circ ?\}|°|\^\{?(-?\d+)\}?|/|\\cdot|[-·.*]|[A-Za-zµμΩ]+|[%$€£¥₹₩¢]| +")
@@ -168,6 +172,8 @@ def _values_same(left: str, unit: Unit | None, right: str, other: Unit | None, s
             # A percentage is also its hundredth: 50 % for 1/2.
             return same(_times(value, Unit(factor=Fraction(1, 100)), Unit()), rest)
         return known.pi and same(_times(value, known, Unit()), rest)
+    if not (unit.powers or unit.things) or not (other.powers or other.things):
+        return same(left, right)  # `12 square units`
     if unit.powers != other.powers:
         return False
     if unit.things and other.things and not (unit.things <= other.things or other.things <= unit.things):
@@ -308,5 +314,5 @@ def _powers(text: str) -> tuple[Unit, list[str]] | None:
         elif word.lower() not in _FILLERS:
             things.add(re.sub(r"(?<=[^s])s$", "", word.lower()))
             names.append(word)
-    nonzero = {name: power for name, power in powers.items() if power}
+    nonzero = {name: power for name, power in powers.items() if power and name != "unit"}
     return Unit(nonzero, factor, multiple, pi, frozenset(things)), names

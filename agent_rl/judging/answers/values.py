@@ -72,12 +72,28 @@ def same_value(gold: str, given: str) -> bool:
     if one is None or other is None:
         return False
     try:
+        if not (_may_stand_for(given, one) if right is not None else left is None or _may_stand_for(gold, other)):
+            return False
         agree = _agree(one, other)
         return _verified(one, other) if agree is None else agree[0] and (agree[1] or _verified(one, other))
     except MemoryError:
         raise
     except Exception:  # sympy raises every kind
         return False
+
+
+def _may_stand_for(decimal: str, other: Any) -> bool:
+    """Whether a plain number is the other value, rounded to as many decimals: 0.50000001 is no 1/2."""
+    from sympy import Expr, Float, Rational
+
+    if not isinstance(other, Expr) or other.free_symbols or other.has(Float) or other.is_infinite:
+        return True
+    value = _value(other, {})
+    exact = number(decimal)
+    if value is None or exact is None or "." not in decimal:
+        return True
+    half = Decimal(5).scaleb(-len(decimal.strip().partition(".")[2]) - 1)
+    return bool(abs(value - Rational(exact.numerator, exact.denominator)) <= half)
 
 
 @lru_cache(maxsize=256)
@@ -118,16 +134,15 @@ def _spelled(text: str) -> str:
 
 def _agree(one: Any, other: Any) -> tuple[bool, bool] | None:
     """(whether both have the same values, whether that was exact); None if this cannot be told from values."""
-    from sympy import Expr, Float, Rational
+    from sympy import Expr, Float, Rational, Symbol
     from sympy.core.function import AppliedUndef
 
     if not isinstance(one, Expr) or not isinstance(other, Expr):
         return None
     if one.is_infinite or other.is_infinite:
         return one == other, True
+    one, other = (side.xreplace({f: Symbol(str(f)) for f in side.atoms(AppliedUndef)}) for side in (one, other))
     symbols = sorted({str(symbol) for symbol in one.free_symbols | other.free_symbols})
-    if one.has(AppliedUndef) or other.has(AppliedUndef):
-        return None
     if one.has(Float) or other.has(Float):
         exact = [side.xreplace({f: Rational(str(f)) for f in side.atoms(Float)}) for side in (one, other)]
         if _values_agree(exact[0], exact[1], symbols, _EXACT):
@@ -155,6 +170,22 @@ def _values_agree(one: Any, other: Any, symbols: list[str], tolerance: Decimal) 
     return True if seen else None
 
 
+def constant_ratio(one: Any, other: Any) -> Any:
+    """The real number other than 0 that `one` is times `other`, at every point; None if there is none."""
+    from sympy import Float
+
+    names = sorted({str(symbol) for symbol in one.free_symbols | other.free_symbols})
+    tolerance = _ROUNDED if one.has(Float) or other.has(Float) else _EXACT
+    ratios: list[Any] = []
+    for point in _points(len(names)) if names else []:
+        left, right = (_value(side, dict(zip(names, point, strict=True))) for side in (one, other))
+        if left is not None and right is not None and right != 0:
+            ratios.append(left / right)
+    if len(ratios) < 2 or not ratios[0].is_real or ratios[0] == 0:
+        return None
+    return ratios[0] if all(abs(ratio - ratios[0]) <= abs(ratios[0]) * tolerance for ratio in ratios) else None
+
+
 def _points(count: int) -> list[list[Any]]:
     from sympy import Rational
 
@@ -172,11 +203,18 @@ def _value(expression: Any, values: dict[str, Any]) -> Any:
 
 
 def _same_integers(one: Any, other: Any, value: Any) -> bool:
-    """Whether two large numbers that agree in their first digits agree in all: rational ones are compared exactly."""
+    """Whether two large numbers that agree in their first digits agree in all: rational ones are compared exactly.
+
+    Of numbers with millions of digits, only powers of one base are told to be the same, by their exponents.
+    """
     from sympy import log
 
-    if not value or not 60 < log(abs(value), 10).evalf() < _MOST_DIGITS:
+    digits = log(abs(value), 10).evalf() if value else 0
+    if digits < _DIGITS // 2:
         return True
+    if digits > _MOST_DIGITS:
+        powers = one.is_Pow and other.is_Pow and one.base == other.base
+        return one == other or bool(powers and _values_agree(one.exp, other.exp, [], _EXACT))
     left, right = one.doit(), other.doit()
     return left == right if left.is_Rational and right.is_Rational else True
 

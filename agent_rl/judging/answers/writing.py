@@ -172,6 +172,8 @@ def _root(match: re.Match[str]) -> str:
 
 def _commands(text: str) -> str:
     """Commands that mean the same have one name; those that only set spaces and sizes are gone."""
+    if r"\begin" not in text:
+        text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)  # written with JSON's escapes
     text = re.sub(r"\\begin\{array\}\{[^{}]*\}", r"\\begin{array}", text)
     text = re.sub(r"\\(?:h|v)space\*?\{[^{}]*\}|\\(?:h|v)?phantom\{[^{}]*\}|\\tag\*?\{[^{}]*\}", " ", text)
     text = re.sub(r"\\(?:text)?color\s*\{\w+\}|\\!|\\+\s*$", "", text)
