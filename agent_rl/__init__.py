@@ -78,7 +78,7 @@ if TYPE_CHECKING:
         program_of,
         read_tasks,
     )
-    from agent_rl.judging import TaskVerifier, take_files
+    from agent_rl.judging import AnswerComparison, TaskVerifier, take_files
     from agent_rl.loop.train import train
     from agent_rl.providers import choose_provider
     from agent_rl.records.bootstrap import bootstrap_mean
@@ -145,7 +145,7 @@ _HOMES = {
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
     "agent_rl.formats": ("read_tasks InvalidRows OnInvalid PromptStyle UnfinishedThinking program_of prepare_all"),
-    "agent_rl.judging": "TaskVerifier take_files",
+    "agent_rl.judging": "AnswerComparison TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
     "agent_rl.algorithms": "MaxRL RLOO GRPO Reinforce",
@@ -185,6 +185,7 @@ __all__ = [
     "Agent",
     "AgentMaker",
     "AgentRLError",
+    "AnswerComparison",
     "AnswerTests",
     "AssertTests",
     "Batch",

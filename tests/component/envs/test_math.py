@@ -17,6 +17,7 @@ from agent_rl.rollouts.policy_agent import ScriptedAgent
 from agent_rl.rollouts.tools import signature
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import AnswerTests, Submission
+from agent_rl.vocabulary.final_answer import final_answer
 from agent_rl_envs import arithmetic
 from agent_rl_envs.math import Math, MathConfig
 
@@ -164,6 +165,45 @@ async def test_rows_come_from_a_file_per_split(tmp_path, name):
         await math(dataset=str(tmp_path / name.replace("test", "{split}"))).load("train")
 
 
+@pytest.mark.parametrize(
+    ("row", "gold"),
+    [
+        ({"question": "2+2?", "answer": 4}, "4"),
+        ({"question": "2+2?", "answer": 4.0}, "4"),
+        ({"question": "5/2?", "answer": 2.5}, "2.5"),
+        ({"question": "small?", "answer": 1e-7}, "0.0000001"),
+        ({"question": "even?", "answer": True}, "True"),
+        ({"question": "2-2?", "answer": 0}, "0"),
+        ({"question": "big?", "answer": 10**30}, "1" + "0" * 30),
+        ({"problem": "2+2?", "solution": r"It is $\boxed{4}$."}, "4"),
+        ({"problem": "2+2?", "solution": r"So \boxed{\frac{8}{2}}.", "answer": "4"}, "4"),
+        ({"prompt": "2+2?", "answer": "4", "level": 5, "type": "Algebra"}, "4"),
+        ({"prompt": [{"role": "user", "content": "2+2?"}], "label": "4"}, "4"),
+        ({"input": "2+2?", "target": "4"}, "4"),
+        ({"problem": "2+2?", "expected_answer": "4", "solution": "long, and without a box"}, "4"),
+        ({"question": "2+2?", "answer": ["4"]}, "4"),
+        ({"question": "2+2?", "answer": "", "solution": "#### 4"}, "4"),
+        ({"question": "M?", "answer": "\\begin{pmatrix}1\\\\\n2\\end{pmatrix}"}, r"\begin{pmatrix}1\\ 2\end{pmatrix}"),
+    ],
+)
+async def test_answers_are_numbers_or_texts_in_columns_of_the_usual_names(tmp_path, row, gold):
+    write_rows(tmp_path / "rows.jsonl", [row])
+    (task,) = await math(dataset=str(tmp_path / "rows.jsonl")).load("test")
+    assert task.tests == AnswerTests(gold)
+    assert final_answer(task.oracle or "") == gold
+
+
+async def test_columns_may_be_named(tmp_path):
+    row = {"question": "not this", "text": "2+2?", "answer": "not this", "reply": "#### 4"}
+    write_rows(tmp_path / "rows.jsonl", [row])
+    options = {"question_column": "text", "answer_column": "reply"}
+    (task,) = await math(dataset=str(tmp_path / "rows.jsonl"), **options).load("test")
+    assert task.prompt[0].content.startswith("2+2?")
+    assert task.tests == AnswerTests("4")
+    with pytest.raises(ConfigError, match=r"line 1: 'key' is missing. The row's columns are .*; answer_column names"):
+        await math(dataset=str(tmp_path / "rows.jsonl"), answer_column="key").load("test")
+
+
 async def test_rows_come_from_parquet(tmp_path):
     from datasets import Dataset
 
@@ -179,7 +219,19 @@ async def test_rows_come_from_parquet(tmp_path):
         ("{", "line 2: no JSON"),
         ({"question": "q"}, "line 2: 'answer' is missing"),
         ({"question": 3, "answer": "a"}, "line 2: 'question' must be a non-empty string"),
-        ({"question": "q", "answer": " "}, "line 2: 'answer' must be a non-empty string"),
+        ({"question": "q", "answer": " "}, "line 2: 'answer' must be a non-empty string or a number"),
+        ({"question": "q", "answer": ["1", "2"]}, "line 2: 'answer' must be a non-empty string or a number"),
+        ({"question": "q", "answer": float("inf")}, "line 2: 'answer' must be a non-empty string or a number"),
+        (
+            {"ask": "q", "answer": "1"},
+            "line 2: 'question' is missing. The row's columns are answer, ask; question_colu",
+        ),
+        # No reply can be judged right.
+        ({"question": "q", "answer": "1" * 250}, "line 2: no reply can give the answer '1111.*: it has 250 characters"),
+        ({"question": "q", "answer": "#### " + "1" * 250}, "line 2: no reply can give the answer"),
+        ({"question": "q", "answer": r"\\boxed{" + "1" * 250 + "}"}, "line 2: no reply can give the answer"),
+        ({"question": "q", "answer": "It is 4,\nas 2 + 2 = 4."}, "line 2: no reply can give .*: it has several lines"),
+        ({"question": "q", "answer": "{1"}, "line 2: no reply can give the answer '{1': .* braces do not match"),
         ([1], "line 2: expected an object with question and answer, got list"),
     ],
 )
