@@ -73,6 +73,7 @@ _MAX_REWARD = 64
 _MAX_LOG = 1 << 20
 _CONFIGS = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
 """In pytest's order."""
+_THE_TASKS = "the task's own files"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
 _MARGIN_SECONDS = 120.0
@@ -287,7 +288,7 @@ class InProcessJudge:
         except InvalidSubmission as error:
             return Verdict.invalid_submission("in_process", str(error), public=True)
         facts, reward_file = place.facts, str(PurePosixPath(place.facts.root, tests.reward_file))
-        guard = await guarded(sandbox, facts, tests.files, place.staged.theirs, bool(tests.reward_file))
+        guard = await guarded(sandbox, facts, tests.files, place.staged.write, bool(tests.reward_file))
         result = await sandbox.exec(tests.command, timeout=task.limits.wall_seconds, environment=guard.environment)
         if result.status != "completed":
             return self._ended(result, result.status.replace("_", " "))
@@ -349,6 +350,7 @@ class InProcessJudge:
         own_conftests = {path for path in {**task.files, **hidden} if PurePosixPath(path).name == "conftest.py"}
         if _has_own_image(task):
             own_conftests |= await conftests(sandbox, facts)
+        await _write(sandbox, files.own, _THE_TASKS)
         await _write(sandbox, files.write, "its files")
         removed = [*files.remove, *([str(PurePosixPath(facts.root, without))] if without else [])]
         if removed:
@@ -389,16 +391,18 @@ def _relative(root: str, path: str) -> str:
 
 
 async def _write(sandbox: Sandbox, contents: Mapping[str, bytes], what: str) -> None:
-    """The files are there. Raises InvalidSubmission if the submission leaves no room or no path for them.
+    """The files are there. Raises InvalidSubmission if the submission leaves no room for them, or names no good path.
 
     No program of the submission has run yet, so any other failure is the infrastructure's: SandboxError.
     """
     try:
         await sandbox.write_files(contents)
     except ValueError as error:
+        if what == _THE_TASKS:
+            raise
         raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
     except OSError as error:
-        if error.errno in (*_NO_ROOM, *_NO_PATH):
+        if what != _THE_TASKS and error.errno in (*_NO_ROOM, *_NO_PATH):
             raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
         raise SandboxError(f"files could not be written to a sandbox: {error}") from error
 

@@ -61,9 +61,8 @@ for minor in range(8, 25):
     os.makedirs(packages)
     os.symlink(os.path.join(place, "sitecustomize.py"), os.path.join(packages, "usercustomize.py"))
 """
-_AFTER = """
-import json, os, signal, sys, time
-asked = json.load(sys.stdin)
+END_OTHERS = """
+import os, signal, time
 table = {}
 def look():
     table.clear()
@@ -97,6 +96,13 @@ while time.monotonic() < until:
             except OSError:
                 pass
     time.sleep(0.01)
+"""
+"""Ends every process of this user but the one that runs it, and those that started that one."""
+_AFTER = (
+    END_OTHERS
+    + """
+import json, sys
+asked = json.load(sys.stdin)
 def text(path):
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -106,6 +112,7 @@ def text(path):
         return None
 print(json.dumps({"alive": alive, "left": len(others), "texts": [text(path) for path in asked["paths"]]}))
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +131,15 @@ class PlaceFacts:
     """What the image has in each folder that imports may start from."""
     same: frozenset[str] = frozenset()
     """The submitted files that the image has with the same content."""
+    own_image: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of the tests."""
-        return {**ENVIRONMENT, "PATH": self.path}
+        """The environment of the tests. What an image of the task sets (ENV) stays as it is."""
+        environment = {**ENVIRONMENT, "PATH": self.path}
+        if self.own_image:
+            del environment["LANG"]
+        return environment
 
 
 async def look(
@@ -156,6 +167,7 @@ async def look(
         frozenset(found["installed"]),
         found["top"],
         frozenset(found["same"]),
+        own_image,
     )
 
 

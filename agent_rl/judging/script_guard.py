@@ -373,6 +373,22 @@ def other_sitecustomize():
         spec.loader.exec_module(module_from_spec(spec))
 
 
+def image_packages():
+    """What the image's user has installed for itself is importable, although PYTHONUSERBASE points here."""
+    import pwd
+    import site
+
+    with contextlib.suppress(KeyError):
+        home = pwd.getpwuid(os.getuid()).pw_dir
+        packages = "{}/.local/lib/python{}.{}/site-packages".format(home, *sys.version_info)
+        if (
+            site.ENABLE_USER_SITE
+            and os.path.isdir(packages)
+            and not (packages + "/").startswith(settings()["root"] + "/")
+        ):
+            site.addsitedir(packages)
+
+
 def begin():
     """Called at the start of each interpreter: a program of the tests goes on in a child of this process."""
     if sys.version_info < (3, 8) or CHILD in os.environ:
@@ -390,6 +406,7 @@ if __name__ == "__main__":
     sys.agent_rl_guard.child_main(os.environ.pop(CHILD))
 elif not hasattr(sys, "agent_rl_guard"):
     sys.agent_rl_guard = sys.modules[__name__]
+    image_packages()
     if __name__ == "sitecustomize":
         other_sitecustomize()
     begin()

@@ -75,13 +75,14 @@ async def submitted_files(
 class Staged:
     """What is written to a sandbox before the tests, which paths are removed there, and what was not used.
 
-    theirs: the paths of the submission that are new or differ from the task's own files.
+    own: the task's files that the submission leaves as they are. write: those of the submission that are new or differ
+    from the task's own.
     """
 
+    own: dict[str, bytes]
     write: dict[str, bytes]
     remove: list[str]
     left_out: list[str]
-    theirs: frozenset[str]
 
 
 def import_roots(hidden: Mapping[str, bytes]) -> set[str]:
@@ -123,11 +124,13 @@ def staged(
                 left_out.append(path)
         else:
             kept[path] = content
-    merged = {**task.files, **{p: c for p, c in kept.items() if c is not None}}
     removed = [p for p, c in kept.items() if c is None and p not in hidden]
-    write = {path: content for path, content in merged.items() if path not in removed and path not in hidden}
-    theirs = {p for p, c in kept.items() if c is not None and c != task.files.get(p) and p not in facts.same}
-    return Staged(write, removed, left_out, frozenset(theirs))
+    own = {p: c for p, c in task.files.items() if kept.get(p, c) == c and p not in hidden}
+    # What the image has already is not written again: it may be read-only there.
+    write = {
+        p: c for p, c in kept.items() if c is not None and c != task.files.get(p) and p not in {*hidden, *facts.same}
+    }
+    return Staged(own, write, removed, left_out)
 
 
 def has_conftest(files: Mapping[str, bytes]) -> bool:

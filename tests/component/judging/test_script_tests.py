@@ -33,5 +33,9 @@ async def test_scripts_are_neither_ended_early_nor_steered_and_honest_work_passe
                 return await verifier.judge(task, Submission.of_files(bytes_of(script.submitted)))
 
         verdicts = await asyncio.gather(*map(judged, corpus))
-    wrong = [f"{s.name}: {v.status}: {v.tests[0].detail}" for s, v in zip(corpus, verdicts, strict=True) if v.passed != s.passes]
+    wrong = [
+        f"{s.name}: {v.status}: {v.tests[0].detail}"
+        for s, v in zip(corpus, verdicts, strict=True)
+        if v.passed != s.passes
+    ]
     assert not wrong, "\n".join(wrong)

@@ -249,7 +249,6 @@ def test_what_would_steer_the_tests_is_dropped() -> None:
         "latest/a.txt": b"",
     }
     assert sorted(files.remove) == ["a.py", "b.py"]
-    assert files.theirs == {*files.write}
     assert {"helpers.py", "yaml.py", "tests/more.txt"} <= {*files.left_out}
 
 
@@ -267,7 +266,7 @@ def test_whose_folder_it_is_decides_what_may_lie_beside_the_tests() -> None:
     facts = PlaceFacts(top={".": ["queue", "app.py"]}, same=frozenset({"app.py"}))
     more: dict[str, bytes | None] = {"queue/__init__.py": b"1", "app.py": b"1", "select.py": b"1"}
     files = staged(declared, more, hidden, facts, {})
-    assert (set(files.write), files.theirs) == ({"queue/__init__.py", "app.py"}, {"queue/__init__.py"})
+    assert set(files.write) == {"queue/__init__.py"}
 
 
 OWN_PART = b"[tool.pytest.ini_options]\nmarkers = [\n  'slow',\n]\n"
@@ -300,6 +299,7 @@ async def test_a_script_passes_by_its_exit_code_or_by_its_reward() -> None:
             return ran(exit_code)
 
         tests = ScriptTests({"tests/test.sh": b"true"}, **options)
+
         def python(command: Sequence[str], stdin: bytes, files: dict[str, bytes]) -> ExecResult:
             return around_the_tests(stdin, files) or ran(1)
 
