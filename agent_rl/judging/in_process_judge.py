@@ -19,8 +19,8 @@ expected values and return them. Every verdict therefore names its tier, and a c
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
@@ -38,11 +38,9 @@ from agent_rl.judging.judge import digest_of
 from agent_rl.judging.judged_place import (
     ENVIRONMENT,
     Aftermath,
-    PlaceFacts,
     aftermath,
     conftests,
     guarded,
-    look,
 )
 from agent_rl.judging.judging_runs import (
     ISOLATIONS,
@@ -53,8 +51,7 @@ from agent_rl.judging.judging_runs import (
     tampered,
 )
 from agent_rl.judging.pytest_report import PytestReport, TamperedReport, collected_ids, read_report
-from agent_rl.judging.staging import Staged, import_roots, shared_configs, staged, submitted_files
-from agent_rl.judging.steering_files import configures_pytest
+from agent_rl.judging.ready_place import Staging, has_own_image, own_config, read_file
 from agent_rl.vocabulary import (
     ExecResult,
     Isolation,
@@ -71,14 +68,10 @@ from agent_rl.vocabulary import (
 _MAX_REPORT = 16 << 20
 _MAX_REWARD = 64
 _MAX_LOG = 1 << 20
-_CONFIGS = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
-"""In pytest's order."""
-_THE_TASKS = "the task's own files"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
 _MARGIN_SECONDS = 120.0
 """A sandbox lives this much longer than the tests' own limit."""
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class InProcessJudge:
@@ -88,7 +81,7 @@ class InProcessJudge:
         self._runs = runs
         self._provider = runs.provider
         self._probed: set[SandboxSpec | None] = set()
-        self._facts: dict[SandboxSpec | None, PlaceFacts] = {}
+        self._staging = Staging()
 
     @property
     def isolation(self) -> Isolation:
@@ -143,7 +136,7 @@ class InProcessJudge:
 
         async def has_pytest(sandbox: Sandbox) -> bool:
             command = ["python3", "-I", "-c", "import pytest"]
-            environment = None if _has_own_image(task) else ENVIRONMENT
+            environment = None if has_own_image(task) else ENVIRONMENT
             result = await sandbox.exec(command, timeout=60.0, environment=environment)
             if result.status != "completed":
                 raise SandboxError(f"a sandbox could not be asked for pytest: {result.status}")
@@ -183,7 +176,10 @@ class InProcessJudge:
             try:
                 return await work(sandbox)
             finally:
-                await sandbox.close()
+                try:
+                    await sandbox.close()
+                except (SandboxError, OSError) as error:  # it changes no verdict
+                    _log.warning("a sandbox of task %s could not be closed: %s", task.id, error)
 
         return await self._runs.work(once, task.limits)
 
@@ -198,7 +194,7 @@ class InProcessJudge:
         canaries = Canaries.new()
         hidden = {**tests.files, **canaries.files}
         try:
-            place = await self._stage(sandbox, task, submission, hidden, tests.module)
+            place = await self._staging.stage(sandbox, task, submission, hidden, tests.module)
         except InvalidSubmission as error:
             return Verdict.invalid_submission("in_process", str(error), public=True), ()
         nonce, name = secrets.token_hex(16), f".report-{secrets.token_hex(8)}.json"
@@ -210,7 +206,7 @@ class InProcessJudge:
             "nonce": nonce,
             "tests": [canaries.first, *paths, canaries.last],
             "conftest": bool(place.conftests),
-            "config": await _own_config(sandbox),
+            "config": await own_config(sandbox),
             "python_path": [p for p in facts.python_path.split(":") if p],
         }
         command = ["python3", "-I", "-B", "-c", _runner_source()]
@@ -225,9 +221,8 @@ class InProcessJudge:
             changed = f"a conftest.py was put beside the tests: {strays[0]}" if strays else ""
         if changed:
             return tampered("in_process", self.isolation, result.seconds, changed, public=True), ()
-        try:
-            raw = await sandbox.read_file(name, max_bytes=_MAX_REPORT)
-        except FileNotFoundError:
+        raw = await read_file(sandbox, name, _MAX_REPORT)
+        if raw is None:
             return self._ended(result, f"no test was reported: it ended early, exit code {result.exit_code}"), ()
         try:
             report = read_report(raw, nonce)
@@ -284,7 +279,9 @@ class InProcessJudge:
 
     async def _script(self, sandbox: Sandbox, task: Task, tests: ScriptTests, submission: Submission) -> Verdict:
         try:
-            place = await self._stage(sandbox, task, submission, tests.files, "solution", without=tests.reward_file)
+            place = await self._staging.stage(
+                sandbox, task, submission, tests.files, "solution", without=tests.reward_file
+            )
         except InvalidSubmission as error:
             return Verdict.invalid_submission("in_process", str(error), public=True)
         facts, reward_file = place.facts, str(PurePosixPath(place.facts.root, tests.reward_file))
@@ -322,104 +319,6 @@ class InProcessJudge:
             "" if not detail else "\n".join([detail, *said]),
         )
 
-    async def _stage(
-        self,
-        sandbox: Sandbox,
-        task: Task,
-        submission: Submission,
-        hidden: Mapping[str, bytes],
-        module: str,
-        without: str = "",
-    ) -> _Place:
-        """Writes the task's files, the submission and, last, the tests to the sandbox. Raises InvalidSubmission."""
-
-        async def present(path: str) -> bytes | None:
-            try:
-                return await sandbox.read_file(path, max_bytes=_MAX_REPORT)
-            except FileNotFoundError:
-                return None
-
-        submitted = await submitted_files(task, submission, module, present)
-        facts = await self._look(sandbox, task, submitted, hidden)
-        if without:
-            submitted.pop(_relative(facts.root, without), None)
-        own = {
-            path: task.files[path] if path in task.files else await present(path) for path in shared_configs(submitted)
-        }
-        files = staged(task, submitted, hidden, facts, own)
-        own_conftests = {path for path in {**task.files, **hidden} if PurePosixPath(path).name == "conftest.py"}
-        if _has_own_image(task):
-            own_conftests |= await conftests(sandbox, facts)
-        await _write(sandbox, files.own, _THE_TASKS)
-        await _write(sandbox, files.write, "its files")
-        removed = [*files.remove, *([str(PurePosixPath(facts.root, without))] if without else [])]
-        if removed:
-            result = await sandbox.exec(["/bin/rm", "-f", "--", *removed], environment=facts.environment)
-            if result.status != "completed":
-                raise SandboxError(f"files could not be removed from a sandbox: {result.status}")
-        await _write(sandbox, hidden, "the tests beside its files")
-        return _Place(facts, files, frozenset(own_conftests))
-
-    async def _look(
-        self, sandbox: Sandbox, task: Task, submitted: Mapping[str, bytes | None], hidden: Mapping[str, bytes]
-    ) -> PlaceFacts:
-        """What the fresh sandbox is like; asked once where its working directory is empty. Raises SandboxError."""
-        if _has_own_image(task):
-            return await look(sandbox, import_roots(hidden), submitted, own_image=True)
-        if task.sandbox not in self._facts:
-            self._facts[task.sandbox] = await look(sandbox, (), {}, own_image=False)
-        return self._facts[task.sandbox]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Place:
-    """A sandbox that is ready for the tests. `conftests`: the paths of the task's own."""
-
-    facts: PlaceFacts
-    staged: Staged
-    conftests: frozenset[str]
-
-
-def _has_own_image(task: Task) -> bool:
-    return task.sandbox is not None and (task.sandbox.image or task.sandbox.build_folder) is not None
-
-
-def _relative(root: str, path: str) -> str:
-    """`path` relative to `root`, if it lies there; else `path`."""
-    whole = PurePosixPath(root, path)
-    return str(whole.relative_to(root)) if whole.is_relative_to(root) else path
-
-
-async def _write(sandbox: Sandbox, contents: Mapping[str, bytes], what: str) -> None:
-    """The files are there. Raises InvalidSubmission if the submission leaves no room for them, or names no good path.
-
-    No program of the submission has run yet, so any other failure is the infrastructure's: SandboxError.
-    """
-    try:
-        await sandbox.write_files(contents)
-    except ValueError as error:
-        if what == _THE_TASKS:
-            raise
-        raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
-    except OSError as error:
-        if what != _THE_TASKS and error.errno in (*_NO_ROOM, *_NO_PATH):
-            raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
-        raise SandboxError(f"files could not be written to a sandbox: {error}") from error
-
-
-async def _own_config(sandbox: Sandbox) -> str:
-    """The file with the task's own configuration of pytest; "" if there is none.
-
-    Staging has put the task's own part into each file that is pytest's to read.
-    """
-    for name in _CONFIGS:
-        try:
-            if configures_pytest(name, await sandbox.read_file(name, max_bytes=_MAX_LOG)):
-                return name
-        except FileNotFoundError:
-            continue
-    return ""
-
 
 def _with_output(detail: str, result: ExecResult, left_out: Sequence[str] = ()) -> str:
     """`detail`, and for people the end of what the tests printed, and which files of the submission were not used."""
@@ -444,11 +343,7 @@ def _is_test_file(path: str) -> bool:
 async def _changed(sandbox: Sandbox, staged_tests: Mapping[str, bytes]) -> str:
     """Names the first test file that changed since it was staged; empty if none did."""
     for path, content in staged_tests.items():
-        try:
-            now = await sandbox.read_file(path, max_bytes=len(content) + 1)
-        except FileNotFoundError:
-            now = None
-        if now != content:
+        if await read_file(sandbox, path, len(content) + 1) != content:
             return f"the tests' file {path} was changed"
     return ""
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from agent_rl.contracts.sandbox import Sandbox
-from agent_rl.errors import SandboxError
+from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import ExecResult
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -193,7 +193,7 @@ class Guard:
 async def guarded(
     sandbox: Sandbox, facts: PlaceFacts, hidden: Collection[str], theirs: Collection[str], reward: bool
 ) -> Guard:
-    """The sandbox's Python programs are watched: see `script_guard`. Raises SandboxError."""
+    """The sandbox's Python programs are watched: see `script_guard`. Raises SandboxStartError."""
     place = f"/tmp/.agent-rl-{secrets.token_hex(8)}"
     known = {"root": facts.root, "hidden": sorted(hidden), "theirs": sorted(theirs), "reward": reward}
     order = {"place": place, "files": {"sitecustomize.py": _guard_source(), "guard.json": json.dumps(known)}}
@@ -201,7 +201,7 @@ async def guarded(
     stdin = json.dumps(order).encode()
     result = await sandbox.exec(command, stdin=stdin, timeout=_SECONDS, environment=facts.environment)
     if result.status != "completed" or result.exit_code != 0:
-        raise SandboxError(f"a sandbox could not be prepared for tests: {_how(result)}")
+        raise SandboxStartError(f"a sandbox could not be prepared for tests: {_how(result)}")
     more = [facts.python_path] if facts.python_path else []
     variables = {"PYTHONPATH": ":".join([place, *more]), "PYTHONUSERBASE": place}
     return Guard(place, {**facts.environment, **variables})

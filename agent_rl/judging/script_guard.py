@@ -271,8 +271,11 @@ class StrictSkips:
 def strict_pytest(ending):
     """pytest's sessions in this process have `StrictSkips`."""
     try:
-        import _pytest.config as config
+        from importlib import import_module
+
         import pytest
+
+        config = import_module("_pytest.config")
 
         prepare = config._prepareconfig
         # Before pytest's own hook makes its own exception of unittest's.
@@ -318,10 +321,10 @@ def run_main(ending, kind, what):
     if kind == "m" or (kind == "script" and os.path.isdir(what)):
         if kind == "m":
             first_on_path(os.getcwd())
-            runpy._run_module_as_main(what)
+            runpy._run_module_as_main(what)  # pyright: ignore
         else:
             first_on_path(what)
-            runpy._run_module_as_main("__main__", False)
+            runpy._run_module_as_main("__main__", False)  # pyright: ignore
         return
     if kind == "script":
         with open(what, "rb") as file:
@@ -403,9 +406,9 @@ def begin():
 
 if __name__ == "__main__":
     # The functions of the module that `site` imported: this module's names make room for the tests' program.
-    sys.agent_rl_guard.child_main(os.environ.pop(CHILD))
+    sys.agent_rl_guard.child_main(os.environ.pop(CHILD))  # pyright: ignore
 elif not hasattr(sys, "agent_rl_guard"):
-    sys.agent_rl_guard = sys.modules[__name__]
+    sys.agent_rl_guard = sys.modules[__name__]  # pyright: ignore
     image_packages()
     if __name__ == "sitecustomize":
         other_sitecustomize()

@@ -163,13 +163,14 @@ def _build(api: docker.APIClient, folder: Path, tag: str, content: str, progress
         answers: Iterator[dict[str, Any]] = api.build(
             path=str(folder), tag=tag, rm=True, forcerm=True, decode=True, labels={CONTENT_LABEL: content}
         )
-        for answer in answers:
-            if "error" in answer:
-                reason = str(answer["error"]).strip()
-                raise SandboxError("\n".join([f"the image {tag} could not be built: {reason}", *said]))
+        failed = ""
+        for answer in answers:  # to the end, which closes the connection
+            failed = failed or str(answer.get("error", "")).strip()
             if line := answer.get("stream", "").strip():
                 said.extend(line.splitlines())
                 progress(line)
+        if failed:
+            raise SandboxError("\n".join([f"the image {tag} could not be built: {failed}", *said]))
     except (DockerException, requests.exceptions.RequestException) as error:
         raise SandboxError(f"the image {tag} could not be built: {error}") from error
 

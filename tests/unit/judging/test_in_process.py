@@ -175,7 +175,9 @@ async def test_who_kills_its_sandboxes_is_blamed_and_a_sick_machine_is_not_a_ver
         def sandbox(self, spec: SandboxSpec) -> Any:
             sandbox: Sandbox = super().sandbox(spec)
 
-            async def dies(*args: Any, **options: Any) -> ExecResult:
+            async def dies(command: Sequence[str], *, stdin: bytes = b"", **options: Any) -> ExecResult:
+                if (answer := around_the_tests(stdin, {})) is not None:
+                    return answer
                 raise SandboxError("gone")
 
             sandbox.exec = dies  # type: ignore[method-assign]
