@@ -3,11 +3,11 @@
 What this tier stops:
 
 - everything that an agent leaves behind: the sandbox is new and receives only the agent's declared files;
-- submitted files that would steer pytest or the interpreter (conftest, configuration, plugins, start-up files, compiled
-  files, modules named like the standard library's), and trojans on PATH;
+- submitted files that would steer pytest or the interpreter (see `staging`), and trojans on PATH;
 - rewritten, deleted, skipped or deselected tests: the tests are staged last and read back afterwards, and every exact
   node id has to be reported as passed in all its phases;
-- results that are printed or written to files that other harnesses use, and early exits;
+- results that are printed or written to files that other harnesses use, and early exits, also of the Python programs
+  that a script starts (see `script_guard`);
 - broad patches of assertions or of pytest's reports: they flip a canary, a test of ours that must fail or pass and that
   runs first or last.
 
