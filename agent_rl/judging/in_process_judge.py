@@ -285,7 +285,7 @@ class InProcessJudge:
         except InvalidSubmission as error:
             return Verdict.invalid_submission("in_process", str(error), public=True)
         facts, reward_file = place.facts, str(PurePosixPath(place.facts.root, tests.reward_file))
-        guard = await guarded(sandbox, facts, tests.files, place.staged.write, bool(tests.reward_file))
+        guard = await guarded(sandbox, facts, tests.files, place.staged.write, tests.reward_file)
         result = await sandbox.exec(tests.command, timeout=task.limits.wall_seconds, environment=guard.environment)
         if result.status != "completed":
             return self._ended(result, result.status.replace("_", " "))
@@ -304,7 +304,7 @@ class InProcessJudge:
             if reward is None or reward < 1:
                 detail = f"reward {reward}"
             elif not detail and _killed(after):
-                detail = "a program of the tests was killed before the reward was written"
+                detail = "a program of the tests was ended before the reward was written"
         output = (result.stdout + result.stderr).decode("utf-8", "replace")
         said = [wording.printable(line) for line in output.strip().splitlines()[-5:]]
         told = _with_output(detail, result, place.staged.left_out) if detail else ""
@@ -328,11 +328,12 @@ def _with_output(detail: str, result: ExecResult, left_out: Sequence[str] = ()) 
 
 
 def _killed(after: Aftermath) -> bool:
-    """Whether a watched Python program of the tests neither ended nor ran until the script had ended."""
+    """Whether a watched Python program of the tests ended early, or neither ended nor ran until the script had."""
     words = [line.split() for line in (after.texts[0] or b"").decode("utf-8", "replace").splitlines()]
     begun = {line[1] for line in words if line[:1] == ["start"] and len(line) == 2}
     ended = {line[1] for line in words if line[:1] == ["end"] and len(line) == 2}
-    return bool(begun - ended - {str(pid) for pid in after.alive})
+    early = any(line[:1] == ["early"] for line in words)
+    return early or bool(begun - ended - {str(pid) for pid in after.alive})
 
 
 def _is_test_file(path: str) -> bool:

@@ -191,7 +191,7 @@ class Guard:
 
 
 async def guarded(
-    sandbox: Sandbox, facts: PlaceFacts, hidden: Collection[str], theirs: Collection[str], reward: bool
+    sandbox: Sandbox, facts: PlaceFacts, hidden: Collection[str], theirs: Collection[str], reward: str
 ) -> Guard:
     """The sandbox's Python programs are watched: see `script_guard`. Raises SandboxStartError."""
     place = f"/tmp/.agent-rl-{secrets.token_hex(8)}"

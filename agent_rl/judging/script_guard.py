@@ -9,8 +9,8 @@ left alone, since its exit code is its own business.
 What a submission raises to skip a test (`pytest.skip`, `unittest.SkipTest`, `pytest.exit`, `pytest.xfail`) fails it.
 Everything here can be forged by code that is written against it: it runs in the same process.
 
-`guard.json` beside this file: {"root", "hidden": [paths], "theirs": [paths], "reward": whether there is a reward file}.
-`guard.log` gets a line "start PID" and "end PID" for each watched program.
+`guard.json` beside this file: {"root", "hidden": [paths], "theirs": [paths], "reward": path or ""}. `guard.log` gets a
+line "start PID" and "end PID" for each watched program, and "early PID" if its own code did not come to an end.
 
 Standard library only, Python 3.8: this runs inside the sandboxes. An older interpreter is not watched.
 """
@@ -125,6 +125,15 @@ def end_leftovers():
         time.sleep(0.01)
 
 
+def make_writable(path):
+    """The script can write its reward: the program may have put something else there, or taken its permissions."""
+    with contextlib.suppress(OSError):
+        if os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path)):
+            os.rename(path, os.path.join(HERE, "not-a-reward"))
+        elif os.path.isfile(path):
+            os.chmod(path, 0o644)
+
+
 def watch(words, options, kind, what, arguments, known):
     """Runs the program in a child, and ends as it ends; with exit code 97 if it ended before its own code did."""
     import signal
@@ -132,32 +141,37 @@ def watch(words, options, kind, what, arguments, known):
     if known["reward"]:
         prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: what the child leaves behind stays below this process
     log("start")
+    # Not through the environment, which any code of the process can read. The answer comes in a file: a program may
+    # close descriptors that it does not know.
     secret = os.urandom(16).hex()
     reading, writing = os.pipe()
-    os.set_inheritable(writing, True)
+    _write(writing, secret.encode())
+    os.close(writing)
+    os.set_inheritable(reading, True)
     child = os.fork()
     if child == 0:
-        os.environ[CHILD] = f"{writing}:{secret}"
+        os.environ[CHILD] = str(reading)
         main = [os.path.join(HERE, "sitecustomize.py"), kind, what]
         os.execv(sys.executable, [sys.executable, *options, *main, *arguments])
-    os.close(writing)
+    os.close(reading)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
         signal.signal(number, lambda number, frame: os.kill(child, number))
     status = os.waitpid(child, 0)[1]
     if known["reward"]:
         end_leftovers()
-    os.set_blocking(reading, False)
-    try:
-        said = _read(reading, 4096)
-    except BlockingIOError:  # a process that the program left behind still has the other end
-        said = b""
+        make_writable(os.path.join(known["root"], known["reward"]))
+    said = ""
+    with contextlib.suppress(OSError), open(os.path.join(HERE, secret)) as file:
+        said = file.read()
+    if os.WIFEXITED(status) and not said.endswith(f" {child}"):
+        log("early")
     log("end")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         signal.signal(number, signal.SIG_DFL) if number not in (signal.SIGKILL, signal.SIGSTOP) else None
         os.kill(_getpid(), number)
     code = os.WEXITSTATUS(status)
-    if code == 0 and said != f"{secret} {child}".encode():
+    if code == 0 and said != f"ended {child}":
         name = " ".join(["python3", *({"c": ["-c"], "m": ["-m"]}.get(kind, [])), what.split("\n")[0][:100]])
         sys.stderr.write(f"the tests' program was ended early, with exit code 0: {name}\n")
         sys.stderr.flush()
@@ -168,18 +182,23 @@ def watch(words, options, kind, what, arguments, known):
 class Ending:
     """Knows which code is the submission's, and says once that the tests' own code has ended."""
 
-    def __init__(self, known, descriptor, secret):
+    def __init__(self, known, secret):
         self.root = known["root"]
         self.theirs = {os.path.join(self.root, path) for path in known["theirs"]}
+        self.hidden = {os.path.join(self.root, path) for path in known["hidden"]}
         self.own = set()
         self.source = ""
-        child, said = _getpid(), []
+        child, said, here, opened, closed = _getpid(), [], HERE, os.open, os.close
 
-        def say():
+        def tell(word):
             if _getpid() == child and not said:
-                said.append(_write(descriptor, f"{secret} {child}".encode()))
+                said.append(word)
+                descriptor = opened(here + "/" + secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                _write(descriptor, f"{word} {child}".encode())
+                closed(descriptor)
 
-        self.say = say
+        self.say = lambda: tell("ended")
+        self.fail = lambda: tell("failed")
 
     def know(self, code, source):
         """The code of a main program that has no file."""
@@ -191,6 +210,9 @@ class Ending:
 
     def is_theirs(self, code):
         return os.path.realpath(os.path.join(self.root, code.co_filename)) in self.theirs
+
+    def is_tests(self, code):
+        return code in self.own or os.path.realpath(os.path.join(self.root, code.co_filename)) in self.hidden
 
     def is_executed_text(self, code):
         """Whether it was given to exec: perhaps a program that tests read and run."""
@@ -215,25 +237,33 @@ class Ending:
             if trace.tb_next is None:
                 break
             trace = trace.tb_next
-        if code in self.own:
-            text = self.source
-        else:
-            try:
+        return self.says(code, line)
+
+    def says(self, code, line):
+        """Whether the line itself ends the program: a builtin such as sys.exit can be called by other names."""
+        try:
+            if code in self.own:
+                text = self.source
+            else:
                 with open(code.co_filename, encoding="utf-8", errors="replace") as file:
-                    text = "".join(file.read().splitlines(True)[max(0, line - 4) : line + 3])
-            except OSError:
-                return True
-        return any(word in text for word in ("exit", "Exit", "quit", "main"))
+                    text = file.read()
+        except OSError:  # a frozen module
+            return code.co_filename.startswith("<frozen")
+        lines = text.split("\n")[line - 1 : line]
+        return any(word in "".join(lines) for word in ("exit", "Exit", "quit", "exec"))
 
     def allow(self, function):
         """`function` ends this process or replaces its program; tests may call it too, at their end."""
 
         def called(*arguments):
             frame = sys._getframe(1)
-            while frame is not None and not (self.is_theirs(frame.f_code) or self.is_executed_text(frame.f_code)):
+            while frame is not None and frame.f_code.co_filename == os.__file__:
                 frame = frame.f_back
-            if frame is None:
-                self.say()
+            if frame is not None and self.is_tests(frame.f_code) and self.says(frame.f_code, frame.f_lineno):
+                while frame is not None and not (self.is_theirs(frame.f_code) or self.is_executed_text(frame.f_code)):
+                    frame = frame.f_back
+                if frame is None:
+                    self.say()
             return function(*arguments)
 
         return called
@@ -286,7 +316,7 @@ def strict_pytest(ending):
     def prepared(args=None, plugins=None):
         return prepare(args, [*(plugins or ()), StrictSkips(ending)])
 
-    config._prepareconfig = prepared
+    config.__dict__["_prepareconfig"] = prepared
 
 
 def strict_unittest(ending):
@@ -345,9 +375,9 @@ def child_main(passed):
     """The main program of a watched child."""
     kind, what, *arguments = sys.argv[1:]
     sys.argv = [{"c": "-c", "m": "-m"}.get(kind, what), *arguments]
-    descriptor, secret = passed.split(":")
-    os.set_inheritable(int(descriptor), False)
-    ending = Ending(settings(), int(descriptor), secret)
+    secret = _read(int(passed), 64).decode()
+    os.close(int(passed))
+    ending = Ending(settings(), secret)
     os._exit, os.execv, os.execve = map(ending.allow, (os._exit, os.execv, os.execve))
     about = " ".join([what, *arguments])
     if kind == "script" and os.path.isfile(what):
@@ -362,6 +392,9 @@ def child_main(passed):
     except SystemExit as end:
         if ending.is_regular_exit(end.__traceback__):
             ending.say()
+        raise
+    except BaseException:
+        ending.fail()
         raise
     ending.say()
 

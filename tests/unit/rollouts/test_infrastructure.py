@@ -154,8 +154,8 @@ class Works(Environment):
         return Submission.of_files(await take_files(sandbox))
 
 
-async def group_of(judged: Task, places: Places, reply: Any = "x") -> Group:
-    _, agents = policy_agents(reply if callable(reply) else lambda request: reply)
+async def group_of(judged: Task, places: Places, reply: Callable[[Any], str] = lambda request: "x") -> Group:
+    _, agents = policy_agents(reply)
     async with places:
         verifier = TaskVerifier(places, minimum_isolation="memory", retries=0, cache_size=0)
         environment = Works(EnvironmentConfig(), verifier)
@@ -250,7 +250,7 @@ async def test_a_policy_an_image_and_a_process_that_compares_drop_it_too(
 
     monkeypatch.setattr(subprocess, "Popen", no_process)
     answer = replace(task(AnswerTests("\\frac{1}{2}"), "values"))
-    assert len((await group_of(answer, Places(), "\\frac{2}{4}")).dropped) == 1
+    assert len((await group_of(answer, Places(), lambda request: "\\frac{2}{4}")).dropped) == 1
 
 
 def statuses(group: Group) -> list[str]:
