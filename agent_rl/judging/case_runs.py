@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agent_rl.errors import ConfigError
 from agent_rl.judging.checker_programs import Recorded, recorded_call
@@ -120,7 +121,7 @@ class Reading:
             if answer.text == self.prepared.expected[index]:
                 return ""
             value = value_of(answer)
-            if tests.comparison != "checker" and equal(value, case.expected, tests.comparison, tests.tolerance):
+            if tests.comparison != "checker" and _equal(value, case.expected, tests):
                 return ""
             return wording.gave(tests.entry_point, case, value) if describe else "failed"
         if not describe:
@@ -131,6 +132,10 @@ class Reading:
 
     def _tampered(self, why: str) -> Verdict:
         return tampered("values", self.isolation, self.seconds, why, public=self.public)
+
+
+def _equal(value: Any, expected: Any, tests: CallTests) -> bool:
+    return equal(value, expected, tests.comparison, tests.tolerance, from_json=tests.from_json)
 
 
 def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
@@ -151,9 +156,9 @@ def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
             raise ConfigError(f"task {task_id}: case {number} cannot be held in canonical form: {error}") from None
         value = decode(text)
         cases.append(Case(case.args, value, case.kwargs))
-        same = equal(value, decode(text), tests.comparison, tests.tolerance) if tests.comparison != "checker" else False
+        same = tests.comparison != "checker" and _equal(value, decode(text), tests)
         expected.append(text if same else None)
         digest.update(f"{len(arguments[-1])},{len(text)}:{arguments[-1]}{text}".encode())
-    settings = (tests.entry_point, tests.comparison, tests.tolerance, tests.checker, limits)
+    settings = (tests.called, tests.comparison, tests.tolerance, tests.checker, tests.from_json, limits)
     digest.update(repr(settings).encode() + (b"isolated" if tests.isolated else b""))
     return PreparedTests(tests, limits, tuple(cases), tuple(arguments), tuple(expected), digest.digest())
