@@ -257,7 +257,7 @@ class Ending:
 
         def called(*arguments):
             frame = sys._getframe(1)
-            while frame is not None and frame.f_code.co_filename == os.__file__:
+            while frame is not None and frame.f_globals is os.__dict__:
                 frame = frame.f_back
             if frame is not None and self.is_tests(frame.f_code) and self.says(frame.f_code, frame.f_lineno):
                 while frame is not None and not (self.is_theirs(frame.f_code) or self.is_executed_text(frame.f_code)):

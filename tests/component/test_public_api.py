@@ -26,7 +26,8 @@ SOURCES = [path for top in ("agent_rl", "envs", "sandboxes") for path in sorted(
 
 _NAMES = """
     Agent AgentMaker AgentRLError AnswerTests AssertTests Batch CallTests Case CheckFailed ConfigError
-    DroppedRollout Environment EnvironmentConfig EnvironmentFailure Estimate EvalRow ExecResult GRPO GenerateRequest
+    DroppedRollout Environment EnvironmentConfig EnvironmentFailure Estimate EvalRow ExecResult FilesNotTaken GRPO
+    GenerateRequest
     Generation Group GroupRunner InfrastructureError InvalidRows InvalidSubmission Isolation JudgeRunner Learner
     LearnerError Limits MaxRL Message Objective OnInvalid PackedGroup PairRequest PairResult Policy PolicyError
     PolicyStatus Prompt PromptStyle ProviderOptions PytestTests RLOO RandomKey Reinforce RolloutEnded RunCall RunConfig

@@ -313,12 +313,8 @@ CORPUS = [
         "tests that go on in another program",
         {
             "test.sh": "python3 tests/run.py\n",
-            "run.py": (
-                "import os, sys\n"
-                "os.environ['PYTHONPATH'] = '.'\n"
-                "os.execvp('python3', ['python3', '-m', 'pytest', '-q', 'tests/test_add.py'])\n"
-            ),
-            "test_add.py": TEST,
+            "run.py": "import os\nos.execvp('python3', ['python3', 'tests/check.py'])\n",
+            "check.py": CHECK,
         },
     ),
     honest(
