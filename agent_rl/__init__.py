@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         CheckFailed,
         ConfigError,
         EnvironmentFailure,
+        FilesNotTaken,
         InfrastructureError,
         LearnerError,
         PolicyError,
@@ -140,7 +141,7 @@ _HOMES = {
     ),
     "agent_rl.errors": (
         "AgentRLError ConfigError CheckFailed InfrastructureError SandboxError SandboxStartError TestsPlaceError "
-        "PolicyError LearnerError EnvironmentFailure StorageError"
+        "FilesNotTaken PolicyError LearnerError EnvironmentFailure StorageError"
     ),
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
@@ -285,4 +286,5 @@ __all__ = [
     "run_rollout",
     "take_files",
     "train",
+    "FilesNotTaken",
 ]

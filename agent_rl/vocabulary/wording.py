@@ -60,6 +60,13 @@ def printable(text: str, limit: int = MAX_LINE) -> str:
     return cut if len(text) <= limit else f"{cut}..."
 
 
+def block(text: str, lines: int = 20, limit: int = 2000) -> str:
+    """The last lines of `text`, each printable, in at most about `limit` characters; for people, not for agents."""
+    shown = [printable(line.rstrip()) for line in text[-16 * limit :].strip().splitlines()[-lines:] if line.strip()]
+    joined = "\n".join(shown)
+    return joined if len(joined) <= limit else f"...{joined[-limit:]}"
+
+
 def last_line(error: str) -> str:
     """The last line of an error's text that is not blank."""
     lines = error.strip().splitlines()

@@ -25,8 +25,9 @@ ROOT = Path(__file__).parents[2]
 SOURCES = [path for top in ("agent_rl", "envs", "sandboxes") for path in sorted((ROOT / top).rglob("*.py"))]
 
 _NAMES = """
-    Agent AgentMaker AgentRLError AnswerComparison AnswerTests AssertTests Batch CallTests Case CheckFailed ConfigError
-    DroppedRollout Environment EnvironmentConfig EnvironmentFailure Estimate EvalRow ExecResult GRPO GenerateRequest
+    Agent AgentMaker AgentRLError AnswerComparison AnswerTests AssertTests Batch CallTests Case CheckFailed
+    ConfigError DroppedRollout Environment EnvironmentConfig EnvironmentFailure Estimate EvalRow ExecResult
+    FilesNotTaken GRPO GenerateRequest
     Generation Group GroupRunner InfrastructureError InvalidRows InvalidSubmission Isolation JudgeRunner Learner
     LearnerError Limits MaxRL Message Objective OnInvalid PackedGroup PairRequest PairResult Policy PolicyError
     PolicyStatus Prompt PromptStyle ProviderOptions PytestTests RLOO RandomKey Reinforce RolloutEnded RunCall RunConfig
