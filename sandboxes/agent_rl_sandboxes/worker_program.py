@@ -10,12 +10,18 @@ from types import ModuleType
 from typing import Any
 
 from agent_rl.judging.proxied import (
+    candidate_callbacks,
+    candidate_operations,
     candidate_side,
     hidden_tests,
+    lanes,
     outgoing_values,
     proxies,
+    proxy_exceptions,
     proxy_messages,
     pytest_subset,
+    remote_objects,
+    shared_containers,
     tests_runner,
     tests_side,
 )
@@ -163,7 +169,9 @@ def _episode(spec: SandboxSpec) -> dict[str, Any]:
 @cache
 def role_sources() -> bytes:
     """The body of a "load" request: the sources of the roles of proxied judging."""
-    modules: list[ModuleType] = [proxy_messages, candidate_side, proxies, outgoing_values, tests_side]
+    modules: list[ModuleType] = [proxy_messages, proxy_exceptions, shared_containers, lanes]
+    modules += [candidate_callbacks, candidate_operations, candidate_side]
+    modules += [proxies, remote_objects, outgoing_values, tests_side]
     modules += [pytest_subset, hidden_tests, tests_runner, proxied_roles]
     return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 

@@ -30,6 +30,8 @@ from agent_rl.judging.proxied.pytest_subset import Exit, Fixture, MonkeyPatch, O
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
 MAX_DETAIL = 600
+_CONCURRENT = (b"thread", b"concurrent", b"async")
+"""Words in tests that may use the solution from several threads at a time."""
 _SCOPES = ("session", "package", "module", "class", "function")
 
 
@@ -75,7 +77,8 @@ class HiddenTestsRunner:
         if any(b"unittest" in source for source in self._files.values()):
             import unittest  # noqa: F401
         try:
-            self._install(module, self._session.module(module))
+            concurrent = any(word in source for source in self._files.values() for word in _CONCURRENT)
+            self._install(module, self._session.module(module, concurrent=concurrent))
         except BaseException as error:
             self._say("", "failed", f"the solution cannot be imported: {_last_line(error)}")
         else:
