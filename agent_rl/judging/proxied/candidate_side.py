@@ -10,6 +10,7 @@ tests may be called from any thread of the program: it is called on a lane on wh
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
 
+import builtins
 import threading
 import types
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from agent_rl.judging.proxied.candidate_operations import (
     special_methods,
 )
 from agent_rl.judging.proxied.lanes import Lanes
+from agent_rl.judging.proxied.process_effects import CandidateEffects, Patches
 from agent_rl.judging.proxied.proxy_exceptions import class_of_library, class_record, exception_from, exception_record
 from agent_rl.judging.proxied.proxy_messages import (
     SCALARS,
@@ -48,7 +50,7 @@ class _Request:
 class CandidateServer:
     """Serves one program's module. `send` and `receive` carry frames; `receive` returns None at the end.
 
-    effects: gives what the program has done since it was asked last, such as printing; a list of plain values.
+    alone: this process is the program's own, so that what it does beside returning values can be noticed.
     """
 
     def __init__(
@@ -57,13 +59,17 @@ class CandidateServer:
         name: str,
         send: "Callable[[str], None]",
         receive: "Callable[[], str | None]",
-        effects: "Callable[[], list[Any]] | None" = None,
+        *,
+        alone: bool = False,
     ) -> None:
         self._program = program
         self._lanes = Lanes(send, receive, self._opened)
-        self._effects = effects
+        self._effects = CandidateEffects() if alone else None
         self.module = types.ModuleType(name)
         self.module.__file__ = "solution.py"
+        # A dict of its own: what the tests patch in it changes nothing for this code.
+        self.module.__dict__["__builtins__"] = dict(vars(builtins))
+        self._patches = Patches(self.module.__dict__["__builtins__"])
         self._objects: list[Any] = [self.module]
         self._numbers: dict[int, int] = {id(self.module): 0}
         self._containers = SharedContainers(1)
@@ -78,6 +84,7 @@ class CandidateServer:
         """The innermost request of each lane."""
         self._due: set[int] = set()
         """Lanes on which the tests wait for a frame."""
+        self._ended = False
 
     def serve(self, lane: int = 0) -> None:
         """Answers the requests on `lane` until there are no more frames."""
@@ -86,8 +93,15 @@ class CandidateServer:
             if content is None:
                 break
             self._serve(lane, content)
+        self._end()
         if not lane:
             self._loop.close()
+
+    def _end(self) -> None:
+        """Nobody waits for the tests any more."""
+        with self._turns:
+            self._ended = True
+            self._turns.notify_all()
 
     def _opened(self, lane: int) -> None:
         if lane:
@@ -106,7 +120,7 @@ class CandidateServer:
             self._own.lane = before
         with self._turns:
             # Threads of the program may be calling the tests on this lane.
-            while self._asked[lane] is not request or lane not in self._due:
+            while (self._asked[lane] is not request or lane not in self._due) and not self._ended:
                 self._turns.wait()
             self._due.discard(lane)
             self._asked[lane] = request.outer
@@ -117,8 +131,10 @@ class CandidateServer:
         pairs = tuple(kwargs.items())
         own = getattr(self._own, "lane", None)
         with self._turns:
-            while not self._due or (own is not None and own not in self._due):
+            while (not self._due or (own is not None and own not in self._due)) and not self._ended:
                 self._turns.wait()
+            if self._ended:
+                raise SystemExit
             lane = min(self._due) if own is None else own
             self._due.discard(lane)
         try:
@@ -129,6 +145,7 @@ class CandidateServer:
         while True:
             content = self._lanes.hear(lane)
             if content is None:
+                self._end()
                 raise SystemExit
             if content[0] in ("return", "raise"):
                 break
@@ -153,7 +170,8 @@ class CandidateServer:
         except BaseException as error:
             return self._failure(lane, error)
         try:
-            return self._written(lane, "return", self._seen(), (value,))
+            done, warned = self._seen()
+            return self._written(lane, "return", done, (value, *warned))
         except MemoryError:
             raise
         except BaseException as error:
@@ -163,13 +181,14 @@ class CandidateServer:
         """The frame for a raised `error`. The methods of `error` may raise too."""
         for bare in (False, True):
             try:
-                return self._written(lane, "raise", self._seen(), (_Raised(error, bare),))
+                done, warned = self._seen()
+                return self._written(lane, "raise", done, (_Raised(error, bare), *warned))
             except Exception as why:
                 unheld = why
         return self._unheld(lane, unheld)
 
-    def _seen(self) -> "list[Any]":
-        return [] if self._effects is None else self._effects()
+    def _seen(self) -> "tuple[list[Any], tuple[Any, ...]]":
+        return ([], ()) if self._effects is None else self._effects.seen()
 
     def _unheld(self, lane: int, error: BaseException) -> str:
         """The frame that says that what the program gave has no wire form, because of `error`."""
@@ -189,14 +208,21 @@ class CandidateServer:
     def _read(self, content: "list[Any]") -> "list[Any]":
         _, _, wires, shared, given_up = content
         with self._changing:
+            values = self._containers.read(wires, shared, self._resolve)
             self._containers.give_up(given_up)
-            return self._containers.read(wires, shared, self._resolve)
+            return values
 
     def _do(self, content: "list[Any]") -> Any:
         verb, head = content[0], content[1]
-        values = self._read(content)
+        *values, state = self._read(content)
+        if self._effects is not None:
+            self._effects.take(state)
         if verb == "load":
             return self._load(*head)
+        if verb == "patch":
+            return self._patches.set(*head, values[0])
+        if verb == "undo":
+            return self._patches.undo()
         if verb == "op":
             return self._operations[head[0]](self._objects[head[1]], *values[0])
         target = self._objects[head[0]]
@@ -209,10 +235,12 @@ class CandidateServer:
         if verb == "describe":
             return description(target, special_methods)
         args, pairs = values
-        del values
+        del values, state
         return target(*args, **dict(pairs))
 
-    def _load(self, concurrent: bool) -> None:
+    def _load(self, concurrent: bool, watched: "list[str]") -> None:
+        if self._effects is not None:
+            self._effects.watch(watched)
         if concurrent:
             self._loop.concurrent = True
             threading.Thread(target=self._lanes.read_on, name="tests", daemon=True).start()

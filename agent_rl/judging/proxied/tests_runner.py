@@ -26,6 +26,8 @@ from typing import Any
 
 from agent_rl.judging.proxied import pytest_subset
 from agent_rl.judging.proxied.hidden_tests import HiddenTest, arguments_of, is_fixture, is_test_file, items_of, load
+from agent_rl.judging.proxied.process_effects import PatchedModules, watched
+from agent_rl.judging.proxied.pytest_fixtures import FIXTURES
 from agent_rl.judging.proxied.pytest_subset import Exit, Fixture, MonkeyPatch, OutcomeException
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
@@ -58,6 +60,8 @@ class HiddenTestsRunner:
         self._cache: dict[tuple[int, Any], Any] = {}
         self._finalizers: dict[str, list[Callable[[], Any]]] = {scope: [] for scope in _SCOPES}
         self._place: tuple[Any, Any] = (None, None)
+        own = frozenset(PurePosixPath(path).stem for path in files)
+        self._patched = PatchedModules(session.patch, session.undo, own)
 
     def run(self, module: str) -> None:
         """Runs every test, with the solution as module `module`; afterwards restores the interpreter's modules."""
@@ -77,13 +81,17 @@ class HiddenTestsRunner:
         if any(b"unittest" in source for source in self._files.values()):
             import unittest  # noqa: F401
         try:
-            concurrent = any(word in source for source in self._files.values() for word in _CONCURRENT)
-            self._install(module, self._session.module(module, concurrent=concurrent))
+            sources = list(self._files.values())
+            concurrent = any(word in source for source in sources for word in _CONCURRENT)
+            self._install(module, self._session.module(module, watched(sources), concurrent=concurrent))
         except BaseException as error:
             self._say("", "failed", f"the solution cannot be imported: {_last_line(error)}")
         else:
-            self._all_files()
-            self._close("session")
+            if any(b"mock" in source for source in self._files.values()):
+                import unittest.mock  # noqa: F401
+            with self._patched:
+                self._all_files()
+                self._close("session")
             self._unnoticed("")
         if self._session.tampered is not None:
             self._report(json.dumps({"tampered": self._session.tampered[:MAX_DETAIL]}))
@@ -288,9 +296,13 @@ class HiddenTestsRunner:
 
             return pathlib.Path(tempfile.mkdtemp(dir=self._root))
         if name == "monkeypatch":
-            patch = MonkeyPatch()
+            patch = MonkeyPatch(self._patched)
             self._finalizers["function"].append(patch.undo)
             return patch
+        if name in FIXTURES:
+            made = FIXTURES[name]()
+            self._finalizers["function"].append(made.close)
+            return made
         raise LookupError(f"fixture {name!r} is not known in tests of this tier")
 
     def _close(self, scope: str) -> None:

@@ -39,6 +39,7 @@ from typing import Any
 
 from agent_rl.judging.proxied.lanes import Lanes
 from agent_rl.judging.proxied.outgoing_values import OutgoingValues
+from agent_rl.judging.proxied.process_effects import TestsEffects
 from agent_rl.judging.proxied.proxies import PATH, RemoteModule, Restoring, fields_of, number_of
 from agent_rl.judging.proxied.proxy_exceptions import class_of_library, exception_from
 from agent_rl.judging.proxied.proxy_messages import ANY_NAME, MalformedMessage, Wire, from_wire, write_frame
@@ -69,7 +70,7 @@ class HiddenTestsSession:
     seen: access paths of calls that returned a value and modified their arguments; if `admitted` is None, also
         everything that candidates may do as well, such as the access paths on which objects came in.
     spoiled: everything that went wrong, even if the tests caught it.
-    effects: what the candidate did, such as printing, is done here too; called with a list of plain values.
+    effects: does what the candidate did beside returning values, such as printing, here too.
     """
 
     def __init__(
@@ -77,13 +78,12 @@ class HiddenTestsSession:
         send: "Callable[[str], None]",
         receive: "Callable[[], str | None]",
         admitted: "frozenset[str] | None" = None,
-        effects: "Callable[[list[Any]], None] | None" = None,
     ) -> None:
         self.admitted = admitted
         self.seen: set[str] = set()
         self.spoiled: list[str] = []
         self.tampered: str | None = None
-        self._effects = effects
+        self.effects = TestsEffects([])
         self._objects = RemoteObjects(self)
         self._outgoing = OutgoingValues()
         self._containers = SharedContainers(0)
@@ -109,7 +109,7 @@ class HiddenTestsSession:
             raise CandidateGone(self.tampered)
         with self._lane() as lane:
             try:
-                text = self._written(lane, verb, list(head), values)
+                text = self._written(lane, verb, list(head), (*values, tuple(map(tuple, self.effects.state.changes()))))
             except (NotCanonical, RecursionError) as error:
                 raise self.spoil(f"this cannot be handed to the solution: {error}") from None
             self._lanes.say(text)
@@ -120,7 +120,7 @@ class HiddenTestsSession:
                 self._lanes.say(self._called_back(lane, content))
             if content[0] == "unheld":
                 raise self.spoil(f"solution.{site} gave a value that cannot be held: {str(content[1])[:200]}")
-            if content[0] not in ("return", "raise") or len(content[2]) != 1:
+            if content[0] not in ("return", "raise") or not content[2]:
                 raise self._broken("an answer of unknown form")
             return self._answered(content, site, verb, head, values)
 
@@ -141,13 +141,24 @@ class HiddenTestsSession:
         """The value of a call."""
         return self.ask(site, "call", number, values=(args, tuple(kwargs.items())))
 
-    def module(self, name: str, *, concurrent: bool = False) -> types.ModuleType:
+    def module(self, name: str, watched: "list[str]", *, concurrent: bool = False) -> types.ModuleType:
         """The solution's module, loaded by the candidate's process. Raises what loading it raises.
 
+        watched: what tests see of it beside its values (`process_effects`).
         concurrent: the tests may use the solution from several threads.
         """
-        self.get("", "load", concurrent)
+        self.effects = TestsEffects(watched)
+        self.effects.state.changes()
+        self.get("", "load", concurrent, watched)
         return RemoteModule(name, self)
+
+    def patch(self, module: str, name: str, value: Any) -> None:
+        """`name` of a module is `value` in the candidate's process, until `undo`."""
+        self.get("", "patch", module, name, values=(value,))
+
+    def undo(self) -> None:
+        """The last patch is taken back."""
+        self.get("", "undo")
 
     def starred(self, number: int) -> "list[str]":
         """The names that `from solution import *` imports: those of the oracle solution, so that it hides no others."""
@@ -191,17 +202,18 @@ class HiddenTestsSession:
 
     def _written(self, lane: int, verb: str, head: "list[Any]", values: "tuple[Any, ...]") -> str:
         with self._changing:
-            unused: list[int] = []
-            if self._busy <= 1:
-                # Nothing under way on another lane can name what is given up.
-                unused = sorted({*self._containers.unused(), *self._loose})
-                self._containers.give_up(unused)
-                self._loose.clear()
-            return self._containers.write(
+            # While nothing is under way on another lane, nothing can name what is given up.
+            unused = sorted({*self._containers.unused(), *self._loose}) if self._busy <= 1 else []
+            used = self._containers.within(values)
+            unused = [number for number in unused if number not in used]
+            text = self._containers.write(
                 values,
                 self._outgoing.refer,
                 lambda wires, shared: write_frame([lane, verb, head, wires, shared, unused]),
             )
+            self._containers.give_up(unused)
+            self._loose.difference_update(unused)
+            return text
 
     def _hear(self, lane: int) -> "list[Any]":
         content = self._lanes.hear(lane)
@@ -243,14 +255,13 @@ class HiddenTestsSession:
     ) -> Any:
         verb_of_answer, effects, wires = content[:3]
         nothing = verb_of_answer == "raise" or wires[0] is None
-        (value,) = self._read(
+        value, *warned = self._read(
             content, site, lambda numbers: nothing and verb == "call" and numbers <= self._containers.within(values)
         )
-        if self._effects is not None and effects:
-            try:
-                self._effects(effects)
-            except MalformedMessage as error:
-                raise self._broken(str(error)) from None
+        try:
+            self.effects.do(effects, warned)
+        except MalformedMessage as error:
+            raise self._broken(str(error)) from None
         if verb_of_answer == "return":
             return value
         if not isinstance(value, BaseException):
