@@ -258,8 +258,7 @@ class Handle(Fielded, metaclass=RemoteClass):
         return _operate(self, "deepcopy")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        session, number, path = _session(self)
-        Restoring.session = session
+        Restoring.session, _, path = _session(self)
         return restored, (path, _exact(self, "pickle", bytes, protocol))
 
 

@@ -321,7 +321,21 @@ class MonkeyPatch:
 def module() -> types.ModuleType:
     """A module named `pytest` with all of this."""
     made = types.ModuleType("pytest", __doc__)
-    offered = (skip, fail, xfail, exit, importorskip, raises, warns, deprecated_call, approx, param, fixture, ExceptionInfo, MonkeyPatch)
+    offered = (
+        skip,
+        fail,
+        xfail,
+        exit,
+        importorskip,
+        raises,
+        warns,
+        deprecated_call,
+        approx,
+        param,
+        fixture,
+        ExceptionInfo,
+        MonkeyPatch,
+    )
     for thing in offered:
         setattr(made, thing.__name__, thing)
     made.mark = mark  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Passes frames between the hidden tests' process and the candidate's, in strict turns on each lane.
 
-A frame begins with the number of its lane: "[3,...". Nothing but whose turn it is there is checked; the process that receives a frame checks its content. A candidate that sends a frame
-without having been asked has tampered.
+A frame begins with the number of its lane: "[3,...". Nothing but whose turn it is there is checked; the process that
+receives a frame checks its content. A candidate that sends a frame without having been asked has tampered.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ What the candidate can and cannot do to the tests:
   that only claims to be equal, greater or divisible never reaches an assertion. Iterators are allowed everywhere; the
   test sees their items.
 - An instance of a built-in's subclass (a named tuple, an IntEnum) comes in everywhere, as its plain content.
-- Any other proxy and a plain value are never equal. If two proxies are compared, the candidate's own class answers, as for all
-  its methods and operators. So a class under test can lie about itself. A test that compares two of its objects
+- Any other proxy and a plain value are never equal. If two proxies are compared, the candidate's own class answers, as
+  for all its methods and operators. So a class under test can lie about itself. A test that compares two of its objects
   believes it, unless the class also claims to be equal to an unknown object. Tests should compare plain values.
 - An exception of the candidate becomes one of the same class, if that is Python's own, or a proxy class derived from
   its bases. Some fail the test that sees them, even if it catches them: whatever is not an Exception (SystemExit,

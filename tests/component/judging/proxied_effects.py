@@ -1,4 +1,4 @@
-"""What programs do beside returning values, and tests that see it: name -> (tests, reference, right ones, wrong ones)."""
+"""What programs do beside returning values: name -> (tests that see it, reference, right programs, wrong ones)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from textwrap import dedent
 EFFECTS: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...]]] = {}
 
 
-def effect(
-    name: str, tests: str, oracle: str, *, right: tuple[str, ...] = (), wrong: tuple[str, ...] = ()
-) -> None:
+def effect(name: str, tests: str, oracle: str, *, right: tuple[str, ...] = (), wrong: tuple[str, ...] = ()) -> None:
     plain = [dedent(text).lstrip("\n") for text in (tests, oracle, *right, *wrong)]
     EFFECTS[name] = plain[0], plain[1], tuple(plain[2 : 2 + len(right)]), tuple(plain[2 + len(right) :])
 
@@ -40,9 +38,7 @@ effect(
         assert told.called
     """,
     "def greet(name):\n    print('hello', name)\ndef quiet(n):\n    return n + 1\n",
-    right=(
-        "def greet(name):\n    print('hello ', end='')\n    print(name, flush=True)\nquiet = lambda n: n + 1\n",
-    ),
+    right=("def greet(name):\n    print('hello ', end='')\n    print(name, flush=True)\nquiet = lambda n: n + 1\n",),
     wrong=(
         "def greet(name):\n    pass\nquiet = lambda n: n + 1\n",
         "def greet(name):\n    print('hello', name)\ndef quiet(n):\n    print(n)\n    return n + 1\n",
@@ -91,12 +87,14 @@ effect(
         return n
     """,
     wrong=(
-        "import logging\ndef old(n):\n    return n\ndef new(n):\n    logging.getLogger('app').info(f'new {n}')\n    return n\n",
+        "import logging\ndef old(n):\n    return n\ndef new(n):\n    logging.getLogger('app').info(f'new {n}')\n"
+        "    return n\n",
         "import logging, warnings\ndef old(n):\n    warnings.warn('old', UserWarning)\n    return n\n"
         "def new(n):\n    logging.getLogger('app').info(f'new {n}')\n    return n\n",
         "import logging, warnings\ndef old(n):\n    warnings.warn('old', DeprecationWarning)\n    return n\n"
         "def new(n):\n    warnings.warn('new')\n    logging.getLogger('app').info(f'new {n}')\n    return n\n",
-        "import warnings\ndef old(n):\n    warnings.warn('old', DeprecationWarning)\n    return n\ndef new(n):\n    return n\n",
+        "import warnings\ndef old(n):\n    warnings.warn('old', DeprecationWarning)\n    return n\ndef new(n):\n"
+        "    return n\n",
     ),
 )
 effect(

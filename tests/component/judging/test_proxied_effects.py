@@ -10,8 +10,8 @@ from agent_rl.errors import ConfigError
 from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
 from agent_rl.vocabulary import Limits, PytestTests, Submission
-from tests.component.places import provider_in
 from tests.component.judging.proxied_effects import EFFECTS
+from tests.component.places import provider_in
 from tests.unit.judging.proxied_judging import task_of
 from tests.unit.judging.proxied_kinds import IN_PROCESSES, KINDS
 

@@ -41,6 +41,11 @@ def raised(kind: str, args: str) -> str:
     return '[0,"raise",[],[{"r":["raised",' + fields + "]}],[],[]]"
 
 
+def returned(value: str) -> str:
+    """The frame of a value."""
+    return '[0,"return",[],[' + value + "],[],[]]"
+
+
 def attack(number: int, name: str, program: str, outcome: Outcome = "fails", *statuses: VerdictStatus) -> Attack:
     return Attack(number, f"proxied-{name}", program.lstrip("\n"), outcome, statuses)
 
@@ -159,14 +164,14 @@ def add(a, b):
             "duplicate-keys": '[0,"return",[],[{"d":[["a",1],["a",1]]}],[],[]]',
             "unknown-record": '[0,"return",[],[{"r":["Equal",[["x",1]]]}],[],[]]',
             "builtin-eval": '[0,"return",[],[{"r":["builtin",[["name","eval"]]]}],[],[]]',
-            "value-of-unknown-type": '[0,"return",[],[{"r":["value",[["type","subprocess.Popen"],["args",{"t":[["ls"]]}]]]}],[],[]]',
-            "range-of-objects": '[0,"return",[],[{"r":["value",[["type","builtins.range"],["args",{"t":["a",1,1]}]]]}],[],[]]',
+            "value-of-unknown-type": returned('{"r":["value",[["type","subprocess.Popen"],["args",{"t":[["ls"]]}]]]}'),
+            "range-of-objects": returned('{"r":["value",[["type","builtins.range"],["args",{"t":["a",1,1]}]]]}'),
             "huge-decimal": '[0,"return",[],[{"r":["value",[["type","decimal.Decimal"],["args",{"t":["1e'
             + "9" * 20
             + '"]}]]]}],[],[]]',
-            "reference-without-number": '[0,"return",[],[{"r":["object",[["id","x"]]]}],[],[]]',
-            "reference-below-zero": '[0,"return",[],[{"r":["object",[["id",-1],["kind","object"]]]}],[],[]]',
-            "class-that-is-its-own-base": '[0,"return",[],[{"r":["object",[["id",5],["class",5],["kind","object"]]]}],[],[]]',
+            "reference-without-number": returned('{"r":["object",[["id","x"]]]}'),
+            "reference-below-zero": returned('{"r":["object",[["id",-1],["kind","object"]]]}'),
+            "class-that-is-its-own-base": returned('{"r":["object",[["id",5],["class",5],["kind","object"]]]}'),
             "callback-of-nobody": '[0,"callback",[0,"call"],[{"t":[]},{"t":[]}],[],[]]',
             "system-exit": raised('{"r":["builtin",[["name","SystemExit"]]]}', '{"t":[0]}'),
             "keyboard-interrupt": raised('{"r":["builtin",[["name","KeyboardInterrupt"]]]}', '{"t":[]}'),
@@ -208,7 +213,8 @@ def add(a, b):
         SERVER
         + """
 def add(a, b):
-    answer_with('[0,"return",[],[{"r":["object",[["id",9],["class",null],["kind","object"],["base",{"t":["int",5]}]]]}],[],[]]')
+    liar = '{"r":["object",[["id",9],["class",null],["kind","object"],["base",{"t":["int",5]}]]]}'
+    answer_with('[0,"return",[],[%s],[],[]]' % liar)
 """,
     ),
     attack(

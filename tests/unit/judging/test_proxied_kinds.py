@@ -1,4 +1,4 @@
-"""Tier `proxied`, kind by kind of what crosses: programs pass and fail as they would in one process with their tests."""
+"""Tier `proxied`, kind by kind of what crosses: programs pass and fail as in one process with their tests."""
 
 from __future__ import annotations
 
