@@ -13,6 +13,7 @@ A test has passed if it ran to its end. A test that is skipped, expected to fail
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
 
+import importlib
 import inspect
 import json
 import os
@@ -78,17 +79,16 @@ class HiddenTestsRunner:
         sys.modules["pytest"] = pytest_subset.module()
         # Makes modules beside the tests, such as helpers, importable as under pytest.
         sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
-        if any(b"unittest" in source for source in self._files.values()):
-            pass
+        sources = list(self._files.values())
+        for name, word in (("unittest", b"unittest"), ("unittest.mock", b"mock")):
+            if any(word in source for source in sources):
+                importlib.import_module(name)
         try:
-            sources = list(self._files.values())
             concurrent = any(word in source for source in sources for word in _CONCURRENT)
             self._install(module, self._session.module(module, watched(sources), concurrent=concurrent))
         except BaseException as error:
             self._say("", "failed", f"the solution cannot be imported: {_last_line(error)}")
         else:
-            if any(b"mock" in source for source in self._files.values()):
-                pass
             with self._patched:
                 self._all_files()
                 self._close("session")

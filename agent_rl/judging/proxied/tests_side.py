@@ -204,8 +204,9 @@ class HiddenTestsSession:
         with self._changing:
             # While nothing is under way on another lane, nothing can name what is given up.
             unused = sorted({*self._containers.unused(), *self._loose}) if self._busy <= 1 else []
-            used = self._containers.within(values)
-            unused = [number for number in unused if number not in used]
+            if self._loose:
+                used = self._containers.within(values)
+                unused = [number for number in unused if number not in used]
             text = self._containers.write(
                 values,
                 self._outgoing.refer,
