@@ -21,7 +21,7 @@ ITERATORS = frozenset(
     type(made)
     for made in (
         *(iter(()), iter([]), iter({}), iter(set()), iter(""), iter(range(0)), iter({}.items()), iter({}.values())),
-        *(map(len, ()), filter(None, ()), zip(), enumerate(()), reversed([]), reversed(()), iter(len, 0)),
+        *(map(len, ()), filter(None, ()), zip(), enumerate(()), reversed([]), reversed(()), iter(int, 1)),
     )
 ) | {types.AsyncGeneratorType}
 

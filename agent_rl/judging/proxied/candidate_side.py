@@ -220,7 +220,8 @@ class CandidateServer:
         if verb == "load":
             return self._load(*head)
         if verb == "patch":
-            return self._patches.set(*head, values[0])
+            module, name = head
+            return self._patches.set(module, name, values[0])
         if verb == "undo":
             return self._patches.undo()
         if verb == "op":

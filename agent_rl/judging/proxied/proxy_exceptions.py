@@ -107,8 +107,9 @@ def exception_record(
         finally:
             _nesting.depth = depth
     if isinstance(error, _GROUP):
-        fields.append(("group", wire(tuple(error.exceptions))))
-        fields.append(("message", str(error.message)))
+        group: Any = error
+        fields.append(("group", wire(tuple(group.exceptions))))
+        fields.append(("message", str(group.message)))
     return Record("raised", tuple(fields))
 
 

@@ -75,7 +75,8 @@ class RemoteObjects:
             return RemoteIterator(self._session, number, site)
         if kind == "object":
             if fields.get("base") is not None:
-                return self._plain_instance(number, fields, *self._content(fields, inner), site)
+                native, content = self._content(fields, inner)
+                return self._plain_instance(number, fields, native, content, site)
             described = self._described_class(fields)
             if "__next__" in fields_of(described) and "__iter__" in fields_of(described):
                 return RemoteIterator(self._session, number, site)
