@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent_rl.cli.options import JsonOption, SandboxOption, sandbox_settings
+from agent_rl.cli.options import ImageOption, JsonOption, SandboxOption, sandbox_settings
 from agent_rl.errors import CheckFailed, SandboxError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def verify(
     json_file: JsonOption = None,
     require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 if a solution failed.")] = False,
     sandbox: SandboxOption = None,
+    image: ImageOption = None,
     minimum_isolation: IsolationOption = None,
     minimum_tier: TierOption = None,
     workers: Annotated[
@@ -84,7 +85,7 @@ def verify(
     """
     from agent_rl.cli.run_coroutine import run
 
-    asked = {"minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier, "workers": workers}
+    asked = {"image": image, "minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier, "workers": workers}
     config = _config(sandbox, settings, {key: value for key, value in asked.items() if value is not None})
     report = run(_verify(tasks, solutions, config))
     if json_file is not None:

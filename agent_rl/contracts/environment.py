@@ -66,4 +66,7 @@ class Environment(ABC):
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Endless conversations for SFT, drawn from `seed`; assistant messages are learned."""
-        raise NotImplementedError(f"{type(self).__name__} has no demonstrations")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no demonstrations, from which a new model learns to answer at all: define "
+            "`demonstrations(seed)` in it, or name a trained model with model.path"
+        )
