@@ -1,9 +1,9 @@
 """What a program does beside returning values, so that tests see it as in one process (tier `proxied`).
 
-The candidate's answers say what it has printed, warned of and logged, and how it has changed the environment and the
-state of `random`; the same is then done in the tests' process. What the tests change of these, and what they patch with
-`unittest.mock` or `monkeypatch`, is changed in the candidate's process. Only what the words of the tests ask for is
-watched: see `WORDS`.
+The candidate's answers say what it has printed, warned of and logged, and how it has changed the environment; the same
+is then done in the tests' process. What the tests change of the environment, and what they patch with `unittest.mock`
+or `monkeypatch`, is changed in the candidate's process. Only what the words of the tests ask for is watched: see
+`WORDS`. The state of `random` stays where it is: with it, a candidate would choose the inputs that tests draw.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -23,7 +23,6 @@ WORDS = {
     "streams": (b"stdout", b"stderr", b"capsys", b"print"),
     "warnings": (b"warn",),
     "logging": (b"log",),
-    "random": (b"random",),
     "environ": (b"environ", b"getenv", b"setenv", b"delenv"),
 }
 """What is watched, if one of these words is in the files of the tests."""
@@ -36,42 +35,31 @@ def watched(sources: "list[bytes]") -> "list[str]":
 
 
 class ProcessState:
-    """The part of this process's state that both processes share, and what the other one knows of it."""
+    """The environment of this process, which both processes share, and what the other one knows of it."""
 
     def __init__(self, names: "list[str]") -> None:
-        self._names = [name for name in names if name in ("random", "environ")]
-        self._told: dict[str, Any] = {}
+        self._watched = "environ" in names
+        self._told: Any = None
 
     def changes(self) -> "list[Any]":
-        """[[name, value], ...] of what the other process does not know."""
-        found: list[Any] = []
-        for name in self._names:
-            now = _random().getstate() if name == "random" else tuple(sorted(os.environ.items()))
-            if name in self._told and self._told[name] != now:
-                found.append([name, now])
-            self._told[name] = now
-        return found
+        """[["environ", all variables]], if the other process does not know them."""
+        if not self._watched:
+            return []
+        before, self._told = self._told, tuple(sorted(os.environ.items()))
+        return [] if before in (None, self._told) else [["environ", self._told]]
 
-    def take(self, name: Any, value: Any) -> bool:
-        """Whether `name` is a part of the state, which then is `value` here too. Raises MalformedMessage."""
-        if name not in self._names:
-            return False
+    def take(self, value: Any) -> None:
+        """The environment is `value` here too. Raises MalformedMessage."""
+        if not self._watched:
+            raise MalformedMessage("a state that nobody asked for")
         try:
-            if name == "random":
-                _random().setstate(value)
-            else:
-                wanted = dict(value)
-                for key in [key for key in os.environ if key not in wanted]:
-                    del os.environ[key]
-                os.environ.update(wanted)
+            wanted = dict(value)
+            for key in [key for key in os.environ if key not in wanted]:
+                del os.environ[key]
+            os.environ.update(wanted)
         except Exception:
             raise MalformedMessage("a state of unknown form") from None
-        self._told[name] = value
-        return True
-
-
-def _random() -> Any:
-    return importlib.import_module("random")
+        self._told = value
 
 
 class _Told(io.FileIO):
@@ -130,8 +118,8 @@ class CandidateEffects:
 
     def take(self, state: "list[Any]") -> None:
         """The tests have changed the shared state."""
-        for name, value in state:
-            self._state.take(name, value)
+        for _, value in state:
+            self._state.take(value)
 
     def seen(self) -> "tuple[list[Any], tuple[Any, ...]]":
         """(what was done since it was asked last, warnings)."""
@@ -185,8 +173,11 @@ class TestsEffects:
         self._names = names
         self.state = ProcessState(names)
 
-    def do(self, effects: "list[Any]", given: "list[Any]") -> None:
-        """Raises MalformedMessage, and the warnings that the tests have made errors."""
+    def do(self, effects: "list[Any]", given: "list[Any]", changes: "Callable[[], bool]") -> None:
+        """`changes` says whether the environment may be changed here.
+
+        Raises MalformedMessage, and the warnings that the tests have made errors.
+        """
         for effect in effects:
             if type(effect) is not list or len(effect) != 2:
                 raise MalformedMessage("an effect of unknown form")
@@ -195,7 +186,10 @@ class TestsEffects:
                 getattr(sys, name).write(value)
             elif name == "log" and "logging" in self._names:
                 _log(value)
-            elif not self.state.take(name, value):
+            elif name == "environ":
+                if changes():
+                    self.state.take(value)
+            else:
                 raise MalformedMessage("an effect of unknown form")
         for warning in given:
             if not isinstance(warning, Warning) or "warnings" not in self._names:

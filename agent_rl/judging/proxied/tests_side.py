@@ -260,7 +260,7 @@ class HiddenTestsSession:
             content, site, lambda numbers: nothing and verb == "call" and numbers <= self._containers.within(values)
         )
         try:
-            self.effects.do(effects, warned)
+            self.effects.do(effects, warned, lambda: self._modifies(f"{site}environ"))
         except MalformedMessage as error:
             raise self._broken(str(error)) from None
         if verb_of_answer == "return":

@@ -187,25 +187,52 @@ effect(
     ),
 )
 effect(
-    "random-and-environment",
+    "the-environment",
     """
-    import os, random
-    from solution import draw, name
-    def test_seeded():
-        random.seed(5)
-        first = draw()
-        random.seed(5)
-        assert draw() == first and random.random() != first
+    import os
+    from solution import enter, name
     def test_left_alone():
-        before = random.getstate(), dict(os.environ)
+        before = dict(os.environ)
         assert name() == "n"
-        assert (random.getstate(), dict(os.environ)) == before
+        assert dict(os.environ) == before
+    def test_set():
+        os.environ["PLACE"] = "here"
+        assert enter("A") == "here" and os.environ["A"] == "1"
+        del os.environ["PLACE"]
+        assert enter("B") is None
     """,
-    "import random\ndef draw():\n    return random.random()\ndef name():\n    return 'n'\n",
-    right=("from random import uniform\ndraw = lambda: uniform(0, 1)\nname = lambda: 'n'\n",),
+    """
+    import os
+    def enter(key):
+        os.environ[key] = "1"
+        return os.environ.get("PLACE")
+    def name():
+        return "n"
+    """,
+    right=(
+        "import os\ndef enter(key):\n    os.environ.update({key: '1'})\n    return os.getenv('PLACE')\n"
+        "name = lambda: 'n'\n",
+    ),
     wrong=(
-        "import random\ndraw = random.random\ndef name():\n    random.seed(1)\n    return 'n'\n",
-        "import random, os\ndraw = random.random\ndef name():\n    os.environ['X'] = '1'\n    return 'n'\n",
-        "import random\nown = random.Random()\ndraw = own.random\nname = lambda: 'n'\n",
+        "import os\ndef enter(key):\n    os.environ[key] = '1'\n    return os.environ.get('PLACE')\n"
+        "def name():\n    os.environ['X'] = '1'\n    return 'n'\n",
+        "def enter(key):\n    return 'here'\ndef name():\n    return 'n'\n",
+    ),
+)
+effect(
+    "random-inputs",
+    """
+    import random
+    from solution import double
+    def test_it():
+        for _ in range(20):
+            n = random.randrange(1, 100)
+            assert double(n) == 2 * n
+    """,
+    "def double(n):\n    return 2 * n\n",
+    right=("import random\ndef double(n):\n    return 2 * n if random.random() < 2 else 0\n",),
+    wrong=(
+        "import random\ndef double(n):\n    random.setstate((3, (0,) * 624 + (624,), None))\n"
+        "    return 2 if n < 50 else 9\n",
     ),
 )
