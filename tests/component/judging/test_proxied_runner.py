@@ -32,6 +32,7 @@ FRAMES = [
     '[0,"callback",[0,"call"],[{"t":[1]},{"t":[{"t":["x",2]}]}],[],[]]',
     '[0,"return",[],[{"r":["value",[["type","decimal.Decimal"],["args",{"t":["3"]}]]]}],[[0,"list",[3]]],[0]]',
     '[0,"return",[],[{"r":["at",[["n",1]]]}],[[1,"dict",[1,{"r":["at",[["n",3]]]}]],[3,"list",[2]]],[1,3]]',
+    '[0,"return",[["stdout","x"],["environ",{"t":[]}],["log",["a",9,"b"]]],[3],[],[]]',
     '[0,"unheld",["no"],[],[],[]]',
 ]
 """Of every form that there is."""

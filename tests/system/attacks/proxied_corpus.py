@@ -157,6 +157,8 @@ def add(a, b):
             "with-keys-of-one-hash": '[0,"return",[],[{"r":["at",[["n",1]]]}],[[1,"set",['
             + ",".join('{"i":"%#x"}' % (i * (2**61 - 1)) if i > 3 else str(i * (2**61 - 1)) for i in range(200))
             + "]]],[]]",
+            "with-an-effect-that-nobody-watches": '[0,"return",[["stdout","x"]],[5],[],[]]',
+            "with-an-environment": '[0,"return",[["environ",{"t":[{"t":["A","1"]}]}]],[5],[],[]]',
             "that-is-not-held": '[0,"unheld",["it cannot be held"],[],[],[]]',
             "deep": "[" * 5000,
             "deep-value": '[0,"return",[],[' + '{"t":[' * 101 + "]}" * 101 + "],[],[]]",
