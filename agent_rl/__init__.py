@@ -69,7 +69,15 @@ if TYPE_CHECKING:
     )
     from agent_rl.evaluation.evaluate import GroupRunner, evaluate
     from agent_rl.evaluation.pass_at_k import pass_at_k
-    from agent_rl.formats import PromptStyle, prepare_all, program_of, read_tasks
+    from agent_rl.formats import (
+        InvalidRows,
+        OnInvalid,
+        PromptStyle,
+        UnfinishedThinking,
+        prepare_all,
+        program_of,
+        read_tasks,
+    )
     from agent_rl.judging import TaskVerifier, take_files
     from agent_rl.loop.train import train
     from agent_rl.providers import choose_provider
@@ -77,7 +85,6 @@ if TYPE_CHECKING:
     from agent_rl.records.eval_row import Estimate, EvalRow
     from agent_rl.registry import resolve
     from agent_rl.rollouts.run_group import AgentMaker, empty_agent, oracle_agent, run_group, run_rollout
-    from agent_rl.rollouts.tools import describe_tools
     from agent_rl.vocabulary import (
         AnswerTests,
         AssertTests,
@@ -137,11 +144,10 @@ _HOMES = {
     ),
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
-    "agent_rl.formats": "read_tasks PromptStyle program_of prepare_all",
+    "agent_rl.formats": ("read_tasks InvalidRows OnInvalid PromptStyle UnfinishedThinking program_of prepare_all"),
     "agent_rl.judging": "TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
-    "agent_rl.rollouts.tools": "describe_tools",
     "agent_rl.algorithms": "MaxRL RLOO GRPO Reinforce",
     "agent_rl.evaluation.evaluate": "evaluate GroupRunner",
     "agent_rl.evaluation.pass_at_k": "pass_at_k",
@@ -199,6 +205,7 @@ __all__ = [
     "Group",
     "GroupRunner",
     "InfrastructureError",
+    "InvalidRows",
     "InvalidSubmission",
     "Isolation",
     "JudgeRunner",
@@ -208,6 +215,7 @@ __all__ = [
     "MaxRL",
     "Message",
     "Objective",
+    "OnInvalid",
     "PackedGroup",
     "PairRequest",
     "PairResult",
@@ -254,13 +262,13 @@ __all__ = [
     "TrainingRow",
     "Trajectory",
     "Turn",
+    "UnfinishedThinking",
     "Verdict",
     "Verifier",
     "WeightManifest",
     "bootstrap_mean",
     "call_feedback",
     "choose_provider",
-    "describe_tools",
     "empty_agent",
     "evaluate",
     "final_answer",

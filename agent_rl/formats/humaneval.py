@@ -1,12 +1,10 @@
-"""Rows in the HumanEval schema: reads and checks them, makes tasks from them, and makes programs from replies."""
+"""Rows in the HumanEval schema: reads and checks them, and makes tasks from them."""
 
 from __future__ import annotations
 
 import ast
 import doctest
 import gzip
-import json
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from agent_rl.errors import ConfigError
+from agent_rl.formats.invalid_rows import InvalidRows, usable
+from agent_rl.formats.json_text import TooLong, parse_json
 from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, Task
 from agent_rl.vocabulary.canonical import NotCanonical, encode
 
@@ -22,7 +22,6 @@ PromptStyle = Literal["instruct", "complete"]
 """instruct: a request to complete the function, in a fence | complete: the row's prompt as it is."""
 
 _MAX_PROMPT_CHARS = 1 << 17
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,35 +54,41 @@ def read_rows(source: str | Path, split: str = "test") -> list[HumanEvalRow]:
     return rows
 
 
-def read_json_lines(path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_json_lines(path: str | Path, invalid: InvalidRows | None = None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """("file:line", object) of each line that is not blank, or ("file:[index]", object) if the file is one array.
 
-    Raises ConfigError for anything that is not a JSON object.
+    Raises ConfigError for anything that is not a JSON object; with `invalid`, such a line is left out and added to it.
     """
     path = Path(path)
-    line_number = 0
+    line_number, first = 0, True
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for line_number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 where = f"{path}:{line_number}"
-                if line.lstrip().startswith("["):
+                if first and line.lstrip().startswith(b"["):
                     array = _decoded(line + file.read(), where)
-                    yield from ((f"{path}:[{n}]", _object(row, f"{path}:[{n}]")) for n, row in enumerate(array))
+                    rows = ((f"{path}:[{n}]", row) for n, row in enumerate(array))
+                    yield from usable(rows, lambda row, at: (at, _object(row, at)), invalid)
                     return
-                yield where, _object(_decoded(line, where), where)
+                first = False
+                yield from usable([(where, line)], lambda text, at: (at, _object(_decoded(text, at), at)), invalid)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read after line {line_number}: {error}") from None
 
 
-def _decoded(text: str, where: str) -> Any:
+def _decoded(text: bytes, where: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        path, _, line = where.rpartition(":")
+        raise ConfigError(f"{path} cannot be read after line {int(line) - 1}: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: no JSON: {error}") from None
+        kind = "an integer that is too long" if isinstance(error, TooLong) else "no JSON"
+        raise ConfigError(f"{where}: {kind}: {error}") from None
 
 
 def _object(content: Any, where: str) -> Mapping[str, Any]:
@@ -92,13 +97,18 @@ def _object(content: Any, where: str) -> Mapping[str, Any]:
     return cast("dict[str, Any]", content)
 
 
-def read_contents(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """("file:line", row) of each row of a file or a hub's data set, unchanged. Raises ConfigError."""
+def read_contents(
+    source: str, split: str, invalid: InvalidRows | None = None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """("file:line", row) of each row of a file or a hub's data set, unchanged. Raises ConfigError.
+
+    With `invalid`, lines that are no JSON object are left out and added to it.
+    """
     path = Path(source)
     if path.suffix == ".parquet":
         yield from _through_datasets(source, split, parquet=True)
     elif path.suffix in (".jsonl", ".json", ".gz") or path.exists():
-        yield from read_json_lines(path)
+        yield from read_json_lines(path, invalid)
     else:
         yield from _through_datasets(source, split, parquet=False)
 
@@ -202,42 +212,3 @@ def _literal_case(example: doctest.Example, entry_point: str) -> Case | None:
         return case
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError, NotCanonical):
         return None
-
-
-def extract_code(reply: str, entry_point: str = "") -> str:
-    """The code in a reply: its last fenced block that defines `entry_point`, else its last block, else all of it."""
-    blocks = [match[1] for match in _FENCE.finditer(reply)]
-    if not blocks:
-        return reply
-    defining = [b for b in blocks if entry_point and defines(b, entry_point)]
-    return (defining or blocks)[-1]
-
-
-def defines(code: str, entry_point: str) -> bool:
-    """Whether `code` is a whole program: its first line is not indented and it defines `entry_point` at top level."""
-    first = next((line for line in code.splitlines() if line.strip()), "")
-    return not first[:1].isspace() and _definition(entry_point).search(code) is not None
-
-
-def _definition(entry_point: str) -> re.Pattern[str]:
-    name = re.escape(entry_point)
-    return re.compile(rf"^(?:(?:async[ \t]+)?def[ \t]+{name}[ \t]*\(|{name}[ \t]*=)", re.MULTILINE)
-
-
-def assemble(prompt: str, entry_point: str, completion: str) -> str:
-    """The program of a completion: `prompt + completion`, as in the original harness.
-
-    A completion that defines the function itself replaces the prompt's stub. The code before the stub (imports, helper
-    functions) is kept.
-    """
-    if not defines(completion, entry_point):
-        return prompt + completion
-    stubs = list(_definition(entry_point).finditer(prompt))
-    before = prompt[: stubs[-1].start()] if stubs else ""
-    return f"{before.rstrip()}\n\n\n{completion}" if before.strip() else completion
-
-
-def program_of(task: Task, reply: str) -> str:
-    """The program in a reply to a task of `tasks_from_rows`."""
-    entry_point = str(task.metadata["entry_point"])
-    return assemble(str(task.metadata["prompt"]), entry_point, extract_code(reply, entry_point))

@@ -243,9 +243,8 @@ async def _submitted(
             early = _first(error, RolloutEnded)
             if early is None:
                 raise
-            replies = [turn.text for turn in agent.turns]
-            if replies:
-                submitted = await environment.submission(task, replies, sandbox)
+            if agent.replies:
+                submitted = await environment.submission(task, list(agent.replies), sandbox)
             else:  # no reply: there is nothing to take a submission from
                 submitted = Verdict.invalid_submission(task.tier)
     except InvalidSubmission as error:

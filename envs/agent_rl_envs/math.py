@@ -18,6 +18,7 @@ from agent_rl import (
     SandboxSpec,
     Submission,
     Task,
+    Tool,
     final_answer,
 )
 from agent_rl_envs import arithmetic
@@ -105,3 +106,6 @@ class Math(Environment):
             return super().demonstrations(seed)
         share = config.direct_share if config.tool == "python" else 1.0
         return arithmetic.demonstrations(seed, config.operands, config.largest, self._instruction, share)
+
+    def demonstration_tools(self) -> Sequence[Tool]:
+        return [Sandbox.python.__get__(object())] if self.config.tool == "python" else []

@@ -14,6 +14,7 @@ from agent_rl.contracts import Agent, Sandbox, Verifier
 from agent_rl.errors import ConfigError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.rollouts.policy_agent import ScriptedAgent
+from agent_rl.rollouts.tools import signature
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import AnswerTests, Submission
 from agent_rl_envs import arithmetic
@@ -129,11 +130,9 @@ async def test_with_the_tool_the_agent_may_run_programs_in_its_sandbox():
 def test_demonstrations_are_of_mixed_quality_and_of_training_expressions_only():
     shown = list(itertools.islice(math(tool="python").demonstrations(0), 400))
     kinds = Counter(len(conversation) for conversation in shown)
-    assert set(kinds) == {3, 5}
-    assert kinds[5] == pytest.approx(200, abs=50)  # half use the tool; 5 standard deviations of binomial(400, 1/2)
-    for tool, *conversation in shown:
-        assert tool.role == "system"
-        assert '"name": "python"' in tool.content
+    assert set(kinds) == {2, 4}
+    assert kinds[4] == pytest.approx(200, abs=50)  # half use the tool; 5 standard deviations of binomial(400, 1/2)
+    for conversation in shown:
         expression = re.match(r"Find x=([\d+*-]+)\.", conversation[0].content)
         assert expression is not None
         assert arithmetic.split_of(expression[1]) == "train"
@@ -142,6 +141,8 @@ def test_demonstrations_are_of_mixed_quality_and_of_training_expressions_only():
             assert conversation[2].content == f"{eval(expression[1])}\n"
     assert {len(c) for c in itertools.islice(math().demonstrations(0), 50)} == {2}
     assert shown == list(itertools.islice(math(tool="python").demonstrations(0), 400))
+    assert [signature(tool).name for tool in math(tool="python").demonstration_tools()] == ["python"]
+    assert math().demonstration_tools() == []
 
 
 def write_rows(path: Path, rows: list[object]) -> Path:
