@@ -28,7 +28,7 @@ from agent_rl.judging.recording import NotRecordable, shown_rightly
 from agent_rl.python_names import defined_by, names_used
 from agent_rl.vocabulary import AssertTests, CallTests, PytestTests, Submission, Task
 
-VERSION = 1
+VERSION = 2
 _FILE = "test_check.py"
 _SEEDS = range(2)
 """The oracle solution has to pass with each seed: a test must not depend on one draw of random numbers."""

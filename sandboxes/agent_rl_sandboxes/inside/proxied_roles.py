@@ -53,7 +53,7 @@ def take_part(request: dict[str, Any], source: int, target: int, memory_exit: in
 
 def _candidate(request: dict[str, Any], send: Callable[[str], None], receive: Callable[[], str | None]) -> None:
     program = request["program"]
-    server = CandidateServer(program, request["module"], send, receive)
+    server = CandidateServer(program, request["module"], send, receive, alone=True)
     sys.modules[request["module"]] = sys.modules["__main__"] = server.module
     sys.argv = ["solution.py"]
     linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
