@@ -11,6 +11,8 @@ Network = Literal["none", "bridge"]
 Isolation = Literal["memory", "container", "uid", "namespaces"]
 """Isolation between two runs. `memory` is the level of the in-memory fake; it is refused outside tests."""
 
+PATIENCE = 4
+"""A run that has no processor for part of its time may take so many times its limit: see `Limits.longest_seconds`."""
 RunStatus = Literal["completed", "timeout", "out_of_memory", "output_limit", "crashed"]
 
 
@@ -19,6 +21,7 @@ class Limits:
     """Limits of one run: seconds, bytes and counts. Exceeding one is a status, not an exception."""
 
     wall_seconds: float = 5.0
+    """Time in which the run is ready to run, and has no processor, does not count."""
     cpu_seconds: float = 5.0
     memory_bytes: int = 512 * 2**20
     processes: int = 64
@@ -26,6 +29,11 @@ class Limits:
     inodes: int = 4096
     output_bytes: int = 1 * 2**20
     """Applies separately to the result channel, standard output and standard error."""
+
+    @property
+    def longest_seconds(self) -> float:
+        """When a run ends, however little of that time it had a processor."""
+        return PATIENCE * self.wall_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,10 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """The outcome of a command in a sandbox. Output is cut at the limit; `exit_code` is None unless completed."""
+    """The outcome of a command in a sandbox. Output is cut at the limit; `exit_code` is None unless completed.
+
+    cpu_seconds, waited_seconds: of a command that exceeded its time, as in `RunResult`; else 0.
+    """
 
     status: RunStatus
     exit_code: int | None
@@ -57,6 +68,8 @@ class ExecResult:
     stderr: bytes
     seconds: float
     truncated: bool = False
+    cpu_seconds: float = 0.0
+    waited_seconds: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +119,7 @@ class PairRequest:
     objects: tuple[str, ...] | None = None
     """The access paths on which the program may return objects. None: all; the tests' run then reports which it saw."""
     limits: Limits = Limits()
-    """Limits of the program's run. The tests' run has the same limits, and a little more time to report a timeout."""
+    """Limits of the program's run. The tests' run has the same limits, and more time to report a timeout."""
     seed: int = 0
 
 
@@ -119,6 +132,10 @@ class RunResult:
         together at most `Limits.output_bytes`. If the program was executed once per call, the value is
         (exit code, "Type: message" or None), and NUL, id, NUL follow the output of that execution in `stdout`.
     signal, exit_code: of the run's first process.
+    seconds: how long it ran, without `waited_seconds`.
+    cpu_seconds: processor time of all its processes, as far as known.
+    waited_seconds: how long it was ready to run and had no processor, since others had them all; None where the kernel
+        does not say.
     anomalies: signs of tampering that the worker server saw (an extra channel, a malformed frame length, ...).
     """
 
@@ -131,6 +148,8 @@ class RunResult:
     seconds: float
     isolation: Isolation
     anomalies: tuple[str, ...] = ()
+    cpu_seconds: float = 0.0
+    waited_seconds: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)

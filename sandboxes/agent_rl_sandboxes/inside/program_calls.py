@@ -3,9 +3,10 @@
 The process belongs to the candidate: its program can read and change everything here. So this module holds no secrets
 and decides nothing, and its output is checked outside before it is believed.
 
-A request is a JSON object {"program", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; arguments are
-the canonical text of [args, kwargs], stdin is in base64. The output is length-prefixed (32 bits, big-endian) frames:
-{"loaded": true} or {"load_error": text}, then {"id", "value"} or {"id", "error"} for each call, in order.
+A request is a JSON object {"program", "file", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; file is
+the path where the program lies, arguments are the canonical text of [args, kwargs], stdin is in base64. The output is
+length-prefixed (32 bits, big-endian) frames: {"loaded": true} or {"load_error": text}, then {"id", "value"} or
+{"id", "error"} for each call, in order.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -15,16 +16,15 @@ from __future__ import annotations
 import base64
 import gc
 import json
-import linecache
 import os
 import signal
 import struct
 import sys
-import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from agent_rl.vocabulary.canonical import Record, decode, error_frame, value_frame
+from agent_rl_sandboxes.inside import program_files
 
 RESULTS, REQUEST = 3, 4
 """File descriptors of a run's process beside 0, 1 and 2."""
@@ -129,8 +129,6 @@ def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any]
     gc.enable()
     code = 1
     try:
-        program = request["program"]
-        linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
         code = (run or call_functions)(request, channel)
     except SystemExit as end:
         code = _exit_code(end)
@@ -146,12 +144,12 @@ def call_functions(request: dict[str, Any], channel: int) -> int:
     entry_point = request["entry_point"]
     program = request["program"]
     name = "solution" if entry_point is not None else "__main__"
-    module = types.ModuleType(name)
-    module.__file__ = "solution.py"
+    path = request["file"]
+    module = program_files.empty_module(name, path)
     sys.modules[name] = sys.modules["__main__"] = module
-    sys.argv = ["solution.py"]
+    sys.argv = [path]
     try:
-        exec(compile(program, "solution.py", "exec", dont_inherit=True), module.__dict__)
+        exec(compile(program, path, "exec", dont_inherit=True), module.__dict__)
     except SystemExit:
         if entry_point is None:
             _end_of_program()

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from agent_rl_sandboxes.inside import kernel_kills, leftovers, namespaces, preloading, program_calls, seccomp_filter
 from agent_rl_sandboxes.inside.private_buffers import PrivateBuffer
 from agent_rl_sandboxes.inside.program_calls import REQUEST, RESULTS
+from agent_rl_sandboxes.inside.run_usage import MEMORY_SLACK, RunUsage
 
 FIRST_FREE = 10
 """The worker server keeps all lower descriptors occupied, so that a pipe never gets the number of a run's channel."""
@@ -65,6 +66,8 @@ class Order:
     """The parts of a request that the server itself needs: seconds, bytes."""
 
     wall: float
+    longest: float
+    """When the run ends, even if it had no processor for most of that time."""
     cpu: float
     memory: int
     output: int
@@ -78,6 +81,9 @@ class RunOutcome:
     exit_code: int | None
     signal: int | None
     seconds: float
+    """Without the time in which it had no processor."""
+    cpu: float
+    waited: float | None
     anomalies: list[str] = field(default_factory=list)
     reusable: bool = True
 
@@ -188,28 +194,30 @@ class RunProcesses:
         order: Order,
         stream: int,
         cancelled: Callable[[], bool],
-        watch: Callable[[float], str | None] | None = None,
+        watch: Callable[[RunUsage], str | None] | None = None,
     ) -> RunOutcome:
         """How the run ended; none of its processes is left. `cancelled` is called when `stream` can be read.
 
         `watch`, given for a run that exchanges messages, writes the request and reads the channels.
 
-        The run ends at the deadline, at a channel's limit, and at the first process's exit. It never waits for the end
-        of a pipe, which another process may hold. Raises RunFailed or OSError for an infrastructure failure.
+        The run ends at the deadline, at a limit, and at the first process's exit. It never waits for the end of a pipe,
+        which another process may hold. Raises RunFailed or OSError for an infrastructure failure.
         """
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
-        started = time.monotonic()
-        deadline = started + order.wall
-        status = watch(deadline) if watch else self._watch(child, request, order, stream, cancelled, deadline)
-        if status is not None:
+        usage = RunUsage(child.pid, order.wall, order.longest, order.memory, self._others(child))
+        status = watch(usage) if watch else self._watch(child, request, order, stream, cancelled, usage)
+        if status is None:
+            usage.finish()
+        else:
             _end(child)
         over = time.monotonic() + _KILL_SECONDS
         ended = self._reap(child, over)
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - usage.started - usage.waited
         anomalies: list[str] = []
         if ended is None:
-            return RunOutcome(status or "timeout", None, None, seconds, ["a process that cannot be killed"], False)
+            why = ["a process that cannot be killed"]
+            return RunOutcome(status or "timeout", None, None, seconds, usage.cpu, None, why, False)
         self._end_descendants(child, over, anomalies)
         for descriptor, buffer in self._channels(child):
             while buffer.size <= order.output and buffer.read(descriptor, order.output + 1) > 0:
@@ -217,13 +225,21 @@ class RunProcesses:
             if buffer.size > order.output:
                 status = status or "output_limit"
                 buffer.size = order.output
-        wait_status, usage = ended
+        wait_status, used = ended
         exit_code, number = _how(wait_status)
+        cpu = used.ru_utime + used.ru_stime
         if status is None:
-            status = self._status(exit_code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, order)
+            status = self._status(exit_code, number, cpu, used.ru_maxrss << 10, order)
         untouched = self.isolation == "namespaces" or leftovers.device_times() == self._device_times
         reusable = self.isolation != "container" and not anomalies and untouched
-        return RunOutcome(status, exit_code, number, seconds, anomalies, reusable)
+        cpu = max(cpu, usage.cpu)
+        return RunOutcome(status, exit_code, number, seconds, cpu, usage.waits(cpu), anomalies, reusable)
+
+    def _others(self, child: Child) -> set[int]:
+        """The processes in this process's /proc that are not the run's, which has only `child` yet."""
+        if self.isolation == "namespaces":
+            return {os.getpid()}
+        return {int(name) for name in os.listdir("/proc") if name.isdigit()} - {child.pid}
 
     def _channels(self, child: Child) -> tuple[tuple[int, PrivateBuffer], ...]:
         return (child.results, self.results), (child.stdout, self.stdout), (child.stderr, self.stderr)
@@ -235,7 +251,7 @@ class RunProcesses:
         order: Order,
         stream: int,
         cancelled: Callable[[], bool],
-        deadline: float,
+        usage: RunUsage,
     ) -> str | None:
         """The reason to end the run now; None if its first process has ended by itself."""
         poll = select.poll()
@@ -247,10 +263,10 @@ class RunProcesses:
         if request:
             poll.register(child.request, select.POLLOUT)
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return "timeout"
-            for descriptor, _ in poll.poll(wait_milliseconds(child, left)):
+            reason = usage.over()
+            if reason is not None:
+                return reason
+            for descriptor, _ in poll.poll(wait_milliseconds(child, usage.pause())):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == stream:
@@ -287,7 +303,9 @@ class RunProcesses:
     def _status(self, exit_code: int | None, number: int | None, cpu: float, resident: int, order: Order) -> str:
         """The status of a run whose first process ended by itself. Raises RunFailed if something outside killed it."""
         if number is None:
-            return "out_of_memory" if exit_code == program_calls.MEMORY_EXIT else "completed"
+            # More may have been used between two looks, by the process itself or by those that it waited for.
+            exceeded = exit_code == program_calls.MEMORY_EXIT or resident > order.memory + MEMORY_SLACK
+            return "out_of_memory" if exceeded else "completed"
         if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu >= order.cpu):
             return "timeout"
         if number != signal.SIGKILL:
@@ -358,7 +376,7 @@ def _how(wait_status: int) -> tuple[int | None, int | None]:
 
 
 def wait_milliseconds(child: Child, left: float) -> float:
-    """How long to wait for `child` before the next check of its end, with `left` seconds to its deadline."""
+    """How long to wait for `child` before the next check of its end, with `left` seconds to the next look at it."""
     # Rounded up: a wait that is short by a fraction of a millisecond would only cause another wait.
     return left * 1000 + 1 if child.pidfd >= 0 else min(left * 1000 + 1, _TICK_MILLISECONDS)
 

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from agent_rl_sandboxes.inside import namespaces, program_calls, stdio_programs
+from agent_rl_sandboxes.inside import namespaces, program_calls, program_files, stdio_programs
+
+_ROOM_BYTES = 64 << 30
+"""Address space beyond a run's memory, for what is reserved and never used: 64 stacks of 1 GiB. The memory itself is
+limited by `run_usage`; without any limit on address space, the tables of its pages would need memory that is not."""
 
 
 def run_program() -> NoReturn:
     """In a run's process: waits for a program and its calls, and runs them. Raises OSError."""
     request = program_calls.read_request()
     limits = request["limits"]
-    namespaces.limit(limits["cpu"], limits["memory"], limits["processes"], limits["disk"], 256)
+    # The first process is not one that the program has started.
+    namespaces.limit(limits["cpu"], limits["memory"] + _ROOM_BYTES, limits["processes"] + 1, limits["disk"], 256)
+    if "program" in request:
+        request["file"] = program_files.place(request["program"], request.get("module", "solution"))
     if "role" in request:
         from agent_rl_sandboxes.inside import proxied_roles  # the server was told to load it before the fork
 

@@ -26,7 +26,7 @@ import types
 from typing import Any
 
 from agent_rl.vocabulary.canonical import decode, value_frame
-from agent_rl_sandboxes.inside import program_calls
+from agent_rl_sandboxes.inside import program_calls, program_files
 
 _FREE = 10
 """The lowest number for descriptors that must stay open: a program may close the first few."""
@@ -34,16 +34,18 @@ _FREE = 10
 
 def run_cases(request: dict[str, Any], channel: int) -> int:
     """The exit code, after the program of `request` was executed for each of its calls."""
-    program = request["program"]
+    program, path = request["program"], request["file"]
     try:
-        code = compile(program, "solution.py", "exec", dont_inherit=True)
+        code = compile(program, path, "exec", dont_inherit=True)
     except BaseException as error:
         return program_calls._load_error(error, channel)
     owner = os.getpid()
     start = _StartingState(request["seed"])
     for call_id, arguments in request["calls"]:
         start.restore(decode(arguments))
-        exit_code, error = _execute(code)
+        # Anew: an earlier execution may have changed it.
+        program_files.place(program)
+        exit_code, error = _execute(code, path)
         if os.getpid() != owner:
             # A child that the program forked has reached the program's end: it must not continue here.
             os._exit(exit_code)
@@ -119,12 +121,11 @@ def _text(descriptor: int, mode: str) -> Any:
     return open(descriptor, mode, encoding="utf-8", errors=errors, newline="\n", closefd=False)
 
 
-def _execute(code: types.CodeType) -> tuple[int, str | None]:
+def _execute(code: types.CodeType, path: str) -> tuple[int, str | None]:
     """Exit code and error of one execution, which ends as an interpreter ends a script."""
-    module = types.ModuleType("__main__")
-    module.__file__ = "solution.py"
+    module = program_files.empty_module("__main__", path)
     sys.modules["__main__"] = module
-    sys.argv = ["solution.py"]
+    sys.argv = [path]
     exit_code, error = 0, None
     try:
         exec(code, module.__dict__)

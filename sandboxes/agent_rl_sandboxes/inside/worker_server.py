@@ -17,7 +17,7 @@ The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, s
 
     in   {"op": "load", "id"}                                        body: JSON [[name, source]...], modules that every
                                                                      later run finds loaded
-    in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
+    in   {"op": "run", "id", "wall", "longest", "cpu", "memory", "output", "disk", "inodes"}
                                                                      body: a length (32 bits), then JSON for the run's
                                                                      own process, see `program_calls`
     in   {"op": "talk", ...the same}                                 body: the same; a run that exchanges messages
@@ -26,8 +26,8 @@ The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, s
     out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
     out  {"op": "loaded", "id"}
     out  {"op": "said", "id"}                                        body: new bytes of a talk's result channel
-    out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
-          "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
+    out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "cpu", "waited", "results", "stdout",
+          "stderr", "anomalies", "reusable"}                         body: the three channels' bytes, of these lengths
     out  {"op": "failed", "id", "error"}                             infrastructure failure; the pool ends the worker
     out  {"op": "fatal", "error"}                                    the server ends
 
@@ -115,7 +115,7 @@ class WorkerServer:
 
     def _run(self, header: dict[str, Any], body: memoryview) -> None:
         """Run a program, answer, and only then make the next run's process."""
-        order = run_processes.Order(header["wall"], header["cpu"], header["memory"], header["output"])
+        order = run_processes.Order(*(header[name] for name in ("wall", "longest", "cpu", "memory", "output")))
         scratch = f"size={header['disk']},nr_inodes={header['inodes']},mode=1777"
         try:
             child = self._child(scratch)
@@ -123,7 +123,7 @@ class WorkerServer:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
         if self._timers is not None:
-            self._timers.begin(order.wall)
+            self._timers.begin(order.longest)
         runner = self._runner
         talk = (
             run_relay.RunRelay(self._stream, header["id"], runner, child, body, order)
@@ -155,6 +155,8 @@ class WorkerServer:
                 "exit_code": outcome.exit_code,
                 "signal": outcome.signal,
                 "seconds": outcome.seconds,
+                "cpu": outcome.cpu,
+                "waited": outcome.waited,
                 "results": len(channels[0]),
                 "stdout": len(channels[1]),
                 "stderr": len(channels[2]),

@@ -39,7 +39,8 @@ class Server:
         """A completed run whose result channel carried `raw`."""
         answer = {"op": "result", "id": header["id"], "status": "completed", "exit_code": 0, "signal": None}
         lengths = {"results": len(raw), "stdout": 0, "stderr": 0}
-        self.send({**answer, **lengths, "seconds": 0.1, "anomalies": [], "reusable": True, **changes}, raw)
+        times = {"seconds": 0.1, "cpu": 0.05, "waited": 0.01}
+        self.send({**answer, **lengths, **times, "anomalies": [], "reusable": True, **changes}, raw)
 
     def die(self) -> None:
         self._reader.feed_eof()
