@@ -125,6 +125,11 @@ class TaskVerifier(Verifier):
         return self._runs.count
 
     @property
+    def repeated(self) -> int:
+        """Number of these that exceeded their time for want of a processor, and were made once more, alone."""
+        return self._runs.repeated
+
+    @property
     def reused(self) -> int:
         """Number of verdicts taken from an earlier or concurrent judging."""
         return self._shared.reused

@@ -40,6 +40,10 @@ _EXTRA_FRAMES = 2
 """How many frames beyond one per call are still parsed: more of them say nothing new."""
 
 
+_UNKNOWN: dict[str, Any] = {"isolation": "container", "reasons": (), "python": "", "memory": "", "waits": False}
+"""What is known of a worker that has not said hello."""
+
+
 class WorkerChannel(Protocol):
     """The stdin and stdout of a program started by `worker_command()`; the provider handles its stderr."""
 
@@ -80,6 +84,10 @@ class Worker:
         self.reasons: tuple[str, ...] = tuple(hello["reasons"])
         """For each better level of isolation, which step was refused with which error."""
         self.python: str = hello["python"]
+        self.memory: str = hello["memory"]
+        """By what the memory of runs is limited."""
+        self.waits: bool = hello["waits"]
+        """Whether the kernel says how long a run had no processor."""
         self.reusable = self.isolation != "container"
         self.runs = 0
 
@@ -89,7 +97,7 @@ class Worker:
 
         Raises SandboxError that says what was refused and, as far as is known, why.
         """
-        worker = Worker(channel, {"isolation": "container", "reasons": (), "python": ""})
+        worker = Worker(channel, _UNKNOWN)
         try:
             async with asyncio.timeout(timeout):
                 await channel.write(setup_frame(setup or WorkerSetup()))

@@ -246,7 +246,8 @@ def verdict_of(result: PairResult, wanted: tuple[str, ...], *, public: bool) -> 
     candidate, tests = result.candidate, result.tests
     level = weaker_isolation(result)
     # Each of the two waits while the other works: what one loses for want of a processor, both lose.
-    seconds = max(candidate.seconds - (tests.waited_seconds or 0.0), tests.seconds - (candidate.waited_seconds or 0.0))
+    lost = candidate.waited_seconds or 0.0, tests.waited_seconds or 0.0
+    seconds = max(0.0, candidate.seconds - lost[1], tests.seconds - lost[0])
     try:
         report = read_reports(tests.frames)
     except MalformedReport as error:

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from agent_rl_sandboxes.inside import (
     episode_server,
     isolation_levels,
+    kernel_kills,
     leftovers,
     namespaces,
     run_processes,
@@ -105,7 +106,7 @@ class PlaceKeeper:
 def main(setup: dict[str, Any]) -> NoReturn:
     """Serve until the provider goes away."""
 
-    def serve(stream: FrameStream, isolation: str, own_view: bool) -> NoReturn:
+    def serve(stream: FrameStream, isolation: str, own_view: bool, group: kernel_kills.OwnGroup | None) -> NoReturn:
         PlaceKeeper(socket.socket(fileno=stream.source), isolation, setup).serve()
 
     worker_server.begin(setup, serve)

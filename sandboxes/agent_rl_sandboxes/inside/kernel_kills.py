@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 
+_GROUP_FILES = (("memory.events",), ("memory/memory.oom_control", "memory/memory.failcnt"))
+"""In /sys/fs/cgroup, with cgroup version 2 and 1: how often the limit was met, and how many processes were killed."""
+
 
 def prefer_this_process() -> None:
     """When memory runs out, the kernel kills this process and its children, not the server."""
@@ -29,3 +32,46 @@ def count() -> int:
             return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
     except OSError:
         return 0
+
+
+class OwnGroup:
+    """This container's own cgroup. Whatever it kills at its limit is a process of the one run that is in the container.
+
+    Its files are opened at once, since they are not in the worker's view of the system. No run inherits them.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+        for names in _GROUP_FILES:
+            try:
+                self._files = [os.open(f"/sys/fs/cgroup/{name}", os.O_RDONLY) for name in names]
+                break
+            except OSError:
+                continue
+        self._met, self._kills = self._counts()
+
+    @property
+    def known(self) -> bool:
+        """Whether the kernel says what this cgroup has killed."""
+        return bool(self._files)
+
+    def killed(self) -> bool:
+        """Whether it has killed a process at its limit since the last call. (The whole machine may lack memory too.)"""
+        met, kills = self._counts()
+        if kills == self._kills:
+            return False
+        before, self._met, self._kills = self._met, met, kills
+        return met > before
+
+    def _counts(self) -> tuple[int, int]:
+        """(how often the limit was met, how many processes were killed); (0, 0) if that is not known."""
+        found = {}
+        for file in self._files:
+            try:
+                text = os.pread(file, 4096, 0)
+            except OSError:
+                continue
+            found.update(line.split() for line in text.splitlines() if len(line.split()) == 2)
+            if text.strip().isdigit():
+                found[b"oom"] = text
+        return int(found.get(b"oom", 0)), int(found.get(b"oom_kill", 0))

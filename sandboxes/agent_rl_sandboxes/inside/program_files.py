@@ -10,40 +10,50 @@ import sys
 import types
 from importlib.machinery import ModuleSpec, SourceFileLoader
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+_placed: dict[str, tuple[int, int, int, int]] = {}
+"""Path -> what `_mark` said of the file after it was written."""
+
 
 def place(program: str, module: str = "solution") -> str:
-    """The absolute path of the program's file, newly written, in the working folder, where `module` is found.
+    """The absolute path of the program's file, in the working folder, where children find `module`.
 
-    Whatever a program has put there is replaced, and never followed. Where the file cannot be written (no disk is
-    left), there is none: the program runs all the same.
+    What a program has put there since the last call is replaced, and never followed. Where the file cannot be written
+    (no disk is left), there is none: the program runs all the same.
     """
-    name = module.replace(".", "/") + ".py"
     folder = os.getcwd()
-    path = os.path.join(folder, name)
+    path = f"{folder}/{module.replace('.', '/')}.py"
     if sys.path[:1] != [folder]:
         # As the interpreter does for a script: children that import it by name are given this path.
         sys.path.insert(0, folder)
     try:
-        if "/" in name:
+        if path in _placed and _mark(path) == _placed[path]:
+            return path
+        if "." in module:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
-            descriptor = _new(path)
+            descriptor = os.open(path, _NEW, 0o644)
         except FileExistsError:
             os.unlink(path)
-            descriptor = _new(path)
+            descriptor = os.open(path, _NEW, 0o644)
         try:
             content = memoryview(program.encode("utf-8", "surrogatepass"))
             while content:
                 content = content[os.write(descriptor, content) :]
         finally:
             os.close(descriptor)
+        _placed[path] = _mark(path)
     except OSError:
         return path
     return path
 
 
-def _new(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+def _mark(path: str) -> tuple[int, int, int, int]:
+    """What changes with the file. (A program cannot set the time of the last change.)"""
+    found = os.lstat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def empty_module(name: str, path: str) -> types.ModuleType:

@@ -91,12 +91,15 @@ class RunOutcome:
 class RunProcesses:
     """Makes, watches and ends the processes of one worker, at one level of isolation."""
 
-    def __init__(self, isolation: str, workdir: str, seccomp: bytes) -> None:
-        """`seccomp`: the program of the filter that every run is under."""
+    def __init__(
+        self, isolation: str, workdir: str, seccomp: bytes, group: kernel_kills.OwnGroup | None = None
+    ) -> None:
+        """`seccomp`: the program of the filter that every run is under; `group`: of the container, if there is one."""
         self.isolation = isolation
         self.workdir = workdir
         self.results, self.stdout, self.stderr = (PrivateBuffer((1 << 20) + 1) for _ in range(3))
         self._filter = seccomp_filter.InstalledFilter(seccomp)
+        self._group = group
         self._oom_kills = kernel_kills.count()
         self._device_times = leftovers.device_times()
 
@@ -205,7 +208,8 @@ class RunProcesses:
         """
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
-        usage = RunUsage(child.pid, order.wall, order.longest, order.memory, self._others(child))
+        killed = self._group.killed if self._group is not None else None
+        usage = RunUsage(child.pid, order.wall, order.longest, order.memory, self._others(child), killed)
         status = watch(usage) if watch else self._watch(child, request, order, stream, cancelled, usage)
         if status is None:
             usage.finish()
@@ -310,6 +314,8 @@ class RunProcesses:
             return "timeout"
         if number != signal.SIGKILL:
             return "crashed"
+        if self._group is not None and self._group.killed():
+            return "out_of_memory"
         # No process inside a pid namespace can send SIGKILL to its first process: the kernel did it (memory), or
         # something outside. Without a pid namespace, its own children can do it.
         before, self._oom_kills = self._oom_kills, kernel_kills.count()

@@ -12,14 +12,16 @@ from agent_rl_sandboxes.inside import namespaces, program_calls, program_files, 
 _ROOM_BYTES = 64 << 30
 """Address space beyond a run's memory, for what is reserved and never used: 64 stacks of 1 GiB. The memory itself is
 limited by `run_usage`; without any limit on address space, the tables of its pages would need memory that is not."""
+_OTHER_PROCESSES = 4
+"""Processes that the program has not started: its first one, and the server's where it is the same user."""
 
 
 def run_program() -> NoReturn:
     """In a run's process: waits for a program and its calls, and runs them. Raises OSError."""
     request = program_calls.read_request()
     limits = request["limits"]
-    # The first process is not one that the program has started.
-    namespaces.limit(limits["cpu"], limits["memory"] + _ROOM_BYTES, limits["processes"] + 1, limits["disk"], 256)
+    processes = limits["processes"] + _OTHER_PROCESSES
+    namespaces.limit(limits["cpu"], limits["memory"] + _ROOM_BYTES, processes, limits["disk"], 256)
     if "program" in request:
         request["file"] = program_files.place(request["program"], request.get("module", "solution"))
     if "role" in request:

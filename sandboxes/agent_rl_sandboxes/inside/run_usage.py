@@ -2,8 +2,9 @@
 
 A limit on address space would refuse honest programs: large stacks of threads, arenas and sparse maps are reserved, and
 never used. So a limit on memory is one on what is resident: `RunUsage` looks at it again and again, the more often the
-less room is left. Beside it stands, in a container, the limit of its cgroup; elsewhere a run may exceed its limit for
-the few milliseconds until the next look.
+less room is left. Beside it stands, in a container, the limit of its cgroup, which no program can exceed. (A cgroup for
+each run would be better; but no program in a container may make one.) Elsewhere a run may exceed its limit for the few
+milliseconds until the next look.
 
 The wall clock also runs while other programs have all processors. The kernel counts for each thread how long it was
 ready to run, and did not (the second number of /proc/PID/task/TID/schedstat). That time is not the run's: it is added
@@ -17,11 +18,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 MEMORY_SLACK = 64 << 20
 """Added to a run's limit on memory: for the interpreter and its libraries."""
-_FIRST_LOOK_SECONDS = 0.01
+_FIRST_LOOK_SECONDS = 0.02
 """Most runs are over before this, so that watching costs them nothing."""
 _PAUSES = 0.005, 0.05
 """The shortest and the longest time between two looks, in seconds."""
@@ -40,8 +41,19 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class RunUsage:
     """Watches one run from its beginning, and says when its time or its memory is over."""
 
-    def __init__(self, pid: int, wall: float, longest: float, memory: int, others: Iterable[int]) -> None:
-        """`pid`: the run's first process; seconds, bytes; `others`: the processes that are not the run's."""
+    def __init__(
+        self,
+        pid: int,
+        wall: float,
+        longest: float,
+        memory: int,
+        others: Iterable[int],
+        killed: Callable[[], bool] | None = None,
+    ) -> None:
+        """`pid`: the run's first process; seconds, bytes; `others`: the processes that are not the run's.
+
+        `killed`: whether the kernel has killed a process of the run for want of memory since the last call.
+        """
         self.started = time.monotonic()
         self.waited = 0.0
         """Seconds in which the run was ready to run, and had no processor, as far as known."""
@@ -51,10 +63,12 @@ class RunUsage:
         self._wall, self._longest = wall, longest
         self._most = memory + MEMORY_SLACK
         self._others = frozenset(others)
+        self._killed = killed
         self._deadline = self.started + wall
         self._next_look = self.started + _FIRST_LOOK_SECONDS
         first = _times(pid, pid)
         self._before = first[0]
+        """Nanoseconds that the first process ran before its request came."""
         self._threads = {(pid, pid): first}
         """(pid, thread) -> what `_times` said at the last look."""
 
@@ -64,18 +78,18 @@ class RunUsage:
         `cpu`: processor seconds of the whole run. Processes that come and go between two looks are not seen to wait.
         """
         unseen = cpu - self._seen_seconds()
-        return None if not _KNOWN or unseen > _MOST_UNSEEN * self._wall else self.waited
+        return None if not KNOWN or unseen > _MOST_UNSEEN * self._wall else self.waited
 
     def over(self) -> str | None:
         """Why the run has to end now: "timeout" or "out_of_memory"; None if it may go on."""
         now = time.monotonic()
         if now < self._next_look and now < self._deadline:
             return None
-        if self._look(now) > self._most:
+        if self._look(now) > self._most or (self._killed is not None and self._killed()):
             return "out_of_memory"
         if now < self._deadline:
             return None
-        self.cpu = sum(map(_processor_seconds, self._processes()))
+        self.cpu = sum(map(_processor_seconds, self._processes())) - self._before / 1e9
         deadline = self.started + min(self._wall + self.waited, self._longest)
         if now >= deadline or self.cpu >= self._wall:
             return "timeout"
@@ -178,5 +192,5 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-_KNOWN = _times(os.getpid(), os.getpid()) != (0, 0)
+KNOWN = _times(os.getpid(), os.getpid()) != (0, 0)
 """Whether this kernel says how long a thread waited for a processor."""

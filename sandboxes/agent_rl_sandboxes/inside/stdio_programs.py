@@ -43,7 +43,7 @@ def run_cases(request: dict[str, Any], channel: int) -> int:
     start = _StartingState(request["seed"])
     for call_id, arguments in request["calls"]:
         start.restore(decode(arguments))
-        # Anew: an earlier execution may have changed it.
+        # Anew: an earlier execution may have changed or removed it.
         program_files.place(program)
         exit_code, error = _execute(code, path)
         if os.getpid() != owner:

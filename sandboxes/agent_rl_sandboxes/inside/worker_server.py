@@ -23,7 +23,7 @@ The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, s
     in   {"op": "talk", ...the same}                                 body: the same; a run that exchanges messages
     in   {"op": "say", "id"}                                         body: bytes for that run, while it runs
     in   {"op": "cancel", "id"}                                      during a run, else ignored
-    out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
+    out  {"op": "hello", "protocol", "isolation", "reasons", "python", "memory", "waits"}   once, after setup
     out  {"op": "loaded", "id"}
     out  {"op": "said", "id"}                                        body: new bytes of a talk's result channel
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "cpu", "waited", "results", "stdout",
@@ -63,12 +63,14 @@ from typing import Any, NoReturn
 
 from agent_rl_sandboxes.inside import (
     isolation_levels,
+    kernel_kills,
     namespaces,
     preloading,
     program_calls,
     run_processes,
     run_program,
     run_relay,
+    run_usage,
 )
 from agent_rl_sandboxes.inside.frame_stream import FrameStream, StreamClosed
 from agent_rl_sandboxes.inside.network_traffic import Traffic
@@ -80,12 +82,21 @@ PROTOCOL = 1
 class WorkerServer:
     """Answers one request at a time; makes the next run's process while nobody waits."""
 
-    def __init__(self, stream: FrameStream, isolation: str, setup: dict[str, Any], *, own_view: bool) -> None:
+    def __init__(
+        self,
+        stream: FrameStream,
+        isolation: str,
+        setup: dict[str, Any],
+        *,
+        own_view: bool,
+        group: kernel_kills.OwnGroup | None,
+    ) -> None:
         self._stream = stream
         self._isolation = isolation
         self._own_view = own_view
         self._workdir: str = setup["workdir"]
-        self._runner = run_processes.RunProcesses(isolation, self._workdir, isolation_levels.seccomp_program(setup))
+        filtering = isolation_levels.seccomp_program(setup)
+        self._runner = run_processes.RunProcesses(isolation, self._workdir, filtering, group)
         self._spare: run_processes.Child | None = None
         self._traffic = Traffic()
         # No process in a pid namespace can stop its first process, and no run can stop root's server.
@@ -233,15 +244,22 @@ def _guard(pid: int) -> NoReturn:
 def main(setup: dict[str, Any]) -> NoReturn:
     """Serve until the pool goes away."""
 
-    def serve(stream: FrameStream, isolation: str, own_view: bool) -> NoReturn:
-        WorkerServer(stream, isolation, setup, own_view=own_view).serve()
+    def serve(stream: FrameStream, isolation: str, own_view: bool, group: kernel_kills.OwnGroup | None) -> NoReturn:
+        WorkerServer(stream, isolation, setup, own_view=own_view, group=group).serve()
 
     begin(setup, serve)
 
 
-def begin(setup: dict[str, Any], serve: Callable[[FrameStream, str, bool], NoReturn]) -> NoReturn:
-    """Chooses the isolation, says "hello", and calls `serve` with (stream, isolation, whether there are namespaces)."""
+def begin(
+    setup: dict[str, Any], serve: Callable[[FrameStream, str, bool, kernel_kills.OwnGroup | None], NoReturn]
+) -> NoReturn:
+    """Chooses the isolation, says "hello", and serves.
+
+    `serve` gets the stream, the isolation, whether there are namespaces, and the cgroup of a container of its own.
+    """
     descriptors = _take_stdio()
+    # Only a container's own server may fall back to weaker levels: see `WorkerSetup`.
+    group = kernel_kills.OwnGroup() if setup["fall_back"] else None
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         os.environ.clear()
@@ -270,8 +288,10 @@ def begin(setup: dict[str, Any], serve: Callable[[FrameStream, str, bool], NoRet
         # Not earlier: the buffer is not mapped in children, and the worker's pid 1 was one.
         stream = FrameStream(*descriptors)
         python = ".".join(map(str, sys.version_info[:3]))
-        stream.send({"op": "hello", "protocol": PROTOCOL, "isolation": isolation, "reasons": reasons, "python": python})
-        serve(stream, isolation, own_view)
+        memory = "resident memory" if group is None or not group.known else "resident memory and cgroup"
+        hello = {"op": "hello", "protocol": PROTOCOL, "isolation": isolation, "reasons": reasons, "python": python}
+        stream.send({**hello, "memory": memory, "waits": run_usage.KNOWN})
+        serve(stream, isolation, own_view, group)
     except StreamClosed:
         os._exit(0)
     except BaseException as error:

@@ -13,7 +13,15 @@ from agent_rl.vocabulary import Limits, RunCall, RunRequest
 from agent_rl_sandboxes.worker_pool import WorkerPool
 from agent_rl_sandboxes.workers import Worker
 
-HELLO = {"op": "hello", "protocol": 1, "isolation": "namespaces", "reasons": [], "python": "3.11.2"}
+HELLO = {
+    "op": "hello",
+    "protocol": 1,
+    "isolation": "namespaces",
+    "reasons": [],
+    "python": "3.11.2",
+    "memory": "resident memory",
+    "waits": True,
+}
 REQUEST = RunRequest("x = 1", "add", (RunCall("0a", "[[],{}]"),), limits=Limits(wall_seconds=1.0))
 
 Play = Callable[["Server", dict[str, Any]], Awaitable[None]]
