@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 
-_GROUP_FILES = (("memory.events",), ("memory/memory.oom_control", "memory/memory.failcnt"))
-"""In /sys/fs/cgroup, with cgroup version 2 and 1: how often the limit was met, and how many processes were killed."""
+_GROUP_FILES = (
+    ("memory.stat", "memory.events"),
+    ("memory/memory.stat", "memory/memory.oom_control", "memory/memory.failcnt"),
+)
+"""In /sys/fs/cgroup, with cgroup version 2 and 1: what is used, how often the limit was met, how many were killed."""
 
 
 def prefer_this_process() -> None:
@@ -63,15 +66,24 @@ class OwnGroup:
         before, self._met, self._kills = self._met, met, kills
         return met > before
 
+    def anonymous(self) -> int:
+        """Bytes of memory that all processes together have, other than files; 0 if that is not known."""
+        found = self._read(self._files[:1])
+        return int(found.get(b"anon", found.get(b"total_rss", 0)))
+
     def _counts(self) -> tuple[int, int]:
         """(how often the limit was met, how many processes were killed); (0, 0) if that is not known."""
-        found = {}
-        for file in self._files:
+        found = self._read(self._files[1:])
+        return int(found.get(b"oom", 0)), int(found.get(b"oom_kill", 0))
+
+    def _read(self, files: list[int]) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        for file in files:
             try:
-                text = os.pread(file, 4096, 0)
+                text = os.pread(file, 1 << 14, 0)
             except OSError:
                 continue
-            found.update(line.split() for line in text.splitlines() if len(line.split()) == 2)
-            if text.strip().isdigit():
-                found[b"oom"] = text
-        return int(found.get(b"oom", 0)), int(found.get(b"oom_kill", 0))
+            for words in map(bytes.split, text.splitlines()):
+                # memory.failcnt is a number without a name.
+                found[words[0] if len(words) > 1 else b"oom"] = words[-1]
+        return found

@@ -208,8 +208,7 @@ class RunProcesses:
         """
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
-        killed = self._group.killed if self._group is not None else None
-        usage = RunUsage(child.pid, order.wall, order.longest, order.memory, self._others(child), killed)
+        usage = RunUsage(child.pid, order.wall, order.longest, order.memory, self._others(child), self._group)
         status = watch(usage) if watch else self._watch(child, request, order, stream, cancelled, usage)
         if status is None:
             usage.finish()

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+
+from agent_rl_sandboxes.inside.kernel_kills import OwnGroup
 
 MEMORY_SLACK = 64 << 20
 """Added to a run's limit on memory: for the interpreter and its libraries."""
@@ -48,11 +50,11 @@ class RunUsage:
         longest: float,
         memory: int,
         others: Iterable[int],
-        killed: Callable[[], bool] | None = None,
+        group: OwnGroup | None = None,
     ) -> None:
         """`pid`: the run's first process; seconds, bytes; `others`: the processes that are not the run's.
 
-        `killed`: whether the kernel has killed a process of the run for want of memory since the last call.
+        `group`: the cgroup in which there is only this run, if there is one.
         """
         self.started = time.monotonic()
         self.waited = 0.0
@@ -63,7 +65,7 @@ class RunUsage:
         self._wall, self._longest = wall, longest
         self._most = memory + MEMORY_SLACK
         self._others = frozenset(others)
-        self._killed = killed
+        self._group = group
         self._deadline = self.started + wall
         self._next_look = self.started + _FIRST_LOOK_SECONDS
         first = _times(pid, pid)
@@ -85,7 +87,7 @@ class RunUsage:
         now = time.monotonic()
         if now < self._next_look and now < self._deadline:
             return None
-        if self._look(now) > self._most or (self._killed is not None and self._killed()):
+        if self._look(now) > self._most or (self._group is not None and self._group.killed()):
             return "out_of_memory"
         if now < self._deadline:
             return None
@@ -114,7 +116,10 @@ class RunUsage:
         if used > self._most and len(sizes) > 1:
             # Processes share what they had before they were forked.
             shares = [_proportional(pid) for pid in processes]
-            used = max(sizes) if None in shares else sum(share for share in shares if share is not None)
+            if None not in shares:
+                used = sum(share for share in shares if share is not None)
+            else:
+                used = max(*sizes, 0 if self._group is None else self._group.anonymous())
         shortest, longest = _PAUSES
         pause = max(shortest, min(longest, (self._most - used) / _FASTEST_GROWTH))
         ended = time.monotonic()
