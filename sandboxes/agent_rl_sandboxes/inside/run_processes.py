@@ -14,7 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import kernel_kills, leftovers, namespaces, preloading, program_calls, seccomp_filter
+from agent_rl_sandboxes.inside import (
+    case_processes,
+    kernel_kills,
+    leftovers,
+    namespaces,
+    preloading,
+    program_calls,
+    seccomp_filter,
+)
 from agent_rl_sandboxes.inside.private_buffers import PrivateBuffer
 from agent_rl_sandboxes.inside.program_calls import REQUEST, RESULTS
 
@@ -68,6 +76,8 @@ class Order:
     cpu: float
     memory: int
     output: int
+    cases: bool = False
+    """Whether the run's exit code says how a case has ended, see case_processes.py."""
 
 
 @dataclass
@@ -219,8 +229,12 @@ class RunProcesses:
                 buffer.size = order.output
         wait_status, usage = ended
         exit_code, number = _how(wait_status)
+        cpu, resident = usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10
+        if order.cases and exit_code is not None and exit_code > case_processes.SIGNALLED:
+            exit_code, number = None, exit_code - case_processes.SIGNALLED
+            status = status or self._status_of_case(number, resident, order)
         if status is None:
-            status = self._status(exit_code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, order)
+            status = self._status(exit_code, number, cpu, resident, order)
         untouched = self.isolation == "namespaces" or leftovers.device_times() == self._device_times
         reusable = self.isolation != "container" and not anomalies and untouched
         return RunOutcome(status, exit_code, number, seconds, anomalies, reusable)
@@ -304,6 +318,17 @@ class RunProcesses:
         if self.isolation == "namespaces":
             raise RunFailed("a run's process was killed from outside")
         return "crashed"
+
+    def _status_of_case(self, number: int, resident: int, order: Order) -> str:
+        """The status of a run whose case was ended by a signal. Any process of the run can have sent it."""
+        if number == signal.SIGXCPU:
+            return "timeout"
+        before, self._oom_kills = self._oom_kills, kernel_kills.count()
+        if number != signal.SIGKILL or before == self._oom_kills:
+            return "crashed"
+        if resident >= order.memory // 2:
+            return "out_of_memory"
+        raise RunFailed("a case's process may have been killed for want of memory that others used")
 
     def _end_descendants(self, child: Child, over: float, anomalies: list[str]) -> None:
         """Without a pid namespace of the run's own: its other processes are killed and its files removed, as its user.
