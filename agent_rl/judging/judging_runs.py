@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from agent_rl.concurrency import side_by_side
@@ -22,6 +24,7 @@ from agent_rl.vocabulary import (
     Limits,
     PairRequest,
     PairResult,
+    RunCall,
     RunRequest,
     RunResult,
     Submission,
@@ -50,8 +53,18 @@ class TooSlow(ConfigError):
     """A task's oracle solution is too close to the time limit: a right answer would fail on a busy machine."""
 
 
+OUTPUT_SLACK = 1 << 16
+"""Bytes that a case may put out beyond what is expected of it, whatever the task's limit on output."""
+
+
+def due(limits: Limits, expected: Iterable[int]) -> Limits:
+    """The limits of each case, if the cases are expected to put out so many bytes."""
+    most = max(expected, default=0) + OUTPUT_SLACK
+    return dataclasses.replace(limits, output_bytes=max(limits.output_bytes, most))
+
+
 def check_room(task: Task, seconds: float) -> None:
-    """Raises TooSlow if `seconds`, the oracle solution's time, is more than half of the task's limit."""
+    """Raises TooSlow if `seconds`, the oracle solution's slowest case, is more than half of the task's limit."""
     limit = task.limits.wall_seconds
     if seconds > limit / 2:
         raise TooSlow(
@@ -67,6 +80,14 @@ def check_tier(task: Task, minimum: Tier) -> None:
             key="sandbox.minimum_tier",
             value=minimum,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CallsRun:
+    """One of the runs that share the calls of a request: the calls that were its own, and its result."""
+
+    calls: tuple[RunCall, ...]
+    result: RunResult
 
 
 class Runs:
@@ -101,6 +122,32 @@ class Runs:
         if isinstance(result, RunResult):
             self.check(result.isolation)
         return result
+
+    async def run_calls(self, request: RunRequest) -> list[CallsRun] | Blamed:
+        """The runs that together answer the calls of `request`: each call once, in order. Raises as `run`.
+
+        After a run that is unfinished, another answers the calls that are left. After one that did not complete, there
+        is none: the calls that are left are in no run.
+        """
+        done: list[CallsRun] = []
+        left, most = request.calls, len(request.calls)
+        while left:
+            calls = left[:most]
+            result = await self.run(dataclasses.replace(request, calls=calls))
+            if isinstance(result, Blamed):
+                return result
+            answered = max(0, len(result.frames) - 1)  # the first frame says that the program was loaded
+            if result.unfinished and 0 < answered < len(calls):
+                result = dataclasses.replace(result, status="completed", frames=result.frames[: answered + 1])
+                calls = calls[:answered]
+            elif result.status != "completed" or result.anomalies or answered != len(calls):
+                done.append(CallsRun(calls, result))
+                break
+            done.append(CallsRun(calls, result))
+            left = left[answered:]
+            # Where each run answers few calls, none is sent all that are left.
+            most = 2 * answered
+        return done
 
     async def run_pair(self, request: PairRequest) -> PairResult | Blamed:
         """The result of two runs that exchange frames, or `Blamed`. Raises as `run`."""
@@ -199,6 +246,7 @@ def verdict_of_cases(
     *,
     public: bool,
     load_error: str | None,
+    slowest: float,
 ) -> Verdict:
     """The verdict at tier `values`. `details` says why each case failed ("": it passed).
 
@@ -211,7 +259,7 @@ def verdict_of_cases(
         feedback = wording.last_line(load_error) if load_error is not None else feedback_lines(details)
     tests = tuple(TestResult(f"case {i}", not detail, detail) for i, detail in enumerate(details))
     scores = {"tests_passed": (len(details) - failed) / len(details)}
-    return Verdict(final == "passed", final, "values", isolation, seconds, tests, scores, feedback)
+    return Verdict(final == "passed", final, "values", isolation, seconds, tests, scores, feedback, slowest)
 
 
 def failed_run(

@@ -115,7 +115,7 @@ def _doubt(why: str) -> None:
 
 def starved_run(result: object, limits: Limits) -> bool:
     """Whether a run exceeded its time limit for want of a processor; False for anything but a `RunResult`."""
-    if not isinstance(result, RunResult) or result.status != "timeout":
+    if not isinstance(result, RunResult) or result.status != "timeout" or result.unfinished:
         return False
     return _starved(result.cpu_seconds, result.waited_seconds, limits.wall_seconds)
 

@@ -18,7 +18,10 @@ RunStatus = Literal["completed", "timeout", "out_of_memory", "output_limit", "cr
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one run: seconds, bytes and counts. Exceeding one is a status, not an exception."""
+    """Limits of one case, or of a run that has no cases: seconds, bytes and counts.
+
+    Exceeding one is a status, not an exception. Loading a program has the limits of one case too.
+    """
 
     wall_seconds: float = 5.0
     """Time in which the run is ready to run, and has no processor, does not count."""
@@ -90,8 +93,10 @@ class RunRequest:
 
     The program's source is executed as a module; then `entry_point` is called once per entry of `calls`, in order.
     With `entry_point` None the module runs as `__main__`. If `calls` is empty, it runs once, with `stdin` as its input.
-    Otherwise it runs once per entry of `calls`, in order and in one process, each time with its own input, output,
-    globals and exit code.
+    Otherwise it runs once per entry of `calls`, in order, each time with its own input, output and exit code.
+
+    The limits are those of each call. Nothing that a call leaves behind is there for the next. If that, or the length
+    of the whole, demands another run, the calls that are left have no answers, and the result is `unfinished`.
     """
 
     program: str
@@ -101,6 +106,16 @@ class RunRequest:
     limits: Limits = Limits()
     seed: int = 0
     """Seed of Python's `random`, and the hash seed if the run starts its own interpreter."""
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest that the run may take, with loading, the calls before the last, and the last."""
+        return self.limits.longest_seconds * (3 if self.calls else 1)
+
+    @property
+    def most_output_bytes(self) -> int:
+        """The most that each channel of the run may hold: what may have come before the last call, and its own."""
+        return self.limits.output_bytes * (2 if self.calls else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +144,13 @@ class RunResult:
 
     frames: JSON texts that arrived on the result channel, in order, each as the run wrote it:
         {"id": ..., "value": canonical} | {"id": ..., "error": text} | {"loaded": true} | {"load_error": text}
-        together at most `Limits.output_bytes`. If the program was executed once per call, the value is
-        (exit code, "Type: message" or None), and NUL, id, NUL follow the output of that execution in `stdout`.
-    signal, exit_code: of the run's first process.
+        together at most `RunRequest.most_output_bytes`. If the program was executed once per call, the value is the
+        exit code.
+    signal, exit_code: of the run's first process, or of a call's if a signal has ended that.
     seconds: how long it ran, without `waited_seconds`.
     cpu_seconds: processor time of all its processes, as far as known.
     waited_seconds: how long it was ready to run and had no processor, since others had them all; None where the kernel
-        does not say.
+        does not say. (If a run with calls exceeded its time, both are those of the last call.)
     anomalies: signs of tampering that the worker server saw (an extra channel, a malformed frame length, ...).
     """
 
@@ -150,6 +165,14 @@ class RunResult:
     anomalies: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     waited_seconds: float | None = 0.0
+    ends: tuple[tuple[int, int], ...] = ()
+    """For each frame of a run with calls, how long `stdout` and `stderr` were when it came. If the program was executed
+    once per call, that is where the call's output ends."""
+    slowest_seconds: float = 0.0
+    """The longest that loading or one call took; of a run without calls, the whole."""
+    unfinished: bool = False
+    """Whether the calls that were not answered are due another run: this one was ended before them, or one of them has
+    failed after others had used up a part of its budget."""
 
 
 @dataclass(frozen=True, slots=True)

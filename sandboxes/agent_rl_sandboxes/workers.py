@@ -128,13 +128,21 @@ class Worker:
         payload = {
             "program": request.program,
             "entry_point": request.entry_point,
-            "calls": [(call.id, call.arguments) for call in request.calls],
+            "calls": len(request.calls),
             "seed": request.seed,
             "limits": run_limits(limits),
         }
         if request.stdin:
             payload["stdin"] = base64.b64encode(request.stdin).decode()
-        header, body = await self.ask("run", limits, payload)
+        if request.entry_point is None:
+            payload["ids"] = [call.id for call in request.calls]
+        parts = [payload, *((call.id, call.arguments) for call in request.calls)]
+        header, body = await self.exchange(
+            "run",
+            {**_order(limits), "calls": len(request.calls)},
+            b"".join(map(_part, parts)),
+            timeout=request.longest_seconds + GRACE_SECONDS,
+        )
         status, raw, stdout, stderr = channels_of(header, body)
         frames, anomalies = split_frames(raw, len(request.calls) + 1)
         # A run that was ended had no time to finish its last frame.
@@ -152,16 +160,9 @@ class Worker:
             cpu_seconds=header["cpu"],
             waited_seconds=header["waited"],
             anomalies=(*header["anomalies"], *anomalies),
-        )
-
-    async def ask(self, operation: str, limits: Limits, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Header and body of the server's answer to `operation`, a run with these limits. Raises SandboxError."""
-        body = json.dumps(payload).encode()
-        return await self.exchange(
-            operation,
-            _order(limits),
-            _FRAME_LENGTH.pack(len(body)) + body,
-            timeout=limits.longest_seconds + GRACE_SECONDS,
+            ends=tuple((out, err) for out, err in header["ends"]),
+            slowest_seconds=header["slowest"],
+            unfinished=header["unfinished"],
         )
 
     async def load_roles(self) -> None:
@@ -277,6 +278,12 @@ def _order(limits: Limits) -> dict[str, float]:
     }
 
 
+def _part(content: Any) -> bytes:
+    """A part of a run's body."""
+    text = json.dumps(content).encode()
+    return _FRAME_LENGTH.pack(len(text)) + text
+
+
 def run_limits(limits: Limits) -> dict[str, float]:
     """The limits that a run's own process sets for itself."""
     return {
@@ -284,6 +291,7 @@ def run_limits(limits: Limits) -> dict[str, float]:
         "memory": limits.memory_bytes,
         "processes": limits.processes,
         "disk": limits.disk_bytes,
+        "output": limits.output_bytes,
     }
 
 

@@ -4,9 +4,10 @@ The process belongs to the candidate: its program can read and change everything
 and decides nothing, and its output is checked outside before it is believed.
 
 A request is a JSON object {"program", "file", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; file is
-the path where the program lies, arguments are the canonical text of [args, kwargs], stdin is in base64. The output is
-length-prefixed (32 bits, big-endian) frames: {"loaded": true} or {"load_error": text}, then {"id", "value"} or
-{"id", "error"} for each call, in order.
+the path where the program lies, arguments are the canonical text of [args, kwargs], stdin is in base64. (In a worker,
+"calls" is their number, and each follows in a message of its own, see case_processes.py.) The output is length-prefixed
+(32 bits, big-endian) frames: {"loaded": true} or {"load_error": text}, then {"id", "value"} or {"id", "error"} for each
+call, in order.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -20,7 +21,8 @@ import os
 import signal
 import struct
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from agent_rl.vocabulary.canonical import Record, decode, error_frame, value_frame
@@ -78,7 +80,10 @@ PRELOADED = (
 
 _write = os.write
 _exit = os._exit
+_getpid = os.getpid
 _owner = 0
+sent_bytes = 0
+"""How much this process has sent."""
 _prefix = struct.Struct(">I").pack
 
 
@@ -86,9 +91,16 @@ def read_request() -> dict[str, Any]:
     """In a run's process: waits for the request and returns it."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
     request: dict[str, Any] = json.loads(_read_exactly(REQUEST, size))
-    if "role" not in request:
+    if "role" not in request and not request["calls"]:
         os.close(REQUEST)
     return request
+
+
+def read_call() -> list[str]:
+    """Waits for the next message with a call, and returns [id, arguments]."""
+    size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
+    call: list[str] = json.loads(_read_exactly(REQUEST, size))
+    return call
 
 
 def _read_exactly(descriptor: int, size: int) -> bytes:
@@ -115,10 +127,15 @@ def set_stdin(data: bytes) -> None:
     os.close(descriptor)
 
 
+def own_channel() -> None:
+    """From now on this process may send, and what it forks may not."""
+    global _owner, sent_bytes
+    _owner, sent_bytes = _getpid(), 0
+
+
 def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any], int], int] | None = None) -> NoReturn:
     """Ends the process with the exit code of `run` (None: `call_functions`), unless the program ends it first."""
-    global _owner
-    _owner = os.getpid()
+    own_channel()
     if "stdin" in request:
         set_stdin(base64.b64decode(request["stdin"]))
     # Not at the top: see `preloading.preload`.
@@ -141,15 +158,26 @@ def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any]
 
 def call_functions(request: dict[str, Any], channel: int) -> int:
     """The exit code, after the program was loaded and called. A SystemExit anywhere in the program ends the run."""
+    try:
+        code = compile(request["program"], request["file"], "exec", dont_inherit=True)
+    except BaseException as error:
+        return _load_error(error, channel)
+    space = load(code, request, channel)
+    if isinstance(space, int):
+        return space
+    return _answer(space[request["entry_point"]], request["calls"] or (), channel, space)
+
+
+def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[str, Any] | int:
+    """The names of the loaded program, after the frame that says so; an exit code if nothing is left to be done."""
     entry_point = request["entry_point"]
-    program = request["program"]
     name = "solution" if entry_point is not None else "__main__"
     path = request["file"]
     module = program_files.empty_module(name, path)
     sys.modules[name] = sys.modules["__main__"] = module
     sys.argv = [path]
     try:
-        exec(compile(program, path, "exec", dont_inherit=True), module.__dict__)
+        exec(code, module.__dict__)
     except SystemExit:
         if entry_point is None:
             _end_of_program()
@@ -164,10 +192,10 @@ def call_functions(request: dict[str, Any], channel: int) -> int:
         _send(channel, json.dumps({"load_error": f"NameError: the program defines no {entry_point!r}"}))
         return 1
     _send(channel, '{"loaded": true}')
-    return _answer(module.__dict__[entry_point], request["calls"], channel, module.__dict__)
+    return module.__dict__
 
 
-def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str, Any]) -> int:
+def _answer(function: Any, calls: Iterable[list[str]], channel: int, space: dict[str, Any]) -> int:
     """The exit code after one frame for each call. Each result is encoded at once, since later calls may change it."""
     for call_id, arguments in calls:
         args, kwargs = decode(arguments)
@@ -178,7 +206,6 @@ def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str
         except SystemExit:
             raise
         except MemoryError:
-            _send(channel, error_frame(call_id, "MemoryError"))
             return MEMORY_EXIT
         except BaseException as error:
             frame = error_frame(call_id, _describe(error))
@@ -212,11 +239,16 @@ def _load_error(error: BaseException, channel: int) -> int:
     _send(channel, json.dumps({"load_error": _describe(error)}))
     if type(error) is MemoryError:
         return MEMORY_EXIT
+    show_error(error)
+    return 1
+
+
+def show_error(error: BaseException) -> None:
+    """The error is on standard error, as an interpreter shows it, as far as the program allows that."""
     try:
         sys.__excepthook__(type(error), error, error.__traceback__)
     except BaseException:
-        return 1
-    return 1
+        return
 
 
 def _describe(error: BaseException) -> str:
@@ -262,11 +294,13 @@ def _flush() -> None:
 
 
 def _send(channel: int, frame: str) -> None:
-    if os.getpid() != _owner:
+    global sent_bytes
+    _flush()
+    if _getpid() != _owner:
         # This is a child that the program forked and did not end.
-        _flush()
         _exit(0)
     data = frame.encode("utf-8", "surrogatepass")
     data = _prefix(len(data)) + data
+    sent_bytes += len(data)
     while data:
         data = data[_write(channel, data) :]

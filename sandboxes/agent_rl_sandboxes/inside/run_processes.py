@@ -14,7 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import kernel_kills, leftovers, namespaces, preloading, program_calls, seccomp_filter
+from agent_rl_sandboxes.inside import (
+    case_processes,
+    kernel_kills,
+    leftovers,
+    namespaces,
+    preloading,
+    program_calls,
+    seccomp_filter,
+)
 from agent_rl_sandboxes.inside.private_buffers import PrivateBuffer
 from agent_rl_sandboxes.inside.program_calls import REQUEST, RESULTS
 from agent_rl_sandboxes.inside.run_usage import MEMORY_SLACK, RunUsage
@@ -71,6 +79,10 @@ class Order:
     cpu: float
     memory: int
     output: int
+    parts: int = 1
+    """How many such times the whole may take, of which each part has one."""
+    cases: bool = False
+    """Whether the run's exit code says how a case has ended, see case_processes.py."""
 
 
 @dataclass
@@ -208,7 +220,15 @@ class RunProcesses:
         """
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
-        usage = RunUsage(child.pid, order.wall, order.longest, order.memory, self._others(child), self._group)
+        usage = RunUsage(
+            child.pid,
+            order.wall,
+            order.longest,
+            order.memory,
+            self._others(child),
+            self._group,
+            parts=order.parts,
+        )
         status = watch(usage) if watch else self._watch(child, request, order, stream, cancelled, usage)
         if status is None:
             usage.finish()
@@ -230,13 +250,16 @@ class RunProcesses:
                 buffer.size = order.output
         wait_status, used = ended
         exit_code, number = _how(wait_status)
-        cpu = used.ru_utime + used.ru_stime
+        cpu, resident = used.ru_utime + used.ru_stime, used.ru_maxrss << 10
+        if order.cases and exit_code is not None and exit_code > case_processes.SIGNALLED:
+            exit_code, number = None, exit_code - case_processes.SIGNALLED
+            status = status or self._status_of_case(number, resident, order)
         if status is None:
-            status = self._status(exit_code, number, cpu, used.ru_maxrss << 10, order)
+            status = self._status(exit_code, number, cpu, resident, order)
         untouched = self.isolation == "namespaces" or leftovers.device_times() == self._device_times
         reusable = self.isolation != "container" and not anomalies and untouched
-        cpu = max(cpu, usage.cpu)
-        return RunOutcome(status, exit_code, number, seconds, cpu, usage.waits(cpu), anomalies, reusable)
+        cpu, waited = usage.of_last_part(cpu) if status == "timeout" else (cpu, usage.waits(cpu))
+        return RunOutcome(status, exit_code, number, seconds, cpu, waited, anomalies, reusable)
 
     def _others(self, child: Child) -> set[int]:
         """The processes in this process's /proc that are not the run's, which has only `child` yet."""
@@ -327,6 +350,19 @@ class RunProcesses:
         if self.isolation == "namespaces":
             raise RunFailed("a run's process was killed from outside")
         return "crashed"
+
+    def _status_of_case(self, number: int, resident: int, order: Order) -> str:
+        """The status of a run whose case was ended by a signal. Any process of the run can have sent it."""
+        if number == signal.SIGXCPU:
+            return "timeout"
+        if number == signal.SIGKILL and self._group is not None and self._group.killed():
+            return "out_of_memory"
+        before, self._oom_kills = self._oom_kills, kernel_kills.count()
+        if number != signal.SIGKILL or before == self._oom_kills:
+            return "crashed"
+        if resident >= order.memory // 2:
+            return "out_of_memory"
+        raise RunFailed("a case's process may have been killed for want of memory that others used")
 
     def _end_descendants(self, child: Child, over: float, anomalies: list[str]) -> None:
         """Without a pid namespace of the run's own: its other processes are killed and its files removed, as its user.

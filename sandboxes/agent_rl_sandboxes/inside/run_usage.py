@@ -51,8 +51,12 @@ class RunUsage:
         memory: int,
         others: Iterable[int],
         group: OwnGroup | None = None,
+        *,
+        parts: int = 1,
     ) -> None:
         """`pid`: the run's first process; seconds, bytes; `others`: the processes that are not the run's.
+
+        `wall` and `longest` are the time of each part (see `next_part`); the whole has at most the time of `parts`.
 
         `group`: the cgroup in which there is only this run, if there is one.
         """
@@ -66,6 +70,9 @@ class RunUsage:
         self._most = memory + MEMORY_SLACK
         self._others = frozenset(others)
         self._group = group
+        self._parts = parts
+        self._part = self.started, 0.0, 0.0
+        """When the part under way has begun; `waited` and `_seen_seconds` at that time."""
         self._deadline = self.started + wall
         self._next_look = self.started + _FIRST_LOOK_SECONDS
         first = _times(pid, pid)
@@ -82,6 +89,27 @@ class RunUsage:
         unseen = cpu - self._seen_seconds()
         return None if not KNOWN or unseen > _MOST_UNSEEN * self._wall else self.waited
 
+    def next_part(self, now: float) -> float:
+        """A part of the run is over, the next begins and has all of a part's time: how long the part has taken."""
+        began, waited, _ = self._part
+        self._part = now, self.waited, self._seen_seconds()
+        self._deadline = self._latest()
+        return max(0.0, now - began - (self.waited - waited))
+
+    def of_last_part(self, cpu: float) -> tuple[float, float | None]:
+        """What `cpu`, that of the whole run, and `waits` are for the part under way."""
+        _, waited, seen = self._part
+        known = self.waits(max(cpu, self.cpu))
+        if self._part[0] == self.started:
+            return max(cpu, self.cpu), known
+        return self._seen_seconds() - seen, None if known is None else known - waited
+
+    def _latest(self) -> float:
+        """When the part under way is over, as far as known."""
+        began, waited, _ = self._part
+        part = began + min(self._wall + self.waited - waited, self._longest)
+        return min(part, self.started + min(self._parts * self._wall + self.waited, self._parts * self._longest))
+
     def over(self) -> str | None:
         """Why the run has to end now: "timeout" or "out_of_memory"; None if it may go on."""
         now = time.monotonic()
@@ -92,11 +120,9 @@ class RunUsage:
         if now < self._deadline:
             return None
         self.cpu = sum(map(_processor_seconds, self._processes())) - self._before / 1e9
-        deadline = self.started + min(self._wall + self.waited, self._longest)
-        if now >= deadline or self.cpu >= self._wall:
-            return "timeout"
-        self._deadline = deadline
-        return None
+        self._deadline = self._latest()
+        cpu, _ = self.of_last_part(0.0)
+        return "timeout" if now >= self._deadline or cpu >= self._wall else None
 
     def pause(self) -> float:
         """Seconds until `over` has to be asked again."""
@@ -116,8 +142,9 @@ class RunUsage:
         if used > self._most and len(sizes) > 1:
             # Processes share what they had before they were forked.
             shares = [_proportional(pid) for pid in processes]
-            if None not in shares:
-                used = sum(share for share in shares if share is not None)
+            if any(share is not None for share in shares):
+                # A process may hide itself from this one.
+                used = sum(sizes[at] if share is None else share for at, share in enumerate(shares))
             else:
                 used = max(*sizes, 0 if self._group is None else self._group.anonymous())
         shortest, longest = _PAUSES

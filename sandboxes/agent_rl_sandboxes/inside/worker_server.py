@@ -17,9 +17,11 @@ The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, s
 
     in   {"op": "load", "id"}                                        body: JSON [[name, source]...], modules that every
                                                                      later run finds loaded
-    in   {"op": "run", "id", "wall", "longest", "cpu", "memory", "output", "disk", "inodes"}
+    in   {"op": "run", "id", "wall", "longest", "cpu", "memory", "output", "disk", "inodes", "calls"}
                                                                      body: a length (32 bits), then JSON for the run's
-                                                                     own process, see `program_calls`
+                                                                     own process, see `program_calls`; if it has
+                                                                     "calls", then the same for each, and the limits
+                                                                     are those of one call
     in   {"op": "talk", ...the same}                                 body: the same; a run that exchanges messages
     in   {"op": "say", "id"}                                         body: bytes for that run, while it runs
     in   {"op": "cancel", "id"}                                      during a run, else ignored
@@ -27,13 +29,14 @@ The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, s
     out  {"op": "loaded", "id"}
     out  {"op": "said", "id"}                                        body: new bytes of a talk's result channel
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "cpu", "waited", "results", "stdout",
-          "stderr", "anomalies", "reusable"}                         body: the three channels' bytes, of these lengths
+          "stderr", "anomalies", "reusable", "ends", "slowest", "unfinished"}
+                                                                     body: the three channels' bytes, of these lengths
     out  {"op": "failed", "id", "error"}                             infrastructure failure; the pool ends the worker
     out  {"op": "fatal", "error"}                                    the server ends
 
 A result's "results" bytes are the run's result channel, unchanged (of a talk, the bytes not yet "said"):
 length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not. Only the pool outside parses them.
-Times are seconds, sizes bytes.
+Times are seconds, sizes bytes. "ends", "slowest" and "unfinished" are as in `RunResult`.
 
 At the start the server tries out each level of isolation between two runs. `reasons` names, for each level that failed,
 the refused step and its error:
@@ -72,6 +75,7 @@ from agent_rl_sandboxes.inside import (
     run_relay,
     run_usage,
 )
+from agent_rl_sandboxes.inside.case_watch import CaseWatch
 from agent_rl_sandboxes.inside.frame_stream import FrameStream, StreamClosed
 from agent_rl_sandboxes.inside.network_traffic import Traffic
 from agent_rl_sandboxes.inside.server_timers import ServerTimers
@@ -126,7 +130,10 @@ class WorkerServer:
 
     def _run(self, header: dict[str, Any], body: memoryview) -> None:
         """Run a program, answer, and only then make the next run's process."""
-        order = run_processes.Order(*(header[name] for name in ("wall", "longest", "cpu", "memory", "output")))
+        names = ("wall", "longest", "cpu", "memory", "output")
+        order = limits = run_processes.Order(*(header[name] for name in names))
+        if header.get("calls"):
+            order = CaseWatch.whole(limits)
         scratch = f"size={header['disk']},nr_inodes={header['inodes']},mode=1777"
         try:
             child = self._child(scratch)
@@ -134,17 +141,21 @@ class WorkerServer:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
         if self._timers is not None:
-            self._timers.begin(order.longest)
+            self._timers.begin(order.parts * order.longest)
         runner = self._runner
         talk = (
             run_relay.RunRelay(self._stream, header["id"], runner, child, body, order)
             if header["op"] == "talk"
             else None
         )
+
+        def cancelled() -> bool:
+            return self._cancelled(header["id"])
+
+        cases = CaseWatch(runner, child, body, limits, self._stream.source, cancelled) if order.cases else None
         try:
-            outcome = runner.run(
-                child, body, order, self._stream.source, lambda: self._cancelled(header["id"]), talk and talk.watch
-            )
+            watch = cases.watch if cases else talk.watch if talk else None
+            outcome = runner.run(child, body, order, self._stream.source, cancelled, watch)
         except (run_processes.RunFailed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
@@ -158,6 +169,9 @@ class WorkerServer:
         channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
         if talk is not None:
             channels[0] = channels[0][talk.said :]
+        if cases is not None:
+            cases.finish()
+            channels[0] = channels[0][1:]
         self._stream.send(
             {
                 "op": "result",
@@ -173,6 +187,9 @@ class WorkerServer:
                 "stderr": len(channels[2]),
                 "anomalies": outcome.anomalies,
                 "reusable": outcome.reusable,
+                "ends": cases.ends if cases else [],
+                "slowest": cases.slowest if cases else outcome.seconds,
+                "unfinished": cases is not None and cases.unfinished(outcome),
             },
             *channels,
         )
@@ -193,7 +210,7 @@ class WorkerServer:
     def _spawn(self, scratch: str) -> run_processes.Child:
         if self._isolation == "container" and self._own_view:
             namespaces.mount_scratch(self._workdir, scratch)
-        return self._runner.spawn(scratch, run_program.run_program)
+        return self._runner.spawn(scratch, lambda: run_program.run_program(self._isolation))
 
     def _renew(self, scratch: str) -> None:
         """The next run's process is being made, in an unused network; if that fails, `_child` tries again."""

@@ -151,3 +151,21 @@ def test_the_fuller_the_memory_the_sooner_the_next_look(machine: Machine) -> Non
     machine.processes[RUN].resident = 460
     machine.run(usage, 0.05)
     assert usage.pause() == pytest.approx(0.005)
+
+
+def test_each_part_has_its_own_time(machine: Machine) -> None:
+    usage = RunUsage(RUN, 5.0, 20.0, 100 * MIB, [SERVER], parts=3)
+    assert machine.run(usage, 4.0, ran=2.0, waited=2.0) is None
+    assert usage.next_part(machine.now) == pytest.approx(2.0)
+    assert machine.run(usage, 4.5, ran=0.5) is None
+    assert machine.run(usage, 0.5) == "timeout"
+    assert usage.of_last_part(2.5) == pytest.approx((0.5, 0.0))
+
+
+def test_the_parts_together_have_a_bound_too(machine: Machine) -> None:
+    usage = RunUsage(RUN, 5.0, 20.0, 100 * MIB, [SERVER], parts=3)
+    said: list[str | None] = []
+    for _ in range(15):  # a program that forges the ends of its parts
+        said.append(machine.run(usage, 1.0))
+        usage.next_part(machine.now)
+    assert said == [None] * 14 + ["timeout"]
