@@ -11,7 +11,7 @@ Network = Literal["none", "bridge"]
 Isolation = Literal["memory", "container", "uid", "namespaces"]
 """Isolation between two runs. `memory` is the level of the in-memory fake; it is refused outside tests."""
 
-PATIENCE = 4
+PATIENCE = 8
 """A run that has no processor for part of its time may take so many times its limit: see `Limits.longest_seconds`."""
 RunStatus = Literal["completed", "timeout", "out_of_memory", "output_limit", "crashed"]
 
