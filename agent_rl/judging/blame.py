@@ -109,7 +109,7 @@ async def _run_beside_companion(
     place: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Outcome]], limits: Limits
 ) -> tuple[_Outcome | Exception, bool]:
     """(the run's result or error in a fresh place, whether the companion outlived the run)."""
-    limits = dataclasses.replace(limits, wall_seconds=limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
+    limits = dataclasses.replace(limits, wall_seconds=limits.longest_seconds + _COMPANION_MARGIN_SECONDS)
     waiting = RunRequest(COMPANION, entry_point=None, limits=limits)
     companion = asyncio.create_task(place.run(waiting, fresh=True))
     try:

@@ -43,6 +43,7 @@ from agent_rl.judging.judging_runs import (
     tampered,
 )
 from agent_rl.judging.pytest_report import PytestReport, TamperedReport, collected_ids, read_report
+from agent_rl.judging.repeated_runs import ended_command
 from agent_rl.judging.staging import has_conftest, staged, submitted_files
 from agent_rl.vocabulary import (
     ExecResult,
@@ -222,6 +223,7 @@ class InProcessJudge:
 
     def _ended(self, result: ExecResult, why: str) -> Verdict:
         """The verdict if pytest did not run to its end."""
+        ended_command(result)
         status = "failed" if result.status == "completed" else result.status
         said = wording.last_line(result.stderr.decode("utf-8", "replace"))
         detail = f"{why} ({said})" if result.stderr.strip() else why

@@ -12,6 +12,13 @@ from agent_rl.concurrency import side_by_side
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.blame import Blamed, run_or_blame, run_pair_or_blame, work_or_blame
+from agent_rl.judging.repeated_runs import (
+    FairRuns,
+    seconds_waited_here,
+    starved_commands,
+    starved_pair,
+    starved_run,
+)
 from agent_rl.vocabulary import (
     Isolation,
     Limits,
@@ -86,6 +93,8 @@ class CallsRun:
 class Runs:
     """Runs requested from a provider: failures are blamed fairly, and none is less isolated than demanded.
 
+    One that exceeded its time for want of a processor is made once more, alone.
+
     `count` is the number of requests: runs, pairs of runs, sandboxes, and what is run outside of sandboxes.
     """
 
@@ -96,11 +105,20 @@ class Runs:
         self.retries = retries
         self.minimum_isolation: Isolation = minimum_isolation
         self.count = 0
+        self._fair = FairRuns()
+
+    @property
+    def repeated(self) -> int:
+        """Number of requests that were made once more, alone."""
+        return self._fair.repeated
 
     async def run(self, request: RunRequest) -> RunResult | Blamed:
         """The run's result, or `Blamed`. Raises SandboxError, also if the isolation is too weak."""
         self.count += 1
-        result = await run_or_blame(self.provider, request, retries=self.retries)
+        result = await self._fair.fairly(
+            lambda: run_or_blame(self.provider, request, retries=self.retries),
+            lambda result: starved_run(result, request.limits),
+        )
         if isinstance(result, RunResult):
             self.check(result.isolation)
         return result
@@ -134,15 +152,36 @@ class Runs:
     async def run_pair(self, request: PairRequest) -> PairResult | Blamed:
         """The result of two runs that exchange frames, or `Blamed`. Raises as `run`."""
         self.count += 1
-        result = await run_pair_or_blame(self.provider, request, retries=self.retries)
+        lost = 0.0
+
+        async def pair() -> PairResult | Blamed:
+            nonlocal lost
+            before = seconds_waited_here()
+            result = await run_pair_or_blame(self.provider, request, retries=self.retries)
+            lost = seconds_waited_here() - before
+            return result
+
+        result = await self._fair.fairly(pair, lambda result: starved_pair(result, request.limits, lost))
         if isinstance(result, PairResult):
             self.check(weaker_isolation(result))
         return result
 
     async def work(self, work: Callable[[SandboxProvider], Awaitable[_T]], limits: Limits) -> _T | Blamed:
-        """The result of `work`, which makes a fresh sandbox at each call; or `Blamed`. Raises SandboxError."""
+        """The result of `work`, which makes a fresh sandbox at each call; or `Blamed`. Raises SandboxError.
+
+        `work` tells `repeated_runs.ended_command` of a command that exceeded its time.
+        """
         self.count += 1
-        return await work_or_blame(self.provider, work, limits, retries=self.retries)
+        with starved_commands() as starved:
+
+            async def once(place: SandboxProvider) -> _T:
+                starved.clear()
+                return await work(place)
+
+            return await self._fair.fairly(
+                lambda: work_or_blame(self.provider, once, limits, retries=self.retries),
+                lambda outcome: bool(starved) and not isinstance(outcome, Blamed),
+            )
 
     async def outside_sandboxes(self, work: Callable[[], _T]) -> _T:
         """The result of `work`, a blocking function, called in a thread; counted as a run.

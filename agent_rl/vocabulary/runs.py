@@ -11,6 +11,8 @@ Network = Literal["none", "bridge"]
 Isolation = Literal["memory", "container", "uid", "namespaces"]
 """Isolation between two runs. `memory` is the level of the in-memory fake; it is refused outside tests."""
 
+PATIENCE = 4
+"""A run that has no processor for part of its time may take so many times its limit: see `Limits.longest_seconds`."""
 RunStatus = Literal["completed", "timeout", "out_of_memory", "output_limit", "crashed"]
 
 
@@ -22,6 +24,7 @@ class Limits:
     """
 
     wall_seconds: float = 5.0
+    """Time in which the run is ready to run, and has no processor, does not count."""
     cpu_seconds: float = 5.0
     memory_bytes: int = 512 * 2**20
     processes: int = 64
@@ -29,6 +32,11 @@ class Limits:
     inodes: int = 4096
     output_bytes: int = 1 * 2**20
     """Applies separately to the result channel, standard output and standard error."""
+
+    @property
+    def longest_seconds(self) -> float:
+        """When a run ends, however little of that time it had a processor."""
+        return PATIENCE * self.wall_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,10 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """The outcome of a command in a sandbox. Output is cut at the limit; `exit_code` is None unless completed."""
+    """The outcome of a command in a sandbox. Output is cut at the limit; `exit_code` is None unless completed.
+
+    cpu_seconds, waited_seconds: of a command that exceeded its time, as in `RunResult`; else 0.
+    """
 
     status: RunStatus
     exit_code: int | None
@@ -60,6 +71,8 @@ class ExecResult:
     stderr: bytes
     seconds: float
     truncated: bool = False
+    cpu_seconds: float = 0.0
+    waited_seconds: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +110,7 @@ class RunRequest:
     @property
     def longest_seconds(self) -> float:
         """The longest that the run may take, with loading, the calls before the last, and the last."""
-        return self.limits.wall_seconds * (3 if self.calls else 1)
+        return self.limits.longest_seconds * (3 if self.calls else 1)
 
     @property
     def most_output_bytes(self) -> int:
@@ -121,7 +134,7 @@ class PairRequest:
     objects: tuple[str, ...] | None = None
     """The access paths on which the program may return objects. None: all; the tests' run then reports which it saw."""
     limits: Limits = Limits()
-    """Limits of the program's run. The tests' run has the same limits, and a little more time to report a timeout."""
+    """Limits of the program's run. The tests' run has the same limits, and more time to report a timeout."""
     seed: int = 0
 
 
@@ -134,6 +147,10 @@ class RunResult:
         together at most `RunRequest.most_output_bytes`. If the program was executed once per call, the value is the
         exit code.
     signal, exit_code: of the run's first process, or of a call's if a signal has ended that.
+    seconds: how long it ran, without `waited_seconds`.
+    cpu_seconds: processor time of all its processes, as far as known.
+    waited_seconds: how long it was ready to run and had no processor, since others had them all; None where the kernel
+        does not say. (If a run with calls exceeded its time, both are those of the last call.)
     anomalies: signs of tampering that the worker server saw (an extra channel, a malformed frame length, ...).
     """
 
@@ -146,6 +163,8 @@ class RunResult:
     seconds: float
     isolation: Isolation
     anomalies: tuple[str, ...] = ()
+    cpu_seconds: float = 0.0
+    waited_seconds: float | None = 0.0
     ends: tuple[tuple[int, int], ...] = ()
     """For each frame of a run with calls, how long `stdout` and `stderr` were when it came. If the program was executed
     once per call, that is where the call's output ends."""

@@ -38,11 +38,13 @@ from agent_rl_sandboxes.inside import (
     preloading,
     private_buffers,
     program_calls,
+    program_files,
     proxied_roles,
     root_view,
     run_processes,
     run_program,
     run_relay,
+    run_usage,
     seccomp_filter,
     server_timers,
     source_modules,
@@ -117,9 +119,9 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 @cache
 def _sources() -> list[tuple[str, str]]:
     """Name and source of every module of a worker server, in import order; the loader first."""
-    modules: list[ModuleType] = [source_modules, canonical, seccomp_filter, namespaces, root_view, program_calls]
-    modules += [stdio_programs, leftovers, network_traffic, lasting_state, case_traces, case_processes, run_program]
-    modules += [preloading, private_buffers, kernel_kills, run_processes, case_watch, run_relay]
+    modules: list[ModuleType] = [source_modules, canonical, seccomp_filter, namespaces, root_view, program_files]
+    modules += [program_calls, stdio_programs, leftovers, network_traffic, lasting_state, case_traces, case_processes]
+    modules += [run_program, preloading, private_buffers, kernel_kills, run_usage, run_processes, case_watch, run_relay]
     modules += [isolation_levels, server_timers, frame_stream, worker_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 

@@ -32,7 +32,7 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 """From the weakest to the strongest."""
 
 GRACE_SECONDS = 10.0
-"""How long past a run's own wall limit its worker may take to answer before it is ended."""
+"""How long past the longest time of a run its worker may take to answer before it is ended."""
 _LOAD_SECONDS = 30.0
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
@@ -40,6 +40,10 @@ _MOST_AHEAD = 1 << 16
 """Calls of so many bytes are sent to a run at once."""
 _EXTRA_FRAMES = 2
 """How many frames beyond one per call are still parsed: more of them say nothing new."""
+
+
+_UNKNOWN: dict[str, Any] = {"isolation": "container", "reasons": (), "python": "", "memory": "", "waits": False}
+"""What is known of a worker that has not said hello."""
 
 
 class WorkerChannel(Protocol):
@@ -82,6 +86,10 @@ class Worker:
         self.reasons: tuple[str, ...] = tuple(hello["reasons"])
         """For each better level of isolation, which step was refused with which error."""
         self.python: str = hello["python"]
+        self.memory: str = hello["memory"]
+        """By what the memory of runs is limited."""
+        self.waits: bool = hello["waits"]
+        """Whether the kernel says how long a run had no processor."""
         self.reusable = self.isolation != "container"
         self.runs = 0
 
@@ -91,7 +99,7 @@ class Worker:
 
         Raises SandboxError that says what was refused and, as far as is known, why.
         """
-        worker = Worker(channel, {"isolation": "container", "reasons": (), "python": ""})
+        worker = Worker(channel, _UNKNOWN)
         try:
             async with asyncio.timeout(timeout):
                 await channel.write(setup_frame(setup or WorkerSetup()))
@@ -154,6 +162,8 @@ class Worker:
             signal=header["signal"],
             seconds=header["seconds"],
             isolation=self.isolation,
+            cpu_seconds=header["cpu"],
+            waited_seconds=header["waited"],
             anomalies=(*header["anomalies"], *anomalies),
             ends=tuple((out, err) for out, err in header["ends"]),
             slowest_seconds=header["slowest"],
@@ -264,6 +274,7 @@ def _order(limits: Limits) -> dict[str, float]:
     """What the worker server itself needs to know of a run."""
     return {
         "wall": limits.wall_seconds,
+        "longest": limits.longest_seconds,
         "cpu": limits.cpu_seconds,
         "memory": limits.memory_bytes,
         "output": limits.output_bytes,

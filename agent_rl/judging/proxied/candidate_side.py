@@ -162,13 +162,13 @@ class CandidateServer:
     """Serves one program's module. `send` and `receive` carry frames; `receive` returns None at the end."""
 
     def __init__(
-        self, program: str, name: str, send: "Callable[[str], None]", receive: "Callable[[], str | None]"
+        self, program: str, module: types.ModuleType, send: "Callable[[str], None]", receive: "Callable[[], str | None]"
     ) -> None:
+        """`module` is empty, and has a `__file__`."""
         self._program = program
         self._send = send
         self._receive = receive
-        self.module = types.ModuleType(name)
-        self.module.__file__ = "solution.py"
+        self.module = module
         self._objects: list[Any] = [self.module]
         self._numbers: dict[int, int] = {id(self.module): 0}
         self._callbacks: dict[int, Callback] = {}
@@ -245,7 +245,8 @@ class CandidateServer:
             return None
 
     def _load(self) -> None:
-        exec(compile(self._program, "solution.py", "exec", dont_inherit=True), self.module.__dict__)
+        path = str(self.module.__file__)
+        exec(compile(self._program, path, "exec", dont_inherit=True), self.module.__dict__)
 
     def _names(self, target: Any) -> "list[str]":
         if hasattr(target, "__all__"):

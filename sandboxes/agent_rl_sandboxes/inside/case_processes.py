@@ -60,7 +60,7 @@ class CaseProcesses:
         """The exit code, after the program was loaded and its function called once per case."""
         count = request["calls"]
         try:
-            code = compile(request["program"], "solution.py", "exec", dont_inherit=True)
+            code = compile(request["program"], request["file"], "exec", dont_inherit=True)
         except BaseException as error:
             program_calls.begin_channel(TOGETHER)
             return program_calls._load_error(error, channel)
@@ -75,8 +75,8 @@ class CaseProcesses:
             return space
         function = space[request["entry_point"]]
         if no_state and lasting_state.none_in(space):
-            code = program_calls._answer(function, _at_once(count, request["limits"]["output"]), channel, space)
-            return code or (0 if program_calls.sent_frames > count else GO_ON_EXIT)
+            exit_code = program_calls._answer(function, _at_once(count, request["limits"]["output"]), channel, space)
+            return exit_code or (0 if program_calls.sent_frames > count else GO_ON_EXIT)
 
         def answer() -> int:
             return program_calls._answer(function, (program_calls.read_call(),), channel, space)
@@ -101,7 +101,7 @@ class CaseProcesses:
         """The exit code, after the program was executed once per case."""
         os.write(channel, APART)
         try:
-            code = compile(request["program"], "solution.py", "exec", dont_inherit=True)
+            code = compile(request["program"], request["file"], "exec", dont_inherit=True)
         except BaseException as error:
             return program_calls._load_error(error, channel)
         # The cases have this process's user, and must not reach its channel.
@@ -113,7 +113,7 @@ class CaseProcesses:
             namespaces.show()
             stdin = decode(program_calls.read_call()[1])
             os.closerange(RESULTS, REQUEST + 1)
-            return stdio_programs.run_case(code, stdin, request["seed"])
+            return stdio_programs.run_case(code, request["file"], stdin, request["seed"])
 
         def report(exit_code: int) -> None:
             program_calls._send(channel, value_frame(next(ids), exit_code))

@@ -11,13 +11,14 @@ Standard library only, Python 3.9: this runs inside the sandboxes.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import select
 import struct
 import time
 from collections.abc import Callable
 
-from agent_rl_sandboxes.inside import case_processes, run_processes
+from agent_rl_sandboxes.inside import case_processes, run_processes, run_usage
 
 WHOLE = 3
 """Loading takes at most the time of one case, and so do the cases before the last, and the last."""
@@ -54,7 +55,8 @@ class CaseWatch:
         self._mark: int | None = None
         self._read = 1
         """How much of the result channel has been looked at: its mark, and complete frames."""
-        self._began = self._loaded = time.monotonic()
+        self._loaded = time.monotonic()
+        self._usage: run_usage.RunUsage | None = None
         self.ends: list[tuple[int, int]] = []
         """For each frame, how much standard output and standard error there was when it came."""
         self.slowest = 0.0
@@ -63,7 +65,7 @@ class CaseWatch:
     @staticmethod
     def whole(limits: run_processes.Order) -> run_processes.Order:
         """The limits of the whole run, if `limits` are those of one case."""
-        return run_processes.Order(WHOLE * limits.wall, limits.cpu, limits.memory, 2 * limits.output, cases=True)
+        return dataclasses.replace(limits, output=2 * limits.output, parts=WHOLE, cases=True)
 
     @property
     def together(self) -> bool:
@@ -75,8 +77,9 @@ class CaseWatch:
         """The number of cases that are over."""
         return max(0, len(self.ends) - 1)
 
-    def watch(self, deadline: float) -> str | None:
+    def watch(self, usage: run_usage.RunUsage) -> str | None:
         """The reason to end the run now; None if its first process has ended by itself."""
+        self._usage = usage
         child, runner = self._child, self._runner
         poll = select.poll()
         buffers = {child.results: runner.results, child.stdout: runner.stdout, child.stderr: runner.stderr}
@@ -85,10 +88,10 @@ class CaseWatch:
                 poll.register(descriptor, select.POLLIN)
         self._feed(poll)
         while True:
-            left = min(deadline, self._began + self._limits.wall) - time.monotonic()
-            if left <= 0:
-                return "timeout"
-            for descriptor, _ in poll.poll(run_processes.wait_milliseconds(child, left)):
+            reason = usage.over()
+            if reason is not None:
+                return reason
+            for descriptor, _ in poll.poll(run_processes.wait_milliseconds(child, usage.pause())):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == self._stream:
@@ -146,8 +149,8 @@ class CaseWatch:
             if self._too_much():
                 return
         now = time.monotonic()
-        self.slowest = max(self.slowest, now - self._began)
-        self._began = now
+        if self._usage is not None:
+            self.slowest = max(self.slowest, self._usage.next_part(now))
         self.ends.append((runner.stdout.size, runner.stderr.size))
         if len(self.ends) == 1:
             self._loaded = now

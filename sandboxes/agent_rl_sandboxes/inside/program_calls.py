@@ -3,10 +3,11 @@
 The process belongs to the candidate: its program can read and change everything here. So this module holds no secrets
 and decides nothing, and its output is checked outside before it is believed.
 
-A request is a JSON object {"program", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; arguments are
-the canonical text of [args, kwargs], stdin is in base64. (In a worker, "calls" is their number, and each follows in a
-message of its own, see case_processes.py.) The output is length-prefixed (32 bits, big-endian) frames:
-{"loaded": true} or {"load_error": text}, then {"id", "value"} or {"id", "error"} for each call, in order.
+A request is a JSON object {"program", "file", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; file is
+the path where the program lies, arguments are the canonical text of [args, kwargs], stdin is in base64. (In a worker,
+"calls" is their number, and each follows in a message of its own, see case_processes.py.) The output is length-prefixed
+(32 bits, big-endian) frames: {"loaded": true} or {"load_error": text}, then {"id", "value"} or {"id", "error"} for each
+call, in order.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -16,7 +17,6 @@ from __future__ import annotations
 import base64
 import gc
 import json
-import linecache
 import os
 import signal
 import struct
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from agent_rl.vocabulary.canonical import Record, decode, error_frame, value_frame
+from agent_rl_sandboxes.inside import program_files
 
 RESULTS, REQUEST = 3, 4
 """File descriptors of a run's process beside 0, 1 and 2."""
@@ -178,8 +179,6 @@ def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any]
     gc.enable()
     code = 1
     try:
-        program = request["program"]
-        linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
         code = (run or call_functions)(request, channel)
     except SystemExit as end:
         code = _exit_code(end)
@@ -193,7 +192,7 @@ def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any]
 def call_functions(request: dict[str, Any], channel: int) -> int:
     """The exit code, after the program was loaded and called. A SystemExit anywhere in the program ends the run."""
     try:
-        code = compile(request["program"], "solution.py", "exec", dont_inherit=True)
+        code = compile(request["program"], request["file"], "exec", dont_inherit=True)
     except BaseException as error:
         return _load_error(error, channel)
     space = load(code, request, channel)
@@ -206,10 +205,10 @@ def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[st
     """The names of the loaded program, after the frame that says so; an exit code if nothing is left to be done."""
     entry_point = request["entry_point"]
     name = "solution" if entry_point is not None else "__main__"
-    module = types.ModuleType(name)
-    module.__file__ = "solution.py"
+    path = request["file"]
+    module = program_files.empty_module(name, path)
     sys.modules[name] = sys.modules["__main__"] = module
-    sys.argv = ["solution.py"]
+    sys.argv = [path]
     try:
         exec(code, module.__dict__)
     except SystemExit:

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from agent_rl_sandboxes.inside import case_processes, namespaces, program_calls
+from agent_rl_sandboxes.inside import case_processes, namespaces, program_calls, program_files
+
+_ROOM_BYTES = 64 << 30
+"""Address space beyond a run's memory, for what is reserved and never used: 64 stacks of 1 GiB. The memory itself is
+limited by `run_usage`; without any limit on address space, the tables of its pages would need memory that is not."""
+_OTHER_PROCESSES = 4
+"""Processes that the program has not started: its first one, and the server's where it is the same user."""
 
 
 def run_program(isolation: str) -> NoReturn:
@@ -16,7 +22,10 @@ def run_program(isolation: str) -> NoReturn:
     limits = request["limits"]
     # A single case may be answered by the process that has loaded the program, and has the time of both.
     cpu = limits["cpu"] * (2 if request.get("calls") == 1 else 1)
-    namespaces.limit(cpu, limits["memory"], limits["processes"], limits["disk"], 256)
+    processes = limits["processes"] + _OTHER_PROCESSES
+    namespaces.limit(cpu, limits["memory"] + _ROOM_BYTES, processes, limits["disk"], 256)
+    if "program" in request:
+        request["file"] = program_files.place(request["program"], request.get("module", "solution"))
     if "role" in request:
         from agent_rl_sandboxes.inside import proxied_roles  # the server was told to load it before the fork
 

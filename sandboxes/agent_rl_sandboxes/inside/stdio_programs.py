@@ -14,10 +14,10 @@ import threading
 import types
 from typing import Any
 
-from agent_rl_sandboxes.inside import program_calls
+from agent_rl_sandboxes.inside import program_calls, program_files
 
 
-def run_case(code: types.CodeType, stdin: str | bytes, seed: int) -> int:
+def run_case(code: types.CodeType, path: str, stdin: str | bytes, seed: int) -> int:
     """The exit code of the program, after it was executed with `stdin` to read; MEMORY_EXIT after a MemoryError."""
     # Not at the top: the server imports it before all runs.
     import random
@@ -27,10 +27,9 @@ def run_case(code: types.CodeType, stdin: str | bytes, seed: int) -> int:
     sys.stdin = sys.__stdin__ = _text(0, "r")
     sys.stdout = sys.__stdout__ = _text(1, "w")
     sys.stderr = sys.__stderr__ = _text(2, "w")
-    module = types.ModuleType("__main__")
-    module.__file__ = "solution.py"
+    module = program_files.empty_module("__main__", path)
     sys.modules["__main__"] = module
-    sys.argv = ["solution.py"]
+    sys.argv = [path]
     exit_code = 0
     try:
         exec(code, module.__dict__)
