@@ -36,6 +36,8 @@ GRACE_SECONDS = 10.0
 _LOAD_SECONDS = 30.0
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
+_MOST_AHEAD = 1 << 16
+"""Calls of so many bytes are sent to a run at once."""
 _EXTRA_FRAMES = 2
 """How many frames beyond one per call are still parsed: more of them say nothing new."""
 
@@ -125,7 +127,7 @@ class Worker:
         """
         self.runs += 1
         limits = request.limits
-        payload = {
+        payload: dict[str, Any] = {
             "program": request.program,
             "entry_point": request.entry_point,
             "calls": len(request.calls),
@@ -134,13 +136,16 @@ class Worker:
         }
         if request.stdin:
             payload["stdin"] = base64.b64encode(request.stdin).decode()
+        calls = b"".join(_part(f"{call.id}\n{call.arguments}") for call in request.calls)
+        # Whole programs are always kept apart.
+        ahead = request.entry_point is not None and len(calls) <= _MOST_AHEAD
+        payload["ahead"] = len(calls) if ahead else 0
         if request.entry_point is None:
             payload["ids"] = [call.id for call in request.calls]
-        parts = [payload, *((call.id, call.arguments) for call in request.calls)]
         header, body = await self.exchange(
             "run",
-            {**_order(limits), "calls": len(request.calls)},
-            b"".join(map(_part, parts)),
+            {**_order(limits), "calls": len(request.calls), "ahead": ahead},
+            _part(json.dumps(payload)) + calls,
             timeout=request.longest_seconds + GRACE_SECONDS,
         )
         status, raw, stdout, stderr = channels_of(header, body)
@@ -278,10 +283,10 @@ def _order(limits: Limits) -> dict[str, float]:
     }
 
 
-def _part(content: Any) -> bytes:
+def _part(text: str) -> bytes:
     """A part of a run's body."""
-    text = json.dumps(content).encode()
-    return _FRAME_LENGTH.pack(len(text)) + text
+    data = text.encode("utf-8", "surrogatepass")
+    return _FRAME_LENGTH.pack(len(data)) + data
 
 
 def run_limits(limits: Limits) -> dict[str, float]:

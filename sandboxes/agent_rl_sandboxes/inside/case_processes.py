@@ -10,9 +10,12 @@ Forks cost time. So calls that cannot leave anything behind (`lasting_state`) ar
 And a loaded program that a fork would not copy (its threads, its children, its open files) answers one call per run.
 
 What comes first on the result channel is one byte: TOGETHER, all calls may be sent at once; or APART, each is sent when
-the one before it is over (case_watch.py). Then follow the frames: {"loaded": true} or {"load_error": text}, and one for
-each case. For a function it is that of `program_calls`; for a whole program {"id", "value": exit code}, sent by the
-first process when nothing of the case is left.
+the one before it is over (case_watch.py). To save time, the server may send calls before it knows that: "ahead" in the
+request is their size. Then APART also says that they have been thrown away, before the program began.
+
+Then follow the frames: {"loaded": true} or {"load_error": text}, and one for each case. For a function it is that of
+`program_calls`; for a whole program {"id", "value": exit code}, sent by the first process when nothing of the case is
+left.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -23,7 +26,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from agent_rl.vocabulary.canonical import decode, value_frame
@@ -59,20 +62,25 @@ class CaseProcesses:
         try:
             code = compile(request["program"], request["file"], "exec", dont_inherit=True)
         except BaseException as error:
-            os.write(channel, APART)
+            program_calls.begin_channel(TOGETHER)
             return program_calls._load_error(error, channel)
         no_state = lasting_state.none_by_names(code)
-        os.write(channel, TOGETHER if no_state else APART)
+        if no_state or count == 1:
+            program_calls.begin_channel(TOGETHER)
+        else:
+            _throw_away(request["ahead"])
+            os.write(channel, APART)
         space = program_calls.load(code, request, channel)
         if isinstance(space, int):
             return space
         function = space[request["entry_point"]]
+        if no_state and lasting_state.none_in(space):
+            exit_code = program_calls._answer(function, _at_once(count, request["limits"]["output"]), channel, space)
+            return exit_code or (0 if program_calls.sent_frames > count else GO_ON_EXIT)
 
         def answer() -> int:
             return program_calls._answer(function, (program_calls.read_call(),), channel, space)
 
-        if no_state and lasting_state.none_in(space):
-            return _together(answer, count, request["limits"]["output"])
         if count == 1:
             return answer()
         if not case_traces.can_fork():
@@ -119,6 +127,8 @@ class CaseProcesses:
         """
         if self._isolation != "namespaces":
             namespaces.adopt_orphans()
+        # A child would print again what waits to be printed.
+        program_calls._flush()
         traces = case_traces.CaseTraces()
         flags = case_traces.stream_flags()
         count = request["calls"]
@@ -174,16 +184,29 @@ class CaseProcesses:
         return bool(children)
 
 
-def _together(answer: Callable[[], int], count: int, most: int) -> int:
-    """The exit code, after this process has answered the calls, or as many as may be answered together."""
+def _at_once(count: int, most: int) -> Iterator[program_calls.Call]:
+    """Yields the calls that this process may answer one after the other, as long as there is time, and `most` bytes."""
     over = time.monotonic() + _TOGETHER_SECONDS
-    for number in range(count):
-        if number and (time.monotonic() > over or program_calls.sent_bytes > most):
-            return GO_ON_EXIT
-        code = answer()
-        if code:
-            return code
-    return 0
+    for number, call in enumerate(program_calls.read_calls()):
+        yield call
+        if number + 1 == count or time.monotonic() > over or program_calls.sent_bytes > most:
+            return
+
+
+def _throw_away(size: int) -> None:
+    """So many bytes were read from the request channel, and no memory of this process holds them."""
+    if not size:
+        return
+    # Not at the top: a run that needs no memory of its own has no use for it.
+    import mmap
+
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory, memoryview(memory) as view:
+        at = 0
+        while at < size:
+            count = os.readv(REQUEST, [view[at:]])
+            if not count:
+                return
+            at += count
 
 
 def _next_has_come() -> bool:

@@ -36,15 +36,22 @@ class CaseWatch:
         limits: run_processes.Order,
         stream: int,
         cancelled: Callable[[], bool],
+        ahead: bool,
     ) -> None:
-        """`body`: the request and each case, each with its length before it. `limits`: those of one case."""
+        """`body`: the request and each case, each with its length before it. `limits`: those of one case.
+
+        `ahead`: whether the cases are sent at once, and again one by one if the run wants them apart.
+        """
         self._runner, self._child, self._limits = runner, child, limits
         self._stream, self._cancelled = stream, cancelled
         self._body = body
         self._room = 2 * limits.output + 1
-        self._allowed = self._part_after(0)
+        self._next = self._part_after(0)
+        """Where the next case begins, if they are sent one by one."""
+        self._allowed = len(body) if ahead else self._next
         """How much of the body may be sent by now."""
         self._fed = 0
+        self._ahead = ahead
         self._mark: int | None = None
         self._read = 1
         """How much of the result channel has been looked at: its mark, and complete frames."""
@@ -115,20 +122,22 @@ class CaseWatch:
         return self.together and outcome.status != "cancelled"
 
     def _follow(self, ended: bool = False) -> bool:
-        """Whether more of the body may be sent. Looks at what is new on the result channel."""
+        """Whether more of the body is to be sent. Looks at what is new on the result channel."""
         results = self._runner.results.view()
-        before = self._allowed
         if self._mark is None and len(results):
             self._mark = results[0]
             if self.together:
                 self._allowed = len(self._body)
+            elif self._ahead:
+                # The run has thrown all cases away.
+                self._allowed = self._fed = self._next
         while len(results) >= self._read + _LENGTH.size:
             end = self._read + _LENGTH.size + _LENGTH.unpack_from(results, self._read)[0]
             if len(results) < end:
                 break
             self._read = end
             self._frame_has_come(ended)
-        return self._allowed > before
+        return self._allowed > self._fed
 
     def _frame_has_come(self, ended: bool) -> None:
         runner, child = self._runner, self._child
@@ -157,7 +166,8 @@ class CaseWatch:
                 os.close(self._child.request)
                 self._child.request = -1
         else:
-            self._allowed = self._part_after(self._allowed)
+            self._next = self._part_after(self._next)
+            self._allowed = self._next
 
     def _too_much(self) -> bool:
         """Whether the case under way has exceeded its output."""

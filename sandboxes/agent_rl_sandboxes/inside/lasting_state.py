@@ -82,17 +82,19 @@ _IMPORTED = (type, types.FunctionType, types.BuiltinFunctionType)
 
 def none_by_names(code: types.CodeType) -> bool:
     """Whether no part of the program sets attributes or globals, defines classes, or names what keeps state."""
+    # One function with plain loops: in a new process each further one costs more than what it does.
     waiting = [code]
     while waiting:
         at = waiting.pop()
-        if not _NAMES.isdisjoint(at.co_names):
-            return False
-        if any(name.startswith("__") and name not in _DUNDERS and name not in _MODULES for name in at.co_names):
-            return False
+        for name in at.co_names:
+            if name in _NAMES or (name[:2] == "__" and name not in _DUNDERS and name not in _MODULES):
+                return False
         steps = at.co_code[::2]
         if not _STORES.isdisjoint(steps) or (_IMPORT in steps and not _imports_only_plain(at)):
             return False
-        waiting += [part for part in at.co_consts if type(part) is types.CodeType]
+        for part in at.co_consts:
+            if type(part) is types.CodeType:
+                waiting.append(part)
     return True
 
 
@@ -108,7 +110,10 @@ def _imports_only_plain(code: types.CodeType) -> bool:
 
 def none_in(space: dict[str, Any]) -> bool:
     """Whether the names of a loaded module hold only what calls cannot change."""
-    return all(_fixed(value, space) for name, value in space.items() if not name.startswith("__"))
+    for name, value in space.items():
+        if type(value) not in _PLAIN and name[:2] != "__" and not _fixed(value, space):
+            return False
+    return True
 
 
 def _fixed(value: Any, space: dict[str, Any]) -> bool:
@@ -118,8 +123,10 @@ def _fixed(value: Any, space: dict[str, Any]) -> bool:
     if kind in (tuple, frozenset):
         return all(_fixed(item, space) for item in value)
     if kind is types.FunctionType and value.__globals__ is space:
+        if value.__closure__ is not None or value.__dict__:
+            return False
         defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
-        return value.__closure__ is None and not value.__dict__ and all(_fixed(item, space) for item in defaults)
+        return not defaults or all(_fixed(item, space) for item in defaults)
     if kind is types.ModuleType:
         return value.__name__ in _MODULES
     if kind in _IMPORTED:

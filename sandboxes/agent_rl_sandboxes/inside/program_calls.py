@@ -22,7 +22,7 @@ import signal
 import struct
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from agent_rl.vocabulary.canonical import Record, decode, error_frame, value_frame
@@ -82,7 +82,8 @@ _write = os.write
 _exit = os._exit
 _getpid = os.getpid
 _owner = 0
-sent_bytes = 0
+_mark = b""
+sent_frames = sent_bytes = 0
 """How much this process has sent."""
 _prefix = struct.Struct(">I").pack
 
@@ -96,11 +97,14 @@ def read_request() -> dict[str, Any]:
     return request
 
 
-def read_call() -> list[str]:
-    """Waits for the next message with a call, and returns [id, arguments]."""
+Call = Sequence[str]
+"""[id, arguments]. Its message is its length, then both, with an end of line between them."""
+
+
+def read_call() -> Call:
+    """Waits for the next message with a call."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
-    call: list[str] = json.loads(_read_exactly(REQUEST, size))
-    return call
+    return _read_exactly(REQUEST, size).decode("utf-8", "surrogatepass").split("\n", 1)
 
 
 def _read_exactly(descriptor: int, size: int) -> bytes:
@@ -112,6 +116,29 @@ def _read_exactly(descriptor: int, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def read_calls() -> Iterator[Call]:
+    """Yields the next messages with calls, until they end; reads as many at once as have come."""
+    data, at = b"", 0
+    while True:
+        end = at + 4
+        if end <= len(data):
+            end += struct.unpack_from(">I", data, at)[0]
+            if end <= len(data):
+                yield data[at + 4 : end].decode("utf-8", "surrogatepass").split("\n", 1)
+                at = end
+                continue
+        # At least what the next message needs, so that a long one is not copied again and again.
+        parts = [data[at:]]
+        missing = max(end - len(data), 1)
+        while missing > 0:
+            part = os.read(REQUEST, max(missing, 1 << 16))
+            if not part:
+                return
+            parts.append(part)
+            missing -= len(part)
+        data, at = b"".join(parts), 0
 
 
 def set_stdin(data: bytes) -> None:
@@ -127,10 +154,16 @@ def set_stdin(data: bytes) -> None:
     os.close(descriptor)
 
 
+def begin_channel(mark: bytes) -> None:
+    """`mark` is sent before the first frame, and together with it."""
+    global _mark
+    _mark = mark
+
+
 def own_channel() -> None:
     """From now on this process may send, and what it forks may not."""
-    global _owner, sent_bytes
-    _owner, sent_bytes = _getpid(), 0
+    global _owner
+    _owner = _getpid()
 
 
 def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any], int], int] | None = None) -> NoReturn:
@@ -195,7 +228,7 @@ def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[st
     return module.__dict__
 
 
-def _answer(function: Any, calls: Iterable[list[str]], channel: int, space: dict[str, Any]) -> int:
+def _answer(function: Any, calls: Iterable[Call], channel: int, space: dict[str, Any]) -> int:
     """The exit code after one frame for each call. Each result is encoded at once, since later calls may change it."""
     for call_id, arguments in calls:
         args, kwargs = decode(arguments)
@@ -294,13 +327,15 @@ def _flush() -> None:
 
 
 def _send(channel: int, frame: str) -> None:
-    global sent_bytes
-    _flush()
+    global _mark, sent_frames, sent_bytes
     if _getpid() != _owner:
         # This is a child that the program forked and did not end.
+        _flush()
         _exit(0)
     data = frame.encode("utf-8", "surrogatepass")
-    data = _prefix(len(data)) + data
+    data = _mark + _prefix(len(data)) + data
+    _mark = b""
+    sent_frames += 1
     sent_bytes += len(data)
     while data:
         data = data[_write(channel, data) :]

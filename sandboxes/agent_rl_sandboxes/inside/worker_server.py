@@ -17,11 +17,13 @@ The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, s
 
     in   {"op": "load", "id"}                                        body: JSON [[name, source]...], modules that every
                                                                      later run finds loaded
-    in   {"op": "run", "id", "wall", "longest", "cpu", "memory", "output", "disk", "inodes", "calls"}
+    in   {"op": "run", "id", "wall", "longest", "cpu", "memory", "output", "disk", "inodes", "calls", "ahead"}
                                                                      body: a length (32 bits), then JSON for the run's
                                                                      own process, see `program_calls`; if it has
                                                                      "calls", then the same for each, and the limits
-                                                                     are those of one call
+                                                                     are those of one call; "ahead": whether all calls
+                                                                     may be sent before it is known whether they are to
+                                                                     be kept apart
     in   {"op": "talk", ...the same}                                 body: the same; a run that exchanges messages
     in   {"op": "say", "id"}                                         body: bytes for that run, while it runs
     in   {"op": "cancel", "id"}                                      during a run, else ignored
@@ -152,7 +154,9 @@ class WorkerServer:
         def cancelled() -> bool:
             return self._cancelled(header["id"])
 
-        cases = CaseWatch(runner, child, body, limits, self._stream.source, cancelled) if order.cases else None
+        cases = None
+        if order.cases:
+            cases = CaseWatch(runner, child, body, limits, self._stream.source, cancelled, header["ahead"])
         try:
             watch = cases.watch if cases else talk.watch if talk else None
             outcome = runner.run(child, body, order, self._stream.source, cancelled, watch)
