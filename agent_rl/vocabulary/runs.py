@@ -11,6 +11,8 @@ Network = Literal["none", "bridge"]
 Isolation = Literal["memory", "container", "uid", "namespaces"]
 """Isolation between two runs. `memory` is the level of the in-memory fake; it is refused outside tests."""
 
+PARTS = 3
+"""A run with calls takes at most so many times the time of one: loading, the calls before the last, and the last."""
 PATIENCE = 8
 """A run that has no processor for part of its time may take so many times its limit: see `Limits.longest_seconds`."""
 RunStatus = Literal["completed", "timeout", "out_of_memory", "output_limit", "crashed"]
@@ -111,8 +113,8 @@ class RunRequest:
 
     @property
     def longest_seconds(self) -> float:
-        """The longest that the run may take, with loading, the calls before the last, and the last."""
-        return self.limits.longest_seconds * (3 if self.calls else 1)
+        """The longest that the run may take."""
+        return self.limits.longest_seconds * (PARTS if self.calls else 1)
 
     @property
     def most_output_bytes(self) -> int:
