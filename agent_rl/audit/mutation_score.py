@@ -73,7 +73,7 @@ def of_split(mutation_scores: Sequence[MutationScore]) -> SplitMutationScore | N
 
 
 def mutant_limits(limits: Limits, oracle_seconds: float) -> Limits:
-    """The limits of a mutant's run: 20 times the oracle solution's slowest run, because many mutants never end.
+    """The limits of a mutant's run: 20 times the oracle solution's time, because many mutants never end.
 
     The limit is at least half a second and never more than the task's own limit.
     """
@@ -96,7 +96,7 @@ async def mutation_score_of(
     """The mutation score of the task's tests with `count` mutants of its oracle solution, or why it has none.
 
     The task's hash decides which mutants are drawn: they are the same in every process. A mutant that does not pass is
-    killed. `oracle_seconds`: the time of the oracle solution's slowest judging.
+    killed. `oracle_seconds`: the time of the oracle solution's slowest case, or of its slowest judging.
     """
     why = not_measurable(task)
     program = None if why or task.oracle is None else program_in(task.oracle)

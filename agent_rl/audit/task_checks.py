@@ -89,7 +89,9 @@ class TaskCheck:
         if not self.mutants:
             mutation_score = "no mutants were asked for"
         elif passed == self.times:
-            mutation_score = await mutation_score_of(task, self._judge, seconds, self.mutants)
+            mutation_score = await mutation_score_of(
+                task, self._judge, max(v.limited_seconds for v in verdicts), self.mutants
+            )
             if isinstance(mutation_score, MutationScore) and mutation_score.killed == 0:
                 self._add(
                     "vacuous", f"is vacuous: its tests pass all {mutation_score.mutants} mutants of the oracle solution"
@@ -140,7 +142,7 @@ class TaskCheck:
                 )
             else:
                 self._add("oracle", f"the oracle solution is {said}")
-        slowest, limit = max(v.seconds for v in verdicts), self.task.limits.wall_seconds
+        slowest, limit = max(v.limited_seconds for v in verdicts), self.task.limits.wall_seconds
         if slowest > limit / 2:
             self._add(
                 "slow", f"is too slow: the oracle solution takes {slowest:.2f} s, more than half of its {limit:g} s"

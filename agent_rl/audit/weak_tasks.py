@@ -148,7 +148,7 @@ async def _measure(task: Task, environment: Environment, provider: SandboxProvid
         return Measured(task.id, why=f"the oracle solution is judged {verdict.status}", broken=True)
     if (why := await _guessed(task, judge)) is not None:
         return Measured(task.id, score=0.0, why=why)
-    mutation_score = await mutation_score_of(task, judge, verdict.seconds)
+    mutation_score = await mutation_score_of(task, judge, verdict.limited_seconds)
     if not isinstance(mutation_score, MutationScore):
         return Measured(task.id, why=mutation_score)
     return Measured(task.id, mutation_score.killed, mutation_score.mutants, mutation_score.score)

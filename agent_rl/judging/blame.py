@@ -6,7 +6,6 @@ Honest programs decide it: if they die in fresh places too, the program is not t
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ _GRACE_SECONDS = 2.0
 The wait is long because an outside cause (such as a daemon that goes down) ends one place after the other.
 """
 _COMPANION_MARGIN_SECONDS = 30.0
+_MOST_COMPANION_SECONDS = 3000.0
+"""A remote host refuses what may take longer than its own limit."""
 COMPANION = "import time\ntime.sleep(3600)\n"
 
 
@@ -55,7 +56,7 @@ async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retrie
     async def run(place: SandboxProvider, fresh: bool) -> RunResult:
         return await place.run(request, fresh=fresh)
 
-    return await _attempt_or_blame(provider, run, request.limits, retries)
+    return await _attempt_or_blame(provider, run, request.longest_seconds, retries)
 
 
 async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, retries: int) -> PairResult | Blamed:
@@ -68,18 +69,18 @@ async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, 
     async def run(place: SandboxProvider, fresh: bool) -> PairResult:
         return await place.run_pair(request, fresh=fresh)
 
-    return await _attempt_or_blame(provider, run, request.limits, retries)
+    return await _attempt_or_blame(provider, run, request.limits.longest_seconds, retries)
 
 
 async def work_or_blame(
     provider: SandboxProvider, work: Callable[[SandboxProvider], Awaitable[_Outcome]], limits: Limits, *, retries: int
 ) -> _Outcome | Blamed:
     """The result of `work`, which makes a fresh place in the given provider at each call; or `Blamed`."""
-    return await _attempt_or_blame(provider, lambda place, fresh: work(place), limits, retries)
+    return await _attempt_or_blame(provider, lambda place, fresh: work(place), limits.longest_seconds, retries)
 
 
 async def _attempt_or_blame(
-    provider: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Outcome]], limits: Limits, retries: int
+    provider: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Outcome]], longest: float, retries: int
 ) -> _Outcome | Blamed:
     """The result of `run(provider, fresh)`, first in any place, then in fresh ones, or `Blamed`; or SandboxError."""
     try:
@@ -89,7 +90,7 @@ async def _attempt_or_blame(
     always_its_doing = True
     for attempt in range(retries + 1):
         place = provider.on_one_host()  # on two machines, the death of one run would say nothing about the other
-        outcome, companion_lived = await _run_beside_companion(place, run, limits)
+        outcome, companion_lived = await _run_beside_companion(place, run, longest)
         if not isinstance(outcome, Exception):
             return outcome
         last = outcome
@@ -106,10 +107,13 @@ async def _attempt_or_blame(
 
 
 async def _run_beside_companion(
-    place: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Outcome]], limits: Limits
+    place: SandboxProvider, run: Callable[[SandboxProvider, bool], Awaitable[_Outcome]], longest: float
 ) -> tuple[_Outcome | Exception, bool]:
-    """(the run's result or error in a fresh place, whether the companion outlived the run)."""
-    limits = dataclasses.replace(limits, wall_seconds=limits.wall_seconds + _COMPANION_MARGIN_SECONDS)
+    """(the run's result or error in a fresh place, whether the companion outlived the run).
+
+    `longest`: the seconds that the run may take.
+    """
+    limits = Limits(wall_seconds=min(longest + _COMPANION_MARGIN_SECONDS, _MOST_COMPANION_SECONDS))
     waiting = RunRequest(COMPANION, entry_point=None, limits=limits)
     companion = asyncio.create_task(place.run(waiting, fresh=True))
     try:

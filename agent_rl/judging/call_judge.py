@@ -11,6 +11,7 @@ import hashlib
 import random
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.case_runs import CasePart, PreparedTests, Reading, prepare
@@ -22,7 +23,6 @@ from agent_rl.vocabulary import (
     Limits,
     RunCall,
     RunRequest,
-    RunResult,
     Submission,
     Task,
     TestResult,
@@ -56,7 +56,10 @@ class CallJudge:
         return task
 
     async def judge(self, task: Task, tests: CallTests, submission: Submission, *, public: bool) -> Verdict:
-        """The verdict of `tests`, from one run, or one per case if cases are isolated; a checker adds one run."""
+        """The verdict of `tests`, from as few runs as possible, or one per case if cases are isolated.
+
+        A checker adds one run.
+        """
         prepared = self._ready(task, tests)
         invalid = invalid_program(submission)
         if invalid:
@@ -88,14 +91,12 @@ class CallJudge:
             calls = tuple(RunCall(ids[i], prepared.arguments[i]) for i in indices)
             return RunRequest(program, prepared.source.called, calls, limits=prepared.limits, seed=seed)
 
-        shares = [[i] for i in order] if prepared.source.isolated else [order]
-        results = await self._results([request(share) for share in shares])
-        if isinstance(results, Blamed):
+        parts = await self._parts(prepared, request, order, ids)
+        if isinstance(parts, Blamed):
             isolation = self._runs.provider.isolation
-            return failed_run("values", isolation, "crashed", 0.0, results.detail, public=public)
-        parts = [CasePart({i: ids[i] for i in share}, r) for share, r in zip(shares, results, strict=False)]
+            return failed_run("values", isolation, "crashed", 0.0, parts.detail, public=public)
         reading = Reading(prepared, parts, public)
-        if sum(len(frame) for r in results for frame in r.frames) > _LARGE_CHARS:
+        if sum(len(frame) for part in parts for frame in part.result.frames) > _LARGE_CHARS:
             verdict = await asyncio.to_thread(reading.verdict)
         else:
             verdict = reading.verdict()
@@ -103,11 +104,24 @@ class CallJudge:
             return await self._check(prepared, reading, public)
         return verdict
 
-    async def _results(self, requests: list[RunRequest]) -> list[RunResult] | Blamed:
-        if len(requests) > 1:
-            return await self._runs.run_each(requests)
-        result = await self._runs.run(requests[0])
-        return result if isinstance(result, Blamed) else [result]
+    async def _parts(
+        self,
+        prepared: PreparedTests,
+        request: Callable[[list[int]], RunRequest],
+        order: list[int],
+        ids: dict[int, str],
+    ) -> list[CasePart] | Blamed:
+        """The runs of the cases, in this order."""
+        if prepared.source.isolated:
+            results = await self._runs.run_each([request([i]) for i in order])
+            if isinstance(results, Blamed):
+                return results
+            return [CasePart({i: ids[i]}, result) for i, result in zip(order, results, strict=False)]
+        runs = await self._runs.run_calls(request(order))
+        if isinstance(runs, Blamed):
+            return runs
+        indices = {call_id: i for i, call_id in ids.items()}
+        return [CasePart({indices[call.id]: call.id for call in run.calls}, run.result) for run in runs]
 
     async def _check(self, prepared: PreparedTests, reading: Reading, public: bool) -> Verdict:
         """The checker program's verdict on the outputs in `reading`."""
@@ -126,7 +140,9 @@ class CallJudge:
             return failed_run("values", isolation, "failed", seconds, f"checker: {error}", public=public)
         if checked.status == "completed" and satisfied(answers, call_id):
             tests = (TestResult("checker", True),)
-            return Verdict(True, "passed", "values", isolation, seconds, tests, {"tests_passed": 1.0})
+            slowest = max(reading.slowest, checked.slowest_seconds)
+            scores = {"tests_passed": 1.0}
+            return Verdict(True, "passed", "values", isolation, seconds, tests, scores, slowest_case_seconds=slowest)
         answer = answers.by_id.get(call_id)
         why = wording.last_line(answer.error) if isinstance(answer, Raised) else checked.status
         return failed_run("values", isolation, "failed", seconds, f"the check was not satisfied: {why}", public=public)

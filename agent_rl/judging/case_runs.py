@@ -10,7 +10,7 @@ from typing import Any
 from agent_rl.errors import ConfigError
 from agent_rl.judging.checker_programs import Recorded, recorded_call
 from agent_rl.judging.compare_values import equal
-from agent_rl.judging.judging_runs import MAX_DETAILS, tampered, verdict_of_cases
+from agent_rl.judging.judging_runs import MAX_DETAILS, due, tampered, verdict_of_cases
 from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, Unheld, read_frames, value_of
 from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, Verdict, wording
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
@@ -49,6 +49,7 @@ class Reading:
         self.recorded: list[Recorded] = []
         self.isolation: Isolation = parts[0].result.isolation
         self.seconds = sum(p.result.seconds for p in parts)
+        self.slowest = max(p.result.slowest_seconds for p in parts)
         self._answers: dict[int, Answer] = {}
         self._missing: dict[int, str] = {}
         self._load_error: str | None = None
@@ -112,7 +113,13 @@ class Reading:
             details.append(self._detail(index, describe=failed < MAX_DETAILS))
             failed += details[-1] != ""
         return verdict_of_cases(
-            self.status, details, self.isolation, self.seconds, public=self.public, load_error=self._load_error
+            self.status,
+            details,
+            self.isolation,
+            self.seconds,
+            public=self.public,
+            load_error=self._load_error,
+            slowest=self.slowest,
         )
 
     def _detail(self, index: int, *, describe: bool) -> str:
@@ -151,6 +158,7 @@ def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
     cases: list[Case] = []
     arguments: list[str] = []
     expected: list[str | None] = []
+    texts: list[str] = []
     digest = hashlib.blake2b(digest_size=16)
     for number, case in enumerate(tests.cases):
         try:
@@ -158,11 +166,13 @@ def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
             text = encode(case.expected)
         except NotCanonical as error:
             raise ConfigError(f"task {task_id}: case {number} cannot be held in canonical form: {error}") from None
+        texts.append(text)
         value = decode(text)
         cases.append(Case(case.args, value, case.kwargs))
         same = tests.comparison != "checker" and _equal(value, decode(text), tests)
         expected.append(text if same else None)
         digest.update(f"{len(arguments[-1])},{len(text)}:{arguments[-1]}{text}".encode())
+    limits = due(limits, (len(text.encode("utf-8", "surrogatepass")) for text in texts))
     settings = (tests.called, tests.comparison, tests.tolerance, tests.checker, tests.from_json, limits)
     digest.update(repr(settings).encode() + (b"isolated" if tests.isolated else b""))
     return PreparedTests(tests, limits, tuple(cases), tuple(arguments), tuple(expected), digest.digest())

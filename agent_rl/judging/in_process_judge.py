@@ -52,6 +52,7 @@ from agent_rl.judging.judging_runs import (
 )
 from agent_rl.judging.pytest_report import PytestReport, TamperedReport, collected_ids, read_report
 from agent_rl.judging.ready_place import Staging, has_own_image, own_config, read_file
+from agent_rl.judging.repeated_runs import ended_command
 from agent_rl.vocabulary import (
     ExecResult,
     Isolation,
@@ -233,6 +234,7 @@ class InProcessJudge:
 
     def _ended(self, result: ExecResult, why: str) -> Verdict:
         """The verdict if pytest did not run to its end."""
+        ended_command(result)
         status = "failed" if result.status == "completed" else result.status
         said = wording.last_line(result.stderr.decode("utf-8", "replace"))
         detail = f"{why} ({said})" if result.stderr.strip() else why

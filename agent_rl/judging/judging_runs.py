@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from agent_rl.concurrency import side_by_side
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.blame import Blamed, run_or_blame, run_pair_or_blame, work_or_blame
+from agent_rl.judging.repeated_runs import (
+    FairRuns,
+    seconds_waited_here,
+    starved_commands,
+    starved_pair,
+    starved_run,
+)
 from agent_rl.vocabulary import (
     Isolation,
     Limits,
     PairRequest,
     PairResult,
+    RunCall,
     RunRequest,
     RunResult,
     Submission,
@@ -43,8 +53,18 @@ class TooSlow(ConfigError):
     """A task's oracle solution is too close to the time limit: a right answer would fail on a busy machine."""
 
 
+OUTPUT_SLACK = 1 << 16
+"""Bytes that a case may put out beyond what is expected of it, whatever the task's limit on output."""
+
+
+def due(limits: Limits, expected: Iterable[int]) -> Limits:
+    """The limits of each case, if the cases are expected to put out so many bytes."""
+    most = max(expected, default=0) + OUTPUT_SLACK
+    return dataclasses.replace(limits, output_bytes=max(limits.output_bytes, most))
+
+
 def check_room(task: Task, seconds: float) -> None:
-    """Raises TooSlow if `seconds`, the oracle solution's time, is more than half of the task's limit."""
+    """Raises TooSlow if `seconds`, the oracle solution's slowest case, is more than half of the task's limit."""
     limit = task.limits.wall_seconds
     if seconds > limit / 2:
         raise TooSlow(
@@ -62,8 +82,18 @@ def check_tier(task: Task, minimum: Tier) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CallsRun:
+    """One of the runs that share the calls of a request: the calls that were its own, and its result."""
+
+    calls: tuple[RunCall, ...]
+    result: RunResult
+
+
 class Runs:
     """Runs requested from a provider: failures are blamed fairly, and none is less isolated than demanded.
+
+    One that exceeded its time for want of a processor is made once more, alone.
 
     `count` is the number of requests: runs, pairs of runs, sandboxes, and what is run outside of sandboxes.
     """
@@ -75,27 +105,83 @@ class Runs:
         self.retries = retries
         self.minimum_isolation: Isolation = minimum_isolation
         self.count = 0
+        self._fair = FairRuns()
+
+    @property
+    def repeated(self) -> int:
+        """Number of requests that were made once more, alone."""
+        return self._fair.repeated
 
     async def run(self, request: RunRequest) -> RunResult | Blamed:
         """The run's result, or `Blamed`. Raises SandboxError, also if the isolation is too weak."""
         self.count += 1
-        result = await run_or_blame(self.provider, request, retries=self.retries)
+        result = await self._fair.fairly(
+            lambda: run_or_blame(self.provider, request, retries=self.retries),
+            lambda result: starved_run(result, request.limits),
+        )
         if isinstance(result, RunResult):
             self.check(result.isolation)
         return result
 
+    async def run_calls(self, request: RunRequest) -> list[CallsRun] | Blamed:
+        """The runs that together answer the calls of `request`: each call once, in order. Raises as `run`.
+
+        After a run that is unfinished, another answers the calls that are left. After one that did not complete, there
+        is none: the calls that are left are in no run.
+        """
+        done: list[CallsRun] = []
+        left, most = request.calls, len(request.calls)
+        while left:
+            calls = left[:most]
+            result = await self.run(dataclasses.replace(request, calls=calls))
+            if isinstance(result, Blamed):
+                return result
+            answered = max(0, len(result.frames) - 1)  # the first frame says that the program was loaded
+            if result.unfinished and 0 < answered < len(calls):
+                result = dataclasses.replace(result, status="completed", frames=result.frames[: answered + 1])
+                calls = calls[:answered]
+            elif result.status != "completed" or result.anomalies or answered != len(calls):
+                done.append(CallsRun(calls, result))
+                break
+            done.append(CallsRun(calls, result))
+            left = left[answered:]
+            # Where each run answers few calls, none is sent all that are left.
+            most = 2 * answered
+        return done
+
     async def run_pair(self, request: PairRequest) -> PairResult | Blamed:
         """The result of two runs that exchange frames, or `Blamed`. Raises as `run`."""
         self.count += 1
-        result = await run_pair_or_blame(self.provider, request, retries=self.retries)
+        lost = 0.0
+
+        async def pair() -> PairResult | Blamed:
+            nonlocal lost
+            before = seconds_waited_here()
+            result = await run_pair_or_blame(self.provider, request, retries=self.retries)
+            lost = seconds_waited_here() - before
+            return result
+
+        result = await self._fair.fairly(pair, lambda result: starved_pair(result, request.limits, lost))
         if isinstance(result, PairResult):
             self.check(weaker_isolation(result))
         return result
 
     async def work(self, work: Callable[[SandboxProvider], Awaitable[_T]], limits: Limits) -> _T | Blamed:
-        """The result of `work`, which makes a fresh sandbox at each call; or `Blamed`. Raises SandboxError."""
+        """The result of `work`, which makes a fresh sandbox at each call; or `Blamed`. Raises SandboxError.
+
+        `work` tells `repeated_runs.ended_command` of a command that exceeded its time.
+        """
         self.count += 1
-        return await work_or_blame(self.provider, work, limits, retries=self.retries)
+        with starved_commands() as starved:
+
+            async def once(place: SandboxProvider) -> _T:
+                starved.clear()
+                return await work(place)
+
+            return await self._fair.fairly(
+                lambda: work_or_blame(self.provider, once, limits, retries=self.retries),
+                lambda outcome: bool(starved) and not isinstance(outcome, Blamed),
+            )
 
     async def outside_sandboxes(self, work: Callable[[], _T]) -> _T:
         """The result of `work`, a blocking function, called in a thread; counted as a run.
@@ -160,6 +246,7 @@ def verdict_of_cases(
     *,
     public: bool,
     load_error: str | None,
+    slowest: float,
 ) -> Verdict:
     """The verdict at tier `values`. `details` says why each case failed ("": it passed).
 
@@ -172,7 +259,7 @@ def verdict_of_cases(
         feedback = wording.last_line(load_error) if load_error is not None else feedback_lines(details)
     tests = tuple(TestResult(f"case {i}", not detail, detail) for i, detail in enumerate(details))
     scores = {"tests_passed": (len(details) - failed) / len(details)}
-    return Verdict(final == "passed", final, "values", isolation, seconds, tests, scores, feedback)
+    return Verdict(final == "passed", final, "values", isolation, seconds, tests, scores, feedback, slowest)
 
 
 def failed_run(

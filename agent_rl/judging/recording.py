@@ -282,13 +282,13 @@ async def _checked(task: Task, oracle: str, judge: CallJudge) -> Task:
     verdict = await judge.judge(task, task.tests, Submission.code(oracle), public=False)
     if not verdict.passed:
         reasons = "; ".join(t.detail for t in verdict.tests if not t.passed)
-        check_room(task, verdict.seconds)
+        check_room(task, verdict.limited_seconds)
         if verdict.status == "failed":
             raise NotRecordable(f"task {task.id}: {NOT_CASES} (the oracle solution does not pass these: {reasons})")
         raise ConfigError(
             f"task {task.id}: the oracle solution does not pass its own tests ({verdict.status}): {reasons}"
         )
-    check_room(task, verdict.seconds)
+    check_room(task, verdict.limited_seconds)
     return await shown_rightly(task, oracle, judge)
 
 

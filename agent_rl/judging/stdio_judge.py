@@ -1,9 +1,9 @@
 """The judge of tier `values` for whole programs: they run in a sandbox, and their output is compared outside of it.
 
-If cases are not isolated, one run executes the program once per case, in random order (`inside/stdio_programs.py`). A
-secret mark, known only to the run, ends the output of each execution, so that the judge can cut standard output into
-parts. A program that forges marks only changes its own answers. If a program ends its process (`os._exit`), that was
-its answer to the current case, and another run takes the remaining cases: no case is ever executed twice.
+If cases are not isolated, one run executes the program once per case, each in a process of its own, in random order
+(`inside/case_processes.py`). The worker server says where the output of each execution ends, so that the judge can cut
+standard output into parts. If a run answers only some of the cases, another takes the rest: no case is ever executed
+twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from agent_rl.judging.compare_outputs import same_output
 from agent_rl.judging.judge import digest_of
 from agent_rl.judging.judging_runs import (
     MAX_DETAILS,
+    CallsRun,
     Runs,
+    due,
     failed_run,
     invalid_program,
     tampered,
@@ -47,11 +49,12 @@ CHECK = "check"
 """Name of a checker program's entry point."""
 _LARGE_BYTES = 1 << 16
 _MAX_SHOWN = 60
+_MAX_TRACEBACK = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
 class _Printed:
-    """The output of one execution and how it ended. `error` is the program's own text."""
+    """The output of one execution and how it ended. `error` is the program's own text, if it says why it failed."""
 
     stdout: bytes
     exit_code: int
@@ -110,7 +113,7 @@ class _Judging:
 
     def __init__(self, runs: Runs, task: Task, tests: StdioTests, program: str, seed: int, public: bool) -> None:
         self._runs = runs
-        self._task = task
+        self._limits = due(task.limits, (len(_bytes(case.expected)) for case in tests.cases))
         self._tests = tests
         self._program = program
         self._seed = seed
@@ -120,50 +123,31 @@ class _Judging:
         self._status: RunStatus = "completed"
         self.isolation: Isolation = runs.provider.isolation
         self.seconds = 0.0
+        self.slowest = 0.0
 
     async def together(self, order: list[int]) -> Blamed | None:
-        """Runs all cases in one run, or in several if the program ends its process; one time limit covers all of them.
-
-        Raises Tampered.
-        """
-        left = order
-        while left:
-            limits = self._task.limits
-            if self.seconds:
-                limits = dataclasses.replace(limits, wall_seconds=limits.wall_seconds - self.seconds)
-            if limits.wall_seconds <= 0:
-                self._status = "timeout"
-                return None
-            secret = secrets.token_hex(8 * len(left))
-            calls = tuple(
-                RunCall(secret[16 * at : 16 * at + 16], _argument(self._tests.cases[i])) for at, i in enumerate(left)
-            )
-            request = RunRequest(self._program, calls=calls, limits=limits, seed=self._seed)
-            result = await self._runs.run(request)
-            if isinstance(result, Blamed):
-                return result
-            self._take(result)
-            ids = {call.id: index for call, index in zip(calls, left, strict=True)}
-            if len(result.stdout) > _LARGE_BYTES:
-                await asyncio.to_thread(self._read, result, ids)
+        """Runs all cases in as few runs as possible. Raises Tampered."""
+        secret = secrets.token_hex(8 * len(order))
+        ids = {secret[16 * at : 16 * at + 16]: i for at, i in enumerate(order)}
+        calls = tuple(RunCall(call_id, _argument(self._tests.cases[i])) for call_id, i in ids.items())
+        runs = await self._runs.run_calls(self._request(self._program, None, calls))
+        if isinstance(runs, Blamed):
+            return runs
+        for run in runs:
+            self._take(run.result)
+            if len(run.result.stdout) > _LARGE_BYTES:
+                await asyncio.to_thread(self._read, run, ids)
             else:
-                self._read(result, ids)
-            left = [i for i in left if i not in self._printed]
-            if self._status != "completed" or self._load_error is not None:
-                return None
-            if left and any(p.exit_code != 0 for p in self._printed.values()):
-                return None
+                self._read(run, ids)
         return None
+
+    def _request(self, program: str, entry_point: str | None, calls: tuple[RunCall, ...] = ()) -> RunRequest:
+        return RunRequest(program, entry_point, calls, limits=self._limits, seed=self._seed)
 
     async def isolated(self, order: list[int]) -> Blamed | None:
         """Runs each case in a run of its own. Raises Tampered."""
         requests = [
-            RunRequest(
-                self._program,
-                stdin=_bytes(self._tests.cases[i].stdin),
-                limits=self._task.limits,
-                seed=self._seed,
-            )
+            dataclasses.replace(self._request(self._program, None), stdin=_bytes(self._tests.cases[i].stdin))
             for i in order
         ]
         results = await self._runs.run_each(requests)
@@ -181,34 +165,30 @@ class _Judging:
         """Takes over what concerns the whole run. Raises Tampered."""
         self.isolation = result.isolation
         self.seconds += result.seconds
+        self.slowest = max(self.slowest, result.slowest_seconds)
         if result.anomalies:
             raise Tampered("; ".join(result.anomalies))
         if self._status == "completed":
             self._status = result.status
 
-    def _read(self, result: RunResult, ids: dict[str, int]) -> None:
-        """Reads the output of each execution from a run with several executions. Raises Tampered."""
-        answers = read_frames(result.frames, list(ids))
+    def _read(self, run: CallsRun, ids: dict[str, int]) -> None:
+        """Reads the output of each execution of a run. Raises Tampered."""
+        result = run.result
+        answers = read_frames(result.frames, [call.id for call in run.calls])
         if answers.load_error is not None:
-            self._load_error = answers.load_error
+            self._load_error = self._load_error or answers.load_error
             return
-        at = 0
-        for call_id, index in ids.items():
-            answer = answers.by_id.get(call_id)
+        # The first frame says that the program was loaded.
+        for number, call in enumerate(run.calls, start=1):
+            answer = answers.by_id.get(call.id)
             if answer is None:
-                if result.status == "completed" and result.exit_code is not None:
-                    # The program ended its own process; the rest of the output is its.
-                    self._printed[index] = _Printed(result.stdout[at:], result.exit_code, None)
                 return
-            mark = b"\0%b\0" % call_id.encode()
-            end = result.stdout.find(mark, at)
-            if end < 0:
-                if result.status == "completed":
-                    raise Tampered("an execution whose output has no end")
-                return
-            exit_code, error = _ending(answer)
-            self._printed[index] = _Printed(result.stdout[at:end], exit_code, error)
-            at = end + len(mark)
+            if number >= len(result.ends):
+                raise Tampered("an execution whose output has no end")
+            (out, err), (out_end, err_end) = result.ends[number - 1 : number + 1]
+            exit_code = _exit_code(answer)
+            error = _error(result.stderr[err:err_end]) if exit_code == 1 else None
+            self._printed[ids[call.id]] = _Printed(result.stdout[out:out_end], exit_code, error)
 
     async def verdict(self) -> Verdict:
         """The verdict of all cases. If a run did not complete, its status stands, whatever was printed before."""
@@ -223,7 +203,13 @@ class _Judging:
             failed += detail != ""
             details.append(detail if failed <= MAX_DETAILS else "failed" if detail else "")
         return verdict_of_cases(
-            self._status, details, self.isolation, self.seconds, public=self._public, load_error=self._load_error
+            self._status,
+            details,
+            self.isolation,
+            self.seconds,
+            public=self._public,
+            load_error=self._load_error,
+            slowest=self.slowest,
         )
 
     def _detail(self, index: int) -> str:
@@ -258,31 +244,39 @@ class _Judging:
                 calls.append(RunCall(ids[index], encode([values, {}])))
             except NotCanonical as error:
                 rejected[index] = f"the output cannot be checked: {error}"
-        request = RunRequest(self._tests.checker, CHECK, tuple(calls), limits=self._task.limits, seed=self._seed)
-        result = await self._runs.run(request)
-        if isinstance(result, Blamed):
-            return result
-        self.seconds += result.seconds
-        try:
-            answers = read_frames(result.frames, [call.id for call in calls])
-        except Tampered as error:
-            return dict.fromkeys(range(len(cases)), f"checker: {error}")
+        if not calls:
+            return rejected
+        runs = await self._runs.run_calls(self._request(self._tests.checker, CHECK, tuple(calls)))
+        if isinstance(runs, Blamed):
+            return runs
+        said: dict[str, Answer] = {}
+        for run in runs:
+            self.seconds += run.result.seconds
+            self.slowest = max(self.slowest, run.result.slowest_seconds)
+            try:
+                said.update(read_frames(run.result.frames, [call.id for call in run.calls]).by_id)
+            except Tampered as error:
+                return dict.fromkeys(range(len(cases)), f"checker: {error}")
         for index in range(len(cases)):
-            answer = answers.by_id.get(ids[index])
+            answer = said.get(ids[index])
             if answer != Returned("true"):
                 why = wording.last_line(answer.error) if isinstance(answer, Raised) else "not accepted"
                 rejected.setdefault(index, f"for input {_shown(_bytes(cases[index].stdin))} the checker said: {why}")
         return rejected
 
 
-def _ending(answer: Answer) -> tuple[int, str | None]:
-    """(exit code, error) of an execution, as its run reports them. Raises Tampered."""
+def _exit_code(answer: Answer) -> int:
+    """The exit code of an execution, as its run reports it. Raises Tampered."""
     value = value_of(answer) if isinstance(answer, Returned) else None
-    if type(value) is tuple and len(value) == 2:
-        exit_code, error = value
-        if type(exit_code) is int and (error is None or type(error) is str):
-            return exit_code, error
-    raise Tampered("an execution that ended in no known way")
+    if type(value) is not int:
+        raise Tampered("an execution that ended in no known way")
+    return value
+
+
+def _error(stderr: bytes) -> str | None:
+    """The last line of a traceback, with which an interpreter ends."""
+    text = stderr[-_MAX_TRACEBACK:].decode("utf-8", "replace")
+    return text if "Traceback (most recent call last)" in text else None
 
 
 def _argument(case: StdioCase) -> str:

@@ -34,6 +34,7 @@ from agent_rl.judging.missing_package import missing_package
 from agent_rl.judging.proxied.asserts import as_proxied, forms_of, kept_as_proxied
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge, as_pytest
 from agent_rl.judging.recording import NotRecordable, record_tests
+from agent_rl.judging.repeated_runs import doubts
 from agent_rl.judging.shared_verdicts import SharedVerdicts
 from agent_rl.judging.stdio_judge import StdioJudge
 from agent_rl.vocabulary import (
@@ -94,7 +95,7 @@ class TaskVerifier(Verifier):
     switches this off), and rollouts that ask during the judging wait for it. This is sound because a judging depends
     only on the submission, the tests, the limits and `seed`. The price: a program that reads the clock or the
     machine's entropy is drawn once per run, as if all its copies had been judged at the same moment. Infrastructure
-    failures are never kept.
+    failures are never kept, nor is a verdict on a program that had no processor, even when it ran alone.
     """
 
     def __init__(
@@ -125,6 +126,11 @@ class TaskVerifier(Verifier):
         """Number of runs, pairs of runs and sandboxes requested from the provider, including those of `prepare`, and of
         final answers that were compared in a process of their own."""
         return self._runs.count
+
+    @property
+    def repeated(self) -> int:
+        """Number of these that exceeded their time for want of a processor, and were made once more, alone."""
+        return self._runs.repeated
 
     @property
     def reused(self) -> int:
@@ -243,7 +249,13 @@ class TaskVerifier(Verifier):
     async def _verdict(self, task: Task, tests: Tests, submission: Submission, *, public: bool) -> Verdict:
         known = self._knows(task, tests)
         key = (known.digest, _submission_digest(submission), public)
-        verdict = await self._shared.get(key, lambda: known.judge.judge(known.judged, tests, submission, public=public))
+
+        async def judged() -> tuple[Verdict, bool]:
+            with doubts() as doubtful:
+                verdict = await known.judge.judge(known.judged, tests, submission, public=public)
+            return verdict, not doubtful
+
+        verdict = await self._shared.get(key, judged)
         self.verdicts += 1
         return verdict
 

@@ -7,6 +7,7 @@ import random
 import tempfile
 import threading
 import time
+import types
 
 from agent_rl.judging.proxied.candidate_side import CandidateServer
 from agent_rl.judging.proxied.tests_runner import HiddenTestsRunner, write_files
@@ -27,7 +28,9 @@ def run_pair_in_memory(request: PairRequest) -> PairResult:
 
     def serve() -> None:
         try:
-            CandidateServer(request.program, request.module, answered.put, asked.get).serve()
+            module = types.ModuleType(request.module)
+            module.__file__ = "solution.py"
+            CandidateServer(request.program, module, answered.put, asked.get).serve()
         except SystemExit:
             ended.append(0)
         finally:

@@ -149,10 +149,11 @@ def _run(request: RunRequest) -> RunResult:
     started = time.perf_counter()
     state = random.getstate()
     random.seed(request.seed)
+    ends: list[tuple[int, int]] = []
     try:
         with _captured(request.stdin) as (stdout, stderr):
             if request.entry_point is None and request.calls:
-                exit_code = _execute_each(request, frames, stdout)
+                exit_code, ends = 0, _execute_each(request, frames, stdout, stderr)
             else:
                 exit_code = _execute(request, frames)
     finally:
@@ -174,20 +175,31 @@ def _run(request: RunRequest) -> RunResult:
         signal=None,
         seconds=time.perf_counter() - started,
         isolation="memory",
+        ends=tuple(ends),
     )
 
 
-def _execute_each(request: RunRequest, frames: list[str], stdout: io.StringIO) -> int:
-    """Executes the program once per call, with the call's text as input. Marks and frames are those of `RunResult`."""
+def _execute_each(
+    request: RunRequest, frames: list[str], stdout: io.StringIO, stderr: io.StringIO
+) -> list[tuple[int, int]]:
+    """Executes the program once per call, with the call's text as input. Frames and ends are those of `RunResult`."""
+    frames.append('{"loaded": true}')
+    ends = [(0, 0)]
     for call in request.calls:
         given = decode(call.arguments)
         sys.stdin = io.TextIOWrapper(io.BytesIO(given if isinstance(given, bytes) else given.encode()))
         own: list[str] = []
         exit_code = _execute(RunRequest(request.program), own)
         error = next((json.loads(f)["load_error"] for f in own if "load_error" in f), None)
-        stdout.write(f"\0{call.id}\0")
-        frames.append(value_frame(call.id, (exit_code, error)))
-    return 0
+        if error is not None:
+            stderr.write(f"Traceback (most recent call last):\n{error}\n")
+        frames.append(value_frame(call.id, exit_code))
+        ends.append((_size(stdout), _size(stderr)))
+    return ends
+
+
+def _size(stream: io.StringIO) -> int:
+    return len(stream.getvalue().encode("utf-8", "replace"))
 
 
 def _execute(request: RunRequest, frames: list[str]) -> int:

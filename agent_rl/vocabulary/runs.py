@@ -11,14 +11,22 @@ Network = Literal["none", "bridge"]
 Isolation = Literal["memory", "container", "uid", "namespaces"]
 """Isolation between two runs. `memory` is the level of the in-memory fake; it is refused outside tests."""
 
+PARTS = 3
+"""A run with calls takes at most so many times the time of one: loading, the calls before the last, and the last."""
+PATIENCE = 8
+"""A run that has no processor for part of its time may take so many times its limit: see `Limits.longest_seconds`."""
 RunStatus = Literal["completed", "timeout", "out_of_memory", "output_limit", "crashed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one run: seconds, bytes and counts. Exceeding one is a status, not an exception."""
+    """Limits of one case, or of a run that has no cases: seconds, bytes and counts.
+
+    Exceeding one is a status, not an exception. Loading a program has the limits of one case too.
+    """
 
     wall_seconds: float = 5.0
+    """Time in which the run is ready to run, and has no processor, does not count."""
     cpu_seconds: float = 5.0
     memory_bytes: int = 512 * 2**20
     processes: int = 64
@@ -26,6 +34,11 @@ class Limits:
     inodes: int = 4096
     output_bytes: int = 1 * 2**20
     """Applies separately to the result channel, standard output and standard error."""
+
+    @property
+    def longest_seconds(self) -> float:
+        """When a run ends, however little of that time it had a processor."""
+        return PATIENCE * self.wall_seconds
 
 
 DEFAULT_WORKDIR = "/work"
@@ -53,7 +66,10 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """The outcome of a command in a sandbox. Output is cut at the limit; `exit_code` is None unless completed."""
+    """The outcome of a command in a sandbox. Output is cut at the limit; `exit_code` is None unless completed.
+
+    cpu_seconds, waited_seconds: of a command that exceeded its time, as in `RunResult`; else 0.
+    """
 
     status: RunStatus
     exit_code: int | None
@@ -61,6 +77,8 @@ class ExecResult:
     stderr: bytes
     seconds: float
     truncated: bool = False
+    cpu_seconds: float = 0.0
+    waited_seconds: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +101,10 @@ class RunRequest:
     names a function, or else a method of the class `Solution`, which is called on a new object each time; "Solution.f"
     names first of all the method.
     With `entry_point` None the module runs as `__main__`. If `calls` is empty, it runs once, with `stdin` as its input.
-    Otherwise it runs once per entry of `calls`, in order and in one process, each time with its own input, output,
-    globals and exit code.
+    Otherwise it runs once per entry of `calls`, in order, each time with its own input, output and exit code.
+
+    The limits are those of each call. Nothing that a call leaves behind is there for the next. If that, or the length
+    of the whole, demands another run, the calls that are left have no answers, and the result is `unfinished`.
     """
 
     program: str
@@ -94,6 +114,16 @@ class RunRequest:
     limits: Limits = Limits()
     seed: int = 0
     """Seed of Python's `random`, and the hash seed if the run starts its own interpreter."""
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest that the run may take."""
+        return self.limits.longest_seconds * (PARTS if self.calls else 1)
+
+    @property
+    def most_output_bytes(self) -> int:
+        """The most that each channel of the run may hold: what may have come before the last call, and its own."""
+        return self.limits.output_bytes * (2 if self.calls else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +142,7 @@ class PairRequest:
     objects: tuple[str, ...] | None = None
     """The access paths on which the program may return objects. None: all; the tests' run then reports which it saw."""
     limits: Limits = Limits()
-    """Limits of the program's run. The tests' run has the same limits, and a little more time to report a timeout."""
+    """Limits of the program's run. The tests' run has the same limits, and more time to report a timeout."""
     seed: int = 0
 
 
@@ -122,9 +152,13 @@ class RunResult:
 
     frames: JSON texts that arrived on the result channel, in order, each as the run wrote it:
         {"id": ..., "value": canonical} | {"id": ..., "error": text} | {"loaded": true} | {"load_error": text}
-        together at most `Limits.output_bytes`. If the program was executed once per call, the value is
-        (exit code, "Type: message" or None), and NUL, id, NUL follow the output of that execution in `stdout`.
-    signal, exit_code: of the run's first process.
+        together at most `RunRequest.most_output_bytes`. If the program was executed once per call, the value is the
+        exit code.
+    signal, exit_code: of the run's first process, or of a call's if a signal has ended that.
+    seconds: how long it ran, without `waited_seconds`.
+    cpu_seconds: processor time of all its processes, as far as known.
+    waited_seconds: how long it was ready to run and had no processor, since others had them all; None where the kernel
+        does not say. (If a run with calls exceeded its time, both are those of the last call.)
     anomalies: signs of tampering that the worker server saw (an extra channel, a malformed frame length, ...).
     """
 
@@ -137,6 +171,16 @@ class RunResult:
     seconds: float
     isolation: Isolation
     anomalies: tuple[str, ...] = ()
+    cpu_seconds: float = 0.0
+    waited_seconds: float | None = 0.0
+    ends: tuple[tuple[int, int], ...] = ()
+    """For each frame of a run with calls, how long `stdout` and `stderr` were when it came. If the program was executed
+    once per call, that is where the call's output ends."""
+    slowest_seconds: float = 0.0
+    """The longest that loading or one call took; of a run without calls, the whole."""
+    unfinished: bool = False
+    """Whether the calls that were not answered are due another run: this one was ended before them, or one of them has
+    failed after others had used up a part of its budget."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,13 @@ class Verdict:
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     feedback: str = ""
     """Text that the agent may read; only `run_public_tests` fills it."""
+    slowest_case_seconds: float = 0.0
+    """What the slowest of the cases took, or loading the program; 0 if the verdict is not one of cases."""
+
+    @property
+    def limited_seconds(self) -> float:
+        """The time that a task's limit is for: that of the slowest case, or of the whole if there are no cases."""
+        return self.slowest_case_seconds or self.seconds
 
     def __post_init__(self) -> None:
         if self.passed != (self.status == "passed"):

@@ -177,6 +177,8 @@ class DockerProvider(SandboxProvider):
             "storage": info.get("Driver"),
             "rootless": is_rootless(info),
             "apparmor": has_apparmor(info),
+            "memory": self._pool.first.memory if self._pool is not None else None,
+            "waits_known": self._pool.first.waits if self._pool is not None else None,
             "workers": self._config.workers,
             "warm_episodes": self._config.warm_episodes,
         }

@@ -86,6 +86,7 @@ class EpisodeClient:
         header, payload = await self._ask(request, stdin, 2 * self._output_bytes, timeout)
         status, code, cut = header.get("status"), header.get("exit_code"), header.get("stdout")
         seconds, truncated = header.get("seconds"), header.get("truncated")
+        cpu, waited = header.get("cpu"), header.get("waited")
         well_formed = (
             status in _STATUSES
             and (type(code) is int and code in _EXIT_CODES if status == "completed" else code is None)
@@ -93,11 +94,15 @@ class EpisodeClient:
             and isinstance(seconds, float)
             and 0 <= seconds < math.inf
             and isinstance(truncated, bool)
+            and all(
+                isinstance(time, float) and 0 <= time < math.inf for time in (cpu, 0.0 if waited is None else waited)
+            )
         )
         if not well_formed:
             raise self._fail("an answer that is none")
         assert isinstance(cut, int)
-        return ExecResult(status, code, payload[:cut], payload[cut:], seconds, truncated)  # pyright: ignore
+        out, err = payload[:cut], payload[cut:]
+        return ExecResult(status, code, out, err, seconds, truncated, cpu, waited)  # pyright: ignore
 
     async def write_files(self, contents: Mapping[str, bytes]) -> None:
         """The files are in place. Raises OSError if the place refuses (no space, a file where a folder must be)."""

@@ -7,7 +7,8 @@ under a system call filter. Its processes end with it, however it ends.
 
 It does not protect from:
 - holes in the kernel that can be reached through the system calls that are left;
-- memory beyond the limit of each process: without a cgroup the limits of a run's processes add up;
+- memory beyond a run's limit for some milliseconds, since without a cgroup it is only looked at again and again; in an
+  episode, the limits of all processes add up;
 - processor time: a run may use every core until its wall-clock limit;
 - a program reading what any user of this machine may read below /usr;
 - side channels between programs on the same machine (caches, timing, load).
@@ -37,7 +38,7 @@ from agent_rl_sandboxes.workers import Worker, WorkerSetup, worker_command
 
 DOES_NOT_PROTECT_FROM = (
     "holes in the kernel",
-    "memory beyond each process's limit (no cgroup)",
+    "memory beyond a run's limit for some milliseconds (no cgroup)",
     "use of every core until the wall-clock limit",
     "reading what any user may read below /usr",
     "side channels between programs on this machine",
@@ -129,6 +130,8 @@ class LocalProvider(SandboxProvider):
             "image": None,
             "isolation": first.isolation,
             "why_not_higher": list(first.reasons),
+            "memory": first.memory,
+            "waits_known": first.waits,
             "workers": self._config.workers,
             "does_not_protect_from": list(DOES_NOT_PROTECT_FROM),
         }

@@ -44,7 +44,7 @@ class PairedRun:
     async def __aenter__(self) -> PairedRun:
         """The worker has been sent the run's request. Raises SandboxError."""
         body = json.dumps(self._payload).encode()
-        async with self._within(self._limits.wall_seconds + GRACE_SECONDS):
+        async with self._within(self._limits.longest_seconds + GRACE_SECONDS):
             await self._worker.begin("talk", self._limits, _LENGTH.pack(len(body)) + body)
         self._reading = asyncio.create_task(self._read())
         self._reading.add_done_callback(lambda _: self._news.set())
@@ -95,7 +95,7 @@ class PairedRun:
     async def _read(self) -> RunResult:
         """The result of the run; reads what the run sends until it ends."""
         try:
-            async with asyncio.timeout(self._limits.wall_seconds + GRACE_SECONDS):
+            async with asyncio.timeout(self._limits.longest_seconds + GRACE_SECONDS):
                 while True:
                     with self._failing():
                         header, body = await self._worker.hear()
@@ -141,6 +141,8 @@ class PairedRun:
             signal=None if ended else header["signal"],
             seconds=header["seconds"],
             isolation=self._worker.isolation,
+            cpu_seconds=header["cpu"],
+            waited_seconds=header["waited"],
             anomalies=tuple(anomalies),
         )
 
@@ -190,7 +192,7 @@ async def talk_in_pair(candidate_worker: Worker, tests_worker: Worker, request: 
     }
     longer = dataclasses.replace(
         limits,
-        wall_seconds=limits.wall_seconds + TESTS_MARGIN_SECONDS,
+        wall_seconds=limits.longest_seconds + TESTS_MARGIN_SECONDS,
         cpu_seconds=limits.cpu_seconds + TESTS_MARGIN_SECONDS,
         output_bytes=max(limits.output_bytes, _MOST_TESTS_OUTPUT),
     )

@@ -317,16 +317,15 @@ class _OneHost(SandboxProvider):
 
 
 def _question_of(request: RunRequest, fresh: bool) -> _Question[RunResult]:
-    limits = request.limits
     # As JSON, text may be six times as long, and bytes a third longer.
-    most = (1 << 20) + 12 * limits.output_bytes + 64 * len(request.calls)
-    return _Question("/runs", to_json(RunMessage(request, fresh)), fresh, limits.wall_seconds, most, RunResult)
+    most = (1 << 20) + 12 * request.most_output_bytes + 128 * len(request.calls)
+    return _Question("/runs", to_json(RunMessage(request, fresh)), fresh, request.longest_seconds, most, RunResult)
 
 
 def _question_of_pair(request: PairRequest, fresh: bool) -> _Question[PairResult]:
     limits = request.limits
     most = 2 * ((1 << 20) + 12 * limits.output_bytes)
-    return _Question("/pairs", to_json(PairMessage(request, fresh)), fresh, limits.wall_seconds, most, PairResult)
+    return _Question("/pairs", to_json(PairMessage(request, fresh)), fresh, limits.longest_seconds, most, PairResult)
 
 
 async def _ask(host: RemoteHost, question: _Question[_R]) -> _R:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 import statistics
 import time
@@ -190,12 +191,20 @@ async def _probe(
                 return SwitchCheck(name, "failed", reason.removesuffix(remedy).rstrip(". "), remedy)
             async with provider_class(config, options) as provider:
                 milliseconds = await _time_runs(provider)
-                reasons = tuple(provider.describe().get("why_not_higher") or ())
-                return worker_check(kind, provider.isolation, reasons, milliseconds, options, info)
+                described = provider.describe()
+                reasons = tuple(described.get("why_not_higher") or ())
+                check = worker_check(kind, provider.isolation, reasons, milliseconds, options, info)
+                return dataclasses.replace(check, detail=f"{check.detail}. {limits_said(described)}")
     except (AgentRLError, TimeoutError) as error:
         return SwitchCheck(
             name, "failed", f"a program could not be run: {error or 'no end in time'}", "see the checks above"
         )
+
+
+def limits_said(described: Mapping[str, Any]) -> str:
+    """By what a provider limits the memory and the time of runs, from its description."""
+    waits = "does not count" if described.get("waits_known") else "counts, since the kernel does not tell it apart"
+    return f"Memory is limited by {described.get('memory')}; time in which a run has no processor {waits}"
 
 
 async def _time_runs(provider: SandboxProvider) -> float:

@@ -30,23 +30,29 @@ from agent_rl.judging.proxied import (
 from agent_rl.vocabulary import SandboxSpec, canonical, held_values, stand_ins
 from agent_rl_sandboxes import seccomp
 from agent_rl_sandboxes.inside import (
+    case_processes,
+    case_traces,
+    case_watch,
     episode_command,
     episode_place,
     episode_server,
     frame_stream,
     isolation_levels,
     kernel_kills,
+    lasting_state,
     leftovers,
     namespaces,
     network_traffic,
     preloading,
     private_buffers,
     program_calls,
+    program_files,
     proxied_roles,
     root_view,
     run_processes,
     run_program,
     run_relay,
+    run_usage,
     seccomp_filter,
     server_timers,
     source_modules,
@@ -121,31 +127,20 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 @cache
 def _sources() -> list[tuple[str, str]]:
     """Name and source of every module of a worker server, in import order; the loader first."""
-    modules: list[ModuleType] = [
-        source_modules,
-        stand_ins,
-        canonical,
-        held_values,
-        seccomp_filter,
-        namespaces,
+    modules: list[ModuleType] = [source_modules, stand_ins, canonical, held_values, seccomp_filter, namespaces]
+    modules += [
         root_view,
+        program_files,
         program_calls,
         stdio_programs,
-        run_program,
         leftovers,
-    ]
-    modules += [
-        preloading,
-        private_buffers,
-        kernel_kills,
-        run_processes,
-        run_relay,
-        isolation_levels,
-        server_timers,
-        frame_stream,
         network_traffic,
-        worker_server,
+        lasting_state,
+        case_traces,
+        case_processes,
     ]
+    modules += [run_program, preloading, private_buffers, kernel_kills, run_usage, run_processes, case_watch, run_relay]
+    modules += [isolation_levels, server_timers, frame_stream, worker_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 

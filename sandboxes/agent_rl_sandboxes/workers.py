@@ -32,12 +32,18 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 """From the weakest to the strongest."""
 
 GRACE_SECONDS = 10.0
-"""How long past a run's own wall limit its worker may take to answer before it is ended."""
+"""How long past the longest time of a run its worker may take to answer before it is ended."""
 _LOAD_SECONDS = 30.0
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
+_MOST_AHEAD = 1 << 16
+"""Calls of so many bytes are sent to a run at once."""
 _EXTRA_FRAMES = 2
 """How many frames beyond one per call are still parsed: more of them say nothing new."""
+
+
+_UNKNOWN: dict[str, Any] = {"isolation": "container", "reasons": (), "python": "", "memory": "", "waits": False}
+"""What is known of a worker that has not said hello."""
 
 
 class WorkerChannel(Protocol):
@@ -80,6 +86,10 @@ class Worker:
         self.reasons: tuple[str, ...] = tuple(hello["reasons"])
         """For each better level of isolation, which step was refused with which error."""
         self.python: str = hello["python"]
+        self.memory: str = hello["memory"]
+        """By what the memory of runs is limited."""
+        self.waits: bool = hello["waits"]
+        """Whether the kernel says how long a run had no processor."""
         self.reusable = self.isolation != "container"
         self.runs = 0
 
@@ -89,7 +99,7 @@ class Worker:
 
         Raises SandboxError that says what was refused and, as far as is known, why.
         """
-        worker = Worker(channel, {"isolation": "container", "reasons": (), "python": ""})
+        worker = Worker(channel, _UNKNOWN)
         try:
             async with asyncio.timeout(timeout):
                 await channel.write(setup_frame(setup or WorkerSetup()))
@@ -117,16 +127,27 @@ class Worker:
         """
         self.runs += 1
         limits = request.limits
-        payload = {
+        payload: dict[str, Any] = {
             "program": request.program,
             "entry_point": request.entry_point,
-            "calls": [(call.id, call.arguments) for call in request.calls],
+            "calls": len(request.calls),
             "seed": request.seed,
             "limits": run_limits(limits),
         }
         if request.stdin:
             payload["stdin"] = base64.b64encode(request.stdin).decode()
-        header, body = await self.ask("run", limits, payload)
+        calls = b"".join(_part(f"{call.id}\n{call.arguments}") for call in request.calls)
+        # Whole programs are always kept apart.
+        ahead = request.entry_point is not None and len(calls) <= _MOST_AHEAD
+        payload["ahead"] = len(calls) if ahead else 0
+        if request.entry_point is None:
+            payload["ids"] = [call.id for call in request.calls]
+        header, body = await self.exchange(
+            "run",
+            {**_order(limits), "calls": len(request.calls), "ahead": ahead},
+            _part(json.dumps(payload)) + calls,
+            timeout=request.longest_seconds + GRACE_SECONDS,
+        )
         status, raw, stdout, stderr = channels_of(header, body)
         frames, anomalies = split_frames(raw, len(request.calls) + 1)
         # A run that was ended had no time to finish its last frame.
@@ -141,17 +162,12 @@ class Worker:
             signal=header["signal"],
             seconds=header["seconds"],
             isolation=self.isolation,
+            cpu_seconds=header["cpu"],
+            waited_seconds=header["waited"],
             anomalies=(*header["anomalies"], *anomalies),
-        )
-
-    async def ask(self, operation: str, limits: Limits, payload: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Header and body of the server's answer to `operation`, a run with these limits. Raises SandboxError."""
-        body = json.dumps(payload).encode()
-        return await self.exchange(
-            operation,
-            _order(limits),
-            _FRAME_LENGTH.pack(len(body)) + body,
-            timeout=limits.wall_seconds + GRACE_SECONDS,
+            ends=tuple((out, err) for out, err in header["ends"]),
+            slowest_seconds=header["slowest"],
+            unfinished=header["unfinished"],
         )
 
     async def load_roles(self) -> None:
@@ -258,12 +274,19 @@ def _order(limits: Limits) -> dict[str, float]:
     """What the worker server itself needs to know of a run."""
     return {
         "wall": limits.wall_seconds,
+        "longest": limits.longest_seconds,
         "cpu": limits.cpu_seconds,
         "memory": limits.memory_bytes,
         "output": limits.output_bytes,
         "disk": limits.disk_bytes,
         "inodes": limits.inodes,
     }
+
+
+def _part(text: str) -> bytes:
+    """A part of a run's body."""
+    data = text.encode("utf-8", "surrogatepass")
+    return _FRAME_LENGTH.pack(len(data)) + data
 
 
 def run_limits(limits: Limits) -> dict[str, float]:
@@ -273,6 +296,7 @@ def run_limits(limits: Limits) -> dict[str, float]:
         "memory": limits.memory_bytes,
         "processes": limits.processes,
         "disk": limits.disk_bytes,
+        "output": limits.output_bytes,
     }
 
 

@@ -56,17 +56,18 @@ class CandidateServer:
     def __init__(
         self,
         program: str,
-        name: str,
+        module: types.ModuleType,
         send: "Callable[[str], None]",
         receive: "Callable[[], str | None]",
         *,
         alone: bool = False,
     ) -> None:
+        """`module` is empty, and has a `__file__`."""
+        self._program = program
         self._program = program
         self._lanes = Lanes(send, receive, self._opened)
         self._effects = CandidateEffects() if alone else None
-        self.module = types.ModuleType(name)
-        self.module.__file__ = "solution.py"
+        self.module = module
         # A dict of its own: what the tests patch in it changes nothing for this code.
         self.module.__dict__["__builtins__"] = dict(vars(builtins))
         self._patches = Patches(self.module.__dict__["__builtins__"])
@@ -245,7 +246,8 @@ class CandidateServer:
         if concurrent:
             self._loop.concurrent = True
             threading.Thread(target=self._lanes.read_on, name="tests", daemon=True).start()
-        exec(compile(self._program, "solution.py", "exec", dont_inherit=True), self.module.__dict__)
+        path = str(self.module.__file__)
+        exec(compile(self._program, path, "exec", dont_inherit=True), self.module.__dict__)
 
     def _names(self, target: Any) -> "tuple[str, ...]":
         if hasattr(target, "__all__"):

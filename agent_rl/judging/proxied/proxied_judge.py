@@ -244,7 +244,10 @@ def read_reports(frames: tuple[str, ...]) -> ProxiedReport:
 def verdict_of(result: PairResult, wanted: tuple[str, ...], *, public: bool) -> Verdict:
     """The verdict of two runs: passed if both completed, every test in `wanted` passed and no other test failed."""
     candidate, tests = result.candidate, result.tests
-    level, seconds = weaker_isolation(result), max(candidate.seconds, tests.seconds)
+    level = weaker_isolation(result)
+    # Each of the two waits while the other works: what one loses for want of a processor, both lose.
+    lost = candidate.waited_seconds or 0.0, tests.waited_seconds or 0.0
+    seconds = max(0.0, candidate.seconds - lost[1], tests.seconds - lost[0])
     try:
         report = read_reports(tests.frames)
     except MalformedReport as error:

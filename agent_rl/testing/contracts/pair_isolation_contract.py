@@ -26,7 +26,7 @@ def search(word, held):
                 memory.seek(start)
                 parts = memory.read(stop - start).split(word.encode())
                 found += sum(not part for part in parts) > 10
-    return found > 0, [name for _, _, names in os.walk('.') for name in names]
+    return found > 0, [name for _, _, names in os.walk('.') for name in names if name != 'solution.py']
 """
     # The tests hold 50 of the word in a row; the second call is the control: the program holds 50 itself.
     tests = f"""

@@ -15,13 +15,15 @@ from agent_rl.vocabulary import Limits, RunResult
 
 SHORT = Limits(wall_seconds=1.0, cpu_seconds=1.0, memory_bytes=256 << 20, processes=32, disk_bytes=4 << 20, inodes=256)
 
-# Everything visible to a run that an earlier run could have left: processes, files, environment, standard descriptors.
+# Everything visible to a run that an earlier run could have left: processes, files (except the run's own program),
+# environment, standard descriptors.
 PROBE = """
 import os
 def add(a, b):
     processes = [name for name in os.listdir('/proc') if name.isdigit()]
     files = [os.path.join(at, name) for top in ('/tmp', '/work', '/dev/shm', '/var/tmp')
-             for at, _, names in os.walk(top) for name in names]
+             for at, _, names in os.walk(top) for name in names
+             if not os.path.samefile(os.path.join(at, name), __file__)]
     opened = sorted(int(n) for n in os.listdir('/proc/self/fd'))
     return [len(processes), files, dict(os.environ), opened[:4], os.getcwd(), a + b]
 """

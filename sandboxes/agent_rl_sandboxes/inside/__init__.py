@@ -4,6 +4,7 @@ source_modules.py   turns the sources that were sent in into modules
 seccomp_filter.py   installs the system call filter of every run, a BPF program
 namespaces.py       system calls: namespaces, users, limits, capabilities
 root_view.py        a worker's own namespaces, with a read-only view of the system
+program_files.py    the file of a run's program
 program_calls.py    the work of a run's process: load the program, call it, send the results
 stdio_programs.py   the same for a whole program: execute it once for each input
 run_program.py      chooses between these two by the request
@@ -14,6 +15,7 @@ private_buffers.py  memory that no run can read
 kernel_kills.py     what the kernel kills when memory runs out
 run_processes.py    one process per run or command: makes, watches and ends it
 run_relay.py        a run that exchanges messages with the pool
+run_usage.py        what a run uses while it runs: memory, processors, and waits for them
 isolation_levels.py finds the best level of isolation that works here
 server_timers.py    timers that resume, or end, a server that its run has stopped
 frame_stream.py     frames from and to the pool outside

@@ -61,6 +61,25 @@ def processes():
     return table
 
 
+def used(pids):
+    """(processor seconds of the processes, seconds that the one that waited longest for a processor waited for it).
+
+    The latter is None if the kernel does not say.
+    """
+    cpu, ran, waited = 0.0, 0, 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                cpu += sum(map(int, file.read().rpartition(b")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+                    times = file.read().split()
+                ran, waited = ran + int(times[0]), max(waited, int(times[1]))
+        except (OSError, ValueError, IndexError):
+            continue
+    return cpu, waited / 1e9 if ran else None
+
+
 def signal_all(pids, number):
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -160,8 +179,10 @@ class EpisodeCommand:
         """Send the command's only answer. `status`: why the server ends it; None if it ended by itself."""
         if self.done:
             return
-        exit_code = None
+        exit_code, usage = None, (0.0, 0.0)
         if status is not None:
+            if status == "timeout":
+                usage = used(self.tree()[0])
             self.kill()
         for descriptor, number in list(self.reading.items()):
             # Only what is already in the pipe, not what a leftover process may print later.
@@ -184,7 +205,7 @@ class EpisodeCommand:
         self.server.commands.pop(self.id, None)
         out, err = bytes(self.output[1]), bytes(self.output[2])
         header = {"id": self.id, "status": status, "exit_code": exit_code, "truncated": self.truncated}
-        header.update(seconds=time.monotonic() - self.started, stdout=len(out))
+        header.update(seconds=time.monotonic() - self.started, stdout=len(out), cpu=usage[0], waited=usage[1])
         self.server.send(header, out + err)
 
     def kill(self):

@@ -26,9 +26,11 @@ from typing import Any, NoReturn
 from agent_rl_sandboxes.inside import (
     episode_server,
     isolation_levels,
+    kernel_kills,
     leftovers,
     namespaces,
     run_processes,
+    run_usage,
     worker_server,
 )
 from agent_rl_sandboxes.inside.frame_stream import FrameStream
@@ -79,10 +81,12 @@ class PlaceKeeper:
         os.close(REQUEST)
         os.environ.update(self._episode["environment"])
         limits = self._episode["limits"]
+        # Nobody watches the memory of an agent's commands.
+        space = limits["memory"] + run_usage.MEMORY_SLACK
         episode_server.main(
             self._workdir,
             self._episode["output_bytes"],
-            lambda: namespaces.limit(_NO_SECONDS, limits["memory"], limits["processes"], limits["disk"], _FILES),
+            lambda: namespaces.limit(_NO_SECONDS, space, limits["processes"], limits["disk"], _FILES),
         )
         os._exit(0)
 
@@ -102,7 +106,7 @@ class PlaceKeeper:
 def main(setup: dict[str, Any]) -> NoReturn:
     """Serve until the provider goes away."""
 
-    def serve(stream: FrameStream, isolation: str, own_view: bool) -> NoReturn:
+    def serve(stream: FrameStream, isolation: str, own_view: bool, group: kernel_kills.OwnGroup | None) -> NoReturn:
         PlaceKeeper(socket.socket(fileno=stream.source), isolation, setup).serve()
 
     worker_server.begin(setup, serve)

@@ -7,7 +7,7 @@ as the commands, so they can kill it: its client must not trust its answers, and
 Messages, both ways: u32 header size, u32 payload size (big-endian), a JSON header, the payload.
 
     exec    {"op", "id", "command", "timeout", "environment"} + stdin
-            -> {"id", "status", "exit_code", "seconds", "truncated", "stdout": size} + stdout + stderr
+            -> {"id", "status", "exit_code", "seconds", "truncated", "stdout": size, "cpu", "waited"} + stdout + stderr
     cancel  {"op", "id"}  -> nothing; the command's tree is ended
     write   {"op", "id", "files": [[path, size, append], ...]} + contents  -> {"id"} or {"id", "error", "text"}
     read    {"op", "id", "path", "max_bytes"}  -> {"id"} + content, or {"id", "error", "text"}

@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import os
 
+_GROUP_FILES = (
+    ("memory.stat", "memory.events"),
+    ("memory/memory.stat", "memory/memory.oom_control", "memory/memory.failcnt"),
+)
+"""In /sys/fs/cgroup, with cgroup version 2 and 1: what is used, how often the limit was met, how many were killed."""
+
 
 def prefer_this_process() -> None:
     """When memory runs out, the kernel kills this process and its children, not the server."""
@@ -29,3 +35,55 @@ def count() -> int:
             return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
     except OSError:
         return 0
+
+
+class OwnGroup:
+    """This container's own cgroup. Whatever it kills at its limit is a process of the one run that is in the container.
+
+    Its files are opened at once, since they are not in the worker's view of the system. No run inherits them.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+        for names in _GROUP_FILES:
+            try:
+                self._files = [os.open(f"/sys/fs/cgroup/{name}", os.O_RDONLY) for name in names]
+                break
+            except OSError:
+                continue
+        self._met, self._kills = self._counts()
+
+    @property
+    def known(self) -> bool:
+        """Whether the kernel says what this cgroup has killed."""
+        return bool(self._files)
+
+    def killed(self) -> bool:
+        """Whether it has killed a process at its limit since the last call. (The whole machine may lack memory too.)"""
+        met, kills = self._counts()
+        if kills == self._kills:
+            return False
+        before, self._met, self._kills = self._met, met, kills
+        return met > before
+
+    def anonymous(self) -> int:
+        """Bytes of memory that all processes together have, other than files; 0 if that is not known."""
+        found = self._read(self._files[:1])
+        return int(found.get(b"anon", found.get(b"total_rss", 0)))
+
+    def _counts(self) -> tuple[int, int]:
+        """(how often the limit was met, how many processes were killed); (0, 0) if that is not known."""
+        found = self._read(self._files[1:])
+        return int(found.get(b"oom", 0)), int(found.get(b"oom_kill", 0))
+
+    def _read(self, files: list[int]) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        for file in files:
+            try:
+                text = os.pread(file, 1 << 14, 0)
+            except OSError:
+                continue
+            for words in map(bytes.split, text.splitlines()):
+                # memory.failcnt is a number without a name.
+                found[words[0] if len(words) > 1 else b"oom"] = words[-1]
+        return found

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from agent_rl_sandboxes.inside import namespaces, root_view
 
-_SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/dev/mqueue")
+SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/dev/mqueue")
 """Folders that any user can write to."""
 _KILL, _REMOVE = b"k", b"r"
 
@@ -131,7 +131,7 @@ def processes_of(uid: int) -> list[int]:
 def files_of(uid: int) -> list[str]:
     """Paths at the top of the shared folders that belong to `uid`."""
     found: list[str] = []
-    for folder in _SHARED:
+    for folder in SHARED:
         try:
             entries = list(os.scandir(folder))
         except OSError:

@@ -213,10 +213,11 @@ def adopt_orphans() -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -> None:
-    """Resource limits of this process and its children: seconds, bytes, counts. They can only be lowered later."""
-    # An address space also holds the interpreter, its libraries, and reservations that are never used.
-    space = memory + (64 << 20)
+def limit(cpu: float, space: int, processes: int, file_size: int, files: int) -> None:
+    """Resource limits of this process and its children: seconds, bytes, counts. They can only be lowered later.
+
+    `space`: the address space of each process.
+    """
     seconds = max(1, int(cpu + 0.999))
     if os.getuid() == RUN_ID and (_KERNEL < (5, 14) or _mapped(2**32 - 2)):
         # The limit then counts all processes of this user on the whole host, not only in this namespace: in old
@@ -230,8 +231,9 @@ def limit(cpu: float, memory: int, processes: int, file_size: int, files: int) -
     _lower(resource.RLIMIT_FSIZE, file_size + (1 << 20))
     _lower(resource.RLIMIT_NOFILE, files)
     _lower(resource.RLIMIT_CORE, 0)
-    # Honest programs may recurse deeply; the kernel leaves a gap of at least 128 MiB below the stack.
-    _lower(resource.RLIMIT_STACK, 64 << 20)
+    # Honest programs may recurse deeply; the kernel leaves a gap of at least 128 MiB below the stack. They may also ask
+    # for more: what they use of it is memory, which is limited otherwise.
+    _lower(resource.RLIMIT_STACK, 64 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1])
 
 
 def _lower(which: int, soft: int, hard: int | None = None) -> None:

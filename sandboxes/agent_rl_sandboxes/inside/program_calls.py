@@ -3,10 +3,11 @@
 The process belongs to the candidate: its program can read and change everything here. So this module holds no secrets
 and decides nothing, and its output is checked outside before it is believed.
 
-A request is a JSON object {"program", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; arguments are
-the canonical text of [args, kwargs], stdin is in base64. The output is length-prefixed (32 bits, big-endian) frames:
-{"loaded": true} or {"load_error": text}, then for each call, in order, {"id", "value"}, {"id", "error"} or
-{"id", "unheld"}.
+A request is a JSON object {"program", "file", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; file is
+the path where the program lies, arguments are the canonical text of [args, kwargs], stdin is in base64. (In a worker,
+"calls" is their number, and each follows in a message of its own, see case_processes.py.) The output is length-prefixed
+(32 bits, big-endian) frames: {"loaded": true} or {"load_error": text}, then for each call, in order, {"id", "value"},
+{"id", "error"} or {"id", "unheld"}.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -16,18 +17,18 @@ from __future__ import annotations
 import base64
 import gc
 import json
-import linecache
 import os
 import signal
 import struct
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from agent_rl.vocabulary.canonical import decode
 from agent_rl.vocabulary.held_values import error_frame, value_frame
 from agent_rl.vocabulary.stand_ins import Record
+from agent_rl_sandboxes.inside import program_files
 
 RESULTS, REQUEST = 3, 4
 """File descriptors of a run's process beside 0, 1 and 2."""
@@ -81,7 +82,11 @@ PRELOADED = (
 
 _write = os.write
 _exit = os._exit
+_getpid = os.getpid
 _owner = 0
+_mark = b""
+sent_frames = sent_bytes = 0
+"""How much this process has sent."""
 _prefix = struct.Struct(">I").pack
 
 
@@ -89,9 +94,19 @@ def read_request() -> dict[str, Any]:
     """In a run's process: waits for the request and returns it."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
     request: dict[str, Any] = json.loads(_read_exactly(REQUEST, size))
-    if "role" not in request:
+    if "role" not in request and not request["calls"]:
         os.close(REQUEST)
     return request
+
+
+Call = Sequence[str]
+"""[id, arguments]. Its message is its length, then both, with an end of line between them."""
+
+
+def read_call() -> Call:
+    """Waits for the next message with a call."""
+    size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
+    return _read_exactly(REQUEST, size).decode("utf-8", "surrogatepass").split("\n", 1)
 
 
 def _read_exactly(descriptor: int, size: int) -> bytes:
@@ -103,6 +118,29 @@ def _read_exactly(descriptor: int, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def read_calls() -> Iterator[Call]:
+    """Yields the next messages with calls, until they end; reads as many at once as have come."""
+    data, at = b"", 0
+    while True:
+        end = at + 4
+        if end <= len(data):
+            end += struct.unpack_from(">I", data, at)[0]
+            if end <= len(data):
+                yield data[at + 4 : end].decode("utf-8", "surrogatepass").split("\n", 1)
+                at = end
+                continue
+        # At least what the next message needs, so that a long one is not copied again and again.
+        parts = [data[at:]]
+        missing = max(end - len(data), 1)
+        while missing > 0:
+            part = os.read(REQUEST, max(missing, 1 << 16))
+            if not part:
+                return
+            parts.append(part)
+            missing -= len(part)
+        data, at = b"".join(parts), 0
 
 
 def set_stdin(data: bytes) -> None:
@@ -118,10 +156,21 @@ def set_stdin(data: bytes) -> None:
     os.close(descriptor)
 
 
+def begin_channel(mark: bytes) -> None:
+    """`mark` is sent before the first frame, and together with it."""
+    global _mark
+    _mark = mark
+
+
+def own_channel() -> None:
+    """From now on this process may send, and what it forks may not."""
+    global _owner
+    _owner = _getpid()
+
+
 def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any], int], int] | None = None) -> NoReturn:
     """Ends the process with the exit code of `run` (None: `call_functions`), unless the program ends it first."""
-    global _owner
-    _owner = os.getpid()
+    own_channel()
     if "stdin" in request:
         set_stdin(base64.b64decode(request["stdin"]))
     # Not at the top: see `preloading.preload`.
@@ -132,8 +181,6 @@ def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any]
     gc.enable()
     code = 1
     try:
-        program = request["program"]
-        linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
         code = (run or call_functions)(request, channel)
     except SystemExit as end:
         code = _exit_code(end)
@@ -146,15 +193,26 @@ def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any]
 
 def call_functions(request: dict[str, Any], channel: int) -> int:
     """The exit code, after the program was loaded and called. A SystemExit anywhere in the program ends the run."""
-    entry_point = request["entry_point"]
-    program = request["program"]
-    name = "solution" if entry_point is not None else "__main__"
-    module = types.ModuleType(name)
-    module.__file__ = "solution.py"
-    sys.modules[name] = sys.modules["__main__"] = module
-    sys.argv = ["solution.py"]
     try:
-        exec(compile(program, "solution.py", "exec", dont_inherit=True), module.__dict__)
+        code = compile(request["program"], request["file"], "exec", dont_inherit=True)
+    except BaseException as error:
+        return _load_error(error, channel)
+    space = load(code, request, channel)
+    if isinstance(space, int):
+        return space
+    return _answer(called(space, request["entry_point"]), request["calls"] or (), channel, space)
+
+
+def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[str, Any] | int:
+    """The names of the loaded program, after the frame that says so; an exit code if nothing is left to be done."""
+    entry_point = request["entry_point"]
+    name = "solution" if entry_point is not None else "__main__"
+    path = request["file"]
+    module = program_files.empty_module(name, path)
+    sys.modules[name] = sys.modules["__main__"] = module
+    sys.argv = [path]
+    try:
+        exec(code, module.__dict__)
     except SystemExit:
         if entry_point is None:
             _end_of_program()
@@ -165,15 +223,14 @@ def call_functions(request: dict[str, Any], channel: int) -> int:
         _end_of_program()
         _send(channel, '{"loaded": true}')
         return 0
-    function = _called(module.__dict__, entry_point)
-    if function is None:
+    if called(module.__dict__, entry_point) is None:
         _send(channel, json.dumps({"load_error": f"NameError: the program defines no {entry_point!r}"}))
         return 1
     _send(channel, '{"loaded": true}')
-    return _answer(function, request["calls"], channel, module.__dict__)
+    return module.__dict__
 
 
-def _called(space: dict[str, Any], entry_point: str) -> Any:
+def called(space: dict[str, Any], entry_point: str) -> Any:
     """What a call of "f" or "Solution.f" calls; None if the program defines neither function nor class.
 
     A method is called on an object of its own each time. "f" is first of all the function, "Solution.f" the method.
@@ -187,7 +244,7 @@ def _called(space: dict[str, Any], entry_point: str) -> Any:
     return space.get(name)
 
 
-def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str, Any]) -> int:
+def _answer(function: Any, calls: Iterable[Call], channel: int, space: dict[str, Any]) -> int:
     """The exit code after one frame for each call. Each result is encoded at once, since later calls may change it."""
     for call_id, arguments in calls:
         args, kwargs = decode(arguments)
@@ -197,8 +254,7 @@ def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str
             frame = value_frame(call_id, function(*args, **kwargs))
         except SystemExit:
             raise
-        except MemoryError as error:
-            _send(channel, error_frame(call_id, error))
+        except MemoryError:
             return MEMORY_EXIT
         except BaseException as error:
             frame = error_frame(call_id, error)
@@ -232,11 +288,16 @@ def _load_error(error: BaseException, channel: int) -> int:
     _send(channel, json.dumps({"load_error": _describe(error)}))
     if type(error) is MemoryError:
         return MEMORY_EXIT
+    show_error(error)
+    return 1
+
+
+def show_error(error: BaseException) -> None:
+    """The error is on standard error, as an interpreter shows it, as far as the program allows that."""
     try:
         sys.__excepthook__(type(error), error, error.__traceback__)
     except BaseException:
-        return 1
-    return 1
+        return
 
 
 def _describe(error: BaseException) -> str:
@@ -282,11 +343,15 @@ def _flush() -> None:
 
 
 def _send(channel: int, frame: str) -> None:
-    if os.getpid() != _owner:
+    global _mark, sent_frames, sent_bytes
+    if _getpid() != _owner:
         # This is a child that the program forked and did not end.
         _flush()
         _exit(0)
     data = frame.encode("utf-8", "surrogatepass")
-    data = _prefix(len(data)) + data
+    data = _mark + _prefix(len(data)) + data
+    _mark = b""
+    sent_frames += 1
+    sent_bytes += len(data)
     while data:
         data = data[_write(channel, data) :]

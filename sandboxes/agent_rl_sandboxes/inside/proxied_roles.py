@@ -3,7 +3,7 @@
 Frames on both channels are length-prefixed (32 bits, big-endian) UTF-8 texts. Frames of the tests that begin with "{"
 go to the judge. All other frames go from one process to the other.
 
-A request is a JSON object {"role", "module", "seed", "limits"} and, for role "candidate", {"program"}; for role
+A request is a JSON object {"role", "module", "seed", "limits"} and, for role "candidate", {"program", "file"}; for role
 "tests", {"files": {path: base64}, "tests": [node id...], "objects": [access path...] or null}.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import gc
-import linecache
 import os
 import signal
 import struct
@@ -25,6 +24,7 @@ from agent_rl.judging.proxied.candidate_side import CandidateServer
 from agent_rl.judging.proxied.proxy_messages import MAX_FRAME_BYTES
 from agent_rl.judging.proxied.tests_runner import HiddenTestsRunner, write_files
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
+from agent_rl_sandboxes.inside import program_files
 
 _LENGTH = struct.Struct(">I")
 
@@ -53,10 +53,10 @@ def take_part(request: dict[str, Any], source: int, target: int, memory_exit: in
 
 def _candidate(request: dict[str, Any], send: Callable[[str], None], receive: Callable[[], str | None]) -> None:
     program = request["program"]
-    server = CandidateServer(program, request["module"], send, receive, alone=True)
-    sys.modules[request["module"]] = sys.modules["__main__"] = server.module
-    sys.argv = ["solution.py"]
-    linecache.cache["solution.py"] = (len(program), None, program.splitlines(True), "solution.py")
+    module = program_files.empty_module(request["module"], request["file"])
+    server = CandidateServer(program, module, send, receive, alone=True)
+    sys.modules[request["module"]] = sys.modules["__main__"] = module
+    sys.argv = [request["file"]]
     server.serve()
 
 

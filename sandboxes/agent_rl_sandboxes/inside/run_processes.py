@@ -14,9 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from agent_rl_sandboxes.inside import kernel_kills, leftovers, namespaces, preloading, program_calls, seccomp_filter
+from agent_rl_sandboxes.inside import (
+    case_processes,
+    kernel_kills,
+    leftovers,
+    namespaces,
+    preloading,
+    program_calls,
+    seccomp_filter,
+)
 from agent_rl_sandboxes.inside.private_buffers import PrivateBuffer
 from agent_rl_sandboxes.inside.program_calls import REQUEST, RESULTS
+from agent_rl_sandboxes.inside.run_usage import MEMORY_SLACK, RunUsage
 
 FIRST_FREE = 10
 """The worker server keeps all lower descriptors occupied, so that a pipe never gets the number of a run's channel."""
@@ -65,9 +74,15 @@ class Order:
     """The parts of a request that the server itself needs: seconds, bytes."""
 
     wall: float
+    longest: float
+    """When the run ends, even if it had no processor for most of that time."""
     cpu: float
     memory: int
     output: int
+    parts: int = 1
+    """How many such times the whole may take, of which each part has one."""
+    cases: bool = False
+    """Whether the run's exit code says how a case has ended, see case_processes.py."""
 
 
 @dataclass
@@ -78,6 +93,9 @@ class RunOutcome:
     exit_code: int | None
     signal: int | None
     seconds: float
+    """Without the time in which it had no processor."""
+    cpu: float
+    waited: float | None
     anomalies: list[str] = field(default_factory=list)
     reusable: bool = True
 
@@ -85,12 +103,15 @@ class RunOutcome:
 class RunProcesses:
     """Makes, watches and ends the processes of one worker, at one level of isolation."""
 
-    def __init__(self, isolation: str, workdir: str, seccomp: bytes) -> None:
-        """`seccomp`: the program of the filter that every run is under."""
+    def __init__(
+        self, isolation: str, workdir: str, seccomp: bytes, group: kernel_kills.OwnGroup | None = None
+    ) -> None:
+        """`seccomp`: the program of the filter that every run is under; `group`: of the container, if there is one."""
         self.isolation = isolation
         self.workdir = workdir
         self.results, self.stdout, self.stderr = (PrivateBuffer((1 << 20) + 1) for _ in range(3))
         self._filter = seccomp_filter.InstalledFilter(seccomp)
+        self._group = group
         self._oom_kills = kernel_kills.count()
         self._device_times = leftovers.device_times()
 
@@ -188,28 +209,38 @@ class RunProcesses:
         order: Order,
         stream: int,
         cancelled: Callable[[], bool],
-        watch: Callable[[float], str | None] | None = None,
+        watch: Callable[[RunUsage], str | None] | None = None,
     ) -> RunOutcome:
         """How the run ended; none of its processes is left. `cancelled` is called when `stream` can be read.
 
         `watch`, given for a run that exchanges messages, writes the request and reads the channels.
 
-        The run ends at the deadline, at a channel's limit, and at the first process's exit. It never waits for the end
-        of a pipe, which another process may hold. Raises RunFailed or OSError for an infrastructure failure.
+        The run ends at the deadline, at a limit, and at the first process's exit. It never waits for the end of a pipe,
+        which another process may hold. Raises RunFailed or OSError for an infrastructure failure.
         """
         for buffer in (self.results, self.stdout, self.stderr):
             buffer.reset(order.output + 1)
-        started = time.monotonic()
-        deadline = started + order.wall
-        status = watch(deadline) if watch else self._watch(child, request, order, stream, cancelled, deadline)
-        if status is not None:
+        usage = RunUsage(
+            child.pid,
+            order.wall,
+            order.longest,
+            order.memory,
+            self._others(child),
+            self._group,
+            parts=order.parts,
+        )
+        status = watch(usage) if watch else self._watch(child, request, order, stream, cancelled, usage)
+        if status is None:
+            usage.finish()
+        else:
             _end(child)
         over = time.monotonic() + _KILL_SECONDS
         ended = self._reap(child, over)
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - usage.started - usage.waited
         anomalies: list[str] = []
         if ended is None:
-            return RunOutcome(status or "timeout", None, None, seconds, ["a process that cannot be killed"], False)
+            why = ["a process that cannot be killed"]
+            return RunOutcome(status or "timeout", None, None, seconds, usage.cpu, None, why, False)
         self._end_descendants(child, over, anomalies)
         for descriptor, buffer in self._channels(child):
             while buffer.size <= order.output and buffer.read(descriptor, order.output + 1) > 0:
@@ -217,13 +248,24 @@ class RunProcesses:
             if buffer.size > order.output:
                 status = status or "output_limit"
                 buffer.size = order.output
-        wait_status, usage = ended
+        wait_status, used = ended
         exit_code, number = _how(wait_status)
+        cpu, resident = used.ru_utime + used.ru_stime, used.ru_maxrss << 10
+        if order.cases and exit_code is not None and exit_code > case_processes.SIGNALLED:
+            exit_code, number = None, exit_code - case_processes.SIGNALLED
+            status = status or self._status_of_case(number, resident, order)
         if status is None:
-            status = self._status(exit_code, number, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10, order)
+            status = self._status(exit_code, number, cpu, resident, order)
         untouched = self.isolation == "namespaces" or leftovers.device_times() == self._device_times
         reusable = self.isolation != "container" and not anomalies and untouched
-        return RunOutcome(status, exit_code, number, seconds, anomalies, reusable)
+        cpu, waited = usage.of_last_part(cpu) if status == "timeout" else (cpu, usage.waits(cpu))
+        return RunOutcome(status, exit_code, number, seconds, cpu, waited, anomalies, reusable)
+
+    def _others(self, child: Child) -> set[int]:
+        """The processes in this process's /proc that are not the run's, which has only `child` yet."""
+        if self.isolation == "namespaces":
+            return {os.getpid()}
+        return {int(name) for name in os.listdir("/proc") if name.isdigit()} - {child.pid}
 
     def _channels(self, child: Child) -> tuple[tuple[int, PrivateBuffer], ...]:
         return (child.results, self.results), (child.stdout, self.stdout), (child.stderr, self.stderr)
@@ -235,7 +277,7 @@ class RunProcesses:
         order: Order,
         stream: int,
         cancelled: Callable[[], bool],
-        deadline: float,
+        usage: RunUsage,
     ) -> str | None:
         """The reason to end the run now; None if its first process has ended by itself."""
         poll = select.poll()
@@ -247,10 +289,10 @@ class RunProcesses:
         if request:
             poll.register(child.request, select.POLLOUT)
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return "timeout"
-            for descriptor, _ in poll.poll(wait_milliseconds(child, left)):
+            reason = usage.over()
+            if reason is not None:
+                return reason
+            for descriptor, _ in poll.poll(wait_milliseconds(child, usage.pause())):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == stream:
@@ -287,11 +329,15 @@ class RunProcesses:
     def _status(self, exit_code: int | None, number: int | None, cpu: float, resident: int, order: Order) -> str:
         """The status of a run whose first process ended by itself. Raises RunFailed if something outside killed it."""
         if number is None:
-            return "out_of_memory" if exit_code == program_calls.MEMORY_EXIT else "completed"
+            # More may have been used between two looks, by the process itself or by those that it waited for.
+            exceeded = exit_code == program_calls.MEMORY_EXIT or resident > order.memory + MEMORY_SLACK
+            return "out_of_memory" if exceeded else "completed"
         if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu >= order.cpu):
             return "timeout"
         if number != signal.SIGKILL:
             return "crashed"
+        if self._group is not None and self._group.killed():
+            return "out_of_memory"
         # No process inside a pid namespace can send SIGKILL to its first process: the kernel did it (memory), or
         # something outside. Without a pid namespace, its own children can do it.
         before, self._oom_kills = self._oom_kills, kernel_kills.count()
@@ -304,6 +350,19 @@ class RunProcesses:
         if self.isolation == "namespaces":
             raise RunFailed("a run's process was killed from outside")
         return "crashed"
+
+    def _status_of_case(self, number: int, resident: int, order: Order) -> str:
+        """The status of a run whose case was ended by a signal. Any process of the run can have sent it."""
+        if number == signal.SIGXCPU:
+            return "timeout"
+        if number == signal.SIGKILL and self._group is not None and self._group.killed():
+            return "out_of_memory"
+        before, self._oom_kills = self._oom_kills, kernel_kills.count()
+        if number != signal.SIGKILL or before == self._oom_kills:
+            return "crashed"
+        if resident >= order.memory // 2:
+            return "out_of_memory"
+        raise RunFailed("a case's process may have been killed for want of memory that others used")
 
     def _end_descendants(self, child: Child, over: float, anomalies: list[str]) -> None:
         """Without a pid namespace of the run's own: its other processes are killed and its files removed, as its user.
@@ -358,7 +417,7 @@ def _how(wait_status: int) -> tuple[int | None, int | None]:
 
 
 def wait_milliseconds(child: Child, left: float) -> float:
-    """How long to wait for `child` before the next check of its end, with `left` seconds to its deadline."""
+    """How long to wait for `child` before the next check of its end, with `left` seconds to the next look at it."""
     # Rounded up: a wait that is short by a fraction of a millisecond would only cause another wait.
     return left * 1000 + 1 if child.pidfd >= 0 else min(left * 1000 + 1, _TICK_MILLISECONDS)
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import select
-import time
 from typing import Any
 
-from agent_rl_sandboxes.inside import run_processes
+from agent_rl_sandboxes.inside import run_processes, run_usage
 from agent_rl_sandboxes.inside.private_buffers import PrivateBuffer
 
 
@@ -38,7 +37,7 @@ class RunRelay:
         self._fed = 0
         self.said = 0
 
-    def watch(self, deadline: float) -> str | None:
+    def watch(self, usage: run_usage.RunUsage) -> str | None:
         """The reason to end the run now; None if its first process has ended by itself. Raises StreamClosed."""
         child, runner = self._child, self._runner
         buffers = {child.stdout: runner.stdout, child.stderr: runner.stderr}
@@ -51,10 +50,10 @@ class RunRelay:
             return "cancelled"
         self._feed(poll)
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return "timeout"
-            for descriptor, _ in poll.poll(run_processes.wait_milliseconds(child, left)):
+            reason = usage.over()
+            if reason is not None:
+                return reason
+            for descriptor, _ in poll.poll(run_processes.wait_milliseconds(child, usage.pause())):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == self._stream.source:

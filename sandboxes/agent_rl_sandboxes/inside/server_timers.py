@@ -36,10 +36,10 @@ class ServerTimers:
     def __init__(self) -> None:
         self._continue, self._kill = _timer(signal.SIGCONT), _timer(signal.SIGKILL)
 
-    def begin(self, wall: float) -> None:
-        """A run has begun: after its `wall` seconds this process is resumed if stopped, and killed soon after."""
-        _set(self._continue, wall + _AFTER_SECONDS)
-        _set(self._kill, wall + _END_SECONDS)
+    def begin(self, longest: float) -> None:
+        """A run has begun: after its `longest` seconds this process is resumed if stopped, and killed soon after."""
+        _set(self._continue, longest + _AFTER_SECONDS)
+        _set(self._kill, longest + _END_SECONDS)
 
     def end(self) -> None:
         """The run is over, though some of its processes may be left: the timers now allow time for the answer."""

@@ -17,23 +17,28 @@ The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, s
 
     in   {"op": "load", "id"}                                        body: JSON [[name, source]...], modules that every
                                                                      later run finds loaded
-    in   {"op": "run", "id", "wall", "cpu", "memory", "output", "disk", "inodes"}
+    in   {"op": "run", "id", "wall", "longest", "cpu", "memory", "output", "disk", "inodes", "calls", "ahead"}
                                                                      body: a length (32 bits), then JSON for the run's
-                                                                     own process, see `program_calls`
+                                                                     own process, see `program_calls`; if it has
+                                                                     "calls", then the same for each, and the limits
+                                                                     are those of one call; "ahead": whether all calls
+                                                                     may be sent before it is known whether they are to
+                                                                     be kept apart
     in   {"op": "talk", ...the same}                                 body: the same; a run that exchanges messages
     in   {"op": "say", "id"}                                         body: bytes for that run, while it runs
     in   {"op": "cancel", "id"}                                      during a run, else ignored
-    out  {"op": "hello", "protocol", "isolation", "reasons", "python"}   once, after setup
+    out  {"op": "hello", "protocol", "isolation", "reasons", "python", "memory", "waits"}   once, after setup
     out  {"op": "loaded", "id"}
     out  {"op": "said", "id"}                                        body: new bytes of a talk's result channel
-    out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "results", "stdout", "stderr",
-          "anomalies", "reusable"}                                   body: the three channels' bytes, of these lengths
+    out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "cpu", "waited", "results", "stdout",
+          "stderr", "anomalies", "reusable", "ends", "slowest", "unfinished"}
+                                                                     body: the three channels' bytes, of these lengths
     out  {"op": "failed", "id", "error"}                             infrastructure failure; the pool ends the worker
     out  {"op": "fatal", "error"}                                    the server ends
 
 A result's "results" bytes are the run's result channel, unchanged (of a talk, the bytes not yet "said"):
 length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not. Only the pool outside parses them.
-Times are seconds, sizes bytes.
+Times are seconds, sizes bytes. "ends", "slowest" and "unfinished" are as in `RunResult`.
 
 At the start the server tries out each level of isolation between two runs. `reasons` names, for each level that failed,
 the refused step and its error:
@@ -63,13 +68,16 @@ from typing import Any, NoReturn
 
 from agent_rl_sandboxes.inside import (
     isolation_levels,
+    kernel_kills,
     namespaces,
     preloading,
     program_calls,
     run_processes,
     run_program,
     run_relay,
+    run_usage,
 )
+from agent_rl_sandboxes.inside.case_watch import CaseWatch
 from agent_rl_sandboxes.inside.frame_stream import FrameStream, StreamClosed
 from agent_rl_sandboxes.inside.network_traffic import Traffic
 from agent_rl_sandboxes.inside.server_timers import ServerTimers
@@ -80,12 +88,21 @@ PROTOCOL = 1
 class WorkerServer:
     """Answers one request at a time; makes the next run's process while nobody waits."""
 
-    def __init__(self, stream: FrameStream, isolation: str, setup: dict[str, Any], *, own_view: bool) -> None:
+    def __init__(
+        self,
+        stream: FrameStream,
+        isolation: str,
+        setup: dict[str, Any],
+        *,
+        own_view: bool,
+        group: kernel_kills.OwnGroup | None,
+    ) -> None:
         self._stream = stream
         self._isolation = isolation
         self._own_view = own_view
         self._workdir: str = setup["workdir"]
-        self._runner = run_processes.RunProcesses(isolation, self._workdir, isolation_levels.seccomp_program(setup))
+        filtering = isolation_levels.seccomp_program(setup)
+        self._runner = run_processes.RunProcesses(isolation, self._workdir, filtering, group)
         self._spare: run_processes.Child | None = None
         self._traffic = Traffic()
         # No process in a pid namespace can stop its first process, and no run can stop root's server.
@@ -115,7 +132,10 @@ class WorkerServer:
 
     def _run(self, header: dict[str, Any], body: memoryview) -> None:
         """Run a program, answer, and only then make the next run's process."""
-        order = run_processes.Order(header["wall"], header["cpu"], header["memory"], header["output"])
+        names = ("wall", "longest", "cpu", "memory", "output")
+        order = limits = run_processes.Order(*(header[name] for name in names))
+        if header.get("calls"):
+            order = CaseWatch.whole(limits)
         scratch = f"size={header['disk']},nr_inodes={header['inodes']},mode=1777"
         try:
             child = self._child(scratch)
@@ -123,17 +143,23 @@ class WorkerServer:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
         if self._timers is not None:
-            self._timers.begin(order.wall)
+            self._timers.begin(order.parts * order.longest)
         runner = self._runner
         talk = (
             run_relay.RunRelay(self._stream, header["id"], runner, child, body, order)
             if header["op"] == "talk"
             else None
         )
+
+        def cancelled() -> bool:
+            return self._cancelled(header["id"])
+
+        cases = None
+        if order.cases:
+            cases = CaseWatch(runner, child, body, limits, self._stream.source, cancelled, header["ahead"])
         try:
-            outcome = runner.run(
-                child, body, order, self._stream.source, lambda: self._cancelled(header["id"]), talk and talk.watch
-            )
+            watch = cases.watch if cases else talk.watch if talk else None
+            outcome = runner.run(child, body, order, self._stream.source, cancelled, watch)
         except (run_processes.RunFailed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
@@ -147,6 +173,9 @@ class WorkerServer:
         channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
         if talk is not None:
             channels[0] = channels[0][talk.said :]
+        if cases is not None:
+            cases.finish()
+            channels[0] = channels[0][1:]
         self._stream.send(
             {
                 "op": "result",
@@ -155,11 +184,16 @@ class WorkerServer:
                 "exit_code": outcome.exit_code,
                 "signal": outcome.signal,
                 "seconds": outcome.seconds,
+                "cpu": outcome.cpu,
+                "waited": outcome.waited,
                 "results": len(channels[0]),
                 "stdout": len(channels[1]),
                 "stderr": len(channels[2]),
                 "anomalies": outcome.anomalies,
                 "reusable": outcome.reusable,
+                "ends": cases.ends if cases else [],
+                "slowest": cases.slowest if cases else outcome.seconds,
+                "unfinished": cases is not None and cases.unfinished(outcome),
             },
             *channels,
         )
@@ -180,7 +214,7 @@ class WorkerServer:
     def _spawn(self, scratch: str) -> run_processes.Child:
         if self._isolation == "container" and self._own_view:
             namespaces.mount_scratch(self._workdir, scratch)
-        return self._runner.spawn(scratch, run_program.run_program)
+        return self._runner.spawn(scratch, lambda: run_program.run_program(self._isolation))
 
     def _renew(self, scratch: str) -> None:
         """The next run's process is being made, in an unused network; if that fails, `_child` tries again."""
@@ -231,15 +265,22 @@ def _guard(pid: int) -> NoReturn:
 def main(setup: dict[str, Any]) -> NoReturn:
     """Serve until the pool goes away."""
 
-    def serve(stream: FrameStream, isolation: str, own_view: bool) -> NoReturn:
-        WorkerServer(stream, isolation, setup, own_view=own_view).serve()
+    def serve(stream: FrameStream, isolation: str, own_view: bool, group: kernel_kills.OwnGroup | None) -> NoReturn:
+        WorkerServer(stream, isolation, setup, own_view=own_view, group=group).serve()
 
     begin(setup, serve)
 
 
-def begin(setup: dict[str, Any], serve: Callable[[FrameStream, str, bool], NoReturn]) -> NoReturn:
-    """Chooses the isolation, says "hello", and calls `serve` with (stream, isolation, whether there are namespaces)."""
+def begin(
+    setup: dict[str, Any], serve: Callable[[FrameStream, str, bool, kernel_kills.OwnGroup | None], NoReturn]
+) -> NoReturn:
+    """Chooses the isolation, says "hello", and serves.
+
+    `serve` gets the stream, the isolation, whether there are namespaces, and the cgroup of a container of its own.
+    """
     descriptors = _take_stdio()
+    # Only a container's own server may fall back to weaker levels: see `WorkerSetup`.
+    group = kernel_kills.OwnGroup() if setup["fall_back"] else None
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         os.environ.clear()
@@ -268,8 +309,10 @@ def begin(setup: dict[str, Any], serve: Callable[[FrameStream, str, bool], NoRet
         # Not earlier: the buffer is not mapped in children, and the worker's pid 1 was one.
         stream = FrameStream(*descriptors)
         python = ".".join(map(str, sys.version_info[:3]))
-        stream.send({"op": "hello", "protocol": PROTOCOL, "isolation": isolation, "reasons": reasons, "python": python})
-        serve(stream, isolation, own_view)
+        memory = "resident memory" if group is None or not group.known else "resident memory and cgroup"
+        hello = {"op": "hello", "protocol": PROTOCOL, "isolation": isolation, "reasons": reasons, "python": python}
+        stream.send({**hello, "memory": memory, "waits": run_usage.KNOWN})
+        serve(stream, isolation, own_view, group)
     except StreamClosed:
         os._exit(0)
     except BaseException as error:

@@ -27,6 +27,7 @@ from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl.file_sets import ArchiveLimits
 from agent_rl.judging.archives import unpack
+from agent_rl.vocabulary.runs import PARTS, PATIENCE
 from agent_rl_sandboxes.episode_client import checked_path
 from agent_rl_sandboxes.serving import host_protocol
 from agent_rl_sandboxes.serving.bearer_tokens import authorized
@@ -281,7 +282,7 @@ class HostApp:
     ) -> _R:
         """What `work` returns for the message in the body, in its turn; ends at the deadline or if the client goes."""
         session = self._session(request)
-        deadline = deadline_of(request, host_protocol.run_deadline(self.limits.run_seconds))
+        deadline = deadline_of(request, host_protocol.run_deadline(PARTS * PATIENCE * self.limits.run_seconds))
         with self.sessions.work(session):
             async with (
                 asyncio.timeout(deadline),

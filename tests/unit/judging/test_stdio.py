@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -30,25 +30,29 @@ def verifier(*handlers: Handler, **options: Any) -> tuple[TaskVerifier, Scripted
 
 
 def prints(function: Callable[[str], str], *, stop_after: int = 10**6, exit_code: int = 0) -> Handler:
-    """An honest run; where it stops early, it has printed what the next execution prints, and ends its process."""
+    """An honest run; where it stops early, the calls that are left are due another run."""
 
     def handler(request: RunRequest) -> RunResult:
         if not request.calls:
             return result(function(request.stdin.decode()).encode(), exit_code=exit_code)
-        stdout, frames = b"", []
-        for number, call in enumerate(request.calls):
-            stdout += function(decode(call.arguments)).encode()
-            if number == stop_after:
-                break
-            stdout += b"\0" + call.id.encode() + b"\0"
-            frames.append(value_frame(call.id, (exit_code, None)))
-        return result(stdout, *frames)
+        calls = request.calls[:stop_after]
+        printed = [function(decode(call.arguments)).encode() for call in calls]
+        frames = [LOADED, *(value_frame(call.id, exit_code) for call in calls)]
+        unfinished = len(calls) < len(request.calls)
+        return dataclasses.replace(result(b"".join(printed), *frames, ends=printed), unfinished=unfinished)
 
     return handler
 
 
-def result(stdout: bytes, *frames: str, status: Any = "completed", exit_code: int = 0) -> RunResult:
-    return RunResult(status, frames, stdout, b"", exit_code, None, 0.01, "memory")
+LOADED = '{"loaded": true}'
+
+
+def result(
+    stdout: bytes, *frames: str, status: Any = "completed", exit_code: int = 0, ends: Sequence[bytes] = ()
+) -> RunResult:
+    """`ends`: what each execution printed."""
+    at = tuple((sum(map(len, ends[:number])), 0) for number in range(len(ends) + 1))
+    return RunResult(status, frames, stdout, b"", exit_code, None, 0.01, "memory", ends=at)
 
 
 def squares(text: str) -> str:
@@ -101,36 +105,40 @@ async def test_a_right_output_with_another_exit_code_fails() -> None:
         assert "the program failed: exit code 3" in verdict.tests[0].detail
 
 
-async def test_a_program_that_ends_its_process_is_asked_for_the_rest_elsewhere_and_for_no_case_twice() -> None:
-    judge, provider = verifier(prints(squares, stop_after=1), prints(squares, stop_after=0), prints(squares))
+async def test_the_rest_of_an_unfinished_run_is_asked_elsewhere_and_no_case_twice() -> None:
+    judge, provider = verifier(prints(squares, stop_after=1), prints(squares))
     assert (await judge.judge(task_of(), PROGRAM)).passed
-    # Of four, two were answered in the first run, one in the second, and the last in the third.
+    # Of four, one was answered in the first run. So the second is asked two, and, as it answers both, the third one.
     assert [len(request.calls) for request, _ in provider.requests] == [4, 2, 1]
     asked = [decode(call.arguments) for request, _ in provider.requests for call in request.calls]
-    assert asked[:2] + asked[4:5] + asked[6:] == asked[:4]
+    assert asked[:1] + asked[4:] == asked[:4]
 
 
-async def test_a_program_that_ends_its_process_badly_is_asked_no_more() -> None:
-    judge, provider = verifier(lambda request: result(b"", exit_code=1))
-    assert (await judge.judge(task_of(), PROGRAM)).status == "failed"
-    assert len(provider.requests) == 1
+async def test_a_run_that_answers_nothing_is_not_followed_by_another() -> None:
+    for unfinished in (False, True):
+        nothing = dataclasses.replace(result(b"", LOADED, exit_code=1, ends=[]), unfinished=unfinished)
+        judge, provider = verifier(lambda request, nothing=nothing: nothing)
+        assert (await judge.judge(task_of(), PROGRAM)).status == "failed"
+        assert len(provider.requests) == 1
 
 
 @pytest.mark.parametrize(
     "frames",
     [
-        lambda ids: [value_frame("0" * 16, (0, None))],
-        lambda ids: [value_frame(ids[0], (0, None)), value_frame(ids[0], (0, None))],
-        lambda ids: [value_frame(ids[0], "passed")],
-        lambda ids: [value_frame(ids[0], (True, None))],
-        lambda ids: [value_frame(ids[0], (0, 1))],
-        lambda ids: [value_frame(ids[0], (0, None))],  # and no mark on standard output
+        lambda ids: [LOADED, value_frame("0" * 16, 0)],
+        lambda ids: [LOADED, value_frame(ids[0], 0), value_frame(ids[0], 0)],
+        lambda ids: [LOADED, value_frame(ids[0], "passed")],
+        lambda ids: [LOADED, value_frame(ids[0], True)],
+        lambda ids: [LOADED, value_frame(ids[0], (0, None))],
+        lambda ids: [LOADED, *(value_frame(i, 0) for i in ids[:3])],  # and two ends
         lambda ids: ["PASS"],
-        lambda ids: [f'{{"id":"{ids[0]}","error":"no"}}'],
+        lambda ids: [LOADED, f'{{"id":"{ids[0]}","error":"no"}}'],
     ],
 )
 async def test_what_no_honest_run_says_is_tampering(frames: Callable[[list[str]], list[str]]) -> None:
-    judge, _ = verifier(lambda request: result(b"4\n9\n", *frames([call.id for call in request.calls])))
+    judge, _ = verifier(
+        lambda request: result(b"4\n9\n", *frames([call.id for call in request.calls]), ends=[b"4\n", b"9\n"])
+    )
     assert (await judge.judge(task_of(), PROGRAM)).status == "tampered"
 
 
@@ -139,7 +147,7 @@ async def test_a_run_that_did_not_complete_keeps_its_status() -> None:
 
         def cut_off(request: RunRequest, status: Any = status) -> RunResult:
             whole = prints(squares)(request)
-            return dataclasses.replace(whole, status=status, stdout=whole.stdout[:30], frames=whole.frames[:2])
+            return dataclasses.replace(whole, status=status, frames=whole.frames[:2], ends=whole.ends[:2])
 
         judge, _ = verifier(cut_off)
         verdict = await judge.judge(task_of(), PROGRAM)
@@ -152,7 +160,7 @@ async def test_a_checker_sees_inputs_and_outputs_in_a_run_of_its_own() -> None:
         namespace: dict[str, Any] = {}
         exec(request.program, namespace)
         frames = [value_frame(c.id, namespace["check"](*decode(c.arguments)[0])) for c in request.calls]
-        return result(b"", *frames)
+        return result(b"", LOADED, *frames)
 
     checker = "def check(stdin, stdout, expected):\n    return abs(int(stdout)) == int(expected)\n"
     task = task_of(comparison="checker", checker=checker)

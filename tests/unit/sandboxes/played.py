@@ -13,7 +13,15 @@ from agent_rl.vocabulary import Limits, RunCall, RunRequest
 from agent_rl_sandboxes.worker_pool import WorkerPool
 from agent_rl_sandboxes.workers import Worker
 
-HELLO = {"op": "hello", "protocol": 1, "isolation": "namespaces", "reasons": [], "python": "3.11.2"}
+HELLO = {
+    "op": "hello",
+    "protocol": 1,
+    "isolation": "namespaces",
+    "reasons": [],
+    "python": "3.11.2",
+    "memory": "resident memory",
+    "waits": True,
+}
 REQUEST = RunRequest("x = 1", "add", (RunCall("0a", "[[],{}]"),), limits=Limits(wall_seconds=1.0))
 
 Play = Callable[["Server", dict[str, Any]], Awaitable[None]]
@@ -39,7 +47,8 @@ class Server:
         """A completed run whose result channel carried `raw`."""
         answer = {"op": "result", "id": header["id"], "status": "completed", "exit_code": 0, "signal": None}
         lengths = {"results": len(raw), "stdout": 0, "stderr": 0}
-        self.send({**answer, **lengths, "seconds": 0.1, "anomalies": [], "reusable": True, **changes}, raw)
+        times = {"seconds": 0.1, "cpu": 0.05, "waited": 0.01}
+        self.send({**answer, **lengths, **times, "anomalies": [], "reusable": True, **changes}, raw)
 
     def die(self) -> None:
         self._reader.feed_eof()

@@ -45,7 +45,10 @@ class Stopped(Server):
         await asyncio.Event().wait()
 
 
-ANSWER = '{"id": 1, "status": "completed", "exit_code": 0, "seconds": 0.5, "truncated": false, "stdout": 0}'
+ANSWER = (
+    '{"id": 1, "status": "completed", "exit_code": 0, "seconds": 0.5, "truncated": false, "stdout": 0, "cpu": 0.25, '
+    '"waited": null}'
+)
 
 
 async def test_what_no_command_can_have_done_is_no_answer() -> None:
@@ -64,6 +67,9 @@ async def test_what_no_command_can_have_done_is_no_answer() -> None:
         (": 0,", ": null,"),
         ("completed", "perfect"),
         ("false", "0"),
+        ("0.25", "null"),
+        ("0.25", "-0.25"),
+        ('"waited": null', '"waited": "long"'),
     ):
         client = EpisodeClient(Server(ANSWER.replace(said, other, 1)), output_bytes=1000)
         with pytest.raises(ServerGone, match="an answer that is none"):

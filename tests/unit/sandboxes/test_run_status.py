@@ -10,7 +10,7 @@ import pytest
 from agent_rl_sandboxes.inside import run_processes
 
 MIB = 2**20
-ORDER = run_processes.Order(wall=1.0, cpu=1.0, memory=256 * MIB, output=MIB)
+ORDER = run_processes.Order(wall=1.0, longest=4.0, cpu=1.0, memory=256 * MIB, output=MIB)
 
 
 def status(
