@@ -282,6 +282,15 @@ def test_what_is_no_program_stays_what_it_is() -> None:
     )
 
 
+def test_what_was_only_thought_or_taken_back_is_not_the_answer() -> None:
+    wrong = "def f(xs):\n    return 0\n"
+    for wanted in (FUNCTION, MODULE, COMPLETION):
+        assert "sum" not in program_in(f"<think>\n{fenced(F)}</think>\nI do not know.", wanted)
+        assert "sum" not in program_in(f"{fenced(F)}</think>\n{fenced(wrong)}", wanted)
+        assert "sum" not in program_in(fenced(F) + "Shorter:\n" + fenced(wrong), wanted)
+    assert "input" not in program_in(f"<think>\n{fenced(PROGRAM)}</think>\n{fenced('print(1)')}", WHOLE)
+
+
 def test_long_and_hostile_replies_end() -> None:
     replies = ["```" * 9000, "```\n" * 2000, "`" * 30000, fenced("x\n" * 2000), "</think>\n" * 9000, "> " * 9000]
     replies += ["- " * 9000, "x = 1\n$\n" * 900, "```python\n'''\n```\n" * 200, "`" + " " * 30000, "(" * 30000]
