@@ -86,7 +86,7 @@ class CallJudge:
 
         def request(indices: list[int]) -> RunRequest:
             calls = tuple(RunCall(ids[i], prepared.arguments[i]) for i in indices)
-            return RunRequest(program, prepared.source.entry_point, calls, limits=prepared.limits, seed=seed)
+            return RunRequest(program, prepared.source.called, calls, limits=prepared.limits, seed=seed)
 
         shares = [[i] for i in order] if prepared.source.isolated else [order]
         results = await self._results([request(share) for share in shares])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agent_rl.errors import ConfigError
 from agent_rl.judging.checker_programs import Recorded, recorded_call
 from agent_rl.judging.compare_values import equal
 from agent_rl.judging.judging_runs import MAX_DETAILS, tampered, verdict_of_cases
-from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, Unheld, read_frames, value_of
 from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, Verdict, wording
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
 from agent_rl.vocabulary.runs import RunStatus
@@ -69,6 +70,8 @@ class Reading:
             for part in self.parts:
                 self._read(part)
             complete = self.status == "completed" and len(self._answers) == len(self.prepared.cases)
+            # No check sees what cannot be held, since it could take it for anything.
+            complete = complete and not any(isinstance(answer, Unheld) for answer in self._answers.values())
             if complete and self.prepared.source.comparison == "checker":
                 self._record()
                 return None
@@ -97,8 +100,8 @@ class Reading:
         for index, case in enumerate(self.prepared.cases):
             answer = self._answers[index]
             if isinstance(answer, Raised):
-                self.recorded.append(recorded_call(case, answer.error, None))
-            else:
+                self.recorded.append(recorded_call(case, answer.failure, None))
+            elif isinstance(answer, Returned):
                 self.recorded.append(recorded_call(case, None, value_of(answer)))
 
     def _compared(self) -> Verdict:
@@ -120,17 +123,23 @@ class Reading:
             if answer.text == self.prepared.expected[index]:
                 return ""
             value = value_of(answer)
-            if tests.comparison != "checker" and equal(value, case.expected, tests.comparison, tests.tolerance):
+            if tests.comparison != "checker" and _equal(value, case.expected, tests):
                 return ""
             return wording.gave(tests.entry_point, case, value) if describe else "failed"
         if not describe:
             return "failed"
         if isinstance(answer, Raised):
             return wording.raised(tests.entry_point, case, answer.error)
+        if isinstance(answer, Unheld):
+            return wording.unheld(tests.entry_point, case, answer.why)
         return wording.unanswered(tests.entry_point, case, self._missing.get(index, "not run"))
 
     def _tampered(self, why: str) -> Verdict:
         return tampered("values", self.isolation, self.seconds, why, public=self.public)
+
+
+def _equal(value: Any, expected: Any, tests: CallTests) -> bool:
+    return equal(value, expected, tests.comparison, tests.tolerance, from_json=tests.from_json)
 
 
 def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
@@ -151,9 +160,9 @@ def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
             raise ConfigError(f"task {task_id}: case {number} cannot be held in canonical form: {error}") from None
         value = decode(text)
         cases.append(Case(case.args, value, case.kwargs))
-        same = equal(value, decode(text), tests.comparison, tests.tolerance) if tests.comparison != "checker" else False
+        same = tests.comparison != "checker" and _equal(value, decode(text), tests)
         expected.append(text if same else None)
         digest.update(f"{len(arguments[-1])},{len(text)}:{arguments[-1]}{text}".encode())
-    settings = (tests.entry_point, tests.comparison, tests.tolerance, tests.checker, limits)
+    settings = (tests.called, tests.comparison, tests.tolerance, tests.checker, tests.from_json, limits)
     digest.update(repr(settings).encode() + (b"isolated" if tests.isolated else b""))
     return PreparedTests(tests, limits, tuple(cases), tuple(arguments), tuple(expected), digest.digest())

@@ -27,7 +27,7 @@ from agent_rl.judging.judging_runs import (
     tampered,
     verdict_of_cases,
 )
-from agent_rl.judging.result_frames import Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, read_frames, value_of
 from agent_rl.vocabulary import (
     Isolation,
     RunCall,
@@ -275,7 +275,7 @@ class _Judging:
         return rejected
 
 
-def _ending(answer: Returned | Raised) -> tuple[int, str | None]:
+def _ending(answer: Answer) -> tuple[int, str | None]:
     """(exit code, error) of an execution, as its run reports them. Raises Tampered."""
     value = value_of(answer) if isinstance(answer, Returned) else None
     if type(value) is tuple and len(value) == 2:

@@ -75,7 +75,9 @@ class RunCall:
 class RunRequest:
     """One run of a program in a clean place that no other run has touched.
 
-    The program's source is executed as a module; then `entry_point` is called once per entry of `calls`, in order.
+    The program's source is executed as a module; then `entry_point` is called once per entry of `calls`, in order. It
+    names a function, or else a method of the class `Solution`, which is called on a new object each time; "Solution.f"
+    names first of all the method.
     With `entry_point` None the module runs as `__main__`. If `calls` is empty, it runs once, with `stdin` as its input.
     Otherwise it runs once per entry of `calls`, in order and in one process, each time with its own input, output,
     globals and exit code.

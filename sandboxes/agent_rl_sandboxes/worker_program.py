@@ -19,7 +19,7 @@ from agent_rl.judging.proxied import (
     tests_runner,
     tests_side,
 )
-from agent_rl.vocabulary import SandboxSpec, canonical
+from agent_rl.vocabulary import SandboxSpec, canonical, held_values, stand_ins
 from agent_rl_sandboxes import seccomp
 from agent_rl_sandboxes.inside import (
     episode_command,
@@ -115,7 +115,9 @@ def _sources() -> list[tuple[str, str]]:
     """Name and source of every module of a worker server, in import order; the loader first."""
     modules: list[ModuleType] = [
         source_modules,
+        stand_ins,
         canonical,
+        held_values,
         seccomp_filter,
         namespaces,
         root_view,

@@ -142,7 +142,8 @@ def from_wire(value: Any, resolve: "Callable[[str, dict[str, Any]], Any]") -> An
         return {from_wire(item, resolve) for item in value}
     if kind is frozenset:
         return frozenset([from_wire(item, resolve) for item in value])
-    assert kind is Record
+    if kind is not Record:
+        raise MalformedMessage("a value of a kind that crosses in another form")
     fields = dict(value.fields)
     if value.name == "builtin":
         return _builtin(fields)

@@ -5,7 +5,8 @@ and decides nothing, and its output is checked outside before it is believed.
 
 A request is a JSON object {"program", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; arguments are
 the canonical text of [args, kwargs], stdin is in base64. The output is length-prefixed (32 bits, big-endian) frames:
-{"loaded": true} or {"load_error": text}, then {"id", "value"} or {"id", "error"} for each call, in order.
+{"loaded": true} or {"load_error": text}, then for each call, in order, {"id", "value"}, {"id", "error"} or
+{"id", "unheld"}.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -24,7 +25,9 @@ import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from agent_rl.vocabulary.canonical import Record, decode, error_frame, value_frame
+from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.held_values import error_frame, value_frame
+from agent_rl.vocabulary.stand_ins import Record
 
 RESULTS, REQUEST = 3, 4
 """File descriptors of a run's process beside 0, 1 and 2."""
@@ -162,11 +165,26 @@ def call_functions(request: dict[str, Any], channel: int) -> int:
         _end_of_program()
         _send(channel, '{"loaded": true}')
         return 0
-    if entry_point not in module.__dict__:
+    function = _called(module.__dict__, entry_point)
+    if function is None:
         _send(channel, json.dumps({"load_error": f"NameError: the program defines no {entry_point!r}"}))
         return 1
     _send(channel, '{"loaded": true}')
-    return _answer(module.__dict__[entry_point], request["calls"], channel, module.__dict__)
+    return _answer(function, request["calls"], channel, module.__dict__)
+
+
+def _called(space: dict[str, Any], entry_point: str) -> Any:
+    """What a call of "f" or "Solution.f" calls; None if the program defines neither function nor class.
+
+    A method is called on an object of its own each time. "f" is first of all the function, "Solution.f" the method.
+    """
+    if entry_point in space:
+        return space[entry_point]
+    owner, _, name = entry_point.rpartition(".")
+    kind = space.get(owner or "Solution")
+    if isinstance(kind, type) and hasattr(kind, name):
+        return lambda *args, **kwargs: getattr(kind(), name)(*args, **kwargs)
+    return space.get(name)
 
 
 def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str, Any]) -> int:
@@ -179,11 +197,11 @@ def _answer(function: Any, calls: list[list[str]], channel: int, space: dict[str
             frame = value_frame(call_id, function(*args, **kwargs))
         except SystemExit:
             raise
-        except MemoryError:
-            _send(channel, error_frame(call_id, "MemoryError"))
+        except MemoryError as error:
+            _send(channel, error_frame(call_id, error))
             return MEMORY_EXIT
         except BaseException as error:
-            frame = error_frame(call_id, _describe(error))
+            frame = error_frame(call_id, error)
         _send(channel, frame)
     return 0
 

@@ -25,7 +25,8 @@ import threading
 import types
 from typing import Any
 
-from agent_rl.vocabulary.canonical import decode, value_frame
+from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.held_values import value_frame
 from agent_rl_sandboxes.inside import program_calls
 
 _FREE = 10

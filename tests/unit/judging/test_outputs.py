@@ -19,14 +19,34 @@ from agent_rl.judging.compare_outputs import same_output
         ("exact", b"1", b"1\n", False),
         ("float", b"0.3333333", b"0.33333333333", True),
         ("float", b"1e-9", b"0", True),
-        ("float", b"1000001", b"1000000", True),  # within 1e-6 of the larger
-        ("float", b"1000003", b"1000000", False),
+        ("float", b"1000001.0", b"1000000.0", True),  # within 1e-6 of the larger
+        ("float", b"1000003.0", b"1000000.0", False),
+        ("float", b"1000001", b"1000000", False),  # integers are compared exactly
+        ("float", b"2.9999999999", b"3", True),
+        ("float", b"+007 -0 1e3", b"7 0 1000", True),
+        ("float", b"1" * 309 + b"2", b"1" * 309 + b"3", False),  # both are infinite as floats
+        ("float", b"1" * 500, b"1" * 500, True),
         ("float", b"yes 1.0", b"yes 1", True),
         ("float", b"no 1", b"yes 1", False),
         ("float", b"1_000", b"1000", False),  # Python reads this as a number, nobody else does
         ("float", b"nan", b"1", False),
         ("float", b"nan", b"NaN", True),
-        ("float", b"inf", b"1e999", True),
+        ("float", b"inf", b"+Infinity", True),
+        ("float", b"inf", b"-inf", False),
+        # No float holds these. They are no infinities, and two integers that no float tells apart are not equal.
+        ("float", b"inf", b"1e999", False),
+        ("float", b"1" * 400, b"1" + b"2" * 399, False),
+        ("float", b"1" + b"0" * 400, b"2" + b"0" * 400, False),
+        ("float", b"-1" + b"0" * 400, b"1" + b"0" * 400, False),
+        ("float", b"+001" + b"0" * 400, b"1" + b"0" * 400, True),
+        ("float", b"1" + b"0" * 400 + b".0", b"1" + b"0" * 400, True),
+        ("float", b"1e400", b"1" + b"0" * 400, True),
+        ("float", b"1.0000001e400", b"1e400", True),  # 1e-7 of the larger
+        ("float", b"1.00001e400", b"1e400", False),
+        ("float", b"9007199254740993", b"9007199254740992", False),  # 2**53 + 1
+        ("float", b"9007199254740992.0", b"9007199254740992", True),
+        ("float", b"1e99999999999999999999", b"2e99999999999999999999", False),  # beyond decimals too
+        ("float", b"1e-99999999999999999999", b"0", True),
         ("float", b"1 2", b"1", False),
         ("any_order", b"b 2\na  1\n", b"a 1\nb 2", True),
         ("any_order", b"a\na\nb", b"a\nb\nb", False),
