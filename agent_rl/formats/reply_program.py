@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent_rl.contracts import InvalidSubmission
-from agent_rl.formats.code_blocks import Block, Reader, goes_on, plain, returns
+from agent_rl.formats.code_blocks import Block, ReplyReader, goes_on, plain, returns
 from agent_rl.formats.wanted_names import wanted_names
 from agent_rl.joined_programs import joined
 from agent_rl.python_names import bound_by, names_used
@@ -64,19 +64,19 @@ def program_of(task: Task, reply: str, *, unfinished_thinking: UnfinishedThinkin
     before, after = (str(task.metadata.get(key, "")) for key in ("before", "after"))
     prompt = "" if "format" in task.metadata else str(task.metadata.get("prompt", ""))
     acts = isinstance(task.tests, StdioTests)
-    wanted = WantedProgram(wanted_names(task.tests), acts, prompt, _bound(Reader(), before))
+    wanted = WantedProgram(wanted_names(task.tests), acts, prompt, _bound(ReplyReader(), before))
     program = program_in(reply, wanted, unfinished_thinking=unfinished_thinking)
     return joined(before, program) + after
 
 
 def program_in(reply: str, wanted: WantedProgram, *, unfinished_thinking: UnfinishedThinking = "invalid") -> str:
     """The program that is meant by `reply`, with the part of the prompt that it needs. Raises InvalidSubmission."""
-    reader = Reader()
+    reader = ReplyReader()
     answer = _answer(reader, plain(reply), wanted, unfinished_thinking)
     return _chosen(reader, answer, wanted) or _continued(reader, answer, wanted) or _anything(reader, answer, wanted)
 
 
-def _chosen(reader: Reader, answer: str, wanted: WantedProgram) -> str | None:
+def _chosen(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | None:
     """The program of a block, or of unfenced lines, that is what is wanted; None if there is none."""
     whole = reader.block(_without_tag_line(answer))
     if _rank(whole, wanted)[0]:
@@ -246,7 +246,7 @@ def _definition(name: str) -> re.Pattern[str]:
     return re.compile(rf"^(?:(?:async[ \t]+)?def[ \t]+{name}[ \t]*\(|class[ \t]+{name}\b|{name}[ \t]*=)", re.MULTILINE)
 
 
-def _continued(reader: Reader, answer: str, wanted: WantedProgram) -> str | None:
+def _continued(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | None:
     """The prompt and the body of its function, from a block or from the whole answer; None if it is not continued."""
     if not wanted.prompt:
         return None
@@ -261,7 +261,7 @@ def _continued(reader: Reader, answer: str, wanted: WantedProgram) -> str | None
     return None
 
 
-def _body(reader: Reader, text: str, wanted: WantedProgram) -> str | None:
+def _body(reader: ReplyReader, text: str, wanted: WantedProgram) -> str | None:
     """The prompt and the lines of `text`, as many as parse, if they begin with a function's body; else None."""
     if not text.strip("\n")[:1].isspace():
         return None
@@ -280,7 +280,7 @@ def _body(reader: Reader, text: str, wanted: WantedProgram) -> str | None:
     return None
 
 
-def _anything(reader: Reader, answer: str, wanted: WantedProgram) -> str:
+def _anything(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str:
     """What is judged where nothing is what is wanted: it fails as the program that it is."""
     blocks = [block for block, _, _ in reader.fenced(answer)]
     blocks = [block for block in blocks if block.may_be_python] or blocks
@@ -291,7 +291,7 @@ def _anything(reader: Reader, answer: str, wanted: WantedProgram) -> str:
     return wanted.prompt + (named[-1] if named else answer)
 
 
-def _answer(reader: Reader, reply: str, wanted: WantedProgram, unfinished_thinking: UnfinishedThinking) -> str:
+def _answer(reader: ReplyReader, reply: str, wanted: WantedProgram, unfinished_thinking: UnfinishedThinking) -> str:
     """What follows the last end of thinking. Raises InvalidSubmission if the thinking never ends."""
     for number in range(_MOST_ENDS):
         end = reader.first_outside_code(reply, ENDING)
@@ -314,6 +314,6 @@ def _without_tag_line(answer: str) -> str:
     return _TAG_LINE.sub("", answer, count=1) if _TAG_LINE.match(answer) else answer
 
 
-def _bound(reader: Reader, before: str) -> frozenset[str]:
+def _bound(reader: ReplyReader, before: str) -> frozenset[str]:
     tree = reader.block(before).tree
     return frozenset().union(*map(bound_by, tree.body)) if tree is not None else frozenset()
