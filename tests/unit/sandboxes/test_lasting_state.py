@@ -22,10 +22,12 @@ def leaves_none(program: str) -> bool:
     "program",
     [
         "def f(x):\n    return x + 1",
-        "from typing import List, Optional\nimport math\n\ndef f(x: List[int], k: Optional[int] = None):\n    return math.pi",
+        "from typing import List, Optional\nimport math\n\ndef f(x: List[int], k: Optional[int] = None):\n"
+        "    return math.pi",
         "from collections import Counter, defaultdict\n\ndef f(x):\n    d = defaultdict(list)\n    return Counter(x)",
         "LIMIT = 10**9 + 7\nNAMES = ('a', frozenset({1}))\n\ndef f(x):\n    return x % LIMIT",
-        "def f(x):\n    total = 0\n    def add(n):\n        nonlocal total\n        total += n\n    add(x)\n    return total",
+        "def f(x):\n    total = 0\n    def add(n):\n        nonlocal total\n"
+        "        total += n\n    add(x)\n    return total",
         "import heapq, re\n\ndef g(x):\n    yield x\n\ndef f(x, *, key=None):\n    return list(g(x))",
         "def f(x):\n    x.append(1)\n    x[0] = 2\n    return x",
     ],
@@ -52,7 +54,8 @@ def test_plain_functions_leave_nothing(program: str) -> None:
         "def f(x):\n    globals()['n'] = x",
         "import collections\n\ndef f(x):\n    collections.OrderedDict = dict",
         "g = (n for n in range(9))\n\ndef f(x):\n    return next(g)",
-        "def make():\n    n = 0\n    def f(x):\n        nonlocal n\n        n += 1\n        return n\n    return f\n\nf = make()",
+        "def make():\n    n = 0\n    def f(x):\n        nonlocal n\n"
+        "        n += 1\n        return n\n    return f\n\nf = make()",
         "import itertools\nc = itertools.count()\n\ndef f(x):\n    return next(c)",
         "import decimal\n\ndef f(x):\n    decimal.getcontext().prec = 3",
         "TABLE = ([],)\n\ndef f(x):\n    TABLE[0].append(x)",
