@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     )
     from agent_rl.evaluation.evaluate import GroupRunner, evaluate
     from agent_rl.evaluation.pass_at_k import pass_at_k
-    from agent_rl.formats import PromptStyle, prepare_all, program_of, read_tasks
+    from agent_rl.formats import InvalidRows, OnInvalid, PromptStyle, prepare_all, program_of, read_tasks
     from agent_rl.judging import TaskVerifier, take_files
     from agent_rl.loop.train import train
     from agent_rl.providers import choose_provider
@@ -137,7 +137,7 @@ _HOMES = {
     ),
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
-    "agent_rl.formats": "read_tasks PromptStyle program_of prepare_all",
+    "agent_rl.formats": "read_tasks InvalidRows OnInvalid PromptStyle program_of prepare_all",
     "agent_rl.judging": "TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
@@ -199,6 +199,7 @@ __all__ = [
     "Group",
     "GroupRunner",
     "InfrastructureError",
+    "InvalidRows",
     "InvalidSubmission",
     "Isolation",
     "JudgeRunner",
@@ -208,6 +209,7 @@ __all__ = [
     "MaxRL",
     "Message",
     "Objective",
+    "OnInvalid",
     "PackedGroup",
     "PairRequest",
     "PairResult",

@@ -5,18 +5,33 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from agent_rl.errors import ConfigError
 
+_OR = " or "
 
-def registered(group: str) -> dict[str, Any]:
-    """Short name -> entry point of every installed package in `group` (such as "agent_rl.environments")."""
-    return {point.name: point for point in entry_points(group=group)}
+
+def registered(group: str) -> dict[str, EntryPoint]:
+    """Short name -> entry point of every installed package in `group` (such as "agent_rl.environments").
+
+    A name that several packages give to different classes stands for none of them: its entry point has the value of
+    each, joined by " or ", and `resolve` refuses it. So no package can take the place of another one's class.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=group):
+        known = found.get(point.name)
+        if known is None or point.value in known.value.split(_OR):
+            found.setdefault(point.name, point)
+        else:
+            values = sorted([*known.value.split(_OR), point.value])
+            found[point.name] = EntryPoint(point.name, _OR.join(values), group)
+    return found
 
 
 def resolve(name: str, group: str, *, key: str) -> Any:
@@ -31,18 +46,49 @@ def resolve(name: str, group: str, *, key: str) -> Any:
                 value=name,
                 valid=points,
             )
-        name = points[name].value
+        value = points[name].value
+        if _OR in value:
+            raise ConfigError(
+                f"several packages register {name!r}: name the class that is meant, {value}",
+                key=key,
+                value=name,
+            )
+        name = value
     module_name, _, attribute = name.rpartition(":")
     try:
         module = _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
     except ConfigError as error:
         raise ConfigError(str(error), key=key) from None
+    except ModuleNotFoundError as error:
+        reason = install_command(error.name or "") or f"{name} cannot be imported: {type(error).__name__}: {error}"
+        raise ConfigError(reason, key=key) from error
     except Exception as error:
         raise ConfigError(f"{name} cannot be imported: {type(error).__name__}: {error}", key=key) from error
     if not hasattr(module, attribute):
         public = [n for n in vars(module) if not n.startswith("_")]
         raise ConfigError(f"{module_name} has no {attribute!r}", key=key, value=attribute, valid=public)
     return getattr(module, attribute)
+
+
+def install_command(module: str) -> str:
+    """Says that `module` is not installed, and which extra of agent-rl brings it; "" if none does."""
+    package = module.partition(".")[0]
+    try:
+        lines = requires("agent-rl") or []
+    except PackageNotFoundError:
+        return ""
+    for line in lines:
+        found = re.match(r"([\w.-]+).*extra *== *['\"](\w+)['\"]", line)
+        if found is not None and found[1].replace("-", "_").lower() == package.lower():
+            return f"{package} is not installed: pip install 'agent-rl[{found[2]}]'"
+    return ""
+
+
+def require_packages(*names: str) -> None:
+    """Raises ConfigError for the first of `names`, packages of an extra of agent-rl, that is not installed."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(install_command(name) or f"{name} is not installed")
 
 
 def _from_file(path: str) -> ModuleType:

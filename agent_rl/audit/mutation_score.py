@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from agent_rl.audit.mutants import draw_mutants
 from agent_rl.audit.oracle_program import program_in
 from agent_rl.audit.shown_examples import entry_point_of
-from agent_rl.records.bootstrap import bootstrap_mean
+from agent_rl.records.bootstrap import bootstrap_mean, wilson
 from agent_rl.vocabulary import AnswerTests, Limits, Task, Verdict
 
 MUTANTS = 20
 """Mutants that are judged per task, by default."""
-_Z = 1.959964
 _SHORTEST = 0.5
 _TIMES_REFERENCE = 20.0
 
@@ -63,17 +61,6 @@ class SplitMutationScore:
     score: float
     low: float
     high: float
-
-
-def wilson(hits: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share (E. B. Wilson 1927). (0, 1) if `of` is 0."""
-    if of == 0:
-        return 0.0, 1.0
-    share, z2 = hits / of, _Z**2
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2))
-    # At the ends the bounds are exactly 0 and 1; the sums of floats would be slightly off.
-    return 0.0 if hits == 0 else middle - half, 1.0 if hits == of else middle + half
 
 
 def of_split(mutation_scores: Sequence[MutationScore]) -> SplitMutationScore | None:

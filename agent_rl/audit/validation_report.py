@@ -8,7 +8,9 @@ from typing import Any, Literal
 from agent_rl.audit.mutation_score import MutationScore, SplitMutationScore
 from agent_rl.vocabulary.task import Tier
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+FOUND_WITH = 0.9
+"""The probability that goes with `flaky_rate_found`."""
 
 ProblemKind = Literal["structure", "oracle", "flaky", "stub", "vacuous", "network", "slow"]
 """structure: ids, splits, missing tests | reference: the oracle solution is missing or does not pass | flaky: it passes
@@ -75,10 +77,21 @@ class ValidationReport:
 
     environment: str
     splits: tuple[SplitReport, ...]
+    times: int
+    """How often each oracle solution was judged."""
 
     @property
     def passed(self) -> bool:
         return all(split.passed for split in self.splits)
 
+    @property
+    def flaky_rate_found(self) -> float:
+        """The smallest share of failing runs of an oracle solution that `times` runs show with probability .9.
+
+        1 - (1 - rate)^times = .9
+        """
+        return 1 - (1 - FOUND_WITH) ** (1 / self.times)
+
     def to_json(self) -> dict[str, Any]:
-        return {"schema_version": SCHEMA_VERSION, "passed": self.passed, **asdict(self)}
+        found = {"flaky_rate_found": self.flaky_rate_found}
+        return {"schema_version": SCHEMA_VERSION, "passed": self.passed, **found, **asdict(self)}

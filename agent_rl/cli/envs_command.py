@@ -9,6 +9,7 @@ import typer
 
 from agent_rl.cli.options import (
     EnvironmentOptions,
+    ImageOption,
     JsonOption,
     SandboxOption,
     sandbox_settings,
@@ -57,7 +58,11 @@ def new(
 
     environment, test = write_environment(name, folder)
     print(f"wrote {environment.path} and {test}")
-    print(f"try:  agent-rl envs validate {environment.path}:{environment.class_name}")
+    named = f"{environment.path}:{environment.class_name}"
+    print(f"try:    agent-rl envs validate {named}")
+    print(
+        f"train:  agent-rl train quickstart --set environments.0.environment={named} --set environments.0.options={{}}"
+    )
 
 
 @envs.command("validate")
@@ -75,11 +80,12 @@ def validate_environment(
         list[str] | None, typer.Option("--split", help="Which split, as often as needed; by default train and test.")
     ] = None,
     tasks: Annotated[int, typer.Option(min=0, help="Tasks judged per split, evenly spread; 0 for all.")] = 20,
-    times: Annotated[int, typer.Option(min=1, help="How often each oracle solution has to pass.")] = 3,
+    times: Annotated[int, typer.Option(min=1, help="How often each oracle solution has to pass.")] = 28,
     mutants: Annotated[
         int, typer.Option(min=0, help="Mutants judged per task, which say how strong its tests are; 0 for none.")
     ] = 20,
     sandbox: SandboxOption = None,
+    image: ImageOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Check that an environment's tasks tell right from wrong.
@@ -101,7 +107,7 @@ def validate_environment(
     _check_name(env)
     entry = {"environment": env, "options": parse_options(option)}
     config = parse_config(
-        {"environments": [entry], "model": {"path": "none is used"}, "sandbox": sandbox_settings(sandbox)},
+        {"environments": [entry], "model": {"path": "none is used"}, "sandbox": sandbox_settings(sandbox, image)},
         source="the command line",
     )
     try:

@@ -10,6 +10,7 @@ import typer
 
 from agent_rl.cli.options import (
     EnvironmentOptions,
+    ImageOption,
     JsonOption,
     SandboxOption,
     SetOptions,
@@ -100,6 +101,7 @@ def eval_command(
     max_tokens: MaxTokensOption = None,
     seed: SeedOption = None,
     sandbox: SandboxOption = None,
+    image: ImageOption = None,
     settings: SetOptions = None,
     json_file: JsonOption = None,
 ) -> None:
@@ -120,7 +122,7 @@ def eval_command(
     from agent_rl.cli.tables import counts, evaluation_table
     from agent_rl.evaluation.evaluation_plan import run_plan
 
-    resolved = _configuration(config, env, option, sandbox, settings)
+    resolved = _configuration(config, env, option, (sandbox, image), settings)
     asked = _Asked(policy, split, tasks, samples, parse_sizes(k), greedy, temperature, max_tokens, seed)
     rows = run(run_plan(resolved, _plan(resolved, asked, from_file=config is not None)))
     console = Console(highlight=False)
@@ -131,9 +133,13 @@ def eval_command(
 
 
 def _configuration(
-    config: Path | None, env: str | None, option: list[str] | None, sandbox: str | None, settings: list[str] | None
+    config: Path | None,
+    env: str | None,
+    option: list[str] | None,
+    sandbox: tuple[str | None, str | None],
+    settings: list[str] | None,
 ) -> RunConfig:
-    """The run's configuration, or one with only the environment `env` in it."""
+    """The run's configuration, or one with only the environment `env` in it. `sandbox`: a provider and an image."""
     from agent_rl.config import load_config, parse_config, parse_options
 
     if (config is None) == (env is None):
@@ -141,12 +147,12 @@ def _configuration(
     if config is not None:
         if option:
             raise ConfigError("goes with --env; with CONFIG use --set environments.0.options.KEY=VALUE", key="--option")
-        return load_config(config, [*(settings or ()), *sandbox_overrides(sandbox)])
+        return load_config(config, [*(settings or ()), *sandbox_overrides(*sandbox)])
     if settings:
         raise ConfigError("goes with CONFIG; with --env use --option KEY=VALUE", key="--set")
     entry = {"environment": env, "options": parse_options(option)}
     return parse_config(
-        {"environments": [entry], "model": {"path": "given by --policy"}, "sandbox": sandbox_settings(sandbox)},
+        {"environments": [entry], "model": {"path": "given by --policy"}, "sandbox": sandbox_settings(*sandbox)},
         source="the command line",
     )
 

@@ -11,7 +11,9 @@ from agent_rl.errors import ConfigError
 
 _ENVIRONMENT = '''"""`{class_name}`: an environment to begin with; change tasks, prompt and rollout into your own."""
 
-from collections.abc import Sequence
+import operator
+import random
+from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
@@ -19,7 +21,9 @@ from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import CallTests, Case, Message, Submission, Task
 
-SPLITS = {{"train": range(1, 81), "test": range(81, 101)}}
+OPERATORS = {{"+": operator.add, "-": operator.sub, "*": operator.mul}}
+PROBLEMS = [(sign, number) for number in range(1, 41) for sign in OPERATORS]
+SPLITS = {{"train": [n for n in range(120) if n % 7], "test": [n for n in range(120) if n % 7 == 0]}}
 
 
 class {class_name}Config(EnvironmentConfig):
@@ -29,7 +33,7 @@ class {class_name}Config(EnvironmentConfig):
 
 
 class {class_name}(Environment):
-    """Functions that add a number: the agent sees how its first answer does on one example, and may answer again."""
+    """Functions of one line: the agent sees how its first answer does on one example, and may answer again."""
 
     config_class = {class_name}Config
 
@@ -41,14 +45,15 @@ class {class_name}(Environment):
 
     def task(self, split: str, number: int) -> Task:
         """One problem. The agent never sees `tests` nor `oracle`; `public` is what it is told about."""
-        prompt = f"Write a Python function add(x) that returns x + {{number}}. Answer with the code alone."
-        hidden = tuple(Case((x,), x + number) for x in (0, 1, -7, 1000, 2.5))
+        sign, other = PROBLEMS[number]
+        prompt = f"Write a Python function f(x) that returns x {{sign}} {{other}}. Answer with the code alone."
+        cases = [Case((x,), OPERATORS[sign](x, other)) for x in (3, 0, 1, -7, 1000, 2.5)]
         return Task(
             id=f"{name}/{{split}}/{{number}}",
             prompt=(Message.user(prompt),),
-            tests=CallTests("add", hidden),
-            public=CallTests("add", (Case((3,), 3 + number),)),
-            oracle=f"def add(x):\\n    return x + {{number}}\\n",
+            tests=CallTests("f", tuple(cases[1:])),
+            public=CallTests("f", tuple(cases[:1])),
+            oracle=f"def f(x):\\n    return x {{sign}} {{other}}\\n",
             split=split,
         )
 
@@ -61,6 +66,18 @@ class {class_name}(Environment):
                 break
             reply = await agent.say(report.feedback)
         return Submission.code(reply)
+
+    def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
+        """Endless conversations for a model that is made from scratch; a trained model (model.path) needs none.
+
+        Half of them are off by one, so that something is left to learn from verdicts.
+        """
+        draw = random.Random(seed)
+        while True:
+            number = draw.choice(SPLITS["train"])
+            sign, other = PROBLEMS[number]
+            answer = f"def f(x):\\n    return x {{sign}} {{other + draw.choice((0, 0, -1, 1))}}\\n"
+            yield [*self.task("train", number).prompt, Message.assistant(answer)]
 '''
 
 _TEST = '''"""The reference of every task passes, and a reply that solves nothing fails."""

@@ -40,19 +40,26 @@ SandboxOption = Annotated[
 ]
 
 
-def sandbox_settings(given: str | None) -> dict[str, Any]:
-    """The table `sandbox` for the value of `--sandbox`: a provider, or the remote provider with its hosts."""
+ImageOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The image that programs run in, such as `agent-rl sandbox build --with` makes."),
+]
+
+
+def sandbox_settings(given: str | None, image: str | None = None) -> dict[str, Any]:
+    """The table `sandbox` for the values of `--sandbox` (a provider, or the remote provider's hosts) and `--image`."""
+    table: dict[str, Any] = {} if image is None else {"image": image}
     if given is None:
-        return {}
+        return table
     if "://" in given:
         hosts = [url.strip() for url in given.split(",") if url.strip()]
-        return {"provider": "remote", "remote": {"hosts": hosts}}
-    return {"provider": given}
+        return {**table, "provider": "remote", "remote": {"hosts": hosts}}
+    return {**table, "provider": given}
 
 
-def sandbox_overrides(given: str | None) -> list[str]:
+def sandbox_overrides(given: str | None, image: str | None = None) -> list[str]:
     """The result of `sandbox_settings` as overrides of a configuration's keys."""
-    settings = sandbox_settings(given)
+    settings = sandbox_settings(given, image)
     hosts = settings.pop("remote", {})
     return [
         *(f"sandbox.{key}={json.dumps(value)}" for key, value in settings.items()),

@@ -13,7 +13,9 @@ from agent_rl.errors import ConfigError
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, such as configs/quickstart.toml.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A TOML file, or the name of a shipped one: quickstart.")
+    ],
     settings: SetOptions = None,
     run_dir: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from agent_rl.audit.validation_report import SplitReport, TaskReport, ValidationReport
+from agent_rl.audit.validation_report import FOUND_WITH, SplitReport, TaskReport, ValidationReport
 from agent_rl.vocabulary.wording import printable
 
 _MOST_PROBLEMS = 40
@@ -21,6 +21,11 @@ def print_report(report: ValidationReport) -> None:
     """Prints the tables and the problems of a validation to standard output."""
     console = Console(highlight=False)
     console.print(_judged(report.splits))
+    console.print(
+        f"each oracle solution judged {report.times} times: one that fails in {report.flaky_rate_found:.1%} of its "
+        f"runs is found with a probability of {FOUND_WITH:g} (--times)",
+        soft_wrap=True,
+    )
     measured = [s for s in report.splits if s.mutation_score is not None]
     if measured:
         console.print(_mutation_score(measured))

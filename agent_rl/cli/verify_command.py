@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent_rl.cli.options import JsonOption, SandboxOption, sandbox_settings
+from agent_rl.cli.options import ImageOption, JsonOption, SandboxOption, sandbox_settings
 from agent_rl.errors import CheckFailed, SandboxError
 
 if TYPE_CHECKING:
     from agent_rl.config import SandboxConfig
     from agent_rl.evaluation.verify_solutions import VerifyReport
+    from agent_rl.formats import OnInvalid
+
+
+class OnInvalidRow(enum.StrEnum):
+    """The choices of `--invalid`."""
+
+    error = "error"
+    skip = "skip"
 
 
 _MOST_LINES = 10
@@ -56,6 +65,14 @@ SandboxSetOptions = Annotated[
         help="Another key of a configuration's [sandbox], as often as needed, such as --set docker.runtime=runsc.",
     ),
 ]
+InvalidOption = Annotated[
+    OnInvalidRow,
+    typer.Option(
+        "--invalid",
+        help="What becomes of rows of TASKS that cannot be used, if SOLUTIONS names them or they have no id: error "
+        "stops; skip leaves them out, counts them, and says why for each, as always for rows without a solution.",
+    ),
+]
 
 
 def verify(
@@ -64,6 +81,7 @@ def verify(
     json_file: JsonOption = None,
     require_all: Annotated[bool, typer.Option("--require-all", help="Exit 1 if a solution failed.")] = False,
     sandbox: SandboxOption = None,
+    image: ImageOption = None,
     minimum_isolation: IsolationOption = None,
     minimum_tier: TierOption = None,
     workers: Annotated[
@@ -71,6 +89,7 @@ def verify(
         typer.Option("--workers", "--slots", min=1, help="Programs run at a time; by default one per core."),
     ] = None,
     settings: SandboxSetOptions = None,
+    invalid: InvalidOption = OnInvalidRow.error,
 ) -> None:
     """Judge given solutions against hidden tests, in a sandbox, with no model and no training.
 
@@ -84,9 +103,9 @@ def verify(
     """
     from agent_rl.cli.run_coroutine import run
 
-    asked = {"minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier, "workers": workers}
+    asked = {"image": image, "minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier, "workers": workers}
     config = _config(sandbox, settings, {key: value for key, value in asked.items() if value is not None})
-    report = run(_verify(tasks, solutions, config))
+    report = run(_verify(tasks, solutions, config, invalid.value))
     if json_file is not None:
         report.write(json_file)
     _print(report)
@@ -116,14 +135,16 @@ def _require(report: VerifyReport, require_all: bool) -> None:
     that had to pass."""
     code = report.exit_code(require_all=require_all)
     if code == SandboxError.exit_code:
-        reason = next((r.detail for r in report.results if r.passed is None), "")
+        reason = next((r.reason for r in report.results if r.status == "excluded"), "")
         raise SandboxError(f"{report.num_excluded} solutions could not be judged: {reason}")
     if code:
         raise CheckFailed(f"{report.num_failed} solutions failed, and --require-all was given")
 
 
 def _print(report: VerifyReport) -> None:
-    """Prints the counts, and the reasons of the first failures."""
+    """Prints the counts, the reasons of the first failures, and the first rows that were left out."""
+    from agent_rl.formats.invalid_rows import lines_of
+
     print(f"passed {report.num_passed}, failed {report.num_failed}, excluded {report.num_excluded}")
     if report.tiers:
         print(f"judged at tier {', '.join(f'{tier}: {count}' for tier, count in report.tiers.items())}")
@@ -132,9 +153,11 @@ def _print(report: VerifyReport) -> None:
         print(f"  {line}")
     if len(failing) > _MOST_LINES:
         print(f"  and {len(failing) - _MOST_LINES} more")
+    for line in lines_of([row.line() for row in report.left_out], report.tasks, _MOST_LINES):
+        print(line)
 
 
-async def _verify(tasks: Path, solutions: Path, config: SandboxConfig) -> VerifyReport:
+async def _verify(tasks: Path, solutions: Path, config: SandboxConfig, on_invalid: OnInvalid) -> VerifyReport:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -153,5 +176,6 @@ async def _verify(tasks: Path, solutions: Path, config: SandboxConfig) -> Verify
                 retries=config.retries,
                 minimum_isolation=config.minimum_isolation,
                 minimum_tier=config.minimum_tier,
+                on_invalid=on_invalid,
                 on_result=lambda done, total, result: progress.update(bar, completed=done, total=total),
             )

@@ -17,18 +17,32 @@ from agent_rl.errors import ConfigError
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     """The configuration in `path` with `overrides` (`key.sub=value`, value in TOML, or a bare string).
 
-    Raises ConfigError that names the file, the key, and the nearest valid key.
+    If there is no such file, `configs/NAME.toml` and `NAME` are the shipped config of this name. Raises ConfigError
+    that names the file, the key, and the nearest valid key.
     """
     path = Path(path)
+    shipped = shipped_configs()
+    name = path.name.removesuffix(".toml")
+    if not path.exists() and name in shipped and path.parent in (Path("."), Path("configs")):
+        path = shipped[name]
     try:
         data = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}", key="CONFIG") from None
+        raise ConfigError(f"there is no file {path}", key="CONFIG", value=name, valid=shipped) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not a readable TOML file: {error}", key="CONFIG") from None
     for override in overrides:
         _apply(data, override)
     return parse_config(data, source=str(path))
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name -> file of each config that comes with agent-rl: in a wheel inside the package, in a checkout beside it."""
+    package = Path(__file__).parent.parent
+    folders = package / "configs", package.parent / "configs"
+    return {
+        file.stem: file for folder in reversed(folders) if folder.is_dir() for file in sorted(folder.glob("*.toml"))
+    }
 
 
 def parse_config(data: Mapping[str, Any], source: str = "config") -> RunConfig:

@@ -241,6 +241,9 @@ class SandboxConfig(Section):
     minimum_isolation: Literal["container", "uid", "namespaces"] = "container"
     minimum_tier: Literal["values", "proxied", "in_process"] = "in_process"
     retries: int = Field(default=2, ge=0)
+    image: str | None = None
+    """Image of workers, and of episodes whose task names none; None for the one that `agent-rl sandbox build` makes. A
+    provider without images refuses it."""
     preload: tuple[str, ...] = ()
     """Modules of the image (numpy, for instance) that a worker imports before it forks a run, in addition to some
     modules of the standard library. Programs find them already imported. A module that does not exist in the image is

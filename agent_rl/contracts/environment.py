@@ -64,6 +64,13 @@ class Environment(ABC):
         answer = isinstance(task.tests, AnswerTests)
         return Submission.answer(replies[-1]) if answer else Submission.code(replies[-1])
 
+    def left_out(self, split: str) -> Sequence[str]:
+        """A line for each row of `split` that the last `load` left out: file and line, and why. The default is none."""
+        return ()
+
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Endless conversations for SFT, drawn from `seed`; assistant messages are learned."""
-        raise NotImplementedError(f"{type(self).__name__} has no demonstrations")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no demonstrations, from which a new model learns to answer at all: define "
+            "`demonstrations(seed)` in it, or name a trained model with model.path"
+        )

@@ -48,7 +48,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """The result of one optimizer step. Losses in nats; `seconds` of wall clock; ratios are pi_learner / mu_sampler."""
+    """The result of one optimizer step. Losses in nats; `seconds` of wall clock; ratios are pi_learner / mu_sampler.
+
+    Figures over trained tokens are None if no token took part in the loss: such a step measures none of them.
+    """
 
     step: int
     version: int
@@ -57,12 +60,12 @@ class StepReport:
     learning_rate: float
     trained_tokens: int
     seconds: float
-    mean_ratio: float = 1.0
-    max_ratio: float = 1.0
-    truncated_share: float = 0.0
-    mismatch: float = 0.0
+    mean_ratio: float | None = None
+    max_ratio: float | None = None
+    truncated_share: float | None = None
+    mismatch: float | None = None
     """mean |log pi_learner - log mu_sampler| over trained tokens."""
-    entropy: float = 0.0
+    entropy: float | None = None
     """mean of -log mu over trained tokens: an unbiased estimate of the sampler's entropy."""
     details: Mapping[str, float] = field(default_factory=dict[str, float])
 

@@ -126,6 +126,8 @@ class SandboxProvider(Sandboxes, JudgeRunner):
     """What the user is told if `auto` takes this provider as its first choice."""
     pytest_remedy: ClassVar[str] = "install pytest there"
     """What the user can do if a sandbox has no pytest."""
+    packages_remedy: ClassVar[str] = "install {packages} there"
+    """What the user can do if a sandbox lacks a package, whose name takes the place of `{packages}`."""
 
     def __init__(self, config: SandboxConfig, options: Any) -> None:
         """Raises ConfigError if a token or a file that an option names cannot be used."""

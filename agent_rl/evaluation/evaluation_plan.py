@@ -13,6 +13,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
 from agent_rl.evaluation.policy_spec import FixedReply, ModelSource
+from agent_rl.formats.invalid_rows import lines_of
 from agent_rl.inference.required_devices import require_devices
 from agent_rl.inference.start_policy import make_policy, served_context
 from agent_rl.judging import make_verifier
@@ -52,17 +53,25 @@ async def run_plan(config: RunConfig, plan: EvaluationPlan, say: Callable[[str],
         verifier = await stack.enter_async_context(make_verifier(config.sandbox, provider, plan.seed))
         environments = make_environments(config.environments, verifier)
         await stack.enter_async_context(provider)
-        return [await _measure(named, plan, agents, provider, config.sandbox.retries) for named in environments]
+        return [await _measure(named, plan, agents, provider, config.sandbox.retries, say) for named in environments]
 
 
 async def _measure(
-    named: NamedEnvironment, plan: EvaluationPlan, agents: Agents, provider: SandboxProvider, retries: int
+    named: NamedEnvironment,
+    plan: EvaluationPlan,
+    agents: Agents,
+    provider: SandboxProvider,
+    retries: int,
+    say: Callable[[str], None],
 ) -> EvalRow:
     """The row of one environment, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    tasks = held_out_tasks(await named.environment.load(plan.split), plan.tasks)
+    loaded = await named.environment.load(plan.split)
+    for line in lines_of(named.environment.left_out(plan.split), len(loaded)):
+        say(line)
+    tasks = held_out_tasks(loaded, plan.tasks)
     if not tasks:
         raise ConfigError(f"{named.name} has no tasks in this split", key="--split", value=plan.split)
     console = Console(stderr=True)

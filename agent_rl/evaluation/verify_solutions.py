@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from agent_rl.concurrency import side_by_side
 from agent_rl.contracts.sandbox import SandboxProvider
 from agent_rl.errors import ConfigError, InfrastructureError
 from agent_rl.file_sets import InvalidArchive
-from agent_rl.formats import read_tasks, submission_of
+from agent_rl.formats import InvalidRow, InvalidRows, OnInvalid, read_tasks, submission_of
 from agent_rl.formats.humaneval import read_json_lines
 from agent_rl.formats.prepare_tasks import together
 from agent_rl.judging import TIERS, TaskVerifier, read_archive
 from agent_rl.vocabulary import Isolation, Submission, Task
 from agent_rl.vocabulary.task import Tier
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FORMS = ("completion", "files", "patch", "archive")
 _AT_ONCE = 64
 """The largest number of concurrent judgings. The provider's workers are the real bound."""
@@ -39,26 +39,32 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class SolutionResult:
-    """The result of one solution. `passed` None and status "excluded": infrastructure failure, there is no verdict."""
+    """The result of one solution. `passed` is None if there is no verdict.
+
+    Its status is then "excluded" (the infrastructure failed) or "left_out" (its task's row cannot be used).
+    """
 
     task_id: str
     passed: bool | None
     status: str
     tier: Tier | None
     seconds: float
-    detail: str = ""
-    """For a person: the first failing case, or the message of the infrastructure failure. Not part of the JSON."""
+    reason: str = ""
+    """For a person: the first failing case, the message of the infrastructure failure, or why the row was left out."""
 
     def line(self) -> str:
         """The line that describes a solution that did not pass."""
-        return f"task {self.task_id}: {self.status.replace('_', ' ')}{f': {self.detail}' if self.detail else ''}"
+        return f"task {self.task_id}: {self.status.replace('_', ' ')}{f': {self.reason}' if self.reason else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """All results, in the order of SOLUTIONS."""
+    """All results, in the order of SOLUTIONS; and the rows of TASKS that were left out."""
 
     results: tuple[SolutionResult, ...]
+    left_out: tuple[InvalidRow, ...] = ()
+    tasks: int = 0
+    """How many tasks could be used."""
 
     @property
     def num_passed(self) -> int:
@@ -70,7 +76,7 @@ class VerifyReport:
 
     @property
     def num_excluded(self) -> int:
-        return sum(r.passed is None for r in self.results)
+        return sum(r.status == "excluded" for r in self.results)
 
     @property
     def tiers(self) -> dict[Tier, int]:
@@ -80,15 +86,14 @@ class VerifyReport:
 
     def to_json(self) -> dict[str, Any]:
         """The content of `--json FILE`."""
-        results = [asdict(r) for r in self.results]
-        for result in results:
-            del result["detail"]
         return {
             "schema_version": SCHEMA_VERSION,
             "num_passed": self.num_passed,
             "num_failed": self.num_failed,
             "num_excluded": self.num_excluded,
-            "results": results,
+            "num_left_out": len(self.left_out),
+            "left_out": [asdict(row) for row in self.left_out],
+            "results": [asdict(r) for r in self.results],
         }
 
     def write(self, path: str | Path) -> None:
@@ -105,9 +110,16 @@ class VerifyReport:
         return 1 if require_all and self.num_failed else 0
 
 
-def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
-    """The solutions in `path`. Raises ConfigError (file and line) for a malformed line or an unknown task."""
-    solutions: list[Solution] = []
+def read_solutions(
+    path: str | Path, tasks: dict[str, Task], invalid: Sequence[InvalidRow] = (), on_invalid: OnInvalid = "error"
+) -> list[Solution | SolutionResult]:
+    """The solutions in `path`. Raises ConfigError (file and line) for a malformed line or an unknown task.
+
+    A solution whose task is one of the rows `invalid` is an error too; with `on_invalid` "skip", it is a result with
+    the status "left_out".
+    """
+    left_out = {row.task_id: row for row in invalid}
+    solutions: list[Solution | SolutionResult] = []
     for where, content in read_json_lines(path):
         given = [name for name in _FORMS if name in content]
         if "task_id" not in content or not given:
@@ -121,6 +133,12 @@ def read_solutions(path: str | Path, tasks: dict[str, Task]) -> list[Solution]:
             if not isinstance(content[name], str):
                 raise ConfigError(f"{where}: {name!r} should be a string, got {type(content[name]).__name__}")
         task_id = content["task_id"]
+        if task_id not in tasks and (row := left_out.get(task_id, left_out.get(""))) is not None:
+            # The id of a row that is not even JSON is unknown: any solution without a task may belong to it.
+            if on_invalid == "error":
+                raise ConfigError(row.reason)
+            solutions.append(SolutionResult(task_id, None, "left_out", None, 0.0, row.line()))
+            continue
         if task_id not in tasks:
             raise ConfigError(f"{where}: there is no task {task_id!r}", value=task_id, valid=tasks)
         solutions.append(_solution(tasks[task_id], given[0], content[given[0]], where, Path(path).parent))
@@ -157,15 +175,20 @@ async def verify_files(
     retries: int = 2,
     minimum_isolation: Isolation = "container",
     minimum_tier: Tier = "in_process",
+    on_invalid: OnInvalid = "error",
     on_result: Callable[[int, int, SolutionResult], None] | None = None,
 ) -> VerifyReport:
     """A verdict for each line of `solutions_path`, in a started `provider`.
 
     `on_result(done, total, result)` is called after each verdict. Only tasks with a solution are prepared and judged.
     Raises ConfigError for malformed files, and one ConfigError for all tasks whose oracle solutions fail their tests.
+    A row that cannot be used is an error if a solution names it, or if its id cannot be read; else it is left out, and
+    the report names it. With `on_invalid` "skip", that holds for all such rows and tasks, and their solutions have no
+    verdict.
     """
-    tasks = {t.id: t for t in read_tasks(tasks_path, split=None)}
-    solutions = read_solutions(solutions_path, tasks)
+    tasks, invalid = _tasks(tasks_path, on_invalid)
+    read = read_solutions(solutions_path, tasks, invalid.rows, on_invalid)
+    solutions = [s for s in read if isinstance(s, Solution)]
     verifier = TaskVerifier(provider, retries=retries, minimum_isolation=minimum_isolation, minimum_tier=minimum_tier)
     gate = asyncio.Semaphore(_AT_ONCE)
     needed = {s.task_id for s in solutions}
@@ -180,9 +203,11 @@ async def verify_files(
             task = await asyncio.shield(preparing[solution.task_id])
             async with gate:
                 # Once one task cannot be used, nothing is judged: only the errors of other tasks matter.
-                result = result if wrong else await _judge(verifier, task, solution)
+                result = result if wrong and on_invalid == "error" else await _judge(verifier, task, solution)
         except ConfigError as error:
             wrong[solution.task_id] = error
+            where = invalid.places[solution.task_id]
+            result = SolutionResult(solution.task_id, None, "left_out", None, 0.0, f"{where}: {error}")
         except InfrastructureError as error:
             result = SolutionResult(solution.task_id, None, "excluded", None, 0.0, str(error))
         done += 1
@@ -197,9 +222,29 @@ async def verify_files(
             preparation.cancel()
         await asyncio.gather(*preparing.values(), return_exceptions=True)
         await verifier.close()
-    if wrong:
-        raise together([wrong[task_id] for task_id in tasks if task_id in wrong], len(needed))
-    return VerifyReport(tuple(results))
+    failed = [task_id for task_id in tasks if task_id in wrong]
+    if failed and on_invalid == "error":
+        raise together([wrong[task_id] for task_id in failed], len(needed))
+    for task_id in failed:
+        invalid.add(invalid.places[task_id], wrong[task_id], task_id)
+    judged = iter(results)
+    in_order = (next(judged) if isinstance(s, Solution) else s for s in read)
+    return VerifyReport(tuple(in_order), tuple(invalid.rows), len(tasks) - len(failed))
+
+
+def _tasks(path: str | Path, on_invalid: OnInvalid) -> tuple[dict[str, Task], InvalidRows]:
+    """The usable tasks by id, and the other rows. Raises ConfigError, unless "skip" also for a row without an id."""
+    invalid = InvalidRows()
+    try:
+        tasks = {t.id: t for t in read_tasks(path, split=None, invalid=invalid)}
+    except ConfigError:
+        if on_invalid == "skip" or not invalid.rows:
+            raise
+        raise ConfigError(invalid.rows[0].reason) from None
+    nameless = [ConfigError(row.reason) for row in invalid.rows if not row.task_id]
+    if nameless and on_invalid == "error":
+        raise together(nameless, len(tasks) + len(invalid.rows))
+    return tasks, invalid
 
 
 async def _gated(gate: asyncio.Semaphore, verifier: TaskVerifier, task: Task) -> Task:

@@ -7,7 +7,8 @@
     pytest      task_id, prompt, test_files, solution                      formats.pytest_files
     folders     a folder of tasks, each with instruction.md and tests/     formats.task_folders
 
-No code of a data set is run here; it is at most parsed.
+Keys that change how a row is judged are read or refused: see `formats.judging_keys`. No code of a data set is run
+here; it is at most parsed.
 """
 
 from __future__ import annotations
@@ -19,11 +20,23 @@ from typing import Any
 from agent_rl.errors import ConfigError
 from agent_rl.formats import function_calls, humaneval, mbpp, pytest_files, stdio_rows, task_folders
 from agent_rl.formats.humaneval import PromptStyle, extract_code
+from agent_rl.formats.invalid_rows import InvalidRow, InvalidRows, OnInvalid, usable
+from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_rules
 from agent_rl.formats.prepare_tasks import prepare_all
 from agent_rl.formats.row_fields import Fields, Settings
+from agent_rl.formats.vacuous_tests import check_asserts
 from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
 
-__all__ = ["PromptStyle", "prepare_all", "program_of", "read_tasks", "submission_of"]
+__all__ = [
+    "InvalidRow",
+    "InvalidRows",
+    "OnInvalid",
+    "PromptStyle",
+    "prepare_all",
+    "program_of",
+    "read_tasks",
+    "submission_of",
+]
 
 _HUMANEVAL = ("entry_point", "canonical_solution", "test")
 _READERS: tuple[tuple[str, tuple[tuple[str, ...], ...], Callable[[Fields, Settings], Task]], ...] = (
@@ -36,28 +49,47 @@ _READERS: tuple[tuple[str, tuple[tuple[str, ...], ...], Callable[[Fields, Settin
 
 
 def read_tasks(
-    source: str | Path, split: str | None = "test", *, style: PromptStyle = "instruct", limits: Limits | None = None
+    source: str | Path,
+    split: str | None = "test",
+    *,
+    style: PromptStyle = "instruct",
+    limits: Limits | None = None,
+    invalid: InvalidRows | None = None,
 ) -> list[Task]:
     """The tasks of a file (.jsonl, .jsonl.gz, .json.gz, .parquet), a folder of tasks, or a hub's data set.
 
     `split` selects from a hub's data set or a folder's tasks (None: all of them). All rows of a file get this split.
-    `style` is of HumanEval's prompts; `limits` takes the place of each format's own. Raises ConfigError that names file
-    and line for a malformed row, a repeated id, or a row of no known format.
+    `style` is of HumanEval's prompts; `limits` takes the place of each format's own, and a row's own limits go before
+    both. Raises ConfigError that names file and line for a malformed row, a repeated id, or a row of no known format;
+    with `invalid`, such rows are left out and added to it.
     """
     settings = Settings(split or "test", limits)
     if Path(source).is_dir():
-        return task_folders.read_folder(Path(source), split, settings)
-    tasks: list[Task] = []
+        return task_folders.read_folder(Path(source), split, settings, invalid)
     seen: dict[str, str] = {}
-    for where, content in humaneval.read_contents(str(source), settings.split):
+    found = 0 if invalid is None else -len(invalid.rows)
+
+    def read(content: Mapping[str, Any], where: str) -> Task:
         task = _task(content, where, settings, style)
         if task.id in seen:
             raise ConfigError(f"{where}: task_id {task.id!r} is already in {seen[task.id]}", key="task_id")
         seen[task.id] = where
-        tasks.append(task)
+        return task
+
+    rows = humaneval.read_contents(str(source), settings.split, invalid)
+    tasks = list(usable(rows, read, invalid, _id_of))
+    if invalid is not None:
+        invalid.places.update(seen)
+        found += len(invalid.rows)
     if not tasks:
-        raise ConfigError(f"{source} holds no rows")
+        why = f" that can be used; the first of {found}: {invalid.rows[-found].line()}" if invalid and found else ""
+        raise ConfigError(f"{source} holds no rows{why}")
     return tasks
+
+
+def _id_of(content: Mapping[str, Any]) -> str:
+    """The row's id, for a person; "" if it has none."""
+    return next((str(content[n]) for n in ("task_id", "problem_id", "id", "name") if content.get(n) is not None), "")
 
 
 def program_of(task: Task, reply: str) -> str:
@@ -93,5 +125,10 @@ def _task(content: Mapping[str, Any], where: str, settings: Settings, style: Pro
             f"{where}: a row of no known format: its keys are {', '.join(sorted(content)) or 'none'}. "
             f"A format is told by these keys: HumanEval: {'+'.join(_HUMANEVAL)}; {formats}"
         )
+    fields = Fields(content, where)
+    check_keys(fields, (), other_words=False)
+    refuse_rules(fields, "HumanEval's tests compare by themselves")
     row = humaneval.row_of(content, where)
-    return humaneval.tasks_from_rows([row], split=settings.split, style=style, limits=settings.limits)[0]
+    check_asserts(fields, "test", row.test)
+    limits = limits_of(fields, settings.limits or Limits())
+    return humaneval.tasks_from_rows([row], split=settings.split, style=style, limits=limits)[0]

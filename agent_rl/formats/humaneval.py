@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import doctest
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from agent_rl.errors import ConfigError
+from agent_rl.formats.invalid_rows import InvalidRows, usable
+from agent_rl.formats.json_text import TooLong, parse_json
 from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, Task
 from agent_rl.vocabulary.canonical import NotCanonical, encode
 
@@ -55,35 +56,41 @@ def read_rows(source: str | Path, split: str = "test") -> list[HumanEvalRow]:
     return rows
 
 
-def read_json_lines(path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_json_lines(path: str | Path, invalid: InvalidRows | None = None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """("file:line", object) of each line that is not blank, or ("file:[index]", object) if the file is one array.
 
-    Raises ConfigError for anything that is not a JSON object.
+    Raises ConfigError for anything that is not a JSON object; with `invalid`, such a line is left out and added to it.
     """
     path = Path(path)
-    line_number = 0
+    line_number, first = 0, True
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             for line_number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 where = f"{path}:{line_number}"
-                if line.lstrip().startswith("["):
+                if first and line.lstrip().startswith(b"["):
                     array = _decoded(line + file.read(), where)
-                    yield from ((f"{path}:[{n}]", _object(row, f"{path}:[{n}]")) for n, row in enumerate(array))
+                    rows = ((f"{path}:[{n}]", row) for n, row in enumerate(array))
+                    yield from usable(rows, lambda row, at: (at, _object(row, at)), invalid)
                     return
-                yield where, _object(_decoded(line, where), where)
+                first = False
+                yield from usable([(where, line)], lambda text, at: (at, _object(_decoded(text, at), at)), invalid)
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read after line {line_number}: {error}") from None
 
 
-def _decoded(text: str, where: str) -> Any:
+def _decoded(text: bytes, where: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        path, _, line = where.rpartition(":")
+        raise ConfigError(f"{path} cannot be read after line {int(line) - 1}: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: no JSON: {error}") from None
+        kind = "an integer that is too long" if isinstance(error, TooLong) else "no JSON"
+        raise ConfigError(f"{where}: {kind}: {error}") from None
 
 
 def _object(content: Any, where: str) -> Mapping[str, Any]:
@@ -92,13 +99,18 @@ def _object(content: Any, where: str) -> Mapping[str, Any]:
     return cast("dict[str, Any]", content)
 
 
-def read_contents(source: str, split: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """("file:line", row) of each row of a file or a hub's data set, unchanged. Raises ConfigError."""
+def read_contents(
+    source: str, split: str, invalid: InvalidRows | None = None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """("file:line", row) of each row of a file or a hub's data set, unchanged. Raises ConfigError.
+
+    With `invalid`, lines that are no JSON object are left out and added to it.
+    """
     path = Path(source)
     if path.suffix == ".parquet":
         yield from _through_datasets(source, split, parquet=True)
     elif path.suffix in (".jsonl", ".json", ".gz") or path.exists():
-        yield from read_json_lines(path)
+        yield from read_json_lines(path, invalid)
     else:
         yield from _through_datasets(source, split, parquet=False)
 

@@ -17,7 +17,10 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_rules
 from agent_rl.formats.row_fields import CODE_REQUEST, Fields, Settings, fenced
+from agent_rl.formats.starter_code import shown
+from agent_rl.formats.vacuous_tests import check_statements
 from agent_rl.python_names import defined_by, names_used
 from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, PytestTests, Task
 from agent_rl.vocabulary.canonical import NotCanonical, encode
@@ -52,10 +55,13 @@ class _Row:
 
 def task_of(row: Fields, settings: Settings) -> Task:
     """The task of one row. Raises ConfigError."""
+    check_keys(row, ("test_setup_code", "test_imports", "starter_code"), other_words=False)
+    refuse_rules(row, "MBPP's asserts compare by themselves")
     texts = row.texts("test_list")
     if not texts:
         raise row.wrong("'test_list' is empty: every program would pass")
     parts = _parts(row, texts)
+    check_statements(row, "test_list", parts.tests, [*parts.own, *ast.parse(parts.before).body])
     used = parts.used
     if not used:
         known = ", ".join(sorted(parts.defined)) or "nothing"
@@ -66,7 +72,8 @@ def task_of(row: Fields, settings: Settings) -> Task:
         hidden, public, tier = _asserts(parts, entry_point), _shown(texts[0], entry_point), "values"
     else:
         hidden, public, tier = _pytest(parts, parts.tests), _pytest(parts, parts.tests[:1]), "proxied"
-    request = f"{row.text('text', 'prompt').strip()}\nThis test has to pass:\n\n```python\n{texts[0].strip()}\n```"
+    text = "\n\n".join(filter(None, (row.text("text", "prompt").strip(), shown(row.text("starter_code", default="")))))
+    request = f"{text}\nThis test has to pass:\n\n```python\n{texts[0].strip()}\n```"
     unseen = sorted(used - names_used(parts.tests[0]) - {entry_point})
     if unseen:
         request += f"\nOther tests use {', '.join(f'`{name}`' for name in unseen)}."
@@ -76,7 +83,7 @@ def task_of(row: Fields, settings: Settings) -> Task:
         tests=hidden,
         public=public,
         oracle=fenced(parts.code),
-        limits=settings.limits or Limits(),
+        limits=limits_of(row, settings.limits or Limits()),
         split=settings.split,
         tier=tier,
         metadata={"format": "mbpp", "entry_point": entry_point, "before": parts.before},

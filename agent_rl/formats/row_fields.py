@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from agent_rl.errors import ConfigError
+from agent_rl.formats.json_text import TooLong, parse_json
 from agent_rl.vocabulary import Limits
 
 CODE_REQUEST = "Answer with the whole program in one ```python block."
@@ -57,11 +58,19 @@ class Fields:
         return value
 
     def flag(self, name: str) -> bool:
-        return self._of(name, self.content.get(name, False), bool)
+        value = self.content.get(name)
+        return self._of(name, False if value is None else value, bool)
 
     def number(self, name: str, default: float) -> float:
-        value = self.content.get(name, default)
-        return float(self._of(name, value, (int, float)))
+        """The finite number in the field."""
+        value = self.content.get(name)
+        try:
+            number = float(self._of(name, default if value is None else value, (int, float)))
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self.wrong(f"{name!r} should be a finite number, got {number}")
+        return number
 
     def list(self, name: str) -> list[Any]:
         """The list in the field, which may be given as JSON text."""
@@ -90,9 +99,11 @@ class Fields:
         if not isinstance(value, str):
             return value
         try:
-            return json.loads(value)
+            return parse_json(value)
+        except TooLong as error:
+            raise self.wrong(f"{name!r} holds {error}") from None
         except (ValueError, RecursionError):
-            raise ConfigError(f"{self.where}: {name!r} is not JSON") from None
+            raise self.wrong(f"{name!r} is not JSON") from None
 
     def identifier(self, name: str) -> str:
         value = self.text(name)

@@ -10,7 +10,7 @@
 
     # task.toml, every key optional
     id = "name"                            # else the folder's name
-    split = "test"                         # also the default
+    split = "test"                         # if no task of the folder names one: whichever split is asked for
     [environment]
     image = "python:3.12-slim"
     memory_mb = 2048
@@ -26,14 +26,21 @@ Tests and solution are never put into the agent's sandbox. A task's own image ha
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agent_rl.errors import ConfigError
 from agent_rl.file_sets import ArchiveLimits, InvalidArchive, checked_files
+from agent_rl.formats.invalid_rows import InvalidRows, usable
+from agent_rl.formats.judging_keys import RULES
 from agent_rl.formats.row_fields import Fields, Settings
+from agent_rl.formats.vacuous_tests import check_collected
 from agent_rl.vocabulary import Limits, Message, PytestTests, SandboxSpec, ScriptTests, Task
 
 _SCRIPTS = ("test.sh", "run-tests.sh", "run_tests.sh")
@@ -46,40 +53,65 @@ _KEYS = {
     "environment": {"image", "memory_mb"},
     "verifier": {"command", "reward_file", "timeout_sec", "artifacts"},
 }
+_TABLES = ("environment", "verifier", *RULES, "limits")
 _SCRIPT_REQUEST = (
     "You work in a Linux sandbox. Answer with one ```sh block: it is run once in your working directory, and what it "
     "leaves there is judged."
 )
 
 
-def read_folder(folder: Path, split: str | None, settings: Settings) -> list[Task]:
-    """The tasks of `folder` in `split` (None: in all splits), in the order of their names. Raises ConfigError."""
-    tasks: list[Task] = []
-    found = 0
-    for path in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        if (path / "tests").is_dir():
-            found += 1
-            task = _task(path, settings)
-            if split is None or task.split == split:
-                tasks.append(task)
-    if not found:
+def read_folder(folder: Path, split: str | None, settings: Settings, invalid: InvalidRows | None = None) -> list[Task]:
+    """The tasks of `folder` in `split` (None: in all splits), in the order of their names. Raises ConfigError.
+
+    If no task names a split, all are in the one that is asked for, as are the rows of a file. With `invalid`, tasks
+    that cannot be used are left out and added to it.
+    """
+    paths = [
+        p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".") and (p / "tests").is_dir()
+    ]
+    if not paths:
         raise ConfigError(f"{folder} holds no folder of a task (one with tests/ and instruction.md)")
-    if not tasks:
-        raise ConfigError(f"{folder} holds no task of the split", key="split", value=split)
-    ids = [task.id for task in tasks]
-    twice = next((i for i in ids if ids.count(i) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"{folder}: the id {twice!r} is given twice", key="id", value=twice)
+    seen: dict[str, Path] = {}
+
+    def read(path: Path, where: str) -> tuple[Task, bool]:
+        top = _options(path)
+        task = _task(path, top, settings)
+        if task.id in seen:
+            raise ConfigError(f"{folder}: the id {task.id!r} is given twice", key="id", value=task.id)
+        seen[task.id] = path
+        return task, "split" in top
+
+    read_tasks = list(usable([(str(p), p) for p in paths], read, invalid, lambda path: path.name))
+    if invalid is not None:
+        invalid.places.update({name: str(path) for name, path in seen.items()})
+    if not any(named for _, named in read_tasks):
+        return _some([dataclasses.replace(task, split=settings.split) for task, _ in read_tasks], folder, invalid)
+    tasks = [task for task, _ in read_tasks if split in (None, task.split)]
+    if not tasks and read_tasks:
+        found = Counter(task.split for task, _ in read_tasks)
+        among = ", ".join(f"{name!r} ({count})" for name, count in sorted(found.items()))
+        raise ConfigError(
+            f"{folder} holds no task of the split {split!r}; its tasks are of {among}. Write split = {split!r} into "
+            f"the task.toml of those that belong to it; since others name a split, one without it is of {_SPLIT!r}",
+            key="split",
+            value=split,
+            valid=found,
+        )
+    return _some(tasks, folder, invalid)
+
+
+def _some(tasks: list[Task], folder: Path, invalid: InvalidRows | None) -> list[Task]:
+    if not tasks and invalid is not None and invalid.rows:
+        raise ConfigError(f"{folder} holds no task that can be used; the first: {invalid.rows[0].line()}")
     return tasks
 
 
-def _task(path: Path, settings: Settings) -> Task:
-    top = _options(path)
+def _task(path: Path, top: Fields, settings: Settings) -> Task:
     environment = Fields(dict(top.mapping("environment")) if "environment" in top else {}, f"{top.where} [environment]")
     verifier = Fields(dict(top.mapping("verifier")) if "verifier" in top else {}, f"{top.where} [verifier]")
     hidden = {f"tests/{name}": content for name, content in _files(path / "tests").items()}
     solution = _files(path / "solution") if (path / "solution").is_dir() else {}
-    seconds = verifier.number("timeout_sec", 120.0)
+    seconds = _positive(verifier, "timeout_sec", 120.0)
     return Task(
         id=top.text("id", default=path.name),
         prompt=(Message.user(f"{_instruction(path, top)}\n\n{_SCRIPT_REQUEST}"),),
@@ -98,15 +130,37 @@ def _options(path: Path) -> Fields:
     """The content of task.toml, empty if there is no such file. Raises ConfigError for an unknown key."""
     file = path / "task.toml"
     try:
-        content = tomllib.loads(file.read_text()) if file.is_file() else {}
+        text = file.read_text() if file.is_file() else ""
+        content = tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: {error}") from None
     for section, known in _KEYS.items():
         part: Any = content.get(section, {}) if section else content
         for key in part if isinstance(part, Mapping) else ():
-            if key not in known and not (section == "" and isinstance(content[key], Mapping)):
-                raise ConfigError(f"{file}: an unknown key", key=f"{section}.{key}".lstrip("."), value=key, valid=known)
+            if key not in known and not (section == "" and _is_other_table(key, content[key])):
+                where = f"{file}:{_line(text, key)}"
+                raise ConfigError(
+                    f"{where}: an unknown key", key=f"{section}.{key}".lstrip("."), value=key, valid=known
+                )
     return Fields(content, str(file))
+
+
+def _is_other_table(key: str, value: object) -> bool:
+    """Whether a key begins a table that has nothing to do with judging, such as [metadata]: any is allowed."""
+    return isinstance(value, Mapping) and not difflib.get_close_matches(key, _TABLES, n=1, cutoff=0.8)
+
+
+def _line(text: str, key: str) -> int:
+    """The number of the first line that sets `key` or begins its table."""
+    sets = re.compile(rf"""^\s*(\[\s*)?["']?{re.escape(key)}["']?\s*[=\].]""")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if sets.match(line)), 1)
+
+
+def _positive(fields: Fields, name: str, default: float) -> float:
+    number = fields.number(name, default)
+    if number <= 0:
+        raise fields.wrong(f"{name!r} should be more than 0, got {number:g}")
+    return number
 
 
 def _instruction(path: Path, top: Fields) -> str:
@@ -132,6 +186,7 @@ def _tests(
         return ScriptTests(hidden, ("/bin/sh", script), reward, artifacts)
     if not any(name.endswith(".py") for name in hidden):
         raise ConfigError(f"{where}: tests/ holds neither {' nor '.join(_SCRIPTS)} nor pytest files", key="command")
+    check_collected(Fields({}, where.removesuffix("/task.toml")), hidden)
     return PytestTests(hidden, oracle={n: c for n, c in solution.items() if n != "solve.sh"})
 
 
@@ -150,7 +205,7 @@ def _oracle(solution: Mapping[str, bytes]) -> str | None:
 
 
 def _sandbox(path: Path, environment: Fields) -> SandboxSpec:
-    memory = int(environment.number("memory_mb", 1024)) << 20
+    memory = int(_positive(environment, "memory_mb", 1024)) << 20
     if "image" in environment:
         image = environment.text("image")
         return SandboxSpec(image, hardening="task_image", memory_bytes=memory, output_bytes=_OUTPUT_BYTES)

@@ -89,7 +89,7 @@ class CallJudge:
 
         def request(indices: list[int]) -> RunRequest:
             calls = tuple(RunCall(ids[i], prepared.arguments[i]) for i in indices)
-            return RunRequest(program, prepared.source.entry_point, calls, limits=prepared.limits, seed=seed)
+            return RunRequest(program, prepared.source.called, calls, limits=prepared.limits, seed=seed)
 
         parts = await self._parts(prepared, request, order, ids)
         if isinstance(parts, Blamed):

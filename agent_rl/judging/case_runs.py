@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agent_rl.errors import ConfigError
 from agent_rl.judging.checker_programs import Recorded, recorded_call
@@ -127,7 +128,7 @@ class Reading:
             if answer.text == self.prepared.expected[index]:
                 return ""
             value = value_of(answer)
-            if tests.comparison != "checker" and equal(value, case.expected, tests.comparison, tests.tolerance):
+            if tests.comparison != "checker" and _equal(value, case.expected, tests):
                 return ""
             return wording.gave(tests.entry_point, case, value) if describe else "failed"
         if not describe:
@@ -138,6 +139,10 @@ class Reading:
 
     def _tampered(self, why: str) -> Verdict:
         return tampered("values", self.isolation, self.seconds, why, public=self.public)
+
+
+def _equal(value: Any, expected: Any, tests: CallTests) -> bool:
+    return equal(value, expected, tests.comparison, tests.tolerance, from_json=tests.from_json)
 
 
 def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
@@ -160,10 +165,10 @@ def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
         texts.append(text)
         value = decode(text)
         cases.append(Case(case.args, value, case.kwargs))
-        same = equal(value, decode(text), tests.comparison, tests.tolerance) if tests.comparison != "checker" else False
+        same = tests.comparison != "checker" and _equal(value, decode(text), tests)
         expected.append(text if same else None)
         digest.update(f"{len(arguments[-1])},{len(text)}:{arguments[-1]}{text}".encode())
     limits = due(limits, (len(text.encode("utf-8", "surrogatepass")) for text in texts))
-    settings = (tests.entry_point, tests.comparison, tests.tolerance, tests.checker, limits)
+    settings = (tests.called, tests.comparison, tests.tolerance, tests.checker, tests.from_json, limits)
     digest.update(repr(settings).encode() + (b"isolated" if tests.isolated else b""))
     return PreparedTests(tests, limits, tuple(cases), tuple(arguments), tuple(expected), digest.digest())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from agent_rl.vocabulary.task import OutputComparison
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE)
+_INTEGER = re.compile(rb"[+-]?\d+")
 _MAX_NUMBER = 400
 """Longest token, in characters, that is read as a number; longer ones are compared as text."""
 
@@ -37,15 +38,26 @@ _COMPARE: Mapping[str, Callable[[bytes, bytes], bool]] = {
 
 
 def _close(actual: bytes, expected: bytes, tolerance: float) -> bool:
-    """Whether tokens are equal, or numbers within `tolerance`, absolute or relative to the larger; nan matches nan."""
+    """Whether tokens are equal, or numbers within `tolerance`, absolute or relative to the larger; nan matches nan.
+
+    Two integers are compared exactly: a share of a large one would accept others.
+    """
     if actual == expected:
         return True
+    if _INTEGER.fullmatch(actual) and _INTEGER.fullmatch(expected):
+        return _digits(actual) == _digits(expected)
     a, e = _number(actual), _number(expected)
     if a is None or e is None:
         return False
     if math.isnan(a) or math.isnan(e):
         return math.isnan(a) and math.isnan(e)
     return math.isclose(a, e, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def _digits(token: bytes) -> bytes:
+    """An integer without what does not change it: a plus, leading zeros, the sign of zero."""
+    digits = token.lstrip(b"+-").lstrip(b"0")
+    return b"-" + digits if digits and token.startswith(b"-") else digits
 
 
 def _number(token: bytes) -> float | None:

@@ -14,10 +14,20 @@ from typing import Any, cast
 from agent_rl.vocabulary.canonical import Record, encode
 from agent_rl.vocabulary.task import Comparison
 
+_ROUNDING = 1e-12
+"""The relative error that rounding may leave in a computed float."""
 
-def equal(actual: Any, expected: Any, comparison: Comparison, tolerance: float = 1e-6) -> bool:
-    """Whether `actual` equals `expected` under `comparison` (not `checker`, which does not compare two values)."""
+
+def equal(
+    actual: Any, expected: Any, comparison: Comparison, tolerance: float = 1e-6, *, from_json: bool = False
+) -> bool:
+    """Whether `actual` equals `expected` under `comparison` (not `checker`, which does not compare two values).
+
+    `from_json`: `expected` was written as JSON, so that `float` and `any_order` compare what JSON makes of both.
+    """
     try:
+        if from_json and comparison in ("float", "any_order"):
+            actual, expected = _as_json(actual), _as_json(expected)
         if comparison == "float":
             return _close(actual, expected, tolerance)
         return _COMPARE[comparison](actual, expected)
@@ -41,11 +51,18 @@ def _as_json(value: Any) -> Any:
         return [_as_json(v) for v in value]
     if isinstance(value, dict):
         content = cast("dict[Any, Any]", value)
-        named = {k if isinstance(k, str) else repr(k): _as_json(v) for k, v in content.items()}
+        named = {_key(k): _as_json(v) for k, v in content.items()}
         if len(named) != len(content):
             raise ValueError("keys that are one in JSON")
         return named
     return value
+
+
+def _key(key: Any) -> str:
+    """A dict's key as JSON writes it."""
+    if isinstance(key, str):
+        return key
+    return {True: "true", False: "false", None: "null"}[key] if key is None or type(key) is bool else repr(key)
 
 
 def _exact(actual: Any, expected: Any) -> bool:
@@ -79,8 +96,8 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def _close(actual: Any, expected: Any, tolerance: float) -> bool:
-    """Numbers within `tolerance`, absolute or relative to the larger; containers of one type by element, dataclasses by
-    field; else ==."""
+    """Numbers within `tolerance`, absolute or relative to the larger (an expected integer: see `close_to_integer`);
+    containers of one type by element, dataclasses by field; else ==."""
     if isinstance(actual, (int, float, complex)) and isinstance(expected, (int, float, complex)):
         return _close_numbers(actual, expected, tolerance)
     if type(actual) is not type(expected):
@@ -106,6 +123,8 @@ def _close(actual: Any, expected: Any, tolerance: float) -> bool:
 def _close_numbers(actual: complex, expected: complex, tolerance: float) -> bool:
     if actual == expected:
         return True
+    if isinstance(expected, int) and not isinstance(actual, complex):
+        return close_to_integer(actual, expected, tolerance)
     if isinstance(actual, complex) or isinstance(expected, complex):
         actual, expected = complex(actual), complex(expected)
         # A tolerance relative to infinity would accept everything. Finite numbers whose distance overflows raise.
@@ -115,6 +134,16 @@ def _close_numbers(actual: complex, expected: complex, tolerance: float) -> bool
     if math.isnan(a) and math.isnan(e):
         return True
     return math.isclose(a, e, rel_tol=tolerance, abs_tol=tolerance)
+
+
+def close_to_integer(actual: float, expected: int, tolerance: float) -> bool:
+    """Whether another number is as good as an integer: a fraction within `tolerance`, which is then only absolute.
+
+    A share of a large integer would accept other integers. A fraction may also miss it by what rounding does to floats.
+    """
+    if isinstance(actual, int) or not math.isfinite(actual) or actual.is_integer():
+        return False
+    return math.isclose(actual, float(expected), rel_tol=min(tolerance, _ROUNDING), abs_tol=tolerance)
 
 
 def _close_sets(actual: set[Any], expected: set[Any], tolerance: float) -> bool:

@@ -37,7 +37,7 @@ from agent_rl.vocabulary import (
 )
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
 
-VERSION = 2
+VERSION = 3
 """Version of the recorded content and of its format; part of a recording's key on disk."""
 RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
 MAX_SOURCE_CHARS = 1 << 20
@@ -174,6 +174,7 @@ async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
     recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls))
     for seed in _SEEDS:
         recorded = await _checked(recorded, tests.oracle, CallJudge(runs, seed=seed))
+    await _refuse_vacuous(recorded, CallJudge(runs))
     if cache:
         _write(file, task, recorded)
     return recorded
@@ -258,6 +259,17 @@ async def _checked(task: Task, oracle: str, judge: CallJudge) -> Task:
         )
     check_room(task, verdict.limited_seconds)
     return await shown_rightly(task, oracle, judge)
+
+
+async def _refuse_vacuous(task: Task, judge: CallJudge) -> None:
+    """Raises ConfigError (naming the task) if a function that does nothing passes its tests: they test nothing."""
+    tests = task.tests
+    assert isinstance(tests, CallTests)
+    if tests.comparison != "checker" and any(case.expected is not None for case in tests.cases):
+        return
+    nothing = Submission.code(f"def {tests.entry_point}(*args, **kwargs):\n    return None\n")
+    if (await judge.judge(task, tests, nothing, public=False)).passed:
+        raise ConfigError(f"task {task.id}: a function that does nothing passes its tests, so that they test nothing")
 
 
 async def shown_rightly(task: Task, oracle: str, judge: CallJudge) -> Task:

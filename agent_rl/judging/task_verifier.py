@@ -17,6 +17,7 @@ import asyncio
 import dataclasses
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent_rl.config import SandboxConfig
@@ -24,12 +25,14 @@ from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.contracts.verifier import Verifier
 from agent_rl.errors import ConfigError
 from agent_rl.judging.answer_judge import AnswerJudge
+from agent_rl.judging.blind_spots.blind_spot import blind_spot, may_check_more_than_values
 from agent_rl.judging.call_judge import CallJudge
 from agent_rl.judging.in_process_judge import InProcessJudge
 from agent_rl.judging.judge import Judge
 from agent_rl.judging.judging_runs import Runs, check_tier
-from agent_rl.judging.proxied.asserts import as_proxied, kept_as_proxied
-from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
+from agent_rl.judging.missing_package import missing_package
+from agent_rl.judging.proxied.asserts import as_proxied, forms_of, kept_as_proxied
+from agent_rl.judging.proxied.proxied_judge import ProxiedJudge, as_pytest
 from agent_rl.judging.recording import NotRecordable, record_tests
 from agent_rl.judging.repeated_runs import doubts
 from agent_rl.judging.shared_verdicts import SharedVerdicts
@@ -162,28 +165,86 @@ class TaskVerifier(Verifier):
         """The task ready to be judged: `AssertTests` recorded as cases, the node ids of `PytestTests` found.
 
         Asserts that cannot become cases become `PytestTests`, and the task's tier becomes `proxied`. Raises ConfigError
-        (naming the task) if its oracle solution fails, or its tier or isolation is weaker than demanded.
+        (naming the task) if its oracle solution fails, or its tier or isolation is weaker than demanded. If the sandbox
+        lacks a package, the error says how to add it.
         """
+        try:
+            return await self._prepared(task)
+        except ConfigError as error:
+            missing = missing_package(str(error))
+            if missing is None:
+                raise
+            remedy = self.provider.packages_remedy.format(packages=missing)
+            raise ConfigError(f"{error}. The sandbox has no {missing}: {remedy}") from None
+
+    async def _prepared(self, task: Task) -> Task:
         if isinstance(task.tests, AssertTests) and task.tier == "values":
             check_tier(task, self.minimum_tier)
             return await self._recorded(task)
         known = self._knows(task, task.tests)
-        return await known.judge.prepare(task, task.tests)
+        prepared = await known.judge.prepare(task, task.tests)
+        if prepared.tier != "proxied" or not isinstance(prepared.tests, PytestTests):
+            return prepared
+        spot = await self._blind_spot(prepared, prepared.tests)
+        return await self._in_process_task(task, [prepared.tests], spot) if spot else prepared
 
     async def close(self) -> None:
         await asyncio.to_thread(self._answers.close)
 
     async def _recorded(self, task: Task) -> Task:
+        """The task with its asserts as cases, or as `PytestTests`: at the strongest tier that shows what they check."""
+        assert isinstance(task.tests, AssertTests)
+        made = await self._as_cases(task)
+        if made.tier == "values" and may_check_more_than_values(task.tests):
+            spot = await self._blind_spot(made, as_pytest(task.id, task.tests))
+            if spot:
+                made = await self._as_proxied(task, NotRecordable(_unseen(task, "values", spot)))
+        if made.tier == "proxied" and isinstance(made.tests, PytestTests):
+            spot = await self._blind_spot(made, made.tests)
+            if spot:
+                return await self._in_process_task(task, forms_of(task.tests), spot)
+        return made
+
+    async def _as_cases(self, task: Task) -> Task:
         """The task with its asserts as cases, or else as `PytestTests` of tier `proxied`."""
         if self.minimum_tier != "values" and (kept := kept_as_proxied(task)) is not None:
             return kept
         try:
             return await record_tests(task, self._runs)
         except NotRecordable as error:
-            if self.minimum_tier != "values":
-                return await as_proxied(task, self._runs, error)
-            message = f"{error}, so that it is judged at tier 'proxied'"
-            raise ConfigError(message, key="sandbox.minimum_tier", value=self.minimum_tier) from None
+            return await self._as_proxied(task, error)
+
+    async def _as_proxied(self, task: Task, why: NotRecordable) -> Task:
+        """The task at tier `proxied`, because of `why`. Raises ConfigError if a stronger tier is demanded."""
+        if self.minimum_tier != "values":
+            return await as_proxied(task, self._runs, why)
+        message = f"{why}, so that it is judged at tier 'proxied'"
+        raise ConfigError(message, key="sandbox.minimum_tier", value=self.minimum_tier) from None
+
+    async def _in_process_task(self, task: Task, forms: Iterable[PytestTests], spot: str) -> Task:
+        """The task at tier `in_process`, because of `spot`. Raises ConfigError if a stronger tier is demanded."""
+        why = _unseen(task, "proxied", spot)
+        if self.minimum_tier != "in_process":
+            message = f"{why}, so that it is judged at tier 'in_process'"
+            raise ConfigError(message, key="sandbox.minimum_tier", value=self.minimum_tier)
+        refused = ""
+        for form in forms:
+            tests = dataclasses.replace(form, tests=())
+            try:
+                lowered = dataclasses.replace(task, tests=tests, tier="in_process")
+                return await self._in_process.prepare(lowered, tests)
+            except ConfigError as error:
+                refused = refused or str(error).removeprefix(f"task {task.id}: ")
+        raise ConfigError(f"{why}; at tier 'in_process' {refused}")
+
+    async def _blind_spot(self, task: Task, tests: PytestTests) -> str:
+        """What the tests check and the task's tier does not show; "" if nothing was found."""
+        judge = self._calls if task.tier == "values" else self._proxied
+
+        async def judged(program: str) -> Verdict:
+            return await judge.judge(task, task.tests, Submission.code(program), public=False)  # pyright: ignore
+
+        return await blind_spot(task, tests, judged, self._runs)
 
     async def _verdict(self, task: Task, tests: Tests, submission: Submission, *, public: bool) -> Verdict:
         known = self._knows(task, tests)
@@ -241,3 +302,7 @@ def _submission_digest(submission: Submission) -> bytes:
         name = path.encode("utf-8", "surrogatepass")
         digest.update(b"%d,%d:" % (len(name), len(content)) + name + content)
     return digest.digest()
+
+
+def _unseen(task: Task, tier: Tier, spot: str) -> str:
+    return f"task {task.id}: its tests fail a solution that {spot}, which tier {tier!r} does not show"

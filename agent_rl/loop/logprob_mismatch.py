@@ -247,7 +247,7 @@ class MismatchWatch:
     def step(self, row: Mapping[str, Any]) -> None:
         """Checks one row of metrics.jsonl; call it for every row."""
         mismatch = row["mismatch"]
-        if row["staleness_max"] > 0 or mismatch <= self._next:
+        if row["staleness_max"] > 0 or mismatch is None or mismatch <= self._next:
             return
         self._say(
             f"warning: step {row['step']}: learner and policy differ by {mismatch:.2g} nats per token on average, with "

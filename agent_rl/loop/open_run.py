@@ -32,6 +32,7 @@ from agent_rl.loop.run_display import Display
 from agent_rl.loop.running_groups import RunningGroups
 from agent_rl.loop.sampler import LoadedEnvironment, SampledTask, TaskSampler
 from agent_rl.loop.starting_model import prepare_model
+from agent_rl.loop.task_notes import note_tasks
 from agent_rl.loop.task_selection import without_weak_tasks
 from agent_rl.loop.watchdog import Watchdog
 from agent_rl.providers import choose_provider
@@ -152,6 +153,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         sources = await _to_train_on(environments, provider, directory, display)
         sampler = TaskSampler(sources, config.seed)
         held_out = await _held_out(environments, config) if config.evaluation.enabled else []
+        note_tasks(sources, held_out, config.evaluation.split, directory.task_notes, display.say)
         model = await _starting_model(config, display)
         tokenizer = ChatTokenizer.load(str(model), config.model.chat_template)
         runtime = await stack.enter_async_context(LocalLauncher(run_dir))

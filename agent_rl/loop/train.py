@@ -32,6 +32,7 @@ from agent_rl.loop.run_display import Display
 from agent_rl.loop.running_groups import RunningGroups
 from agent_rl.loop.step_metrics import StepTimings, dropped_rows, step_row, trajectory_row
 from agent_rl.records.run_directory import RunDirectory
+from agent_rl.registry import require_packages
 from agent_rl.report import write_report
 from agent_rl.rollouts.pack import pack
 from agent_rl.vocabulary import Group
@@ -45,6 +46,7 @@ async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, displ
     display = display or Display()
     started = time.monotonic()
     directory = RunDirectory(run_dir)
+    require_packages("torch", "transformers", "accelerate", "safetensors")
     require_devices(config)
     with directory.locked(resume=resume, say=display.say):
         async with open_run(config, run_dir, resume=resume, display=display) as run:

@@ -46,7 +46,8 @@ _ROLLOUTS = re.compile(r"step_(\d{6,})\.jsonl")
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
     """config.toml, run.json, metrics.jsonl, timeline.jsonl, rollouts/, checkpoints/step_*/, eval.json, took.json,
-    report.html, logs/; dropped_tasks.json if a minimum mutation score is set; .agent-rl.lock, which one process holds.
+    report.html, logs/; dropped_tasks.json if a minimum mutation score is set; task_notes.json if rows were left out, or
+    held-out tasks are trained on; .agent-rl.lock, which one process holds.
 
     A checkpoint or a file of rollouts is this run's if it holds the id in run.json. No other is used or removed.
     """
@@ -80,6 +81,10 @@ class RunDirectory:
     @property
     def dropped_tasks(self) -> Path:
         return self.path / "dropped_tasks.json"
+
+    @property
+    def task_notes(self) -> Path:
+        return self.path / "task_notes.json"
 
     @property
     def report(self) -> Path:
@@ -135,6 +140,7 @@ class RunDirectory:
                 # An earlier start that ended before its first step may have evaluated the model and selected tasks.
                 self.evaluations.unlink(missing_ok=True)
                 self.dropped_tasks.unlink(missing_ok=True)
+            self.task_notes.unlink(missing_ok=True)
 
     def _require_a_place(self, *, resume: bool) -> None:
         """The folder is empty, missing, or a run's; otherwise raises ConfigError. OSError when it cannot be read."""

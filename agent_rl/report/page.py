@@ -15,6 +15,9 @@ from agent_rl.report.rollout_pages import rollouts_section
 from agent_rl.report.run_data import JsonRow, RunData, Span, read_run
 from agent_rl.report.style import STYLE
 
+_MOST_LEFT_OUT = 20
+"""Rows that were left out and are named one by one, for each split."""
+
 
 def write_report(run_dir: Path) -> Path:
     """The path of `report.html`, written to `run_dir`. It is self-contained: no script, nothing is loaded.
@@ -33,6 +36,7 @@ def render(run: RunData) -> str:
     sections = (
         _tiles(run),
         _evaluations(run.evaluations),
+        _task_notes(run.task_notes),
         _curves(run),
         _timeline(run),
         _dropped(run.metrics),
@@ -138,6 +142,18 @@ def _evaluations(rows: Sequence[EvalRow]) -> str:
         "<p class='sub'>Per episode, over all its turns. Unbiased pass@k; "
         "95 % bootstrap intervals over tasks. Excluded: rollouts lost to infrastructure failures.</p></section>"
     )
+
+
+def _task_notes(rows: Sequence[JsonRow]) -> str:
+    """Rows of the data that were left out, and held-out tasks that are trained on; empty if there are none."""
+    items: list[str] = []
+    for row in rows:
+        left_out = [str(line) for line in row.get("left_out", [])]
+        said = str(row.get("note") or f"{len(left_out)} rows of the split {row.get('split')!r} were left out")
+        lines = "".join(f"<li>{escape(line)}</li>" for line in left_out[:_MOST_LEFT_OUT])
+        more = f"<li>and {len(left_out) - _MOST_LEFT_OUT} more</li>" if len(left_out) > _MOST_LEFT_OUT else ""
+        items.append(f"<li>{escape(str(row.get('environment')))}: {escape(said)}<ul>{lines}{more}</ul></li>")
+    return f"<section><h2>Tasks</h2><ul>{''.join(items)}</ul></section>" if items else ""
 
 
 def _cell(estimate: Estimate | None) -> str:

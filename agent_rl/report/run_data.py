@@ -42,6 +42,8 @@ class RunData:
     timeline: Sequence[Span]
     rollouts: Sequence[tuple[int, Sequence[JsonRow]]]
     took: float | None
+    task_notes: Sequence[JsonRow] = ()
+    """What task_notes.json says: rows that were left out, and held-out tasks that are trained on."""
 
 
 def read_run(run_dir: Path) -> RunData:
@@ -69,7 +71,16 @@ def read_run(run_dir: Path) -> RunData:
         ],
         rollouts=_rollouts(run_dir / "rollouts"),
         took=_took(run_dir / "took.json"),
+        task_notes=read_task_notes(run_dir / "task_notes.json"),
     )
+
+
+def read_task_notes(path: Path) -> list[JsonRow]:
+    """What task_notes.json says of the environments; empty if there is no such file."""
+    try:
+        return [row for row in json.loads(path.read_text(encoding="utf-8"))["environments"] if isinstance(row, dict)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def read_lines(path: Path, most: int | None = None) -> list[dict[str, Any]]:

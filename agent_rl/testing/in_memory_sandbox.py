@@ -212,21 +212,33 @@ def _execute(request: RunRequest, frames: list[str]) -> int:
     except Exception as error:
         frames.append(json.dumps({"load_error": _describe(error)}))
         return 1
-    if request.entry_point is not None and not hasattr(module, request.entry_point):
+    function = None if request.entry_point is None else _called(module.__dict__, request.entry_point)
+    if request.entry_point is not None and function is None:
         frames.append(json.dumps({"load_error": f"NameError: the program defines no {request.entry_point!r}"}))
         return 1
     frames.append('{"loaded": true}')
-    if request.entry_point is None:
+    if function is None:
         return 0
     for call in request.calls:
         args, kwargs = decode(call.arguments)
         try:
-            frames.append(value_frame(call.id, getattr(module, request.entry_point)(*args, **kwargs)))
+            frames.append(value_frame(call.id, function(*args, **kwargs)))
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else int(end.code is not None)
         except Exception as error:
             frames.append(error_frame(call.id, _describe(error)))
     return 0
+
+
+def _called(space: dict[str, Any], entry_point: str) -> Any:
+    """What a call of "f" or "Solution.f" calls, as in a run (`inside/program_calls.py`); None if there is nothing."""
+    if entry_point in space:
+        return space[entry_point]
+    owner, _, name = entry_point.rpartition(".")
+    kind = space.get(owner or "Solution")
+    if isinstance(kind, type) and hasattr(kind, name):
+        return lambda *args, **kwargs: getattr(kind(), name)(*args, **kwargs)
+    return space.get(name)
 
 
 def _describe(error: Exception) -> str:

@@ -13,7 +13,7 @@ Isolation = Literal["memory", "container", "uid", "namespaces"]
 
 PARTS = 3
 """A run with calls takes at most so many times the time of one: loading, the calls before the last, and the last."""
-PATIENCE = 4
+PATIENCE = 8
 """A run that has no processor for part of its time may take so many times its limit: see `Limits.longest_seconds`."""
 RunStatus = Literal["completed", "timeout", "out_of_memory", "output_limit", "crashed"]
 
@@ -93,7 +93,9 @@ class RunCall:
 class RunRequest:
     """One run of a program in a clean place that no other run has touched.
 
-    The program's source is executed as a module; then `entry_point` is called once per entry of `calls`, in order.
+    The program's source is executed as a module; then `entry_point` is called once per entry of `calls`, in order. It
+    names a function, or else a method of the class `Solution`, which is called on a new object each time; "Solution.f"
+    names first of all the method.
     With `entry_point` None the module runs as `__main__`. If `calls` is empty, it runs once, with `stdin` as its input.
     Otherwise it runs once per entry of `calls`, in order, each time with its own input, output and exit code.
 

@@ -67,8 +67,9 @@ Comparison = Literal["python", "json", "exact", "float", "tokens", "any_order", 
 
 python: Python's == on plain values (1 == 1.0 == True, a list does not equal a tuple) | json: the same, for expected
 values that were stored as JSON: a tuple equals a list, a dict's keys are strings | exact: the types must be equal too |
-float: numbers within `tolerance`, absolute or relative | tokens: strings split at whitespace | any_order: equal as
-multisets | checker: a program compares inputs and outputs. It is untrusted and runs in a sandbox of its own.
+float: numbers within `tolerance`, absolute or relative; an expected integer only absolute | tokens: strings split at
+whitespace | any_order: equal as multisets | checker: a program compares inputs and outputs. It is untrusted and runs in
+a sandbox of its own.
 """
 
 
@@ -77,6 +78,7 @@ class CallTests:
     """Tests by function calls: the submission defines `entry_point`, each case calls it once (tier 1)."""
 
     entry_point: str
+    """A function, or else a method of `class Solution`, which is called on a new object each time."""
     cases: tuple[Case, ...]
     comparison: Comparison = "python"
     tolerance: float = 1e-6
@@ -85,6 +87,16 @@ class CallTests:
     `candidate` replays the recorded outputs for the recorded arguments."""
     isolated: bool = False
     """Whether each case has a run of its own. Otherwise one process answers all cases, in random order."""
+    owner: str = ""
+    """The class whose method `entry_point` first of all is: what starter code asks for."""
+    from_json: bool = False
+    """Whether the expected values were written as JSON: `float` and `any_order` then also take a tuple for a list, and
+    other keys for their strings."""
+
+    @property
+    def called(self) -> str:
+        """What a run calls: "f", or "Solution.f"."""
+        return f"{self.owner}.{self.entry_point}" if self.owner else self.entry_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +111,8 @@ OutputComparison = Literal["tokens", "exact", "float", "any_order", "checker"]
 """How a program's output is compared, always outside its process.
 
 tokens: split at whitespace | exact: byte for byte | float: as tokens, numbers within `tolerance`, absolute or
-relative | any_order: lines in any order, each compared as tokens | checker: a program compares input, output and
-expected output. It is untrusted and runs in a sandbox of its own.
+relative, but integers exactly | any_order: lines in any order, each compared as tokens | checker: a program compares
+input, output and expected output. It is untrusted and runs in a sandbox of its own.
 """
 
 
@@ -217,4 +229,6 @@ def _plain(value: Any) -> Any:
         return ["record", value.name, _plain(value.fields)]
     if isinstance(value, (bytes, float, complex)):
         return [type(value).__name__, repr(value)]
+    if isinstance(value, int) and value.bit_length() > 64:
+        return ["int", hex(value)]  # Python refuses to write long ones in decimal
     return value

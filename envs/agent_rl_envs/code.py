@@ -22,6 +22,8 @@ from agent_rl import (
     ConfigError,
     Environment,
     EnvironmentConfig,
+    InvalidRows,
+    OnInvalid,
     PromptStyle,
     Sandbox,
     Submission,
@@ -39,10 +41,12 @@ class CodeConfig(EnvironmentConfig):
     """`dataset`: a file (.jsonl, gzipped or not, .parquet) or a hub's name.
 
     `splits` says where each split is: a split name on the hub or another file, then a range of rows in brackets. Both
-    parts are optional ("test", "train.jsonl", "[:100]", "test[100:]").
+    parts are optional ("test", "train.jsonl", "[:100]", "test[100:]"). `invalid` "skip" leaves out rows that cannot be
+    used, and says which and why; a range then counts the rows that are left.
     """
 
     dataset: str
+    invalid: OnInvalid = "error"
     splits: dict[str, str] = Field(default_factory=lambda: {"test": ""})
     prompt: PromptStyle = "instruct"
 
@@ -55,10 +59,17 @@ class Code(Environment):
     def __init__(self, config: CodeConfig, verifier: Verifier) -> None:
         super().__init__(config, verifier)
         self.config: CodeConfig = config
+        self._left_out: dict[str, list[str]] = {}
 
     async def load(self, split: str) -> Sequence[Task]:
-        tasks = await asyncio.to_thread(self._tasks, split)
-        return await prepare_all(self.verifier, tasks)
+        invalid = InvalidRows() if self.config.invalid == "skip" else None
+        tasks = await asyncio.to_thread(self._tasks, split, invalid)
+        prepared = await prepare_all(self.verifier, tasks, invalid)
+        self._left_out[split] = [row.line() for row in invalid.rows] if invalid is not None else []
+        return prepared
+
+    def left_out(self, split: str) -> Sequence[str]:
+        return self._left_out.get(split, ())
 
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         submission = await self.submission(task, [await agent.say(task.prompt)], sandbox)
@@ -73,7 +84,7 @@ class Code(Environment):
     async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
         return Submission.code(program_of(task, replies[-1]))
 
-    def _tasks(self, split: str) -> list[Task]:
+    def _tasks(self, split: str, invalid: InvalidRows | None = None) -> list[Task]:
         """The tasks of `split`, not yet prepared.
 
         Raises ConfigError for an unknown split, a malformed row, or a range with no rows.
@@ -88,7 +99,7 @@ class Code(Environment):
         name = match["name"]
         is_file = name.endswith((".jsonl", ".gz", ".json", ".parquet"))
         source, of_hub = (name, split) if is_file else (self.config.dataset, name or split)
-        tasks = read_tasks(source, of_hub, style=self.config.prompt)
+        tasks = read_tasks(source, of_hub, style=self.config.prompt, invalid=invalid)
         start, stop = (int(match[part]) if match[part] else None for part in ("start", "stop"))
         if not tasks[start:stop]:
             raise ConfigError(f"{known[split]!r} holds none of the {len(tasks)} rows", key=f"splits.{split}")

@@ -21,6 +21,8 @@ from agent_rl import (
     ConfigError,
     Environment,
     EnvironmentConfig,
+    InvalidRows,
+    OnInvalid,
     Sandbox,
     ScriptTests,
     Submission,
@@ -36,10 +38,14 @@ _SCRIPT_SECONDS = 300.0
 
 
 class FolderConfig(EnvironmentConfig):
-    """`folder`: where the tasks are. `tools`: true gives the agent a shell for `max_turns` turns, false one script."""
+    """`folder`: where the tasks are. `tools`: true gives the agent a shell for `max_turns` turns, false one script.
+
+    `invalid` "skip" leaves out tasks that cannot be used, and says which and why.
+    """
 
     folder: str
     tools: bool = False
+    invalid: OnInvalid = "error"
 
 
 class Folder(Environment):
@@ -50,10 +56,17 @@ class Folder(Environment):
     def __init__(self, config: FolderConfig, verifier: Verifier) -> None:
         super().__init__(config, verifier)
         self.config: FolderConfig = config
+        self._left_out: dict[str, list[str]] = {}
 
     async def load(self, split: str) -> Sequence[Task]:
-        tasks = await asyncio.to_thread(read_tasks, self._folder(), split)
-        return await prepare_all(self.verifier, tasks)
+        invalid = InvalidRows() if self.config.invalid == "skip" else None
+        tasks = await asyncio.to_thread(read_tasks, self._folder(), split, invalid=invalid)
+        prepared = await prepare_all(self.verifier, tasks, invalid)
+        self._left_out[split] = [row.line() for row in invalid.rows] if invalid is not None else []
+        return prepared
+
+    def left_out(self, split: str) -> Sequence[str]:
+        return self._left_out.get(split, ())
 
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         await sandbox.write_files(task.files)

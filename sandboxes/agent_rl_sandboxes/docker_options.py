@@ -8,8 +8,6 @@ from agent_rl.contracts import ProviderOptions
 class DockerOptions(ProviderOptions):
     """What a Docker daemon's containers are made of."""
 
-    image: str | None = None
-    """Image of workers, and of episodes whose spec names none; None for the one that `agent-rl sandbox build` makes."""
     runtime: str | None = None
     """A runtime that the daemon knows, such as `runsc` (gVisor); None for the daemon's own choice."""
     apparmor_profile: str | None = None

@@ -50,11 +50,12 @@ class DockerProvider(SandboxProvider):
     auto_order = 1
     usable_means = "a daemon answers and the image is built"
     pytest_remedy = "build the image again (`agent-rl sandbox build`), or add pytest to the task's own image"
+    packages_remedy = "`agent-rl sandbox build --with {packages}` makes an image that has it, and says how it is used"
 
     def __init__(self, config: SandboxConfig, options: DockerOptions = DockerOptions()) -> None:  # noqa: B008
         self._config = config
         self._options = options
-        self._image = options.image or DEFAULT_IMAGE
+        self._image = config.image or DEFAULT_IMAGE
         self.owner = Owner.current()
         self._engine: DockerEngine | None = None
         self._info: dict[str, Any] = {}
@@ -88,10 +89,10 @@ class DockerProvider(SandboxProvider):
             check_runtime(info, options.runtime)
             reason = unfit(info)
             if reason is None:
-                await engine.call(engine.api.inspect_image, options.image or DEFAULT_IMAGE)
+                await engine.call(engine.api.inspect_image, config.image or DEFAULT_IMAGE)
             return reason
         except NotFound:
-            return missing_image(options.image or DEFAULT_IMAGE)
+            return missing_image(config.image or DEFAULT_IMAGE)
         except (ConfigError, SandboxError) as error:
             return str(error)
         finally:

@@ -26,7 +26,7 @@ DEFAULT_IMAGE = "agent-rl-python:latest"
 CONTENT_LABEL = "agent-rl.content"
 """Carries the hash of what an image was built from, so that a build is skipped if nothing has changed."""
 
-_PACKAGES = ("python3", "python3-pytest")
+_PACKAGES = ("python3", "python3-numpy", "python3-pytest")
 _DEFAULT_SUITE = "bookworm"
 _PUBLIC_MIRRORS = {"deb.debian.org", "security.debian.org", "archive.ubuntu.com", "security.ubuntu.com"}
 _UNWANTED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
@@ -173,7 +173,7 @@ def _bootstrap(api: docker.APIClient, tag: str, progress: BuildProgress) -> None
     tool = shutil.which("mmdebstrap")
     if tool is None:
         raise SandboxError("mmdebstrap is missing; as root run `apt-get install mmdebstrap`")
-    progress(f"building {tag} from the packages of {suite} (about 60 MB are downloaded; half a minute)")
+    progress(f"building {tag} from the packages of {suite} (about 80 MB are downloaded; half a minute)")
     with tempfile.TemporaryDirectory(prefix="agent-rl-image-") as folder:
         archive = Path(folder, "rootfs.tar")
         command = [tool, "--variant=minbase", f"--include={','.join(_PACKAGES)}"]

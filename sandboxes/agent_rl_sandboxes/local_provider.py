@@ -51,9 +51,16 @@ class LocalProvider(SandboxProvider):
     name = "local"
     auto_order = 2
     pytest_remedy = "install python3-pytest on this machine"
+    packages_remedy = (
+        "programs run with this machine's system Python: install it there (`apt-get install python3-{packages}`), or "
+        "use sandbox.provider = 'docker' and an image that has it (`agent-rl sandbox build --with {packages}`)"
+    )
 
     def __init__(self, config: SandboxConfig, options: ProviderOptions = ProviderOptions()) -> None:  # noqa: B008
-        """This provider has no options of its own."""
+        """This provider has no options of its own. Raises ConfigError for an image."""
+        if config.image is not None:
+            message = "the local sandbox has no images: use sandbox.provider = 'docker'"
+            raise ConfigError(message, key="sandbox.image", value=config.image)
         self._config = config
         self._python = system_python()
         self._pool: WorkerPool | None = None

@@ -82,6 +82,9 @@ class RemoteProvider(SandboxProvider):
     name = "remote"
     options_class = RemoteOptions
     pytest_remedy = "add pytest to the image of the sandbox hosts, or to the task's own image"
+    packages_remedy = (
+        "on each host, `agent-rl sandbox build --with {packages}`, and `serve --set image=...` with its name"
+    )
 
     def __init__(
         self,
@@ -91,7 +94,10 @@ class RemoteProvider(SandboxProvider):
         pace: Pace = Pace(),  # noqa: B008
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """Raises ConfigError for a token or a CA file that cannot be used."""
+        """Raises ConfigError for an image, and for a token or a CA file that cannot be used."""
+        if config.image is not None:
+            message = "each host has an image of its own: give it there, with `agent-rl sandbox serve --set image=...`"
+            raise ConfigError(message, key="sandbox.image", value=config.image)
         token = read_token(options.token_file, environment, key="sandbox.remote.token_file")
         tls = _client_tls(options.ca_file)
         if token is not None:

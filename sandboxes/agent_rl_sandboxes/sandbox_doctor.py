@@ -48,9 +48,14 @@ APPARMOR_REMEDY = (
 )
 
 
-async def examine(options: DockerOptions = DockerOptions()) -> list[SwitchCheck]:  # noqa: B008
+async def examine(
+    options: DockerOptions = DockerOptions(),  # noqa: B008
+    image: str | None = None,
+) -> list[SwitchCheck]:
     """Every check, in the order in which to fix problems; per provider, one makes a worker and runs a program."""
-    return [*await _docker(options), *host_checks(), await _probe("local", LocalProvider, DockerOptions(), {})]
+    local = SandboxConfig(workers=1)
+    checks = await _docker(SandboxConfig(workers=1, image=image), options)
+    return [*checks, *host_checks(), await _probe("local", LocalProvider, local, DockerOptions(), {})]
 
 
 def usable(checks: Sequence[SwitchCheck]) -> list[str]:
@@ -58,7 +63,7 @@ def usable(checks: Sequence[SwitchCheck]) -> list[str]:
     return [c.name.partition(":")[0] for c in checks if c.name.endswith(": worker") and c.status != "failed"]
 
 
-async def _docker(options: DockerOptions) -> list[SwitchCheck]:
+async def _docker(config: SandboxConfig, options: DockerOptions) -> list[SwitchCheck]:
     try:
         engine = await DockerEngine.connect()
     except SandboxError as error:
@@ -68,7 +73,7 @@ async def _docker(options: DockerOptions) -> list[SwitchCheck]:
         info = await engine.call(engine.api.info)
         checks = [_version(info, engine), runtime_check(info, options), _limits(info), _storage(info)]
         checks.append(_filters(info, options))
-        checks.append(await _image(engine, options))
+        checks.append(await _image(engine, config.image))
         if engine.endpoint.kind == "unix":
             checks.append(disk_check("docker: disk", Path(str(info.get("DockerRootDir") or "/var/lib/docker"))))
     except SandboxError as error:
@@ -77,7 +82,7 @@ async def _docker(options: DockerOptions) -> list[SwitchCheck]:
         await engine.close()
     if any(c.status == "failed" for c in checks):
         return checks
-    return [*checks, await _probe("docker", DockerProvider, options, info), await _episode(options)]
+    return [*checks, await _probe("docker", DockerProvider, config, options, info), await _episode(config, options)]
 
 
 def _version(info: Mapping[str, Any], engine: DockerEngine) -> SwitchCheck:
@@ -155,14 +160,14 @@ def _filters(info: Mapping[str, Any], options: DockerOptions) -> SwitchCheck:
     return SwitchCheck("docker: filters", "warning", detail, APPARMOR_REMEDY)
 
 
-async def _image(engine: DockerEngine, options: DockerOptions) -> SwitchCheck:
-    image = options.image or DEFAULT_IMAGE
+async def _image(engine: DockerEngine, chosen: str | None) -> SwitchCheck:
+    image = chosen or DEFAULT_IMAGE
     try:
         found = await engine.call(engine.api.inspect_image, image)
     except NotFound:
         return SwitchCheck("docker: image", "failed", f"{image} is missing", missing_image(image).partition(": ")[2])
     detail = f"{image}, {found['Id'][7:19]}, {found['Size'] / 1e6:.0f} MB"
-    if options.image is None and await engine.call(current_image, engine.api, image) is None:
+    if chosen is None and await engine.call(current_image, engine.api, image) is None:
         return SwitchCheck(
             "docker: image", "warning", f"{detail}, built by another version", "run `agent-rl sandbox build`"
         )
@@ -172,12 +177,12 @@ async def _image(engine: DockerEngine, options: DockerOptions) -> SwitchCheck:
 async def _probe(
     kind: Literal["docker", "local"],
     provider_class: type[SandboxProvider],
+    config: SandboxConfig,
     options: DockerOptions,
     info: Mapping[str, Any],
 ) -> SwitchCheck:
     """Makes a worker and runs a program in it: the isolation reached, why not a higher one, how long a run takes."""
     name = f"{kind}: worker"
-    config = SandboxConfig(workers=1)
     try:
         async with asyncio.timeout(_PROBE_SECONDS):
             if (reason := await provider_class.available(config, options)) is not None:
@@ -258,12 +263,12 @@ def _remedies(
     return ["the kernel or a filter around the Docker daemon refuses this (a daemon in a container or a virtual host?)"]
 
 
-async def _episode(options: DockerOptions) -> SwitchCheck:
+async def _episode(config: SandboxConfig, options: DockerOptions) -> SwitchCheck:
     """Makes an agent's sandbox and runs a command in it."""
     try:
         async with (
             asyncio.timeout(_PROBE_SECONDS),
-            DockerProvider(SandboxConfig(workers=1), options) as provider,
+            DockerProvider(config, options) as provider,
         ):
             sandbox = provider.sandbox(SandboxSpec())
             began = time.perf_counter()

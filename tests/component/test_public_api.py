@@ -27,9 +27,10 @@ SOURCES = [path for top in ("agent_rl", "envs", "sandboxes") for path in sorted(
 _NAMES = """
     Agent AgentMaker AgentRLError AnswerTests AssertTests Batch CallTests Case CheckFailed ConfigError
     DroppedRollout Environment EnvironmentConfig EnvironmentFailure Estimate EvalRow ExecResult GRPO GenerateRequest
-    Generation Group GroupRunner InfrastructureError InvalidSubmission Isolation JudgeRunner Learner LearnerError
-    Limits MaxRL Message Objective PackedGroup PairRequest PairResult Policy PolicyError PolicyStatus Prompt
-    PromptStyle ProviderOptions PytestTests RLOO RandomKey Reinforce RolloutEnded RunCall RunConfig RunRequest
+    Generation Group GroupRunner InfrastructureError InvalidRows InvalidSubmission Isolation JudgeRunner Learner
+    LearnerError Limits MaxRL Message Objective OnInvalid PackedGroup PairRequest PairResult Policy PolicyError
+    PolicyStatus Prompt PromptStyle ProviderOptions PytestTests RLOO RandomKey Reinforce RolloutEnded RunCall RunConfig
+    RunRequest
     RunResult SamplingParams Sandbox SandboxConfig SandboxError SandboxProvider SandboxSpec SandboxStartError
     Sandboxes ScriptTests Segment StdioCase StdioTests StepReport StorageError Submission Task TaskVerifier
     TensorSpec TestResult Tests TestsPlaceError Tier Timings Tool ToolCall TrainingRow Trajectory Turn Verdict

@@ -32,9 +32,9 @@ class StepFigures:
     surprise: float = 0.0
     """Sum of -log mu."""
 
-    def mean(self, total: float, otherwise: float = 0.0) -> float:
-        """`total` divided by the number of tokens, or `otherwise` if there were none."""
-        return total / self.tokens if self.tokens else otherwise
+    def mean(self, total: float) -> float | None:
+        """`total` divided by the number of tokens; None if there were none."""
+        return total / self.tokens if self.tokens else None
 
 
 def policy_loss(

@@ -10,6 +10,7 @@ from agent_rl.config import RunConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.environments import NamedEnvironment, make_environments
 from agent_rl.errors import AgentRLError
+from agent_rl.evaluation.split_overlap import overlap_note
 from agent_rl.judging import make_verifier
 from agent_rl.providers import choose_provider
 from agent_rl.rollouts.policy_agent import oracle_agent
@@ -72,6 +73,11 @@ async def tasks_of(
         detail += (
             f" (those of a mutation score below {named.minimum_mutation_score:g} are dropped when training starts)"
         )
+    notes = [overlap_note(training, held_out, config.evaluation.split)]
+    left_out = {split: len(named.environment.left_out(split)) for split in ("train", config.evaluation.split)}
+    notes += [f"{count} rows of the split {split!r} are left out" for split, count in left_out.items() if count]
+    notes = [note for note in notes if note]
+    detail = "; ".join([detail, *notes])
     task = training[0]
     if task.oracle is None:
         return DoctorCheck(name, "noted", f"{detail}; {task.id} has no oracle solution, so no judging was tried")
@@ -83,5 +89,7 @@ async def tasks_of(
             name, "failed", f"{detail}; the oracle solution of {task.id} is judged {trajectory.verdict.status}"
         )
     return DoctorCheck(
-        name, "good", f"{detail}; an oracle solution passes in {trajectory.verdict.seconds * 1000:.0f} ms"
+        name,
+        "noted" if notes else "good",
+        f"{detail}; an oracle solution passes in {trajectory.verdict.seconds * 1000:.0f} ms",
     )

@@ -47,7 +47,7 @@ def kept_as_proxied(task: Task) -> Task | None:
     if isinstance(public, CallTests):
         cases = tuple(c for i, c in enumerate(public.cases) if i in shown)
         public = dataclasses.replace(public, cases=cases) if cases else None
-    made = list(_forms(tests))
+    made = list(forms_of(tests))
     return dataclasses.replace(task, tests=made[form], tier="proxied", public=public) if form < len(made) else None
 
 
@@ -59,7 +59,7 @@ async def as_proxied(task: Task, runs: Runs, why: NotRecordable) -> Task:
     tests = task.tests
     assert isinstance(tests, AssertTests)
     refused = ""
-    for form, made in enumerate(_forms(tests)):
+    for form, made in enumerate(forms_of(tests)):
         proxied = dataclasses.replace(task, tests=made, tier="proxied")
         try:
             await _passes(proxied, made, tests.oracle, runs)
@@ -84,7 +84,7 @@ async def _passes(task: Task, tests: PytestTests, program: str, runs: Runs) -> N
             )
 
 
-def _forms(tests: AssertTests) -> Iterator[PytestTests]:
+def forms_of(tests: AssertTests) -> Iterator[PytestTests]:
     """The asserts as a file, in two forms to try, the stricter one first.
 
     The first form puts the oracle's definitions into the tests' own process, as for a checker: a candidate cannot reach

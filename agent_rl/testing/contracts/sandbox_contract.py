@@ -87,6 +87,16 @@ async def test_a_program_that_does_not_load_says_why(provider: SandboxProvider, 
     assert result.status == "completed"
 
 
+async def test_a_method_of_solution_answers_calls_each_on_an_object_of_its_own(provider: SandboxProvider) -> None:
+    method = "    def add(self, a, b):\n        self.n = getattr(self, 'n', 0) + 1\n        return (self.n, a + b)\n"
+    program = f"class Solution:\n{method}"
+    assert await run_values(provider, program, (1, 2), (3, 4)) == [(1, 3), (1, 7)]
+    calls = (RunCall("0a", encode([(1, 2), {}])),)
+    program += "def add(a, b):\n    return 'a function'\n"
+    assert await run_values(provider, program, (1, 2)) == ["a function"]
+    assert values(await provider.run(RunRequest(program, "Solution.add", calls))) == [(1, 3)]
+
+
 async def test_a_call_that_raises_does_not_stop_the_others(provider: SandboxProvider) -> None:
     program = "def add(a, b):\n    return a / b\n"
     assert await run_values(provider, program, (1, 0), (6, 3)) == ["ZeroDivisionError: division by zero", 2.0]

@@ -29,7 +29,7 @@ class _InDocker(Baseline):
 
     def __init__(self, config: SandboxConfig, options: DockerOptions = DockerOptions()) -> None:  # noqa: B008
         super().__init__(config, options)
-        self._image = options.image or DEFAULT_IMAGE
+        self._image = config.image or DEFAULT_IMAGE
         self._owner = Owner.current()
         self._engine: DockerEngine | None = None
 

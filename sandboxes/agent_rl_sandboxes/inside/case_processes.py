@@ -73,7 +73,7 @@ class CaseProcesses:
         space = program_calls.load(code, request, channel)
         if isinstance(space, int):
             return space
-        function = space[request["entry_point"]]
+        function = program_calls.called(space, request["entry_point"])
         if no_state and lasting_state.none_in(space):
             exit_code = program_calls._answer(function, _at_once(count, request["limits"]["output"]), channel, space)
             return exit_code or (0 if program_calls.sent_frames > count else GO_ON_EXIT)

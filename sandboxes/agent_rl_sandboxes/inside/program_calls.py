@@ -198,7 +198,7 @@ def call_functions(request: dict[str, Any], channel: int) -> int:
     space = load(code, request, channel)
     if isinstance(space, int):
         return space
-    return _answer(space[request["entry_point"]], request["calls"] or (), channel, space)
+    return _answer(called(space, request["entry_point"]), request["calls"] or (), channel, space)
 
 
 def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[str, Any] | int:
@@ -221,11 +221,25 @@ def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[st
         _end_of_program()
         _send(channel, '{"loaded": true}')
         return 0
-    if entry_point not in module.__dict__:
+    if called(module.__dict__, entry_point) is None:
         _send(channel, json.dumps({"load_error": f"NameError: the program defines no {entry_point!r}"}))
         return 1
     _send(channel, '{"loaded": true}')
     return module.__dict__
+
+
+def called(space: dict[str, Any], entry_point: str) -> Any:
+    """What a call of "f" or "Solution.f" calls; None if the program defines neither function nor class.
+
+    A method is called on an object of its own each time. "f" is first of all the function, "Solution.f" the method.
+    """
+    if entry_point in space:
+        return space[entry_point]
+    owner, _, name = entry_point.rpartition(".")
+    kind = space.get(owner or "Solution")
+    if isinstance(kind, type) and hasattr(kind, name):
+        return lambda *args, **kwargs: getattr(kind(), name)(*args, **kwargs)
+    return space.get(name)
 
 
 def _answer(function: Any, calls: Iterable[Call], channel: int, space: dict[str, Any]) -> int:

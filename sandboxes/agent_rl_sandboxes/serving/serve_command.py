@@ -53,7 +53,7 @@ def serve(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Another key of a configuration's [sandbox], as often as needed: --set docker.image=my/image:1 "
+            help="Another key of a configuration's [sandbox], as often as needed: --set image=my/image:1 "
             "--set minimum_isolation=namespaces.",
         ),
     ] = None,

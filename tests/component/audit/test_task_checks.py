@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent_rl.audit.mutation_score import Survivor, mutant_limits, wilson
+from agent_rl.audit.mutation_score import Survivor, mutant_limits
 from agent_rl.audit.null_agents import CONSTANT, TABLE, stubs_of
 from agent_rl.audit.probes import identical_sides, network_calls
 from agent_rl.audit.shown_examples import shown_calls
@@ -408,11 +408,3 @@ def test_a_mutant_has_20_times_the_references_time_but_no_more_than_the_tasks():
     limits = Limits(wall_seconds=5.0)
     assert [mutant_limits(limits, s).wall_seconds for s in (0.0, 0.1, 1.0)] == [0.5, 2.0, 5.0]
     assert replace(mutant_limits(limits, 0.1), wall_seconds=5.0) == limits
-
-
-def test_wilsons_interval():
-    # For 8 of 10, as in textbooks: 0.49 to 0.94. Nothing is known of no mutants.
-    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson(0, 0) == (0.0, 1.0)
-    assert wilson(10, 10) == (pytest.approx(0.7225, abs=1e-4), 1.0)
-    assert wilson(0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))

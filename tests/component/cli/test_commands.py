@@ -1,11 +1,13 @@
 """What the commands do when all is well, and when a check does not hold."""
 
+import asyncio
 import errno
 import json
 import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.records.eval_file import append_row
 from agent_rl.records.eval_row import Estimate, EvalRow
 from agent_rl.records.run_directory import RunDirectory
+from agent_rl.registry import resolve
 
 MEMORY = ("--sandbox", "memory-test")
 SYNTHETIC = '''
@@ -67,7 +70,9 @@ def test_eval_writes_a_list_of_rows(capsys, tmp_path, policy, value):
     assert out.splitlines()[0] == "sandbox: memory-test (sandbox.provider = 'memory-test')"
     assert f"echo, test: {3 * value:.0f} of 3 passed" in out
     (row,) = json.loads(file.read_text())
-    assert row["pass_at_k"]["1"] == {"value": value, "low": value, "high": value}
+    # Wilson's interval of 0 or all of 3 tasks: z^2 / (3 + z^2) = 3.84 / 6.84 wide.
+    low, high = (0.0, pytest.approx(0.5615, abs=1e-4)) if value == 0 else (pytest.approx(0.4385, abs=1e-4), 1.0)
+    assert row["pass_at_k"]["1"] == {"value": value, "low": low, "high": high}
     assert (row["environment"], row["split"], row["num_tasks"], row["num_excluded"]) == ("echo", "test", 3, 0)
 
 
@@ -93,9 +98,12 @@ def test_validate_passes_a_good_environment(capsys, tmp_path):
     assert (code, error) == (0, "")
     report = json.loads(file.read_text())
     assert report["passed"]
-    # Two splits of three tasks: each reference three times, and four texts that answer nothing.
-    assert [(s["oracles_passed"], s["stubs_failed"]) for s in report["splits"]] == [(9, 12), (9, 12)]
-    assert "9 of 9" in out
+    # Two splits of three tasks: each reference 28 times, and four texts that answer nothing.
+    assert [(s["oracles_passed"], s["stubs_failed"]) for s in report["splits"]] == [(84, 12), (84, 12)]
+    assert "84 of 84" in out
+    # 1 - .1^(1/28) = .0789
+    assert "28 times: one that fails in 7.9% of its runs is found with a probability of 0.9" in out
+    assert report["flaky_rate_found"] == pytest.approx(0.0789, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +192,7 @@ def test_the_tables_name_the_weakest_tasks_and_what_their_tests_miss(capsys):
     overall = SplitMutationScore(2, 29, 40, 0.725, 0.45, 1.0)
     problems = tuple(TaskProblem("weak", f"problem {n}") for n in range(41))
     split = SplitReport("test", 3, 3, 9, 9, 24, 24, overall, problems, tasks)
-    print_report(ValidationReport("e", (split,)))
+    print_report(ValidationReport("e", (split,), 3))
     out = capsys.readouterr().out
     assert "│ test  │ 0.450 to 1.000 │ 29 of 40 │ 1 │ 0       │ 0   │ 0  │ 1   │ 0 │" in out
     lines = out.splitlines()
@@ -223,14 +231,24 @@ def test_a_new_environment_works_as_it_is(capsys, tmp_path):
     code, out, _ = run(capsys, "envs", "new", "unit_conversion", "--folder", tmp_path / "mine")
     assert code == 0
     name = f"{tmp_path}/mine/unit_conversion.py:UnitConversion"
-    assert out.splitlines()[-1] == f"try:  agent-rl envs validate {name}"
+    assert out.splitlines()[-2:] == [
+        f"try:    agent-rl envs validate {name}",
+        f"train:  agent-rl train quickstart --set environments.0.environment={name} --set environments.0.options={{}}",
+    ]
+    # What a model from scratch needs is there: conversations about training tasks only, half of them wrong.
+    made = resolve(name, "agent_rl.environments", key="ENV")
+    shown = [tuple(m.content for m in talk) for talk in islice(made(made.config_class(), None).demonstrations(1), 200)]
+    held_out = {task.prompt[0].content for task in asyncio.run(made(made.config_class(), None).load("test"))}
+    assert not held_out.intersection(prompt for prompt, _ in shown)
+    right = sum(prompt.split("returns ")[1].split(".")[0] in answer.splitlines()[1] for prompt, answer in shown)
+    assert 70 <= right <= 130
     file = tmp_path / "report.json"
     code, out, error = run(capsys, "envs", "validate", name, "--tasks", 2, "--sandbox", "local", "--json", file)
     assert (code, error) == (0, "")
     splits = json.loads(file.read_text())["splits"]
-    # Of each split two tasks: each reference three times; as stubs five bodies, an empty reply, and the public
+    # Of each split two tasks: each reference 28 times; as stubs five bodies, an empty reply, and the public
     # examples as a table and as a constant.
-    assert [(s["oracles_passed"], s["stubs_failed"], s["stubs"]) for s in splits] == [(6, 16, 16)] * 2
+    assert [(s["oracles_passed"], s["stubs_failed"], s["stubs"]) for s in splits] == [(56, 16, 16)] * 2
     assert all(s["mutation_score"]["score"] > 0.8 for s in splits)
     assert "mutation score: the share of mutants" in out
 

@@ -17,8 +17,12 @@ from agent_rl.cli.checks import machine_checks
 from agent_rl.cli.checks.machine_checks import GIB, disk, memory, needs
 from agent_rl.cli.checks.model_checks import chat_template, parameter_count, scratch_parameters
 from agent_rl.cli.checks.role_checks import ports, versions
+from agent_rl.cli.checks.sandbox_checks import tasks_of
 from agent_rl.config import RunConfig, ScratchModel, parse_config
+from agent_rl.environments import make_environments
 from agent_rl.inference.vllm.http_client import NEEDED
+from agent_rl.judging import make_verifier
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from tests.component.cli.test_commands import environment, run
 from tests.component.loop import tiny_runs as whole
 from tests.unit.rollouts.support import TEMPLATES, trained_tokenizer
@@ -211,3 +215,14 @@ def test_the_interpreter_of_vllm_is_asked_for_its_versions(
     assert (check.failed, says in check.detail) == (failed, True), check.detail
     settings = config(policy={"engine": "vllm", "vllm": {"python": str(tmp_path / "nowhere")}})
     assert "does not say what it has" in asyncio.run(versions(settings)).detail
+
+
+async def test_doctor_says_that_held_out_tasks_are_trained_on(tmp_path: Path) -> None:
+    settings = config(environments=[{"environment": environment(tmp_path, prompt='f"{n}"')}])
+    async with InMemoryProvider() as provider, make_verifier(settings.sandbox, provider, 0) as verifier:
+        (named,) = make_environments(settings.environments, verifier)
+        check = await tasks_of(settings, named, provider, [])
+    assert (check.outcome, check.detail.partition(" say")[0]) == (
+        "noted",
+        "3 tasks to train on, 3 held out; all 3 held-out tasks (split 'test') are also trained on: pass@k on them",
+    )

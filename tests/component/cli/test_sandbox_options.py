@@ -23,7 +23,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "run.toml"
-    path.write_text(f'{RUN}[sandbox]\nworkers = 3\n[sandbox.docker]\nimage = "mine:1"\n')
+    path.write_text(f'{RUN}[sandbox]\nworkers = 3\nimage = "mine:1"\n[sandbox.docker]\napparmor_profile = "mine"\n')
     return path
 
 
@@ -33,7 +33,8 @@ def test_a_dry_run_prints_the_tables_and_what_it_prints_can_be_read_again(
     code, out, _ = run(capsys, "train", config, "--dry-run", "--set", "sandbox.docker.runtime=runsc")
     assert code == 0
     sandbox = tomllib.loads(out)["sandbox"]
-    assert (sandbox["workers"], sandbox["docker"]) == (3, {"image": "mine:1", "runtime": "runsc"})
+    assert (sandbox["workers"], sandbox["image"]) == (3, "mine:1")
+    assert sandbox["docker"] == {"apparmor_profile": "mine", "runtime": "runsc"}
     (tmp_path / "again.toml").write_text(out)
     assert load_config(tmp_path / "again.toml").to_toml() == out
 
@@ -41,13 +42,16 @@ def test_a_dry_run_prints_the_tables_and_what_it_prints_can_be_read_again(
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("sandbox.docker.imge=x", "sandbox.docker.imge: unknown key in [sandbox.docker] (did you mean 'image'?)"),
-        ("sandbox.docker.image=3", "sandbox.docker.image: Input should be a valid string, got 3 ([sandbox.docker])"),
+        ("sandbox.docker.runtme=x", "sandbox.docker.runtme: unknown key in [sandbox.docker] (did you mean 'runtime'?)"),
         (
-            "sandbox.dokcer.image=x",
+            "sandbox.docker.runtime=3",
+            "sandbox.docker.runtime: Input should be a valid string, got 3 ([sandbox.docker])",
+        ),
+        (
+            "sandbox.dokcer.runtime=x",
             "sandbox.dokcer: no provider of this name is registered (docker, local, ",
         ),
-        ("sandbox.dokcer.image=x", "(did you mean 'docker'?)"),
+        ("sandbox.dokcer.runtime=x", "(did you mean 'docker'?)"),
         ("sandbox.wrkers=3", "sandbox.wrkers: unknown key in"),
         ("sandbox.provider=local", "sandbox.docker: this table is given, and provider = 'local' does not read it"),
         ("sandbox.remote.hosts=[]", "sandbox.remote: this table is given, and provider = 'auto' does not read it"),
@@ -61,11 +65,24 @@ def test_a_dry_run_names_what_is_wrong(
     assert says in error
 
 
-def test_what_was_common_once_is_an_unknown_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text(f'{RUN}[sandbox]\nimage = "x"\n')
-    code, _, error = run(capsys, "train", tmp_path / "run.toml", "--dry-run")
-    assert code == 2
-    assert "sandbox.image: unknown key in" in error
+@pytest.mark.parametrize(
+    ("sandbox", "says"),
+    [
+        ("local", "sandbox.image: the local sandbox has no images"),
+        ("http://127.0.0.1:1", "sandbox.image: each host has an image of its own"),
+    ],
+)
+def test_a_sandbox_without_images_refuses_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, sandbox: str, says: str
+) -> None:
+    arguments = ("--sandbox", sandbox, "--image", "mine:1")
+    for command in (
+        ("verify", tmp_path / "tasks.jsonl", tmp_path / "solutions.jsonl"),
+        ("eval", "--env", "synthesis", "--policy", "gold"),
+        ("envs", "validate", "synthesis"),
+    ):
+        code, _, error = run(capsys, *command, *arguments)
+        assert (code, says in error) == (2, True), error
 
 
 def test_verify_takes_its_number_of_workers_by_either_name_and_refuses_options_that_nothing_reads(

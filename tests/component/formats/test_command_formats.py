@@ -95,7 +95,7 @@ async def test_folders_of_tasks_take_files_patches_and_archives(provider: Sandbo
     )
     assert [r.status for r in report.results] == ["passed"] * 3 + ["failed"] + ["invalid_submission"] * 2
     assert {r.tier for r in report.results} == {"in_process"}
-    assert "leaves its folder" in report.results[5].detail
+    assert "leaves its folder" in report.results[5].reason
 
 
 @pytest.mark.parametrize(

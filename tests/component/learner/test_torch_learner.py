@@ -101,6 +101,9 @@ async def test_a_batch_without_groups_is_a_version_but_no_step(model_path: str) 
     report = await one.step(Batch(2, ()))
     assert (report.version, one.version) == (2, 2)
     assert (report.loss, report.gradient_norm, report.trained_tokens) == (0.0, 0.0, 0)
+    # Nothing was measured: an entropy of 0 or a ratio of 1 would be a claim.
+    measured = (report.mean_ratio, report.max_ratio, report.truncated_share, report.mismatch, report.entropy)
+    assert measured == (None,) * 5
     assert_equal(await weights(one), before)
 
 

@@ -270,7 +270,7 @@ async def test_with_a_daemon_every_check_passes_and_a_program_has_run() -> None:
 
 @pytest.mark.docker
 async def test_a_missing_image_is_a_failed_check() -> None:
-    image = by_name(await examine(DockerOptions(image="nothing:here")))["docker: image"]
+    image = by_name(await examine(image="nothing:here"))["docker: image"]
     assert (image.status, image.detail) == ("failed", "nothing:here is missing")
     assert "agent-rl sandbox build" in image.remedy
 
@@ -283,7 +283,7 @@ def test_the_command_writes_what_it_shows_and_fails_where_nothing_is_usable(
         SwitchCheck("local: worker", "failed", "no [namespaces]", "allow them"),
     ]
 
-    async def answer(options: DockerOptions) -> list[SwitchCheck]:
+    async def answer(options: DockerOptions, image: str | None) -> list[SwitchCheck]:
         return checks
 
     monkeypatch.setattr(sandbox_commands, "examine", answer)

@@ -76,7 +76,9 @@ def test_hosts_can_be_given_on_the_command_line():
     told = {"provider": "remote", "remote": {"hosts": hosts}}
     assert sandbox_settings("https://one:8700, https://two:8700,") == told
     assert SandboxConfig.model_validate(sandbox_settings(",".join(hosts))).tables == {"remote": {"hosts": hosts}}
+    assert sandbox_settings(",".join(hosts), "mine:1") == {**told, "image": "mine:1"}
     assert sandbox_overrides(None) == []
+    assert sandbox_overrides("docker", "mine:1") == ['sandbox.image="mine:1"', 'sandbox.provider="docker"']
     assert sandbox_overrides(",".join(hosts)) == [
         'sandbox.provider="remote"',
         'sandbox.remote.hosts=["https://one:8700", "https://two:8700"]',
@@ -90,11 +92,11 @@ def test_hosts_can_be_given_on_the_command_line():
         (["--sandbox", "remote"], "--sandbox: a host serves its own sandboxes"),
         (["--set", "wrkers=1"], "wrkers: unknown key in --set (did you mean 'workers'?)"),
         (
-            ["--sandbox", "docker", "--set", "docker.imag=x"],
-            "sandbox.docker.imag: unknown key in [sandbox.docker] (did you mean 'image'?)",
+            ["--sandbox", "docker", "--set", "docker.runtme=x"],
+            "sandbox.docker.runtme: unknown key in [sandbox.docker] (did you mean 'runtime'?)",
         ),
-        (["--set", "docker.image=x", "--set", "docker.image=y"], "--set: docker.image is given twice"),
-        (["--set", "docker=1", "--set", "docker.image=y"], "--set: docker is given as a value and as a table"),
+        (["--set", "docker.runtime=x", "--set", "docker.runtime=y"], "--set: docker.runtime is given twice"),
+        (["--set", "docker=1", "--set", "docker.runtime=y"], "--set: docker is given as a value and as a table"),
         (["--set", "remote.token_file=x"], "--sandbox: a host serves its own sandboxes"),
         (["--set", "image"], "--set: expected KEY=VALUE"),
         (["--set", "minimum_isolation=none"], "minimum_isolation: Input should be 'container', 'uid' or 'namespaces'"),

@@ -68,7 +68,7 @@ async def verified(folder: Path, provider: SandboxProvider, completions: dict[st
 
 async def test_all_references_pass(tmp_path: Path, provider: SandboxProvider) -> None:
     report = await verified(tmp_path, provider, {r.task_id: r.canonical_solution for r in read_rows(humaneval())})
-    assert [(r.task_id, r.detail) for r in report.results if not r.passed] == []
+    assert [(r.task_id, r.reason) for r in report.results if not r.passed] == []
     assert (report.num_passed, report.num_failed, report.num_excluded) == (164, 0, 0)
 
 

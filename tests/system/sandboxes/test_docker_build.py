@@ -13,12 +13,13 @@ import pytest
 from docker.errors import ImageNotFound
 
 from agent_rl.config import SandboxConfig
-from agent_rl.errors import SandboxError
-from agent_rl.vocabulary import SandboxSpec
+from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.vocabulary import RunCall, RunRequest, SandboxSpec
+from agent_rl.vocabulary.canonical import encode
 from agent_rl_sandboxes import image_build
-from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.image_build import CONTENT_LABEL, build_image, current_image, host_suite
+from agent_rl_sandboxes.image_packages import build_with
 
 TAG = f"agent-rl-test:{os.getpid()}"
 
@@ -57,9 +58,9 @@ async def test_bootstrap_builds_a_small_image_that_runs_programs_as_nobody_in_pa
         assert image["Size"] < 250e6
         assert image["Config"]["User"] == "1000:1000"
         assert CONTENT_LABEL in image["Config"]["Labels"]
-        async with DockerProvider(SandboxConfig(workers=1), DockerOptions(image=TAG)) as provider:
+        async with DockerProvider(SandboxConfig(workers=1, image=TAG)) as provider:
             sandbox = provider.sandbox(SandboxSpec())
-            result = await sandbox.exec(["python3", "-c", "import json, sqlite3, ssl, os; print(os.getuid())"])
+            result = await sandbox.exec(["python3", "-c", "import json, numpy, sqlite3, ssl, os; print(os.getuid())"])
             assert (result.stdout, result.stderr) == (b"1000\n", b"")
             setuid = await sandbox.exec(["sh", "-c", "find / -xdev -perm /6000 -type f 2>/dev/null"])
             assert setuid.stdout == b""
@@ -108,3 +109,37 @@ def test_without_a_daemon_the_build_says_so(monkeypatch: pytest.MonkeyPatch, tmp
 def test_a_folder_without_a_dockerfile_is_refused(docker_api: docker.APIClient, tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="there is no Dockerfile in"):
         image_build.build_folder(docker_api, tmp_path)
+
+
+@pytest.mark.docker
+@pytest.mark.full
+async def test_packages_are_added_to_an_image_that_is_otherwise_the_same(
+    docker_image: str, docker_api: docker.APIClient
+) -> None:
+    # The wheels are downloaded: an index is needed, as by `make setup`.
+    tag = f"agent-rl-test:with-{os.getpid()}"
+    try:
+        assert build_with(["texttable"], tag, lambda line: None, base=docker_image).action == "built"
+        assert build_with(["texttable"], tag, lambda line: None, base=docker_image).action == "current"
+        made, below = (docker_api.inspect_image(name)["Config"] for name in (tag, docker_image))
+        assert [made[key] for key in ("User", "Cmd", "Entrypoint", "Env", "WorkingDir")] == [
+            below[key] for key in ("User", "Cmd", "Entrypoint", "Env", "WorkingDir")
+        ]
+        program = "import texttable\ndef f():\n    return texttable.__name__\n"
+        async with DockerProvider(SandboxConfig(workers=1, image=tag)) as provider:
+            result = await provider.run(RunRequest(program, "f", (RunCall("1", encode([(), {}])),)))
+            assert '"texttable"' in "".join(result.frames)
+            left = await provider.sandbox(SandboxSpec()).exec(["sh", "-c", "ls -d /agent-rl-wheels"])
+            assert left.exit_code != 0
+    finally:
+        with contextlib.suppress(ImageNotFound):
+            docker_api.remove_image(tag, force=True)
+
+
+@pytest.mark.docker
+@pytest.mark.full
+def test_a_package_that_no_index_has_is_named(docker_image: str) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be downloaded:\n.*no-such-package-anywhere"):
+        build_with(["no-such-package-anywhere"], "agent-rl-test:never", lambda line: None, base=docker_image)
+    with pytest.raises(SandboxError, match="the image 'nothing:here' is missing: run `agent-rl sandbox build` first"):
+        build_with(["texttable"], "agent-rl-test:never", lambda line: None, base="nothing:here")

@@ -218,6 +218,6 @@ async def test_closing_without_a_daemon_ends_and_the_next_start_removes_what_was
 
 async def test_a_missing_image_is_said_before_anything_runs(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", daemon.url)
-    reason = await DockerProvider.available(SandboxConfig(), DockerOptions(image="nothing:here"))
+    reason = await DockerProvider.available(SandboxConfig(image="nothing:here"), DockerOptions())
     assert reason is not None
     assert "agent-rl sandbox build --bootstrap" in reason

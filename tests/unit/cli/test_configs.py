@@ -46,3 +46,26 @@ def test_its_environments_and_their_options_exist(config: Path) -> None:
 def test_a_comment_shows_what_memory_it_takes(config: Path) -> None:
     comment = [line for line in config.read_text().splitlines() if line.startswith("#")]
     assert any("GB" in line and "bytes" in line for line in comment)
+
+
+def test_a_shipped_config_is_found_by_its_name_from_anywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = load_config(next(c for c in CONFIGS if c.stem == "quickstart"))
+    for name in ("quickstart", "quickstart.toml", "configs/quickstart.toml"):
+        assert load_config(name) == shipped
+    # A file of one's own comes first, and another folder's name is not looked up.
+    (tmp_path / "quickstart.toml").write_text(CONFIGS[0].read_text())
+    assert load_config("quickstart.toml") == load_config(CONFIGS[0])
+    assert main(["train", "mine/quickstart.toml"]) == 2
+    assert main(["train", "quickstat"]) == 2
+    said = capsys.readouterr().err
+    assert "there is no file mine/quickstart.toml" in said
+    assert "did you mean 'quickstart'?" in said
+
+
+def test_wheel_and_sdist_hold_what_the_help_names() -> None:
+    built = tomllib.loads((CONFIGS[0].parents[1] / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    assert built["wheel"]["force-include"] == {"configs": "agent_rl/configs"}
+    assert {"configs", "scripts", "tests", "docs"} <= set(built["sdist"]["include"])

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_rl.evaluation.pass_at_k import pass_at_k
-from agent_rl.records.bootstrap import bootstrap_mean
+from agent_rl.records.bootstrap import bootstrap_mean, wilson
+from agent_rl.records.eval_row import Estimate
 
 
 @given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
@@ -67,7 +68,24 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 180 <= covered <= 200  # 95 % of 200, with room for the bootstrap's known lean at 60 tasks
 
 
-def test_equal_values_have_no_width_and_no_values_have_no_mean():
-    assert bootstrap_mean([1.0, 1.0]).low == 1.0
+def test_equal_values_have_wilsons_interval_and_no_values_have_no_mean():
+    # z = 1.96: 0 of 80 reaches up to z^2 / (80 + z^2) = 3.8415 / 83.8415.
+    assert bootstrap_mean([0.0] * 80) == Estimate(0.0, 0.0, pytest.approx(0.04582, abs=1e-5))  # pyright: ignore
+    assert bootstrap_mean([1.0] * 80) == Estimate(1.0, pytest.approx(0.95418, abs=1e-5), 1.0)  # pyright: ignore
+    # One task that passes half of its rollouts says little; the same of ten thousand says much.
+    assert bootstrap_mean([0.5]).high > 0.9
+    assert bootstrap_mean([0.5] * 10_000).high == pytest.approx(0.5098, abs=1e-4)
+    # One value that differs, and the bootstrap sees variation.
+    assert bootstrap_mean([0.0] * 79 + [1.0]).high == pytest.approx(0.0375)
     with pytest.raises(ValueError, match="no tasks"):
         bootstrap_mean([])
+    with pytest.raises(ValueError, match="hits of 2"):
+        bootstrap_mean([3.0, 3.0])
+
+
+def test_wilsons_interval():
+    # For 8 of 10, as in textbooks: 0.49 to 0.94. Nothing is known of none.
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(10, 10) == (pytest.approx(0.7225, abs=1e-4), 1.0)
+    assert wilson(0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))

@@ -262,9 +262,28 @@ def test_a_folder_of_tasks_is_read(tmp_path: Path) -> None:
     assert [t.hash for t in read_tasks(folder)] == [t.hash for t in (built, hello, library)]
 
 
+def test_a_folder_that_names_no_split_has_whichever_is_asked_for(tmp_path: Path) -> None:
+    one = {"a/tests/test.sh": "", "a/instruction.md": "x", "b/tests/test.sh": "", "b/instruction.md": "y"}
+    folder = folder_of(tmp_path, one)
+    for split, of in (("train", "train"), ("test", "test"), (None, "test")):
+        assert [(t.id, t.split) for t in read_tasks(folder, split)] == [("a", of), ("b", of)]
+    folder_of(tmp_path, {"b/task.toml": 'split = "held_out"\n'})
+    assert [t.id for t in read_tasks(folder, "held_out")] == ["b"]
+    cure = r"no task of the split 'train'; its tasks are of 'held_out' .1., 'test' .1.. Write split = 'train' into the"
+    with pytest.raises(ConfigError, match=cure):
+        read_tasks(folder, "train")
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
+        ({"a/tests/test.sh": "", "a/task.toml": "\n[verifer]\ntimeout_sec = 3\n"},
+         "^verifer: .*task.toml:2: .*'verifier'"),
+        ({"a/tests/test.sh": "", "a/instruction.md": "x", "a/task.toml": "[verifier]\ntimeout_sec = inf"},
+         "finite number"),
+        ({"a/tests/test.sh": "", "a/instruction.md": "x", "a/task.toml": "[verifier]\ntimeout_sec = 0"}, "more than 0"),
+        ({"a/tests/test_a.py": "def test_a():\n    yield\n", "a/instruction.md": "x"},
+         "a: tests/test_a.py:1: the test"),
         ({"a/README": ""}, "holds no folder of a task"),
         ({"a/tests/test.sh": ""}, "has no instruction.md"),
         ({"a/tests/x.txt": "", "a/instruction.md": ""}, "holds neither test.sh"),

@@ -49,20 +49,24 @@ async def test_a_verdict_for_each_solution_in_their_order(tmp_path: Path) -> Non
     report = await verified(tmp_path, [row("a"), row("b")], solutions)
     report.write(tmp_path / "out.json")
     content = json.loads((tmp_path / "out.json").read_text())
-    seconds = {"tier": "values", "seconds": 0.01}
+    passed = {"passed": True, "status": "passed", "tier": "values", "seconds": 0.01, "reason": ""}
+    failed = {"passed": False, "status": "failed", "tier": "values", "seconds": 0.01}
+    reasons = [r.reason for r in report.results]
     assert content == {
-        "schema_version": 1,
+        "schema_version": 2,
         "num_passed": 2,
         "num_failed": 2,
         "num_excluded": 0,
+        "num_left_out": 0,
+        "left_out": [],
         "results": [
-            {"task_id": "b", "passed": False, "status": "failed", **seconds},
-            {"task_id": "a", "passed": True, "status": "passed", **seconds},
-            {"task_id": "b", "passed": True, "status": "passed", **seconds},
-            {"task_id": "a", "passed": False, "status": "failed", **seconds},
+            {"task_id": "b", **failed, "reason": reasons[0]},
+            {"task_id": "a", **passed},
+            {"task_id": "b", **passed},
+            {"task_id": "a", **failed, "reason": reasons[3]},
         ],
     }
-    assert report.results[0].detail.startswith("square(")
+    assert reasons[0].startswith("square(") and "the program ended early" in reasons[3]
     assert report.exit_code() == 0
     assert report.exit_code(require_all=True) == 1
 
@@ -99,8 +103,9 @@ async def test_rollouts_that_the_infrastructure_failed_are_excluded_never_failed
         "status": "excluded",
         "tier": None,
         "seconds": 0.0,
+        "reason": report.results[1].reason,
     }
-    assert "the daemon is gone" in report.results[1].detail
+    assert "the daemon is gone" in report.results[1].reason
     assert report.exit_code() == report.exit_code(require_all=True) == 3
 
 

@@ -81,6 +81,50 @@ def test_policies(comparison: Comparison, actual: Any, expected: Any, verdict: b
     assert equal(decode(encode(expected)), decode(encode(actual)), comparison) is verdict
 
 
+JSON_CASES: list[tuple[Comparison, Any, Any, bool]] = [
+    ("float", (0.5, 1.5), [0.5, 1.5], True),
+    ("float", {1: (0.5 + 1e-9, [2])}, {"1": [0.5, [2]]}, True),
+    ("float", {1: 0.5, "1": 0.5}, {"1": 0.5}, False),
+    ("float", {1, 2}, [1, 2], False),
+    ("any_order", (2, 1), [1, 2], True),
+    ("any_order", [(3, 4), {1: 2.0}], [{"1": 2}, [3, 4]], True),
+    ("any_order", [(4, 3)], [[3, 4]], False),
+    ("json", {True: None, None: 1.5}, {"true": None, "null": 1.5}, True),
+    ("json", {True: 1}, {"1": 1}, False),
+    ("exact", (1,), [1], False),
+    ("python", (1,), [1], False),
+]
+
+
+@pytest.mark.parametrize(("comparison", "actual", "expected", "verdict"), JSON_CASES)
+def test_values_that_were_written_as_json(comparison: Comparison, actual: Any, expected: Any, verdict: bool) -> None:
+    assert equal(decode(encode(actual)), decode(encode(expected)), comparison, from_json=True) is verdict
+    if comparison in ("float", "any_order") and verdict:
+        assert not equal(actual, expected, comparison)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "verdict"),
+    [
+        (10**9 + 1, 10**9, False),
+        (1e9 + 1, 10**9, False),  # a float that is an integer, and not this one
+        (1e9 + 0.4, 10**9, False),
+        (1e9, 10**9, True),
+        (2.9999999, 3, True),  # 1e-7 absolute
+        (123456789012.00002, 123456789012, True),  # as near as rounding leaves it
+        (10**9 + 1, 1e9, True),  # a float is expected
+        (math.nan, 1, False),
+        (math.inf, 1, False),
+        (1.5, 10**400, False),
+        ([3, [1e9 + 1]], [3, [10**9]], False),
+    ],
+)
+def test_an_expected_integer_has_no_relative_tolerance(actual: Any, expected: Any, verdict: bool) -> None:
+    for from_json in (True, False):
+        assert equal(actual, expected, "float", from_json=from_json) is verdict
+    assert equal(4, 3, "float", 0.5) is False
+
+
 def test_tolerance_is_the_tests_own() -> None:
     assert equal(1.05, 1.0, "float", 0.1)
     assert not equal(1.05, 1.0, "float", 0.01)

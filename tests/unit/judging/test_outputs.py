@@ -19,8 +19,13 @@ from agent_rl.judging.compare_outputs import same_output
         ("exact", b"1", b"1\n", False),
         ("float", b"0.3333333", b"0.33333333333", True),
         ("float", b"1e-9", b"0", True),
-        ("float", b"1000001", b"1000000", True),  # within 1e-6 of the larger
-        ("float", b"1000003", b"1000000", False),
+        ("float", b"1000001.0", b"1000000.0", True),  # within 1e-6 of the larger
+        ("float", b"1000003.0", b"1000000.0", False),
+        ("float", b"1000001", b"1000000", False),  # integers are compared exactly
+        ("float", b"2.9999999999", b"3", True),
+        ("float", b"+007 -0 1e3", b"7 0 1000", True),
+        ("float", b"1" * 309 + b"2", b"1" * 309 + b"3", False),  # both are infinite as floats
+        ("float", b"1" * 500, b"1" * 500, True),
         ("float", b"yes 1.0", b"yes 1", True),
         ("float", b"no 1", b"yes 1", False),
         ("float", b"1_000", b"1000", False),  # Python reads this as a number, nobody else does

@@ -1,0 +1,389 @@
+"""Turns an oracle solution into a variant that differs from it in one thing that a return value does not show.
+
+`vary(space, kind, patched)` replaces the functions and the methods of a module. Each variant calls the original and
+then does what its kind says: it prints, returns its argument where the original returned a copy, moves the clock, ...
+
+This module also runs inside the sandboxes: standard library only, Python 3.9, and no import of other modules of ours.
+"""
+
+import collections
+import copy
+import functools
+import inspect
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any
+
+_MUTABLE = (list, dict, set, bytearray, collections.deque)
+_DEPTH = 700
+"""Frames of the variant that recurses: more than a test leaves that lowers the limit of 1,000, less than that limit."""
+_LARGE = 64 << 20
+_moved = [0.0]
+
+
+# Kinds that do something beside returning
+
+
+def _prints() -> None:
+    print("agent-rl")
+
+
+def _prints_errors() -> None:
+    print("agent-rl", file=sys.stderr)
+
+
+def _warns() -> None:
+    import warnings
+
+    warnings.warn("agent-rl", UserWarning, stacklevel=4)
+
+
+def _warns_of_deprecation() -> None:
+    import warnings
+
+    warnings.warn("agent-rl", DeprecationWarning, stacklevel=4)
+
+
+def _logs() -> None:
+    import logging
+
+    logging.getLogger("agent-rl").critical("agent-rl")
+
+
+def _draws() -> None:
+    import random
+
+    random.random()
+
+
+def _sets_environment() -> None:
+    os.environ["AGENT_RL_VARIANT"] = "1"
+
+
+def _sets_recursion_limit() -> None:
+    sys.setrecursionlimit(sys.getrecursionlimit() + 7)
+
+
+def _changes_folder() -> None:
+    os.chdir("/")
+
+
+def _leaves_file() -> None:
+    with open("agent-rl-variant", "w") as file:
+        file.write("1")
+
+
+def _leaves_temporary_file() -> None:
+    import tempfile
+
+    descriptor, _ = tempfile.mkstemp()
+    os.close(descriptor)
+
+
+def _recurses(depth: int = _DEPTH) -> None:
+    if depth:
+        _recurses(depth - 1)
+
+
+def _takes_long() -> None:
+    _moved[0] += 3600.0
+
+
+def _takes_memory() -> None:
+    bytearray(_LARGE)
+
+
+def _imports() -> None:
+    sys.modules.setdefault("agent_rl_variant", types.ModuleType("agent_rl_variant"))
+
+
+def _sets_precision() -> None:
+    import decimal
+
+    decimal.getcontext().prec += 1
+
+
+def _leaves_thread() -> None:
+    threading.Thread(target=threading.Event().wait, args=(60,), daemon=True).start()
+
+
+# Kinds that return something else that is equal, or nearly so
+
+
+def _arguments(args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> "list[Any]":
+    return [a for a in (*args, *kwargs.values()) if isinstance(a, _MUTABLE)]
+
+
+def _returns_argument(value: Any, given: "list[Any]") -> Any:
+    """An argument itself where the original returned an equal object of its own."""
+    return next((a for a in given if type(a) is type(value) and a == value), value)
+
+
+def _returns_copy(value: Any, given: "list[Any]") -> Any:
+    """A copy where the original returned its argument."""
+    return copy.deepcopy(value) if any(value is a for a in given) else value
+
+
+def _shares_elements(value: Any, given: "list[Any]") -> Any:
+    """A container of its own whose elements are those of an argument: a shallow copy for a deep one."""
+    known = [e for a in given for e in (a.values() if isinstance(a, dict) else a) if isinstance(e, _MUTABLE)]
+
+    def shared(item: Any) -> Any:
+        return next((e for e in known if type(e) is type(item) and e == item), item)
+
+    if type(value) is list:
+        return [shared(item) for item in value]
+    if type(value) is dict:
+        return {key: shared(item) for key, item in value.items()}
+    return value
+
+
+def _repeats_rows(value: Any, given: "list[Any]") -> Any:
+    """Equal rows of a list are one object."""
+    if type(value) is not list:
+        return value
+    rows: list[Any] = []
+    for item in value:
+        same = (r for r in rows if type(r) is type(item) and isinstance(item, _MUTABLE) and r == item)
+        rows.append(next(same, item))
+    return rows
+
+
+def _separates_rows(value: Any, given: "list[Any]") -> Any:
+    """Rows of a list are objects of their own, also where they were one."""
+    return [copy.deepcopy(item) for item in value] if type(value) is list else value
+
+
+def _reverses_mapping(value: Any, given: "list[Any]") -> Any:
+    if not isinstance(value, dict):
+        return value
+    made = value.copy()
+    made.clear()
+    for key in reversed(list(value)):
+        made[key] = value[key]
+    return made
+
+
+def _plain_mapping(value: Any, given: "list[Any]") -> Any:
+    return dict(value) if isinstance(value, dict) else value
+
+
+def _ordered_mapping(value: Any, given: "list[Any]") -> Any:
+    return collections.OrderedDict(value) if type(value) is dict else value
+
+
+def _default_mapping(value: Any, given: "list[Any]") -> Any:
+    return collections.defaultdict(int, value) if type(value) is dict else value
+
+
+def _counter(value: Any, given: "list[Any]") -> Any:
+    return collections.Counter(value) if type(value) is dict else value
+
+
+def _iterator(value: Any, given: "list[Any]") -> Any:
+    return iter(value) if type(value) in (list, tuple, set, frozenset, dict) else value
+
+
+def _generator(value: Any, given: "list[Any]") -> Any:
+    return (item for item in value) if type(value) in (list, tuple, set, frozenset, dict) else value
+
+
+class _Int(int):
+    pass
+
+
+class _Float(float):
+    pass
+
+
+class _Str(str):
+    pass
+
+
+class _List(list):  # type: ignore[type-arg]
+    pass
+
+
+class _Tuple(tuple):  # type: ignore[type-arg]
+    pass
+
+
+class _Dict(dict):  # type: ignore[type-arg]
+    pass
+
+
+class _Set(set):  # type: ignore[type-arg]
+    pass
+
+
+_SUBCLASSES: "dict[type, type]" = {
+    int: _Int,
+    float: _Float,
+    str: _Str,
+    list: _List,
+    tuple: _Tuple,
+    dict: _Dict,
+    set: _Set,
+}
+
+
+def _subclass(value: Any, given: "list[Any]") -> Any:
+    kind = _SUBCLASSES.get(type(value))
+    return value if kind is None else kind(value)
+
+
+EFFECTS: "dict[str, Callable[[], None]]" = {
+    "prints": _prints,
+    "prints to standard error": _prints_errors,
+    "warns": _warns,
+    "warns of a deprecation": _warns_of_deprecation,
+    "logs": _logs,
+    "draws a random number": _draws,
+    "sets an environment variable": _sets_environment,
+    "sets the recursion limit": _sets_recursion_limit,
+    "changes the working directory": _changes_folder,
+    "leaves a file": _leaves_file,
+    "leaves a temporary file": _leaves_temporary_file,
+    "recurses deeply": _recurses,
+    "takes an hour": _takes_long,  # the clocks say so
+    "takes 64 MiB of memory": _takes_memory,
+    "imports a module": _imports,
+    "sets the decimal precision": _sets_precision,
+    "leaves a thread": _leaves_thread,
+}
+VALUES: "dict[str, Callable[[Any, list[Any]], Any]]" = {
+    "returns an argument": _returns_argument,
+    "returns a copy of an argument": _returns_copy,
+    "shares elements with an argument": _shares_elements,
+    "repeats one row": _repeats_rows,
+    "separates equal rows": _separates_rows,
+    "returns a mapping in another order": _reverses_mapping,
+    "returns a plain dict": _plain_mapping,
+    "returns an OrderedDict": _ordered_mapping,
+    "returns a defaultdict": _default_mapping,
+    "returns a Counter": _counter,
+    "returns an iterator": _iterator,
+    "returns a generator": _generator,
+    "returns an object of a subclass": _subclass,
+}
+TAKES_LONG = "takes an hour"
+ALL_EFFECTS = "does all of this"
+LOOKS = "notes what applies"
+CALLS_PATCHED = "calls what the tests replaced"
+RETURNS_SAME = "returns one object for equal calls"
+KINDS = (*EFFECTS, *VALUES, CALLS_PATCHED, RETURNS_SAME)
+"""Every kind of variant, in words that follow `a solution that`. Two more save runs: `ALL_EFFECTS` has all of EFFECTS;
+`LOOKS` behaves as the original and puts the kinds of VALUES that would return something else into `applies`."""
+
+
+class _Variant:
+    """One kind of variant. Only the outermost call of the module's functions differs from the original."""
+
+    def __init__(self, kind: str, patched: "list[str]") -> None:
+        self._kind = kind
+        self._inside = threading.local()
+        self._known: dict[str, Any] = {}
+        self._originals = {name: _found(name) for name in patched}
+        self.applies: set[str] = set()
+        if kind in (TAKES_LONG, ALL_EFFECTS):
+            _move_clocks()
+
+    def of(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
+        """A function that behaves as `function` but for the kind."""
+
+        @functools.wraps(function)
+        def varied(*args: Any, **kwargs: Any) -> Any:
+            if getattr(self._inside, "on", False):
+                return function(*args, **kwargs)
+            self._inside.on = True
+            try:
+                return self._call(function, args, kwargs)
+            finally:
+                self._inside.on = False
+
+        return varied
+
+    def _call(self, function: "Callable[..., Any]", args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
+        for effect in EFFECTS if self._kind == ALL_EFFECTS else (self._kind,):
+            if effect in EFFECTS:
+                EFFECTS[effect]()
+        if self._kind == CALLS_PATCHED:
+            self._call_patched()
+        if self._kind != RETURNS_SAME:
+            value, given = function(*args, **kwargs), _arguments(args, kwargs)
+            if self._kind == LOOKS:
+                self._look(value, given)
+            return VALUES[self._kind](value, given) if self._kind in VALUES else value
+        asked = f"{function.__name__} {args!r} {kwargs!r}"
+        if asked not in self._known:
+            self._known[asked] = function(*args, **kwargs)
+        return self._known[asked]
+
+    def _look(self, value: Any, given: "list[Any]") -> None:
+        for kind, change in VALUES.items():
+            if kind not in self.applies:
+                made = change(value, given)
+                rows = zip(made, value) if type(made) is list and type(value) is list else ()  # noqa: B905
+                if not (made is value or (rows and type(made) is type(value) and all(a is b for a, b in rows))):
+                    self.applies.add(kind)
+
+    def _call_patched(self) -> None:
+        """Calls what stands where the tests have put something of theirs. What that raises goes on to the tests."""
+        for name, original in self._originals.items():
+            now = _found(name)
+            if now is not original and callable(now):
+                try:
+                    now()
+                except TypeError:
+                    # It takes arguments. A mock takes none, or any.
+                    continue
+
+
+def _found(name: str) -> Any:
+    """The object with this dotted name; None if there is none, or its module has not been imported."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        value = sys.modules.get(".".join(parts[:end]))
+        if value is not None:
+            for part in parts[end:]:
+                value = getattr(value, part, None)
+            return value
+    return None
+
+
+def vary(space: "dict[str, Any]", kind: str, patched: "list[str]") -> "set[str]":
+    """From now on the functions and methods that the module with the globals `space` defines behave as `kind` says.
+
+    `patched`: dotted names of what the tests may replace in their own process. Returns the set that `LOOKS` fills.
+    """
+    variant = _Variant(kind, patched)
+    own = space["__name__"]
+    for name, value in list(space.items()):
+        if _plain(value) and value.__module__ == own:
+            space[name] = variant.of(value)
+        elif isinstance(value, type) and value.__module__ == own and not issubclass(value, BaseException):
+            for attribute, member in list(vars(value).items()):
+                if _plain(member) and not attribute.startswith("__"):
+                    setattr(value, attribute, variant.of(member))
+    return variant.applies
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, types.FunctionType) and not (
+        inspect.iscoroutinefunction(value) or inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value)
+    )
+
+
+def _move_clocks() -> None:
+    """The clocks of `time` show what the kind "takes an hour" adds. Tests import them after the solution."""
+    import time
+
+    def moved(clock: "Callable[[], Any]", unit: int) -> "Callable[[], Any]":
+        return lambda: clock() + type(clock())(_moved[0] * unit)
+
+    for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time"):
+        for suffix, unit in (("", 1), ("_ns", 10**9)):
+            setattr(time, name + suffix, moved(getattr(time, name + suffix), unit))

@@ -1,0 +1,206 @@
+"""Programs whose verdicts are compared: oracle solutions, mutants, honest variants; at each tier and in plain Python.
+
+`rewritten` makes variants of a program that mean the same: what models write when they write it in another way.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import indent
+
+from agent_rl.audit.mutants import draw_mutants
+from agent_rl.audit.oracle_program import program_in
+from agent_rl.formats import read_tasks
+from agent_rl.vocabulary import AssertTests, CallTests, Task
+from agent_rl_envs.synthesis.problems import make_problem
+from agent_rl_envs.synthesis.program_pool import by_family
+
+MUTANTS, VARIANTS = 5, 6
+"""Programs of each task, beside the oracle solution."""
+SECONDS = 10.0
+
+PLAIN = """
+import json, os, signal, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing, descriptor)
+        signal.alarm(request["seconds"])
+        code = 1
+        try:
+            space = {"__name__": "solution"}
+            exec(compile(request["program"], "solution.py", "exec", dont_inherit=True), space)
+            tests = dict(space, __name__="tests")
+            exec(compile(request["tests"], "tests.py", "exec", dont_inherit=True), tests)
+            tests["check"](space[request["entry_point"]])
+            code = 0
+        finally:
+            os._exit(code)
+    print(json.dumps(os.waitpid(child, 0)[1] == 0), flush=True)
+"""
+"""A process for each program, and no isolation: what a user would do by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One program of one task. `kind` says how it was made; `honest` ones mean the same as the oracle solution."""
+
+    task: Task
+    kind: str
+    program: str
+    honest: bool
+
+
+def tasks_of(humaneval: Path, generated: int) -> list[Task]:
+    """HumanEval's tasks and so many generated ones, all with their tests as asserts."""
+    families = by_family("train", range(1, 4))
+    entries = [
+        family[number] for number in range(max(map(len, families))) for family in families if number < len(family)
+    ]
+    problems = (make_problem(entry, 0) for entry in entries)
+    made = [problem.task() for problem in problems if problem.sharp]
+    return [*read_tasks(humaneval), *map(_as_asserts, made[:generated])]
+
+
+def _as_asserts(task: Task) -> Task:
+    """A task of cases with the same tests as asserts."""
+    import dataclasses
+
+    assert isinstance(task.tests, CallTests) and task.oracle is not None
+    name = task.tests.entry_point
+    lines = [f"    assert f({', '.join(map(repr, c.args))}) == {c.expected!r}\n" for c in task.tests.cases]
+    tests = AssertTests(name, "def check(f):\n" + "".join(lines), task.oracle)
+    return dataclasses.replace(task, tests=tests, public=None)
+
+
+def programs_of(task: Task) -> Iterator[Compared]:
+    """The oracle solution, honest variants of it, and mutants."""
+    assert isinstance(task.tests, AssertTests)
+    source, name = task.tests.oracle, task.tests.entry_point
+    yield Compared(task, "oracle solution", source, True)
+    for kind, rewrite in rewritten(task.id).items():
+        # Some tests use other functions of the oracle solution too: those must stay where they are.
+        several = len([n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]) > 1
+        made = None if several and rewrite is _nested else rewrite(source, name)
+        if made is not None:
+            yield Compared(task, kind, made, True)
+    parsed = program_in(source)
+    if parsed is not None:
+        for mutant in draw_mutants(parsed, name, MUTANTS, task.id):
+            yield Compared(task, f"mutant: {mutant.kind}", mutant.reply, False)
+
+
+Rewrite = Callable[[str, str], str | None]
+
+
+def rewritten(task_id: str) -> dict[str, Rewrite]:
+    """Some of the ways to write a program again, which ones depends on the task."""
+    start = sum(task_id.encode()) % len(_REWRITES)
+    names = [*_REWRITES, *_REWRITES][start : start + VARIANTS]
+    return {name: _REWRITES[name] for name in names}
+
+
+def _around(text: str) -> Rewrite:
+    """The program, and then its function replaced by one that `text` defines in terms of `original`."""
+    return lambda source, name: f"{source}\n\noriginal = {name}\n\n{text.format(name=name)}"
+
+
+def _renamed(source: str, name: str) -> str | None:
+    """Every local variable of the function has another name."""
+    module = ast.parse(source)
+    found = [n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == name]
+    if len(found) != 1 or any(isinstance(n, (ast.Global, ast.Nonlocal, ast.Lambda)) for n in ast.walk(found[0])):
+        return None
+    inner = [n for n in ast.walk(found[0]) if isinstance(n, ast.FunctionDef) and n is not found[0]]
+    stored = {n.id for n in ast.walk(found[0]) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if inner or not stored:
+        return None
+    for node in ast.walk(found[0]):
+        if isinstance(node, ast.Name) and node.id in stored - {a.arg for a in found[0].args.args}:
+            node.id = f"{node.id}_"
+    return ast.unparse(module)
+
+
+def _nested(source: str, name: str) -> str | None:
+    """The whole program inside a function that returns its function."""
+    if "from __future__" in source or "import *" in source:
+        return None
+    return f"def make():\n{indent(source, '    ')}\n    return {name}\n\n\n{name} = make()\n"
+
+
+def _with_threads(source: str, name: str) -> str:
+    text = "def {name}(*args, **kwargs):\n    from concurrent.futures import ThreadPoolExecutor\n"
+    text += "    with ThreadPoolExecutor(2) as pool:\n        return pool.submit(original, *args, **kwargs).result()\n"
+    return str(_around(text)(source, name))
+
+
+_REWRITES: dict[str, Rewrite] = {
+    "unparsed": lambda source, name: ast.unparse(ast.parse(source)),
+    "renamed variables": _renamed,
+    "nested in a function": _nested,
+    "a lambda": _around("{name} = lambda *args, **kwargs: original(*args, **kwargs)\n"),
+    "a partial": _around("import functools\n{name} = functools.partial(original)\n"),
+    "a wrapper with functools.wraps": _around(
+        "import functools\n@functools.wraps(original)\n"
+        "def {name}(*args, **kwargs):\n    return original(*args, **kwargs)\n"
+    ),
+    "a callable object": _around(
+        "class Solver:\n    def __call__(self, *args, **kwargs):\n        return original(*args, **kwargs)\n\n"
+        "{name} = Solver()\n"
+    ),
+    "a bound method": _around(
+        "class Solver:\n    def run(self, *args, **kwargs):\n        return original(*args, **kwargs)\n\n"
+        "{name} = Solver().run\n"
+    ),
+    "a static method": _around(
+        "class Solver:\n    @staticmethod\n    def run(*args, **kwargs):\n        return original(*args, **kwargs)\n\n"
+        "{name} = Solver.run\n"
+    ),
+    "in a thread pool": _with_threads,
+    "with prints and a log": _around(
+        "import logging\ndef {name}(*args, **kwargs):\n    print('solving', args)\n    logging.warning('solving')\n"
+        "    return original(*args, **kwargs)\n"
+    ),
+    "with a higher recursion limit": _around(
+        "import sys\nsys.setrecursionlimit(50000)\ndef {name}(*args, **kwargs):\n    return original(*args, **kwargs)\n"
+    ),
+    "with a main block": lambda source, name: f"{source}\n\nif __name__ == '__main__':\n    print({name})\n",
+    "with annotations from the future": lambda source, name: (
+        None if "from __future__" in source else f"from __future__ import annotations\n{source}"
+    ),
+    "with a deep copy of its arguments": _around(
+        "import copy\n"
+        "def {name}(*args, **kwargs):\n    return original(*copy.deepcopy(args), **copy.deepcopy(kwargs))\n"
+    ),
+    "with a finally block": _around(
+        "def {name}(*args, **kwargs):\n    try:\n        return original(*args, **kwargs)\n    finally:\n        pass\n"
+    ),
+    "with an event loop": _around(
+        "import asyncio\nasync def waited(args, kwargs):\n    return original(*args, **kwargs)\n\n"
+        "def {name}(*args, **kwargs):\n    return asyncio.run(waited(args, kwargs))\n"
+    ),
+    "by exec": lambda source, name: f"exec({source!r}, globals())\n",
+}
+
+
+def plain_verdicts(programs: Sequence[Compared]) -> list[bool]:
+    """Whether each program passes its tests in a process of plain Python, without isolation."""
+    lines: list[str] = []
+    for one in programs:
+        assert isinstance(one.task.tests, AssertTests)
+        # The tests may use what the oracle solution's module defines, as a data set's own harness lets them.
+        request = {"program": one.program, "tests": one.task.tests.source, "entry_point": one.task.tests.entry_point}
+        lines.append(json.dumps({**request, "seconds": int(SECONDS)}))
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN], input="\n".join(lines) + "\n", capture_output=True, text=True, check=True
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
