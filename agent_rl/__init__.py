@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         CheckFailed,
         ConfigError,
         EnvironmentFailure,
+        FilesNotTaken,
         InfrastructureError,
         LearnerError,
         PolicyError,
@@ -69,15 +70,22 @@ if TYPE_CHECKING:
     )
     from agent_rl.evaluation.evaluate import GroupRunner, evaluate
     from agent_rl.evaluation.pass_at_k import pass_at_k
-    from agent_rl.formats import InvalidRows, OnInvalid, PromptStyle, prepare_all, program_of, read_tasks
-    from agent_rl.judging import TaskVerifier, take_files
+    from agent_rl.formats import (
+        InvalidRows,
+        OnInvalid,
+        PromptStyle,
+        UnfinishedThinking,
+        prepare_all,
+        program_of,
+        read_tasks,
+    )
+    from agent_rl.judging import AnswerComparison, TaskVerifier, take_files
     from agent_rl.loop.train import train
     from agent_rl.providers import choose_provider
     from agent_rl.records.bootstrap import bootstrap_mean
     from agent_rl.records.eval_row import Estimate, EvalRow
     from agent_rl.registry import resolve
     from agent_rl.rollouts.run_group import AgentMaker, empty_agent, oracle_agent, run_group, run_rollout
-    from agent_rl.rollouts.tools import describe_tools
     from agent_rl.vocabulary import (
         AnswerTests,
         AssertTests,
@@ -133,15 +141,14 @@ _HOMES = {
     ),
     "agent_rl.errors": (
         "AgentRLError ConfigError CheckFailed InfrastructureError SandboxError SandboxStartError TestsPlaceError "
-        "PolicyError LearnerError EnvironmentFailure StorageError"
+        "FilesNotTaken PolicyError LearnerError EnvironmentFailure StorageError"
     ),
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
-    "agent_rl.formats": "read_tasks InvalidRows OnInvalid PromptStyle program_of prepare_all",
-    "agent_rl.judging": "TaskVerifier take_files",
+    "agent_rl.formats": ("read_tasks InvalidRows OnInvalid PromptStyle UnfinishedThinking program_of prepare_all"),
+    "agent_rl.judging": "AnswerComparison TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
-    "agent_rl.rollouts.tools": "describe_tools",
     "agent_rl.algorithms": "MaxRL RLOO GRPO Reinforce",
     "agent_rl.evaluation.evaluate": "evaluate GroupRunner",
     "agent_rl.evaluation.pass_at_k": "pass_at_k",
@@ -179,6 +186,7 @@ __all__ = [
     "Agent",
     "AgentMaker",
     "AgentRLError",
+    "AnswerComparison",
     "AnswerTests",
     "AssertTests",
     "Batch",
@@ -256,13 +264,13 @@ __all__ = [
     "TrainingRow",
     "Trajectory",
     "Turn",
+    "UnfinishedThinking",
     "Verdict",
     "Verifier",
     "WeightManifest",
     "bootstrap_mean",
     "call_feedback",
     "choose_provider",
-    "describe_tools",
     "empty_agent",
     "evaluate",
     "final_answer",
@@ -278,4 +286,5 @@ __all__ = [
     "run_rollout",
     "take_files",
     "train",
+    "FilesNotTaken",
 ]

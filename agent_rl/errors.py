@@ -6,7 +6,8 @@
     └── InfrastructureError     the infrastructure failed, with the boundary it crossed (exit 3)
         ├── SandboxError            a sandbox, worker, container or daemon died or misbehaved
         │   ├── SandboxStartError       a new one could not be made: no program has run in it
-        │   └── TestsPlaceError         the place of hidden tests died, not that of the program under test
+        │   ├── TestsPlaceError         the place of hidden tests died, not that of the program under test
+        │   └── FilesNotTaken           a sandbox did not give its files; who is to blame is not yet known
         ├── PolicyError             the process that generates died, hung or answered nonsense
         ├── LearnerError            the process that trains died or hung
         ├── EnvironmentFailure      the environment's own code raised
@@ -18,8 +19,8 @@ What a program under test does is never an error: it is a `Verdict`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal
 
 Boundary = Literal["sandbox", "policy", "learner", "environment", "storage"]
 
@@ -80,6 +81,18 @@ class TestsPlaceError(SandboxError):
     """The worker of the hidden tests died, but the worker of the program under test did not."""
 
     __test__ = False
+
+
+class FilesNotTaken(SandboxError):
+    """Files could not be taken from a sandbox.
+
+    Its agent may be to blame. To find that out, await `again(sandbox)` with a sandbox that no agent has touched: it
+    takes the same files there, and raises SandboxError if that fails as well.
+    """
+
+    def __init__(self, message: str, again: Callable[[Any], Awaitable[object]]) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class PolicyError(InfrastructureError):

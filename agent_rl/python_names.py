@@ -22,6 +22,28 @@ def defined_by(statement: ast.stmt) -> set[str]:
     return found
 
 
+_BINDS_NOTHING = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Constant, ast.Attribute)
+
+
+def bound_by(node: ast.AST) -> set[str]:
+    """The names that a module's statement binds, imports included; those inside of functions and classes excluded."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, (ast.Name, ast.Constant)):
+        return set()
+    found: set[str] = set()
+    waiting: list[ast.AST] = [node]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, (ast.Import, ast.ImportFrom)):
+            found |= {alias.asname or alias.name.partition(".")[0] for alias in inner.names}
+        elif isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(inner.name)
+        elif isinstance(inner, ast.Name):
+            found |= {inner.id} if isinstance(inner.ctx, ast.Store) else set()
+        elif not isinstance(inner, _BINDS_NOTHING):
+            waiting += ast.iter_child_nodes(inner)
+    return found
+
+
 def names_used(tree: ast.AST) -> set[str]:
     """The names that are read anywhere in `tree`."""
     return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
+from agent_rl import program_of
 from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import CallTests, Case, Message, Submission, Task
@@ -59,13 +60,17 @@ class {class_name}(Environment):
 
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         """One episode: ordinary control flow is the multi-turn protocol. What it returns is judged."""
-        reply = await agent.say(task.prompt)
+        submission = await self.submission(task, [await agent.say(task.prompt)], sandbox)
         for _ in range(self.config.max_turns - 1):
-            report = await self.verifier.run_public_tests(task, Submission.code(reply), sandbox)
+            report = await self.verifier.run_public_tests(task, submission, sandbox)
             if report.passed:
                 break
-            reply = await agent.say(report.feedback)
-        return Submission.code(reply)
+            submission = await self.submission(task, [await agent.say(report.feedback)], sandbox)
+        return submission
+
+    async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
+        """The program that the last reply means, fenced or not. It is also asked for where a rollout was cut short."""
+        return Submission.code(program_of(task, replies[-1]))
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Endless conversations for a model that is made from scratch; a trained model (model.path) needs none.

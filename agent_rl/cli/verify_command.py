@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent_rl.cli.options import ImageOption, JsonOption, SandboxOption, sandbox_settings
-from agent_rl.errors import CheckFailed, SandboxError
+from agent_rl.errors import CheckFailed, ConfigError, SandboxError
 
 if TYPE_CHECKING:
     from agent_rl.config import SandboxConfig
     from agent_rl.evaluation.verify_solutions import VerifyReport
-    from agent_rl.formats import OnInvalid
+    from agent_rl.formats import OnInvalid, UnfinishedThinking
 
 
 class OnInvalidRow(enum.StrEnum):
@@ -57,6 +57,13 @@ TierOption = Annotated[
         metavar="TIER", help="Refuse a task whose verdict is worth less: in_process (any), proxied or values."
     ),
 ]
+UnfinishedThinkingOption = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW",
+        help="What a completion is whose thinking never ends: invalid (no answer), or read (as if it were the answer).",
+    ),
+]
 SandboxSetOptions = Annotated[
     list[str] | None,
     typer.Option(
@@ -84,6 +91,7 @@ def verify(
     image: ImageOption = None,
     minimum_isolation: IsolationOption = None,
     minimum_tier: TierOption = None,
+    unfinished_thinking: UnfinishedThinkingOption = "invalid",
     workers: Annotated[
         int | None,
         typer.Option("--workers", "--slots", min=1, help="Programs run at a time; by default one per core."),
@@ -105,11 +113,20 @@ def verify(
 
     asked = {"image": image, "minimum_isolation": minimum_isolation, "minimum_tier": minimum_tier, "workers": workers}
     config = _config(sandbox, settings, {key: value for key, value in asked.items() if value is not None})
-    report = run(_verify(tasks, solutions, config, invalid.value))
+    told = _unfinished_thinking(unfinished_thinking)
+    report = run(_verify(tasks, solutions, config, invalid.value, told))
     if json_file is not None:
         report.write(json_file)
     _print(report)
     _require(report, require_all)
+
+
+def _unfinished_thinking(given: str) -> UnfinishedThinking:
+    """The option's value. Raises ConfigError for one that there is not."""
+    if given == "invalid" or given == "read":
+        return given
+    valid = ("invalid", "read")
+    raise ConfigError("there is no such way to read it", key="--unfinished-thinking", value=given, valid=valid)
 
 
 def _config(sandbox: str | None, settings: list[str] | None, asked: dict[str, Any]) -> SandboxConfig:
@@ -157,7 +174,13 @@ def _print(report: VerifyReport) -> None:
         print(line)
 
 
-async def _verify(tasks: Path, solutions: Path, config: SandboxConfig, on_invalid: OnInvalid) -> VerifyReport:
+async def _verify(
+    tasks: Path,
+    solutions: Path,
+    config: SandboxConfig,
+    on_invalid: OnInvalid,
+    unfinished_thinking: UnfinishedThinking,
+) -> VerifyReport:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -177,5 +200,6 @@ async def _verify(tasks: Path, solutions: Path, config: SandboxConfig, on_invali
                 minimum_isolation=config.minimum_isolation,
                 minimum_tier=config.minimum_tier,
                 on_invalid=on_invalid,
+                unfinished_thinking=unfinished_thinking,
                 on_result=lambda done, total, result: progress.update(bar, completed=done, total=total),
             )

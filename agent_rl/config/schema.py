@@ -72,6 +72,9 @@ class Model(Section):
     sft: SftConfig | None = None
     chat_template: str | None = None
     """A Jinja file that replaces the tokenizer's own template."""
+    template_variables: dict[str, JsonValue] = Field(default_factory=dict)
+    """Values for variables of the chat template, such as enable_thinking = false. They hold wherever conversations
+    become tokens: in training, evaluation and SFT. A variable that the template does not use is an error."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Model:

@@ -21,6 +21,7 @@ class Agent(ABC):
     async def say(self, prompt: Prompt) -> str:
         """The model's reply to `prompt` (a string is a user's message). Both are added to the conversation.
 
+        If the chat template opens the model's thinking, the reply begins with the mark that it wrote (`<think>`).
         Raises RolloutEnded if the context, the turns or the time until the deadline are used up.
         """
 
@@ -29,7 +30,8 @@ class Agent(ABC):
         """The model's final reply, after it has called `tools` as often as it wanted (at most `max_turns` turns).
 
         A tool is an async function; its JSON schema is derived from its docstring and type hints. The model gets an
-        observation for a malformed call, for a call of an unknown tool, and for a ValueError that a tool raises.
+        observation for what looks like a call and cannot be read, for a call of an unknown tool, and for a ValueError
+        that a tool raises.
         """
 
 

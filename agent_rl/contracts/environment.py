@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from agent_rl.contracts.agent import Agent
+from agent_rl.contracts.agent import Agent, Tool
 from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.contracts.verifier import Verifier
 from agent_rl.vocabulary import AnswerTests, Message, Submission, Task, Verdict
@@ -74,3 +74,10 @@ class Environment(ABC):
             f"{type(self).__name__} has no demonstrations, from which a new model learns to answer at all: define "
             "`demonstrations(seed)` in it, or name a trained model with model.path"
         )
+
+    def demonstration_tools(self) -> Sequence[Tool]:
+        """The tools that `rollout` gives the agent: demonstrations begin with the same description of them.
+
+        Bound methods or functions, of which only names, hints and docstrings are read. The default is none.
+        """
+        return ()

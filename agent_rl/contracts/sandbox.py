@@ -36,7 +36,11 @@ class Sandbox(ABC):
 
     @abstractmethod
     async def read_file(self, path: str, *, max_bytes: int = 1 << 20) -> bytes:
-        """At most `max_bytes` of a regular file in the working directory. FileNotFoundError if it does not exist."""
+        """At most `max_bytes` of a regular file in the working directory. FileNotFoundError if it does not exist.
+
+        FileNotFoundError with another `errno` than ENOENT says why a file cannot be read, such as EIO where the
+        programs inside have made their sandbox unusable.
+        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -99,7 +99,7 @@ async def _agents(config: RunConfig, plan: EvaluationPlan, stack: AsyncExitStack
         return Agents(maker, maker, None)
     require_devices(config, learner=False)
     folder, version = plan.policy.folder, plan.policy.version
-    tokenizer = ChatTokenizer.load(folder, config.model.chat_template)
+    tokenizer = ChatTokenizer.load(folder, config.model.chat_template, config.model.template_variables)
     runtime = await stack.enter_async_context(LocalLauncher())
     policy = make_policy(runtime, config, str(folder), version, say)
     stack.push_async_callback(policy.close)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from agent_rl.concurrency import side_by_side
-from agent_rl.contracts.sandbox import SandboxProvider
+from agent_rl.contracts import InvalidSubmission, SandboxProvider
 from agent_rl.errors import ConfigError, InfrastructureError
 from agent_rl.file_sets import InvalidArchive
-from agent_rl.formats import InvalidRow, InvalidRows, OnInvalid, read_tasks, submission_of
+from agent_rl.formats import InvalidRow, InvalidRows, OnInvalid, UnfinishedThinking, read_tasks, submission_of
 from agent_rl.formats.humaneval import read_json_lines
 from agent_rl.formats.prepare_tasks import together
 from agent_rl.judging import TIERS, TaskVerifier, read_archive
@@ -111,7 +111,11 @@ class VerifyReport:
 
 
 def read_solutions(
-    path: str | Path, tasks: dict[str, Task], invalid: Sequence[InvalidRow] = (), on_invalid: OnInvalid = "error"
+    path: str | Path,
+    tasks: dict[str, Task],
+    invalid: Sequence[InvalidRow] = (),
+    on_invalid: OnInvalid = "error",
+    unfinished_thinking: UnfinishedThinking = "invalid",
 ) -> list[Solution | SolutionResult]:
     """The solutions in `path`. Raises ConfigError (file and line) for a malformed line or an unknown task.
 
@@ -141,16 +145,25 @@ def read_solutions(
             continue
         if task_id not in tasks:
             raise ConfigError(f"{where}: there is no task {task_id!r}", value=task_id, valid=tasks)
-        solutions.append(_solution(tasks[task_id], given[0], content[given[0]], where, Path(path).parent))
+        if given[0] == "completion":
+            solutions.append(_completed(tasks[task_id], content["completion"], where, unfinished_thinking))
+        else:
+            solutions.append(_solution(tasks[task_id], given[0], content[given[0]], where, Path(path).parent))
     if not solutions:
         raise ConfigError(f"{path} holds no solutions")
     return solutions
 
 
+def _completed(task: Task, completion: str, where: str, unfinished_thinking: UnfinishedThinking) -> Solution:
+    """The solution that a completion is, read like a reply in training."""
+    try:
+        return Solution(task.id, submission_of(task, completion, unfinished_thinking=unfinished_thinking), where)
+    except InvalidSubmission as error:
+        return Solution(task.id, Submission.code(""), where, str(error))
+
+
 def _solution(task: Task, form: str, given: Any, where: str, folder: Path) -> Solution:
     """The solution that a line gives in `form`. Raises ConfigError."""
-    if form == "completion":
-        return Solution(task.id, submission_of(task, given), where)
     if form == "patch":
         return Solution(task.id, Submission.patch(given), where)
     if form == "files":
@@ -176,6 +189,7 @@ async def verify_files(
     minimum_isolation: Isolation = "container",
     minimum_tier: Tier = "in_process",
     on_invalid: OnInvalid = "error",
+    unfinished_thinking: UnfinishedThinking = "invalid",
     on_result: Callable[[int, int, SolutionResult], None] | None = None,
 ) -> VerifyReport:
     """A verdict for each line of `solutions_path`, in a started `provider`.
@@ -187,7 +201,7 @@ async def verify_files(
     verdict.
     """
     tasks, invalid = _tasks(tasks_path, on_invalid)
-    read = read_solutions(solutions_path, tasks, invalid.rows, on_invalid)
+    read = read_solutions(solutions_path, tasks, invalid.rows, on_invalid, unfinished_thinking)
     solutions = [s for s in read if isinstance(s, Solution)]
     verifier = TaskVerifier(provider, retries=retries, minimum_isolation=minimum_isolation, minimum_tier=minimum_tier)
     gate = asyncio.Semaphore(_AT_ONCE)

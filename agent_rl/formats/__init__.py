@@ -19,10 +19,11 @@ from typing import Any
 
 from agent_rl.errors import ConfigError
 from agent_rl.formats import function_calls, humaneval, mbpp, pytest_files, stdio_rows, task_folders
-from agent_rl.formats.humaneval import PromptStyle, extract_code
+from agent_rl.formats.humaneval import PromptStyle
 from agent_rl.formats.invalid_rows import InvalidRow, InvalidRows, OnInvalid, usable
 from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_rules
 from agent_rl.formats.prepare_tasks import prepare_all
+from agent_rl.formats.reply_program import UnfinishedThinking, program_of
 from agent_rl.formats.row_fields import Fields, Settings
 from agent_rl.formats.vacuous_tests import check_asserts
 from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidRows",
     "OnInvalid",
     "PromptStyle",
+    "UnfinishedThinking",
     "prepare_all",
     "program_of",
     "read_tasks",
@@ -92,23 +94,11 @@ def _id_of(content: Mapping[str, Any]) -> str:
     return next((str(content[n]) for n in ("task_id", "problem_id", "id", "name") if content.get(n) is not None), "")
 
 
-def program_of(task: Task, reply: str) -> str:
-    """The program in a reply to a task of `read_tasks`."""
-    if "format" not in task.metadata:
-        return humaneval.program_of(task, reply)
-    code = extract_code(reply, str(task.metadata.get("entry_point", "")))
-    before, after = str(task.metadata.get("before", "")), str(task.metadata.get("after", ""))
-    return f"{before}\n\n{code}{after}" if before.strip() else f"{code}{after}"
-
-
-def submission_of(task: Task, completion: str) -> Submission:
-    """The submission made from a completion, as a model wrote it, with or without a fence."""
+def submission_of(task: Task, completion: str, *, unfinished_thinking: UnfinishedThinking = "invalid") -> Submission:
+    """The submission made from a completion, as a model wrote it. Raises InvalidSubmission, as `program_of` does."""
     if isinstance(task.tests, AnswerTests):
         return Submission.answer(completion)
-    if "format" not in task.metadata:
-        prompt, entry_point = str(task.metadata["prompt"]), str(task.metadata["entry_point"])
-        return Submission.code(humaneval.assemble(prompt, entry_point, completion))
-    return Submission.code(program_of(task, completion))
+    return Submission.code(program_of(task, completion, unfinished_thinking=unfinished_thinking))
 
 
 def _task(content: Mapping[str, Any], where: str, settings: Settings, style: PromptStyle) -> Task:

@@ -1,11 +1,10 @@
-"""Rows in the HumanEval schema: reads and checks them, makes tasks from them, and makes programs from replies."""
+"""Rows in the HumanEval schema: reads and checks them, and makes tasks from them."""
 
 from __future__ import annotations
 
 import ast
 import doctest
 import gzip
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ PromptStyle = Literal["instruct", "complete"]
 """instruct: a request to complete the function, in a fence | complete: the row's prompt as it is."""
 
 _MAX_PROMPT_CHARS = 1 << 17
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,42 +212,3 @@ def _literal_case(example: doctest.Example, entry_point: str) -> Case | None:
         return case
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError, NotCanonical):
         return None
-
-
-def extract_code(reply: str, entry_point: str = "") -> str:
-    """The code in a reply: its last fenced block that defines `entry_point`, else its last block, else all of it."""
-    blocks = [match[1] for match in _FENCE.finditer(reply)]
-    if not blocks:
-        return reply
-    defining = [b for b in blocks if entry_point and defines(b, entry_point)]
-    return (defining or blocks)[-1]
-
-
-def defines(code: str, entry_point: str) -> bool:
-    """Whether `code` is a whole program: its first line is not indented and it defines `entry_point` at top level."""
-    first = next((line for line in code.splitlines() if line.strip()), "")
-    return not first[:1].isspace() and _definition(entry_point).search(code) is not None
-
-
-def _definition(entry_point: str) -> re.Pattern[str]:
-    name = re.escape(entry_point)
-    return re.compile(rf"^(?:(?:async[ \t]+)?def[ \t]+{name}[ \t]*\(|{name}[ \t]*=)", re.MULTILINE)
-
-
-def assemble(prompt: str, entry_point: str, completion: str) -> str:
-    """The program of a completion: `prompt + completion`, as in the original harness.
-
-    A completion that defines the function itself replaces the prompt's stub. The code before the stub (imports, helper
-    functions) is kept.
-    """
-    if not defines(completion, entry_point):
-        return prompt + completion
-    stubs = list(_definition(entry_point).finditer(prompt))
-    before = prompt[: stubs[-1].start()] if stubs else ""
-    return f"{before.rstrip()}\n\n\n{completion}" if before.strip() else completion
-
-
-def program_of(task: Task, reply: str) -> str:
-    """The program in a reply to a task of `tasks_from_rows`."""
-    entry_point = str(task.metadata["entry_point"])
-    return assemble(str(task.metadata["prompt"]), entry_point, extract_code(reply, entry_point))

@@ -21,6 +21,7 @@ from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_rules
 from agent_rl.formats.row_fields import CODE_REQUEST, Fields, Settings, fenced
 from agent_rl.formats.starter_code import shown
 from agent_rl.formats.vacuous_tests import check_statements
+from agent_rl.joined_programs import joined
 from agent_rl.python_names import defined_by, names_used
 from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, PytestTests, Task
 from agent_rl.vocabulary.canonical import NotCanonical, encode
@@ -44,7 +45,7 @@ class _Row:
     @property
     def oracle(self) -> str:
         """A complete program."""
-        return f"{self.before}\n\n{self.code}\n"
+        return joined(self.before, f"{self.code}\n")
 
     @property
     def used(self) -> set[str]:

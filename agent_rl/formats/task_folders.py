@@ -7,6 +7,7 @@
       files/                    what the agent starts with
       tests/                    hidden: test.sh (or `command`), and what it needs; or pytest files and no script
       solution/                 solve.sh, run as the oracle solution; or the files that solve the task
+    Scripts run under the shell that their first line (`#!/bin/bash`) names, else under /bin/sh.
 
     # task.toml, every key optional
     id = "name"                            # else the folder's name
@@ -21,7 +22,7 @@
     artifacts = ["src", "answer.txt"]      # what is taken from the agent's sandbox; else all of its working directory
 
 Tests and solution are never put into the agent's sandbox. A task's own image has a writable root
-(`hardening = "task_image"`).
+(`hardening = "task_image"`), and its WORKDIR, USER and ENV hold for the agent and for the tests.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from agent_rl.formats.vacuous_tests import check_collected
 from agent_rl.vocabulary import Limits, Message, PytestTests, SandboxSpec, ScriptTests, Task
 
 _SCRIPTS = ("test.sh", "run-tests.sh", "run_tests.sh")
+_TICKS = re.compile("`+")
 _FOLDER_LIMITS = ArchiveLimits()
 _OUTPUT_BYTES = 16 << 20
 """Bytes that a task's sandbox may print. This also limits how much can be taken from it."""
@@ -183,7 +185,7 @@ def _tests(
     if "command" in verifier:
         return ScriptTests(hidden, tuple(verifier.texts("command")), reward, artifacts)
     if script is not None:
-        return ScriptTests(hidden, ("/bin/sh", script), reward, artifacts)
+        return ScriptTests(hidden, (*(shebang(hidden[script]) or ("/bin/sh",)), script), reward, artifacts)
     if not any(name.endswith(".py") for name in hidden):
         raise ConfigError(f"{where}: tests/ holds neither {' nor '.join(_SCRIPTS)} nor pytest files", key="command")
     check_collected(Fields({}, where.removesuffix("/task.toml")), hidden)
@@ -193,7 +195,9 @@ def _tests(
 def _oracle(solution: Mapping[str, bytes]) -> str | None:
     """The solution as a reply: its script, or a script that writes its files."""
     if "solve.sh" in solution:
-        return f"```sh\n{solution['solve.sh'].decode('utf-8', 'replace').rstrip()}\n```"
+        text = solution["solve.sh"].decode("utf-8", "replace").rstrip()
+        fence = "`" * max([3, *(len(run) + 1 for run in _TICKS.findall(text))])
+        return f"{fence}{'bash' if 'bash' in ' '.join(shebang(solution['solve.sh'])) else 'sh'}\n{text}\n{fence}"
     if not solution:
         return None
     lines: list[str] = []
@@ -204,15 +208,25 @@ def _oracle(solution: Mapping[str, bytes]) -> str | None:
     return "```sh\n" + "\n".join(lines) + "\n```"
 
 
+def shebang(script: bytes) -> tuple[str, ...]:
+    """The command that a script's first line names, as the kernel reads it: `#!/bin/bash -e`; empty without one."""
+    first = script.partition(b"\n")[0].decode("utf-8", "replace").strip()
+    words = first[2:].split(maxsplit=1) if first.startswith("#!") else []
+    if words[:1] == ["/usr/bin/env"] and len(words) == 2:
+        return ("/usr/bin/env", *words[1].removeprefix("-S").split())
+    return tuple(words) if words and words[0].startswith("/") else ()
+
+
 def _sandbox(path: Path, environment: Fields) -> SandboxSpec:
     memory = int(_positive(environment, "memory_mb", 1024)) << 20
     if "image" in environment:
         image = environment.text("image")
-        return SandboxSpec(image, hardening="task_image", memory_bytes=memory, output_bytes=_OUTPUT_BYTES)
+        return SandboxSpec(image, workdir="", hardening="task_image", memory_bytes=memory, output_bytes=_OUTPUT_BYTES)
     folder = path / "environment"
     if (folder / "Dockerfile").is_file():
         return SandboxSpec(
             build_folder=str(folder.resolve()),
+            workdir="",
             hardening="task_image",
             memory_bytes=memory,
             output_bytes=_OUTPUT_BYTES,

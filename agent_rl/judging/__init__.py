@@ -4,6 +4,7 @@ This is the door: other rooms import from here. Only who carries judging's own p
 and `agent_rl.testing`) reaches behind it.
 """
 
+from agent_rl.judging.answer_comparison import AnswerComparison
 from agent_rl.judging.archives import read_archive, take_files
 from agent_rl.judging.blame import Blamed, run_or_blame, run_pair_or_blame
 from agent_rl.judging.judging_runs import TIERS, TooSlow
@@ -12,6 +13,7 @@ from agent_rl.judging.result_frames import Returned, Tampered, read_frames, valu
 from agent_rl.judging.task_verifier import TaskVerifier, make_verifier
 
 __all__ = [
+    "AnswerComparison",
     "Blamed",
     "Returned",
     "TIERS",

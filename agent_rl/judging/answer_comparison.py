@@ -1,4 +1,7 @@
-"""Compares final answers as numbers or as expressions, with bounded time and memory."""
+"""Compares final answers with bounded time and memory: plain numbers here, all else in a process of its own.
+
+The rules of the comparison are in `answers`.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,9 @@ from agent_rl.vocabulary import Limits
 
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
+_ROOM = Path(__file__).parent
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from answers.worker import main; sys.path.pop(0); main()"
+"""Only `answers` is imported from the project: no module or secret of ours is in the memory of what reads answers."""
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 
 AnswerOutcome = Literal["equal", "different", "timeout", "out_of_memory", "crashed"]
@@ -33,10 +39,10 @@ def number(text: str) -> Decimal | None:
 
 
 def plain(expected: str, answer: str) -> Literal["equal", "different"] | None:
-    """The outcome for equal texts or two plain numbers; None if only `AnswerComparison` can tell."""
+    """The outcome for equal texts or two plain numbers; None if only the worker of `AnswerComparison` can tell."""
     if expected == answer:
         return "equal"
-    left, right = number(expected), number(answer)
+    left, right = number(expected), number(answer.removeprefix("$"))  # `$18` is 18 dollars
     if left is None or right is None:
         return None
     return "equal" if left == right else "different"
@@ -51,8 +57,12 @@ class AnswerComparison:
         self._finalizer = weakref.finalize(self, lambda: None)
         self._closed = False
 
-    def compare(self, expected: str, answer: str, limits: Limits) -> tuple[AnswerOutcome, float]:
-        """(whether both mean the same, numerically or symbolically (`math-verify`); the seconds that this took).
+    def compare(self, expected: str, answer: str, limits: Limits | None = None) -> AnswerOutcome:
+        """Whether `answer` means the same as `expected`, within `limits` (default: a task's). As `timed`."""
+        return plain(expected, answer) or self.timed(expected, answer, limits or Limits())[0]
+
+    def timed(self, expected: str, answer: str, limits: Limits) -> tuple[AnswerOutcome, float]:
+        """(whether both mean the same, by the rules in `answers`; the seconds that this took).
 
         Blocks; threads wait for each other, and the wait is not part of the seconds. `limits` says how much time the
         comparison may take, and how much memory beyond what the worker has anyway. If the worker exceeds them or dies,
@@ -100,7 +110,7 @@ class AnswerComparison:
         """Starts a worker, which compares an honest answer first. Raises SandboxError if it does not work."""
         if self._closed:
             raise SandboxError("the process that compares answers has been closed")
-        command = [sys.executable, "-I", str(Path(__file__).with_name("answer_worker.py"))]
+        command = [sys.executable, "-I", "-c", _PROGRAM, str(_ROOM)]
         environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         worker = subprocess.Popen(
             command,

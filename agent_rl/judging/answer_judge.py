@@ -57,7 +57,7 @@ class AnswerJudge:
         outcome, seconds = plain(tests.answer, answer), time.monotonic() - started
         if outcome is None:
             outcome, seconds = await self._runs.outside_sandboxes(
-                lambda: self._comparison.compare(tests.answer, answer, task.limits)
+                lambda: self._comparison.timed(tests.answer, answer, task.limits)
             )
         status = _STATUS[outcome]
         feedback = f"the answer {answer!r} is not right" if public and status != "passed" else ""

@@ -19,9 +19,12 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from agent_rl.contracts import InvalidSubmission, Sandbox
+from agent_rl.contracts import Sandbox
+from agent_rl.errors import FilesNotTaken
 from agent_rl.file_sets import ArchiveLimits, FileSet, InvalidArchive
+from agent_rl.judging.judged_place import END_OTHERS
 from agent_rl.judging.tar_archives import Dialect, members
+from agent_rl.vocabulary import wording
 
 _MAX_DIRECTORY_BYTES = 2 << 20
 """Limit on a zip's table of contents, which is read as a whole before its members are counted."""
@@ -29,14 +32,27 @@ _LZMA_MEMORY = 64 << 20
 _END_OF_ZIP = struct.Struct("<4s4H2LH")
 
 _PACK = """
-import os, sys, tarfile
+import gzip, os, sys, tarfile
+most, members, *paths = sys.argv[1:]
+left = [int(most), int(members)]
 def plain(member):
-    return member if member.isreg() or member.isdir() else None
-with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
-    for path in sys.argv[1:]:
+    if not (member.isreg() or member.isdir()) or "__pycache__" in member.name.split("/"):
+        return None
+    left[0] -= member.size
+    left[1] -= 1
+    if min(left) < 0:
+        sys.stderr.write("there are too many files" if left[1] < 0 else "its files are too large")
+        os._exit(3)
+    return member
+with gzip.GzipFile("", "wb", 1, sys.stdout.buffer) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
+    for path in paths:
         if os.path.lexists(path):
             archive.add(path, filter=plain)
 """
+_TAKE_SECONDS = 60.0
+_TAKE_TRIES = 3
+_TOO_MUCH = 3
+"""The exit code of `_PACK` for more than the limits."""
 
 Links = Literal["refuse", "skip"]
 """What to do with links and devices: refuse the archive, or leave them out (an agent's folder may hold some)."""
@@ -74,17 +90,32 @@ def unpack(data: bytes, limits: ArchiveLimits | None = None) -> dict[str, bytes]
 async def take_files(sandbox: Sandbox, paths: Sequence[str] = ()) -> dict[str, bytes]:
     """The regular files at and below `paths` (none: all) of a sandbox's working directory, for `Submission.of_files`.
 
-    Links and devices are left out. The paths are safe and the sizes limited, whatever programs inside did to their
-    sandbox. Raises InvalidSubmission, also if the files exceed the sandbox's limit on output.
+    Links, devices and compiled Python are left out. The paths are safe and the sizes limited, whatever programs inside
+    did to their sandbox. A failure is tried again, once what they left running has been ended. Raises FilesNotTaken:
+    whether the agent is to blame (it may have left too much, or ended python there) is found out in a sandbox that no
+    agent has touched, where a rollout ends with it.
     """
-    result = await sandbox.exec(["python3", "-I", "-c", _PACK, *(paths or (".",))], timeout=60.0)
+
+    async def again(untouched: Sandbox) -> None:
+        await take_files(untouched, paths)
+
+    limits = ArchiveLimits()
+    command = ["python3", "-I", "-c", _PACK, str(limits.total_bytes), str(limits.members), *(paths or (".",))]
+    result = await sandbox.exec(command, timeout=_TAKE_SECONDS)
+    for _ in range(_TAKE_TRIES - 1):
+        if (result.status == "completed" and result.exit_code in (0, _TOO_MUCH)) or result.status == "output_limit":
+            break
+        await sandbox.exec(["python3", "-I", "-c", END_OTHERS], timeout=_TAKE_SECONDS)
+        result = await sandbox.exec(command, timeout=_TAKE_SECONDS)
     if result.status != "completed" or result.exit_code != 0:
         how = result.status.replace("_", " ") if result.status != "completed" else f"exit code {result.exit_code}"
-        raise InvalidSubmission(f"the files could not be taken from the sandbox: {how}")
+        said = result.stderr.decode("utf-8", "replace").strip()
+        why = f"{how} ({wording.last_line(said)})" if said else how
+        raise FilesNotTaken(f"the files could not be taken from the sandbox: {why}", again)
     try:
-        return await asyncio.to_thread(read_archive, result.stdout, links="skip")
+        return await asyncio.to_thread(read_archive, result.stdout, limits, links="skip")
     except InvalidArchive as error:
-        raise InvalidSubmission(str(error)) from None
+        raise FilesNotTaken(f"the files could not be taken from the sandbox: {error}", again) from None
 
 
 def _check_size(data: bytes, limits: ArchiveLimits) -> None:

@@ -11,7 +11,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.judging.checker_programs import Recorded, recorded_call
 from agent_rl.judging.compare_values import equal
 from agent_rl.judging.judging_runs import MAX_DETAILS, due, tampered, verdict_of_cases
-from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, Unheld, read_frames, value_of
 from agent_rl.vocabulary import CallTests, Case, Isolation, Limits, RunResult, Verdict, wording
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
 from agent_rl.vocabulary.runs import RunStatus
@@ -71,6 +71,8 @@ class Reading:
             for part in self.parts:
                 self._read(part)
             complete = self.status == "completed" and len(self._answers) == len(self.prepared.cases)
+            # No check sees what cannot be held, since it could take it for anything.
+            complete = complete and not any(isinstance(answer, Unheld) for answer in self._answers.values())
             if complete and self.prepared.source.comparison == "checker":
                 self._record()
                 return None
@@ -99,8 +101,8 @@ class Reading:
         for index, case in enumerate(self.prepared.cases):
             answer = self._answers[index]
             if isinstance(answer, Raised):
-                self.recorded.append(recorded_call(case, answer.error, None))
-            else:
+                self.recorded.append(recorded_call(case, answer.failure, None))
+            elif isinstance(answer, Returned):
                 self.recorded.append(recorded_call(case, None, value_of(answer)))
 
     def _compared(self) -> Verdict:
@@ -135,6 +137,8 @@ class Reading:
             return "failed"
         if isinstance(answer, Raised):
             return wording.raised(tests.entry_point, case, answer.error)
+        if isinstance(answer, Unheld):
+            return wording.unheld(tests.entry_point, case, answer.why)
         return wording.unanswered(tests.entry_point, case, self._missing.get(index, "not run"))
 
     def _tampered(self, why: str) -> Verdict:

@@ -3,62 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
 from agent_rl.judging.result_frames import Answers, Returned
 from agent_rl.vocabulary import Case, Limits, RunCall, RunRequest
 from agent_rl.vocabulary.canonical import encode
+from agent_rl.vocabulary.stand_ins import Failure
 
 ENTRY_POINT = "__agent_rl_replay__"
 SEED = 164
 """Seed of every recording and checker run, so that a test body draws the same random inputs as were recorded."""
 
-Recorded = tuple[tuple[Any, ...], dict[str, Any], str | None, Any]
-"""(args, kwargs, error, value): `error` is "Type: message" if the call raised, else None."""
+Recorded = tuple[tuple[Any, ...], dict[str, Any], Failure | None, Any]
+"""(args, kwargs, failure, value): `failure` is what the call raised, or None."""
 
 _REPLAY = """
 
-def __agent_rl_replay__(recorded):
-    import builtins
-    import copy
+def __agent_rl_replay__({parameters}):
+    import types
 
-    def key(value):
-        if isinstance(value, (list, tuple)):
-            return (type(value).__name__, tuple(map(key, value)))
-        if isinstance(value, (set, frozenset)):
-            return (type(value).__name__, frozenset(map(key, value)))
-        if isinstance(value, dict):
-            return ("dict", frozenset((key(k), key(v)) for k, v in value.items()))
-        return (type(value).__name__, repr(value))
-
-    answers = {}
-    for args, kwargs, error, value in recorded:
-        answers.setdefault(key((args, kwargs)), []).append((error, value))
-    unknown = []
-
-    def candidate(*args, **kwargs):
-        queue = answers.get(key((args, kwargs)))
-        if not queue:
-            unknown.append(1)
-            raise AssertionError("a call that was not recorded")
-        error, value = queue.pop(0) if len(queue) > 1 else queue[0]
-        if error is not None:
-            name, _, message = error.partition(": ")
-            kind = getattr(builtins, name, None)
-            known = isinstance(kind, type) and issubclass(kind, Exception)
-            # Raised inside `map`, this one would end a check's loop early, as if all of it had been seen.
-            known = known and not issubclass(kind, (StopIteration, StopAsyncIteration))
-            try:
-                raised = kind(message) if known else Exception(error)
-            except TypeError:
-                raised = Exception(error)
-            raise raised
-        return copy.deepcopy(value)
-
-    check(candidate)
-    if unknown:
-        raise AssertionError("a call that was not recorded")
-    return True
+    made = types.ModuleType("agent_rl_replay")
+    exec(compile({source!r}, "replay.py", "exec", dont_inherit=True), made.__dict__)
+    return made.{call}
 """
 
 
@@ -69,15 +36,33 @@ def checker_request(checker: str, recorded: Sequence[Recorded], limits: Limits, 
     several times gives its outcomes in the order of recording. Raises NotCanonical if all outputs together are too
     large.
     """
-    call = RunCall(call_id, encode([(list(recorded),), {}]))
-    return RunRequest(checker + _REPLAY, entry_point=ENTRY_POINT, calls=(call,), limits=limits, seed=SEED)
+    program = checker + _driver("recorded", "replay(check, globals(), recorded)")
+    return _request(program, [list(recorded)], limits, call_id)
+
+
+def following_request(
+    checker: str, source: str, recorded: Sequence[Recorded], limits: Limits, call_id: str
+) -> RunRequest:
+    """A run that answers True if the check in `source`, a part of `checker`, makes other calls after other answers."""
+    program = checker + _driver("source, recorded", "follows_answers(source, globals(), recorded)")
+    return _request(program, [source, list(recorded)], limits, call_id)
+
+
+def _driver(parameters: str, call: str) -> str:
+    source = files("agent_rl.judging").joinpath("replay.py").read_text()
+    return _REPLAY.format(parameters=parameters, source=source, call=call)
+
+
+def _request(program: str, arguments: list[Any], limits: Limits, call_id: str) -> RunRequest:
+    call = RunCall(call_id, encode([tuple(arguments), {}]))
+    return RunRequest(program, entry_point=ENTRY_POINT, calls=(call,), limits=limits, seed=SEED)
 
 
 def satisfied(answers: Answers, call_id: str) -> bool:
-    """Whether the checker ran to its end without raising."""
+    """Whether the run answered True: a checker ran to its end without raising."""
     return answers.by_id.get(call_id) == Returned("true")
 
 
-def recorded_call(case: Case, error: str | None, value: Any) -> Recorded:
+def recorded_call(case: Case, failure: Failure | None, value: Any) -> Recorded:
     """What the checker sees of one call."""
-    return case.args, dict(case.kwargs), error, value
+    return case.args, dict(case.kwargs), failure, value

@@ -1,6 +1,7 @@
 """Compares a program's printed output with the expected one: outside its process, on bytes.
 
-Every comparison takes linear time in the sizes (n log n if it ignores order), and none raises.
+Every comparison takes linear time in the sizes (n log n if it ignores order), and none raises. No number is taken for
+infinity because no float holds it. Two integers are equal or not: a share of a large one would be another integer.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, DecimalException
 
 from agent_rl.vocabulary.task import OutputComparison
 
 _NUMBER = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf(?:inity)?|nan)", re.IGNORECASE)
 _INTEGER = re.compile(rb"[+-]?\d+")
-_MAX_NUMBER = 400
-"""Longest token, in characters, that is read as a number; longer ones are compared as text."""
+_DIGITS = 40
+"""Digits to which the distance of two numbers is known that are not compared as floats: far more than a float has."""
+_EXACT = Context(prec=_DIGITS, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 
 def same_output(actual: bytes, expected: bytes, comparison: OutputComparison, tolerance: float = 1e-6) -> bool:
@@ -46,11 +49,13 @@ def _close(actual: bytes, expected: bytes, tolerance: float) -> bool:
         return True
     if _INTEGER.fullmatch(actual) and _INTEGER.fullmatch(expected):
         return _digits(actual) == _digits(expected)
-    a, e = _number(actual), _number(expected)
-    if a is None or e is None:
+    if _NUMBER.fullmatch(actual) is None or _NUMBER.fullmatch(expected) is None:
         return False
+    a, e = float(actual), float(expected)
     if math.isnan(a) or math.isnan(e):
         return math.isnan(a) and math.isnan(e)
+    if math.isinf(a) or math.isinf(e):
+        return _close_decimals(actual, expected, tolerance)
     return math.isclose(a, e, rel_tol=tolerance, abs_tol=tolerance)
 
 
@@ -60,8 +65,13 @@ def _digits(token: bytes) -> bytes:
     return b"-" + digits if digits and token.startswith(b"-") else digits
 
 
-def _number(token: bytes) -> float | None:
-    """The token as a number in decimal notation, or None."""
-    if len(token) > _MAX_NUMBER or _NUMBER.fullmatch(token) is None:
-        return None
-    return float(token)
+def _close_decimals(actual: bytes, expected: bytes, tolerance: float) -> bool:
+    """As `_close`, for numbers of which one is infinite, or beyond the range of floats."""
+    try:
+        a, e = Decimal(actual.decode()), Decimal(expected.decode())
+        if not (a.is_finite() and e.is_finite()):
+            return a == e
+        within = _EXACT.multiply(Decimal(tolerance), max(_EXACT.abs(a), _EXACT.abs(e), Decimal(1)))
+        return a == e or _EXACT.abs(_EXACT.subtract(a, e)) <= within
+    except (DecimalException, ValueError):  # an exponent that is itself too long
+        return False

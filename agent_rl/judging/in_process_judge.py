@@ -3,11 +3,11 @@
 What this tier stops:
 
 - everything that an agent leaves behind: the sandbox is new and receives only the agent's declared files;
-- submitted files that would steer pytest or the interpreter (conftest, configuration, plugins, start-up files, compiled
-  files, modules named like the standard library's), and trojans on PATH;
+- submitted files that would steer pytest or the interpreter (see `staging`), and trojans on PATH;
 - rewritten, deleted, skipped or deselected tests: the tests are staged last and read back afterwards, and every exact
   node id has to be reported as passed in all its phases;
-- results that are printed or written to files that other harnesses use, and early exits;
+- results that are printed or written to files that other harnesses use, and early exits, also of the Python programs
+  that a script starts (see `script_guard`);
 - broad patches of assertions or of pytest's reports: they flip a canary, a test of ours that must fail or pass and that
   runs first or last.
 
@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import secrets
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import PurePosixPath
@@ -29,11 +30,18 @@ from typing import TypeVar
 
 from agent_rl.contracts.environment import InvalidSubmission
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
-from agent_rl.errors import ConfigError
+from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.canaries import Canaries
 from agent_rl.judging.collected_node_ids import collected, require_tests
 from agent_rl.judging.judge import digest_of
+from agent_rl.judging.judged_place import (
+    ENVIRONMENT,
+    Aftermath,
+    aftermath,
+    conftests,
+    guarded,
+)
 from agent_rl.judging.judging_runs import (
     ISOLATIONS,
     Runs,
@@ -43,8 +51,8 @@ from agent_rl.judging.judging_runs import (
     tampered,
 )
 from agent_rl.judging.pytest_report import PytestReport, TamperedReport, collected_ids, read_report
+from agent_rl.judging.ready_place import Staging, has_own_image, own_config, read_file
 from agent_rl.judging.repeated_runs import ended_command
-from agent_rl.judging.staging import has_conftest, staged, submitted_files
 from agent_rl.vocabulary import (
     ExecResult,
     Isolation,
@@ -58,20 +66,13 @@ from agent_rl.vocabulary import (
     wording,
 )
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""No folder of it lies in a working directory, so that no submission can shadow a program of the system."""
-_ENVIRONMENT = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 _MAX_REPORT = 16 << 20
 _MAX_REWARD = 64
-_LIST_CONFTESTS = """
-import os
-for folder, _, names in os.walk("."):
-    if "conftest.py" in names:
-        print(os.path.relpath(os.path.join(folder, "conftest.py")))
-"""
+_MAX_LOG = 1 << 20
 _MARGIN_SECONDS = 120.0
 """A sandbox lives this much longer than the tests' own limit."""
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class InProcessJudge:
@@ -81,6 +82,7 @@ class InProcessJudge:
         self._runs = runs
         self._provider = runs.provider
         self._probed: set[SandboxSpec | None] = set()
+        self._staging = Staging()
 
     @property
     def isolation(self) -> Isolation:
@@ -135,7 +137,11 @@ class InProcessJudge:
 
         async def has_pytest(sandbox: Sandbox) -> bool:
             command = ["python3", "-I", "-c", "import pytest"]
-            return (await sandbox.exec(command, timeout=60.0, environment=_ENVIRONMENT)).exit_code == 0
+            environment = None if has_own_image(task) else ENVIRONMENT
+            result = await sandbox.exec(command, timeout=60.0, environment=environment)
+            if result.status != "completed":
+                raise SandboxError(f"a sandbox could not be asked for pytest: {result.status}")
+            return result.exit_code == 0
 
         if not await self._in_a_fresh_place(task, has_pytest):
             raise ConfigError(f"task {task.id}: its sandbox has no pytest: {self._runs.provider.pytest_remedy}")
@@ -171,7 +177,10 @@ class InProcessJudge:
             try:
                 return await work(sandbox)
             finally:
-                await sandbox.close()
+                try:
+                    await sandbox.close()
+                except (SandboxError, OSError) as error:  # it changes no verdict
+                    _log.warning("a sandbox of task %s could not be closed: %s", task.id, error)
 
         return await self._runs.work(once, task.limits)
 
@@ -186,33 +195,35 @@ class InProcessJudge:
         canaries = Canaries.new()
         hidden = {**tests.files, **canaries.files}
         try:
-            await self._stage(sandbox, task, submission, hidden, tests.module)
+            place = await self._staging.stage(sandbox, task, submission, hidden, tests.module)
         except InvalidSubmission as error:
             return Verdict.invalid_submission("in_process", str(error), public=True), ()
         nonce, name = secrets.token_hex(16), f".report-{secrets.token_hex(8)}.json"
-        root = (task.sandbox or SandboxSpec()).workdir
+        facts = place.facts
         paths = tests.tests or tuple(sorted(p for p in tests.files if _is_test_file(p)))
         order = {
-            "root": root,
-            "report": f"{root}/{name}",
+            "root": facts.root,
+            "report": f"{facts.root}/{name}",
             "nonce": nonce,
             "tests": [canaries.first, *paths, canaries.last],
-            "conftest": has_conftest({**task.files, **tests.files}),
+            "conftest": bool(place.conftests),
+            "config": await own_config(sandbox),
+            "python_path": [p for p in facts.python_path.split(":") if p],
         }
         command = ["python3", "-I", "-B", "-c", _runner_source()]
         result = await sandbox.exec(
-            command, stdin=json.dumps(order).encode(), timeout=task.limits.wall_seconds, environment=_ENVIRONMENT
+            command, stdin=json.dumps(order).encode(), timeout=task.limits.wall_seconds, environment=facts.environment
         )
         if result.status != "completed":
             return self._ended(result, result.status.replace("_", " ")), ()
         changed = await _changed(sandbox, hidden)
-        if not changed and order["conftest"]:
-            changed = await _stray_conftest(sandbox, {**task.files, **tests.files})
+        if not changed and place.conftests:
+            strays = sorted(await conftests(sandbox, facts) - place.conftests)
+            changed = f"a conftest.py was put beside the tests: {strays[0]}" if strays else ""
         if changed:
             return tampered("in_process", self.isolation, result.seconds, changed, public=True), ()
-        try:
-            raw = await sandbox.read_file(name, max_bytes=_MAX_REPORT)
-        except FileNotFoundError:
+        raw = await read_file(sandbox, name, _MAX_REPORT)
+        if raw is None:
             return self._ended(result, f"no test was reported: it ended early, exit code {result.exit_code}"), ()
         try:
             report = read_report(raw, nonce)
@@ -227,7 +238,9 @@ class InProcessJudge:
         status = "failed" if result.status == "completed" else result.status
         said = wording.last_line(result.stderr.decode("utf-8", "replace"))
         detail = f"{why} ({said})" if result.stderr.strip() else why
-        return failed_run("in_process", self.isolation, status, result.seconds, detail, public=True)
+        verdict = failed_run("in_process", self.isolation, status, result.seconds, detail, public=True)
+        tests = (TestResult("run", False, _with_output(verdict.tests[0].detail, result)),)
+        return dataclasses.replace(verdict, tests=tests)
 
     def _verdict(
         self, report: PytestReport, expected: tuple[str, ...], canaries: Canaries, result: ExecResult
@@ -268,61 +281,61 @@ class InProcessJudge:
 
     async def _script(self, sandbox: Sandbox, task: Task, tests: ScriptTests, submission: Submission) -> Verdict:
         try:
-            await self._stage(sandbox, task, submission, tests.files, "solution", without=tests.reward_file)
+            place = await self._staging.stage(
+                sandbox, task, submission, tests.files, "solution", without=tests.reward_file
+            )
         except InvalidSubmission as error:
             return Verdict.invalid_submission("in_process", str(error), public=True)
-        result = await sandbox.exec(tests.command, timeout=task.limits.wall_seconds, environment=_ENVIRONMENT)
+        facts, reward_file = place.facts, str(PurePosixPath(place.facts.root, tests.reward_file))
+        guard = await guarded(sandbox, facts, tests.files, place.staged.write, tests.reward_file)
+        result = await sandbox.exec(tests.command, timeout=task.limits.wall_seconds, environment=guard.environment)
         if result.status != "completed":
             return self._ended(result, result.status.replace("_", " "))
+        paths = [guard.log, *([reward_file] if tests.reward_file else [])]
+        after = await aftermath(sandbox, facts, paths, most=_MAX_LOG)
         changed = await _changed(sandbox, tests.files)
+        if after.left and not changed:
+            changed = "processes that it left behind cannot be ended"
         if changed:
             return tampered("in_process", self.isolation, result.seconds, changed, public=True)
         detail = "" if result.exit_code == 0 else f"exit code {result.exit_code}"
         scores: dict[str, float] = {}
         if tests.reward_file:
-            reward = await _reward(sandbox, tests.reward_file)
-            detail = "" if reward is not None and reward >= 1 else f"reward {reward}"
+            reward = _reward(after.texts[1])
             scores = {} if reward is None else {"reward": reward}
+            if reward is None or reward < 1:
+                detail = f"reward {reward}"
+            elif not detail and _killed(after):
+                detail = "a program of the tests was ended before the reward was written"
         output = (result.stdout + result.stderr).decode("utf-8", "replace")
         said = [wording.printable(line) for line in output.strip().splitlines()[-5:]]
+        told = _with_output(detail, result, place.staged.left_out) if detail else ""
         return Verdict(
             not detail,
             "failed" if detail else "passed",
             "in_process",
             self.isolation,
             result.seconds,
-            (TestResult(PurePosixPath(tests.command[-1]).name, not detail, detail),),
+            (TestResult(PurePosixPath(tests.command[-1]).name, not detail, told),),
             scores,
             "" if not detail else "\n".join([detail, *said]),
         )
 
-    async def _stage(
-        self,
-        sandbox: Sandbox,
-        task: Task,
-        submission: Submission,
-        hidden: Mapping[str, bytes],
-        module: str,
-        without: str = "",
-    ) -> None:
-        """Writes the task's files, the submission and, last, the tests to the sandbox. Raises InvalidSubmission."""
 
-        async def present(path: str) -> bytes | None:
-            try:
-                return await sandbox.read_file(path, max_bytes=_MAX_REPORT)
-            except FileNotFoundError:
-                return None
+def _with_output(detail: str, result: ExecResult, left_out: Sequence[str] = ()) -> str:
+    """`detail`, and for people the end of what the tests printed, and which files of the submission were not used."""
+    output = wording.block((result.stdout + b"\n" + result.stderr).decode("utf-8", "replace"))
+    unused = f"not used of the submission: {wording.printable(', '.join(left_out))}" if left_out else ""
+    return "\n".join(part for part in (detail, unused, output) if part)
 
-        submitted = await submitted_files(task, submission, module, present)
-        submitted.pop(without, None)
-        contents, removed = staged(task, submitted, hidden)
-        try:
-            await sandbox.write_files({p: c for p, c in contents.items() if p not in hidden})
-            if removed:
-                await sandbox.exec(["/bin/rm", "-f", "--", *removed], environment=_ENVIRONMENT)
-        except (OSError, ValueError) as error:
-            raise InvalidSubmission(f"its files do not fit into the sandbox: {error}") from None
-        await sandbox.write_files(hidden)
+
+def _killed(after: Aftermath) -> bool:
+    """Whether a watched Python program of the tests ended early, or neither ended nor ran until the script had."""
+    words = [line.split() for line in (after.texts[0] or b"").decode("utf-8", "replace").splitlines()]
+    begun = {line[1] for line in words if line[:1] == ["start"] and len(line) == 2}
+    ended = {line[1] for line in words if line[:1] == ["end"] and len(line) == 2}
+    early = any(line[:1] == ["early"] for line in words)
+    return early or bool(begun - ended - {str(pid) for pid in after.alive})
 
 
 def _is_test_file(path: str) -> bool:
@@ -333,34 +346,16 @@ def _is_test_file(path: str) -> bool:
 async def _changed(sandbox: Sandbox, staged_tests: Mapping[str, bytes]) -> str:
     """Names the first test file that changed since it was staged; empty if none did."""
     for path, content in staged_tests.items():
-        try:
-            now = await sandbox.read_file(path, max_bytes=len(content) + 1)
-        except (FileNotFoundError, OSError):
-            now = None
-        if now != content:
+        if await read_file(sandbox, path, len(content) + 1) != content:
             return f"the tests' file {path} was changed"
     return ""
 
 
-async def _stray_conftest(sandbox: Sandbox, own: Container[str]) -> str:
-    """Names a conftest.py that was made while the tests ran; empty if only the task's `own` are there."""
-    result = await sandbox.exec(["python3", "-I", "-c", _LIST_CONFTESTS], timeout=20.0, environment=_ENVIRONMENT)
-    if result.status != "completed" or result.exit_code != 0:
-        return "the files beside the tests cannot be listed"
-    strays = [path for path in result.stdout.decode("utf-8", "replace").splitlines() if path not in own]
-    return f"a conftest.py was put beside the tests: {strays[0]}" if strays else ""
-
-
-async def _reward(sandbox: Sandbox, path: str) -> float | None:
+def _reward(text: bytes | None) -> float | None:
     """The number in the reward file; None if there is no file, or no number from 0 to 1 in it."""
     try:
-        if path.startswith("/"):
-            result = await sandbox.exec(["/bin/cat", "--", path], timeout=20.0, environment=_ENVIRONMENT)
-            text = result.stdout if result.exit_code == 0 else b""
-        else:
-            text = await sandbox.read_file(path, max_bytes=_MAX_REWARD)
-        reward = float(text[:_MAX_REWARD])
-    except (FileNotFoundError, ValueError):
+        reward = float((text or b"")[:_MAX_REWARD])
+    except ValueError:
         return None
     return reward if 0 <= reward <= 1 else None
 

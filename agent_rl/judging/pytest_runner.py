@@ -1,7 +1,8 @@
 """Runs pytest in one process with a candidate, inside a sandbox, and writes each test's result to one file.
 
 Started as `python3 -I -B -c SOURCE`. Its order comes as JSON on standard input, so that it is in no command line and no
-environment: {"root", "report", "nonce", "tests": [node ids or paths], "conftest": whether the task has one}.
+environment: {"root", "report", "nonce", "tests": [node ids or paths], "conftest": whether the task has one,
+"config": its own file for pytest or "", "python_path": the image's PYTHONPATH}.
 
 The report is JSON: {"nonce", "exit", "collected": [node ids], "errors": [[node id, text]],
 "phases": [[node id, when, outcome, expected to fail, text]]}. The candidate's code runs in this very process, so the
@@ -22,15 +23,15 @@ _MAX_TEXT = 2000
 class Reporter:
     """A plugin that records pytest's reports on each test, and lets tests import from the task's folder."""
 
-    def __init__(self, root: str) -> None:
-        self.root = root
+    def __init__(self, folders: "list[str]") -> None:
+        self.folders = folders
         self.collected: list[str] = []
         self.errors: list[list[str]] = []
         self.phases: list[list[Any]] = []
 
     def pytest_load_initial_conftests(self) -> None:
         # Only after pytest has searched for plugins: none may come from the candidate's folder.
-        sys.path.insert(0, self.root)
+        sys.path[:0] = self.folders
 
     def pytest_collection_finish(self, session: Any) -> None:
         self.collected = [item.nodeid for item in session.items]
@@ -47,7 +48,9 @@ class Reporter:
 
 def arguments(order: "dict[str, Any]") -> "list[str]":
     """The arguments for pytest: only the task's own configuration, plugins and conftest are used."""
-    options = ["-c", os.devnull, "--rootdir", order["root"], "--confcutdir", order["root"]]
+    config = order["config"] or os.devnull
+    # Its `addopts` could select tests or end the run at the first failure, which is a canary's.
+    options = ["-c", config, "--rootdir", order["root"], "--confcutdir", order["root"], "-o", "addopts="]
     options += ["-p", "no:cacheprovider", "-q", "--color=no", "--tb=short", "--continue-on-collection-errors"]
     if not order["conftest"]:
         options.append("--noconftest")
@@ -64,7 +67,7 @@ def main() -> NoReturn:
 
     first = pytest.hookimpl(tryfirst=True)
     Reporter.pytest_load_initial_conftests = first(Reporter.pytest_load_initial_conftests)
-    reporter = Reporter(order["root"])
+    reporter = Reporter([order["root"], *order["python_path"]])
     code = int(pytest.main(arguments(order), plugins=[reporter]))
     report = {
         "nonce": order["nonce"],

@@ -18,11 +18,12 @@ from typing import Any
 
 from agent_rl.cache import cache_folder
 from agent_rl.errors import ConfigError
+from agent_rl.joined_programs import joined
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.call_judge import CallJudge
-from agent_rl.judging.checker_programs import SEED, Recorded
+from agent_rl.judging.checker_programs import SEED, Recorded, following_request, satisfied
 from agent_rl.judging.judging_runs import Runs, check_room
-from agent_rl.judging.result_frames import Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, Unheld, read_frames, value_of
 from agent_rl.vocabulary import (
     AssertTests,
     CallTests,
@@ -40,6 +41,7 @@ from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
 VERSION = 3
 """Version of the recorded content and of its format; part of a recording's key on disk."""
 RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
+_FOLLOWING_LIMITS = Limits(wall_seconds=10.0, cpu_seconds=10.0, memory_bytes=2**30, output_bytes=4 * 2**20)
 MAX_SOURCE_CHARS = 1 << 20
 NOT_CASES = "its tests cannot be recorded as cases"
 _SEEDS = range(2)
@@ -49,6 +51,9 @@ _ENTRY_POINT = "__agent_rl_record__"
 _MOST_SECONDS = RECORDING_LIMITS.wall_seconds / 6
 """Tests that take longer than this many seconds are not run again to find out what they look at."""
 _RECORDER = """
+
+__agent_rl_reference__ = {entry_point}
+
 
 class __agent_rl_not_recordable__(Exception):
     pass
@@ -62,10 +67,13 @@ def __agent_rl_record__():
     import copy
     import random
     import time
+    from agent_rl.vocabulary.canonical import NotCanonical, encode
+    from agent_rl.vocabulary.held_values import equal_as_built_in, failure_of
 
-    reference = {entry_point}
+    reference = __agent_rl_reference__
     calls = []
     refused = []
+    unlike = []
     begun = random.getstate()
     started = time.monotonic()
 
@@ -73,19 +81,25 @@ def __agent_rl_record__():
         try:
             return copy.deepcopy(value)
         except Exception as error:
-            refused.append(f"{{type(error).__name__}}: {{error}}"[:500])
+            refused.append(f"a value cannot be copied: {{type(error).__name__}}: {{error}}"[:500])
             return None
 
     def candidate(*args, **kwargs):
-        kept = copied((args, kwargs)) or ((), {{}})
+        kept = copied([args, kwargs]) or ((), {{}})
+        try:
+            encode(kept)  # a program may look at all of an argument: it is passed as it is, or not at all
+        except NotCanonical as error:
+            refused.append(f"no canonical value: {{error}}")
         state = random.getstate()  # the replay draws the test's random inputs again, without the oracle's draws
         try:
             value = reference(*args, **kwargs)
         except Exception as error:
-            calls.append((*kept, f"{{type(error).__name__}}: {{error}}"[:2000], None))
+            calls.append((*kept, failure_of(error), None))
             raise
         finally:
             random.setstate(state)
+        if not equal_as_built_in(value):
+            unlike.append(1)
         calls.append((*kept, None, copied(value)))
         return value
 
@@ -127,7 +141,7 @@ def __agent_rl_record__():
     if refused:
         raise __agent_rl_not_recordable__(refused[0])
     short = time.monotonic() - started < {most_seconds}
-    return calls, short and passes(False) and not passes(True)
+    return calls, bool(unlike), short and passes(False) and not passes(True)
 """
 _PYTEST = """
 def __agent_rl_pytest__():
@@ -142,15 +156,16 @@ def __agent_rl_pytest__():
 __agent_rl_pytest__()
 """
 _CHECK_FAILED = re.compile(r"__agent_rl_check_failed__: (\d+) (.*)", re.DOTALL)
-_REFUSALS = ("NotCanonical: ", "__agent_rl_not_recordable__: ")
-"""How the error begins if the check passed but a value it used could not be recorded."""
+_REFUSED = "__agent_rl_not_recordable__: "
+"""How the error begins if the check passed but a value that it used could not be recorded."""
 
 
 class NotRecordable(ConfigError):
     """The oracle solution passes its tests as they are written, but no list of cases can express them.
 
     Either a value cannot be copied or put in canonical form, or the tests look at more than values: an argument's state
-    after the call, an object's identity, earlier calls.
+    after the call, an object's identity, earlier calls. Or what they call depends on answers, so that a right program
+    that answers otherwise would be called as nobody has recorded.
     """
 
 
@@ -170,8 +185,10 @@ async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
         kept = _read(file, task, tests)
         if kept is not None:
             return kept
-    calls = await _record(task.id, tests, runs)
-    recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls))
+    calls, plain = await _record(task.id, tests, runs)
+    if not plain and await _follows_answers(tests, calls, runs):
+        raise NotRecordable(f"task {task.id}: {NOT_CASES} (what they call depends on earlier answers)")
+    recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls, plain))
     for seed in _SEEDS:
         recorded = await _checked(recorded, tests.oracle, CallJudge(runs, seed=seed))
     await _refuse_vacuous(recorded, CallJudge(runs))
@@ -180,8 +197,9 @@ async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
     return recorded
 
 
-async def _record(task_id: str, tests: AssertTests, runs: Runs) -> list[Recorded]:
-    """Every call that the test body makes, with the oracle solution's outcome."""
+async def _record(task_id: str, tests: AssertTests, runs: Runs) -> tuple[list[Recorded], bool]:
+    """Every call that the test body makes, with the oracle solution's outcome; and whether it is the expected value of
+    a case: the tests do nothing but compare it, and whatever equals it equals what it was compared with."""
     if not tests.entry_point.isidentifier():
         raise ConfigError(f"task {task_id}: {tests.entry_point!r} is not the name of a function", key="entry_point")
     program = f"{checker_of(tests)}\n{_RECORDER.format(entry_point=tests.entry_point, most_seconds=_MOST_SECONDS)}"
@@ -199,22 +217,36 @@ async def _record(task_id: str, tests: AssertTests, runs: Runs) -> list[Recorded
     except Tampered as error:
         raise ConfigError(f"{failed} {error}") from None
     if value is None or result.status != "completed":
-        if isinstance(answer, Raised) and answer.error.startswith(_REFUSALS):
-            raise NotRecordable(f"task {task_id}: {NOT_CASES} ({_refusal(answer.error)})")
+        if refusal := _refusal(answer):
+            raise NotRecordable(f"task {task_id}: {NOT_CASES} ({refusal})")
         raise ConfigError(f"{failed} {_why(result, answers.load_error, answer, program)}")
-    calls, arguments_asserted = value
+    calls, unlike, arguments_asserted = value
     if not calls:
         raise ConfigError(f"task {task_id}: its tests never call {tests.entry_point}, so that every program would pass")
     if arguments_asserted:
         raise NotRecordable(f"task {task_id}: {NOT_CASES} (they look at what a call has left in its arguments)")
-    return calls
+    plain = asserts_equality_only(tests.source) and not unlike and all(failure is None for _, _, failure, _ in calls)
+    return calls, plain
 
 
-def _refusal(error: str) -> str:
-    """What could not be recorded, in words: `no canonical value: type function`."""
-    for start, words in zip(_REFUSALS, ("no canonical value: ", "a value cannot be copied: "), strict=True):
-        error = error.replace(start, words, 1) if error.startswith(start) else error
-    return wording.last_line(error)
+async def _follows_answers(tests: AssertTests, calls: Sequence[Recorded], runs: Runs) -> bool:
+    """Whether the check makes calls that nobody has recorded once it gets other answers. It is tried with a few."""
+    call_id = secrets.token_hex(8)
+    try:
+        request = following_request(checker_of(tests), tests.source, calls, _FOLLOWING_LIMITS, call_id)
+        result = await runs.run(request)
+        return not isinstance(result, Blamed) and satisfied(read_frames(result.frames, [call_id]), call_id)
+    except (NotCanonical, Tampered):
+        return False
+
+
+def _refusal(answer: Answer | None) -> str:
+    """What could not be recorded, in words: `no canonical value: type function`; empty if that was not the reason."""
+    if isinstance(answer, Unheld):
+        return f"no canonical value: {wording.last_line(answer.why)}"
+    if isinstance(answer, Raised) and answer.error.startswith(_REFUSED):
+        return wording.last_line(answer.failure.text)
+    return ""
 
 
 def _why(result: RunResult, load_error: str | None, answer: Any, program: str) -> str:
@@ -229,9 +261,8 @@ def _why(result: RunResult, load_error: str | None, answer: Any, program: str) -
     return result.status.replace("_", " ") if result.status != "completed" else "the program ended early"
 
 
-def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded]) -> CallTests:
-    """The calls as cases: each distinct call once if values are compared, all of them for a checker."""
-    plain = asserts_equality_only(tests.source) and all(error is None for _, _, error, _ in calls)
+def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded], plain: bool) -> CallTests:
+    """The calls as cases: each distinct call once if values are compared (`plain`), all of them for a checker."""
     if not plain:
         cases = tuple(Case(args, value, kwargs) for args, kwargs, _, value in calls)
         return CallTests(tests.entry_point, cases, "checker", checker=checker_of(tests))
@@ -285,7 +316,7 @@ async def shown_rightly(task: Task, oracle: str, judge: CallJudge) -> Task:
 
 def checker_of(tests: AssertTests) -> str:
     """A module that defines `check`, with the oracle's definitions, and with `pytest_subset` if it imports pytest."""
-    return f"{tests.oracle}\n\n{pytest_for(tests.source)}{tests.source}"
+    return joined(tests.oracle, pytest_for(tests.source), tests.source)
 
 
 def pytest_for(source: str) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_rl.vocabulary.canonical import MAX_CHARS, NotCanonical, decode
+from agent_rl.vocabulary.stand_ins import Failure
 
-_VALUE = re.compile(r'\{"id": ?"([0-9a-f]{1,64})", ?"value": ?(.*)\}', re.DOTALL)
+_ANSWER = re.compile(r'\{"id": ?"([0-9a-f]{1,64})", ?"(value|error)": ?(.*)\}', re.DOTALL)
 
 
 class Tampered(Exception):
@@ -26,12 +27,24 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A call raised, or returned a value without a canonical form; `error` is the candidate's own text."""
+    """A call raised; what is held of it is the candidate's own claim."""
 
-    error: str
+    failure: Failure
+
+    @property
+    def error(self) -> str:
+        """ "Type: message"."""
+        return str(self.failure)
 
 
-Answer = Returned | Raised
+@dataclass(frozen=True, slots=True)
+class Unheld:
+    """A call returned a value without a canonical form. That is neither a value nor an exception: it always fails."""
+
+    why: str
+
+
+Answer = Returned | Raised | Unheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +64,9 @@ def read_frames(frames: Sequence[str], ids: Sequence[str]) -> Answers:
     load_error: str | None = None
     loaded = False
     for frame in frames:
-        match = _VALUE.fullmatch(frame)
+        match = _ANSWER.fullmatch(frame)
         if match is not None:
-            call_id, answer = match[1], Returned(match[2])
+            call_id, answer = match[1], Returned(match[3]) if match[2] == "value" else Raised(_failure(match[3]))
         else:
             content = _object(frame)
             if content == {"loaded": True} and not loaded and not answers:
@@ -62,9 +75,9 @@ def read_frames(frames: Sequence[str], ids: Sequence[str]) -> Answers:
             if set(content) == {"load_error"} and not loaded and not answers and load_error is None:
                 load_error = _string(content["load_error"])
                 continue
-            if set(content) != {"id", "error"}:
+            if set(content) != {"id", "unheld"}:
                 raise Tampered("a frame of unknown form")
-            call_id, answer = _string(content["id"]), Raised(_string(content["error"]))
+            call_id, answer = _string(content["id"]), Unheld(_string(content["unheld"]))
         if call_id not in unanswered:
             raise Tampered("an answer to no open call")
         unanswered.remove(call_id)
@@ -76,8 +89,19 @@ def read_frames(frames: Sequence[str], ids: Sequence[str]) -> Answers:
 
 def value_of(answer: Returned) -> Any:
     """The decoded value. Raises Tampered if the text is not canonical, since the worker's own code writes only that."""
+    return _decoded(answer.text)
+
+
+def _failure(text: str) -> Failure:
+    failure = _decoded(text)
+    if type(failure) is not Failure:
+        raise Tampered("an error that is no exception")
+    return failure
+
+
+def _decoded(text: str) -> Any:
     try:
-        return decode(answer.text)
+        return decode(text)
     except NotCanonical as error:
         raise Tampered(f"a value that is not canonical: {error}") from None
 

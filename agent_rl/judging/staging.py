@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent_rl.contracts.environment import InvalidSubmission
 from agent_rl.file_sets import ArchiveLimits, InvalidArchive, checked_files
+from agent_rl.judging.judged_place import PlaceFacts
 from agent_rl.judging.judging_runs import invalid_program
 from agent_rl.judging.patches import InvalidPatch, apply_patch
-from agent_rl.vocabulary import Submission, Task
+from agent_rl.judging.steering_files import SHARED, with_own_pytest_part
+from agent_rl.vocabulary import PytestTests, ScriptTests, Submission, Task
 
 FILE_LIMITS = ArchiveLimits()
 _STEERING = frozenset(
@@ -20,8 +24,6 @@ _STEERING = frozenset(
         ".pytest.ini",
         "pytest.toml",
         ".pytest.toml",
-        "tox.ini",
-        "setup.cfg",
         "sitecustomize.py",
         "usercustomize.py",
         "pyvenv.cfg",
@@ -30,6 +32,13 @@ _STEERING = frozenset(
 """Files that steer pytest or the interpreter: only the task's own are used."""
 _TOOL_MODULES = frozenset({"pytest", "_pytest", "pluggy", "iniconfig", "py", "site", "sitecustomize", "usercustomize"})
 """Modules of pytest and of the interpreter that a submitted module of the same name would replace."""
+_COMPILED = (".pth", ".pyc", ".pyo", ".egg-link")
+_METADATA = (".dist-info", ".egg-info")
+_MODULE = (".py", ".so", ".pyd")
+_TEST_FOLDER = re.compile(r"(?:.*[_.-])?(?:tests?|testing|specs?|__tests__)")
+_IMPORT = re.compile(rb"\b(?:from|import)[ \t]+([A-Za-z_]\w*(?:[ \t]*,[ \t]*[A-Za-z_]\w*)*)")
+ROOTS = (".", "src")
+"""Folders that imports commonly start from, beside those of the tests."""
 
 
 async def submitted_files(
@@ -62,23 +71,66 @@ async def submitted_files(
     raise InvalidSubmission(f"a submission of kind {submission.kind!r}, where files are judged")
 
 
-def staged(
-    task: Task, submitted: Mapping[str, bytes | None], hidden: Mapping[str, bytes]
-) -> tuple[dict[str, bytes], list[str]]:
-    """(files to write: the task's, then the submission's, then the hidden tests; paths to remove).
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """What is written to a sandbox before the tests, which paths are removed there, and what was not used.
 
-    These submitted files are left out: files that steer pytest or the interpreter; modules that a test would import
-    instead of the standard library; compiled files, which may differ from their source; files in the way of a test.
+    own: the task's files that the submission leaves as they are. write: those of the submission that are new or differ
+    from the task's own.
     """
-    folders = {str(parent) for path in hidden for parent in PurePosixPath(path).parents} | {"."}
-    kept = {
-        path: content
-        for path, content in submitted.items()
-        if not _steers(path, task, submitted, folders) and not _in_the_way(path, hidden)
-    }
-    merged = {**task.files, **{p: c for p, c in kept.items() if c is not None}, **hidden}
+
+    own: dict[str, bytes]
+    write: dict[str, bytes]
+    remove: list[str]
+    left_out: list[str]
+
+
+def import_roots(hidden: Mapping[str, bytes]) -> set[str]:
+    """The folders, relative to the working directory, that the tests may import modules from."""
+    return {*ROOTS, *(str(parent) for path in hidden for parent in PurePosixPath(path).parents)}
+
+
+def shared_configs(submitted: Mapping[str, bytes | None]) -> list[str]:
+    """The submitted files that configure pytest beside other tools."""
+    return [path for path in submitted if PurePosixPath(path).name in SHARED]
+
+
+def staged(
+    task: Task,
+    submitted: Mapping[str, bytes | None],
+    hidden: Mapping[str, bytes],
+    facts: PlaceFacts,
+    own_configs: Mapping[str, bytes | None],
+) -> Staged:
+    """The task's files and the submission, as they are written before the `hidden` tests.
+
+    These submitted files are left out, and the task's own (also those of its image) stay: files that steer pytest or
+    the interpreter; what lies below the tests' folders, unless it is a declared artifact; modules that a test would
+    import instead of the standard library, an installed package or a hidden helper; compiled files, which may differ
+    from their source; metadata of packages, which can name plug-ins; programs in a folder of PATH; files in the way of
+    a test. Of pyproject.toml and the like, the part that pytest reads is the task's own (in `own_configs`).
+    """
+    rules = _Rules(task, submitted, hidden, facts)
+    kept: dict[str, bytes | None] = {}
+    left_out: list[str] = []
+    for path, content in submitted.items():
+        if PurePosixPath(path).name in SHARED:
+            content = with_own_pytest_part(path, content or b"", own_configs.get(path))
+            if content is None:
+                left_out.append(path)
+                continue
+        if rules.refuses(path):
+            if content != task.files.get(path) and path not in facts.same and path not in hidden:
+                left_out.append(path)
+        else:
+            kept[path] = content
     removed = [p for p, c in kept.items() if c is None and p not in hidden]
-    return {path: content for path, content in merged.items() if path not in removed}, removed
+    own = {p: c for p, c in task.files.items() if kept.get(p, c) == c and p not in hidden}
+    # What the image has already is not written again: it may be read-only there.
+    write = {
+        p: c for p, c in kept.items() if c is not None and c != task.files.get(p) and p not in {*hidden, *facts.same}
+    }
+    return Staged(own, write, removed, left_out)
 
 
 def has_conftest(files: Mapping[str, bytes]) -> bool:
@@ -86,30 +138,84 @@ def has_conftest(files: Mapping[str, bytes]) -> bool:
     return any(PurePosixPath(path).name == "conftest.py" for path in files)
 
 
-def _steers(path: str, task: Task, submitted: Mapping[str, bytes | None], folders: set[str]) -> bool:
-    """Whether the submission's file at `path` could steer the tests. A module that the task itself has cannot."""
-    pure = PurePosixPath(path)
-    if pure.name in _STEERING or pure.suffix in (".pth", ".pyc", ".pyo") or "__pycache__" in pure.parts:
-        return True
-    for depth, part in enumerate(pure.parts):
-        name = part.split(".")[0]
-        if name not in _TOOL_MODULES and name not in sys.stdlib_module_names:
-            continue
-        parent = str(PurePosixPath(*pure.parts[:depth]))
-        if parent not in folders:
-            continue
-        here = str(PurePosixPath(*pure.parts[: depth + 1]))
-        if depth == len(pure.parts) - 1:
-            shadows = pure.suffix in (".py", ".so") and path not in task.files
-        else:
-            # Without this file, Python prefers the module of the same name to the folder.
-            package = f"{here}/__init__.py"
-            shadows = package in submitted and package not in task.files
-        if shadows:
+class _Rules:
+    """Which files of one submission could steer the tests. A module that the task itself has cannot."""
+
+    def __init__(
+        self, task: Task, submitted: Mapping[str, bytes | None], hidden: Mapping[str, bytes], facts: PlaceFacts
+    ) -> None:
+        wanted: set[str] = set()
+        if isinstance(task.tests, PytestTests):
+            wanted = {*task.tests.oracle, f"{task.tests.module.replace('.', '/')}.py"}
+        elif isinstance(task.tests, ScriptTests):
+            wanted = {str(PurePosixPath(path)) for path in task.tests.artifacts}
+        self._own = {*wanted, *task.files}
+        self._declared = wanted
+        self._submitted = submitted
+        self._hidden = hidden
+        self._tools = facts.tools
+        self._top = facts.top
+        self._roots = import_roots(hidden)
+        self._tests_folders = _tests_folders(hidden, self._own, facts.top.get(".", ()))
+        self._protected = _TOOL_MODULES | sys.stdlib_module_names | _imported(hidden, facts.installed)
+
+    def refuses(self, path: str) -> bool:
+        pure = PurePosixPath(path)
+        parents = {str(parent) for parent in pure.parents}
+        if pure.name in _STEERING or pure.suffix in _COMPILED or "__pycache__" in pure.parts:
             return True
-    return False
+        if any(part.endswith(_METADATA) for part in pure.parts):
+            return True
+        if any(h.startswith(f"{path}/") or path.startswith(f"{h}/") for h in self._hidden):
+            return True
+        if not self._declared.isdisjoint({path, *parents} - {"."}):
+            return False
+        return not parents.isdisjoint({*self._tests_folders, *self._tools}) or self._shadows(pure)
+
+    def _shadows(self, pure: PurePosixPath) -> bool:
+        for depth, part in enumerate(pure.parts):
+            name = part.split(".")[0]
+            parent = str(PurePosixPath(*pure.parts[:depth]))
+            if name not in self._protected or parent not in self._roots:
+                continue
+            here = str(PurePosixPath(*pure.parts[: depth + 1]))
+            if part in self._top.get(parent, ()) or here in self._own or self._is_own_package(here):
+                continue
+            # Without __init__.py, Python prefers the module of the same name to the folder.
+            if pure.suffix in _MODULE if depth == len(pure.parts) - 1 else f"{here}/__init__.py" in self._submitted:
+                return True
+        return False
+
+    def _is_own_package(self, folder: str) -> bool:
+        return any(path.startswith(f"{folder}/") and path.endswith(".py") for path in self._own)
 
 
-def _in_the_way(path: str, hidden: Mapping[str, bytes]) -> bool:
-    """Whether `path` is a folder that the hidden tests need, or lies below one of their files."""
-    return any(h.startswith(f"{path}/") or path.startswith(f"{h}/") for h in hidden)
+def _tests_folders(hidden: Mapping[str, bytes], own: Collection[str], image: Collection[str]) -> set[str]:
+    """The folders that belong to the tests alone: named so, or without a file of the task.
+
+    Where tests lie beside the code that they test, the folder is not theirs.
+    """
+    found: set[str] = set()
+    for path in hidden:
+        folder = PurePosixPath(path).parent
+        if str(folder) == ".":
+            continue
+        named = [p for p in (folder, *folder.parents) if _TEST_FOLDER.fullmatch(p.name.lower())]
+        if named:
+            found.add(str(named[0]))
+        elif folder.parts[0] not in image and not any(other.startswith(f"{folder}/") for other in own):
+            found.add(str(folder))
+    return found
+
+
+def _imported(hidden: Mapping[str, bytes], installed: frozenset[str]) -> set[str]:
+    """The names that the hidden files import and that are installed, or are hidden files themselves."""
+    found: set[str] = set()
+    for path, content in hidden.items():
+        names = {name.strip().decode() for group in _IMPORT.findall(content) for name in group.split(b",")}
+        found |= names & installed
+        for folder in PurePosixPath(path).parents:
+            prefix = "" if str(folder) == "." else f"{folder}/"
+            beside = {h[len(prefix) :].partition("/")[0] for h in hidden if h.startswith(prefix)}
+            found |= names & {name.removesuffix(".py") for name in beside}
+    return found

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 from agent_rl.config import EnvironmentEntry
 from agent_rl.contracts import PackedGroup, TrainingRow, Verifier
@@ -14,13 +14,21 @@ from agent_rl.environments import NamedEnvironment, make_environments
 from agent_rl.errors import AgentRLError, ConfigError, EnvironmentFailure
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.conversation import demonstration_rows
+from agent_rl.rollouts.tools import ToolSignature, signature
 from agent_rl.vocabulary import Message
 
 MOST_TOO_LONG = 1000
 """The mix is refused after this many conversations in a row that do not fit the context."""
 
 
-def conversations(environments: Sequence[EnvironmentEntry], seed: int) -> Iterator[Sequence[Message]]:
+class Demonstration(NamedTuple):
+    """A conversation, and the tools that a rollout of its environment gives the agent."""
+
+    messages: Sequence[Message]
+    tools: tuple[ToolSignature, ...]
+
+
+def conversations(environments: Sequence[EnvironmentEntry], seed: int) -> Iterator[Demonstration]:
     """An endless stream of demonstrations: environments are drawn by weight, and `seed` decides the draws.
 
     Raises ConfigError for an environment without demonstrations, EnvironmentFailure when its code raises.
@@ -35,9 +43,11 @@ def conversations(environments: Sequence[EnvironmentEntry], seed: int) -> Iterat
         yield next(streams[index])
 
 
-def _stream(entry: NamedEnvironment, seed: int) -> Iterator[Sequence[Message]]:
+def _stream(entry: NamedEnvironment, seed: int) -> Iterator[Demonstration]:
     try:
-        yield from entry.environment.demonstrations(seed)
+        tools = tuple(map(signature, entry.environment.demonstration_tools()))
+        for messages in entry.environment.demonstrations(seed):
+            yield Demonstration(messages, tools)
     except NotImplementedError as error:
         raise ConfigError(f"a model cannot be made or fine-tuned here: {error}", key="model.sft") from None
     except AgentRLError:
@@ -56,20 +66,21 @@ class Demonstrations:
     chat_template: str | None
     context: int
     """Conversations with a row of more tokens are skipped."""
+    template_variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def batches(self, seed: int, conversations_each: int) -> Iterator[tuple[PackedGroup, ...]]:
         """Endless batches of `conversations_each` conversations; rows with the same prefix share one group.
 
         A row's weight is 1. Only the assistant's tokens are trained, including the stop token after each message.
         """
-        tokenizer = ChatTokenizer.load(self.model_folder, self.chat_template)
+        tokenizer = ChatTokenizer.load(self.model_folder, self.chat_template, self.template_variables)
         stream = conversations(self.environments, seed)
         too_long = 0
         while True:
             groups: dict[tuple[int, ...], list[TrainingRow]] = {}
             taken = 0
             while taken < conversations_each:
-                rows = demonstration_rows(tokenizer, next(stream))
+                rows = demonstration_rows(tokenizer, *next(stream))
                 if max(len(ids) for ids, _ in rows) > self.context:
                     too_long += 1
                     if too_long >= MOST_TOO_LONG:

@@ -155,7 +155,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
         held_out = await _held_out(environments, config) if config.evaluation.enabled else []
         note_tasks(sources, held_out, config.evaluation.split, directory.task_notes, display.say)
         model = await _starting_model(config, display)
-        tokenizer = ChatTokenizer.load(str(model), config.model.chat_template)
+        tokenizer = ChatTokenizer.load(str(model), config.model.chat_template, config.model.template_variables)
         runtime = await stack.enter_async_context(LocalLauncher(run_dir))
         policy, learner = await open_roles(
             stack, runtime, config, model, display.say, checkpoint=start.checkpoint, version=start.steps

@@ -28,11 +28,12 @@ from agent_rl.learner.model_folder import model_folder, written_atomically
 from agent_rl.loop.demonstration_batches import Demonstrations, conversations
 from agent_rl.records.disk_errors import full_disk
 from agent_rl.registry import resolve
+from agent_rl.rollouts.tools import describe
 from agent_rl.sft.rank import how_many_ranks
 from agent_rl.sft.rank_processes import Ranks
 from agent_rl.sft.sft_plan import SftPlan
 
-RECIPE = 1
+RECIPE = 2
 """Part of every cache key: raised when a change of the code makes another model from the same configuration."""
 TOKENIZER_CONVERSATIONS = 2000
 """Number of demonstrations that a new tokenizer is trained on."""
@@ -172,7 +173,10 @@ def make_model_folder(config: RunConfig, folder: Path) -> None:
             from agent_rl.sft.sft_display import showing
             from agent_rl.sft.train_model import train_model
 
-            source = Demonstrations(config.environments, Path(start), config.model.chat_template, context)
+            chosen = config.model
+            source = Demonstrations(
+                config.environments, Path(start), chosen.chat_template, context, chosen.template_variables
+            )
             plan = SftPlan(Path(start), source, config.sft_seed, settings)
             with showing(settings.steps) as report:
                 train_model(plan, temporary, report, ranks)
@@ -198,7 +202,9 @@ def _write_start(config: RunConfig, folder: Path) -> int:
 
 def _texts(config: RunConfig, seed: int) -> Iterator[str]:
     """The texts that a new tokenizer is trained on: messages of demonstrations, from a seed that no training uses."""
-    for messages in islice(conversations(config.environments, -1 - seed), TOKENIZER_CONVERSATIONS):
+    for messages, tools in islice(conversations(config.environments, -1 - seed), TOKENIZER_CONVERSATIONS):
+        if tools:
+            yield describe([tool.schema for tool in tools], "json")
         for message in messages:
             yield message.content
 

@@ -20,8 +20,10 @@ from tokenizers import Tokenizer
 from agent_rl.errors import ConfigError
 from agent_rl.rollouts.message_markup import Guard, GuardedMessage, Rendering
 from agent_rl.rollouts.template import ChatTemplate
+from agent_rl.rollouts.tool_calls import call_spans, syntax_of
 from agent_rl.vocabulary import Message
 from agent_rl.vocabulary.task import MessageRole
+from agent_rl.vocabulary.thinking import THINKING_MARKS
 from agent_rl.vocabulary.trajectory import SegmentSource
 
 ToolSchemas = Sequence[Mapping[str, Any]]
@@ -56,10 +58,11 @@ class ChatTokenizer:
         tokenizer: Tokenizer,
         template: str,
         *,
-        variables: Mapping[str, str] | None = None,
+        tokens: Mapping[str, str] | None = None,
+        variables: Mapping[str, Any] | None = None,
         stop_token_ids: Sequence[int] = (),
     ) -> None:
-        """`variables` are the special tokens that the template may name, such as `bos_token`.
+        """`tokens` are the special tokens that the template may name, such as `bos_token`; `variables` are the user's.
 
         Generation stops at `stop_token_ids`, and at the token with which the template ends the model's turns, if any.
         """
@@ -68,7 +71,7 @@ class ChatTokenizer:
         tokenizer.post_processor = None  # pyright: ignore[reportAttributeAccessIssue]  (it would trim offsets)
         self._tokenizer = tokenizer
         self._literal: Tokenizer | None = None
-        self._template = ChatTemplate(template, variables or {})
+        self._template = ChatTemplate(template, tokens or {}, variables)
         self._special: dict[str, int] = {}
         markup: list[str] = []
         for token_id, added in tokenizer.get_added_tokens_decoder().items():
@@ -76,17 +79,25 @@ class ChatTokenizer:
                 self._special[added.content] = token_id
             elif added.content in template:
                 markup.append(added.content)
-        self._guard = Guard(self._special, markup)
+        syntax = syntax_of(template)
+        thinking = [mark for mark in THINKING_MARKS if mark in template]
+        self._guard = Guard(self._special, markup, thinking, lambda text: call_spans(text, syntax))
         self._guarded_ids = {*self._special.values(), *(tokenizer.token_to_id(m) for m in markup)}
         self._prompts: OrderedDict[Any, EncodedPrompt] = OrderedDict()
         self.stop_token_ids = self._stops(stop_token_ids)
         self._stop_texts = tuple(t for i in self.stop_token_ids if (t := tokenizer.id_to_token(i)))
 
     @classmethod
-    def load(cls, model_folder: str | Path, chat_template: str | Path | None = None) -> ChatTokenizer:
+    def load(
+        cls,
+        model_folder: str | Path,
+        chat_template: str | Path | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> ChatTokenizer:
         """The tokenizer in `model_folder`, with its own template or the one in the file `chat_template`.
 
-        Raises ConfigError if files are missing or damaged, or if there is no chat template.
+        `variables` are the values of the template's own variables (`model.template_variables`). Raises ConfigError if
+        files are missing or damaged, or if there is no chat template or no such variable in it.
         """
         folder = Path(model_folder)
         try:
@@ -94,14 +105,14 @@ class ChatTokenizer:
         except Exception as error:  # the bindings raise Exception itself
             raise ConfigError(f"{folder / 'tokenizer.json'} cannot be read: {error}", key="model.path") from None
         config = {**_read_json(folder / "special_tokens_map.json"), **_read_json(folder / "tokenizer_config.json")}
-        variables = {name: text for name, value in config.items() if name.endswith("_token") and (text := _text(value))}
+        tokens = {name: text for name, value in config.items() if name.endswith("_token") and (text := _text(value))}
         stops: list[int] = []
         eos = _read_json(folder / "generation_config.json").get("eos_token_id")
         stops += [eos] if isinstance(eos, int) else cast("list[int]", eos or [])
-        if "eos_token" in variables and (own := tokenizer.token_to_id(variables["eos_token"])) is not None:
+        if "eos_token" in tokens and (own := tokenizer.token_to_id(tokens["eos_token"])) is not None:
             stops.append(own)
         template = _find_template(folder, config, chat_template)
-        return cls(tokenizer, template, variables=variables, stop_token_ids=stops)
+        return cls(tokenizer, template, tokens=tokens, variables=variables, stop_token_ids=stops)
 
     @property
     def vocabulary_size(self) -> int:

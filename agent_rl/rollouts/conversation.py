@@ -17,13 +17,14 @@ rewrite. A turn that was cut (at the length limit or at the deadline) has no sto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent_rl.common_prefix import common_prefix
 from agent_rl.contracts import Generation
 from agent_rl.rollouts.chat import ChatTokenizer, Piece, ToolSchemas
 from agent_rl.rollouts.message_markup import GuardedMessage
-from agent_rl.rollouts.tools import as_text, syntax_of
+from agent_rl.rollouts.tool_calls import as_text, syntax_of
+from agent_rl.rollouts.tools import ToolSignature, answer_id, answer_role, introduced
 from agent_rl.vocabulary import Message, Segment
 
 
@@ -143,23 +144,30 @@ class Conversation:
 
 
 def demonstration_rows(
-    tokenizer: ChatTokenizer, messages: Sequence[Message], tools: ToolSchemas = ()
+    tokenizer: ChatTokenizer, messages: Sequence[Message], tools: Sequence[ToolSignature] = ()
 ) -> list[tuple[tuple[int, ...], tuple[bool, ...]]]:
     """Rows of (ids, learned) in which every assistant message is learned once, as the model would have sampled it.
 
-    Requests are tokenized exactly as in a rollout. Each assistant message is encoded on its own and ends with the
-    tokenizer's first stop token. Tool calls follow the content, in the syntax that the template teaches. There are
-    several rows only if the template rewrites history.
+    Requests are tokenized exactly as in a rollout with `tools`. Each assistant message is encoded on its own and ends
+    with the tokenizer's first stop token. Tool calls follow the content, in the syntax that the template teaches. There
+    are several rows only if the template rewrites history.
     """
     conversation = Conversation(tokenizer)
+    stop, syntax, role = tokenizer.stop_token_ids[:1], syntax_of(tokenizer.template), answer_role(tokenizer)
+    schemas = [tool.schema for tool in tools]
     waiting: list[Message] = []
-    stop, syntax = tokenizer.stop_token_ids[:1], syntax_of(tokenizer.template)
+    turns = 0
     for message in messages:
+        if message.role == "tool":
+            waiting.append(replace(message, role=role, tool_call_id=answer_id(turns, len(waiting))))
+            continue
         if message.role != "assistant":
             waiting.append(message)
             continue
-        conversation.send(conversation.plan(waiting, tools))
+        given = waiting if turns else introduced(waiting, tools, tokenizer, syntax, first=True)
+        conversation.send(conversation.plan(given, schemas))
         waiting.clear()
+        turns += 1
         text = "\n".join(filter(None, (message.content, as_text(message.tool_calls, syntax))))
         ids = (*tokenizer.encode(tokenizer.guarded_reply(text)), *stop)
         conversation.receive(Generation(ids, (0.0,) * len(ids), (0,) * len(ids), "stop"))

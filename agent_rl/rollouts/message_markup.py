@@ -9,13 +9,14 @@ Before a template sees a message, its content is *guarded*:
   the rendering. They are placed inside the surrounding white space, so that a template can still trim it.
 
 The model's own text is not enclosed, and only special tokens in it are replaced: a template may look for `</think>`.
-A template may still drop, move or rewrite content as it likes.
+In a tool call, marks of thinking are replaced too: no template may cut a call there. A template may still drop, move
+or rewrite content as it likes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -43,15 +44,26 @@ class Rendering:
 class Guard:
     """Guards messages for one tokenizer and template."""
 
-    def __init__(self, special: Iterable[str], markup: Iterable[str]) -> None:
-        """`special` is replaced in all messages, `markup` only in messages that are not the model's own."""
+    def __init__(
+        self,
+        special: Iterable[str],
+        markup: Iterable[str],
+        thinking: Iterable[str] = (),
+        calls: Callable[[str], Sequence[tuple[int, int]]] = lambda text: (),
+    ) -> None:
+        """`special` is replaced in all messages, `markup` only in messages that are not the model's own, and `thinking`
+        in the model's own only where `calls` finds tool calls: (start, end) of each.
+        """
         special = sorted({s for s in special if s}, key=len, reverse=True)
         others = sorted({m for m in markup if m.strip()} - set(special), key=len, reverse=True)
-        self._literals = [*_CONTROL, *special, *others]
+        inside = sorted({m for m in thinking if m}, key=len, reverse=True)
+        self._calls = calls
+        self._literals = [*_CONTROL, *special, *others, *(m for m in inside if m not in special and m not in others)]
         self._index = {literal: f"{_OPEN}{i}{_CLOSE}" for i, literal in enumerate(self._literals)}
         self._of_model = _any_of([*_CONTROL, *special])
+        self._of_calls = _any_of(sorted({*_CONTROL, *special, *inside}, key=len, reverse=True)) if inside else None
         # The longest first over both kinds: a token that begins like another one must not be cut.
-        self._of_others = _any_of(sorted(self._literals, key=len, reverse=True))
+        self._of_others = _any_of(sorted({*_CONTROL, *special, *others}, key=len, reverse=True))
 
     def message(self, message: Message) -> GuardedMessage:
         """`message` in the form that the template gets."""
@@ -77,7 +89,14 @@ class Guard:
 
     def reply(self, text: str) -> str:
         """The model's own text as it appears in renderings."""
-        return self._of_model.sub(self._mark, text)
+        if self._of_calls is None or self._of_calls.search(text) is None:
+            return self._of_model.sub(self._mark, text)
+        parts: list[str] = []
+        at = 0
+        for start, end in self._calls(text):
+            parts += [self._of_model.sub(self._mark, text[at:start]), self._of_calls.sub(self._mark, text[start:end])]
+            at = end
+        return "".join([*parts, self._of_model.sub(self._mark, text[at:])])
 
     def _text(self, text: str) -> str:
         return self._of_others.sub(self._mark, text)

@@ -28,9 +28,11 @@ from agent_rl.contracts import (
 from agent_rl.errors import ConfigError, PolicyError
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.conversation import Conversation, Request
-from agent_rl.rollouts.tools import MalformedCall, ToolSignature, ToolSyntax, describe, parse, signature, syntax_of
+from agent_rl.rollouts.tool_calls import MalformedCall, ToolSyntax, parse, syntax_of
+from agent_rl.rollouts.tools import ToolSignature, answer_id, answer_role, introduced, signature
 from agent_rl.vocabulary import Message, Segment, Task, ToolCall, Turn
 from agent_rl.vocabulary.task import MessageRole
+from agent_rl.vocabulary.thinking import opened_by
 
 _LARGE = 20_000
 """Characters. A longer conversation is rendered and encoded in a thread, off the event loop."""
@@ -75,9 +77,13 @@ class RecordingAgent(Agent):
 
     tool_syntax: ToolSyntax = "json"
     tool_role: MessageRole = "tool"
+    opened: str = ""
+    """The mark with which the template opened the last reply's thinking, or ""."""
 
     def __init__(self) -> None:
         self.turns: list[Turn] = []
+        self.replies: list[str] = []
+        """The texts of the turns. Where the template opened the thinking, its mark stands before what was sampled."""
         self.tools: tuple[ToolSignature, ...] = ()
 
     @abstractmethod
@@ -117,7 +123,7 @@ class RecordingAgent(Agent):
             messages = self.introduce_tools(messages)
         for _ in range(max_turns):
             text = await self._turn(messages)
-            calls = parse(text, self.tool_syntax)
+            calls = parse(text, self.tool_syntax, tuple(by_name))
             if not calls:
                 return text
             self.check_deadline()
@@ -129,7 +135,8 @@ class RecordingAgent(Agent):
         self._observed(messages)
         turn = await self.reply(messages)
         self.turns.append(turn)
-        return turn.text
+        self.replies.append(f"{self.opened}\n{turn.text}" if self.opened else turn.text)
+        return self.replies[-1]
 
     def _observed(self, messages: Sequence[Message]) -> None:
         """Records `messages` as the environment's answer to the last turn."""
@@ -150,8 +157,7 @@ class RecordingAgent(Agent):
                 content = _shortened(str(await tool(**described.arguments(call.arguments))))
             except ValueError as error:
                 content = f"Error: {error}"
-        # The id has nine characters: some templates require this.
-        return Message(self.tool_role, content, tool_call_id=f"call{len(self.turns):03d}{number:02d}", name=call.name)
+        return Message(self.tool_role, content, tool_call_id=answer_id(len(self.turns), number), name=call.name)
 
 
 class PolicyAgent(RecordingAgent):
@@ -172,16 +178,8 @@ class PolicyAgent(RecordingAgent):
 
     def introduce_tools(self, messages: list[Message]) -> list[Message]:
         tokenizer = self._conversation.tokenizer
-        self.tool_role = "tool" if tokenizer.accepts("tool") else "user"
-        if tokenizer.renders_tools or not self.tools:
-            return messages
-        text = describe([t.schema for t in self.tools], self.tool_syntax)
-        first, *others = messages
-        if self.turns or (first.role != "system" and not tokenizer.accepts("system")):
-            return [replace(first, content=f"{text}\n\n{first.content}"), *others]
-        if first.role == "system":
-            return [replace(first, content=f"{first.content}\n\n{text}"), *others]
-        return [Message.system(text), *messages]
+        self.tool_role = answer_role(tokenizer)
+        return introduced(messages, self.tools, tokenizer, self.tool_syntax, first=not self.turns)
 
     def check_deadline(self) -> None:
         if time.monotonic() >= self._ends_at:
@@ -196,6 +194,7 @@ class PolicyAgent(RecordingAgent):
         if room < 1:
             raise RolloutEnded("length")
         self._conversation.send(request)
+        self.opened = opened_by(request.text)
         generation = await self._generate(request, min(room, self._sampling.max_tokens))
         segment, text = self._conversation.receive(generation)
         self._characters += len(text)

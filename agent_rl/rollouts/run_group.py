@@ -10,6 +10,8 @@ An episode ends in one of these ways:
   whether the model's last turn was complete.
 - Context, turns or deadline are used up (`RolloutEnded`). `Environment.submission` makes a submission from the replies
   so far. If there is no reply, or if `InvalidSubmission` is raised, the verdict is `invalid_submission`.
+- The files of its sandbox cannot be taken. If they can be taken from one that no agent has touched, the agent is to
+  blame: `invalid_submission`. Otherwise it is an infrastructure failure.
 - Infrastructure failure: the rollout is run again with the same random draws, at most `retries` times. Then it is
   dropped from its group, with the boundary that the failure crossed. It never gets a verdict.
 - The user's mistake (`ConfigError`) and cancellation are raised, after everything has been closed.
@@ -25,7 +27,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from agent_rl.contracts import Environment, InvalidSubmission, RolloutEnded, Sandbox, Sandboxes
-from agent_rl.errors import Boundary, ConfigError, EnvironmentFailure, InfrastructureError
+from agent_rl.errors import (
+    Boundary,
+    ConfigError,
+    EnvironmentFailure,
+    FilesNotTaken,
+    InfrastructureError,
+    SandboxError,
+)
 from agent_rl.rollouts.policy_agent import (
     AgentMaker,
     PolicyAgents,
@@ -167,7 +176,7 @@ async def _attempt(
     with measuring() as watch:
         sandbox = _sandbox(task, provider, watch)
         try:
-            outcome = await _episode(environment, task, agent, sandbox, watch, hung_after)
+            outcome = await _episode(environment, task, agent, sandbox, provider, watch, hung_after)
         finally:
             if task.sandbox is not None:
                 await _completed(_closed(sandbox.close(), of))
@@ -203,6 +212,7 @@ async def _episode(
     task: Task,
     agent: RecordingAgent,
     sandbox: Sandbox,
+    provider: Sandboxes | None,
     watch: Stopwatch,
     hung_after: float,
 ) -> tuple[Verdict, Ended] | _EpisodeFailure:
@@ -210,7 +220,11 @@ async def _episode(
     hanging = asyncio.timeout(hung_after)
     try:
         async with hanging:
-            submitted, ended = await _submitted(environment, task, agent, sandbox)
+            try:
+                submitted, ended = await _submitted(environment, task, agent, sandbox)
+            except FilesNotTaken as error:
+                await _blame_the_agent(task, provider, error)
+                submitted, ended = Verdict.invalid_submission(task.tier, str(error)), _ended(agent)
             return await _judged(environment, task, submitted, watch), ended
     except asyncio.CancelledError:
         running = asyncio.current_task()
@@ -231,6 +245,23 @@ async def _episode(
         return _EpisodeFailure("environment", f"{type(error).__name__}: {error}")
 
 
+async def _blame_the_agent(task: Task, provider: Sandboxes | None, error: FilesNotTaken) -> None:
+    """The agent is to blame that its sandbox did not give its files: an untouched one gives those of the task.
+
+    Raises SandboxError if it does not either.
+    """
+    if task.sandbox is None or provider is None:
+        raise error
+    untouched = provider.sandbox(task.sandbox)
+    try:
+        await untouched.write_files(task.files)
+        await error.again(untouched)
+    except (SandboxError, OSError) as other:
+        raise SandboxError(f"{error}; nor from one that no agent has touched: {other}") from other
+    finally:
+        await untouched.close()
+
+
 async def _submitted(
     environment: Environment, task: Task, agent: RecordingAgent, sandbox: Sandbox
 ) -> tuple[Submission | Verdict, Ended]:
@@ -243,9 +274,8 @@ async def _submitted(
             early = _first(error, RolloutEnded)
             if early is None:
                 raise
-            replies = [turn.text for turn in agent.turns]
-            if replies:
-                submitted = await environment.submission(task, replies, sandbox)
+            if agent.replies:
+                submitted = await environment.submission(task, list(agent.replies), sandbox)
             else:  # no reply: there is nothing to take a submission from
                 submitted = Verdict.invalid_submission(task.tier)
     except InvalidSubmission as error:

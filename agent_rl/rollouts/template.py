@@ -30,10 +30,18 @@ class _GenerationBlock(jinja2.ext.Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+_OURS = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
+"""The variables that `render` sets."""
+
+
 class ChatTemplate:
     """A compiled chat template. Raises ConfigError if its source is not valid Jinja."""
 
-    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
+    def __init__(self, source: str, tokens: Mapping[str, str], variables: Mapping[str, Any] | None = None) -> None:
+        """`tokens` are the special tokens that the template may name, `variables` what the user sets in it.
+
+        Raises ConfigError for a variable that the template does not use, or that is not the user's to set.
+        """
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, "jinja2.ext.loopcontrols"]
         )
@@ -45,7 +53,18 @@ class ChatTemplate:
             free = jinja2.meta.find_undeclared_variables(environment.parse(source))
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"line {error.lineno}: {error.message}", key="model.chat_template") from None
-        self._variables = dict(variables)
+        chosen = variables or {}
+        # Some templates give a variable its default in a statement of their own: it is free in that statement.
+        free -= _OURS - {"tools"}
+        for name in chosen:
+            if name in _OURS or name in tokens:
+                message = f"{name} is not the user's to set: the framework or the tokenizer sets it"
+                raise ConfigError(message, key="model.template_variables", value=name)
+            if name not in free:
+                known = sorted(free - {"tools"} - set(tokens))
+                message = f"the chat template has no variable {name}; it has: {', '.join(known) or 'none'}"
+                raise ConfigError(message, key="model.template_variables", value=name, valid=known)
+        self._variables = {**tokens, **chosen}
         self.renders_tools = "tools" in free
         """Whether the template itself tells the model which tools there are."""
 

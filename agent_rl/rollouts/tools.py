@@ -1,4 +1,4 @@
-"""Tools: makes JSON schemas from async functions, and tool calls from the model's text.
+"""Tools: makes JSON schemas from async functions, and describes them to the model.
 
 A tool is an async function with a docstring and type hints:
 
@@ -9,43 +9,30 @@ A tool is an async function with a docstring and type hints:
             first: The first number.
             second: The second number.
         \"\"\"
-
-Two syntaxes are read. `json`: `<tool_call>{"name": "add", "arguments": {"first": 1}}</tool_call>`. `xml`:
-`<function=add><parameter=first>1</parameter></function>`, with or without `<tool_call>` around it. For an invalid
-call the model gets an observation that says what is wrong.
 """
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import re
 import textwrap
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from agent_rl.contracts import Tool
 from agent_rl.errors import ConfigError
-from agent_rl.vocabulary import ToolCall
-
-ToolSyntax = Literal["json", "xml"]
+from agent_rl.rollouts.chat import ChatTokenizer
+from agent_rl.rollouts.tool_calls import ToolSyntax, as_text
+from agent_rl.vocabulary import Message, ToolCall
+from agent_rl.vocabulary.task import MessageRole
 
 _ARGUMENT_LINE = re.compile(r"(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
-_THINKING_END = "</think>"
-
-
-@dataclass(frozen=True, slots=True)
-class MalformedCall:
-    """A tool call that cannot be parsed, and what is wrong with it."""
-
-    reason: str
-    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,11 +133,6 @@ def _docstring(text: str) -> tuple[str, dict[str, str]]:
     return description.strip(), told
 
 
-def syntax_of(template: str) -> ToolSyntax:
-    """The tool-call syntax that a chat template teaches; `json` if it teaches none."""
-    return "xml" if "<function=" in template else "json"
-
-
 def describe(schemas: Sequence[Mapping[str, Any]], syntax: ToolSyntax) -> str:
     """The description of the tools for a model whose chat template does not describe them."""
     listed = "\n".join(json.dumps(schema["function"], ensure_ascii=False) for schema in schemas)
@@ -158,107 +140,33 @@ def describe(schemas: Sequence[Mapping[str, Any]], syntax: ToolSyntax) -> str:
     return f"You can call these tools:\n{listed}\nCall one by writing\n{example}\nThe result is sent back to you."
 
 
-def describe_tools(tools: Sequence[Tool]) -> str:
-    """What the system message says of `tools` where a chat template does not describe them itself.
+def introduced(
+    messages: Sequence[Message],
+    tools: Sequence[ToolSignature],
+    tokenizer: ChatTokenizer,
+    syntax: ToolSyntax,
+    first: bool,
+) -> list[Message]:
+    """`messages` with a description of `tools`, if the chat template does not describe them itself.
 
-    For demonstrations that are to begin as rollouts do. Raises ConfigError for a function that cannot be a tool.
+    It belongs to the system message of a conversation that begins (`first`), else to the first of `messages`.
     """
-    return describe([signature(tool).schema for tool in tools], "json")
+    if tokenizer.renders_tools or not tools:
+        return list(messages)
+    text = describe([tool.schema for tool in tools], syntax)
+    begin, *others = messages
+    if not first or (begin.role != "system" and not tokenizer.accepts("system")):
+        return [replace(begin, content=f"{text}\n\n{begin.content}"), *others]
+    if begin.role == "system":
+        return [replace(begin, content=f"{begin.content}\n\n{text}"), *others]
+    return [Message.system(text), *messages]
 
 
-def as_text(calls: Sequence[ToolCall], syntax: ToolSyntax) -> str:
-    """`calls` as text, as a model writes them."""
-    return "\n".join(_as_text(call, syntax) for call in calls)
+def answer_role(tokenizer: ChatTokenizer) -> MessageRole:
+    """The role of the messages that answer tool calls: templates without tools show only a user's."""
+    return "tool" if tokenizer.accepts("tool") else "user"
 
 
-def _as_text(call: ToolCall, syntax: ToolSyntax) -> str:
-    if syntax == "json":
-        call_object = {"name": call.name, "arguments": dict(call.arguments)}
-        return f"<tool_call>\n{json.dumps(call_object, ensure_ascii=False)}\n</tool_call>"
-    values = "".join(
-        f"<parameter={name}>\n{value if isinstance(value, str) else json.dumps(value)}\n</parameter>\n"
-        for name, value in call.arguments.items()
-    )
-    return f"<tool_call>\n<function={call.name}>\n{values}</function>\n</tool_call>"
-
-
-def parse(text: str, syntax: ToolSyntax) -> list[ToolCall | MalformedCall]:
-    """The calls in the model's reply `text`, in order. Calls inside its thinking are ignored."""
-    text = text.rpartition(_THINKING_END)[2]
-    return list(_parse_json(text) if syntax == "json" else _parse_xml(text))
-
-
-def _parse_json(text: str) -> Iterator[ToolCall | MalformedCall]:
-    decoder = json.JSONDecoder()
-    at = text.find("<tool_call>")
-    while at >= 0:
-        start = at + len("<tool_call>")
-        start += len(text[start:]) - len(text[start:].lstrip())
-        end = start
-        try:
-            # The JSON is decoded instead of cut at the closing tag: a string in it may contain a closing tag.
-            value, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError) as error:
-            yield MalformedCall(f"the content of <tool_call> is not valid JSON: {error}")
-            end = _after(text, "</tool_call>", start)
-        else:
-            if not text[end:].lstrip().startswith("</tool_call>"):
-                yield MalformedCall("after the JSON object </tool_call> is missing")
-            else:
-                yield _call_of(value)
-        at = text.find("<tool_call>", end)
-
-
-def _call_of(value: Any) -> ToolCall | MalformedCall:
-    """The call that a decoded JSON value describes."""
-    if not isinstance(value, dict):
-        return MalformedCall('a call is an object with "name" and "arguments"')
-    call = cast("dict[str, Any]", value)
-    name, arguments = call.get("name"), call.get("arguments", {})
-    if not isinstance(name, str) or not name:
-        return MalformedCall('a call needs a "name", which is a string')
-    if isinstance(arguments, str):  # some models write the arguments as a JSON string
-        with contextlib.suppress(ValueError, RecursionError):
-            arguments = json.loads(arguments)
-    if not isinstance(arguments, dict):
-        return MalformedCall('"arguments" must be an object', name)
-    return ToolCall(name, cast("dict[str, Any]", arguments))
-
-
-_FUNCTION = re.compile(r"<function=([^>\s]*)>\s*")
-_PARAMETER = re.compile(r"\s*<parameter=([^>\s]*)>")
-_PARAMETER_END = re.compile(r"</parameter>(?=\s*(?:<parameter=|</function>))")
-_FUNCTION_END = re.compile(r"\s*</function>")
-
-
-def _parse_xml(text: str) -> Iterator[ToolCall | MalformedCall]:
-    at = 0
-    while match := _FUNCTION.search(text, at):
-        name, at = match[1], match.end()
-        arguments: dict[str, str] = {}
-        problem = "" if name else "a function needs a name: <function=NAME>"
-        while not problem and (parameter := _PARAMETER.match(text, at)):
-            end = _PARAMETER_END.search(text, parameter.end())
-            if end is None:
-                problem = f"the parameter {parameter[1]!r} is not closed by </parameter>, or </function> is missing"
-                break
-            value = text[parameter.end() : end.start()]
-            arguments[parameter[1]] = value.removeprefix("\n").removesuffix("\n")
-            at = end.end()
-        closing = _FUNCTION_END.match(text, at)
-        if not problem and closing is None:
-            problem = "after the parameters </function> is missing"
-        if problem or closing is None:
-            yield MalformedCall(problem, name or None)
-            at = _after(text, "</function>", at)
-        else:
-            yield ToolCall(name, arguments)
-            at = closing.end()
-    if at == 0 and "<tool_call>" in text:
-        yield MalformedCall("the content of <tool_call> is not <function=NAME>…</function>")
-
-
-def _after(text: str, closing: str, start: int) -> int:
-    """The end of the first `closing` after `start`; the end of the text if there is none."""
-    found = text.find(closing, start)
-    return len(text) if found < 0 else found + len(closing)
+def answer_id(turn: int, number: int) -> str:
+    """The id of the answer to call `number` of the model's turn `turn`. Some templates require nine characters."""
+    return f"call{turn:03d}{number:02d}"

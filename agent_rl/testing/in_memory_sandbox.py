@@ -24,7 +24,8 @@ from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
 from agent_rl.errors import SandboxError
 from agent_rl.testing.in_memory_pair import run_pair_in_memory
 from agent_rl.vocabulary import ExecResult, Isolation, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
-from agent_rl.vocabulary.canonical import decode, error_frame, value_frame
+from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.held_values import error_frame, value_frame
 
 InMemoryCommand = Callable[[Sequence[str], bytes, dict[str, bytes]], ExecResult]
 """A scripted command: (argv, stdin, files by path, which it may change) -> its outcome."""
@@ -226,7 +227,7 @@ def _execute(request: RunRequest, frames: list[str]) -> int:
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else int(end.code is not None)
         except Exception as error:
-            frames.append(error_frame(call.id, _describe(error)))
+            frames.append(error_frame(call.id, error))
     return 0
 
 

@@ -12,24 +12,41 @@ One value has exactly one text, and `decode` accepts no other: `encode(decode(te
     nan, inf, -inf                 {"f":"nan"}, {"f":"inf"}, {"f":"-inf"}
     1 + 2j                         {"c":[1.0,2.0]}
     "\\ud800" (a lone surrogate)    {"u":"0000d800"}                      hexadecimal UTF-32
+    Fraction(1, 2), Decimal("1.0") {"q":[1,2]}, {"n":"1.0"}
+    range(0, 9, 2)                 {"g":[0,9,2]}
+    bytearray(b"\\x00")             {"y":"00"}
+    deque([1], maxlen=2)           {"e":[[1],2]}
+    OrderedDict(a=1), Counter("a") {"o":[["a",1]]}, {"h":[["a",1]]}
+    defaultdict(int, a=1)          {"l":["int",[["a",1]]]}               its factory is one of `FACTORIES`
     Point(x=1)  (a dataclass)      {"r":["Point",[["x",1]]]}             decoded into a `Record`
 
-Only exact types have a form: a subclass is `NotCanonical`, because its methods could lie. `OrderedDict`, `defaultdict`
-and `Counter` (exact types) are written as the dict that they equal. Lazy values, values that contain themselves and
-values beyond the limits below are `NotCanonical` too. `encode` and `decode` raise nothing else, whatever their argument
-is, and take time linear in the size of the text.
+Only exact types have a form: a subclass is `NotCanonical`, because its methods could lie. Values that contain
+themselves and values beyond the limits below are `NotCanonical` too. `encode` and `decode` raise nothing else, whatever
+their argument is, and take time linear in the size of the text.
 
-This file is self-contained (standard library only, Python 3.9): its source also runs inside the sandboxes.
+Classes of `stand_ins` stand for what has no form of its own; `held_values` makes them of what a program returns or
+raises:
+
+    Derived("I", 1)                {"k":["I",1]}                         an instance of a subclass of a built-in
+    Member("Colour", "RED")        {"m":["Colour","RED"]}                a member of an enumeration
+    Items("generator", [1], None)  {"v":["generator",[1],null]}          what an iterator, a view or an iterable gives
+    Failure(...)                   {"x":[...]}                           an exception
+
+Standard library and `stand_ins` only, Python 3.9: this source also runs inside the sandboxes.
 """
 
 # pyright: standard
 
 import dataclasses
 import json
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection
+from decimal import Decimal
+from fractions import Fraction
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
+
+from agent_rl.vocabulary.stand_ins import Derived, Failure, Items, Member, Record
 
 MAX_DEPTH = 100
 """Containers within containers; a value that contains itself exceeds it."""
@@ -37,33 +54,19 @@ MAX_NODES = 1 << 18
 MAX_CHARS = 4 << 20
 """Length of the text."""
 MAX_INT_BITS = 1 << 20
+MAX_FRACTION_BITS = 1 << 16
+MAX_DECIMAL_DIGITS = 1 << 12
+"""Less than of an int: what is done with longer ones takes more than linear time."""
 MAX_EQUAL_HASHES = 64
 """Elements of one set or dict that may share a hash: more would make building it quadratic."""
+FACTORIES: "dict[str, Any]" = {k.__name__: k for k in (int, float, complex, str, bytes, list, tuple, set, dict, bool)}
+"""Default factories of a `defaultdict` that has a form."""
 
 _SMALL = 1 << 63
 
 
 class NotCanonical(ValueError):
     """The form cannot represent the value, or the text is not one that `encode` writes."""
-
-
-class Record:
-    """A dataclass instance by its class's name and its fields, in order: ((name, value), ...)."""
-
-    __slots__ = ("fields", "name")
-
-    def __init__(self, name: str, fields: "tuple[tuple[str, Any], ...]") -> None:
-        self.name = name
-        self.fields = fields
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is Record and self.name == other.name and self.fields == other.fields
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.fields))
-
-    def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.fields)})"
 
 
 def encode(value: object) -> str:
@@ -121,11 +124,17 @@ class _Writer:
             if value.bit_length() > MAX_INT_BITS:
                 raise NotCanonical(f"an int of more than {MAX_INT_BITS} bits")
             text = f'{{"i":"{hex(value)}"}}'
-        elif kind is bytes:
+        elif kind is bytes or kind is bytearray:
             self._room(2 * len(value))
-            text = f'{{"b":"{value.hex()}"}}'
+            text = f'{{"{"b" if kind is bytes else "y"}":"{value.hex()}"}}'
         elif kind is complex:
             text = f'{{"c":[{self.write(value.real, depth)},{self.write(value.imag, depth)}]}}'
+        elif kind is Decimal:
+            text = f'{{"n":"{_short_decimal(value)}"}}'
+        elif kind is Fraction:
+            text = f'{{"q":{self._list(_short_fraction(value), depth)}}}'
+        elif kind is range:
+            text = f'{{"g":{self._list((value.start, value.stop, value.step), depth)}}}'
         else:
             if depth <= 0:
                 raise NotCanonical(f"nested deeper than {MAX_DEPTH}")
@@ -167,20 +176,34 @@ class _Writer:
             if kind is tuple:
                 return f'{{"t":[{",".join(texts)}]}}'
             return f'{{"{"s" if kind is set else "z"}":[{",".join(sorted(texts))}]}}'
-        if kind is dict or kind is OrderedDict or kind is defaultdict or kind is Counter:
-            self._fits(2 * len(value))
-            self.chars -= 2 * len(value)
-            _hashable(value)
-            pairs = [f"[{self.write(k, depth)},{self.write(v, depth)}]" for k, v in value.items()]
-            return f'{{"d":[{",".join(pairs)}]}}'
-        if kind is Record:
-            return self._record(value.name, value.fields, depth)
+        if kind is dict:
+            return f'{{"d":{self._pairs(value, depth)}}}'
+        if kind in _WRITE:
+            return _WRITE[kind](self, value, depth)
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             fields = tuple((f.name, getattr(value, f.name)) for f in dataclasses.fields(kind))
-            return self._record(kind.__name__, fields, depth)
+            ignored = tuple(f.name for f in dataclasses.fields(kind) if not f.compare)
+            return self._record(kind.__name__, fields, ignored, depth)
         raise NotCanonical(f"type {_type_name(kind)}")
 
-    def _record(self, name: Any, fields: Any, depth: int) -> str:
+    def _list(self, items: "Collection[Any]", depth: int) -> str:
+        self._fits(len(items))
+        return f"[{','.join([self.write(item, depth) for item in items])}]"
+
+    def _pairs(self, value: "dict[Any, Any]", depth: int) -> str:
+        self._fits(2 * len(value))
+        self.chars -= 2 * len(value)
+        _hashable(value)
+        return f"[{','.join([f'[{self.write(k, depth)},{self.write(v, depth)}]' for k, v in value.items()])}]"
+
+    def _default_dict(self, value: Any, depth: int) -> str:
+        factory = value.default_factory
+        name = None if factory is None else getattr(factory, "__name__", None)
+        if factory is not None and (type(name) is not str or FACTORIES.get(name) is not factory):
+            raise NotCanonical("a defaultdict with a factory of its own")
+        return f'{{"l":[{self.write(name, depth)},{self._pairs(value, depth)}]}}'
+
+    def _record(self, name: Any, fields: Any, ignored: Any, depth: int) -> str:
         pairs: list[str] = []
         for field, value in fields:
             if type(field) is not str:
@@ -188,7 +211,24 @@ class _Writer:
             pairs.append(f"[{self.write(field, depth)},{self.write(value, depth)}]")
         if type(name) is not str:
             raise NotCanonical("a class's name is not a string")
-        return f'{{"r":[{self.write(name, depth)},[{",".join(pairs)}]]}}'
+        last = f",{self.write(list(ignored), depth)}" if ignored else ""
+        return f'{{"r":[{self.write(name, depth)},[{",".join(pairs)}]{last}]}}'
+
+
+_WRITE: "dict[Any, Callable[[_Writer, Any, int], str]]" = {
+    OrderedDict: lambda to, value, depth: f'{{"o":{to._pairs(value, depth)}}}',
+    Counter: lambda to, value, depth: f'{{"h":{to._pairs(value, depth)}}}',
+    defaultdict: _Writer._default_dict,
+    deque: lambda to, value, depth: f'{{"e":[{to._list(value, depth)},{to.write(value.maxlen, depth)}]}}',
+    Record: lambda to, value, depth: to._record(value.name, value.fields, value.ignored, depth),
+    Derived: lambda to, value, depth: f'{{"k":{to._list((value.name, value.content), depth)}}}',
+    Member: lambda to, value, depth: f'{{"m":{to._list((value.name, value.member), depth)}}}',
+    Items: lambda to, value, depth: f'{{"v":{to._list((value.kind, value.content, value.failure), depth)}}}',
+    Failure: lambda to, value, depth: f'{{"x":{to._list([getattr(value, name) for name in _PARTS], depth)}}}',
+}
+"""How the kinds are written that are rarer than those above."""
+_PARTS = ("name", "kinds", "text", "args", "attributes", "cause")
+"""Of a `Failure`, in order."""
 
 
 def _type_name(kind: type) -> str:
@@ -227,8 +267,61 @@ def _dict(content: Any) -> "dict[Any, Any]":
 
 
 def _record(content: Any) -> Record:
-    name, fields = _pair(content)
-    return Record(name, tuple((field, value) for field, value in map(_pair, _items(fields))))
+    name, fields, *rest = _items(content)
+    if len(rest) > 1 or rest == [[]]:
+        raise NotCanonical("no record")
+    return Record(name, tuple((field, value) for field, value in map(_pair, _items(fields))), tuple(*map(_items, rest)))
+
+
+def _typed(content: Any, *kinds: "tuple[type, ...]") -> "list[Any]":
+    """`content`, a list of as many items as `kinds`, each of one of the types. Raises NotCanonical."""
+    if len(_items(content)) != len(kinds) or any(type(c) not in k for c, k in zip(content, kinds)):  # noqa: B905
+        raise NotCanonical("content of other types")
+    return content
+
+
+def _default_dict(content: Any) -> "defaultdict[Any, Any]":
+    name, pairs = _typed(content, (str, type(None)), (list,))
+    return defaultdict(None if name is None else FACTORIES[name], _dict(pairs))
+
+
+def _derived(content: Any) -> Derived:
+    name, value = _pair(content)
+    if type(name) is not str or type(value) not in _BASES:
+        raise NotCanonical("no instance of a built-in type's subclass")
+    return Derived(name, value)
+
+
+def _views(content: Any) -> Items:
+    kind, items, failure = _typed(content, (str,), (list,), (Failure, type(None)))
+    if kind not in Items.KINDS:
+        raise NotCanonical("no kind of iterable")
+    if kind in ("keys", "items") and len(_set(items)) != len(items):
+        raise NotCanonical("keys that are equal")
+    return Items(kind, items, failure)
+
+
+def _failure(content: Any) -> Failure:
+    kinds = (str,), (tuple,), (str,), (tuple, type(None)), (tuple,), (Failure, type(None))
+    failure = Failure(*_typed(content, *kinds))
+    if not all(type(kind) is str for kind in failure.kinds):
+        raise NotCanonical("a kind of exception that is no name")
+    if not all(type(pair) is tuple and len(pair) == 2 and type(pair[0]) is str for pair in failure.attributes):
+        raise NotCanonical("attributes that are no pairs")
+    return failure
+
+
+def _short_decimal(value: Decimal) -> str:
+    text = str(value)
+    if len(text) > MAX_DECIMAL_DIGITS:
+        raise NotCanonical(f"a Decimal of more than {MAX_DECIMAL_DIGITS} digits")
+    return text
+
+
+def _short_fraction(value: Fraction) -> "tuple[int, int]":
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_FRACTION_BITS:
+        raise NotCanonical(f"a Fraction of more than {MAX_FRACTION_BITS} bits")
+    return value.numerator, value.denominator
 
 
 def _complex(content: Any) -> complex:
@@ -238,6 +331,11 @@ def _complex(content: Any) -> complex:
     return complex(real, imag)
 
 
+_BASES = frozenset(
+    {bool, int, float, complex, str, bytes, bytearray, tuple, list, set, frozenset, dict, OrderedDict, defaultdict}
+    | {Counter, deque, Decimal, Fraction}
+)
+"""Types whose subclasses' instances have a form."""
 _BUILD: "dict[str, Callable[[Any], Any]]" = {
     "t": lambda content: tuple(_items(content)),
     "s": _set,
@@ -245,6 +343,18 @@ _BUILD: "dict[str, Callable[[Any], Any]]" = {
     "d": _dict,
     "r": _record,
     "b": bytes.fromhex,
+    "y": bytearray.fromhex,
+    "q": lambda content: Fraction(*_typed(content, (int,), (int,))),
+    "n": Decimal,
+    "g": lambda content: range(*_typed(content, (int,), (int,), (int,))),
+    "e": lambda content: deque(*_typed(content, (list,), (int, type(None)))),
+    "o": lambda content: OrderedDict(_dict(content)),
+    "h": lambda content: Counter(_dict(content)),
+    "l": _default_dict,
+    "k": _derived,
+    "m": lambda content: Member(*_typed(content, (str,), (str, int))),
+    "v": _views,
+    "x": _failure,
     "i": lambda content: int(content, 16),
     "f": float,
     "c": _complex,
@@ -276,17 +386,3 @@ def _no_constant(name: str) -> Any:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_tagged, parse_int=_small_int, parse_float=_short_float, parse_constant=_no_constant
 )
-
-
-# The frames of a run's result channel are JSON objects, one call each, written with no spaces and with the value's
-# canonical text in place, not as a string of JSON: {"id":"3f","value":{"t":[1,2]}} or {"id":"3f","error":"..."}.
-
-
-def value_frame(call_id: str, value: object) -> str:
-    """The frame of a call that returned `value`. Raises NotCanonical; the caller then sends an `error_frame`."""
-    return f'{{"id":{_quote(call_id)},"value":{encode(value)}}}'
-
-
-def error_frame(call_id: str, error: str) -> str:
-    """The frame of a call that raised, or whose value has no canonical form. `error` is "Type: message", cut."""
-    return f'{{"id":{_quote(call_id)},"error":{_quote(error[:2000])}}}'

@@ -41,13 +41,17 @@ class Limits:
         return PATIENCE * self.wall_seconds
 
 
+DEFAULT_WORKDIR = "/work"
+
+
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """The specification of a sandbox. `image` None is the provider's default image."""
 
     image: str | None = None
     build_folder: str | None = None
-    workdir: str = "/work"
+    workdir: str = DEFAULT_WORKDIR
+    """Empty: the WORKDIR of the image, or /work if it names none."""
     user: str | None = None
     cpus: float = 1.0
     memory_bytes: int = 1 * 2**30

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent_rl.vocabulary.canonical import Record
+from agent_rl.vocabulary.canonical import encode
 from agent_rl.vocabulary.runs import Limits, SandboxSpec
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
@@ -225,10 +225,10 @@ def _plain(value: Any) -> Any:
         return ["set", sorted(repr(v) for v in value)]  # pyright: ignore
     if isinstance(value, (list, tuple)):
         return [type(value).__name__, *(_plain(v) for v in value)]  # pyright: ignore
-    if isinstance(value, Record):
-        return ["record", value.name, _plain(value.fields)]
     if isinstance(value, (bytes, float, complex)):
         return [type(value).__name__, repr(value)]
     if isinstance(value, int) and value.bit_length() > 64:
         return ["int", hex(value)]  # Python refuses to write long ones in decimal
-    return value
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return [type(value).__name__, encode(value)]

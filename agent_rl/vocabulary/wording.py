@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
+from agent_rl.vocabulary.stand_ins import Derived, Items
 from agent_rl.vocabulary.task import Case
 
 MAX_VALUE = 100
@@ -25,6 +27,15 @@ class _Short(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
         # Python refuses to write ints of more than 4300 digits in decimal.
         return repr(x) if x.bit_length() < 4096 else f"<int of {x.bit_length()} bits>"
+
+    def repr_Fraction(self, x: Fraction, level: int) -> str:
+        return f"Fraction({self.repr_int(x.numerator, level)}, {self.repr_int(x.denominator, level)})"
+
+    def repr_Derived(self, x: Derived, level: int) -> str:
+        return f"{x.name[:MAX_VALUE]}({self.repr1(x.content, level - 1)})"
+
+    def repr_Items(self, x: Items, level: int) -> str:
+        return f"<{x.kind} of {self.repr1(x.content, level - 1)}>"
 
 
 _SHORT = _Short()
@@ -49,6 +60,13 @@ def printable(text: str, limit: int = MAX_LINE) -> str:
     return cut if len(text) <= limit else f"{cut}..."
 
 
+def block(text: str, lines: int = 20, limit: int = 2000) -> str:
+    """The last lines of `text`, each printable, in at most about `limit` characters; for people, not for agents."""
+    shown = [printable(line.rstrip()) for line in text[-16 * limit :].strip().splitlines()[-lines:] if line.strip()]
+    joined = "\n".join(shown)
+    return joined if len(joined) <= limit else f"...{joined[-limit:]}"
+
+
 def last_line(error: str) -> str:
     """The last line of an error's text that is not blank."""
     lines = error.strip().splitlines()
@@ -64,6 +82,12 @@ def raised(entry_point: str, case: Case, error: str) -> str:
     """The raised error and the expected value: `f(3) raised ValueError: no, expected 9`."""
     call = show_call(entry_point, case.args, case.kwargs)
     return f"{call} raised {last_line(error)}, expected {show(case.expected)}"
+
+
+def unheld(entry_point: str, case: Case, why: str) -> str:
+    """That the value has no canonical form: `f(3) gave what cannot be compared (type function), expected 9`."""
+    call = show_call(entry_point, case.args, case.kwargs)
+    return f"{call} gave what cannot be compared ({printable(why)}), expected {show(case.expected)}"
 
 
 def unanswered(entry_point: str, case: Case, why: str) -> str:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent_rl import ConfigError, Message, Sandbox, ToolCall, describe_tools
+from agent_rl import ConfigError, Message, ToolCall
 
 _TEST_ONE_IN = 5
 """Every fifth expression, by hash, belongs to the split `test`, and to no other."""
@@ -80,20 +80,14 @@ def split_of(expression: str) -> str:
     return "test" if int.from_bytes(digest, "big") % _TEST_ONE_IN == 0 else "train"
 
 
-def _introduction() -> str:
-    return describe_tools([Sandbox.python.__get__(object())])
-
-
 def demonstrations(
     seed: int, operands: int, largest: int, instruction: str, direct_share: float
 ) -> Iterator[Sequence[Message]]:
     """Endless conversations on expressions of the split `train`, drawn from `seed`.
 
     A share `direct_share` of them answers at once, nine times out of ten with a wrong number. The others evaluate the
-    expression with the tool and repeat its output. The question does not show which kind follows. If the tool is used
-    (`direct_share` below 1), it is introduced as in a rollout with a chat template that has no tool support.
+    expression with the tool and repeat its output. The question does not show which kind follows.
     """
-    introduction = (Message.system(_introduction()),) if direct_share < 1 else ()
     generator = random.Random(f"demonstrations/{seed}")
     for number in itertools.count():
         problem = draw(generator, operands, largest)
@@ -102,11 +96,10 @@ def demonstrations(
         question = Message.user(problem.question + instruction)
         if generator.random() < direct_share:
             wrong = generator.choice((-10, -2, -1, 1, 2, 10)) * (generator.random() < 0.9)
-            yield (*introduction, question, Message.assistant(rf"\boxed{{{problem.answer + wrong}}}"))
+            yield (question, Message.assistant(rf"\boxed{{{problem.answer + wrong}}}"))
         else:
             call = ToolCall("python", {"code": problem.program}, id=f"call{number}")
             yield (
-                *introduction,
                 question,
                 Message("assistant", "", tool_calls=(call,)),
                 Message("tool", f"{problem.answer}\n", tool_call_id=call.id, name="python"),

@@ -14,6 +14,7 @@ import asyncio
 import dataclasses
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from pydantic import Field
 
@@ -23,11 +24,13 @@ from agent_rl import (
     Environment,
     EnvironmentConfig,
     InvalidRows,
+    InvalidSubmission,
     OnInvalid,
     PromptStyle,
     Sandbox,
     Submission,
     Task,
+    UnfinishedThinking,
     Verifier,
     prepare_all,
     program_of,
@@ -35,6 +38,8 @@ from agent_rl import (
 )
 
 _SPLIT = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<start>\d*):(?P<stop>\d*)\])?")
+_LONG = 20_000
+"""Characters. A longer reply is read in a thread, off the event loop."""
 
 
 class CodeConfig(EnvironmentConfig):
@@ -42,13 +47,15 @@ class CodeConfig(EnvironmentConfig):
 
     `splits` says where each split is: a split name on the hub or another file, then a range of rows in brackets. Both
     parts are optional ("test", "train.jsonl", "[:100]", "test[100:]"). `invalid` "skip" leaves out rows that cannot be
-    used, and says which and why; a range then counts the rows that are left.
+    used, and says which and why; a range then counts the rows that are left. `unfinished_thinking`: a reply whose
+    thinking never ends is no answer ("invalid"), or is read as if it were one ("read").
     """
 
     dataset: str
     invalid: OnInvalid = "error"
     splits: dict[str, str] = Field(default_factory=lambda: {"test": ""})
     prompt: PromptStyle = "instruct"
+    unfinished_thinking: UnfinishedThinking = "invalid"
 
 
 class Code(Environment):
@@ -72,17 +79,26 @@ class Code(Environment):
         return self._left_out.get(split, ())
 
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
-        submission = await self.submission(task, [await agent.say(task.prompt)], sandbox)
+        reply = await agent.say(task.prompt)
         for _ in range(self.config.max_turns - 1):
-            report = await self.verifier.run_public_tests(task, submission, sandbox)
-            if report.passed:
-                break
-            feedback = f"Some examples fail:\n{report.feedback}\nWrite the whole function again."
-            submission = await self.submission(task, [await agent.say(feedback)], sandbox)
-        return submission
+            try:
+                report = await self.verifier.run_public_tests(task, await self._program(task, reply), sandbox)
+            except InvalidSubmission as error:
+                feedback = f"There is no program to run: {error}."
+            else:
+                if report.passed:
+                    break
+                feedback = f"Some examples fail:\n{report.feedback}"
+            reply = await agent.say(f"{feedback}\nWrite the whole function again.")
+        return await self._program(task, reply)
 
     async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
-        return Submission.code(program_of(task, replies[-1]))
+        return await self._program(task, replies[-1])
+
+    async def _program(self, task: Task, reply: str) -> Submission:
+        """The program in a reply. Raises InvalidSubmission."""
+        read = partial(program_of, task, reply, unfinished_thinking=self.config.unfinished_thinking)
+        return Submission.code(await asyncio.to_thread(read) if len(reply) > _LONG else read())
 
     def _tasks(self, split: str, invalid: InvalidRows | None = None) -> list[Task]:
         """The tasks of `split`, not yet prepared.

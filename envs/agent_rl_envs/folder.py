@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from agent_rl import (
     Agent,
@@ -33,8 +33,16 @@ from agent_rl import (
     take_files,
 )
 
-_SCRIPT = re.compile(r"^[ \t]*```(?:sh|bash|shell)?[ \t]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_SCRIPT = re.compile(
+    r"^[ \t]*(?P<fence>`{3,}|~{3,})(?P<shell>sh|bash|shell)?[ \t]*\n(?P<text>.*?)(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
 _SCRIPT_SECONDS = 300.0
+_BASH = 'if command -v bash > /dev/null; then exec bash -c "$0"; else exec sh -c "$0"; fi'
+_WITH_FILE = 'file=$(mktemp) && cat > "$file" && exec "$@" "$file"'
+_LONGEST_ARGUMENT = 30_000
+"""Characters of a script that is given to its shell on the command line; the kernel allows 128 KiB."""
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 
 
 class FolderConfig(EnvironmentConfig):
@@ -78,14 +86,36 @@ class Folder(Environment):
 
     async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
         """The declared files of the sandbox, after the last script of the last reply (if any) was run there."""
-        scripts: list[str] = _SCRIPT.findall(replies[-1])
+        scripts = list(_SCRIPT.finditer(replies[-1]))
         if scripts:
-            await sandbox.exec(["/bin/sh", "-c", scripts[-1]], timeout=_SCRIPT_SECONDS)
-        artifacts = task.tests.artifacts if isinstance(task.tests, ScriptTests) else ()
-        return Submission.of_files(await take_files(sandbox, artifacts))
+            command, stdin = script_command(scripts[-1]["text"], scripts[-1]["shell"] or "sh")
+            await sandbox.exec(command, stdin=stdin, timeout=_SCRIPT_SECONDS)
+        return Submission.of_files(await take_files(sandbox, _artifacts(task)))
 
     def _folder(self) -> str:
         """The folder. Raises ConfigError if it is not a folder."""
         if not self.config.folder or not Path(self.config.folder).is_dir():
             raise ConfigError(f"there is no folder {self.config.folder!r}", key="folder", value=self.config.folder)
         return self.config.folder
+
+
+def script_command(script: str, shell: str) -> tuple[list[str], bytes]:
+    """(the command that runs a script, its standard input). `shell` is the block's tag.
+
+    The script's first line decides; else ```bash is run by bash, where there is one, and everything else by /bin/sh.
+    """
+    first = script.partition("\n")[0]
+    named = first[2:].split() if first.startswith("#!") else []
+    if named[:2] == ["/usr/bin/env", "-S"]:
+        del named[1]
+    if not named and len(script) > _LONGEST_ARGUMENT:
+        named = ["/bin/bash" if shell == "bash" else "/bin/sh"]
+    elif any(PurePosixPath(word).name in _SHELLS for word in named[:2]) and len(script) <= _LONGEST_ARGUMENT:
+        return [*named, "-c", script], b""
+    if named:
+        return ["/bin/sh", "-c", _WITH_FILE, "sh", *named], script.encode("utf-8", "replace")
+    return (["/bin/sh", "-c", _BASH, script] if shell == "bash" else ["/bin/sh", "-c", script]), b""
+
+
+def _artifacts(task: Task) -> tuple[str, ...]:
+    return task.tests.artifacts if isinstance(task.tests, ScriptTests) else ()

@@ -18,9 +18,10 @@ from agent_rl import (
     SandboxSpec,
     Submission,
     Task,
-    final_answer,
+    Tool,
 )
 from agent_rl_envs import arithmetic
+from agent_rl_envs.answers import Gold
 from agent_rl_envs.question_rows import read_questions
 
 _INSTRUCTION = "\nThink step by step. Give the final answer after ####."
@@ -32,9 +33,14 @@ class MathConfig(EnvironmentConfig):
 
     dataset: str = "generated"
     """`generated` (seeded arithmetic), a file (.jsonl, .jsonl.gz, .parquet; `{split}` in its name stands for the
-    split), or the name of a data set on the hub. Rows have `question` and `answer`, as in GSM8K."""
+    split), or the name of a data set on the hub. Rows have a question and an answer: a text with the final answer after
+    `####` or in a box, as in GSM8K, or the answer alone, which may be a number."""
     subset: str = "main"
     """Which subset of a hub's data set."""
+    question_column: str | None = None
+    """The column with the question; None takes the first of the usual names (`question`, `problem`, `prompt`, …)."""
+    answer_column: str | None = None
+    """The column with the answer; None takes the first of the usual names (`answer`, `target`, `solution`, …)."""
     tool: Literal["none", "python"] = "none"
     """With `python`, the agent may run programs in a sandbox of its own."""
     max_turns: int = Field(4, ge=1)
@@ -67,19 +73,18 @@ class Math(Environment):
         if config.dataset == "generated":
             counts = {"train": config.train_tasks, "test": config.test_tasks}
             problems = arithmetic.problems(split, counts, config.operands, config.largest, config.seed)
-            rows = [(p.question, f"#### {p.answer}") for p in problems]
+            rows = [(p.question, Gold(str(p.answer), f"#### {p.answer}")) for p in problems]
         else:
-            rows = await asyncio.to_thread(read_questions, config.dataset, config.subset, split)
-        return [self._task(split, number, question, answer) for number, (question, answer) in enumerate(rows)]
+            columns = config.question_column, config.answer_column
+            rows = await asyncio.to_thread(read_questions, config.dataset, config.subset, split, *columns)
+        return [self._task(split, number, question, gold) for number, (question, gold) in enumerate(rows)]
 
-    def _task(self, split: str, number: int, question: str, answer: str) -> Task:
-        gold = final_answer(answer)
-        oracle = answer if gold is not None else f"#### {answer}"
+    def _task(self, split: str, number: int, question: str, gold: Gold) -> Task:
         return Task(
             id=f"math/{split}/{number}",
             prompt=(Message.user(question + self._instruction),),
-            tests=AnswerTests(gold if gold is not None else answer.strip()),
-            oracle=oracle,
+            tests=AnswerTests(gold.answer),
+            oracle=gold.reply,
             split=split,
             sandbox=SandboxSpec() if self.config.tool == "python" else None,
         )
@@ -105,3 +110,6 @@ class Math(Environment):
             return super().demonstrations(seed)
         share = config.direct_share if config.tool == "python" else 1.0
         return arithmetic.demonstrations(seed, config.operands, config.largest, self._instruction, share)
+
+    def demonstration_tools(self) -> Sequence[Tool]:
+        return [Sandbox.python.__get__(object())] if self.config.tool == "python" else []

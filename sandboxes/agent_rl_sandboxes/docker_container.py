@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import math
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from docker.errors import NotFound
@@ -26,6 +27,21 @@ _log = logging.getLogger(__name__)
 # cannot stop it.
 _HOLD = "seconds=$(timeout -s KILL {wait} head -n 1) && exec timeout -s KILL \"$seconds\" sh -c 'echo && exec cat'"
 _BEGIN_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageSettings:
+    """What an image says of its programs: USER (root if it names none), WORKDIR ("" if none), the names of its ENV."""
+
+    user: str
+    workdir: str
+    variables: frozenset[str]
+
+    @staticmethod
+    def of(config: Mapping[str, Any]) -> ImageSettings:
+        """The settings in the `Config` that the daemon shows of an image."""
+        names = frozenset(setting.partition("=")[0] for setting in config.get("Env") or ())
+        return ImageSettings(config.get("User") or "0:0", (config.get("WorkingDir") or "").removesuffix("/"), names)
 
 
 class Container:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,7 +21,8 @@ from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Isolation, Limits, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
-from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
+from agent_rl.vocabulary.runs import DEFAULT_WORKDIR
+from agent_rl_sandboxes.docker_container import Container, ImageSettings, missing_image, reap, remove_all
 from agent_rl_sandboxes.docker_engine import DaemonGone, DockerEngine
 from agent_rl_sandboxes.docker_hardening import PROGRAMS, ROOT, Bounds, episode_bounds, worker_bounds
 from agent_rl_sandboxes.docker_options import DockerOptions
@@ -66,7 +68,7 @@ class DockerProvider(SandboxProvider):
         """The kind of container that workers run in; None until the first worker has found out which one works."""
         self._widening = asyncio.Lock()
         self._sandboxes: set[DockerSandbox] = set()
-        self._users: dict[str, str] = {}
+        self._images: dict[str, ImageSettings] = {}
         self._building = asyncio.Lock()
         self._trying_quota = asyncio.Lock()
         self._quota_tried = False
@@ -116,7 +118,7 @@ class DockerProvider(SandboxProvider):
         if engine.endpoint.kind == "unix" and self._info.get("DockerRootDir"):
             engine.root = Path(self._info["DockerRootDir"])
         await reap(engine)
-        await self._user_of(self._image)
+        await self._settings_of(self._image)
         self._pool = WorkerPool(lambda: self._patiently(self._start_worker), self._config.workers)
         await self._pool.start()
         check_isolation(self._pool.isolation, self._config.minimum_isolation, self._pool.first.reasons)
@@ -266,9 +268,11 @@ class DockerProvider(SandboxProvider):
         if spec.build_folder is not None:
             async with self._building:
                 image = await engine.call(build_folder, engine.api, Path(spec.build_folder))
-        user = spec.user or PROGRAMS
+        user, variables = spec.user or PROGRAMS, frozenset[str]()
+        found = await self._settings_of(image)
+        spec = dataclasses.replace(spec, workdir=spec.workdir or found.workdir or DEFAULT_WORKDIR)
         if spec.hardening == "task_image":
-            user = spec.user or await self._user_of(image)
+            user, variables = spec.user or found.user, found.variables
             await self._try_quota(engine, image)
         container = await Container.start(
             engine,
@@ -280,18 +284,18 @@ class DockerProvider(SandboxProvider):
             begins_within=IDLE_SECONDS + _START_SECONDS,
         )
         where = f"in the image {spec.image or 'of the provider'!r} (python3 must be there)"
-        return await prepare(DockerPlace(container, spec, user), where)
+        return await prepare(DockerPlace(container, spec, user, variables), where)
 
-    async def _user_of(self, image: str) -> str:
-        """The user that `image` names, root if it names none. Raises SandboxError if the image is missing."""
-        if image not in self._users:
+    async def _settings_of(self, image: str) -> ImageSettings:
+        """What the image's Dockerfile says of its programs. Raises SandboxError if the image is missing."""
+        if image not in self._images:
             engine = self._running_engine()
             try:
                 found = await engine.call(engine.api.inspect_image, image)
             except ImageNotFound:
                 raise SandboxError(missing_image(image)) from None
-            self._users[image] = found["Config"].get("User") or "0:0"
-        return self._users[image]
+            self._images[image] = ImageSettings.of(found["Config"])
+        return self._images[image]
 
     async def _try_quota(self, engine: DockerEngine, image: str) -> None:
         """`engine.quota` says whether the daemon's storage can bound a writable root; found by starting a container."""

@@ -57,16 +57,22 @@ class StdoutChannel:
 
 
 class DockerPlace:
-    """An episode's container, in which commands run as `user`."""
+    """An episode's container, in which commands run as `user`. `variables`: those that its image sets (ENV)."""
 
-    def __init__(self, container: Container, spec: SandboxSpec, user: str) -> None:
+    def __init__(
+        self, container: Container, spec: SandboxSpec, user: str, variables: frozenset[str] = frozenset()
+    ) -> None:
         self.container = container
         self._spec = spec
         self._user = user
+        self._variables = variables
 
     async def start_server(self) -> EpisodeClient:
         spec = self._spec
-        environment = {"HOME": spec.workdir, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {"LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+        if spec.hardening == "strict":
+            environment["HOME"] = spec.workdir
+        environment = {name: value for name, value in environment.items() if name not in self._variables}
         command = server_command("python3", spec.workdir, spec.output_bytes)
         stream = await self.container.exec(command, user=self._user, environment=environment)
         return await greeted(StdoutChannel(stream), spec.output_bytes)

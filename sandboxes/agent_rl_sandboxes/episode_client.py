@@ -114,7 +114,7 @@ class EpisodeClient:
         """At most `max_bytes` of a regular file. Raises FileNotFoundError for anything else."""
         header, payload = await self._ask({"op": "read", "path": path, "max_bytes": max_bytes}, b"", max_bytes, 60.0)
         if "error" in header:
-            raise FileNotFoundError(f"{path}: {header.get('text')}")
+            raise FileNotFoundError(header["error"], str(header.get("text")), path)
         return payload
 
     async def close(self) -> None:

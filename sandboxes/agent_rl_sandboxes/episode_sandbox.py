@@ -167,7 +167,7 @@ class EpisodeSandbox(Sandbox, Generic[PlaceT]):
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise FileNotFoundError(f"{path}: {error}") from error
+            raise FileNotFoundError(error.errno or errno.EIO, str(error), path) from error
 
     async def close(self) -> None:
         if self._closed:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -26,6 +27,8 @@ DEFAULT_IMAGE = "agent-rl-python:latest"
 CONTENT_LABEL = "agent-rl.content"
 """Carries the hash of what an image was built from, so that a build is skipped if nothing has changed."""
 
+_SAID_LINES = 20
+"""Number of the last lines of a failed build that its error shows."""
 _PACKAGES = ("python3", "python3-numpy", "python3-pytest")
 _DEFAULT_SUITE = "bookworm"
 _PUBLIC_MIRRORS = {"deb.debian.org", "security.debian.org", "archive.ubuntu.com", "security.ubuntu.com"}
@@ -155,15 +158,19 @@ def _from_dockerfile(api: docker.APIClient, tag: str, progress: BuildProgress) -
 
 
 def _build(api: docker.APIClient, folder: Path, tag: str, content: str, progress: BuildProgress) -> None:
-    answers: Iterator[dict[str, Any]] = api.build(
-        path=str(folder), tag=tag, rm=True, forcerm=True, decode=True, labels={CONTENT_LABEL: content}
-    )
+    said: deque[str] = deque(maxlen=_SAID_LINES)
     try:
-        for answer in answers:
-            if "error" in answer:
-                raise SandboxError(f"the image {tag} could not be built: {answer['error']}")
+        answers: Iterator[dict[str, Any]] = api.build(
+            path=str(folder), tag=tag, rm=True, forcerm=True, decode=True, labels={CONTENT_LABEL: content}
+        )
+        failed = ""
+        for answer in answers:  # to the end, which closes the connection
+            failed = failed or str(answer.get("error", "")).strip()
             if line := answer.get("stream", "").strip():
+                said.extend(line.splitlines())
                 progress(line)
+        if failed:
+            raise SandboxError("\n".join([f"the image {tag} could not be built: {failed}", *said]))
     except (DockerException, requests.exceptions.RequestException) as error:
         raise SandboxError(f"the image {tag} could not be built: {error}") from error
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import SandboxSpec
+from agent_rl.vocabulary.runs import DEFAULT_WORKDIR
 from agent_rl_sandboxes.episode_client import EpisodeClient
 from agent_rl_sandboxes.episode_sandbox import EpisodeSandbox, greeted
 from agent_rl_sandboxes.local_channel import LocalChannel, LocalStream
@@ -34,6 +36,7 @@ class LocalPlace:
     @staticmethod
     async def start(command: list[str], spec: SandboxSpec) -> LocalPlace:
         """A place started with a worker server's `command`. Raises SandboxError."""
+        spec = dataclasses.replace(spec, workdir=spec.workdir or DEFAULT_WORKDIR)
         channel = await LocalChannel.start(command)
         await Worker.open(channel, WorkerSetup(workdir=spec.workdir, fall_back=False, episode=spec))
         return LocalPlace(channel, spec)

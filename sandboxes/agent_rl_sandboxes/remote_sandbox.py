@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -228,7 +229,7 @@ def _as_the_contract_says(spec: SandboxSpec) -> Iterator[None]:
             case "config":
                 raise ConfigError(text) from None
             case "file":
-                raise FileNotFoundError(text) from None
+                raise FileNotFoundError(refusal.number or errno.ENOENT, text) from None
             case "os":
                 number = refusal.number or 5
                 raise OSError(number, f"{os.strerror(number)} ({text})") from None

@@ -10,16 +10,24 @@ from types import ModuleType
 from typing import Any
 
 from agent_rl.judging.proxied import (
+    candidate_callbacks,
+    candidate_operations,
     candidate_side,
     hidden_tests,
+    lanes,
     outgoing_values,
+    process_effects,
     proxies,
+    proxy_exceptions,
     proxy_messages,
+    pytest_fixtures,
     pytest_subset,
+    remote_objects,
+    shared_containers,
     tests_runner,
     tests_side,
 )
-from agent_rl.vocabulary import SandboxSpec, canonical
+from agent_rl.vocabulary import SandboxSpec, canonical, held_values, stand_ins
 from agent_rl_sandboxes import seccomp
 from agent_rl_sandboxes.inside import (
     case_processes,
@@ -119,10 +127,18 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 @cache
 def _sources() -> list[tuple[str, str]]:
     """Name and source of every module of a worker server, in import order; the loader first."""
-    modules: list[ModuleType] = [source_modules, canonical, seccomp_filter, namespaces, root_view, program_files]
-    modules += [program_calls, stdio_programs, leftovers, network_traffic, lasting_state, case_traces, case_processes]
-    modules += [run_program, preloading, private_buffers, kernel_kills, run_usage, run_processes, case_watch, run_relay]
-    modules += [isolation_levels, server_timers, frame_stream, worker_server]
+    modules: list[ModuleType] = [
+        source_modules,
+        stand_ins,
+        canonical,
+        held_values,
+        seccomp_filter,
+        namespaces,
+        root_view,
+    ]
+    modules += [program_files, program_calls, stdio_programs, leftovers, network_traffic, lasting_state, case_traces]
+    modules += [case_processes, run_program, preloading, private_buffers, kernel_kills, run_usage, run_processes]
+    modules += [case_watch, run_relay, isolation_levels, server_timers, frame_stream, worker_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 
@@ -150,8 +166,10 @@ def _episode(spec: SandboxSpec) -> dict[str, Any]:
 @cache
 def role_sources() -> bytes:
     """The body of a "load" request: the sources of the roles of proxied judging."""
-    modules: list[ModuleType] = [proxy_messages, candidate_side, proxies, outgoing_values, tests_side]
-    modules += [pytest_subset, hidden_tests, tests_runner, proxied_roles]
+    modules: list[ModuleType] = [proxy_messages, proxy_exceptions, shared_containers, lanes]
+    modules += [process_effects, candidate_callbacks, candidate_operations, candidate_side]
+    modules += [proxies, remote_objects, outgoing_values, tests_side]
+    modules += [pytest_fixtures, pytest_subset, hidden_tests, tests_runner, proxied_roles]
     return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 
 

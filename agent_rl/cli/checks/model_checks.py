@@ -19,7 +19,7 @@ from agent_rl.evaluation.policy_spec import ModelSource, resolve_policy
 from agent_rl.loop.starting_model import cache_key, prepare_model
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.conversation import Conversation
-from agent_rl.rollouts.tools import as_text, syntax_of
+from agent_rl.rollouts.tool_calls import as_text, syntax_of
 from agent_rl.vocabulary import Message, ToolCall
 
 _PROGRAM = 'def add(first, second):\n    return first + second  # "naïve", 1234.5 → ∑\n'
@@ -37,7 +37,7 @@ def model(config: RunConfig) -> DoctorCheck:
     source = resolve_policy(config.model.path)
     if not isinstance(source, ModelSource):
         return DoctorCheck("model", "failed", f"model.path = {config.model.path!r} is not a model")
-    tokenizer = ChatTokenizer.load(source.folder, config.model.chat_template)
+    tokenizer = ChatTokenizer.load(source.folder, config.model.chat_template, config.model.template_variables)
     if not (list(source.folder.glob("*.safetensors")) or list(source.folder.glob("*.bin"))):
         return DoctorCheck("model", "failed", f"{source.folder} holds no weights (*.safetensors)")
     stops = "one stop token" if len(tokenizer.stop_token_ids) == 1 else f"{len(tokenizer.stop_token_ids)} stop tokens"
@@ -119,7 +119,7 @@ async def starting_model(config: RunConfig, scratch: Path) -> StartingModel:
 def chat_template(config: RunConfig, folder: Path) -> DoctorCheck:
     """Checks that a conversation's text is unchanged by encoding and decoding, and that each turn's tokens continue
     those of the previous turn."""
-    tokenizer = ChatTokenizer.load(folder, config.model.chat_template)
+    tokenizer = ChatTokenizer.load(folder, config.model.chat_template, config.model.template_variables)
     call = Message.assistant(as_text([ToolCall("add", {"first": 1, "second": 2})], syntax_of(tokenizer.template)))
     result: Message = Message("tool", "3", tool_call_id="call00000", name="add")
     messages = [Message.user("Write add.")]

@@ -115,7 +115,7 @@ async def _probed(url: str) -> str:
 
 async def mismatch(config: RunConfig, start: StartingModel, tasks: list[Task]) -> DoctorCheck:
     """Checks the train-inference log-prob mismatch of learner and policy, started as in a run, against its bounds."""
-    tokenizer = ChatTokenizer.load(start.folder, config.model.chat_template)
+    tokenizer = ChatTokenizer.load(start.folder, config.model.chat_template, config.model.template_variables)
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(LocalLauncher())
         policy, learner = await open_roles(stack, runtime, config, start.folder, lambda text: None)

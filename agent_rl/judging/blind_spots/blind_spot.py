@@ -27,15 +27,21 @@ from agent_rl.python_names import names_used
 from agent_rl.vocabulary import AssertTests, Limits, PytestTests, RunCall, RunRequest, Task, Verdict
 from agent_rl.vocabulary.canonical import NotCanonical, encode
 
-VERSION = 1
+VERSION = 2
 _LIMITS = Limits(wall_seconds=30.0, cpu_seconds=30.0, memory_bytes=2**30)
 _SECONDS = 2.0
 """The longest that the tests may take with one variant."""
 _MODULES = (
     "proxied.proxy_messages",
+    "proxied.proxy_exceptions",
+    "proxied.shared_containers",
+    "proxied.lanes",
+    "proxied.process_effects",
     "proxied.proxies",
+    "proxied.remote_objects",
     "proxied.outgoing_values",
     "proxied.tests_side",
+    "proxied.pytest_fixtures",
     "proxied.pytest_subset",
     "proxied.hidden_tests",
     "proxied.tests_runner",

@@ -319,8 +319,9 @@ class _Variant:
             return VALUES[self._kind](value, given) if self._kind in VALUES else value
         asked = f"{function.__name__} {args!r} {kwargs!r}"
         if asked not in self._known:
-            self._known[asked] = function(*args, **kwargs)
-        return self._known[asked]
+            # The arguments are kept: the text of a later object could else be theirs, by the same address.
+            self._known[asked] = function(*args, **kwargs), args, kwargs
+        return self._known[asked][0]
 
     def _look(self, value: Any, given: "list[Any]") -> None:
         for kind, change in VALUES.items():

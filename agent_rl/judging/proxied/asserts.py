@@ -20,6 +20,7 @@ from typing import Any
 
 from agent_rl.cache import cache_folder
 from agent_rl.errors import ConfigError
+from agent_rl.joined_programs import joined
 from agent_rl.judging.call_judge import CallJudge
 from agent_rl.judging.judging_runs import Runs, TooSlow
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge
@@ -27,7 +28,7 @@ from agent_rl.judging.recording import NotRecordable, shown_rightly
 from agent_rl.python_names import defined_by, names_used
 from agent_rl.vocabulary import AssertTests, CallTests, PytestTests, Submission, Task
 
-VERSION = 1
+VERSION = 2
 _FILE = "test_check.py"
 _SEEDS = range(2)
 """The oracle solution has to pass with each seed: a test must not depend on one draw of random numbers."""
@@ -92,7 +93,7 @@ def forms_of(tests: AssertTests) -> Iterator[PytestTests]:
     then are of other classes than the tests'. The second form takes classes and helpers from the candidate.
     """
     call = f"\n\ndef test_check():\n    import solution\n\n    check(solution.{tests.entry_point})\n"
-    for source in (f"{tests.oracle}\n\n{tests.source}", _with_solutions_names(tests)):
+    for source in (joined(tests.oracle, tests.source), _with_solutions_names(tests)):
         if source is not None:
             yield PytestTests(
                 {_FILE: (source + call).encode()},

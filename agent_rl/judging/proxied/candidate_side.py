@@ -4,266 +4,256 @@ This module runs in the candidate's process: the candidate can read and change e
 secret, and nothing here decides a verdict. The tests' side (`agent_rl.judging.proxied.tests_side`) believes a frame
 only as far as it can check it.
 
+Requests of each lane are served in a thread of its own, those of the first one in the main thread. A function of the
+tests may be called from any thread of the program: it is called on a lane on which the tests wait for an answer.
+
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
 
 import builtins
-import operator
+import threading
 import types
 from collections.abc import Callable
 from typing import Any
 
+from agent_rl.judging.proxied.candidate_callbacks import Callbacks
+from agent_rl.judging.proxied.candidate_operations import (
+    ITERATORS,
+    OPERATIONS,
+    CandidateLoop,
+    content,
+    description,
+    special_methods,
+)
+from agent_rl.judging.proxied.lanes import Lanes
+from agent_rl.judging.proxied.process_effects import CandidateEffects, Patches
+from agent_rl.judging.proxied.proxy_exceptions import class_of_library, class_record, exception_from, exception_record
 from agent_rl.judging.proxied.proxy_messages import (
-    NATIVE,
     SCALARS,
     MalformedMessage,
+    Wire,
     from_wire,
     native_base,
-    read_frame,
-    to_wire,
     write_frame,
 )
+from agent_rl.judging.proxied.shared_containers import KINDS, SharedContainers
 from agent_rl.vocabulary.canonical import NotCanonical, Record
 
-_MODIFIABLE = (list, dict, set, bytearray)
-_ITERATORS = frozenset(
-    type(made)
-    for made in (
-        (n for n in ()),
-        iter(()),
-        iter([]),
-        iter({}),
-        iter(set()),
-        iter(""),
-        iter(range(0)),
-        iter({}.items()),
-        iter({}.values()),
-        {}.keys(),
-        {}.values(),
-        {}.items(),
-        map(len, ()),
-        filter(None, ()),
-        zip(),
-        enumerate(()),
-        reversed([]),
-        reversed(()),
-    )
-) | {types.AsyncGeneratorType}
-_CONTENT: "dict[type, Callable[[Any], Any]]" = {
-    bool: bool,
-    int: int.__int__,
-    float: float.__float__,
-    complex: lambda v: complex(v.real, v.imag),
-    str: str.__str__,
-    bytes: lambda v: bytes.__getitem__(v, slice(None)),
-    tuple: lambda v: tuple(tuple.__iter__(v)),
-    frozenset: lambda v: frozenset(frozenset.__iter__(v)),
-    list: lambda v: list(list.__iter__(v)),
-    dict: lambda v: dict(dict.items(v)),
-    set: lambda v: set(set.__iter__(v)),
-}
 
+class _Request:
+    """A request that is being served. The tests wait for its answer, on its lane."""
 
-_loop: Any = None
-
-
-def _await(value: Any) -> Any:
-    """The result of awaiting `value`, in one event loop that lives as long as the process."""
-    global _loop
-    import asyncio
-
-    async def wait() -> Any:
-        return await value
-
-    if _loop is None:
-        _loop = asyncio.new_event_loop()
-    return _loop.run_until_complete(wait())
-
-
-def _anext(value: Any) -> Any:
-    async def wait() -> Any:
-        return await value.__anext__()
-
-    return _await(wait())
-
-
-def _swapped(operate: "Callable[[Any, Any], Any]") -> "Callable[[Any, Any], Any]":
-    return lambda right, left: operate(left, right)
-
-
-_OPERATIONS: "dict[str, Callable[..., Any]]" = {
-    "len": len,
-    "iter": iter,
-    "next": next,
-    "str": str,
-    "repr": repr,
-    "hash": hash,
-    "bool": bool,
-    "int": int,
-    "float": float,
-    "complex": complex,
-    "bytes": bytes,
-    "index": operator.index,
-    "round": round,
-    "abs": abs,
-    "neg": operator.neg,
-    "pos": operator.pos,
-    "invert": operator.invert,
-    "reversed": reversed,
-    "dir": dir,
-    "format": format,
-    "contains": operator.contains,
-    "getitem": operator.getitem,
-    "setitem": operator.setitem,
-    "delitem": operator.delitem,
-    "divmod": divmod,
-    "pow": pow,
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "enter": lambda v: type(v).__enter__(v),
-    "exit": lambda v, *args: type(v).__exit__(v, *args),
-    "trunc": lambda v: type(v).__trunc__(v),
-    "await": _await,
-    "aiter": lambda v: type(v).__aiter__(v),
-    "anext": _anext,
-    "aenter": lambda v: _await(type(v).__aenter__(v)),
-    "aexit": lambda v, *args: _await(type(v).__aexit__(v, *args)),
-    "content": lambda v: _CONTENT[native_base(type(v)) or object](v),
-}
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and_", "or_", "xor", "lshift", "rshift"):
-    _OPERATIONS[_name] = getattr(operator, _name)
-    _OPERATIONS["r" + _name] = _swapped(_OPERATIONS[_name])
-    _OPERATIONS["i" + _name] = getattr(operator, "i" + _name.strip("_"))
-_OPERATIONS["rpow"] = lambda right, left: pow(left, right)
-
-
-class Callback:
-    """A function or an iterator that belongs to the tests, as the candidate sees it."""
-
-    def __init__(self, server: "CandidateServer", number: int) -> None:
-        self._server = server
-        self._number = number
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._server.call_back(self._number, "call", args, kwargs)
-
-    def __iter__(self) -> "Callback":
-        return self
-
-    def __next__(self) -> Any:
-        return self._server.call_back(self._number, "next", (), {})
+    def __init__(self, lane: int, outer: "_Request | None") -> None:
+        self.lane, self.outer = lane, outer
 
 
 class CandidateServer:
-    """Serves one program's module. `send` and `receive` carry frames; `receive` returns None at the end."""
+    """Serves one program's module. `send` and `receive` carry frames; `receive` returns None at the end.
+
+    alone: this process is the program's own, so that what it does beside returning values can be noticed.
+    """
 
     def __init__(
-        self, program: str, module: types.ModuleType, send: "Callable[[str], None]", receive: "Callable[[], str | None]"
+        self,
+        program: str,
+        module: types.ModuleType,
+        send: "Callable[[str], None]",
+        receive: "Callable[[], str | None]",
+        *,
+        alone: bool = False,
     ) -> None:
         """`module` is empty, and has a `__file__`."""
         self._program = program
-        self._send = send
-        self._receive = receive
+        self._lanes = Lanes(send, receive, self._opened)
+        self._effects = CandidateEffects() if alone else None
         self.module = module
+        # A dict of its own: what the tests patch in it changes nothing for this code.
+        self.module.__dict__["__builtins__"] = dict(vars(builtins))
+        self._patches = Patches(self.module.__dict__["__builtins__"])
         self._objects: list[Any] = [self.module]
         self._numbers: dict[int, int] = {id(self.module): 0}
-        self._callbacks: dict[int, Callback] = {}
+        self._containers = SharedContainers(1)
+        self._callbacks = Callbacks(self.call_back)
+        self._loop = CandidateLoop()
+        self._operations = {**OPERATIONS, **self._loop.operations()}
+        self._own = threading.local()
+        self._changing = threading.RLock()
+        """Held while a message is read or written."""
+        self._turns = threading.Condition()
+        self._asked: dict[int, _Request | None] = {}
+        """The innermost request of each lane."""
+        self._due: set[int] = set()
+        """Lanes on which the tests wait for a frame."""
+        self._ended = False
 
-    def serve(self) -> None:
-        """Answers requests until there are no more frames."""
+    def serve(self, lane: int = 0) -> None:
+        """Answers the requests on `lane` until there are no more frames."""
         while True:
-            text = self._receive()
-            if text is None:
-                return
-            self._send(self._answer(read_frame(text)))
+            content = self._lanes.hear(lane)
+            if content is None:
+                break
+            self._serve(lane, content)
+        self._end()
+        if not lane:
+            self._loop.close()
+
+    def _end(self) -> None:
+        """Nobody waits for the tests any more."""
+        with self._turns:
+            self._ended = True
+            self._turns.notify_all()
+
+    def _opened(self, lane: int) -> None:
+        if lane:
+            threading.Thread(target=self.serve, args=(lane,), name=f"tests-{lane}", daemon=True).start()
+
+    def _serve(self, lane: int, content: "list[Any]") -> None:
+        """One request has been answered. Meanwhile the lane's turn is the candidate's."""
+        with self._turns:
+            request = self._asked[lane] = _Request(lane, self._asked.get(lane))
+            self._due.add(lane)
+            self._turns.notify_all()
+        before, self._own.lane = getattr(self._own, "lane", None), lane
+        try:
+            text = self._answer(lane, content)
+        finally:
+            self._own.lane = before
+        with self._turns:
+            # Threads of the program may be calling the tests on this lane.
+            while (self._asked[lane] is not request or lane not in self._due) and not self._ended:
+                self._turns.wait()
+            self._due.discard(lane)
+            self._asked[lane] = request.outer
+        self._lanes.say(text)
 
     def call_back(self, number: int, operation: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
         """What the tests' function returns or raises. The tests may use the solution meanwhile."""
-        self._send(
-            write_frame(["callback", number, operation, to_wire(args, self._refer), to_wire(kwargs, self._refer)])
-        )
-        while True:
-            text = self._receive()
-            if text is None:
+        pairs = tuple(kwargs.items())
+        own = getattr(self._own, "lane", None)
+        with self._turns:
+            while (not self._due or (own is not None and own not in self._due)) and not self._ended:
+                self._turns.wait()
+            if self._ended:
                 raise SystemExit
-            content = read_frame(text)
-            if content[0] == "return":
-                return from_wire(content[1], self._resolve)
-            if content[0] == "raise":
-                raise self._raised(content)
-            self._send(self._answer(content))
-
-    def _answer(self, content: "list[Any]") -> str:
-        """The frame that answers a request."""
-        modified: list[Any] = []
+            lane = min(self._due) if own is None else own
+            self._due.discard(lane)
         try:
-            value = self._do(content, modified)
-            try:
-                return write_frame(["return", to_wire(value, self._refer), modified])
-            except RecursionError:
-                raise NotCanonical("nested too deep") from None
+            text = self._written(lane, "callback", [number, operation], (args, pairs))
+        except Exception as error:
+            text = self._unheld(lane, error)
+        self._lanes.say(text)
+        while True:
+            content = self._lanes.hear(lane)
+            if content is None:
+                self._end()
+                raise SystemExit
+            if content[0] in ("return", "raise"):
+                break
+            self._serve(lane, content)
+        (value,) = self._read(content)
+        with self._turns:
+            self._due.add(lane)
+            self._turns.notify_all()
+        if content[0] == "raise":
+            raise value
+        return value
+
+    # Messages
+
+    def _answer(self, lane: int, content: "list[Any]") -> str:
+        """The frame that answers a request."""
+        try:
+            value = self._do(content)
         except MemoryError:
             # Nothing in this process is reliable any more; the way it ends shows the cause.
             raise
         except BaseException as error:
-            return self._failure(error)
-
-    def _do(self, content: "list[Any]", modified: "list[Any]") -> Any:
-        what = content[0]
-        if what == "load":
-            return self._load()
-        if what == "op":
-            _, name, number, args = content
-            return _OPERATIONS[name](self._objects[number], *from_wire(args, self._resolve))
-        target = self._objects[content[1]]
-        if what == "get":
-            return self._names(target) if content[2] == "__all__" else getattr(target, content[2])
-        if what == "set":
-            return setattr(target, content[2], from_wire(content[3], self._resolve))
-        if what == "del":
-            return delattr(target, content[2])
-        if what == "describe":
-            return self._describe(target)
-        args = from_wire(content[2], self._resolve)
-        kwargs = from_wire(content[3], self._resolve)
-        given = [(k, a, self._content(a)) for k, a in (*enumerate(args), *kwargs.items()) if type(a) in _MODIFIABLE]
-        value = target(*args, **kwargs)
-        # The caller sees what was changed in place.
-        changed = [(key, before, self._content(a)) for key, a, before in given]
-        modified += [[key, now] for key, before, now in changed if now is not None and now != before]
-        return value
-
-    def _content(self, value: Any) -> Any:
-        """The wire form of an argument, as the tests will see it; None if it has none."""
+            return self._failure(lane, error)
         try:
-            return to_wire(value, self._refer)
-        except Exception:
-            return None
+            done, warned = self._seen()
+            return self._written(lane, "return", done, (value, *warned))
+        except MemoryError:
+            raise
+        except BaseException as error:
+            return self._unheld(lane, error)
 
-    def _load(self) -> None:
+    def _failure(self, lane: int, error: BaseException) -> str:
+        """The frame for a raised `error`. The methods of `error` may raise too."""
+        for bare in (False, True):
+            try:
+                done, warned = self._seen()
+                return self._written(lane, "raise", done, (_Raised(error, bare), *warned))
+            except Exception as why:
+                unheld = why
+        return self._unheld(lane, unheld)
+
+    def _seen(self) -> "tuple[list[Any], tuple[Any, ...]]":
+        return ([], ()) if self._effects is None else self._effects.seen()
+
+    def _unheld(self, lane: int, error: BaseException) -> str:
+        """The frame that says that what the program gave has no wire form, because of `error`."""
+        if isinstance(error, RecursionError):
+            why = "nested too deep"
+        else:
+            why = str(error)[:200] if type(error) is NotCanonical else f"{type(error).__name__} while it is looked at"
+        return write_frame([lane, "unheld", [why], [], [], []])
+
+    def _written(self, lane: int, verb: str, head: "list[Any]", values: "tuple[Any, ...]") -> str:
+        with self._changing:
+            unused = self._containers.unused()
+            return self._containers.write(
+                values, self._refer, lambda wires, shared: write_frame([lane, verb, head, wires, shared, unused])
+            )
+
+    def _read(self, content: "list[Any]") -> "list[Any]":
+        _, _, wires, shared, given_up = content
+        with self._changing:
+            values = self._containers.read(wires, shared, self._resolve)
+            self._containers.give_up(given_up)
+            return values
+
+    def _do(self, content: "list[Any]") -> Any:
+        verb, head = content[0], content[1]
+        *values, state = self._read(content)
+        if self._effects is not None:
+            self._effects.take(state)
+        if verb == "load":
+            return self._load(*head)
+        if verb == "patch":
+            module, name = head
+            return self._patches.set(module, name, values[0])
+        if verb == "undo":
+            return self._patches.undo()
+        if verb == "op":
+            return self._operations[head[0]](self._objects[head[1]], *values[0])
+        target = self._objects[head[0]]
+        if verb == "get":
+            return self._names(target) if head[1] == "__all__" else getattr(target, head[1])
+        if verb == "set":
+            return setattr(target, head[1], values[0])
+        if verb == "del":
+            return delattr(target, head[1])
+        if verb == "describe":
+            return description(target, special_methods)
+        args, pairs = values
+        del values, state
+        return target(*args, **dict(pairs))
+
+    def _load(self, concurrent: bool, watched: "list[str]") -> None:
+        if self._effects is not None:
+            self._effects.watch(watched)
+        if concurrent:
+            self._loop.concurrent = True
+            threading.Thread(target=self._lanes.read_on, name="tests", daemon=True).start()
         path = str(self.module.__file__)
         exec(compile(self._program, path, "exec", dont_inherit=True), self.module.__dict__)
 
-    def _names(self, target: Any) -> "list[str]":
+    def _names(self, target: Any) -> "tuple[str, ...]":
         if hasattr(target, "__all__"):
-            return list(target.__all__)
-        return [name for name in vars(target) if not name.startswith("_")]
+            return tuple(target.__all__)
+        return tuple(name for name in vars(target) if not name.startswith("_"))
 
-    def _describe(self, kind: Any) -> "list[Any]":
-        """[name, direct bases, the built-in whose content instances hold, documentation, whether it is abstract]."""
-        bases = [base for base in kind.__bases__ if base is not object and base not in NATIVE]
-        native = native_base(kind)
-        doc = kind.__doc__
-        return [
-            str(kind.__name__),
-            bases,
-            None if native is None else native.__name__,
-            doc if type(doc) is str else None,
-        ]
+    # Objects
 
     def _number(self, value: Any) -> int:
         number = self._numbers.get(id(value))
@@ -273,63 +263,63 @@ class CandidateServer:
             self._objects.append(value)
         return number
 
-    def _refer(self, value: Any) -> Any:
+    def _refer(self, value: Any, wire: Wire) -> Any:
         kind = type(value)
-        if kind is Callback:
-            return Record("callback", (("id", value._number),))
+        if kind is _Raised:
+            return self._exception(value.error, wire, bare=value.bare)
+        known = self._callbacks.number_of(value)
+        if known is not None:
+            return Record("callback", (("id", known),))
+        if isinstance(value, BaseException):
+            return self._exception(value, wire)
         if kind.__module__ == "numpy" and getattr(value, "shape", None) == ():
             item = value.item()
             if type(item) in SCALARS:
                 return item
-        what = "object"
-        base: Any = None
         if isinstance(value, type):
-            what = "class"
-        elif kind in _ITERATORS:
-            what = "iterator"
-        elif kind is types.CoroutineType:
-            what = "coroutine"
-        else:
-            native = native_base(kind)
-            if native is not None:
-                base = (native.__name__, to_wire(_CONTENT[native](value), self._refer))
-        described = None if what != "object" or kind.__module__ == "builtins" else self._number(kind)
+            return class_record(value) or self._object(value, "class", None, None)
+        if kind is types.GeneratorType:
+            return self._object(value, "generator", None, None)
+        if kind in ITERATORS:
+            return self._object(value, "iterator", None, None)
+        if kind is types.CoroutineType:
+            return self._object(value, "coroutine", None, None)
+        native = native_base(kind)
+        base: Any = None
+        if native is not None:
+            base = native.__name__, wire(tuple(KINDS[native].content(value)) if native in KINDS else content(value))
+        return self._object(value, "object", self._number(kind), base)
+
+    def _object(self, value: Any, what: str, described: "int | None", base: Any) -> Record:
         return Record("object", (("id", self._number(value)), ("class", described), ("kind", what), ("base", base)))
 
-    def _resolve(self, name: str, fields: "dict[str, Any]") -> Any:
-        number = fields["id"]
+    def _exception(self, error: BaseException, wire: Wire, *, bare: bool = False) -> Record:
+        theirs = self._callbacks.exception_of(error)
+        if theirs is not None:
+            return Record("theirs", (("id", theirs),))
+        own = class_record(type(error)) is None
+        return exception_record(error, wire, self._class_of, self._number(error) if own else None, bare=bare)
+
+    def _class_of(self, kind: type) -> Record:
+        return class_record(kind) or self._object(kind, "class", None, None)
+
+    def _resolve(self, name: str, fields: "dict[str, Any]", inner: Wire) -> Any:
         if name == "object":
-            return self._objects[number]
-        if name != "callback":
+            return self._objects[fields["id"]]
+        if name == "callback":
+            return self._callbacks.function(fields["id"], fields["kind"], fields["name"], fields["signature"])
+        if name == "library":
+            return class_of_library(fields)
+        if name != "raised":
             raise MalformedMessage(f"a reference of kind {name!r}")
-        if number not in self._callbacks:
-            self._callbacks[number] = Callback(self, number)
-        return self._callbacks[number]
+        made = exception_from(fields, from_wire(fields["class"], self._resolve), inner, lambda kind, *args: kind(*args))
+        if fields["id"] is not None:
+            self._callbacks.raised(fields["id"], made)
+        return made
 
-    def _failure(self, error: BaseException) -> str:
-        """The frame for a raised `error`. The methods of `error` may raise too."""
-        kind = type(error)
-        try:
-            text = str(error)
-        except BaseException:
-            text = "(its message could not be had)"
-        plain = getattr(builtins, kind.__name__, None) is kind
-        try:
-            named = Record("builtin", (("name", kind.__name__),)) if plain else to_wire(kind, self._refer)
-            args = error.args if type(error.args) is tuple else None
-            instance = None if plain else Record("object", (("id", self._number(error)),))
-            return write_frame(["raise", named, to_wire(args, self._refer), text[:5000], instance])
-        except BaseException:
-            return write_frame(
-                ["raise", Record("builtin", (("name", "Exception"),)), None, "(it cannot be held)", None]
-            )
 
-    def _raised(self, content: "list[Any]") -> BaseException:
-        _, kind, args, text, instance = content
-        if instance is not None:
-            return from_wire(instance, self._resolve)
-        made = from_wire(kind, self._resolve)
-        try:
-            return made(*from_wire(args, self._resolve)) if args is not None else made(text)
-        except Exception:
-            return RuntimeError(text)
+class _Raised:
+    """An exception that the program raised."""
+
+    def __init__(self, error: BaseException, bare: bool) -> None:
+        self.error, self.bare = error, bare

@@ -40,11 +40,20 @@ class HiddenTest:
     def arguments(self) -> "list[str]":
         """The names of its parameters that have no default."""
         names = arguments_of(self.function)
-        return names[1:] if self.owner is not None and not isinstance(self._raw, staticmethod) else names
+        if self.owner is not None and not isinstance(self._raw, staticmethod):
+            names = names[1:]
+        return names[_given_by_mock(self.function) :]
 
     @property
     def _raw(self) -> Any:
         return inspect.getattr_static(self.owner, self.function.__name__, None)
+
+
+def _given_by_mock(function: Any) -> int:
+    """How many of its first arguments a test gets from `unittest.mock.patch`."""
+    mock = sys.modules.get("unittest.mock")
+    patchings = getattr(function, "patchings", ())
+    return sum(1 for p in patchings if mock is not None and not p.attribute_name and p.new is mock.DEFAULT)
 
 
 def arguments_of(function: Any) -> "list[str]":

@@ -1,97 +1,95 @@
-"""What the tests pass to the candidate (tier `proxied`): plain values, functions and iterators.
+"""What the tests pass to the candidate (tier `proxied`) beside plain values: functions, iterators and exceptions.
 
 Functions and iterators stay here. The candidate gets a number for each, and asks with it for a call.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
 
+import inspect
+import types
 from collections.abc import Iterator
 from typing import Any
 
-from agent_rl.judging.proxied.proxies import NUMBER, RemoteClass, RemoteIterator, Unexpected, number_of
-from agent_rl.judging.proxied.proxy_messages import BUILTINS, to_wire, write_frame
+from agent_rl.judging.proxied.proxies import PlainInstance, RemoteClass, RemoteIterator, Unexpected, number_of
+from agent_rl.judging.proxied.proxy_exceptions import class_record, exception_record, nearest
+from agent_rl.judging.proxied.proxy_messages import SCALARS, Wire
 from agent_rl.vocabulary.canonical import NotCanonical, Record
+
+_EMPTY = inspect.Parameter.empty
 
 
 class OutgoingValues:
-    """Puts values into wire form, and keeps the functions and iterators that the tests have passed so far."""
+    """Makes the records of what the tests pass, and keeps the functions, iterators and exceptions passed so far."""
 
     def __init__(self) -> None:
         self._functions: list[Any] = []
         self._numbers: dict[int, int] = {}
+        self._candidates: dict[int, tuple[Any, int]] = {}
 
-    def has(self, number: int) -> bool:
-        """Whether `number` stands for a function or iterator that was handed over."""
-        return 0 <= number < len(self._functions)
+    def stands_for(self, value: Any, number: int) -> Any:
+        """`value`; where it is handed back, the candidate gets its object `number`."""
+        self._candidates[id(value)] = value, number
+        return value
+
+    def has(self, number: Any) -> bool:
+        """Whether `number` stands for something that was handed over."""
+        return type(number) is int and 0 <= number < len(self._functions)
 
     def function(self, number: int) -> Any:
-        """The function or iterator that `number` stands for."""
+        """The function, iterator or exception that `number` stands for."""
         return self._functions[number]
 
-    def outgoing(self, value: Any) -> Any:
-        """`value` in wire form. Raises TypeError if it cannot be handed over."""
-        try:
-            return to_wire(value, self._refer)
-        except NotCanonical as error:
-            raise TypeError(f"this cannot be handed to the solution: {error}") from None
-
-    def answer(self, number: int, operation: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> str:
-        """The frame with what a function returned or raised, or ("next") what an iterator gave."""
+    def answer(self, number: int, operation: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
+        """What a function returns, or ("next") what an iterator gives. Raises what it raises."""
         function = self._functions[number]
-        try:
-            value = next(function) if operation == "next" else function(*args, **kwargs)
-            return write_frame(["return", self.outgoing(value), []])
-        except Exception as error:
-            return write_frame(self._failure(error))
+        return next(function) if operation == "next" else function(*args, **kwargs)
 
-    def _refer(self, value: Any) -> Any:
+    def refer(self, value: Any, wire: Wire) -> Any:
+        """The record of an object. Raises NotCanonical if it cannot be handed over."""
         kind = type(value)
-        if isinstance(kind, RemoteClass) or kind is RemoteIterator or kind is Unexpected:
+        # Nothing but its class may be looked at before: an `Unexpected` answers to nothing.
+        if kind is Unexpected or kind is RemoteIterator or issubclass(kind, PlainInstance):
             return Record("object", (("id", number_of(value)),))
-        if isinstance(value, RemoteClass):
-            return Record("object", (("id", value.__dict__[NUMBER]),))
+        if isinstance(kind, RemoteClass) or isinstance(value, RemoteClass):
+            return Record("object", (("id", number_of(value)),))
+        if id(value) in self._candidates:
+            return Record("object", (("id", self._candidates[id(value)][1]),))
+        if isinstance(value, BaseException):
+            own = self._number(value)
+            return exception_record(value, wire, lambda kind: class_record(nearest(kind)), own)
+        if isinstance(value, type) and issubclass(value, BaseException) and class_record(value) is not None:
+            return class_record(value)
         if isinstance(value, type) or not (callable(value) or isinstance(value, Iterator)):
-            raise TypeError(
-                f"tests of this tier can hand plain values, functions, iterators and the solution's own objects to the "
+            raise NotCanonical(
+                "tests of this tier can hand plain values, functions, iterators and the solution's own objects to the "
                 f"solution, not {value if isinstance(value, type) else kind!r}"
             )
+        number = self._number(value)
+        what, name, signature = _described(value)
+        return Record("callback", (("id", number), ("kind", what), ("name", name), ("signature", signature)))
+
+    def _number(self, value: Any) -> int:
         number = self._numbers.get(id(value))
         if number is None:
             number = self._numbers[id(value)] = len(self._functions)
             self._functions.append(value)
-        return Record("callback", (("id", number),))
-
-    def _failure(self, error: Exception) -> "list[Any]":
-        if isinstance(type(error), RemoteClass):
-            return ["raise", None, None, str(error), self._refer(error)]
-        kind = next(base for base in type(error).__mro__ if BUILTINS.get(base.__name__) is base)
-        try:
-            args = self.outgoing(error.args)
-        except TypeError:
-            args = None
-        return ["raise", Record("builtin", (("name", kind.__name__),)), args, str(error)[:5000], None]
+        return number
 
 
-def assign(old: Any, new: Any) -> None:
-    """Gives `old` the content of `new`; containers that remain in it stay the same objects."""
-    if type(old) is not type(new):
-        return
-    if type(old) is list:
-        kept = [_merged(a, b) for a, b in zip(old, new)]  # noqa: B905
-        old[:] = kept + new[len(kept) :]
-    elif type(old) is dict:
-        merged = {key: _merged(old.get(key), value) for key, value in new.items()}
-        old.clear()
-        old.update(merged)
-    elif type(old) is set:
-        old.clear()
-        old.update(new)
-    elif type(old) is bytearray:
-        old[:] = new
-
-
-def _merged(old: Any, new: Any) -> Any:
-    if type(old) is type(new) and type(old) in (list, dict, set, bytearray):
-        assign(old, new)
-        return old
-    return new
+def _described(value: Any) -> "tuple[str, str, Any]":
+    """(kind, name, signature) of a function or iterator, as the candidate's stand-in has them."""
+    if isinstance(value, types.GeneratorType):
+        return "generator", "", None
+    if not callable(value):
+        return "iterator", "", None
+    what = "async" if inspect.iscoroutinefunction(value) else "function"
+    name = getattr(value, "__name__", "")
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        parameters = None
+    signature = tuple(
+        (p.name, int(p.kind), p.default is not _EMPTY, p.default if type(p.default) in SCALARS else None)
+        for p in parameters or ()
+    )
+    return what, name if type(name) is str and name else "function", None if parameters is None else signature

@@ -8,6 +8,7 @@ This file is self-contained (standard library only, Python 3.9): its source also
 """
 
 import contextlib
+import importlib
 import math
 import os
 import re
@@ -61,8 +62,6 @@ def exit(reason: str = "", returncode: "int | None" = None) -> None:
 
 
 def importorskip(name: str, minversion: "str | None" = None, reason: "str | None" = None) -> Any:
-    import importlib
-
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -144,6 +143,10 @@ def warns(expected_warning: Any = Warning, *, match: Any = None) -> Any:
     found = [w for w in seen if issubclass(w.category, expected_warning)]
     if not any(match is None or re.search(match, str(w.message)) for w in found):
         raise Failed(f"DID NOT WARN {expected_warning!r}")
+
+
+def deprecated_call(*, match: Any = None) -> Any:
+    return warns((DeprecationWarning, PendingDeprecationWarning), match=match)
 
 
 class approx:
@@ -256,23 +259,46 @@ def fixture(function: Any = None, **options: Any) -> Any:
     return function
 
 
+_MISSING: Any = object()
+
+
 class MonkeyPatch:
     """Changes that are undone after the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Any = None) -> None:
+        """`elsewhere` makes patches of modules in the solution's process too."""
         self._undo: list[Callable[[], Any]] = []
+        self._elsewhere = elsewhere
 
-    def setattr(self, target: Any, name: str, value: Any, raising: bool = True) -> None:
-        old = getattr(target, name)
+    def setattr(self, target: Any, name: Any, value: Any = _MISSING, raising: bool = True) -> None:
+        if isinstance(target, str):
+            value = name if value is _MISSING else value
+            module, _, name = target.rpartition(".")
+            target = importlib.import_module(module)
+        old = getattr(target, name) if raising else getattr(target, name, _MISSING)
+        if self._elsewhere is not None and self._elsewhere.of(target, name):
+            self._elsewhere.set(target, name, value)
+            self._undo.append(self._elsewhere.undo)
         setattr(target, name, value)
-        self._undo.append(lambda: setattr(target, name, old))
+        self._undo.append(lambda: delattr(target, name) if old is _MISSING else setattr(target, name, old))
 
     def setitem(self, target: Any, key: Any, value: Any) -> None:
         had, old = key in target, target.get(key)
         target[key] = value
         self._undo.append(lambda: target.__setitem__(key, old) if had else target.pop(key, None))
 
-    def setenv(self, name: str, value: str) -> None:
+    def delattr(self, target: Any, name: str, raising: bool = True) -> None:
+        if hasattr(target, name) or raising:
+            old = getattr(target, name)
+            delattr(target, name)
+            self._undo.append(lambda: setattr(target, name, old))
+
+    def delitem(self, target: Any, key: Any, raising: bool = True) -> None:
+        if key in target or raising:
+            old = target.pop(key)
+            self._undo.append(lambda: target.__setitem__(key, old))
+
+    def setenv(self, name: str, value: str, prepend: "str | None" = None) -> None:
         self.setitem(os.environ, name, str(value))
 
     def delenv(self, name: str, raising: bool = True) -> None:
@@ -295,7 +321,21 @@ class MonkeyPatch:
 def module() -> types.ModuleType:
     """A module named `pytest` with all of this."""
     made = types.ModuleType("pytest", __doc__)
-    offered = (skip, fail, xfail, exit, importorskip, raises, warns, approx, param, fixture, ExceptionInfo)
+    offered = (
+        skip,
+        fail,
+        xfail,
+        exit,
+        importorskip,
+        raises,
+        warns,
+        deprecated_call,
+        approx,
+        param,
+        fixture,
+        ExceptionInfo,
+        MonkeyPatch,
+    )
     for thing in offered:
         setattr(made, thing.__name__, thing)
     made.mark = mark  # type: ignore[attr-defined]

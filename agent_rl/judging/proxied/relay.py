@@ -1,18 +1,20 @@
-"""Passes frames between the hidden tests' process and the candidate's, in strict turns.
+"""Passes frames between the hidden tests' process and the candidate's, in strict turns on each lane.
 
-It checks only whose turn it is; the process that receives a frame checks its content. A candidate that sends a frame
-without having been asked has tampered.
+A frame begins with the number of its lane: "[3,...". Nothing but whose turn it is there is checked; the process that
+receives a frame checks its content. A candidate that sends a frame without having been asked has tampered.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
 from agent_rl.judging.proxied.proxy_messages import MAX_FRAME_BYTES
 
 MAX_REPORTS = 1 << 14
+_LANE = re.compile(r"\[(\d{1,6}),")
 
 
 class Voice(Protocol):
@@ -44,7 +46,8 @@ async def relay(candidate: Voice, tests: Voice) -> Heard:
     """Returns once the tests have ended, or the candidate has tampered or ended while the tests wait for it."""
     reports: list[str] = []
     hearing = {"tests": asyncio.ensure_future(tests.hear()), "candidate": asyncio.ensure_future(candidate.hear())}
-    turn = "tests"
+    due: set[str] = set()
+    """Lanes on which the candidate has to answer."""
     candidate_ended = False
     try:
         while True:
@@ -54,25 +57,31 @@ async def relay(candidate: Voice, tests: Voice) -> Heard:
                 if frame is None:
                     candidate_ended = True
                     del hearing["candidate"]
-                elif turn != "candidate" or len(frame) > MAX_FRAME_BYTES or not frame.startswith("["):
-                    return Heard(tuple(reports), turn == "candidate", "a frame that nobody asked for")
+                elif not (lane := _lane(frame)) or lane not in due or len(frame) > MAX_FRAME_BYTES:
+                    return Heard(tuple(reports), bool(due), "a frame that nobody asked for")
                 else:
-                    turn = "tests"
+                    due.remove(lane)
                     hearing["candidate"] = asyncio.ensure_future(candidate.hear())
                     await tests.say(frame)
             if hearing["tests"].done():
                 frame = hearing["tests"].result()
                 if frame is None or len(reports) >= MAX_REPORTS:
-                    return Heard(tuple(reports), turn == "candidate")
+                    return Heard(tuple(reports), bool(due))
                 hearing["tests"] = asyncio.ensure_future(tests.hear())
                 if frame.startswith("{"):
                     reports.append(frame)
-                elif turn == "tests":
-                    turn = "candidate"
+                elif (lane := _lane(frame)) not in due:
+                    due.add(lane)
                     await candidate.say(frame)
-            if candidate_ended and turn == "candidate":
+            if candidate_ended and due:
                 return Heard(tuple(reports), True)
     finally:
         for task in hearing.values():
             task.cancel()
         await asyncio.gather(*hearing.values(), return_exceptions=True)
+
+
+def _lane(frame: str) -> str:
+    """The lane of a frame, as it is written; "" for what is no frame."""
+    found = _LANE.match(frame)
+    return "" if found is None else found.group(1)

@@ -13,6 +13,7 @@ A test has passed if it ran to its end. A test that is skipped, expected to fail
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
 
+import importlib
 import inspect
 import json
 import os
@@ -26,10 +27,14 @@ from typing import Any
 
 from agent_rl.judging.proxied import pytest_subset
 from agent_rl.judging.proxied.hidden_tests import HiddenTest, arguments_of, is_fixture, is_test_file, items_of, load
+from agent_rl.judging.proxied.process_effects import PatchedModules, watched
+from agent_rl.judging.proxied.pytest_fixtures import FIXTURES
 from agent_rl.judging.proxied.pytest_subset import Exit, Fixture, MonkeyPatch, OutcomeException
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
 MAX_DETAIL = 600
+_CONCURRENT = (b"thread", b"concurrent", b"async")
+"""Words in tests that may use the solution from several threads at a time."""
 _SCOPES = ("session", "package", "module", "class", "function")
 
 
@@ -56,6 +61,8 @@ class HiddenTestsRunner:
         self._cache: dict[tuple[int, Any], Any] = {}
         self._finalizers: dict[str, list[Callable[[], Any]]] = {scope: [] for scope in _SCOPES}
         self._place: tuple[Any, Any] = (None, None)
+        own = frozenset(PurePosixPath(path).stem for path in files)
+        self._patched = PatchedModules(session.patch, session.undo, own)
 
     def run(self, module: str) -> None:
         """Runs every test, with the solution as module `module`; afterwards restores the interpreter's modules."""
@@ -72,15 +79,19 @@ class HiddenTestsRunner:
         sys.modules["pytest"] = pytest_subset.module()
         # Makes modules beside the tests, such as helpers, importable as under pytest.
         sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
-        if any(b"unittest" in source for source in self._files.values()):
-            import unittest  # noqa: F401
+        sources = list(self._files.values())
+        for name, word in (("unittest", b"unittest"), ("unittest.mock", b"mock")):
+            if any(word in source for source in sources):
+                importlib.import_module(name)
         try:
-            self._install(module, self._session.module(module))
+            concurrent = any(word in source for source in sources for word in _CONCURRENT)
+            self._install(module, self._session.module(module, watched(sources), concurrent=concurrent))
         except BaseException as error:
             self._say("", "failed", f"the solution cannot be imported: {_last_line(error)}")
         else:
-            self._all_files()
-            self._close("session")
+            with self._patched:
+                self._all_files()
+                self._close("session")
             self._unnoticed("")
         if self._session.tampered is not None:
             self._report(json.dumps({"tampered": self._session.tampered[:MAX_DETAIL]}))
@@ -285,9 +296,13 @@ class HiddenTestsRunner:
 
             return pathlib.Path(tempfile.mkdtemp(dir=self._root))
         if name == "monkeypatch":
-            patch = MonkeyPatch()
+            patch = MonkeyPatch(self._patched)
             self._finalizers["function"].append(patch.undo)
             return patch
+        if name in FIXTURES:
+            made = FIXTURES[name]()
+            self._finalizers["function"].append(made.close)
+            return made
         raise LookupError(f"fixture {name!r} is not known in tests of this tier")
 
     def _close(self, scope: str) -> None:

@@ -8,69 +8,51 @@ What the candidate can and cannot do to the tests:
   (`admitted`, found when the task is loaded). Anywhere else, the test fails as soon as it uses the proxy. So a value
   that only claims to be equal, greater or divisible never reaches an assertion. Iterators are allowed everywhere; the
   test sees their items.
-- A proxy and a plain value are never equal. If two proxies are compared, the candidate's own class answers, as for all
-  its methods and operators. So a class under test can lie about itself. A test that compares two of its objects
+- An instance of a built-in's subclass (a named tuple, an IntEnum) comes in everywhere, as its plain content.
+- Any other proxy and a plain value are never equal. If two proxies are compared, the candidate's own class answers, as
+  for all its methods and operators. So a class under test can lie about itself. A test that compares two of its objects
   believes it, unless the class also claims to be equal to an unknown object. Tests should compare plain values.
-- An exception of the candidate becomes the built-in exception of that name, or a proxy class derived from its built-in
-  base. Some fail the test that sees them, even if it catches them: whatever is not an Exception (SystemExit,
-  KeyboardInterrupt); a malformed frame; and StopIteration from anything but `next`, unless the oracle solution raises
-  it there too. (It would end a `map` or `zip` of the tests as if all items had been seen.)
+- An exception of the candidate becomes one of the same class, if that is Python's own, or a proxy class derived from
+  its bases. Some fail the test that sees them, even if it catches them: whatever is not an Exception (SystemExit,
+  KeyboardInterrupt) and StopIteration from anything but `next`, unless the oracle solution raises it there too. (It
+  would end a `map` or `zip` of the tests as if all items had been seen.)
+- What only this machinery cannot do (hand over an object of the tests, derive from a proxy, hold a value that is too
+  large or too deep) fails the test too, whatever the test catches.
 
-A function may modify an argument in place. The test's own argument is then modified too, if the function returns None
-or if the oracle solution modifies it as well. Otherwise the change is only recorded (`HiddenTestsSession.seen`),
-because the test may compare the result with an argument that the candidate has emptied. The judge then runs the tests
-both ways.
+Lists, dicts and other containers are shared (`shared_containers`): what the candidate changes in place changes here
+too. So it is if the function returns None, or if the oracle solution changes something there as well. Otherwise the
+change is only recorded (`HiddenTestsSession.seen`), because the test may compare the result with an argument that the
+candidate has emptied. The judge then runs the tests both ways.
+
+Several threads of the tests may use the solution at a time: each has a lane (`lanes`).
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
 
+import concurrent.futures
+import contextlib
+import inspect
+import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from agent_rl.judging.proxied.outgoing_values import OutgoingValues, assign
-from agent_rl.judging.proxied.proxies import (
-    NUMBER,
-    PATH,
-    SESSION,
-    TEXT,
-    Handle,
-    RemoteClass,
-    RemoteException,
-    RemoteIterator,
-    RemoteModule,
-    Unexpected,
-    number_of,
-)
-from agent_rl.judging.proxied.proxy_messages import (
-    ANY_NAME,
-    BUILTINS,
-    MalformedMessage,
-    built_in_exception,
-    from_wire,
-    plain_args,
-    read_frame,
-    write_frame,
-)
+from agent_rl.judging.proxied.lanes import Lanes
+from agent_rl.judging.proxied.outgoing_values import OutgoingValues
+from agent_rl.judging.proxied.process_effects import TestsEffects
+from agent_rl.judging.proxied.proxies import PATH, RemoteModule, Restoring, fields_of, number_of
+from agent_rl.judging.proxied.proxy_exceptions import class_of_library, exception_from
+from agent_rl.judging.proxied.proxy_messages import ANY_NAME, MalformedMessage, Wire, from_wire, write_frame
+from agent_rl.judging.proxied.remote_objects import CLASS_SITE, MAX_OBJECTS, RemoteObjects
+from agent_rl.judging.proxied.shared_containers import SharedContainers
 from agent_rl.vocabulary.canonical import NotCanonical, Record
 
-_MAX_OBJECTS = 1 << 20
-_CLASS_SITE = "<class>"
-"""Access path of classes that only describe an object: always let in, never recorded."""
-_NATIVE_METHODS = tuple(
-    f"__{name}__"
-    for name in (
-        *("eq", "ne", "lt", "le", "gt", "ge", "hash", "len", "iter", "getitem", "contains"),
-        *("bool", "int", "float", "complex", "index", "bytes", "trunc"),
-    )
-)
-"""Operations that are answered from an object's plain content, if it has one."""
 MODIFIED = "(modified)"
-"""Suffix of a value's access path: the call that returned the value modified its arguments."""
+"""Suffix of a value's access path: the request that returned the value modified containers that the tests hold."""
 _STRANGER = "what no honest object is equal to"
-_NEXT = (("op", "next"), ("op", "anext"))
+_ENDING = (("op", "next"), ("op", "anext"), ("op", "send"), ("op", "throw"))
 """Requests that may end an iteration."""
-_IMMUTABLE = ("int", "float", "complex", "str", "bytes", "tuple", "frozenset")
+_MAX_AT_A_TIME = 64
 
 
 class Spoiled(BaseException):
@@ -88,6 +70,7 @@ class HiddenTestsSession:
     seen: access paths of calls that returned a value and modified their arguments; if `admitted` is None, also
         everything that candidates may do as well, such as the access paths on which objects came in.
     spoiled: everything that went wrong, even if the tests caught it.
+    effects: does what the candidate did beside returning values, such as printing, here too.
     """
 
     def __init__(
@@ -96,117 +79,211 @@ class HiddenTestsSession:
         receive: "Callable[[], str | None]",
         admitted: "frozenset[str] | None" = None,
     ) -> None:
-        self._send = send
-        self._receive = receive
         self.admitted = admitted
         self.seen: set[str] = set()
         self.spoiled: list[str] = []
         self.tampered: str | None = None
-        self._objects: dict[int, Any] = {}
-        self._classes: dict[int, type] = {}
-        self._named: set[type] = set()
-        self._doubted: set[Any] = set()
+        self.effects = TestsEffects([])
+        self._objects = RemoteObjects(self)
         self._outgoing = OutgoingValues()
+        self._containers = SharedContainers(0)
+        self._lanes = Lanes(send, receive)
+        self._changing = threading.RLock()
+        """Held while a message is read or written."""
+        self._own = threading.local()
+        self._own.lane, self._own.depth = 0, 0
+        self._free: list[int] = []
+        self._next_lane = 1
+        self._busy = 0
+        """How many lanes wait for an answer."""
+        self._loose: set[int] = set()
+        self._waiters: concurrent.futures.ThreadPoolExecutor | None = None
+        self._loop: Any = None
+        Restoring.session = self
 
-    def ask(self, site: str, *request: Any) -> Any:
+    # Requests
+
+    def ask(self, site: str, verb: str, *head: Any, values: "tuple[Any, ...]" = ()) -> Any:
         """The candidate's answer to a request; raises what it raises. `site` is the answer's access path."""
         if self.tampered is not None:
             raise CandidateGone(self.tampered)
-        try:
-            text = write_frame(list(request))
-        except (NotCanonical, RecursionError) as error:
-            raise TypeError(f"this cannot be handed to the solution: {error}") from None
-        self._send(text)
-        while True:
-            content = self._hear()
-            if content[0] != "callback":
-                break
-            self._send(self._called_back(content))
-        if content[0] == "raise" and len(content) == 5:
-            raise self._of_its_place(self._exception(content), site, request)
-        if content[0] != "return" or len(content) != 3 or type(content[2]) is not list:
-            raise self._broken("an answer of unknown form")
-        return self.value(content[1], site), content[2]
+        with self._lane() as lane:
+            try:
+                text = self._written(lane, verb, list(head), (*values, tuple(map(tuple, self.effects.state.changes()))))
+            except (NotCanonical, RecursionError) as error:
+                raise self.spoil(f"this cannot be handed to the solution: {error}") from None
+            self._lanes.say(text)
+            while True:
+                content = self._hear(lane)
+                if content[0] != "callback":
+                    break
+                self._lanes.say(self._called_back(lane, content))
+            if content[0] == "unheld":
+                raise self.spoil(f"solution.{site} gave a value that cannot be held: {str(content[1])[:200]}")
+            if content[0] not in ("return", "raise") or not content[2]:
+                raise self._broken("an answer of unknown form")
+            return self._answered(content, site, verb, head, values)
 
-    def get(self, site: str, *request: Any) -> Any:
+    def get(self, site: str, verb: str, *head: Any, values: "tuple[Any, ...]" = ()) -> Any:
         """The value in the candidate's answer."""
-        return self.ask(site, *request)[0]
+        return self.ask(site, verb, *head, values=values)
 
-    def value(self, wire: Any, site: str) -> Any:
-        """The value that came in on access path `site`."""
-        here = site
-        if type(wire) in (list, tuple, set, frozenset, dict):
-            here = site + "[]"
-        try:
-            return from_wire(wire, lambda name, fields: self._resolve(name, fields, here))
-        except MalformedMessage as error:
-            raise self._broken(str(error)) from None
-        except (TypeError, RecursionError) as error:
-            raise self.spoil(f"a value that cannot be held here: {error}") from None
+    async def get_later(self, site: str, verb: str, *head: Any, values: "tuple[Any, ...]" = ()) -> Any:
+        """The same, while the tests' event loop goes on."""
+        import asyncio
 
-    def outgoing(self, value: Any) -> Any:
-        """`value` in wire form. Raises TypeError if it cannot be handed over."""
-        return self._outgoing.outgoing(value)
+        self._loop = asyncio.get_running_loop()
+        if self._waiters is None:
+            self._waiters = concurrent.futures.ThreadPoolExecutor(_MAX_AT_A_TIME)
+        return await self._loop.run_in_executor(self._waiters, lambda: self.ask(site, verb, *head, values=values))
 
     def call(self, number: int, site: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
-        """The value of a call. Arguments that it modified are modified here too, as the module's docstring says."""
-        value, modified = self.ask(site, "call", number, self.outgoing(args), self.outgoing(kwargs))
-        if modified and value is not None and not self._modifies(site):
-            return value
-        for change in modified:
-            if type(change) is not list or len(change) != 2:
-                raise self._broken("a modified argument of unknown form")
-            key, content = change
-            if type(key) is int and 0 <= key < len(args):
-                assign(args[key], self.value(content, site + "(argument)"))
-            elif type(key) is str and key in kwargs:
-                assign(kwargs[key], self.value(content, site + "(argument)"))
-            else:
-                raise self._broken("a modified argument that was not given")
-        return value
+        """The value of a call."""
+        return self.ask(site, "call", number, values=(args, tuple(kwargs.items())))
 
-    def _modifies(self, site: str) -> bool:
-        """Records that a call on `site` modified its arguments. Returns whether they are to be modified here too."""
-        self.seen.add(site + MODIFIED)
-        return self.admitted is None or site + MODIFIED in self.admitted
+    def module(self, name: str, watched: "list[str]", *, concurrent: bool = False) -> types.ModuleType:
+        """The solution's module, loaded by the candidate's process. Raises what loading it raises.
 
-    def module(self, name: str) -> types.ModuleType:
-        """The solution's module, loaded by the candidate's process. Raises what loading it raises."""
-        self.get("", "load")
+        watched: what tests see of it beside its values (`process_effects`).
+        concurrent: the tests may use the solution from several threads.
+        """
+        self.effects = TestsEffects(watched)
+        self.effects.state.changes()
+        self.get("", "load", concurrent, watched)
         return RemoteModule(name, self)
+
+    def patch(self, module: str, name: str, value: Any) -> None:
+        """`name` of a module is `value` in the candidate's process, until `undo`."""
+        self.get("", "patch", module, name, values=(value,))
+
+    def undo(self) -> None:
+        """The last patch is taken back."""
+        self.get("", "undo")
 
     def starred(self, number: int) -> "list[str]":
         """The names that `from solution import *` imports: those of the oracle solution, so that it hides no others."""
         if self.admitted is not None:
             return sorted(path[1:] for path in self.admitted if path.startswith("*"))
         names = self.get("__all__", "get", number, "__all__")
-        if type(names) is not list:
+        if type(names) is not tuple:
             raise self._broken("a list of names that is not a list")
         names = [name for name in names if type(name) is str and name.isidentifier() and not name.startswith("_")]
         self.seen.update("*" + name for name in names)
         return names
 
-    def _hear(self) -> "list[Any]":
-        text = self._receive()
-        if text is None:
-            raise self._broken("the program has ended")
+    @contextlib.contextmanager
+    def _lane(self) -> "Iterator[int]":
+        """The lane of this thread, while a request of it is under way."""
+        own = self._own
+        if getattr(own, "lane", None) is None or (own.lane != 0 and own.depth == 0):
+            with self._changing:
+                if self._free:
+                    own.lane = self._free.pop()
+                else:
+                    own.lane = self._next_lane
+                    self._next_lane += 1
+            own.depth = 0
+        if own.depth == 0:
+            with self._changing:
+                self._busy += 1
+        own.depth += 1
+        lane = own.lane
         try:
-            return read_frame(text)
+            yield lane
+        finally:
+            own.depth -= 1
+            if own.depth == 0:
+                with self._changing:
+                    self._busy -= 1
+                    if lane:
+                        self._free.append(lane)
+
+    # Messages
+
+    def _written(self, lane: int, verb: str, head: "list[Any]", values: "tuple[Any, ...]") -> str:
+        with self._changing:
+            # While nothing is under way on another lane, nothing can name what is given up.
+            unused = sorted({*self._containers.unused(), *self._loose}) if self._busy <= 1 else []
+            if self._loose:
+                used = self._containers.within(values)
+                unused = [number for number in unused if number not in used]
+            text = self._containers.write(
+                values,
+                self._outgoing.refer,
+                lambda wires, shared: write_frame([lane, verb, head, wires, shared, unused]),
+            )
+            self._containers.give_up(unused)
+            self._loose.difference_update(unused)
+            return text
+
+    def _hear(self, lane: int) -> "list[Any]":
+        content = self._lanes.hear(lane)
+        if content is None:
+            raise self._broken(self._lanes.malformed or "the program has ended")
+        return content
+
+    def _read(self, content: "list[Any]", site: str, plain: "Callable[[set[int]], bool]") -> "list[Any]":
+        """The values of a message, which came in on access path `site`.
+
+        `plain(numbers)`: whether the containers of those numbers may be changed here without more ado.
+        """
+        _, _, wires, shared, loose = content
+        here = site
+        if shared or type(wires[0]) in (tuple, frozenset):
+            here = site + "[]"
+        for entry in shared:
+            # What makes a defaultdict's values is no value, and only the dict calls it.
+            if type(entry) is list and len(entry) == 3 and entry[1] == "defaultdict" and type(entry[2]) is list:
+                parts = entry[2]
+                if parts and type(parts[0]) is Record and parts[0].name == "object":
+                    parts[0] = Record("factory", parts[0].fields)
+        with self._changing:
+            self._loose.update(loose)
+            try:
+                return self._containers.read(
+                    wires,
+                    shared,
+                    lambda name, fields, inner: self._resolve(name, fields, inner, here),
+                    lambda numbers: not plain(numbers) and not self._modifies(site),
+                )
+            except MalformedMessage as error:
+                raise self._broken(str(error)) from None
+            except (TypeError, RecursionError, NotCanonical) as error:
+                raise self.spoil(f"a value that cannot be held here: {error}") from None
+
+    def _answered(
+        self, content: "list[Any]", site: str, verb: str, head: "tuple[Any, ...]", values: "tuple[Any, ...]"
+    ) -> Any:
+        verb_of_answer, effects, wires = content[:3]
+        nothing = verb_of_answer == "raise" or wires[0] is None
+        value, *warned = self._read(
+            content, site, lambda numbers: nothing and verb == "call" and numbers <= self._containers.within(values)
+        )
+        try:
+            self.effects.do(effects, warned, lambda: self._modifies(f"{site}environ"))
         except MalformedMessage as error:
             raise self._broken(str(error)) from None
+        if verb_of_answer == "return":
+            return value
+        if not isinstance(value, BaseException):
+            raise self._broken("an exception of unknown form")
+        raise self._of_its_place(value, site, (verb, *head[:1]))
+
+    def _modifies(self, site: str) -> bool:
+        """Records that a request on `site` modified what the tests hold. Returns whether it is to be modified here."""
+        self.seen.add(site + MODIFIED)
+        return self.admitted is None or site + MODIFIED in self.admitted
 
     def doubt(self, proxy: Any) -> None:
         """Raises Spoiled if `proxy`, which claims to be equal to another object, is equal to any object.
 
         Asked once for each class, so that a class that lies with more care is believed.
         """
-        kind, number, path = type(proxy), number_of(proxy), proxy.__dict__[PATH]
-        asked = number if kind is Handle else kind
-        if asked in self._doubted:
+        if not self._objects.first_doubt(proxy):
             return
-        self._doubted.add(asked)
+        path = fields_of(proxy)[PATH]
         try:
-            answer = self.get(path, "op", "eq", number, (_STRANGER,))
+            answer = self.get(path, "op", "eq", number_of(proxy), values=((_STRANGER,),))
         except Exception:
             return
         if answer is True:
@@ -231,162 +308,132 @@ class HiddenTestsSession:
 
     # Objects of the candidate
 
-    def _resolve(self, name: str, fields: "dict[str, Any]", site: str) -> Any:
+    def _resolve(self, name: str, fields: "dict[str, Any]", inner: Wire, site: str) -> Any:
+        if name == "library":
+            return class_of_library(fields)
+        if name == "raised":
+            return self._exception(fields, inner)
         number, kind = fields.get("id"), fields.get("kind")
-        if type(number) is not int or not 0 <= number < _MAX_OBJECTS:
+        if type(number) is not int or not 0 <= number < MAX_OBJECTS:
             raise MalformedMessage("a reference without a number")
-        if name == "callback":
+        if name in ("callback", "theirs"):
             if not self._outgoing.has(number):
                 raise MalformedMessage("a function that was never handed over")
             return self._outgoing.function(number)
+        if name == "factory":
+            factory = lambda: self.call(number, site + "factory", (), {})  # noqa: E731
+            return self._outgoing.stands_for(factory, number)
         if name != "object" or type(kind) is not str:
             raise MalformedMessage("a reference of unknown kind")
-        if kind == "class" and site == _CLASS_SITE + "[]":
-            return self.class_of(number, _CLASS_SITE)
+        if kind == "class" and site == CLASS_SITE + "[]":
+            return self._objects.class_of(number, CLASS_SITE)
+        if kind == "generator":
+            return self._generator(number, site)
+        if kind == "iterator" and self.admitted is not None:
+            return self._objects.instead(fields, site, inner, lambda: None)
+        known = self._objects.known(number)
         if self.admitted is None:
             self.seen.add(site)
         elif site not in self.admitted and not (ANY_NAME in self.admitted and site.isidentifier()):
-            return self._instead(number, kind, site)
+            told = f"solution.{site}" if site else "the solution"
+            return self._objects.instead(
+                fields, site, inner, lambda: self.spoil(f"{told} gave an object where a plain value is expected")
+            )
         if kind == "class":
-            return self.class_of(number, site)
+            return self._objects.class_of(number, site)
         if kind == "coroutine":
             return self._coroutine(number, site)
-        known = self._objects.get(number)
-        if known is None:
-            known = self._objects[number] = self._instance(number, fields, site)
-        return known
-
-    def _instead(self, number: int, kind: str, site: str) -> Any:
-        """The stand-in for an object where the oracle solution gives none."""
         if kind == "iterator":
-            return RemoteIterator(self, number, site)
-        told = f"solution.{site}" if site else "the solution"
-        return Unexpected(number, lambda: self.spoil(f"{told} gave an object where a plain value is expected"))
-
-    def _content(self, base: Any, site: str) -> Any:
-        """The plain content of an instance of a built-in's subclass."""
-        if type(base) is not tuple or len(base) != 2 or type(base[0]) is not str:
-            raise MalformedMessage("a content of unknown form")
-        content = self.value(base[1], site)
-        if type(content).__name__ != base[0]:
-            raise MalformedMessage(f"a content that is not a {base[0]}")
-        return content
-
-    def _instance(self, number: int, fields: "dict[str, Any]", site: str) -> Any:
-        class_number, base = fields.get("class"), fields.get("base")
-        made: type = Handle
-        path = site
-        if class_number is not None:
-            if type(class_number) is not int:
-                raise MalformedMessage("a class without a number")
-            made = self.class_of(class_number, _CLASS_SITE)
-            # If the tests know a class by name, all objects of it and of its subclasses share one access path.
-            known = [base for base in made.__mro__ if base in self._named]
-            path = getattr(known[0], PATH) + "()" if known else site
-        if base is not None and issubclass(made, (int, float, complex, str, bytes, tuple, frozenset)):
-            content = self._content(base, site)
-            native: Any = made.__mro__[-2]
-            if not isinstance(content, native):
-                raise MalformedMessage("a content of another type than its class")
-            instance: Any = native.__new__(made, content)
-        elif issubclass(made, BaseException):
-            instance = made.__new__(made)
-            instance.__dict__[TEXT] = ""
-        else:
-            instance = object.__new__(made)
-        instance.__dict__.update({NUMBER: number, PATH: path, SESSION: self})
-        return instance
-
-    def class_of(self, number: int, site: str) -> Any:
-        """The class of proxies that stands for the candidate's class."""
-        made = self._classes.get(number)
-        if made is None:
-            description = self.get(_CLASS_SITE, "describe", number)
-            made = self._classes[number] = self._new_class(number, description, site)
-        if site != _CLASS_SITE and made not in self._named:
-            self._named.add(made)
-            type.__setattr__(made, PATH, site)
-        return made
-
-    def _new_class(self, number: int, description: Any, site: str) -> Any:
-        if type(description) is not list or len(description) != 4:
-            raise self._broken("a class of unknown form")
-        name, bases, native, doc = description
-        if type(name) is not str or type(bases) is not list or type(native) not in (str, type(None)):
-            raise self._broken("a class of unknown form")
-        parents = [base for base in bases if isinstance(base, type)]
-        exceptional = any(issubclass(base, BaseException) for base in parents)
-        if not any(isinstance(base, RemoteClass) for base in parents):
-            parents.insert(0, RemoteException if exceptional else Handle)
-        body: dict[str, Any] = {"__doc__": doc, "__module__": "solution"}
-        body.update({NUMBER: number, PATH: site, SESSION: self})
-        if native in _IMMUTABLE and not exceptional:
-            base = BUILTINS[native]
-            if not any(issubclass(parent, base) for parent in parents):
-                parents.append(base)
-            body.update({method: getattr(base, method) for method in _NATIVE_METHODS if hasattr(base, method)})
-        try:
-            return type.__new__(RemoteClass, name, tuple(parents), body)
-        except (TypeError, ValueError):
-            return type.__new__(RemoteClass, "Class", (Handle,), body)
+            return self._objects.instead(fields, site, inner, lambda: None)
+        return self._objects.instance(fields, site, inner) if known is None else known
 
     def _coroutine(self, number: int, site: str) -> Any:
         async def remote() -> Any:
-            return self.get(site + "()", "op", "await", number, ())
+            return await self.get_later(site + "()", "op", "await", number, values=((),))
 
-        return remote()
+        return self._outgoing.stands_for(remote(), number)
 
-    def _called_back(self, content: "list[Any]") -> str:
+    def _generator(self, number: int, site: str) -> Any:
+        def remote() -> Any:
+            operation, args = "next", ()
+            while True:
+                try:
+                    value = self.get(site + "[]", "op", operation, number, values=(args,))
+                except StopIteration as end:
+                    return end.value
+                try:
+                    sent = yield value
+                    operation, args = ("next", ()) if sent is None else ("send", (sent,))
+                except GeneratorExit:
+                    self.get(site, "op", "close", number, values=((),))
+                    raise
+                except Exception as error:
+                    operation, args = "throw", (error,)
+
+        return self._outgoing.stands_for(remote(), number)
+
+    def _called_back(self, lane: int, content: "list[Any]") -> str:
         """The frame that answers the candidate's call of a function that belongs to the tests."""
-        if len(content) != 5 or type(content[1]) is not int or not self._outgoing.has(content[1]):
+        _, head, wires, *_ = content
+        if len(head) != 2 or not self._outgoing.has(head[0]) or head[1] not in ("call", "next") or len(wires) != 2:
             raise self._broken("a call of a function that was never handed over")
-        _, number, operation, args, kwargs = content
-        if operation not in ("call", "next") or type(args) is not tuple or type(kwargs) is not dict:
+        args, pairs = self._read(content, "callback", lambda numbers: False)
+        if type(args) is not tuple or type(pairs) is not tuple:
             raise self._broken("a call of unknown form")
-        args = self.value(args, "callback")
-        kwargs = self.value(kwargs, "callback")
-        return self._outgoing.answer(number, operation, args, kwargs)
+        if not all(type(pair) is tuple and len(pair) == 2 and type(pair[0]) is str for pair in pairs):
+            raise self._broken("a call of unknown form")
+        try:
+            value = self._outgoing.answer(head[0], head[1], args, dict(pairs))
+            verb, value = "return", self._awaited(value) if inspect.iscoroutine(value) else value
+        except Exception as error:
+            verb, value = "raise", error
+        try:
+            return self._written(lane, verb, [], (value,))
+        except (NotCanonical, RecursionError) as error:
+            raise self.spoil(f"this cannot be handed to the solution: {error}") from None
+
+    def _awaited(self, coroutine: Any) -> Any:
+        """The result of a coroutine of the tests that the candidate waits for."""
+        import asyncio
+
+        if self._loop is not None and self._loop.is_running() and getattr(self._own, "lane", 0) != 0:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        return asyncio.run(coroutine)
 
     # Exceptions
 
     def _of_its_place(self, error: BaseException, site: str, request: "tuple[Any, ...]") -> BaseException:
-        """`error`, or the Spoiled to raise instead if `error` would end an iteration that is not the candidate's."""
-        if isinstance(error, (StopIteration, StopAsyncIteration)) and request[:2] not in _NEXT:
+        """`error`, or the Spoiled to raise instead if only the oracle solution could raise it there."""
+        ends = isinstance(error, (StopIteration, StopAsyncIteration)) and request not in _ENDING
+        if ends or not isinstance(error, Exception):
             try:
-                self._let_in(f"{site}!", f"raised {type(error).__name__}", site)
+                self._let_in(f"{site}!{'' if ends else type(error).__name__}", f"raised {type(error).__name__}", site)
             except Spoiled as spoiled:
                 return spoiled
         return error
 
-    def _exception(self, content: "list[Any]") -> BaseException:
+    def _exception(self, fields: "dict[str, Any]", inner: Wire) -> BaseException:
         """The exception to raise here for one that the candidate's process raised."""
-        _, named, args, text, instance = content
-        if type(text) is not str or type(named) is not Record or (args is not None and type(args) is not tuple):
-            return self._broken("an exception of unknown form")
-        fields = dict(named.fields)
-        if named.name == "builtin":
-            name = fields.get("name")
-            kind = BUILTINS.get(name) if type(name) is str else None
-            if kind is None or not issubclass(kind, Exception):
-                return self.spoil(f"raised {name if type(name) is str else '?'}: {text[:200]}")
-            return built_in_exception(kind, plain_args(args), text)
-        try:
-            kind = self._class_of_exception(fields)
-            if not issubclass(kind, Exception):
-                return self.spoil(f"raised what is not an Exception: {text[:200]}")
-            number = dict(instance.fields).get("id") if type(instance) is Record else None
-            if type(number) is not int or not 0 <= number < _MAX_OBJECTS:
-                return self._broken("an exception of unknown form")
-        except MalformedMessage as error:
-            return self._broken(str(error))
-        made = kind.__new__(kind)
-        made.__dict__.update({NUMBER: number, PATH: "exception", SESSION: self, TEXT: text})
-        BaseException.__init__(made, *plain_args(args) or (text,))
-        self._objects.setdefault(number, made)
-        return made
-
-    def _class_of_exception(self, fields: "dict[str, Any]") -> Any:
+        kind = from_wire(fields.get("class"), self._class_of_exception)
         number = fields.get("id")
-        if type(number) is not int or not 0 <= number < _MAX_OBJECTS or fields.get("kind") != "class":
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
             raise MalformedMessage("an exception of unknown class")
-        return self.class_of(number, _CLASS_SITE)
+        if number is None:
+            return exception_from(fields, kind, inner, lambda kind, *args: kind(*args))
+        if type(number) is not int or not 0 <= number < MAX_OBJECTS:
+            raise MalformedMessage("an exception of unknown form")
+        known = self._objects.known(number)
+        if isinstance(known, BaseException):
+            return known
+        text = fields.get("text")
+        return exception_from(
+            fields, kind, inner, lambda kind, *args: self._objects.exception(kind, number, str(text), args)
+        )
+
+    def _class_of_exception(self, name: str, fields: "dict[str, Any]", inner: Wire) -> Any:
+        if name == "library":
+            return class_of_library(fields)
+        number = fields.get("id")
+        if type(number) is not int or not 0 <= number < MAX_OBJECTS or fields.get("kind") != "class":
+            raise MalformedMessage("an exception of unknown class")
+        return self._objects.class_of(number, CLASS_SITE)

@@ -1,6 +1,6 @@
 """Function-writing tasks made by a seeded generator: the quickstart's environment."""
 
 from agent_rl_envs.synthesis.normal_form import normalise
-from agent_rl_envs.synthesis.synthesis import Synthesis, SynthesisConfig, extract_program
+from agent_rl_envs.synthesis.synthesis import Synthesis, SynthesisConfig
 
-__all__ = ["Synthesis", "SynthesisConfig", "extract_program", "normalise"]
+__all__ = ["Synthesis", "SynthesisConfig", "normalise"]

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
 from pydantic import Field, PositiveInt, model_validator
 
-from agent_rl import Agent, ConfigError, Environment, EnvironmentConfig, Message, Sandbox, Submission, Task
+from agent_rl import (
+    Agent,
+    ConfigError,
+    Environment,
+    EnvironmentConfig,
+    InvalidSubmission,
+    Message,
+    Sandbox,
+    Submission,
+    Task,
+    UnfinishedThinking,
+    program_of,
+)
 from agent_rl_envs.synthesis.demonstrations import demonstrations
 from agent_rl_envs.synthesis.problems import make_problem
 from agent_rl_envs.synthesis.program_pool import SPLITS, SplitName, balanced
 
-_FENCED = re.compile(r"```[ \t]*[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+_LONG = 20_000
+"""Characters. A longer reply is read in a thread, off the event loop."""
 
 
 class SynthesisConfig(EnvironmentConfig):
@@ -31,6 +44,8 @@ class SynthesisConfig(EnvironmentConfig):
     max_difficulty: PositiveInt = 3
     flaw_rate: Annotated[float, Field(ge=0, le=1)] = 0.6
     """The probability of the wrong text at each place of a demonstration's program."""
+    unfinished_thinking: UnfinishedThinking = "invalid"
+    """A reply whose thinking never ends is no answer (invalid), or is read as if it were one (read)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> SynthesisConfig:
@@ -67,17 +82,27 @@ class Synthesis(Environment):
 
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         """The program of the last answer, after at most `max_turns` answers."""
-        program = extract_program(await agent.say(task.prompt))
+        reply = await agent.say(task.prompt)
         for _ in range(self.config.max_turns - 1):
-            report = await self.verifier.run_public_tests(task, program)
-            if report.passed:
-                break
-            program = extract_program(await agent.say(report.feedback))
-        return program
+            try:
+                report = await self.verifier.run_public_tests(task, await self._program(task, reply))
+            except InvalidSubmission as error:
+                feedback = f"There is no program to run: {error}."
+            else:
+                if report.passed:
+                    break
+                feedback = report.feedback
+            reply = await agent.say(feedback)
+        return await self._program(task, reply)
 
     async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
         """The program in the last reply."""
-        return extract_program(replies[-1])
+        return await self._program(task, replies[-1])
+
+    async def _program(self, task: Task, reply: str) -> Submission:
+        """The program in a reply. Raises InvalidSubmission."""
+        read = partial(program_of, task, reply, unfinished_thinking=self.config.unfinished_thinking)
+        return Submission.code(await asyncio.to_thread(read) if len(reply) > _LONG else read())
 
     def demonstrations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Endless conversations of mixed quality about training programs: see `synthesis.demonstrations`."""
@@ -88,9 +113,3 @@ class Synthesis(Environment):
             difficulties=self._difficulties,
             flaw_rate=self.config.flaw_rate,
         )
-
-
-def extract_program(reply: str) -> Submission:
-    """The program in a reply: its last fenced block if there is one (also unclosed), else all of it."""
-    blocks: list[str] = _FENCED.findall(reply)
-    return Submission.code(blocks[-1] if blocks else reply)

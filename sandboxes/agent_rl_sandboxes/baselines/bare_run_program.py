@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Literal
 
 from agent_rl.errors import SandboxError
-from agent_rl.vocabulary import canonical
+from agent_rl.vocabulary import canonical, held_values, stand_ins
 from agent_rl_sandboxes.inside import bare_run, namespaces, preloading, program_calls, program_files, source_modules
 from agent_rl_sandboxes.worker_program import python_command
 
@@ -63,21 +63,14 @@ Main = Literal["run_once", "serve_forks"]
 
 def _sources(main: Main) -> list[tuple[str, str]]:
     """Name and source of the modules that a process needs for `main`, in an order in which they can be imported."""
-    modules: list[ModuleType] = [
-        canonical,
-        namespaces,
-        program_files,
-        program_calls,
-        source_modules,
-        preloading,
-        bare_run,
-    ]
+    values = [stand_ins, canonical, held_values, program_files]
+    modules: list[ModuleType] = [*values, namespaces, program_calls, source_modules, preloading, bare_run]
     if main == "run_once":
-        modules = [canonical, program_files, program_calls, bare_run]
+        modules = [*values, program_calls, bare_run]
     sources = [(module.__name__, inspect.getsource(module)) for module in modules]
     if main == "run_once":
         # `program_calls` uses `namespaces` only for limits, which are not set here: an empty module is enough.
-        sources.insert(1, (namespaces.__name__, ""))
+        sources.insert(len(values), (namespaces.__name__, ""))
     return sources
 
 

@@ -29,7 +29,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from agent_rl.vocabulary.canonical import decode, value_frame
+from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.held_values import value_frame
 from agent_rl_sandboxes.inside import case_traces, lasting_state, namespaces, program_calls, stdio_programs
 from agent_rl_sandboxes.inside.program_calls import MEMORY_EXIT, REQUEST, RESULTS
 

@@ -6,8 +6,8 @@ and decides nothing, and its output is checked outside before it is believed.
 A request is a JSON object {"program", "file", "entry_point", "calls": [[id, arguments]...], "seed", "stdin"}; file is
 the path where the program lies, arguments are the canonical text of [args, kwargs], stdin is in base64. (In a worker,
 "calls" is their number, and each follows in a message of its own, see case_processes.py.) The output is length-prefixed
-(32 bits, big-endian) frames: {"loaded": true} or {"load_error": text}, then {"id", "value"} or {"id", "error"} for each
-call, in order.
+(32 bits, big-endian) frames: {"loaded": true} or {"load_error": text}, then for each call, in order, {"id", "value"},
+{"id", "error"} or {"id", "unheld"}.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -25,7 +25,9 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from agent_rl.vocabulary.canonical import Record, decode, error_frame, value_frame
+from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.held_values import error_frame, value_frame
+from agent_rl.vocabulary.stand_ins import Record
 from agent_rl_sandboxes.inside import program_files
 
 RESULTS, REQUEST = 3, 4
@@ -255,7 +257,7 @@ def _answer(function: Any, calls: Iterable[Call], channel: int, space: dict[str,
         except MemoryError:
             return MEMORY_EXIT
         except BaseException as error:
-            frame = error_frame(call_id, _describe(error))
+            frame = error_frame(call_id, error)
         _send(channel, frame)
     return 0
 

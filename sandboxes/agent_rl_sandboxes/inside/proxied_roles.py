@@ -54,7 +54,7 @@ def take_part(request: dict[str, Any], source: int, target: int, memory_exit: in
 def _candidate(request: dict[str, Any], send: Callable[[str], None], receive: Callable[[], str | None]) -> None:
     program = request["program"]
     module = program_files.empty_module(request["module"], request["file"])
-    server = CandidateServer(program, module, send, receive)
+    server = CandidateServer(program, module, send, receive, alone=True)
     sys.modules[request["module"]] = sys.modules["__main__"] = module
     sys.argv = [request["file"]]
     server.serve()

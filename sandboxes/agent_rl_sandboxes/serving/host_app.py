@@ -183,7 +183,7 @@ class HostApp:
             case ConfigError():
                 return refusal("config", text)
             case FileNotFoundError():
-                return refusal("file", error.strerror or text)
+                return refusal("file", error.strerror or text, number=error.errno or errno.ENOENT)
             case TimeoutError():
                 return refusal("deadline", "not done in time")
             case OSError():

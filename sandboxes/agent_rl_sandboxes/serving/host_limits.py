@@ -123,7 +123,7 @@ def check_spec(spec: SandboxSpec, host: HostLimits) -> None:
     for name, text in (("image", spec.image), ("workdir", spec.workdir), ("user", spec.user)):
         if text is not None:
             _check_text(name, text)
-    if not spec.workdir.startswith("/") or ".." in spec.workdir.split("/"):
+    if (spec.workdir and not spec.workdir.startswith("/")) or ".." in spec.workdir.split("/"):
         raise ValueError(f"workdir = {spec.workdir[:80]!r} is not an absolute path")
 
 

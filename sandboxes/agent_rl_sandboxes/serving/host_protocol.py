@@ -59,7 +59,7 @@ STATUS: dict[ErrorKind, int] = {
     "sandbox_gone": 410,  # unknown, closed, or ended with its session
     "value": 422,  # ValueError
     "config": 422,  # ConfigError
-    "file": 404,  # FileNotFoundError
+    "file": 404,  # FileNotFoundError, with its number
     "os": 409,  # OSError, with its number
     "sandbox": 502,  # SandboxError: the place died under the program
     "sandbox_start": 503,  # SandboxStartError: there was no place to run in

@@ -324,7 +324,7 @@ async def test_tests_that_cannot_be_recorded_are_named_with_the_reason_and_the_o
         asserts(
             "gives an object", "assert candidate(1).f(2) == 4", "class A:\n    f = lambda s, x: 4\nf = lambda x: A()\n"
         ),
-        asserts("is the same", "box = [1]\nassert candidate(box) is box", "def f(x):\n    return x\n"),
+        asserts("is the same", "box = (1,)\nassert candidate(box) is box", "def f(x):\n    return x\n"),
         asserts("reaches", "assert candidate(1) == 1", reaches),
     )
     found = {(t, kind) for t, kind, _ in problems(split)}

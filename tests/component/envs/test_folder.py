@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agent_rl.contracts import Agent, InvalidSubmission, Prompt, SandboxProvider, Tool
-from agent_rl.errors import ConfigError
+from agent_rl.contracts import Agent, Prompt, SandboxProvider, Tool
+from agent_rl.errors import ConfigError, FilesNotTaken
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import SandboxSpec, Task, Verdict
 from agent_rl_envs.folder import Folder, FolderConfig
@@ -71,7 +71,11 @@ async def judged(environment: Folder, task: Task, agent: Agent, provider: Sandbo
     sandbox = provider.sandbox(task.sandbox or SandboxSpec())
     try:
         return await environment.verifier.judge(task, await environment.rollout(task, agent, sandbox))
-    except InvalidSubmission as error:
+    except FilesNotTaken as error:
+        untouched = provider.sandbox(task.sandbox or SandboxSpec())
+        await untouched.write_files(task.files)
+        await error.again(untouched)
+        await untouched.close()
         return Verdict.invalid_submission(task.tier, str(error))
     finally:
         await sandbox.close()

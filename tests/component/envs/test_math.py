@@ -14,8 +14,10 @@ from agent_rl.contracts import Agent, Sandbox, Verifier
 from agent_rl.errors import ConfigError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.rollouts.policy_agent import ScriptedAgent
+from agent_rl.rollouts.tools import signature
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import AnswerTests, Submission
+from agent_rl.vocabulary.final_answer import final_answer
 from agent_rl_envs import arithmetic
 from agent_rl_envs.math import Math, MathConfig
 
@@ -129,11 +131,9 @@ async def test_with_the_tool_the_agent_may_run_programs_in_its_sandbox():
 def test_demonstrations_are_of_mixed_quality_and_of_training_expressions_only():
     shown = list(itertools.islice(math(tool="python").demonstrations(0), 400))
     kinds = Counter(len(conversation) for conversation in shown)
-    assert set(kinds) == {3, 5}
-    assert kinds[5] == pytest.approx(200, abs=50)  # half use the tool; 5 standard deviations of binomial(400, 1/2)
-    for tool, *conversation in shown:
-        assert tool.role == "system"
-        assert '"name": "python"' in tool.content
+    assert set(kinds) == {2, 4}
+    assert kinds[4] == pytest.approx(200, abs=50)  # half use the tool; 5 standard deviations of binomial(400, 1/2)
+    for conversation in shown:
         expression = re.match(r"Find x=([\d+*-]+)\.", conversation[0].content)
         assert expression is not None
         assert arithmetic.split_of(expression[1]) == "train"
@@ -142,6 +142,8 @@ def test_demonstrations_are_of_mixed_quality_and_of_training_expressions_only():
             assert conversation[2].content == f"{eval(expression[1])}\n"
     assert {len(c) for c in itertools.islice(math().demonstrations(0), 50)} == {2}
     assert shown == list(itertools.islice(math(tool="python").demonstrations(0), 400))
+    assert [signature(tool).name for tool in math(tool="python").demonstration_tools()] == ["python"]
+    assert math().demonstration_tools() == []
 
 
 def write_rows(path: Path, rows: list[object]) -> Path:
@@ -163,6 +165,45 @@ async def test_rows_come_from_a_file_per_split(tmp_path, name):
         await math(dataset=str(tmp_path / name.replace("test", "{split}"))).load("train")
 
 
+@pytest.mark.parametrize(
+    ("row", "gold"),
+    [
+        ({"question": "2+2?", "answer": 4}, "4"),
+        ({"question": "2+2?", "answer": 4.0}, "4"),
+        ({"question": "5/2?", "answer": 2.5}, "2.5"),
+        ({"question": "small?", "answer": 1e-7}, "0.0000001"),
+        ({"question": "even?", "answer": True}, "True"),
+        ({"question": "2-2?", "answer": 0}, "0"),
+        ({"question": "big?", "answer": 10**30}, "1" + "0" * 30),
+        ({"problem": "2+2?", "solution": r"It is $\boxed{4}$."}, "4"),
+        ({"problem": "2+2?", "solution": r"So \boxed{\frac{8}{2}}.", "answer": "4"}, "4"),
+        ({"prompt": "2+2?", "answer": "4", "level": 5, "type": "Algebra"}, "4"),
+        ({"prompt": [{"role": "user", "content": "2+2?"}], "label": "4"}, "4"),
+        ({"input": "2+2?", "target": "4"}, "4"),
+        ({"problem": "2+2?", "expected_answer": "4", "solution": "long, and without a box"}, "4"),
+        ({"question": "2+2?", "answer": ["4"]}, "4"),
+        ({"question": "2+2?", "answer": "", "solution": "#### 4"}, "4"),
+        ({"question": "M?", "answer": "\\begin{pmatrix}1\\\\\n2\\end{pmatrix}"}, r"\begin{pmatrix}1\\ 2\end{pmatrix}"),
+    ],
+)
+async def test_answers_are_numbers_or_texts_in_columns_of_the_usual_names(tmp_path, row, gold):
+    write_rows(tmp_path / "rows.jsonl", [row])
+    (task,) = await math(dataset=str(tmp_path / "rows.jsonl")).load("test")
+    assert task.tests == AnswerTests(gold)
+    assert final_answer(task.oracle or "") == gold
+
+
+async def test_columns_may_be_named(tmp_path):
+    row = {"question": "not this", "text": "2+2?", "answer": "not this", "reply": "#### 4"}
+    write_rows(tmp_path / "rows.jsonl", [row])
+    options = {"question_column": "text", "answer_column": "reply"}
+    (task,) = await math(dataset=str(tmp_path / "rows.jsonl"), **options).load("test")
+    assert task.prompt[0].content.startswith("2+2?")
+    assert task.tests == AnswerTests("4")
+    with pytest.raises(ConfigError, match=r"line 1: 'key' is missing. The row's columns are .*; answer_column names"):
+        await math(dataset=str(tmp_path / "rows.jsonl"), answer_column="key").load("test")
+
+
 async def test_rows_come_from_parquet(tmp_path):
     from datasets import Dataset
 
@@ -178,7 +219,19 @@ async def test_rows_come_from_parquet(tmp_path):
         ("{", "line 2: no JSON"),
         ({"question": "q"}, "line 2: 'answer' is missing"),
         ({"question": 3, "answer": "a"}, "line 2: 'question' must be a non-empty string"),
-        ({"question": "q", "answer": " "}, "line 2: 'answer' must be a non-empty string"),
+        ({"question": "q", "answer": " "}, "line 2: 'answer' must be a non-empty string or a number"),
+        ({"question": "q", "answer": ["1", "2"]}, "line 2: 'answer' must be a non-empty string or a number"),
+        ({"question": "q", "answer": float("inf")}, "line 2: 'answer' must be a non-empty string or a number"),
+        (
+            {"ask": "q", "answer": "1"},
+            "line 2: 'question' is missing. The row's columns are answer, ask; question_colu",
+        ),
+        # No reply can be judged right.
+        ({"question": "q", "answer": "1" * 250}, "line 2: no reply can give the answer '1111.*: it has 250 characters"),
+        ({"question": "q", "answer": "#### " + "1" * 250}, "line 2: no reply can give the answer"),
+        ({"question": "q", "answer": r"\\boxed{" + "1" * 250 + "}"}, "line 2: no reply can give the answer"),
+        ({"question": "q", "answer": "It is 4,\nas 2 + 2 = 4."}, "line 2: no reply can give .*: it has several lines"),
+        ({"question": "q", "answer": "{1"}, "line 2: no reply can give the answer '{1': .* braces do not match"),
         ([1], "line 2: expected an object with question and answer, got list"),
     ],
 )

@@ -15,7 +15,6 @@ from agent_rl.rollouts.policy_agent import ScriptedAgent
 from agent_rl.rollouts.run_group import run_rollout
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
-from agent_rl.vocabulary.final_answer import final_answer
 from tests.unit.rollouts.support import FunctionEnvironment
 
 # Roomy: the machine that runs the tests may be busy.
@@ -32,26 +31,6 @@ def comparison() -> Iterator[AnswerComparison]:
     comparison = AnswerComparison()
     yield comparison
     comparison.close()
-
-
-@pytest.mark.parametrize(
-    ("reply", "answer"),
-    [
-        ("so it is 6*7 = 42\n#### 42", "42"),
-        ("#### 1\nno, wait\n#### 2", "2"),
-        (r"thus \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-        (r"#### 3 and then \boxed{4}", "4"),
-        (r"\boxed{4} and then" + "\n#### 3", "3"),
-        ("#### $5$.", "5"),
-        ("forty-two", None),
-        ("####", None),
-        (r"\boxed{1", None),
-        (r"#### 1}, \boxed{2}, \boxed{3", None),
-        ("#### " + "9" * 201, None),
-    ],
-)
-def test_the_final_answer_is_what_stands_last_after_hashes_or_in_a_box(reply: str, answer: str | None) -> None:
-    assert final_answer(reply) == answer
 
 
 @pytest.mark.parametrize(
@@ -72,13 +51,13 @@ def test_the_final_answer_is_what_stands_last_after_hashes_or_in_a_box(reply: st
 def test_answers_are_compared_as_numbers_and_as_expressions(
     comparison: AnswerComparison, expected: str, answer: str, outcome: str
 ) -> None:
-    assert comparison.compare(expected, answer, LIMITS)[0] == outcome
+    assert comparison.compare(expected, answer, LIMITS) == outcome
 
 
 NEVER = "9^{9^{9^{9^{9}}}} - 1/3 + 12345678^{12345678}"
+EXPANDED = r"0.1428571+\frac{(x+y+z+1)^{60}}{10^{99}}"
+"""To compare it with 1/7, math-verify expands it into many thousands of terms."""
 NEVER_ANSWER = Submission.answer(rf"\boxed{{{NEVER}}}")
-EXPANDED = "(x+y+z+1)^{100}"
-"""To compare it, sympy expands it into many thousands of terms."""
 
 
 @pytest.mark.parametrize(
@@ -86,26 +65,26 @@ EXPANDED = "(x+y+z+1)^{100}"
     [
         (NEVER, dataclasses.replace(LIMITS, wall_seconds=0.5), "timeout"),
         (NEVER, dataclasses.replace(LIMITS, cpu_seconds=0.5), "timeout"),
-        (EXPANDED, dataclasses.replace(LIMITS, memory_bytes=2**21), "out_of_memory"),
+        (EXPANDED, dataclasses.replace(LIMITS, memory_bytes=2**20), "out_of_memory"),
     ],
 )
 def test_a_comparison_has_the_tasks_limits_and_the_next_one_is_compared(
     comparison: AnswerComparison, answer: str, limits: Limits, outcome: str
 ) -> None:
-    said, seconds = comparison.compare("7", answer, limits)
+    said, seconds = comparison.timed("1/7", answer, limits)
     assert said == outcome
     assert 0 < seconds < 60
-    assert comparison.compare("7", "14/2", LIMITS)[0] == "equal"
+    assert comparison.compare("7", "14/2", LIMITS) == "equal"
 
 
 def test_a_worker_that_an_answer_ends_has_crashed_and_is_replaced(comparison: AnswerComparison) -> None:
-    assert comparison.compare("7", "14/2", LIMITS)[0] == "equal"
+    assert comparison.compare("7", "14/2", LIMITS) == "equal"
     worker = comparison._worker
     assert worker is not None
     worker.terminate()
     worker.wait()
-    assert comparison.compare("7", "14/2", LIMITS)[0] == "crashed"
-    assert comparison.compare("7", "14/2", LIMITS)[0] == "equal"
+    assert comparison.compare("7", "14/2", LIMITS) == "crashed"
+    assert comparison.compare("7", "14/2", LIMITS) == "equal"
 
 
 async def test_a_closed_verifier_has_ended_the_worker_and_what_it_was_comparing() -> None:
@@ -170,7 +149,7 @@ async def test_judging_an_answer_counts_as_judging_of_its_rollout(monkeypatch: p
         time.sleep(0.05)
         return "equal", 0.05
 
-    monkeypatch.setattr(AnswerComparison, "compare", slow)
+    monkeypatch.setattr(AnswerComparison, "timed", slow)
 
     async def one_reply(task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         return Submission.answer(await agent.say("What is a half?"))

@@ -151,7 +151,15 @@ async def test_what_tests_check_beside_values_is_found_and_named(verifier: TaskV
 
 async def liar_fails(verifier: TaskVerifier, task: Task, oracle: str, kind: str) -> bool:
     """Whether a solution with the kind's difference fails the task, and the oracle solution passes it."""
+    sum_of, plus = "    return sum(xs)\n", "    return n + 1\n"
     wrong = {
+        "prints": "def f(n):\n    print(n)\n" + plus,
+        "prints to standard error": "import sys\ndef f(n):\n    print(n, file=sys.stderr)\n" + plus,
+        "warns": "import warnings\ndef f(n):\n    warnings.warn('w')\n" + plus,
+        "logs": "import logging\ndef f(n):\n    logging.warning('w')\n" + plus,
+        "draws a random number": "import random\ndef f(n):\n    random.random()\n" + plus,
+        "sets an environment variable": "import os\ndef f(n):\n    os.environ['X'] = '1'\n" + plus,
+        "calls what the tests replaced": "def f(xs):\n" + sum_of,
         "returns a mapping in another order": oracle.replace("sorted(", "reversed(sorted(").replace("))\n", ")))\n"),
         "repeats one row": "def f(n):\n    return [[0] * n] * n\n",
         "returns one object for equal calls": "k = {}\ndef f(xs):\n    return k.setdefault(str(xs), sorted(xs))\n",

@@ -19,14 +19,21 @@ from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
 
 FRAMES = [
-    '["return",3,[]]',
-    '["return",{"r":["object",[["id",1],["class",null],["kind","object"],["base",null]]]},[]]',
-    '["return",{"r":["object",[["id",2],["class",3],["kind","class"],["base",{"t":["int",3]}]]]},[]]',
-    '["return",["Liar",[{"r":["builtin",[["name","ValueError"]]]}],"int",null],[]]',
-    '["raise",{"r":["builtin",[["name","ValueError"]]]},{"t":["no"]},"no",null]',
-    '["raise",{"r":["object",[["id",4],["kind","class"]]]},null,"no",{"r":["object",[["id",5]]]}]',
-    '["callback",0,"call",{"t":[1]},{"d":[["x",2]]}]',
-    '["return",{"r":["value",[["type","Decimal"],["args",{"t":["3"]}]]]},[[0,[3]]]]',
+    '[0,"return",[],[3],[],[]]',
+    '[0,"return",[],[{"r":["object",[["id",1],["class",2],["kind","object"],["base",null]]]}],[],[]]',
+    '[0,"return",[],[{"r":["object",[["id",2],["class",3],["kind","object"],["base",{"t":["int",3]}]]]}],[],[]]',
+    '[0,"return",[],[{"r":["object",[["id",6],["class",null],["kind","generator"],["base",null]]]}],[],[]]',
+    '[0,"return",[],[{"t":["Liar","Liar",{"t":[{"r":["builtin",[["name","ValueError"]]]}]},"int",null,{"t":["__eq__"]}]}],'
+    "[],[]]",
+    '[0,"raise",[],[{"r":["raised",[["class",{"r":["builtin",[["name","ValueError"]]]}],["args",{"t":["no"]}],'
+    '["text","no"],["id",null]]]}],[],[]]',
+    '[0,"raise",[],[{"r":["raised",[["class",{"r":["object",[["id",4],["kind","class"]]]}],["args",null],["text","no"],'
+    '["id",5],["attributes",{"t":[{"t":["errno",2]}]}]]]}],[],[]]',
+    '[0,"callback",[0,"call"],[{"t":[1]},{"t":[{"t":["x",2]}]}],[],[]]',
+    '[0,"return",[],[{"r":["value",[["type","decimal.Decimal"],["args",{"t":["3"]}]]]}],[[0,"list",[3]]],[0]]',
+    '[0,"return",[],[{"r":["at",[["n",1]]]}],[[1,"dict",[1,{"r":["at",[["n",3]]]}]],[3,"list",[2]]],[1,3]]',
+    '[0,"return",[["stdout","x"],["environ",{"t":[]}],["log",["a",9,"b"]]],[3],[],[]]',
+    '[0,"unheld",["no"],[],[],[]]',
 ]
 """Of every form that there is."""
 

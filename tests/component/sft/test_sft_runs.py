@@ -108,9 +108,9 @@ def test_the_mix_follows_the_weights_and_the_seed(toy: str) -> None:
         EnvironmentEntry(environment=toy, name="p", weight=3, options={"letter": "p"}),
         EnvironmentEntry(environment=toy, name="q", options={"letter": "q"}),
     ]
-    first = [c[0].content for c in islice(conversations(entries, 1), 400)]
-    assert first == [c[0].content for c in islice(conversations(entries, 1), 400)]
-    assert first != [c[0].content for c in islice(conversations(entries, 2), 400)]
+    first = [c.messages[0].content for c in islice(conversations(entries, 1), 400)]
+    assert first == [c.messages[0].content for c in islice(conversations(entries, 1), 400)]
+    assert first != [c.messages[0].content for c in islice(conversations(entries, 2), 400)]
     # 400 draws at 3 : 1 give 300 with a standard deviation of sqrt(400 * .75 * .25) = 8.7: four of them are 35.
     assert abs(first.count("p") - 300) < 35
 

@@ -14,7 +14,7 @@ import gc, os, struct, sys
 def server():
     """The object that serves this process."""
     frame = sys._getframe()
-    while "self" not in frame.f_locals or type(frame.f_locals["self"]).__name__ != "Server":
+    while "self" not in frame.f_locals or type(frame.f_locals["self"]).__name__ != "CandidateServer":
         frame = frame.f_back
     return frame.f_locals["self"]
 
@@ -30,9 +30,20 @@ def ref(**fields):
 
 def answer_with(text):
     """Every later answer is `text`."""
-    served = server()
-    served._send = lambda _, send=served._send: send(text)
+    lanes = server()._lanes
+    lanes._send = lambda _, send=lanes._send: send(text)
 '''
+
+
+def raised(kind: str, args: str) -> str:
+    """The frame of an exception."""
+    fields = f'[["class",{kind}],["args",{args}],["text",""],["id",null]]'
+    return '[0,"raise",[],[{"r":["raised",' + fields + "]}],[],[]]"
+
+
+def returned(value: str) -> str:
+    """The frame of a value."""
+    return '[0,"return",[],[' + value + "],[],[]]"
 
 
 def attack(number: int, name: str, program: str, outcome: Outcome = "fails", *statuses: VerdictStatus) -> Attack:
@@ -65,7 +76,7 @@ answer_with('{"done": 9, "objects": []}')
         + """
 def add(a, b):
     while True:
-        say('["return",5,[]]')
+        say('[0,"return",[],[5],[],[]]')
 """,
     ),
     attack(
@@ -91,7 +102,7 @@ def add(a, b):
         "a-frame-at-load",
         SERVER
         + """
-say('["return",null,[]]')
+say('[0,"return",[],[null],[],[]]')
 def add(a, b):
     return a + b
 """,
@@ -105,7 +116,7 @@ calls = []
 def add(a, b):
     calls.append(a)
     if len(calls) == 3:
-        say('["return",%d,[]]' % (a + b))
+        say('[0,"return",[],[%d],[],[]]' % (a + b))
     return a + b
 """,
         "fails",
@@ -119,7 +130,7 @@ def add(a, b):
 import threading, time
 def late():
     time.sleep(0.3)
-    say('["return",5,[]]')
+    say('[0,"return",[],[5],[],[]]')
 threading.Thread(target=late, daemon=True).start()
 def add(a, b):
     time.sleep(0.05)
@@ -131,29 +142,51 @@ def add(a, b):
         for name, text in {
             "of-no-form": "[1]",
             "of-nothing": "",
-            "of-another-kind": '["load"]',
-            "too-short": '["return"]',
-            "too-long": '["return",5,[],5]',
-            "with-spaces": '["return", 5, []]',
-            "with-modified-arguments-of-nobody": '["return",null,[[7,[5]]]]',
-            "with-modified-arguments-and-a-value": '["return",5,[[0,[5]]]]',
+            "of-another-kind": '[0,"load",[],[5],[],[]]',
+            "too-short": '[0,"return",[],[5],[]]',
+            "too-long": '[0,"return",[],[5],[],[],[]]',
+            "of-two-values": '[0,"return",[],[5,5],[],[]]',
+            "with-spaces": '[0, "return", [], [5], [], []]',
+            "on-another-lane": '[1,"return",[],[5],[],[]]',
+            "on-a-lane-below-zero": '[-1,"return",[],[5],[],[]]',
+            "with-containers-of-nobody": '[0,"return",[],[null],[[8,"list",[5]]],[]]',
+            "with-a-container-of-the-tests": '[0,"return",[],[5],[[0,"list",[5]]],[]]',
+            "with-a-container-of-no-kind": '[0,"return",[],[{"r":["at",[["n",1]]]}],[[1,"Popen",["ls"]]],[]]',
+            "with-a-container-twice": '[0,"return",[],[{"r":["at",[["n",1]]]}],[[1,"list",[]],[1,"list",[5]]],[]]',
+            "with-numbers-given-up-that-nobody-has": '[0,"return",[],[{"r":["at",[["n",1]]]}],[],[1,2,-3]]',
+            "with-keys-of-one-hash": '[0,"return",[],[{"r":["at",[["n",1]]]}],[[1,"set",['
+            + ",".join('{"i":"%#x"}' % (i * (2**61 - 1)) if i > 3 else str(i * (2**61 - 1)) for i in range(200))
+            + "]]],[]]",
+            "with-an-effect-that-nobody-watches": '[0,"return",[["stdout","x"]],[5],[],[]]',
+            "with-an-environment": '[0,"return",[["environ",{"t":[{"t":["A","1"]}]}]],[5],[],[]]',
+            "that-is-not-held": '[0,"unheld",["it cannot be held"],[],[],[]]',
             "deep": "[" * 5000,
-            "deep-value": '["return",' + "[" * 101 + "]" * 101 + ",[]]",
-            "nan": '["return",NaN,[]]',
-            "duplicate-keys": '["return",{"d":[["a",1],["a",1]]},[]]',
-            "unknown-record": '["return",{"r":["Equal",[["x",1]]]},[]]',
-            "builtin-eval": '["return",{"r":["builtin",[["name","eval"]]]},[]]',
-            "value-of-unknown-type": '["return",{"r":["value",[["type","Popen"],["args",{"t":[["ls"]]}]]]},[]]',
-            "range-of-objects": '["return",{"r":["value",[["type","range"],["args",{"t":["a",1,1]}]]]},[]]',
-            "huge-decimal": '["return",{"r":["value",[["type","Decimal"],["args",{"t":["1e' + "9" * 20 + '"]}]]]},[]]',
-            "reference-without-number": '["return",{"r":["object",[["id","x"]]]},[]]',
-            "reference-below-zero": '["return",{"r":["object",[["id",-1],["kind","object"]]]},[]]',
-            "class-that-is-its-own-base": '["return",{"r":["object",[["id",5],["class",5],["kind","object"]]]},[]]',
-            "callback-of-nobody": '["callback",0,"call",{"t":[]},{"d":[]}]',
-            "system-exit": '["raise",{"r":["builtin",[["name","SystemExit"]]]},{"t":[0]},"0",null]',
-            "keyboard-interrupt": '["raise",{"r":["builtin",[["name","KeyboardInterrupt"]]]},{"t":[]},"",null]',
-            "exception-without-class": '["raise",null,null,"",null]',
-            "exception-that-is-a-list": '["raise",{"r":["builtin",[["name","list"]]]},{"t":[]},"",null]',
+            "deep-value": '[0,"return",[],[' + '{"t":[' * 101 + "]}" * 101 + "],[],[]]",
+            "nan": '[0,"return",[],[NaN],[],[]]',
+            "duplicate-keys": '[0,"return",[],[{"d":[["a",1],["a",1]]}],[],[]]',
+            "unknown-record": '[0,"return",[],[{"r":["Equal",[["x",1]]]}],[],[]]',
+            "builtin-eval": '[0,"return",[],[{"r":["builtin",[["name","eval"]]]}],[],[]]',
+            "value-of-unknown-type": returned('{"r":["value",[["type","subprocess.Popen"],["args",{"t":[["ls"]]}]]]}'),
+            "range-of-objects": returned('{"r":["value",[["type","builtins.range"],["args",{"t":["a",1,1]}]]]}'),
+            "huge-decimal": '[0,"return",[],[{"r":["value",[["type","decimal.Decimal"],["args",{"t":["1e'
+            + "9" * 20
+            + '"]}]]]}],[],[]]',
+            "reference-without-number": returned('{"r":["object",[["id","x"]]]}'),
+            "reference-below-zero": returned('{"r":["object",[["id",-1],["kind","object"]]]}'),
+            "class-that-is-its-own-base": returned('{"r":["object",[["id",5],["class",5],["kind","object"]]]}'),
+            "callback-of-nobody": '[0,"callback",[0,"call"],[{"t":[]},{"t":[]}],[],[]]',
+            "system-exit": raised('{"r":["builtin",[["name","SystemExit"]]]}', '{"t":[0]}'),
+            "keyboard-interrupt": raised('{"r":["builtin",[["name","KeyboardInterrupt"]]]}', '{"t":[]}'),
+            "exception-without-class": raised("null", "null"),
+            "exception-that-is-a-list": raised('{"r":["builtin",[["name","list"]]]}', '{"t":[]}'),
+            "skip-of-unittest": raised(
+                '{"r":["library",[["module","unittest.case"],["name","SkipTest"]]]}', '{"t":[]}'
+            ),
+            "exception-of-another-module": raised('{"r":["library",[["module","os"],["name","error"]]]}', '{"t":[]}'),
+            "class-in-a-module-of-exceptions": raised(
+                '{"r":["library",[["module","io"],["name","FileIO"]]]}', '{"t":[3]}'
+            ),
+            "exception-of-the-tests": '[0,"raise",[],[{"r":["theirs",[["id",0]]]}],[],[]]',
         }.items()
     ),
     attack(
@@ -163,7 +196,7 @@ def add(a, b):
         + """
 answer = ref(id=1, kind="iterator")
 def add(a, b):
-    answer_with('["return",%s,[]]' % answer)
+    answer_with('[0,"return",[],[%s],[],[]]' % answer)
     return a + b
 """,
     ),
@@ -173,7 +206,7 @@ def add(a, b):
         SERVER
         + """
 def add(a, b):
-    answer_with('["return",%s,[]]' % ref())
+    answer_with('[0,"return",[],[%s],[],[]]' % ref())
 """,
     ),
     attack(
@@ -182,7 +215,8 @@ def add(a, b):
         SERVER
         + """
 def add(a, b):
-    answer_with('["return",{"r":["object",[["id",9],["class",null],["kind","object"],["base",{"t":["int",5]}]]]},[]]')
+    liar = '{"r":["object",[["id",9],["class",null],["kind","object"],["base",{"t":["int",5]}]]]}'
+    answer_with('[0,"return",[],[%s],[],[]]' % liar)
 """,
     ),
     attack(

@@ -34,7 +34,7 @@ import sys
 
 def server():
     frame = sys._getframe()
-    while type(frame.f_locals.get("self")).__name__ != "Server":
+    while type(frame.f_locals.get("self")).__name__ != "CandidateServer":
         frame = frame.f_back
     return frame.f_locals["self"]
 """
@@ -111,7 +111,7 @@ class Empty:
         return iter(())
 def squares(n):
     served = sys.modules[type(server()).__module__]
-    served._ITERATORS = served._ITERATORS | {Empty}
+    served.ITERATORS = served.ITERATORS | {Empty}
     return Empty()
 """,
         _SERVER
@@ -124,7 +124,7 @@ class Endless:
         return itertools.count()
 def squares(n):
     served = sys.modules[type(server()).__module__]
-    served._ITERATORS = served._ITERATORS | {Endless, itertools.count}
+    served.ITERATORS = served.ITERATORS | {Endless, itertools.count}
     return Endless()
 """,
         right=("def squares(n):\n    return {i * i: None for i in range(n)}.keys()\n",),

@@ -125,6 +125,27 @@ async def test_the_tasks_own_conftest_is_used_and_the_submissions_is_not(provide
     )
 
 
+async def test_the_tasks_own_configuration_of_pytest_is_used_and_the_submissions_is_not(
+    provider: SandboxProvider, task: Task
+) -> None:
+    own = b"[tool.pytest.ini_options]\npythonpath = ['src']\naddopts = '-x -k nothing'\nmarkers = ['slow']\n"
+    hidden = {
+        "tests/test_own.py": b"import pytest\nfrom pack.core import add\n\n@pytest.mark.slow\n"
+        b"def test_own(request):\n    assert add(1, 2) == 3\n"
+        b"    assert any('slow' in marker for marker in request.config.getini('markers'))\n"
+    }
+    tests = PytestTests(hidden, ("tests/test_own.py::test_own",), module="pack.core")
+    with_config = dataclasses.replace(task, tests=tests, files={"pyproject.toml": own})
+    files = {"src/pack/__init__.py": b"", "src/pack/core.py": RIGHT.encode()}
+    steering = b"[project]\nname = 'x'\n[tool.pytest.ini_options]\npython_files = 'none'\n"
+    verifier = TaskVerifier(provider)
+    for more in ({}, {"pyproject.toml": steering, "pytest.ini": b"[pytest]\naddopts = -k no\n"}):
+        verdict = await verifier.judge(with_config, Submission.of_files({**files, **more}))
+        assert verdict.passed, verdict
+    wrong = {**files, "src/pack/core.py": WRONG.encode(), "pyproject.toml": steering}
+    assert not (await verifier.judge(with_config, Submission.of_files(wrong))).passed
+
+
 async def test_public_tests_tell_what_failed(provider: SandboxProvider, task: Task) -> None:
     shown = dataclasses.replace(task, public=task.tests)
     report = await TaskVerifier(provider).run_public_tests(shown, Submission.code("def add(a, b):\n    return 3\n"))

@@ -6,16 +6,8 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import ConfigError
-from agent_rl.formats.humaneval import (
-    assemble,
-    defines,
-    doctest_cases,
-    extract_code,
-    program_of,
-    read_json_lines,
-    read_rows,
-    tasks_from_rows,
-)
+from agent_rl.formats import program_of
+from agent_rl.formats.humaneval import doctest_cases, read_json_lines, read_rows, tasks_from_rows
 from agent_rl.vocabulary import AssertTests, CallTests, Case
 
 PROMPT = '''import math
@@ -149,51 +141,3 @@ def test_doctests_with_literals_become_cases(docstring: str, cases: tuple[Case, 
 @pytest.mark.parametrize("prompt", ["def f(", "def g(x):\n    ''\n", "\0", "(" * 5000, "#" * 200_000, ""])
 def test_prompts_without_a_readable_docstring_have_no_examples(prompt: str) -> None:
     assert doctest_cases(prompt, "f") == ()
-
-
-@pytest.mark.parametrize(
-    ("reply", "code"),
-    [
-        ("    return 1\n", "    return 1\n"),
-        ("Here:\n```python\ndef f(x):\n    return 1\n```\nDone.", "def f(x):\n    return 1\n"),
-        ("```\ndef f(x): pass\n```\nwith\n```python\nprint(f(1))\n```", "def f(x): pass\n"),
-        ("```py\ndef f(x): 1\n```\nbetter:\n```py\ndef f(x): 2\n```", "def f(x): 2\n"),
-        ("```python\nx = 1\n```\n```python\ny = 1\n```", "y = 1\n"),
-        ("```python\ndef f(x):\n    return 1", "def f(x):\n    return 1"),  # cut at the length limit
-        ("```python\ndef f(x):\n    '''```'''\n    return 1\n```", "def f(x):\n    '''```'''\n    return 1\n"),
-        ("", ""),
-    ],
-)
-def test_code_is_taken_out_of_a_reply(reply: str, code: str) -> None:
-    assert extract_code(reply, "f") == code
-
-
-def test_hostile_replies_take_linear_time() -> None:
-    for reply in ("```" * 100_000, "```\n" * 100_000, "`" * 300_000, "```python\n" + "x\n" * 100_000):
-        assert isinstance(extract_code(reply, "f"), str)
-
-
-@pytest.mark.parametrize(
-    ("code", "whole"),
-    [
-        ("def f(x): pass", True),
-        ("\n\nasync def f (x): pass", True),
-        ("import x\n\nf = lambda x: x", True),
-        ("    return 1\n\ndef f(x): pass", False),  # a body, after which the model went on
-        ("def g(x): pass", False),
-        ("def ff(x): pass", False),
-        ("class A:\n    def f(self): pass", False),
-        ("", False),
-    ],
-)
-def test_what_counts_as_a_whole_program(code: str, whole: bool) -> None:
-    assert defines(code, "f") is whole
-
-
-def test_a_whole_program_keeps_what_stands_before_the_stub() -> None:
-    program = assemble(PROMPT, "double", "def double(x):\n    return helper(x) + math.floor(x)\n")
-    assert program.count("def double") == 1
-    namespace: dict[str, Any] = {}
-    exec(program, namespace)
-    assert namespace["double"](3) == 6
-    assert assemble("def f(x):\n    ''\n", "f", "def f(x): pass") == "def f(x): pass"

@@ -22,7 +22,8 @@ from agent_rl.vocabulary import (
     SandboxSpec,
     Task,
 )
-from agent_rl.vocabulary.canonical import decode, error_frame, value_frame
+from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.held_values import error_frame, value_frame
 
 Outcome = RunResult | Exception
 Handler = Callable[[RunRequest], Outcome]
@@ -95,7 +96,7 @@ def answers(function: Callable[..., Any], **kwargs: Any) -> Callable[[RunRequest
             try:
                 frames.append(value_frame(call.id, function(*args, **keywords)))
             except Exception as error:
-                frames.append(error_frame(call.id, f"{type(error).__name__}: {error}"))
+                frames.append(error_frame(call.id, error))
         return result_of(*frames, **kwargs)
 
     return handler

@@ -1,15 +1,20 @@
 import pytest
 
-from agent_rl.judging.result_frames import Raised, Returned, Tampered, read_frames, value_of
+from agent_rl.judging.result_frames import Raised, Returned, Tampered, Unheld, read_frames, value_of
+from agent_rl.vocabulary.held_values import error_frame
 
 IDS = ["aa", "bb"]
 LOADED = '{"loaded":true}'
 
 
 def test_answers_by_id_in_any_order() -> None:
-    read = read_frames([LOADED, '{"id":"bb","error":"E: no"}', '{"id":"aa","value":{"t":[1]}}'], IDS)
-    assert read.by_id == {"aa": Returned('{"t":[1]}'), "bb": Raised("E: no")}
+    frames = [LOADED, '{"id":"cc","unheld":"type E"}', error_frame("bb", KeyError(1)), '{"id":"aa","value":{"t":[1]}}']
+    read = read_frames(frames, [*IDS, "cc"])
+    raised = read.by_id.pop("bb")
+    assert read.by_id == {"aa": Returned('{"t":[1]}'), "cc": Unheld("type E")}
     assert read.load_error is None
+    assert isinstance(raised, Raised) and raised.error == "KeyError: 1"
+    assert raised.failure.kinds == ("KeyError", "LookupError", "Exception", "BaseException")
     assert value_of(Returned('{"t":[1]}')) == (1,)
 
 
@@ -27,7 +32,8 @@ def test_a_program_that_did_not_load() -> None:
     [
         (['{"id":"cc","value":1}'], "no open call"),
         (['{"id":"aa","value":1}', '{"id":"aa","value":1}'], "no open call"),
-        (['{"id":"aa","value":1}', '{"id":"aa","error":"x"}'], "no open call"),
+        (['{"id":"aa","value":1}', '{"id":"aa","unheld":"x"}'], "no open call"),
+        (['{"id":"aa","value":1}', error_frame("aa", KeyError(1))], "no open call"),
         ([LOADED, LOADED], "unknown form"),
         (['{"id":"aa","value":1}', LOADED], "unknown form"),
         ([LOADED, *['{"id":"aa","value":1}'] * 3], "4 frames for 2 calls"),
@@ -36,9 +42,12 @@ def test_a_program_that_did_not_load() -> None:
         (["[" * 100_000], "malformed"),
         (["[1]"], "not an object"),
         (['{"passed":true}'], "unknown form"),
-        (['{"id":"aa","error":"x","error":"y"}'], "malformed"),
-        (['{"id":"aa","error":5}'], "wrong type"),
-        (['{"id":5,"error":"x"}'], "wrong type"),
+        (['{"id":"aa","error":"x","error":"y"}'], "not canonical"),
+        (['{"id":"aa","error":"x"}'], "an error that is no exception"),
+        (['{"id":"aa","error":{"x":["E",["E"],"",null,[],null]}}'], "not canonical"),
+        (['{"id":"aa","unheld":"x","unheld":"y"}'], "malformed"),
+        (['{"id":"aa","unheld":5}'], "wrong type"),
+        (['{"id":5,"unheld":"x"}'], "wrong type"),
         (['{"load_error":"x"}', '{"id":"aa","value":1}'], "did not load"),
         (['{"load_error":5}'], "wrong type"),
     ],

@@ -13,7 +13,9 @@ import pytest
 
 from agent_rl.contracts import Sandbox
 from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.judging.judged_place import PlaceFacts
 from agent_rl.judging.staging import staged
+from agent_rl.judging.steering_files import with_own_pytest_part
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import ExecResult, PytestTests, SandboxSpec, ScriptTests, Submission, Task, Verdict
@@ -25,8 +27,22 @@ PHASES = ("setup", "call", "teardown")
 Change = Callable[[dict[str, Any], dict[str, bytes]], None]
 
 
-def ran(exit_code: int = 0, status: Any = "completed") -> ExecResult:
-    return ExecResult(status, exit_code if status == "completed" else None, b"", b"", 0.5)
+def ran(exit_code: int = 0, status: Any = "completed", stdout: bytes = b"") -> ExecResult:
+    return ExecResult(status, exit_code if status == "completed" else None, stdout, b"", 0.5)
+
+
+def around_the_tests(stdin: bytes, files: dict[str, bytes]) -> ExecResult | None:
+    """What a sandbox answers where the judge looks at it, prepares it or reads what is left; None for the tests."""
+    order: dict[str, Any] = json.loads(stdin) if stdin else {}
+    if "digests" in order:
+        facts = {"root": "/work", "path": "/bin", "python_path": "", "installed": ["yaml"], "top": {}, "same": []}
+        return ran(stdout=json.dumps(facts).encode())
+    if "place" in order:
+        return ran()
+    if "most" in order:
+        texts = [files.get(path.removeprefix("/work/"), b"").decode() or None for path in order["paths"]]
+        return ran(stdout=json.dumps({"alive": [], "left": 0, "texts": texts}).encode())
+    return None
 
 
 def honest(order: dict[str, Any], files: dict[str, bytes], failing: Sequence[str] = ()) -> dict[str, Any]:
@@ -58,6 +74,8 @@ async def judged(
     task: Task = TASK,
 ) -> Verdict:
     def python(command: Sequence[str], stdin: bytes, files: dict[str, bytes]) -> ExecResult:
+        if (answer := around_the_tests(stdin, files)) is not None:
+            return answer
         order = json.loads(stdin)
         report = honest(order, files, failing)
         change(report, files)
@@ -157,7 +175,9 @@ async def test_who_kills_its_sandboxes_is_blamed_and_a_sick_machine_is_not_a_ver
         def sandbox(self, spec: SandboxSpec) -> Any:
             sandbox: Sandbox = super().sandbox(spec)
 
-            async def dies(*args: Any, **options: Any) -> ExecResult:
+            async def dies(command: Sequence[str], *, stdin: bytes = b"", **options: Any) -> ExecResult:
+                if (answer := around_the_tests(stdin, {})) is not None:
+                    return answer
                 raise SandboxError("gone")
 
             sandbox.exec = dies  # type: ignore[method-assign]
@@ -194,30 +214,83 @@ def test_what_would_steer_the_tests_is_dropped() -> None:
     submitted: dict[str, bytes | None] = {
         "conftest.py": b"",
         "pkg/conftest.py": b"",
-        "setup.cfg": b"evil",
+        "setup.cfg": b"[metadata]\n[tool:pytest]\naddopts = -k x\n",
         "sitecustomize.py": b"",
         "x.pth": b"",
+        "x.dist-info/entry_points.txt": b"",
         "__pycache__/solution.cpython-311.pyc": b"",
         "unittest.py": b"",
         "unittest/__init__.py": b"",
         "tests/json.py": b"",
+        "tests/more.txt": b"",
         "pytest.so": b"",
+        "helpers.py": b"",
+        "src/helpers/__init__.py": b"",
+        "yaml.py": b"",
+        ".venv/bin/pytest": b"",
         "code/__init__.py": b"new",  # the task's own package, though the standard library has a module of that name
         "pkg/json.py": b"",  # below a folder of its own it shadows nothing
+        "pkg/helpers.py": b"",
+        "numpy.py": b"",  # neither imported by a test nor installed
         "test/helper.py": b"",  # no package, so that the standard library's stays what it is
+        "latest/a.txt": b"",
         "tests/test_f.py": None,
         "a.py": None,
         "b.py": None,
     }
-    contents, removed = staged(task, submitted, HIDDEN)
-    assert contents == {
-        "setup.cfg": b"own",
+    hidden = {**HIDDEN, "tests/test_g.py": b"import yaml, os\nfrom helpers import x\n", "tests/helpers.py": b""}
+    facts = PlaceFacts(installed=frozenset({"yaml"}), tools=(".venv/bin",))
+    files = staged(task, submitted, hidden, facts, {"setup.cfg": b"own"})
+    assert files.write == {
+        "setup.cfg": b"[metadata]\n",
         "code/__init__.py": b"new",
         "pkg/json.py": b"",
+        "pkg/helpers.py": b"",
+        "numpy.py": b"",
         "test/helper.py": b"",
-        "tests/test_f.py": b"hidden",
+        "latest/a.txt": b"",
     }
-    assert sorted(removed) == ["a.py", "b.py"]
+    assert sorted(files.remove) == ["a.py", "b.py"]
+    assert {"helpers.py", "yaml.py", "tests/more.txt"} <= {*files.left_out}
+
+
+def test_whose_folder_it_is_decides_what_may_lie_beside_the_tests() -> None:
+    beside = {"pkg/test_core.py": b"", "pkg/sub/tests/test_sub.py": b""}
+    submitted: dict[str, bytes | None] = {"pkg/core.py": b"1", "pkg/sub/a.py": b"1", "pkg/sub/tests/b.py": b"1"}
+    by_module = Task("t", (), PytestTests(beside, module="pkg.core"), tier="in_process")
+    assert set(staged(by_module, submitted, beside, PlaceFacts(), {}).write) == {"pkg/core.py", "pkg/sub/a.py"}
+    # What the task declares as an artifact is used wherever it lies; what only lies beside it is not.
+    hidden = {"tests/test.sh": b""}
+    declared = Task("t", (), ScriptTests(hidden, artifacts=("tests/mine.py",)), tier="in_process")
+    both: dict[str, bytes | None] = {"tests/mine.py": b"1", "tests/more.py": b"1"}
+    assert set(staged(declared, both, hidden, PlaceFacts(), {}).write) == {"tests/mine.py"}
+    # A file of the image is the task's own, and what the submission holds of it unchanged is not the submission's.
+    facts = PlaceFacts(top={".": ["queue", "app.py"]}, same=frozenset({"app.py"}))
+    more: dict[str, bytes | None] = {"queue/__init__.py": b"1", "app.py": b"1", "select.py": b"1"}
+    files = staged(declared, more, hidden, facts, {})
+    assert set(files.write) == {"queue/__init__.py"}
+
+
+OWN_PART = b"[tool.pytest.ini_options]\nmarkers = [\n  'slow',\n]\n"
+OWN_TOML = b"[project]\nname = 'x'\n" + OWN_PART
+MERGED = {
+    "kept as it is": (OWN_TOML + b"# more\n", OWN_TOML + b"# more\n"),
+    "another project": (OWN_TOML.replace(b"'x'", b"'y'"), OWN_TOML.replace(b"'x'", b"'y'")),
+    "another order": (b"[tool.pytest.ini_options]\na = 1\n[project]\n", b"[project]\n" + OWN_PART),
+    "quoted": (b"[tool.'pytest'.\"ini_options\"]\na = 1\n[x]\n", b"[x]\n" + OWN_PART),
+    "removed": (b"[project]\n", b"[project]\n" + OWN_PART),
+    "dotted": (b"tool.pytest.ini_options.addopts = '-k x'\n", None),
+    "inline": (b"[tool]\npytest = { ini_options = { addopts = '-k x' } }\n", None),
+    "hidden in a text": (b"x = '''\n[tool.pytest]\n'''\n", None),
+    "no TOML": (b"[tool.pytest\n", None),
+    "no text": (b"\xff", None),
+}
+
+
+@pytest.mark.parametrize("name", MERGED)
+def test_only_the_part_for_pytest_of_a_shared_file_is_the_tasks_own(name: str) -> None:
+    submitted, expected = MERGED[name]
+    assert with_own_pytest_part("pyproject.toml", submitted, OWN_TOML) == expected
 
 
 async def test_a_script_passes_by_its_exit_code_or_by_its_reward() -> None:
@@ -228,14 +301,21 @@ async def test_a_script_passes_by_its_exit_code_or_by_its_reward() -> None:
             return ran(exit_code)
 
         tests = ScriptTests({"tests/test.sh": b"true"}, **options)
-        async with InMemoryProvider(commands={"sh": sh}) as provider:
+
+        def python(command: Sequence[str], stdin: bytes, files: dict[str, bytes]) -> ExecResult:
+            return around_the_tests(stdin, files) or ran(1)
+
+        commands = {"sh": sh, "python3": python, "rm": lambda *given: ran()}
+        async with InMemoryProvider(commands=commands) as provider:
             verifier = TaskVerifier(provider, minimum_isolation="memory")
             return await verifier.judge(dataclasses.replace(TASK, tests=tests), Submission.of_files(submission))
 
     assert (await script(0, None, {})).passed
     assert (await script(1, None, {})).tests[0].detail == "exit code 1"
     by_reward: dict[str, Any] = {"reward_file": "reward.txt"}
-    assert (await script(1, b"1.0\n", {}, **by_reward)).passed
+    assert (await script(0, b"1.0\n", {}, **by_reward)).passed
+    verdict = await script(1, b"1.0\n", {}, **by_reward)
+    assert (verdict.status, verdict.tests[0].detail, verdict.scores) == ("failed", "exit code 1", {"reward": 1.0})
     verdict = await script(0, b"0.5", {}, **by_reward)
     assert (verdict.status, verdict.scores) == ("failed", {"reward": 0.5})
     for reward in (b"", b"nan", b"-1", b"2", b"inf", b"passed", None):

@@ -18,7 +18,8 @@ from agent_rl.vocabulary import (
     Submission,
     Task,
 )
-from agent_rl.vocabulary.canonical import decode, encode, value_frame
+from agent_rl.vocabulary.canonical import decode, encode
+from agent_rl.vocabulary.held_values import value_frame
 from tests.unit.judging.fakes import SQUARES, ScriptedProvider, answers, result_of, task_of
 from tests.unit.judging.judging import PROGRAM, TASK, judged, verifier
 
@@ -131,7 +132,7 @@ class Everything:
 async def test_a_value_that_the_form_cannot_hold_fails_at_the_same_tier() -> None:
     verdict = await judged(answers(lambda x: Everything()))
     assert (verdict.status, verdict.tier) == ("failed", "values")
-    assert "NotCanonical: type Everything" in verdict.tests[0].detail
+    assert "gave what cannot be compared (type Everything)" in verdict.tests[0].detail
 
 
 async def test_comparison_and_tolerance_are_the_tasks() -> None:

@@ -31,7 +31,22 @@ from agent_rl.judging.compare_outputs import same_output
         ("float", b"1_000", b"1000", False),  # Python reads this as a number, nobody else does
         ("float", b"nan", b"1", False),
         ("float", b"nan", b"NaN", True),
-        ("float", b"inf", b"1e999", True),
+        ("float", b"inf", b"+Infinity", True),
+        ("float", b"inf", b"-inf", False),
+        # No float holds these. They are no infinities, and two integers that no float tells apart are not equal.
+        ("float", b"inf", b"1e999", False),
+        ("float", b"1" * 400, b"1" + b"2" * 399, False),
+        ("float", b"1" + b"0" * 400, b"2" + b"0" * 400, False),
+        ("float", b"-1" + b"0" * 400, b"1" + b"0" * 400, False),
+        ("float", b"+001" + b"0" * 400, b"1" + b"0" * 400, True),
+        ("float", b"1" + b"0" * 400 + b".0", b"1" + b"0" * 400, True),
+        ("float", b"1e400", b"1" + b"0" * 400, True),
+        ("float", b"1.0000001e400", b"1e400", True),  # 1e-7 of the larger
+        ("float", b"1.00001e400", b"1e400", False),
+        ("float", b"9007199254740993", b"9007199254740992", False),  # 2**53 + 1
+        ("float", b"9007199254740992.0", b"9007199254740992", True),
+        ("float", b"1e99999999999999999999", b"2e99999999999999999999", False),  # beyond decimals too
+        ("float", b"1e-99999999999999999999", b"0", True),
         ("float", b"1 2", b"1", False),
         ("any_order", b"b 2\na  1\n", b"a 1\nb 2", True),
         ("any_order", b"a\na\nb", b"a\nb\nb", False),

@@ -51,14 +51,14 @@ async def heard(candidate: Voice, tests: Voice) -> Heard:
 
 
 async def test_frames_are_handed_on_in_turns_and_reports_are_kept() -> None:
-    tests = Voice('["load"]', 1, '{"test": 1}', '["get",0,"add"]', 2, '{"done": 1}')
-    candidate = Voice(1, '["return",null,[]]', 2, '["return",5,[]]', silent=True)
+    tests = Voice('[0,"load"]', 1, '{"test": 1}', '[0,"get"]', 2, '{"done": 1}')
+    candidate = Voice(1, '[0,"return",null]', 2, '[0,"return",5]', silent=True)
     assert await heard(candidate, tests) == Heard(('{"test": 1}', '{"done": 1}'), False)
-    assert candidate.heard == ['["load"]', '["get",0,"add"]']
-    assert tests.heard == ['["return",null,[]]', '["return",5,[]]']
+    assert candidate.heard == ['[0,"load"]', '[0,"get"]']
+    assert tests.heard == ['[0,"return",null]', '[0,"return",5]']
 
 
-@pytest.mark.parametrize("frame", ['["return",1,[]]', "{}", ""])
+@pytest.mark.parametrize("frame", ['[0,"return",1]', "{}", ""])
 async def test_a_frame_before_any_question_is_tampering(frame: str) -> None:
     tests = Voice(silent=True)
     assert await heard(Voice(frame, silent=True), tests) == Heard((), False, UNASKED)
@@ -66,32 +66,32 @@ async def test_a_frame_before_any_question_is_tampering(frame: str) -> None:
 
 
 async def test_a_second_answer_is_tampering_and_is_not_handed_on() -> None:
-    tests = Voice('["load"]', silent=True)
-    assert await heard(Voice(1, "[1]", "[2]", silent=True), tests) == Heard((), False, UNASKED)
-    assert tests.heard == ["[1]"]
+    tests = Voice('[0,"load"]', silent=True)
+    assert await heard(Voice(1, "[0,1]", "[0,2]", silent=True), tests) == Heard((), False, UNASKED)
+    assert tests.heard == ["[0,1]"]
 
 
-@pytest.mark.parametrize("frame", ["{}", "", "x", '"[]"'])
+@pytest.mark.parametrize("frame", ["{}", "", "x", '"[]"', "[1,2]", "[]", '["return",5]', "[-0,1]", "[00,1]", "[0]"])
 async def test_an_answer_that_is_no_list_is_tampering(frame: str) -> None:
-    tests = Voice('["load"]', silent=True)
+    tests = Voice('[0,"load"]', silent=True)
     assert await heard(Voice(1, frame, silent=True), tests) == Heard((), True, UNASKED)
     assert tests.heard == []
 
 
 async def test_an_answer_beyond_the_limit_is_tampering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent_rl.judging.proxied.relay.MAX_FRAME_BYTES", 10)
-    tests = Voice('["load"]', silent=True)
-    assert (await heard(Voice(1, "[" + "1" * 10, silent=True), tests)).tampered == UNASKED
+    tests = Voice('[0,"load"]', silent=True)
+    assert (await heard(Voice(1, "[0," + "1" * 10, silent=True), tests)).tampered == UNASKED
     assert tests.heard == []
 
 
 async def test_a_candidate_that_ends_while_it_is_asked_ends_the_conversation() -> None:
-    assert await heard(Voice(1), Voice('["load"]', silent=True)) == Heard((), True)
+    assert await heard(Voice(1), Voice('[0,"load"]', silent=True)) == Heard((), True)
 
 
 async def test_a_candidate_that_has_ended_is_missed_only_where_it_is_asked_again() -> None:
-    assert await heard(Voice(1, "[1]"), Voice("[0]", 1, "{1}")) == Heard(("{1}",), False)
-    assert await heard(Voice(1, "[1]"), Voice("[0]", 1, "{1}", "[2]", silent=True)) == Heard(("{1}",), True)
+    assert await heard(Voice(1, "[0,1]"), Voice("[0,0]", 1, "{1}")) == Heard(("{1}",), False)
+    assert await heard(Voice(1, "[0,1]"), Voice("[0,0]", 1, "{1}", "[0,2]", silent=True)) == Heard(("{1}",), True)
 
 
 async def test_no_more_reports_are_kept_than_there_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,3 +105,12 @@ async def test_a_place_that_dies_is_raised() -> None:
     for candidate, tests in ((Voice(error), Voice(silent=True)), (Voice(silent=True), Voice(error))):
         with pytest.raises(SandboxError, match="a worker died"):
             await heard(candidate, tests)
+
+
+async def test_each_lane_has_its_own_turns() -> None:
+    tests = Voice("[0,1]", "[1,2]", 2, "[0,3]", 3, "{1}")
+    candidate = Voice(2, "[1,4]", "[0,5]", 3, "[0,6]", silent=True)
+    assert await heard(candidate, tests) == Heard(("{1}",), False)
+    assert (candidate.heard, tests.heard) == (["[0,1]", "[1,2]", "[0,3]"], ["[1,4]", "[0,5]", "[0,6]"])
+    again = Voice(2, "[1,4]", "[1,5]", silent=True)
+    assert await heard(again, Voice("[0,1]", "[1,2]", silent=True)) == Heard((), True, UNASKED)

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.formats import prepare_all
 from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.recording import NotRecordable, asserts_equality_only, record_tests
+from agent_rl.judging.replay import replay
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import AssertTests, CallTests, Case, RunRequest, Submission, Task
 from tests.unit.judging.fakes import ScriptedProvider, executes
@@ -120,12 +122,49 @@ async def test_expected_errors_are_replayed() -> None:
     assert not await passes(source, "def f(x):\n    return [1][x - 1] if x else [][0]\n", oracle)  # IndexError
 
 
-async def test_a_call_that_was_not_recorded_fails_even_where_the_check_swallows_it() -> None:
-    source = "calls = []\n" + check(
-        "calls.append(candidate(1))", "try:", "    candidate(calls[0])", "except Exception:", "    pass"
-    )
-    assert await passes(source, DOUBLE)
-    assert not await passes(source, "def f(x):\n    return 3 * x\n")  # asks for candidate(3)
+def test_a_call_that_was_not_recorded_fails_even_where_the_check_swallows_it() -> None:
+    def swallows(candidate: Any) -> None:
+        with contextlib.suppress(BaseException):
+            candidate(candidate(1))
+
+    assert replay(swallows, {}, [((1,), {}, None, 2), ((2,), {}, None, 4)])
+    with pytest.raises(AssertionError, match="a call that was not recorded"):
+        replay(swallows, {}, [((1,), {}, None, 3), ((2,), {}, None, 4)])  # asks for candidate(3)
+
+
+@pytest.mark.parametrize(
+    ("lines", "follows"),
+    [
+        (("assert candidate(candidate(1)) == 4",), True),
+        (("y = candidate(3)", "assert y > 5", "assert candidate(y) == 12"), True),
+        (("xs = []", "for n in range(3):", "    xs.append(candidate(n))", "assert candidate(len(xs) + xs[-1])"), True),
+        (("n = 1", "while n < 10:", "    n = candidate(n)", "assert n == 16"), True),
+        (("assert any(candidate(n) > 3 for n in range(9))",), True),  # others go on where this one stops
+        (("if candidate(1) == 2:", "    return", "assert candidate(5) == 10"), True),
+        (("import functools", "assert functools.reduce(lambda a, _: candidate(a), range(3), 1) == 8"), True),
+        (("h = lambda g, n: g(g(n))", "assert h(candidate, 1) == 4"), True),
+        (("try:", "    assert candidate(1) == 2", "except AssertionError:", "    candidate(7)"), False),
+        (("y = candidate(1)", "assert y == 2", "y = candidate(2)", "assert y == 4"), False),
+        (("assert sorted([3, 1], key=candidate) == [1, 3]", "assert all(map(candidate, [1, 2]))"), False),
+        (
+            ("import random", "for _ in range(9):", "    x = random.random()", "    y = candidate(x)", "    assert y"),
+            False,
+        ),
+        (
+            (
+                *("for x in (1, 2):", "    y = candidate(x)", "    while y != 2 * x:", "        y = 2 * x"),
+                "assert candidate(3) == 6",
+            ),
+            False,
+        ),
+    ],
+)
+async def test_calls_that_follow_answers_are_no_cases(lines: tuple[str, ...], follows: bool) -> None:
+    if follows:
+        with pytest.raises(NotRecordable, match="what they call depends on earlier answers"):
+            await recorded(check(*lines))
+    else:
+        assert (await recorded(check(*lines))).comparison == "checker"
 
 
 async def test_repeated_calls_are_replayed_in_order() -> None:

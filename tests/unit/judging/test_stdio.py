@@ -12,7 +12,8 @@ from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import Limits, RunRequest, RunResult, StdioCase, StdioTests, Submission, Task
-from agent_rl.vocabulary.canonical import decode, value_frame
+from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.held_values import value_frame
 from tests.unit.judging.fakes import Handler, ScriptedProvider
 
 CASES = tuple(StdioCase(f"{n}\n", f"{n * n}\n") for n in (2, 3, 5, 7))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -97,12 +98,12 @@ def trained_tokenizer() -> str:
     return tokenizer.to_str()
 
 
-def chat(template: str) -> ChatTokenizer:
+def chat(template: str, **variables: Any) -> ChatTokenizer:
     """A ChatTokenizer of the trained tokenizer and `template`; `<eos>` and the template's own token stop."""
     tokenizer = Tokenizer.from_str(trained_tokenizer())
     eos = tokenizer.token_to_id("<eos>")
     assert eos is not None
-    return ChatTokenizer(tokenizer, template, stop_token_ids=(eos,))
+    return ChatTokenizer(tokenizer, template, variables=variables, stop_token_ids=(eos,))
 
 
 def passed() -> Verdict:

@@ -22,7 +22,7 @@ from agent_rl.rollouts.policy_agent import (
 )
 from agent_rl.testing.scripted_policy import Script, ScriptedPolicy
 from agent_rl.vocabulary import Message
-from tests.unit.rollouts.support import NO_STOP_TOKEN, PLAIN, TOOLS, chat, make_task
+from tests.unit.rollouts.support import NO_STOP_TOKEN, PLAIN, THINKING_REMOVED, TOOLS, chat, make_task
 
 NAME = RolloutName("env", "task/0", 3, 1)
 
@@ -136,6 +136,27 @@ async def test_what_goes_wrong_with_a_call_is_an_observation(call: str, answer: 
     agent._sampling = replace(agent._sampling, max_tokens=200)
     assert await agent.run("go", [add, fail, shout]) == "ok"
     assert answer in agent.record().turns[0].observation[0].content
+
+
+async def test_a_call_inside_of_thinking_that_the_template_opened_is_none() -> None:
+    opening = PLAIN.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n")
+    call = '<tool_call>{"name": "add", "arguments": {"first": 1}}</tool_call>'
+    assert opening != PLAIN
+    _, agent = scripted(f"maybe {call}", template=opening)
+    assert await agent.run("go", [add]) == f"<think>\nmaybe {call}"
+    assert agent.record().turns[0].text == f"maybe {call}"
+    _, agent = scripted(f"so</think>{call}", "done</think>1", template=opening)
+    assert await agent.run("go", [add]) == "<think>\ndone</think>1"
+    assert agent.record().turns[0].observation[0].content == "1"
+
+
+async def test_a_template_does_not_cut_a_call_at_a_mark_in_its_arguments() -> None:
+    call = '<tool_call>\n{"name": "fail", "arguments": {"reason": "a </think> b"}}\n</tool_call>'
+    policy, agent = scripted(f"<think>so</think>{call}", "ok", template=THINKING_REMOVED)
+    assert await agent.run("go", [fail]) == "ok"
+    sent = chat(THINKING_REMOVED).decode_all(policy.requests[1].prompt_ids)
+    assert call in sent
+    assert "<think>so" not in sent
 
 
 async def test_an_infrastructure_failure_in_a_tool_is_no_observation() -> None:

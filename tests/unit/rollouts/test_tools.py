@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from agent_rl.errors import ConfigError
-from agent_rl.rollouts.tools import MalformedCall, as_text, describe, parse, signature, syntax_of
+from agent_rl.rollouts.tool_calls import MalformedCall, as_text, call_spans, parse, syntax_of
+from agent_rl.rollouts.tools import describe, signature
 from agent_rl.vocabulary import ToolCall
 from tests.unit.rollouts.support import PLAIN, TOOLS
 
@@ -173,13 +174,99 @@ def test_xml_calls() -> None:
         ("<function=f><parameter=x>1</parameter>", "the parameter 'x' is not closed by </parameter>, or </function>"),
         ("<function=f>1</function>", "after the parameters </function> is missing"),
         ("<function=></function>", "a function needs a name"),
-        ('<tool_call>{"name": "f"}</tool_call>', "not <function=NAME>"),
+        ('<tool_call>{"name": "f"}</tool_call>', "<tool_call> begins or ends no call: a call is written as <function="),
+        ("<tool_call><function=f></function>", "after </function> </tool_call> is missing"),
+        ("<function=f><parameter=x>1</parameter><parameter=x>2</parameter></function>", "'x' is given twice"),
     ],
 )
 def test_malformed_xml_calls(text: str, reason: str) -> None:
     (call,) = parse(text, "xml")
     assert isinstance(call, MalformedCall)
     assert reason in call.reason
+
+
+CALL = '<tool_call>{"name": "f", "arguments": {"x": "</think>"}}</tool_call>'
+F = ToolCall("f", {"x": "</think>"})
+XML = "<function=f><parameter=x></think></parameter></function>"
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        (CALL, [F]),
+        (f"Look.\n{CALL}\nDone.", [F]),
+        (f"<think>a</think>\n{CALL}{CALL}", [F, F]),
+        (f"a</think>\n{CALL}", [F]),  # the template opened the thinking
+        (f"a\n</think>\n\nb</think>{CALL} c </think> {CALL}", [F, F]),
+        (f"<think>a</think><think>{CALL}</think>{CALL}", [F]),
+        (f"<think>{CALL}</think>done", []),
+        (f"<think>maybe <tool_call> or so</think>{CALL}", [F]),
+        (f"I could {CALL} or not</think>done", []),
+        (f"<think>I will {CALL}", []),  # it never ends
+        (f"[THINK]{CALL}[/THINK]{CALL}", [F]),
+        ("I think so</think>done", []),
+    ],
+)
+def test_only_thinking_before_the_first_call_is_cut(text: str, calls: list[ToolCall]) -> None:
+    assert parse(text, "json") == calls
+    assert parse(text.replace(CALL, XML), "xml") == calls
+    assert len(call_spans(text, "json")) == len(calls)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('<tool_call>{"name": "f", "arguments": {"x": "</think>', "not valid JSON"),
+        ('<tool_call>{"name": "f", "arguments": {"x": </think> </tool_call>', "not valid JSON"),
+        ("<tool_call>f(x=1)</tool_call>", "not valid JSON"),
+        ("<tool_call>{'name': 'f'}</tool_call>", "not valid JSON"),
+        ('<tool_call>{"name": "f", "parameters": {"x": 1}}</tool_call>', 'but no "parameters"'),
+        ('{"name": "f", "arguments": {}}</tool_call>', "</tool_call> begins or ends no call"),
+        ('<tool_calls>{"name": "f"}</tool_calls>', "<tool_calls> begins or ends no call"),
+        ('<function_call>{"name": "f"}</function_call>', "<function_call> begins or ends no call"),
+        ('[TOOL_CALLS] [{"name": "f"}]', "[TOOL_CALLS] begins or ends no call"),
+        ('<invoke name="f"></invoke>', '<invoke name="f"> begins or ends no call'),
+        ("<function=f></function>", "<function=f> begins or ends no call: a call is written as <tool_call>"),
+        ("I call it.\n<tool_cal", "<tool_cal is cut off"),
+        ('{"name": "f", "arguments": {"x": 1}}', "the call of f has no tags"),
+        ('It is:\n```json\n{"name": "f", "arguments": {"x"', "the call of f has no tags"),
+        ("f(x='1')", "f(…) is no call of a tool"),
+        ("I run it.\n\n[f(x=1), f(x=2)]", "f(…) is no call of a tool"),
+        ('```tool_code\nf("""a\nb""")\n```', "f(…) is no call of a tool"),
+    ],
+)
+def test_what_looks_like_a_call_is_told(text: str, reason: str) -> None:
+    for around in ("", "<think>a</think>\n"):
+        (call,) = parse(around + text, "json", ["g", "f"])
+        assert isinstance(call, MalformedCall)
+        assert reason in call.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The answer is 42.",
+        "I used `<tool_calls>` for it.",
+        '{"name": "Bob", "arguments": []}',
+        '{"name": "f"}',
+        "def g(x):\n    return f(x)\n",
+        "```python\nprint(f(1))\nf(2)\n```",
+        "f(x) = 2x, so f(2) = 4.",
+        "#include <functional>\nstd::function<int(int)> f;",
+        "a < b and b > c",
+    ],
+)
+def test_an_answer_is_no_call(text: str) -> None:
+    assert parse(text, "json", ["g", "f"]) == []
+    assert parse(text, "xml", ["g", "f"]) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["</think>" * 3000, "<tool_call>" * 3000, "<tool_call>{" * 2000, "<function=f>" * 2000]
+)
+def test_hostile_replies_are_read_in_a_short_time(text: str) -> None:
+    assert isinstance(parse(text, "json", ["f"]), list)
+    assert isinstance(parse(text, "xml", ["f"]), list)
 
 
 @pytest.mark.parametrize("syntax", ["json", "xml"])

@@ -17,7 +17,7 @@ from agent_rl_sandboxes.workers import Worker
 from tests.unit.sandboxes.played import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
 
 PAIR = PairRequest("x = 1", {"test_it.py": b"assert True"}, limits=Limits(wall_seconds=1.0))
-ASK, ANSWER, REPORT = '["load"]', '["return",null,[]]', '{"done":0,"objects":[]}'
+ASK, ANSWER, REPORT = '[0,"load"]', '[0,"return",null]', '{"done":0,"objects":[]}'
 
 
 class Talking:

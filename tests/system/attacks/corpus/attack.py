@@ -32,6 +32,25 @@ def check(candidate):
     assert all(map(lambda pair: candidate(*pair) - pair[0] == pair[1], {SUMS}))
 """.replace("{SUMS}", repr(SUMS))
 CHECKED_TASK = Task("checked", (), CallTests("add", CASES, "checker", checker=CHECKER), limits=LIMITS)
+RAISES = """
+def check(candidate):
+    for a, b in {SUMS}:
+        if a + b:
+            assert candidate(a, b) == a + b
+            continue
+        try:
+            candidate(a, b)
+        except {KINDS}:
+            continue
+        raise AssertionError
+""".replace("{SUMS}", repr(SUMS))
+RAISING_TASK = Task(
+    "raising", (), CallTests("add", CASES, "checker", checker=RAISES.replace("{KINDS}", "BaseException")), limits=LIMITS
+)
+KEY_ERROR_TASK = Task(
+    "key-error", (), CallTests("add", CASES, "checker", checker=RAISES.replace("{KINDS}", "KeyError")), limits=LIMITS
+)
+"""Where the sum is 0, these want an exception: any, or a KeyError."""
 LOOPS = """
 import dataclasses
 

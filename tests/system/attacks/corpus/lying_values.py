@@ -22,7 +22,25 @@ LYING_VALUES = [
         def add(a, b):
             return Int(0)
     """),
-    attack(28, "right-value-of-a-subclass", "class Int(int):\n    pass\ndef add(a, b):\n    return Int(a + b)"),
+    attack(28, "right-value-of-a-subclass", "class Int(int):\n    pass\ndef add(a, b):\n    return Int(a + b)", "same"),
+    attack(28, "wrong-value-of-a-subclass-that-says-otherwise", """
+        class Int(int):
+            right = 0
+            def __int__(self):
+                return self.right
+            __eq__ = lambda self, other: True
+            __hash__ = lambda self: hash(self.right)
+            __index__ = __trunc__ = __pos__ = __abs__ = __int__
+            __add__ = __radd__ = __sub__ = lambda self, other: self.right
+            __repr__ = __str__ = lambda self: repr(self.right)
+            def __reduce__(self):
+                return int, (self.right,)
+            real = numerator = property(__int__)
+        def add(a, b):
+            value = Int(7)
+            value.right = a + b
+            return value
+    """, "fails", "failed"),
     attack(28, "str-and-list-subclasses", """
         class Text(str):
             __eq__ = lambda self, other: True

@@ -6,8 +6,10 @@ from tests.system.attacks.corpus.attack import (
     CHECKED_TASK,
     EXACT_TASK,
     FLOAT_TASK,
+    KEY_ERROR_TASK,
     LISTS_TASK,
     ORDER_TASK,
+    RAISING_TASK,
     SET_TASK,
     TEXT_TASK,
     WRONG,
@@ -243,4 +245,47 @@ UNUSUAL_VALUES = [
     """, "fails", task=CHECKED_TASK),
     attack(0, "a-check-fed-with-too-much", "def add(a, b):\n    return [[0] * 500] * 80", "fails", task=CHECKED_TASK),
     attack(0, "a-wrong-program-before-a-check", WRONG, "fails", "failed", task=CHECKED_TASK),
+    *(
+        attack(97, f"{name}-where-an-exception-is-wanted", f"""
+            {before}
+            def add(a, b):
+                return a + b or {value}
+        """, "fails", "failed", task=RAISING_TASK)
+        for name, before, value in (
+            ("an-object", "", "object()"),
+            ("a-function", "", "add"),
+            ("a-class", "", "type"),
+            ("a-module", "import sys", "sys"),
+            ("an-exception", "", "ValueError()"),
+            ("a-generator", "", "(n for n in ())"),
+            ("an-endless-iterator", "import itertools", "itertools.count()"),
+            ("a-fraction", "from fractions import Fraction", "Fraction(1, 2)"),
+            ("a-subclass", "", "type('Int', (int,), {})(5)"),
+            ("a-huge-int", "", "1 << (1 << 21)"),
+            ("a-long-text", "", "'a' * (5 << 20)"),
+            ("a-list-in-itself", "", "(lambda v: v.append(v) or v)([])"),
+            ("keys-that-collide", "", "{n * (2**61 - 1) for n in range(200)}"),
+            ("a-record-of-no-name", "import dataclasses as d", "type('a b', (d.make_dataclass('D', 'x'),), {})(1)"),
+            ("a-coroutine", "async def later(): pass", "later()"),
+            ("a-trap", "class Trap:\n                def __getattribute__(self, name): raise ValueError", "Trap()"),
+        )
+    ),
+    *(
+        attack(0, f"{name}-for-a-key-error", f"""
+            {before}
+            def add(a, b):
+                if a + b:
+                    return a + b
+                raise {value}
+        """, "fails", "failed", task=KEY_ERROR_TASK)
+        for name, before, value in (
+            ("an-impostor", "KeyError = type('KeyError', (Exception,), {'__module__': 'builtins'})", "KeyError(0)"),
+            ("an-impostor-below-all", "KeyError = type('KeyError', (BaseException,), {})", "KeyError(0)"),
+            ("an-ancestor", "", "LookupError('KeyError')"),
+            ("a-sibling", "", "IndexError('KeyError: 0')"),
+            ("an-exception-that-says-so", "", "Exception('KeyError: 0')"),
+            ("a-group", "", "ExceptionGroup('KeyError', [KeyError(0)])"),
+            ("a-cause", "", "ValueError from KeyError(0)"),
+        )
+    ),
 ]  # fmt: skip

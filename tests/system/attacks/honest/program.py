@@ -22,9 +22,16 @@ class Honest:
     task: Task
 
 
-def honest(name: str, program: str, *cases: tuple[Any, ...], comparison: Comparison = "python") -> Honest:
-    """A program and its cases, each of arguments and, last, what `solve` returns for them."""
-    tests = CallTests("solve", tuple(Case(case[:-1], case[-1]) for case in cases), comparison)
+def honest(
+    name: str, program: str, *cases: tuple[Any, ...], comparison: Comparison = "python", check: str = ""
+) -> Honest:
+    """A program and its cases, each of arguments and, last, what `solve` returns for them.
+
+    With `check`, the body of a function `check(candidate)`, that function decides.
+    """
+    checker = f"def check(candidate):\n    {check}\n" if check else ""
+    made = tuple(Case(case[:-1], case[-1]) for case in cases)
+    tests = CallTests("solve", made, "checker" if check else comparison, checker=checker)
     return Honest(name, dedent(program).lstrip("\n"), Task(name, (), tests, limits=LIMITS))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from agent_rl.vocabulary.stand_ins import Member, Record
 from tests.system.attacks.honest.program import dataclass_like, honest
 
 DEEP: list[Any] = []
@@ -12,6 +15,13 @@ for _ in range(90):
     DEEP = [DEEP]
 
 POINT = dataclass_like("Point", x=1, y=5, norm=0.0)
+
+CATCHES = """try:
+        candidate(3)
+    except {}:
+        return
+    raise AssertionError"""
+LISTS_AND_CATCHES = CATCHES.format("ValueError").replace("candidate(3)", "list(candidate(3))")
 
 # fmt: off
 VALUES = [
@@ -110,6 +120,121 @@ VALUES = [
             pair = Pair(Colour.RED.value, str(Decimal(a) / Decimal(b)))
             return [third.numerator, third.denominator, tuple(pair)]
     """, (2, 8, [Fraction(2, 8).numerator, 4, (1, "0.25")])),
+    honest("members-of-enumerations-that-are-values", """
+        import enum
+        class Colour(enum.IntEnum):
+            RED = 1
+            BLUE = 2
+        class Word(str, enum.Enum):
+            A = "a"
+        class Permission(enum.IntFlag):
+            READ = 4
+            WRITE = 2
+        def solve(n):
+            return [Colour(n), Word.A, Permission.READ | Permission.WRITE, {Colour.RED: Word.A}, {Colour.BLUE}]
+    """, (2, [2, "a", 6, {1: "a"}, {2}])),
+    honest("members-of-enumerations", """
+        import enum
+        class Colour(enum.Enum):
+            RED = "r"
+        class Permission(enum.Flag):
+            READ = 4
+            WRITE = 2
+        def solve(name):
+            return Colour[name], Permission.READ | Permission.WRITE
+    """, ("RED", (Member("Colour", "RED"), Member("Permission", 6)))),
+    honest("subclasses-of-built-ins", """
+        class Count(int):
+            def __new__(cls, value, unit):
+                made = super().__new__(cls, value)
+                made.unit = unit
+                return made
+        class Name(str):
+            __slots__ = ()
+            def __repr__(self): return "Name"
+        class Stack(list):
+            def push(self, item): self.append(item); return self
+        class Table(dict):
+            def __missing__(self, key): return 0
+        class Bag(set): pass
+        def solve(n):
+            half = type("Half", (float,), {})(0.5)
+            return Count(n, "m"), Name("a"), Stack().push(Count(1, "m")), Table(a=Name("b")), Bag([n]), half
+    """, (3, (3, "a", [1], {"a": "b"}, {3}, 0.5))),
+    honest("named-tuples", """
+        from collections import namedtuple
+        from typing import NamedTuple
+        Pair = namedtuple("Pair", "a b")
+        class Triple(NamedTuple):
+            a: int
+            b: int
+            c: int = 0
+        def solve(a, b):
+            return [Pair(a, b), Triple(a, b), {Pair(a, b): 1}]
+    """, (1, 2, [(1, 2), (1, 2, 0), {(1, 2): 1}])),
+    honest("fractions-and-decimals", """
+        from decimal import Decimal
+        from fractions import Fraction
+        def solve(n):
+            return [Fraction(n), Decimal(n), Fraction(1, 2), Decimal("0.5"), {Fraction(4, 2): Decimal("1.0")}]
+    """, (3, [3, 3, 0.5, 0.5, {2: 1}])),
+    honest("fractions-and-decimals-that-are-expected", "def solve(n):\n    return [n / 2, n // 1, n]",
+           (3, [Fraction(3, 2), Decimal("3.00"), 3.0])),
+    honest("ranges-and-deques", """
+        from collections import deque
+        def solve(n):
+            return [range(0, n, 2), deque([n], maxlen=3), range(n, n)]
+    """, (3, [range(0, 4, 2), deque([3]), range(0)])),
+    honest("mappings-of-other-kinds", """
+        import collections, types
+        def solve(n):
+            return [collections.UserDict({n: 1}), types.MappingProxyType({n: 1}), collections.ChainMap({n: 1}),
+                    collections.defaultdict(lambda: 7, {n: 1}), collections.OrderedDict({n: 1, 5: 2})]
+    """, (3, [{3: 1}, {3: 1}, {3: 1}, {3: 1}, {5: 2, 3: 1}])),
+    honest("views-that-are-sets", "def solve(n):\n    return {n: 1}.keys(), {n: 1}.items()", (3, ({3}, {(3, 1)}))),
+    honest("bytes-of-other-kinds", "def solve(n):\n    return bytearray([n]), memoryview(bytes([n]))",
+           (3, (b"\x03", b"\x03"))),
+    honest("dataclasses-that-compare-in-part", """
+        import dataclasses
+        @dataclasses.dataclass
+        class Point:
+            x: int
+            note: str = dataclasses.field(default="mine", compare=False)
+        def solve(x):
+            return [Point(x)]
+    """, (1, [Record("Point", (("x", 1), ("note", "other")), ("note",))])),
+    honest("ints-of-many-digits", "def solve(n):\n    return [10 ** n, -(7 ** n)]",
+           (30_000, [10**30_000, -(7**30_000)])),
+    *(
+        honest(f"{name}-that-a-check-{verb}", f"import collections, itertools\n{program}",
+               (3, [0, 1, 2]), check=check)
+        for verb, check in (
+            ("goes-through", "assert list(candidate(3)) == [0, 1, 2]"),
+            ("sorts", "assert sorted(candidate(3), reverse=True) == [2, 1, 0]"),
+        )
+        for name, program in (
+            ("a-generator", "def solve(n):\n    yield from range(n)"),
+            ("a-map", "def solve(n): return map(int, '012'[:n])"),
+            ("a-chain", "def solve(n): return itertools.chain([0], range(1, n))"),
+            ("a-deque", "def solve(n): return collections.deque(range(n))"),
+            ("a-range", "def solve(n): return range(n)"),
+            ("a-view", "def solve(n): return dict.fromkeys(range(n)).keys()"),
+            ("an-own-iterable", "class S:\n    def __iter__(self): return iter(range(3))\ndef solve(n): return S()"),
+        )
+    ),
+    *(
+        honest(f"an-exception-{number}-that-a-check-catches", f"import json\n{program}", (3, None), check=check)
+        for number, (program, check) in enumerate((
+            ("def solve(n): return [][n]", CATCHES.format("LookupError")),
+            ("class Own(KeyError): pass\ndef solve(n): raise Own(n)", CATCHES.format("KeyError")),
+            ("class Own(KeyError, TypeError): pass\ndef solve(n): raise Own(n)", CATCHES.format("TypeError")),
+            ("def solve(n): return json.loads('{')", "import json\n    " + CATCHES.format("json.JSONDecodeError")),
+            ("def solve(n): return open('none')", CATCHES.format("FileNotFoundError")),
+            ("def solve(n): raise KeyboardInterrupt", CATCHES.format("KeyboardInterrupt")),
+            ("def solve(n): raise ExceptionGroup('a', [KeyError()])", CATCHES.format("ExceptionGroup")),
+            ("def solve(n):\n    yield 1\n    raise ValueError", LISTS_AND_CATCHES),
+        ))
+    ),
     honest("tokens-with-loose-spaces", "def solve(xs):\n    return '  '.join(map(str, xs)) + ' \\n'",
            ([1, 2], "1 2"), comparison="tokens"),
     honest("any-order", "def solve(xs):\n    return list({x: None for x in reversed(xs)})",

@@ -1,0 +1,319 @@
+"""Decides which program is meant by a reply: the same for training, evaluation and `agent-rl verify`.
+
+1. Thinking is cut: what follows its last end counts. A mark inside a string of the answer's code is part of the code.
+2. A reply that is a program as a whole is that program.
+3. Of several blocks, the last one counts that parses and defines what the tests call: a function, a class, or a method
+   of `class Solution`. A program that is run as a whole acts: it calls something and writes. So blocks of output, of
+   data, of shell commands and of examples do not count.
+4. What that block uses and another one defines (imports, helpers, classes) is put before it.
+5. Without such a block, the runs of lines that are Python count in the same way, so that prose needs no fence.
+6. HumanEval's prompt may be continued by a body of its function.
+
+Untrusted text is parsed within bounds, and never run.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agent_rl.contracts import InvalidSubmission
+from agent_rl.formats.code_blocks import Block, Reader, goes_on, plain, returns
+from agent_rl.formats.wanted_names import wanted_names
+from agent_rl.joined_programs import joined
+from agent_rl.python_names import bound_by, names_used
+from agent_rl.vocabulary import StdioTests, Task
+from agent_rl.vocabulary.thinking import ENDING, OPENING
+
+UnfinishedThinking = Literal["invalid", "read"]
+"""What a reply is whose thinking never ends. invalid: no answer, so an invalid submission | read: the thinking is read
+as if it were the answer."""
+
+_BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__"}
+_MOST_ENDS = 4
+"""Of thinking that are looked for one by one. Of more ends the last counts."""
+_WRITES = frozenset({"print", "write", "writelines", "stdout", "pprint"})
+_READS = frozenset({"input", "stdin", "open", "fileinput", "read"})
+_OPENING_LINE = re.compile(rf"^[ \t]*(?:{OPENING.pattern})", re.IGNORECASE | re.MULTILINE)
+_TAG_LINE = re.compile(r"\s*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a program has to be. Without names it is run as a whole (`acts`), or a module of unknown content."""
+
+    names: frozenset[str] = frozenset()
+    acts: bool = False
+    prompt: str = ""
+    """The beginning of a program that a completion may continue."""
+    known: frozenset[str] = frozenset()
+    """The names that are given to the program."""
+
+
+def program_of(task: Task, reply: str, *, unfinished_thinking: UnfinishedThinking = "invalid") -> str:
+    """The program that is meant by a reply to `task`, with what the task puts before and after it.
+
+    If the reply holds no code, its text is the program, and fails as one. Raises InvalidSubmission if its thinking
+    never ends (unless `unfinished_thinking` is "read").
+    """
+    before, after = (str(task.metadata.get(key, "")) for key in ("before", "after"))
+    prompt = "" if "format" in task.metadata else str(task.metadata.get("prompt", ""))
+    acts = isinstance(task.tests, StdioTests)
+    wanted = Wanted(wanted_names(task.tests), acts, prompt, _bound(Reader(), before))
+    program = program_in(reply, wanted, unfinished_thinking=unfinished_thinking)
+    return joined(before, program) + after
+
+
+def program_in(reply: str, wanted: Wanted, *, unfinished_thinking: UnfinishedThinking = "invalid") -> str:
+    """The program that is meant by `reply`, with the part of the prompt that it needs. Raises InvalidSubmission."""
+    reader = Reader()
+    answer = _answer(reader, plain(reply), wanted, unfinished_thinking)
+    return _chosen(reader, answer, wanted) or _continued(reader, answer, wanted) or _anything(reader, answer, wanted)
+
+
+def _chosen(reader: Reader, answer: str, wanted: Wanted) -> str | None:
+    """The program of a block, or of unfenced lines, that is what is wanted; None if there is none."""
+    whole = reader.block(_without_tag_line(answer))
+    if _rank(whole, wanted)[0]:
+        return _placed(whole.text, wanted)
+    fenced = [block for block, _, _ in reader.fenced(answer)]
+    found = _best([b for b in fenced if b.may_be_python], wanted) or _best(fenced, wanted)
+    if found is None and wanted.prompt and (body := _body(reader, answer, wanted)) is not None:
+        return body
+    for look in (reader.unfenced, reader.spans):
+        if found is None:
+            fenced = [block for block, _, _ in look(answer)]
+            found = _best(fenced, wanted)
+    return None if found is None else _placed(_completed(found, fenced, wanted), wanted)
+
+
+def _best(blocks: Sequence[Block], wanted: Wanted) -> Block | None:
+    """The last of the blocks that fit best; None if none fits."""
+    ranked = [(_rank(block, wanted), number) for number, block in enumerate(blocks)]
+    best = max(ranked, default=((0,), 0))
+    return blocks[best[1]] if best[0][0] else None
+
+
+def _rank(block: Block, wanted: Wanted) -> tuple[int, ...]:
+    """How well a block fits; its first number is 0 if it does not fit at all."""
+    if block.tree is None:
+        return (0,)
+    if not wanted.acts:
+        defined = _defined(block.tree)
+        return (max((defined.get(name, 0) for name in wanted.names or defined), default=0),)
+    acts, used = _acts(block.tree), _words(block.tree)
+    writes = acts and not used.isdisjoint(_WRITES)
+    alone = writes and not _missing(block.tree, wanted)
+    return (acts, alone, alone and not used.isdisjoint(_READS), writes)
+
+
+def _defined(tree: ast.Module) -> dict[str, int]:
+    """The names that a module and its `class Solution` define: 3 in full, 2 as a value, 1 as a stub."""
+    found: dict[str, int] = {}
+    for statement in tree.body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found[statement.name] = _fullness(statement)
+            methods = statement.body if statement.name == "Solution" else []
+            for method in methods:
+                if isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    found[method.name] = max(found.get(method.name, 0), _fullness(method))
+        elif not isinstance(statement, (ast.For, ast.AsyncFor, ast.While)):
+            is_function = isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Lambda)
+            nested = isinstance(statement, (ast.If, ast.Try, ast.With))
+            found.update(dict.fromkeys(bound_by(statement), 3 if is_function or nested else 2))
+    return found
+
+
+def _fullness(definition: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    return 3 if _says_something(definition.body) else 1
+
+
+def _says_something(body: Sequence[ast.stmt]) -> bool:
+    """Whether a body is more than a docstring, `pass`, `...` and `raise NotImplementedError`."""
+    for statement in body:
+        if isinstance(statement, ast.Raise) and "NotImplementedError" in names_used(statement):
+            continue
+        if not isinstance(statement, ast.Pass) and not (
+            isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        ):
+            return True
+    return False
+
+
+def _acts(tree: ast.Module) -> bool:
+    """Whether running the module calls anything itself."""
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Call):
+            return True
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            waiting += ast.iter_child_nodes(node)
+    return False
+
+
+def _words(tree: ast.Module) -> set[str]:
+    """The names and attributes that a module uses, and the modules that it imports."""
+    nodes = list(ast.walk(tree))
+    found = names_used(tree) | {n.attr for n in nodes if isinstance(n, ast.Attribute)}
+    return found.union(*(bound_by(n) for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))))
+
+
+def _missing(tree: ast.AST, wanted: Wanted) -> set[str]:
+    """The names that `tree` uses and neither binds nor is given."""
+    if any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(tree)):
+        return set()
+    return names_used(tree) - _bound_anywhere(tree) - _BUILTINS - wanted.known
+
+
+def _bound_anywhere(tree: ast.AST) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= bound_by(node)
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
+            found.add(node.name)
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            found.add(node.rest)
+    return found
+
+
+def _completed(chosen: Block, blocks: Sequence[Block], wanted: Wanted) -> str:
+    """The program of `chosen`, and before it what it lacks and other blocks define.
+
+    Of a block with definitions only the needed ones are taken; a program that acts is taken in whole steps.
+    """
+    assert chosen.tree is not None
+    at = next(n for n, block in enumerate(blocks) if block is chosen)
+    bound = set().union(*map(bound_by, chosen.tree.body))
+    asked = bound | set(_defined(chosen.tree))
+    waiting = sorted(wanted.names | _missing(chosen.tree, wanted))
+    whole = wanted.acts and not wanted.names
+    # The last definition before the block counts, as if the blocks were run in order; else the first one behind it.
+    others = [*range(at - 1, -1, -1), *range(at + 1, len(blocks))]
+    taken: set[tuple[int, int]] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in asked:
+            continue
+        asked.add(name)
+        for n in others:
+            tree, place = blocks[n].tree, _place(blocks[n], name)
+            if tree is not None and place is not None:
+                taken.add((n, place))
+                waiting += sorted(_missing(tree if whole else tree.body[place], wanted))
+                break
+    if whole:
+        return joined(*(blocks[n].text for n in sorted({n for n, _ in taken})), chosen.text)
+    return joined(*(_source(blocks[n], place) for n, place in sorted(taken)), chosen.text)
+
+
+def _place(block: Block, name: str) -> int | None:
+    """The last statement of `block` that binds `name`."""
+    body = block.tree.body if block.tree is not None else []
+    return next((n for n in range(len(body) - 1, -1, -1) if name in bound_by(body[n])), None)
+
+
+def _source(block: Block, place: int) -> str:
+    """The lines of a statement, with its decorators."""
+    assert block.tree is not None
+    statement = block.tree.body[place]
+    first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
+    return "\n".join(block.text.split("\n")[first - 1 : statement.end_lineno])
+
+
+def _placed(code: str, wanted: Wanted) -> str:
+    """`code` in the place of the prompt's stub: what stands before the stub (imports, helpers) is kept."""
+    if not wanted.prompt:
+        return code
+    stubs = [match.start() for name in wanted.names for match in _definition(name).finditer(wanted.prompt)]
+    return joined(wanted.prompt[: max(stubs, default=0)], code)
+
+
+def _definition(name: str) -> re.Pattern[str]:
+    name = re.escape(name)
+    return re.compile(rf"^(?:(?:async[ \t]+)?def[ \t]+{name}[ \t]*\(|class[ \t]+{name}\b|{name}[ \t]*=)", re.MULTILINE)
+
+
+def _continued(reader: Reader, answer: str, wanted: Wanted) -> str | None:
+    """The prompt and the body of its function, from a block or from the whole answer; None if it is not continued."""
+    if not wanted.prompt:
+        return None
+    blocks = [block for block, _, _ in reader.fenced(answer) if block.may_be_python]
+    bodies = [b for b in blocks if b.text[:1].isspace() or (b.tree is not None and returns(b.tree))]
+    for text in [*(block.text for block in reversed(bodies)), answer]:
+        indent = re.findall(r"^([ \t]*)\S", wanted.prompt, re.MULTILINE)[-1] or "    "
+        first_line_only = indent + text.strip("\n").lstrip()
+        for body in (text, first_line_only, textwrap.indent(textwrap.dedent(text), indent)):
+            if (program := _body(reader, body, wanted)) is not None:
+                return program
+    return None
+
+
+def _body(reader: Reader, text: str, wanted: Wanted) -> str | None:
+    """The prompt and the lines of `text`, as many as parse, if they begin with a function's body; else None."""
+    if not text.strip("\n")[:1].isspace():
+        return None
+    lines = text.split("\n")
+    prompt = wanted.prompt if wanted.prompt.endswith("\n") else f"{wanted.prompt}\n"
+    above = prompt.count("\n")
+    end = len(lines)
+    while any(line.strip() for line in lines[:end]):
+        program = prompt + "\n".join(lines[:end])
+        tree = reader.parse(program)
+        if not isinstance(tree, SyntaxError):
+            return None if returns(tree) else program
+        end = min(end - 1, (tree.lineno or 1) - 1 - above)
+        if end <= 0 or goes_on(lines[end]):  # inside of the body: it is not cut in two
+            break
+    return None
+
+
+def _anything(reader: Reader, answer: str, wanted: Wanted) -> str:
+    """What is judged where nothing is what is wanted: it fails as the program that it is."""
+    blocks = [block for block, _, _ in reader.fenced(answer)]
+    blocks = [block for block in blocks if block.may_be_python] or blocks
+    for text in (*(block.text for block in reversed(blocks)), answer):
+        if any(_definition(name).search(text) for name in wanted.names):
+            return _placed(text, wanted)
+    named = [block.text for block in blocks if block.language == "python"] or [b.text for b in blocks]
+    return wanted.prompt + (named[-1] if named else answer)
+
+
+def _answer(reader: Reader, reply: str, wanted: Wanted, unfinished_thinking: UnfinishedThinking) -> str:
+    """What follows the last end of thinking. Raises InvalidSubmission if the thinking never ends."""
+    for number in range(_MOST_ENDS):
+        end = reader.first_outside_code(reply, ENDING)
+        if end is not None and number == _MOST_ENDS - 1:
+            end = [*ENDING.finditer(reply)][-1]
+        reply = reply[end.end() :] if end is not None else reply
+    opening = reader.first_outside_code(reply, _OPENING_LINE)
+    if opening is None:
+        return reply
+    shown, thought = reply[: opening.start()], reply[opening.end() :]
+    if unfinished_thinking == "read":
+        return shown + thought
+    if shown.strip() and _chosen(reader, shown, wanted) is not None:
+        return shown
+    raise InvalidSubmission("the thinking never ends, so that there is no answer")
+
+
+def _without_tag_line(answer: str) -> str:
+    """The answer without a first line that only names the language: the rest of a fence that was lost."""
+    return _TAG_LINE.sub("", answer, count=1) if _TAG_LINE.match(answer) else answer
+
+
+def _bound(reader: Reader, before: str) -> frozenset[str]:
+    tree = reader.block(before).tree
+    return frozenset().union(*map(bound_by, tree.body)) if tree is not None else frozenset()

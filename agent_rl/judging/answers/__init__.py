@@ -1,0 +1,11 @@
+"""What compares final answers, in a process of its own: `worker` reads, `rules` decide, math-verify does the algebra.
+
+    writing       one spelling for what is written in many ways (LaTeX, Unicode, plain text)
+    texts         answers that are words: choices, yes and no, dates and times, numbers written with a base
+    units         what stands beside a value: units, currencies, percent
+    structures    lists, sets, tuples, intervals, inequalities, matrices, equations
+    values        expressions: math-verify, and a comparison at full precision behind it
+    rules         the order in which these are asked
+
+The worker is started without the project on its path, so these modules import each other and nothing else of it.
+"""

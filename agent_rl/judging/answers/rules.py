@@ -1,0 +1,83 @@
+"""Whether two final answers mean the same: rules with names, asked in order, and math-verify for expressions.
+
+A rule gets both answers in one spelling. It says whether they mean the same, or None if it is not about such answers.
+The first one that says something decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from .equations import assignments, equations, inequalities
+from .structures import collections, intervals, matrices
+from .texts import bases, choices, dates, empty_or_named, ratios, times, words
+from .units import compound, units
+from .values import numerals, same_value, squeezed
+from .writing import plain_text, written
+
+Same = Callable[[str, str], bool]
+_MOST_STEPS = 400
+"""So many comparisons of parts are made at most: an answer that needs more is not equal."""
+_LABELLED = re.compile(r"(?:(?:the\s+)?(?:final\s+)?answer|result|ans)\s*(?:is|:|=)\s*:?\s*", re.IGNORECASE)
+
+_SENTENCE = re.compile(
+    r"(?!.*\b(?:not|never|no|neither|nor|if|cannot|isn't)\b)[A-Za-z][A-Za-z' -]{0,80}\b(?:is|are|equals)\s*:?\s*"
+    r"(?=[-+]?[\d$\\(.])"
+)
+"""A sentence that leads to a value: "the total is 5"."""
+
+
+def _labels(text: str) -> str:
+    """`text` without "the answer is" before the answer."""
+    plain = re.sub(r"^\\text\{([^{}]*)\}", r"\1 ", text)
+    match = _LABELLED.match(plain) or _SENTENCE.match(plain)
+    rest = plain[match.end() :].strip() if match else text
+    rest = re.sub(r"^(?:=|\\approx|\\sim|~|\\therefore)\s*(?=\S)", "", rest)
+    return rest or text
+
+
+def equal(expected: str, answer: str) -> bool:
+    """Whether `answer` means the same as `expected`. What is not understood is not equal. Raises MemoryError."""
+    return _Comparison().same(_labels(written(expected)), _labels(written(answer)))
+
+
+class _Comparison:
+    """One comparison of two answers; counts its steps."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def same(self, gold: str, given: str) -> bool:
+        self._steps += 1
+        if self._steps > _MOST_STEPS or not gold or not given:
+            return False
+        if squeezed(gold) == squeezed(given):
+            return True
+        for rule in (choices, empty_or_named, dates, times, bases):
+            said = rule(gold, given)
+            if said is not None:
+                return said
+        if not (re.search(r"\\text", gold) and not re.search(r"\d", gold)):
+            gold, given = numerals(compound(_bare(gold))), numerals(compound(_bare(given)))
+        for part_rule in (matrices, assignments, intervals, collections, equations):
+            said = part_rule(gold, given, self.same)
+            if said is not None:
+                return said
+        return self._undivided(gold, given)
+
+    def _undivided(self, gold: str, given: str) -> bool:
+        for rule in (inequalities, ratios):
+            said = rule(gold, given)
+            if said is not None:
+                return said
+        said = units(gold, given, self.same)
+        if said is None:
+            said = words(gold, given)
+        return same_value(gold, given) if said is None else said
+
+
+def _bare(text: str) -> str:
+    r"""`text` itself, or the number or expression that `\text{…}` encloses as a whole."""
+    inside = re.fullmatch(r"\\text\{([^{}]*)\}", text)
+    return plain_text(text) if inside and not re.search(r"[A-Za-z]{2}", inside[1]) else text

@@ -1,0 +1,162 @@
+"""`Staging`: a fresh sandbox gets the task's files, the submission and the tests, and is then ready for the tests.
+
+No program of the submission runs here. So what fails is the infrastructure's (SandboxStartError), unless the
+submission's files are to blame by their sizes or paths (InvalidSubmission).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from agent_rl.contracts.environment import InvalidSubmission
+from agent_rl.contracts.sandbox import Sandbox
+from agent_rl.errors import SandboxError, SandboxStartError
+from agent_rl.judging.judged_place import PlaceFacts, conftests, look
+from agent_rl.judging.staging import Staged, import_roots, shared_configs, staged, submitted_files
+from agent_rl.judging.steering_files import configures_pytest
+from agent_rl.vocabulary import SandboxSpec, Submission, Task
+
+_MAX_FILE = 16 << 20
+_CONFIGS = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
+"""In pytest's order."""
+_NO_ANSWER = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_THE_TASKS = "the task's own files"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyPlace:
+    """A sandbox that is ready for the tests. `conftests`: the paths of the task's own."""
+
+    facts: PlaceFacts
+    staged: Staged
+    conftests: frozenset[str]
+
+
+class Staging:
+    """Makes sandboxes ready, and remembers what those without an image of the task are like."""
+
+    def __init__(self) -> None:
+        self._facts: dict[SandboxSpec | None, PlaceFacts] = {}
+
+    async def stage(
+        self,
+        sandbox: Sandbox,
+        task: Task,
+        submission: Submission,
+        hidden: Mapping[str, bytes],
+        module: str,
+        without: str = "",
+    ) -> ReadyPlace:
+        """Writes the task's files, the submission and, last, the tests to the sandbox.
+
+        Raises InvalidSubmission, and SandboxStartError for any other failure.
+        """
+        try:
+            return await self._stage(sandbox, task, submission, hidden, module, without)
+        except (SandboxError, OSError) as error:
+            raise SandboxStartError(str(error)) from error
+
+    async def _stage(
+        self,
+        sandbox: Sandbox,
+        task: Task,
+        submission: Submission,
+        hidden: Mapping[str, bytes],
+        module: str,
+        without: str,
+    ) -> ReadyPlace:
+        async def present(path: str) -> bytes | None:
+            return await read_file(sandbox, path, _MAX_FILE)
+
+        submitted = await submitted_files(task, submission, module, present)
+        facts = await self._look(sandbox, task, submitted, hidden)
+        if without:
+            submitted.pop(_relative(facts.root, without), None)
+        own = {
+            path: task.files[path] if path in task.files else await present(path) for path in shared_configs(submitted)
+        }
+        files = staged(task, submitted, hidden, facts, own)
+        own_conftests = {path for path in {**task.files, **hidden} if PurePosixPath(path).name == "conftest.py"}
+        if has_own_image(task):
+            own_conftests |= await conftests(sandbox, facts)
+        await _write(sandbox, files.own, _THE_TASKS)
+        await _write(sandbox, files.write, "its files")
+        removed = [*files.remove, *([str(PurePosixPath(facts.root, without))] if without else [])]
+        if removed:
+            result = await sandbox.exec(["/bin/rm", "-f", "--", *removed], environment=facts.environment)
+            if result.status != "completed":
+                raise SandboxError(f"files could not be removed from a sandbox: {result.status}")
+        await _write(sandbox, hidden, "the tests beside its files")
+        return ReadyPlace(facts, files, frozenset(own_conftests))
+
+    async def _look(
+        self, sandbox: Sandbox, task: Task, submitted: Mapping[str, bytes | None], hidden: Mapping[str, bytes]
+    ) -> PlaceFacts:
+        """What the fresh sandbox is like; asked once where its working directory is empty. Raises SandboxError."""
+        if has_own_image(task):
+            return await look(sandbox, import_roots(hidden), submitted, own_image=True)
+        if task.sandbox not in self._facts:
+            self._facts[task.sandbox] = await look(sandbox, (), {}, own_image=False)
+        return self._facts[task.sandbox]
+
+
+def has_own_image(task: Task) -> bool:
+    return task.sandbox is not None and (task.sandbox.image or task.sandbox.build_folder) is not None
+
+
+def _relative(root: str, path: str) -> str:
+    """`path` relative to `root`, if it lies there; else `path`."""
+    whole = PurePosixPath(root, path)
+    return str(whole.relative_to(root)) if whole.is_relative_to(root) else path
+
+
+async def _write(sandbox: Sandbox, contents: Mapping[str, bytes], what: str) -> None:
+    """The files are there. Raises InvalidSubmission if the submission leaves no room for them, or names no good path.
+
+    No program of the submission has run yet, so any other failure is the infrastructure's: SandboxError.
+    """
+    if not contents:
+        return
+    try:
+        await sandbox.write_files(contents)
+    except ValueError as error:
+        if what == _THE_TASKS:
+            raise
+        raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
+    except OSError as error:
+        if what != _THE_TASKS and error.errno in (*_NO_ROOM, *_NO_PATH):
+            raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
+        raise SandboxError(f"files could not be written to a sandbox: {error}") from error
+
+
+async def own_config(sandbox: Sandbox) -> str:
+    """The file with the task's own configuration of pytest; "" if there is none. Raises SandboxStartError.
+
+    Staging has put the task's own part into each file that is pytest's to read.
+    """
+    for name in _CONFIGS:
+        try:
+            content = await read_file(sandbox, name, _MAX_FILE)
+        except SandboxError as error:
+            raise SandboxStartError(str(error)) from error
+        if content is not None and configures_pytest(name, content):
+            return name
+    return ""
+
+
+async def read_file(sandbox: Sandbox, path: str, most: int) -> bytes | None:
+    """At most `most` bytes of a file; None if there is none. Raises SandboxError if the sandbox does not say.
+
+    A submission that has made its sandbox unusable is blamed for that error: it happens again in a fresh one.
+    """
+    try:
+        return await sandbox.read_file(path, max_bytes=most)
+    except FileNotFoundError as error:
+        if error.errno in _NO_ANSWER:
+            raise SandboxError(f"a file could not be read from a sandbox: {error}") from error
+        return None

@@ -1,0 +1,98 @@
+"""A folder task's scripts run under the shells that they name, and its image's settings hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent_rl.contracts import SandboxProvider
+from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.vocabulary import SandboxSpec, ScriptTests
+from agent_rl_envs.folder import Folder, FolderConfig, script_command
+from tests.component.envs.test_folder import Says, judged
+from tests.component.places import PLACES, provider_of
+
+ARRAYS = "a=(1 2)\n[[ ${a[1]} == 2 ]] && [[ $(cat answer.txt) == 42 ]] || { echo told as it is; exit 3; }\n"
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = folder / "task" / name.replace("__", "/").replace("_DOT_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_scripts_run_under_the_shell_that_they_name(place: str, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        instruction_DOT_md="Write 42 into answer.txt.",
+        tests__test_DOT_sh=f"#!/usr/bin/env bash\n{ARRAYS}",
+        solution__solve_DOT_sh="#!/bin/bash -e\nb=(42)\nfalse || [[ ${b[0]} ]] && echo ${b[0]} > answer.txt\n",
+    )
+    async with provider_of(place) as provider:
+        environment = Folder(FolderConfig(folder=str(tmp_path)), TaskVerifier(provider))
+        (task,) = await environment.load("test")
+        assert isinstance(task.tests, ScriptTests)
+        assert task.tests.command == ("/usr/bin/env", "bash", "tests/test.sh")
+        assert (task.oracle or "").startswith("```bash\n#!/bin/bash -e\n")
+        replies = {
+            "oracle": (task.oracle or "", True),
+            "tagged": ("```bash\nb=(42); echo ${b[0]} > answer.txt\n```", True),
+            "another program": ("```sh\n#!/usr/bin/env python3\nopen('answer.txt', 'w').write('42')\n```", True),
+            "long": (f"```bash\n: {'x' * 200_000}\nb=(42); echo ${{b[0]}} > answer.txt\n```", True),
+            "wrong": ("```sh\necho 41 > answer.txt\n```", False),
+        }
+        for name, (reply, passes) in replies.items():
+            verdict = await judged(environment, task, Says(reply), provider)
+            assert verdict.passed == passes, (name, verdict)
+            if not passes:
+                assert verdict.tests[0].detail == "exit code 3\ntold as it is"
+                assert verdict.feedback == ""
+
+
+def test_the_first_line_decides_and_then_the_tag() -> None:
+    assert script_command("true", "sh") == (["/bin/sh", "-c", "true"], b"")
+    assert script_command("#!/bin/dash -e\ntrue", "bash") == (["/bin/dash", "-e", "-c", "#!/bin/dash -e\ntrue"], b"")
+    assert script_command("#!/usr/bin/env -S bash -eu\n", "sh")[0][:4] == ["/usr/bin/env", "bash", "-eu", "-c"]
+    assert script_command("#!/usr/bin/perl\n1", "sh")[0][-1] == "/usr/bin/perl"
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+async def test_what_an_image_says_holds_for_the_agent_and_for_the_tests(tmp_path: Path) -> None:
+    dockerfile = (
+        "FROM agent-rl-python:latest\nUSER 0\nRUN mkdir -p /srv/app/bin && echo 'print(7)' > /srv/app/given.py"
+        " && printf '#!/bin/sh\\necho tool\\n' > /srv/app/bin/tool && chmod +x /srv/app/bin/tool"
+        " && printf '[tool:pytest]\\naddopts = -q\\n' > /srv/app/setup.cfg && chmod 444 /srv/app/given.py"
+        " && chown -R 1000:1000 /srv/app\n"
+        "ENV MODE=special PATH=/srv/app/bin:/usr/local/bin:/usr/bin:/bin\nUSER 1000\nWORKDIR /srv/app\n"
+    )
+    check = "test $MODE = special && test $(id -u) = 1000 && test $(pwd) = /srv/app && test $(tool) = tool && "
+    write(
+        tmp_path,
+        instruction_DOT_md="Write 42.",
+        environment__Dockerfile=dockerfile,
+        tests__test_DOT_sh=f"{check}test $(cat answer.txt) = special1000/srv/app && test $(python3 given.py) = 7\n",
+    )
+    reply = "```sh\necho $MODE$(id -u)$(pwd) > answer.txt; printf '#!/bin/sh\\necho other\\n' > bin/tool\n```"
+    async with provider_of("docker") as provider:
+        environment = Folder(FolderConfig(folder=str(tmp_path)), TaskVerifier(provider))
+        (task,) = await environment.load("test")
+        verdict = await judged(environment, task, Says(reply), provider)
+        assert verdict.passed, verdict
+        assert not (await judged(environment, task, Says("```sh\ntrue\n```"), provider)).passed
+        await a_failing_build_says_what_it_printed(provider, tmp_path)
+
+
+async def a_failing_build_says_what_it_printed(provider: SandboxProvider, tmp_path: Path) -> None:
+    from agent_rl.errors import SandboxError
+
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM agent-rl-python:latest\nRUN echo before the end; exit 9\n")
+    sandbox = provider.sandbox(SandboxSpec(build_folder=str(folder), hardening="task_image"))
+    with pytest.raises(SandboxError, match=r"(?s)could not be built: .*code: 9.*before the end"):
+        await sandbox.exec(["true"])
+    await sandbox.close()

@@ -1,0 +1,33 @@
+"""Tier `proxied`, kind by kind of what crosses: programs pass and fail as in one process with their tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_rl.errors import ConfigError
+from tests.unit.judging.proxied_judging import judged, task_of
+from tests.unit.judging.proxied_kinds import IN_PROCESSES, KINDS, REFUSED
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in IN_PROCESSES])
+async def test_programs_pass_and_fail_as_in_one_process(name: str) -> None:
+    kind = KINDS[name]
+    task = task_of(kind.tests, kind.oracle)
+    found: list[str] = []
+    for program in (kind.oracle, *kind.right):
+        verdict = await judged(task, program)
+        if not verdict.passed:
+            found.append(f"right, and {verdict.status}: {verdict.feedback}\n{program}")
+    for program in kind.wrong:
+        verdict = await judged(task, program)
+        if verdict.status != "failed":
+            found.append(f"wrong, and {verdict.status}: {verdict.feedback}\n{program}")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_only_this_tier_cannot_do_is_said_at_load_whatever_the_test_catches(name: str) -> None:
+    tests, oracle, why = REFUSED[name]
+    with pytest.raises(ConfigError) as caught:
+        await judged(task_of(tests, oracle), oracle)
+    assert why in str(caught.value)
