@@ -136,8 +136,17 @@ def _sources() -> list[tuple[str, str]]:
         namespaces,
         root_view,
     ]
-    modules += [program_files, program_calls, stdio_programs, leftovers, network_traffic, lasting_state, case_traces]
-    modules += [case_processes, run_program, preloading, private_buffers, kernel_kills, run_usage, run_processes]
+    modules += [program_files, program_calls, stdio_programs, leftovers, network_traffic, lasting_state]
+    modules += [
+        case_traces,
+        case_processes,
+        run_program,
+        preloading,
+        private_buffers,
+        kernel_kills,
+        run_usage,
+        run_processes,
+    ]
     modules += [case_watch, run_relay, isolation_levels, server_timers, frame_stream, worker_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
