@@ -86,7 +86,8 @@ class CallTests:
     """For `comparison = "checker"`: source of a module whose `check(candidate)` raises if an output is wrong.
     `candidate` replays the recorded outputs for the recorded arguments."""
     isolated: bool = False
-    """Whether each case has a run of its own. Otherwise one process answers all cases, in random order."""
+    """Whether each case has a run of its own, which loads the program anew. Otherwise cases, in random order, share a run
+    as far as none of them can see what another has left behind."""
     owner: str = ""
     """The class whose method `entry_point` first of all is: what starter code asks for."""
     from_json: bool = False
@@ -127,8 +128,7 @@ class StdioTests:
     """For `comparison = "checker"`: source of a module whose `check(stdin, stdout, expected)` returns True for a good
     output. Each argument is a str, or bytes if it is not UTF-8."""
     isolated: bool = False
-    """Whether each case has a run of its own. Otherwise one process executes the program once per case, in random
-    order."""
+    """Whether each case has a run of its own. Otherwise cases, in random order, share a run, with a process for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,7 @@ class Task:
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """Files that the agent starts with: path relative to the sandbox's working directory -> content."""
     limits: Limits = field(default_factory=Limits)
+    """Those of each case; if the tests have no cases, those of the whole."""
     """Limits of one judging run."""
     split: Split = "train"
     sandbox: SandboxSpec | None = None

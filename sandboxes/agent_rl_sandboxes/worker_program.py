@@ -127,20 +127,27 @@ def python_command(program: str, python: str = "python3") -> list[str]:
 @cache
 def _sources() -> list[tuple[str, str]]:
     """Name and source of every module of a worker server, in import order; the loader first."""
-    modules: list[ModuleType] = [source_modules, stand_ins, canonical, held_values, seccomp_filter, namespaces]
-    modules += [
+    modules: list[ModuleType] = [
+        source_modules,
+        stand_ins,
+        canonical,
+        held_values,
+        seccomp_filter,
+        namespaces,
         root_view,
-        program_files,
-        program_calls,
-        stdio_programs,
-        leftovers,
-        network_traffic,
-        lasting_state,
+    ]
+    modules += [program_files, program_calls, stdio_programs, leftovers, network_traffic, lasting_state]
+    modules += [
         case_traces,
         case_processes,
+        run_program,
+        preloading,
+        private_buffers,
+        kernel_kills,
+        run_usage,
+        run_processes,
     ]
-    modules += [run_program, preloading, private_buffers, kernel_kills, run_usage, run_processes, case_watch, run_relay]
-    modules += [isolation_levels, server_timers, frame_stream, worker_server]
+    modules += [case_watch, run_relay, isolation_levels, server_timers, frame_stream, worker_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 

@@ -64,7 +64,6 @@ class CandidateServer:
     ) -> None:
         """`module` is empty, and has a `__file__`."""
         self._program = program
-        self._program = program
         self._lanes = Lanes(send, receive, self._opened)
         self._effects = CandidateEffects() if alone else None
         self.module = module

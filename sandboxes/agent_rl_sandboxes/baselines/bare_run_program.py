@@ -63,11 +63,10 @@ Main = Literal["run_once", "serve_forks"]
 
 def _sources(main: Main) -> list[tuple[str, str]]:
     """Name and source of the modules that a process needs for `main`, in an order in which they can be imported."""
-    run: list[ModuleType] = [program_files, program_calls]
-    values: list[ModuleType] = [stand_ins, canonical, held_values]
-    modules = [*values, namespaces, *run, source_modules, preloading, bare_run]
+    values = [stand_ins, canonical, held_values, program_files]
+    modules: list[ModuleType] = [*values, namespaces, program_calls, source_modules, preloading, bare_run]
     if main == "run_once":
-        modules = [*values, *run, bare_run]
+        modules = [*values, program_calls, bare_run]
     sources = [(module.__name__, inspect.getsource(module)) for module in modules]
     if main == "run_once":
         # `program_calls` uses `namespaces` only for limits, which are not set here: an empty module is enough.

@@ -6,8 +6,12 @@ namespaces.py       system calls: namespaces, users, limits, capabilities
 root_view.py        a worker's own namespaces, with a read-only view of the system
 program_files.py    the file of a run's program
 program_calls.py    the work of a run's process: load the program, call it, send the results
-stdio_programs.py   the same for a whole program: execute it once for each input
-run_program.py      chooses between these two by the request
+stdio_programs.py   the same for a whole program: execute it for one input
+case_processes.py   a run for many cases: a process for each, forked from the loaded program
+lasting_state.py    whether calls can leave anything behind in their process
+case_traces.py      what a case can leave behind outside of its process
+case_watch.py       the server's side of it: sends the cases, and watches each
+run_program.py      chooses between these by the request
 proxied_roles.py    the same for a pair of runs: the candidate's module, and the hidden tests
 leftovers.py        removes what a run left behind where no namespace removes it
 preloading.py       loads modules before all runs

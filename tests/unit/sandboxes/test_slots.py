@@ -51,8 +51,9 @@ async def test_only_what_a_run_may_know_goes_in() -> None:
 
     await (await Worker.open(Listening(honest))).run(REQUEST)
     text = bodies[-1]
-    payload = json.loads(text[text.index(b'{"program"') :])
-    assert set(payload) == {"program", "entry_point", "calls", "seed", "limits"}
+    payload, end = json.JSONDecoder().raw_decode(text[text.index(b'{"program"') :].decode())
+    assert set(payload) == {"program", "entry_point", "calls", "seed", "limits", "ahead"}
+    assert text[text.index(b'{"program"') + end + 4 :] == b"0a\n[[],{}]"
 
 
 async def test_a_server_that_cannot_start_says_why() -> None:
