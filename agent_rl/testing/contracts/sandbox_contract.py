@@ -38,10 +38,12 @@ def values(result: RunResult) -> list[Any]:
     found: list[Any] = []
     for frame in result.frames:
         content = json.loads(frame)
-        if "error" in content:
-            found.append(content["error"])
-        elif "value" in content:
-            found.append(decode(json.dumps(content["value"], separators=(",", ":"))))
+        if "unheld" in content:
+            found.append(content["unheld"])
+        for key in ("value", "error"):
+            if key in content:
+                value = decode(json.dumps(content[key], separators=(",", ":")))
+                found.append(value if key == "value" else str(value))
     return found
 
 
@@ -102,10 +104,13 @@ async def test_a_call_that_raises_does_not_stop_the_others(provider: SandboxProv
     assert await run_values(provider, program, (1, 0), (6, 3)) == ["ZeroDivisionError: division by zero", 2.0]
 
 
-async def test_a_value_that_the_canonical_form_cannot_hold_is_an_error(provider: SandboxProvider) -> None:
+async def test_a_value_that_the_canonical_form_cannot_hold_is_neither_a_value_nor_an_error(
+    provider: SandboxProvider,
+) -> None:
     program = "class Equal:\n    def __eq__(self, other): return True\ndef add(a, b):\n    return Equal()\n"
-    (error,) = await run_values(provider, program, (1, 2))
-    assert "Equal" in error
+    result = await provider.run(request(program, (1, 2)))
+    assert [set(json.loads(frame)) for frame in result.frames[1:]] == [{"id", "unheld"}]
+    assert "Equal" in values(result)[0]
 
 
 async def test_a_value_is_taken_as_it_is_when_it_is_returned(provider: SandboxProvider) -> None:

@@ -185,7 +185,7 @@ class CaseProcesses:
         return bool(children)
 
 
-def _at_once(count: int, most: int) -> Iterator[program_calls.Call]:
+def _at_once(count: int, most: int) -> Iterator[program_calls.SentCall]:
     """Yields the calls that this process may answer one after the other, as long as there is time, and `most` bytes."""
     over = time.monotonic() + _TOGETHER_SECONDS
     for number, call in enumerate(program_calls.read_calls()):

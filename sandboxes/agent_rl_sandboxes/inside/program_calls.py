@@ -99,11 +99,11 @@ def read_request() -> dict[str, Any]:
     return request
 
 
-Call = Sequence[str]
+SentCall = Sequence[str]
 """[id, arguments]. Its message is its length, then both, with an end of line between them."""
 
 
-def read_call() -> Call:
+def read_call() -> SentCall:
     """Waits for the next message with a call."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
     return _read_exactly(REQUEST, size).decode("utf-8", "surrogatepass").split("\n", 1)
@@ -120,7 +120,7 @@ def _read_exactly(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def read_calls() -> Iterator[Call]:
+def read_calls() -> Iterator[SentCall]:
     """Yields the next messages with calls, until they end; reads as many at once as have come."""
     data, at = b"", 0
     while True:
@@ -244,7 +244,7 @@ def called(space: dict[str, Any], entry_point: str) -> Any:
     return space.get(name)
 
 
-def _answer(function: Any, calls: Iterable[Call], channel: int, space: dict[str, Any]) -> int:
+def _answer(function: Any, calls: Iterable[SentCall], channel: int, space: dict[str, Any]) -> int:
     """The exit code after one frame for each call. Each result is encoded at once, since later calls may change it."""
     for call_id, arguments in calls:
         args, kwargs = decode(arguments)
