@@ -207,6 +207,7 @@ async def test_a_worker_that_takes_nothing_in_is_given_up(
 ) -> None:
     """As a paused container does not, once the pipes to it are full."""
     monkeypatch.setattr("agent_rl_sandboxes.paired_runs.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("agent_rl_sandboxes.paired_runs.TESTS_MARGIN_SECONDS", 0.05)
     monkeypatch.setattr("agent_rl_sandboxes.workers.GRACE_SECONDS", 0.05)
 
     class Stuffed(TalkServer):
