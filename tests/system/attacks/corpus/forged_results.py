@@ -183,15 +183,15 @@ def add(a, b):
     return a + b
 """, "fails", "tampered", "failed"),
     attack(18, "more-keys-than-there-are", FORGE + """
+harness()["value_frame"] = lambda one, v: json.dumps({"id": one, "value": 0, "passed": True, "expected": 0})
 def add(a, b):
-    harness()["value_frame"] = lambda one, v: json.dumps({"id": one, "value": 0, "passed": True, "expected": 0})
     return None
 """, "fails", "tampered"),
     attack(18, "no-ids-and-no-calls", FORGE + """
+g = harness()
+g["decode"] = lambda text: ([0, 0], {})
+g["value_frame"] = lambda one, value: '{"loaded": true}'
 def add(a, b):
-    g = harness()
-    g["decode"] = lambda text: ([0, 0], {})
-    g["value_frame"] = lambda one, value: '{"loaded": true}'
     return None
 """, "fails", "tampered"),
     attack(18, "every-answer-under-one-id", FORGE + """
