@@ -84,7 +84,6 @@ _write = os.write
 _exit = os._exit
 _getpid = os.getpid
 _owner = 0
-_mark = b""
 sent_frames = sent_bytes = 0
 """How much this process has sent."""
 _prefix = struct.Struct(">I").pack
@@ -154,12 +153,6 @@ def set_stdin(data: bytes) -> None:
     os.lseek(descriptor, 0, os.SEEK_SET)
     os.dup2(descriptor, 0)
     os.close(descriptor)
-
-
-def begin_channel(mark: bytes) -> None:
-    """`mark` is sent before the first frame, and together with it."""
-    global _mark
-    _mark = mark
 
 
 def own_channel() -> None:
@@ -343,14 +336,13 @@ def _flush() -> None:
 
 
 def _send(channel: int, frame: str) -> None:
-    global _mark, sent_frames, sent_bytes
+    global sent_frames, sent_bytes
     if _getpid() != _owner:
         # This is a child that the program forked and did not end.
         _flush()
         _exit(0)
     data = frame.encode("utf-8", "surrogatepass")
-    data = _mark + _prefix(len(data)) + data
-    _mark = b""
+    data = _prefix(len(data)) + data
     sent_frames += 1
     sent_bytes += len(data)
     while data:
