@@ -464,11 +464,6 @@ _COUNT = tested_programs("count", "def count(n):\n    while n:\n        yield n\
     "iter-with-a-sentinel": "def count(n):\n    xs = list(range(n + 1))\n    return iter(xs.pop, 0)",
     "recursive": "def count(n):\n    if n:\n        yield n\n        yield from count(n - 1)",
     "map": "def count(n): return map(lambda i: n - i, range(n))",
-    "an-iterable-class": """
-        class count:
-            def __init__(self, n): self.n = n
-            def __iter__(self): return iter(range(self.n, 0, -1))
-    """,
 })
 _POINT = tested_programs("point", """
     from dataclasses import dataclass
@@ -529,15 +524,6 @@ _POINT = tested_programs("point", """
             def __lt__(self, other): return self._xy < other._xy
             def __hash__(self): return hash(self._xy)
             def moved(self, dx, dy=0): return type(self)(self.x + dx, self.y + dy)
-    """,
-    "a-complex-number": """
-        class Point(complex):
-            def __new__(cls, x, y=0): return super().__new__(cls, x, y)
-            x = property(lambda self: int(self.real))
-            y = property(lambda self: int(self.imag))
-            norm = property(complex.__abs__)
-            def moved(self, dx, dy=0): return Point(self.x + dx, self.y + dy)
-            def __lt__(self, other): return (self.x, self.y) < (other.x, other.y)
     """,
     "setattr-that-refuses": """
         class Point:

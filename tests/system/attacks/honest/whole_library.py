@@ -299,6 +299,18 @@ _SUMS = {
         input()
         raise ValueError(sum(map(int, input().split())))
     """,
+    "an-exception-hook-that-exits": """
+        import sys
+        class Done(Exception): pass
+        def hook(kind, error, trace):
+            if kind is Done:
+                print(*error.args)
+                sys.exit(0)
+            sys.__excepthook__(kind, error, trace)
+        sys.excepthook = hook
+        input()
+        raise Done(sum(map(int, input().split())))
+    """,
     "from-future-and-a-docstring": '''
         """Adds numbers."""
         from __future__ import annotations
