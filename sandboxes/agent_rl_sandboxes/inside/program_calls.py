@@ -211,6 +211,9 @@ def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[st
             _end_of_program()
         raise
     except BaseException as error:
+        if entry_point is None and sys.excepthook is not sys.__excepthook__ and not uncaught(error):
+            _end_of_program()
+            return 0
         return _load_error(error, channel)
     if entry_point is None:
         _end_of_program()
@@ -291,6 +294,22 @@ def show_error(error: BaseException) -> None:
         sys.__excepthook__(type(error), error, error.__traceback__)
     except BaseException:
         return
+
+
+def uncaught(error: BaseException) -> int:
+    """The exit code after an exception that ends a whole program; a `sys.excepthook` of its own is called first."""
+    hook = sys.excepthook
+    if hook is sys.__excepthook__:
+        show_error(error)
+        return 1
+    try:
+        hook(type(error), error, error.__traceback__)
+    except SystemExit as end:
+        return _exit_code(end)
+    except BaseException as raised:
+        show_error(raised)
+        show_error(error)
+    return 1
 
 
 def _describe(error: BaseException) -> str:
