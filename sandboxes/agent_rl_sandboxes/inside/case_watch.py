@@ -23,6 +23,8 @@ from agent_rl_sandboxes.inside import case_processes, run_processes, run_usage
 WHOLE = 3
 """Loading takes at most the time of one case, and so do the cases before the last, and the last."""
 _LENGTH = struct.Struct(">I")
+_LONGEST_FRAME = 1 << 26
+"""Whatever says that it is longer is no frame. The run ends then, and the pool sees what has come."""
 
 
 class CaseWatch:
@@ -58,6 +60,7 @@ class CaseWatch:
         """How much of the result channel has been looked at: its mark, and complete frames."""
         self._loaded = time.monotonic()
         self._usage: run_usage.RunUsage | None = None
+        self._garbled = False
         self.ends: list[tuple[int, int]] = []
         """For each frame, how much standard output and standard error there was when it came."""
         self.slowest = 0.0
@@ -104,6 +107,8 @@ class CaseWatch:
                     poll.unregister(descriptor)
                 elif descriptor == child.results and self._follow():
                     self._feed(poll)
+                if self._garbled:
+                    return "completed"
                 if self._too_much():
                     return "output_limit"
             if child.pidfd < 0 and run_processes.has_ended(child.pid):
@@ -116,7 +121,7 @@ class CaseWatch:
         """
         self._follow(ended=True)
         begin = int(self._apart is True)
-        if not self._too_much():
+        if self._garbled or not self._too_much():
             return slice(begin, None)
         if outcome.status == "completed":
             outcome.status = "output_limit"
@@ -143,7 +148,9 @@ class CaseWatch:
                 # The run has thrown all cases away.
                 self._allowed = self._fed = self._next
         while len(results) >= self._read + _LENGTH.size:
-            end = self._read + _LENGTH.size + _LENGTH.unpack_from(results, self._read)[0]
+            length = _LENGTH.unpack_from(results, self._read)[0]
+            self._garbled = length > _LONGEST_FRAME
+            end = self._read + _LENGTH.size + length
             if len(results) < end or end - self._read > self._limits.output or (ended and self._too_much(end)):
                 break
             self._read = end
