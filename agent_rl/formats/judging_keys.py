@@ -235,8 +235,10 @@ def _memory(row: Fields, name: str, unit: int) -> float:
     size = _quantity(row, name, _MEMORY_UNITS, unit or 1)
     if unit == 0 and 0 < size < 1 << 20 and not str(row.content[name]).strip()[-1:].isalpha():
         size *= 1 << 20
-    if not 1 << 20 <= size < 1 << 60:
-        raise row.wrong(f"{name!r} should be at least 1 MiB and no more than a machine has, got {size:g} bytes")
+    if size < 1 << 20:
+        raise row.wrong(f"{name!r} should be at least 1 MiB, got {size:g} bytes")
+    if size >= 1 << 60:
+        raise row.wrong(f"{name!r} should be no more than a machine has, got {size:g} bytes")
     return float(int(size))
 
 
