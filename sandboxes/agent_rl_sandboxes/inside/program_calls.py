@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import io
 import json
 import os
 import signal
@@ -204,21 +205,26 @@ def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[st
     module = program_files.empty_module(name, path)
     sys.modules[name] = sys.modules["__main__"] = module
     sys.argv = [path]
+    exit_code = None
     try:
         exec(code, module.__dict__)
-    except SystemExit:
-        if entry_point is None:
-            _end_of_program()
-        raise
+    except SystemExit as end:
+        if entry_point is not None:
+            raise
+        exit_code = _exit_code(end)
     except BaseException as error:
         if entry_point is None and sys.excepthook is not sys.__excepthook__ and not uncaught(error):
             _end_of_program()
             return 0
         return _load_error(error, channel)
     if entry_point is None:
+        # Not while an exception is handled, whose frames hold all objects.
         _end_of_program()
-        _send(channel, '{"loaded": true}')
-        return 0
+        if exit_code is None:
+            _send(channel, '{"loaded": true}')
+        del module
+        drop_program()
+        return exit_code or 0
     if called(module.__dict__, entry_point) is None:
         _send(channel, json.dumps({"load_error": f"NameError: the program defines no {entry_point!r}"}))
         return 1
@@ -331,6 +337,32 @@ def _end_of_program() -> None:
 
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
+
+
+def drop_program() -> None:
+    """The program's objects are gone, as they are when an interpreter has ended: what they did not write is written."""
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    sys.modules.pop("__main__", None)
+    _flush_files()
+    gc.collect()
+    _flush()
+    ctypes = sys.modules.get("ctypes")
+    try:
+        if ctypes is not None:
+            # The buffers of C's own streams.
+            ctypes.CDLL(None).fflush(None)
+    except BaseException:
+        return
+
+
+def _flush_files() -> None:
+    """All open files hold what was written to them. (A collection may close one before the buffer in front of it.)"""
+    for kind in (io.TextIOWrapper, io.BufferedWriter):
+        for file in [found for found in gc.get_objects() if issubclass(type(found), kind)]:
+            try:
+                file.flush()
+            except BaseException:
+                continue
 
 
 def _exit_code(end: SystemExit) -> int:

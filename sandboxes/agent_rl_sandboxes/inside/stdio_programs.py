@@ -45,6 +45,8 @@ def run_case(code: types.CodeType, path: str, stdin: str | bytes, seed: int) -> 
     except BaseException:
         exit_code = exit_code or 1
     program_calls._flush()
+    del module
+    program_calls.drop_program()
     return exit_code
 
 
