@@ -96,8 +96,9 @@ async def test_a_weaker_tier_is_refused_where_the_minimum_is_values(tmp_path: Pa
 async def test_a_public_case_that_the_reference_fails_as_a_case_is_dropped(
     tmp_path: Path, memory: TaskVerifier
 ) -> None:
-    # An instance of a subclass has plain content that tests see, and is no plain value that a case could hold.
-    code = "class Row(tuple):\n    kind = 'row'\ndef row(n):\n    return Row([n]) if n else ()\n"
+    # What the first row returns equals a tuple by a method of its class, and is no value that a case could hold.
+    code = "class Row:\n    kind = 'row'\n    def __eq__(self, other):\n        return other == (1,)\n"
+    code += "def row(n):\n    return Row() if n else ()\n"
     rows = [
         Kind("x", code, ["assert row(1) == (1,)", "assert row(2).kind == 'row'"], "").row(1),
         Kind("x", code, ["assert row(0) == ()", "assert row(2).kind == 'row'"], "").row(2),
