@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from agent_rl.config import SandboxConfig
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.vocabulary import AssertTests, Message, Submission, Task
+from agent_rl.vocabulary import AssertTests, Message, PytestTests, Submission, Task
 
 ROW = "class Row(tuple):\n    kind = 'row'\ndef f(n):\n    return Row([n])\n"
 SIZED = "from dataclasses import dataclass\n@dataclass\nclass Size:\n    w: int\n    h: int\n"
@@ -49,3 +50,63 @@ async def test_what_a_class_of_the_solution_defines_is_the_candidates_own(
             task = await verifier.prepare(Task(str(number), (Message.user("?"),), tests, oracle=oracle))
             right, bad = [await verifier.judge(task, Submission.code(program)) for program in (oracle, wrong)]
             assert (number, task.tier, right.passed, bad.passed) == (number, tier, True, False)
+
+
+WRAPS = """import functools
+def f(fn):
+    @functools.wraps(fn)
+    def w(*args):
+        return fn(*args)
+    return w
+"""
+WRAPPED = """    @f
+    def g(x):
+        'hello'
+        return x
+    assert (g.__doc__, g.__name__, g(2)) == ('hello', 'g', 2)
+"""
+SAID = """def f(x):
+    'Adds one.'
+    return x + 1
+class C:
+    'A class.'
+    def m(self):
+        'A method.'
+"""
+ASKED = """    assert f.__doc__ == 'Adds one.' and f(1) == 2
+    assert f.__doc__ and C.__doc__ == C().__doc__ == 'A class.'
+"""
+INPUT = """from unittest.mock import patch
+def test_it():
+    with patch('builtins.input', return_value='4'):
+        assert f() == 8
+"""
+
+# oracle solution, the tests, and a wrong program: all of tier `proxied`
+DOCUMENTED = [
+    (WRAPS, f"def test_it():\n{WRAPPED}", WRAPS.replace("    @functools.wraps(fn)\n", "")),
+    (SAID, f"from solution import C\ndef test_it():\n{ASKED}", SAID.replace("    'Adds one.'\n", "")),
+    (
+        SAID,
+        "from solution import C\ndef test_it():\n    assert C.m.__doc__ == 'A method.'\n",
+        SAID.replace("'A m", "'m"),
+    ),
+    ("def f():\n    return 2 * int(input())\n", INPUT, "def f():\n    return int(input())\n"),
+]
+
+
+@pytest.mark.local_sandbox
+async def test_documentation_and_replaced_built_ins_are_seen_at_tier_proxied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
+    from agent_rl_sandboxes.local_provider import LocalProvider
+
+    async with LocalProvider(SandboxConfig()) as provider, TaskVerifier(provider, minimum_tier="proxied") as verifier:
+        for number, (oracle, source, wrong) in enumerate(DOCUMENTED):
+            files = {"test_it.py": f"from solution import f\n{source}".encode()}
+            tests = PytestTests(files, oracle={"solution.py": oracle.encode()})
+            given = Task(str(number), (Message.user("?"),), tests, oracle=oracle, tier="proxied")
+            task = await verifier.prepare(given)
+            right, bad = [await verifier.judge(task, Submission.code(program)) for program in (oracle, wrong)]
+            assert (number, task.tier, right.passed, bad.passed) == (number, "proxied", True, False)
