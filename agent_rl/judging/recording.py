@@ -40,7 +40,7 @@ from agent_rl.vocabulary import (
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
 from agent_rl.vocabulary.stand_ins import Derived, Items, Member, Record
 
-VERSION = 4
+VERSION = 5
 """Version of the recorded content and of its format; part of a recording's key on disk."""
 RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
 _FOLLOWING_LIMITS = Limits(wall_seconds=10.0, cpu_seconds=10.0, memory_bytes=2**30, output_bytes=4 * 2**20)
@@ -138,6 +138,14 @@ def __agent_rl_record__():
             if trace.tb_frame.f_code.co_filename == candidate.__code__.co_filename:
                 line = trace.tb_lineno
             trace = trace.tb_next
+        random.setstate(begun)
+        try:
+            check(reference)
+        except Exception:
+            pass
+        else:
+            why = "they look at the function itself, such as at its name or signature"
+            raise __agent_rl_not_recordable__(why) from None
         said = f"{{type(error).__name__}}: {{error}}".strip().rstrip(":")
         raise __agent_rl_check_failed__(f"{{line}} {{said}}"[:1000]) from None
     if refused:

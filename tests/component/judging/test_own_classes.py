@@ -1,4 +1,4 @@
-"""Tests that use what a class of the solution defines are judged where they see the candidate's class."""
+"""Tests that use what a class of the solution defines, or the function itself, see the candidate's own."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ KINDS = [
     (PAIR, "assert f(1).low == 1", "proxied", PAIR.replace("low high", "high low")),
     (LEVEL, "assert f(1).name == 'LOW'\nassert f(2).value == 2", "proxied", LEVEL.replace("LOW", "LESS")),
     (SHOUT, "assert f('a').loud() == 'A'", "proxied", SHOUT.replace(".upper()", "")),
+    # So is the function itself.
+    ("def f(s):\n    return s\n", "assert f.__name__ == 'f'\nassert f(1) == 1", "proxied", "f = lambda s: s\n"),
     # What an answer holds is enough here.
     (SIZED + MADE, "r = f(2, 3)\nassert r.w == 2 and r.h == 3", "values", SIZED + TURNED),
     (SIZED + MADE, "r = f(2, 3)\nassert r == Size(2, 3)", "values", SIZED + TURNED),
