@@ -191,42 +191,42 @@ def _generator(value: Any, given: "list[Any]") -> Any:
     return (item for item in value) if type(value) in (list, tuple, set, frozenset, dict) else value
 
 
-class _Int(int):
+class _IntSubclass(int):
     pass
 
 
-class _Float(float):
+class _FloatSubclass(float):
     pass
 
 
-class _Str(str):
+class _StrSubclass(str):
     pass
 
 
-class _List(list):  # type: ignore[type-arg]
+class _ListSubclass(list):  # type: ignore[type-arg]
     pass
 
 
-class _Tuple(tuple):  # type: ignore[type-arg]
+class _TupleSubclass(tuple):  # type: ignore[type-arg]
     pass
 
 
-class _Dict(dict):  # type: ignore[type-arg]
+class _DictSubclass(dict):  # type: ignore[type-arg]
     pass
 
 
-class _Set(set):  # type: ignore[type-arg]
+class _SetSubclass(set):  # type: ignore[type-arg]
     pass
 
 
 _SUBCLASSES: "dict[type, type]" = {
-    int: _Int,
-    float: _Float,
-    str: _Str,
-    list: _List,
-    tuple: _Tuple,
-    dict: _Dict,
-    set: _Set,
+    int: _IntSubclass,
+    float: _FloatSubclass,
+    str: _StrSubclass,
+    list: _ListSubclass,
+    tuple: _TupleSubclass,
+    dict: _DictSubclass,
+    set: _SetSubclass,
 }
 
 
@@ -279,7 +279,7 @@ KINDS = (*EFFECTS, *VALUES, CALLS_PATCHED, RETURNS_SAME)
 `LOOKS` behaves as the original and puts the kinds of VALUES that would return something else into `applies`."""
 
 
-class _Variant:
+class _OracleVariant:
     """One kind of variant. Only the outermost call of the module's functions differs from the original."""
 
     def __init__(self, kind: str, patched: "list[str]", built_in: Any) -> None:
@@ -363,7 +363,7 @@ def vary(space: "dict[str, Any]", kind: str, patched: "list[str]") -> "set[str]"
 
     `patched`: dotted names of what the tests may replace in their own process. Returns the set that `LOOKS` fills.
     """
-    variant = _Variant(kind, patched, space["__builtins__"])
+    variant = _OracleVariant(kind, patched, space["__builtins__"])
     own = space["__name__"]
     for name, value in list(space.items()):
         if _plain(value) and value.__module__ == own:
