@@ -40,6 +40,12 @@ def checker_request(checker: str, recorded: Sequence[Recorded], limits: Limits, 
     return _request(program, [list(recorded)], limits, call_id)
 
 
+def bare_request(checker: str, recorded: Sequence[Recorded], limits: Limits, call_id: str) -> RunRequest:
+    """A run of `checker` on recorded outputs in which no class of the program's has anything but its content."""
+    program = checker + _driver("recorded", "replay(check, {}, recorded)")
+    return _request(program, [list(recorded)], limits, call_id)
+
+
 def following_request(
     checker: str, source: str, recorded: Sequence[Recorded], limits: Limits, call_id: str
 ) -> RunRequest:

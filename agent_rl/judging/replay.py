@@ -36,7 +36,8 @@ def replay(check: "Callable[[Any], Any]", space: "dict[str, Any]", recorded: "li
 
     So it does even where the check swallows every exception.
 
-    `space` is the module of the check; each of `recorded` is (args, kwargs, failure, value).
+    `space` is the module of the check, whose classes the answers get; each of `recorded` is (args, kwargs, failure,
+    value).
     """
     answers = _by_call(recorded)
     wrong: list[str] = []
@@ -175,6 +176,10 @@ def revived(value: Any, space: "dict[str, Any]") -> Any:
         return _iterated(value, space)
     if kind is HeldException:
         return exception_of(value, space)
+    if dataclasses.is_dataclass(kind) and not space:
+        # The run has made it of the program's own class, which must not be used here.
+        value = Record(kind.__name__, tuple((f.name, getattr(value, f.name)) for f in dataclasses.fields(kind)))
+        kind = Record
     if kind is Record:
         return _record(value, space)
     return copy.deepcopy(value)
@@ -257,13 +262,23 @@ def _record(value: Record, space: "dict[str, Any]") -> Any:
     if not known or [f.name for f in dataclasses.fields(made)] != list(fields):
         key = (value.name, (object, *fields))
         if key not in _made:
-            _made[key] = dataclasses.make_dataclass(value.name, list(fields))
+            _made[key] = dataclasses.make_dataclass(value.name, list(fields), namespace={"__eq__": _same_fields})
         made = _made[key]
     new = made(**{f.name: fields[f.name] for f in dataclasses.fields(made) if f.init})
     for f in dataclasses.fields(made):
         if not f.init:
             object.__setattr__(new, f.name, fields[f.name])
     return new
+
+
+def _same_fields(one: Any, other: Any) -> Any:
+    """`__eq__` of a dataclass that the check does not know, so that the check's own of that name can equal it."""
+    if not dataclasses.is_dataclass(other) or type(other).__name__ != type(one).__name__:
+        return NotImplemented
+    pairs: list[list[Any]] = [
+        [(f.name, getattr(made, f.name)) for f in dataclasses.fields(made) if f.compare] for made in (one, other)
+    ]
+    return pairs[0] == pairs[1]
 
 
 class _Iterable:

@@ -307,7 +307,7 @@ class CandidateServer:
         if name == "object":
             return self._objects[fields["id"]]
         if name == "callback":
-            return self._callbacks.function(fields["id"], fields["kind"], fields["name"], fields["signature"])
+            return self._callbacks.function(*(fields[part] for part in ("id", "kind", "name", "doc", "signature")))
         if name == "library":
             return class_of_library(fields)
         if name != "raised":

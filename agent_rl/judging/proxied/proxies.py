@@ -189,6 +189,19 @@ def _signature(proxy: Any) -> Any:
         raise session.spoil(f"solution.{path} has a signature that cannot be held") from None
 
 
+class Documentation:
+    """`__doc__` of a class of proxies: the class's own, and that of each instance, as functions have one."""
+
+    def __init__(self, doc: Any) -> None:
+        self._doc = doc
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        if instance is None:
+            return self._doc
+        session, number, path = _session(instance)
+        return session.get(f"{path}.__doc__", "get", number, "__doc__")
+
+
 class Handle(Fielded, metaclass=RemoteClass):
     """Stands for an object of the candidate. An attribute that is not defined here is looked up there."""
 

@@ -13,6 +13,7 @@ from agent_rl.judging.proxied.proxies import (
     SESSION,
     SPECIAL,
     TEXT,
+    Documentation,
     Handle,
     PlainInstance,
     RemoteClass,
@@ -181,7 +182,8 @@ class RemoteObjects:
         exceptional = any(issubclass(base, BaseException) for base in parents)
         if not any(isinstance(base, RemoteClass) for base in parents):
             parents.insert(0, RemoteException if exceptional else Handle)
-        body: dict[str, Any] = {"__doc__": doc, "__module__": "solution", "__qualname__": qualified}
+        documentation = doc if exceptional else Documentation(doc)
+        body: dict[str, Any] = {"__doc__": documentation, "__module__": "solution", "__qualname__": qualified}
         body.update({NUMBER: number, PATH: site, SESSION: self._session})
         if not exceptional:
             body.update({method: SPECIAL[method] for method in methods if method in SPECIAL})
