@@ -197,7 +197,7 @@ def _resident(pid: int) -> int:
 
 
 def _proportional(pid: int) -> int | None:
-    """Bytes of memory of the process, divided by how many share them; None if it has ended, or this process may not see that."""
+    """Bytes of memory of the process, divided by how many share them; None if it has ended or hides that."""
     for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
         if line.startswith(b"Pss:"):
             return int(line.split()[1]) << 10
