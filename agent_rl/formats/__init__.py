@@ -24,7 +24,7 @@ from agent_rl.formats.invalid_rows import InvalidRow, InvalidRows, OnInvalid, us
 from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_rules
 from agent_rl.formats.prepare_tasks import prepare_all
 from agent_rl.formats.reply_program import UnfinishedThinking, program_of
-from agent_rl.formats.row_fields import Fields, Settings
+from agent_rl.formats.row_fields import Fields, Settings, is_long
 from agent_rl.formats.vacuous_tests import check_asserts
 from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
 
@@ -91,7 +91,8 @@ def read_tasks(
 
 def _id_of(content: Mapping[str, Any]) -> str:
     """The row's id, for a person; "" if it has none."""
-    return next((str(content[n]) for n in ("task_id", "problem_id", "id", "name") if content.get(n) is not None), "")
+    found = (content.get(name) for name in ("task_id", "problem_id", "id", "name"))
+    return next((str(value) for value in found if isinstance(value, (str, int)) and not is_long(value)), "")
 
 
 def submission_of(task: Task, completion: str, *, unfinished_thinking: UnfinishedThinking = "invalid") -> Submission:

@@ -57,7 +57,7 @@ class Block:
         return self.language in ("", "python")
 
 
-class Reader:
+class ReplyReader:
     """Reads one reply. It parses a bounded number of characters; after that, nothing parses any more."""
 
     def __init__(self) -> None:

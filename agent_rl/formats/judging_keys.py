@@ -237,6 +237,8 @@ def _memory(row: Fields, name: str, unit: int) -> float:
         size *= 1 << 20
     if size < 1 << 20:
         raise row.wrong(f"{name!r} should be at least 1 MiB, got {size:g} bytes")
+    if size >= 1 << 60:
+        raise row.wrong(f"{name!r} should be no more than a machine has, got {size:g} bytes")
     return float(int(size))
 
 

@@ -69,10 +69,13 @@ def task_of(row: Fields, settings: Settings) -> Task:
         raise row.wrong(f"no test uses what 'code' defines ({known})")
     tested = used - _dataclasses(parts.program)
     entry_point = next(iter(tested)) if len(tested) == 1 and _is_only_called(parts, *tested) else ""
-    if entry_point:
-        hidden, public, tier = _asserts(parts, entry_point), _shown(texts[0], entry_point), "values"
-    else:
-        hidden, public, tier = _pytest(parts, parts.tests), _pytest(parts, parts.tests[:1]), "proxied"
+    try:
+        if entry_point:
+            hidden, public, tier = _asserts(parts, entry_point), _shown(texts[0], entry_point), "values"
+        else:
+            hidden, public, tier = _pytest(parts, parts.tests), _pytest(parts, parts.tests[:1]), "proxied"
+    except RecursionError:
+        raise row.wrong("its tests are nested too deeply to be read") from None
     text = "\n\n".join(filter(None, (row.text("text", "prompt").strip(), shown(row.text("starter_code", default="")))))
     request = f"{text}\nThis test has to pass:\n\n```python\n{texts[0].strip()}\n```"
     unseen = sorted(used - names_used(parts.tests[0]) - {entry_point})

@@ -26,7 +26,7 @@ def task_of(row: Fields, settings: Settings) -> Task:
     files: dict[str, bytes] = {}
     if isinstance(row.content.get("solution"), str):
         program = row.text("solution")
-        files = {path: program.encode()}
+        files = {path: row.encoded("solution", program)}
     elif "solution" in row:
         files = row.files("solution")
         program = files[path].decode() if set(files) == {path} else None

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent_rl.contracts import InvalidSubmission
-from agent_rl.formats.code_blocks import Block, Reader, goes_on, plain, returns
+from agent_rl.formats.code_blocks import Block, ReplyReader, goes_on, plain, returns
 from agent_rl.formats.wanted_names import wanted_names
 from agent_rl.joined_programs import joined
 from agent_rl.python_names import bound_by, names_used
@@ -44,7 +44,7 @@ _TAG_LINE = re.compile(r"\s*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedProgram:
     """What a program has to be. Without names it is run as a whole (`acts`), or a module of unknown content."""
 
     names: frozenset[str] = frozenset()
@@ -64,19 +64,19 @@ def program_of(task: Task, reply: str, *, unfinished_thinking: UnfinishedThinkin
     before, after = (str(task.metadata.get(key, "")) for key in ("before", "after"))
     prompt = "" if "format" in task.metadata else str(task.metadata.get("prompt", ""))
     acts = isinstance(task.tests, StdioTests)
-    wanted = Wanted(wanted_names(task.tests), acts, prompt, _bound(Reader(), before))
+    wanted = WantedProgram(wanted_names(task.tests), acts, prompt, _bound(ReplyReader(), before))
     program = program_in(reply, wanted, unfinished_thinking=unfinished_thinking)
     return joined(before, program) + after
 
 
-def program_in(reply: str, wanted: Wanted, *, unfinished_thinking: UnfinishedThinking = "invalid") -> str:
+def program_in(reply: str, wanted: WantedProgram, *, unfinished_thinking: UnfinishedThinking = "invalid") -> str:
     """The program that is meant by `reply`, with the part of the prompt that it needs. Raises InvalidSubmission."""
-    reader = Reader()
+    reader = ReplyReader()
     answer = _answer(reader, plain(reply), wanted, unfinished_thinking)
     return _chosen(reader, answer, wanted) or _continued(reader, answer, wanted) or _anything(reader, answer, wanted)
 
 
-def _chosen(reader: Reader, answer: str, wanted: Wanted) -> str | None:
+def _chosen(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | None:
     """The program of a block, or of unfenced lines, that is what is wanted; None if there is none."""
     whole = reader.block(_without_tag_line(answer))
     if _rank(whole, wanted)[0]:
@@ -92,14 +92,14 @@ def _chosen(reader: Reader, answer: str, wanted: Wanted) -> str | None:
     return None if found is None else _placed(_completed(found, fenced, wanted), wanted)
 
 
-def _best(blocks: Sequence[Block], wanted: Wanted) -> Block | None:
+def _best(blocks: Sequence[Block], wanted: WantedProgram) -> Block | None:
     """The last of the blocks that fit best; None if none fits."""
     ranked = [(_rank(block, wanted), number) for number, block in enumerate(blocks)]
     best = max(ranked, default=((0,), 0))
     return blocks[best[1]] if best[0][0] else None
 
 
-def _rank(block: Block, wanted: Wanted) -> tuple[int, ...]:
+def _rank(block: Block, wanted: WantedProgram) -> tuple[int, ...]:
     """How well a block fits; its first number is 0 if it does not fit at all."""
     if block.tree is None:
         return (0,)
@@ -164,7 +164,7 @@ def _words(tree: ast.Module) -> set[str]:
     return found.union(*(bound_by(n) for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom))))
 
 
-def _missing(tree: ast.AST, wanted: Wanted) -> set[str]:
+def _missing(tree: ast.AST, wanted: WantedProgram) -> set[str]:
     """The names that `tree` uses and neither binds nor is given."""
     if any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(tree)):
         return set()
@@ -189,7 +189,7 @@ def _bound_anywhere(tree: ast.AST) -> set[str]:
     return found
 
 
-def _completed(chosen: Block, blocks: Sequence[Block], wanted: Wanted) -> str:
+def _completed(chosen: Block, blocks: Sequence[Block], wanted: WantedProgram) -> str:
     """The program of `chosen`, and before it what it lacks and other blocks define.
 
     Of a block with definitions only the needed ones are taken; a program that acts is taken in whole steps.
@@ -233,7 +233,7 @@ def _source(block: Block, place: int) -> str:
     return "\n".join(block.text.split("\n")[first - 1 : statement.end_lineno])
 
 
-def _placed(code: str, wanted: Wanted) -> str:
+def _placed(code: str, wanted: WantedProgram) -> str:
     """`code` in the place of the prompt's stub: what stands before the stub (imports, helpers) is kept."""
     if not wanted.prompt:
         return code
@@ -246,7 +246,7 @@ def _definition(name: str) -> re.Pattern[str]:
     return re.compile(rf"^(?:(?:async[ \t]+)?def[ \t]+{name}[ \t]*\(|class[ \t]+{name}\b|{name}[ \t]*=)", re.MULTILINE)
 
 
-def _continued(reader: Reader, answer: str, wanted: Wanted) -> str | None:
+def _continued(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | None:
     """The prompt and the body of its function, from a block or from the whole answer; None if it is not continued."""
     if not wanted.prompt:
         return None
@@ -261,7 +261,7 @@ def _continued(reader: Reader, answer: str, wanted: Wanted) -> str | None:
     return None
 
 
-def _body(reader: Reader, text: str, wanted: Wanted) -> str | None:
+def _body(reader: ReplyReader, text: str, wanted: WantedProgram) -> str | None:
     """The prompt and the lines of `text`, as many as parse, if they begin with a function's body; else None."""
     if not text.strip("\n")[:1].isspace():
         return None
@@ -280,7 +280,7 @@ def _body(reader: Reader, text: str, wanted: Wanted) -> str | None:
     return None
 
 
-def _anything(reader: Reader, answer: str, wanted: Wanted) -> str:
+def _anything(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str:
     """What is judged where nothing is what is wanted: it fails as the program that it is."""
     blocks = [block for block, _, _ in reader.fenced(answer)]
     blocks = [block for block in blocks if block.may_be_python] or blocks
@@ -291,7 +291,7 @@ def _anything(reader: Reader, answer: str, wanted: Wanted) -> str:
     return wanted.prompt + (named[-1] if named else answer)
 
 
-def _answer(reader: Reader, reply: str, wanted: Wanted, unfinished_thinking: UnfinishedThinking) -> str:
+def _answer(reader: ReplyReader, reply: str, wanted: WantedProgram, unfinished_thinking: UnfinishedThinking) -> str:
     """What follows the last end of thinking. Raises InvalidSubmission if the thinking never ends."""
     for number in range(_MOST_ENDS):
         end = reader.first_outside_code(reply, ENDING)
@@ -314,6 +314,6 @@ def _without_tag_line(answer: str) -> str:
     return _TAG_LINE.sub("", answer, count=1) if _TAG_LINE.match(answer) else answer
 
 
-def _bound(reader: Reader, before: str) -> frozenset[str]:
+def _bound(reader: ReplyReader, before: str) -> frozenset[str]:
     tree = reader.block(before).tree
     return frozenset().union(*map(bound_by, tree.body)) if tree is not None else frozenset()

@@ -12,6 +12,7 @@ from agent_rl.formats.json_text import TooLong, parse_json
 from agent_rl.vocabulary import Limits
 
 CODE_REQUEST = "Answer with the whole program in one ```python block."
+_LONGEST_ID_BITS = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Fields:
         """The row's id as text, from the first of `names` that the row has."""
         for name in names:
             value = self.content.get(name)
+            if is_long(value):
+                raise self.wrong(f"{name!r} is an integer too long for an id")
             if isinstance(value, (str, int)) and str(value).strip():
                 return str(value)
         raise ConfigError(f"{self.where}: {names[0]!r} is missing", value=names[0], valid=self.content)
@@ -89,7 +92,15 @@ class Fields:
         """Path -> content; empty if the row has no such field."""
         if name not in self:
             return {}
-        return {path: self._of(f"{name}.{path}", text, str).encode() for path, text in self.mapping(name).items()}
+        texts = {path: self._of(f"{name}.{path}", text, str) for path, text in self.mapping(name).items()}
+        return {path: self.encoded(name, text) for path, text in texts.items()}
+
+    def encoded(self, name: str, text: str) -> bytes:
+        """The content of a file with this `text`, which stands in the field."""
+        try:
+            return text.encode()
+        except UnicodeEncodeError:
+            raise self.wrong(f"{name!r} holds half of a surrogate pair, which no file can hold as text") from None
 
     def decoded(self, name: str) -> Any:
         """The field's value. Text is parsed as JSON, because data sets store nested values in this way."""
@@ -120,6 +131,11 @@ class Fields:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise ConfigError(f"{self.where}: {name!r} should be {wanted}, got {type(value).__name__}")
         return value
+
+
+def is_long(value: object) -> bool:
+    """Whether the value is an integer too long for an id, or to be shown: Python may refuse to write it in decimal."""
+    return isinstance(value, int) and value.bit_length() > _LONGEST_ID_BITS
 
 
 def fenced(program: str) -> str:

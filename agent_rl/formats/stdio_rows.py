@@ -118,7 +118,7 @@ def _pairs(row: Fields, name: str) -> list[StdioCase]:
 
 def _input_output(row: Fields) -> Mapping[str, Any]:
     """The tests of an APPS row. Raises ConfigError if there are none, or if a key in them is not read."""
-    if str(row.content["input_output"]).strip() == "":
+    if isinstance(text := row.content["input_output"], str) and not text.strip():
         raise row.wrong("'input_output' is empty: there are no tests, so that every program would pass")
     tests = row.mapping("input_output")
     inside = Fields(tests, f"{row.where}: 'input_output'")
@@ -184,9 +184,11 @@ def _solution(row: Fields) -> str | None:
     if isinstance(solutions, str):
         try:
             solutions = json.loads(solutions)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     if isinstance(solutions, Mapping):
-        languages, texts = solutions.get("language", []), solutions.get("solution", [])
+        languages, texts = (solutions.get(name) for name in ("language", "solution"))
+        if not isinstance(languages, list) or not isinstance(texts, list):
+            return None
         solutions = [t for language, t in zip(languages, texts, strict=False) if language == _PYTHON3]
     return solutions[0] if isinstance(solutions, list) and solutions and isinstance(solutions[0], str) else None

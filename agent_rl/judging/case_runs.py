@@ -171,7 +171,7 @@ def prepare(task_id: str, tests: CallTests, limits: Limits) -> PreparedTests:
         cases.append(Case(case.args, value, case.kwargs))
         same = tests.comparison != "checker" and _equal(value, decode(text), tests)
         expected.append(text if same else None)
-        digest.update(f"{len(arguments[-1])},{len(text)}:{arguments[-1]}{text}".encode())
+        digest.update(f"{len(arguments[-1])},{len(text)}:{arguments[-1]}{text}".encode("utf-8", "surrogatepass"))
     limits = due(limits, (len(text.encode("utf-8", "surrogatepass")) for text in texts))
     settings = (tests.called, tests.comparison, tests.tolerance, tests.checker, tests.from_json, limits)
     digest.update(repr(settings).encode() + (b"isolated" if tests.isolated else b""))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Set
 from enum import Enum
 from typing import Any
 
-from agent_rl.vocabulary.stand_ins import Derived, Failure, Items, Member, Record
+from agent_rl.vocabulary.stand_ins import Derived, EnumMember, HeldException, Items, Record
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _SEEDS = range(8)
@@ -169,11 +169,11 @@ def revived(value: Any, space: "dict[str, Any]") -> Any:
         return deque([revived(item, space) for item in value], value.maxlen)
     if kind is Derived:
         return _derived(value.name, revived(value.content, space), space)
-    if kind is Member:
+    if kind is EnumMember:
         return _member(value, space)
     if kind is Items:
         return _iterated(value, space)
-    if kind is Failure:
+    if kind is HeldException:
         return exception_of(value, space)
     if kind is Record:
         return _record(value, space)
@@ -240,7 +240,7 @@ def _class(name: str, bases: "tuple[type, ...]") -> Any:
     return _made[name, bases]
 
 
-def _member(value: Member, space: "dict[str, Any]") -> Any:
+def _member(value: EnumMember, space: "dict[str, Any]") -> Any:
     found: Any = space.get(value.name)
     if not (isinstance(found, type) and issubclass(found, Enum)):
         return value
@@ -312,7 +312,7 @@ def _iterated(value: Items, space: "dict[str, Any]") -> Any:
     return iter(iterable) if value.kind == "generator" else iterable
 
 
-def exception_of(failure: Failure, space: "dict[str, Any]") -> BaseException:
+def exception_of(failure: HeldException, space: "dict[str, Any]") -> BaseException:
     """An exception that is caught where the one that was raised would have been caught, and holds what is known of it.
 
     StopIteration is the exception: raised inside `map`, it would end a check's loop early, as if all had been seen.
@@ -344,7 +344,7 @@ def exception_of(failure: Failure, space: "dict[str, Any]") -> BaseException:
     return error
 
 
-def _instance_of(kind: Any, failure: Failure, args: "tuple[Any, ...] | None") -> BaseException:
+def _instance_of(kind: Any, failure: HeldException, args: "tuple[Any, ...] | None") -> BaseException:
     args = (failure.text,) if args is None else args
     try:
         return kind(*args)

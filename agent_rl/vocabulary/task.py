@@ -86,8 +86,8 @@ class CallTests:
     """For `comparison = "checker"`: source of a module whose `check(candidate)` raises if an output is wrong.
     `candidate` replays the recorded outputs for the recorded arguments."""
     isolated: bool = False
-    """Whether each case has a run of its own, which loads the program anew. Otherwise cases, in random order, share a run
-    as far as none of them can see what another has left behind."""
+    """Whether each case has a run of its own, which loads the program anew. Otherwise cases, in random order, share a
+    run as far as none of them can see what another has left behind."""
     owner: str = ""
     """The class whose method `entry_point` first of all is: what starter code asks for."""
     from_json: bool = False
@@ -128,7 +128,7 @@ class StdioTests:
     """For `comparison = "checker"`: source of a module whose `check(stdin, stdout, expected)` returns True for a good
     output. Each argument is a str, or bytes if it is not UTF-8."""
     isolated: bool = False
-    """Whether each case has a run of its own. Otherwise cases, in random order, share a run, with a process for each."""
+    """Whether each case has a run of its own. Otherwise cases, in random order, share a run; each has a process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent_rl.judging.proxied.proxies import PlainInstance, RemoteClass, RemoteIterator, Unexpected, number_of
 from agent_rl.judging.proxied.proxy_exceptions import class_record, exception_record, nearest
-from agent_rl.judging.proxied.proxy_messages import SCALARS, Wire
+from agent_rl.judging.proxied.proxy_messages import SCALARS, WireForm
 from agent_rl.vocabulary.canonical import NotCanonical, Record
 
 _EMPTY = inspect.Parameter.empty
@@ -44,7 +44,7 @@ class OutgoingValues:
         function = self._functions[number]
         return next(function) if operation == "next" else function(*args, **kwargs)
 
-    def refer(self, value: Any, wire: Wire) -> Any:
+    def refer(self, value: Any, wire: WireForm) -> Any:
         """The record of an object. Raises NotCanonical if it cannot be handed over."""
         kind = type(value)
         # Nothing but its class may be looked at before: an `Unexpected` answers to nothing.

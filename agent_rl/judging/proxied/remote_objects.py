@@ -22,7 +22,7 @@ from agent_rl.judging.proxied.proxies import (
     fields_of,
     number_of,
 )
-from agent_rl.judging.proxied.proxy_messages import NATIVE, MalformedMessage, Wire
+from agent_rl.judging.proxied.proxy_messages import NATIVE, MalformedMessage, WireForm
 from agent_rl.judging.proxied.shared_containers import KINDS
 
 CLASS_SITE = "<class>"
@@ -65,7 +65,7 @@ class RemoteObjects:
 
     # Instead of objects that the oracle solution does not give
 
-    def instead(self, fields: "dict[str, Any]", site: str, inner: Wire, refuse: "Callable[[], Any]") -> Any:
+    def instead(self, fields: "dict[str, Any]", site: str, inner: WireForm, refuse: "Callable[[], Any]") -> Any:
         """The stand-in for an object where the oracle solution gives none: its plain content, or what can be ignored.
 
         `refuse` makes the exception that any other use raises.
@@ -83,7 +83,7 @@ class RemoteObjects:
         return Unexpected(number, refuse)
 
     @staticmethod
-    def _content(fields: "dict[str, Any]", inner: Wire) -> Any:
+    def _content(fields: "dict[str, Any]", inner: WireForm) -> Any:
         """(built-in, content) of an instance of a built-in's subclass; the content of a container is its parts."""
         base = fields.get("base")
         if type(base) is not tuple or len(base) != 2 or type(base[0]) is not str or base[0] not in _NATIVES:
@@ -113,7 +113,7 @@ class RemoteObjects:
 
     # Objects
 
-    def instance(self, fields: "dict[str, Any]", site: str, inner: Wire) -> Any:
+    def instance(self, fields: "dict[str, Any]", site: str, inner: WireForm) -> Any:
         """The proxy of an object that is let in."""
         number = fields["id"]
         if number not in self._objects:
@@ -124,7 +124,7 @@ class RemoteObjects:
             self._objects[number] = self._new(made, fields, inner, {NUMBER: number, PATH: path, SESSION: self._session})
         return self._objects[number]
 
-    def _new(self, made: Any, fields: "dict[str, Any]", inner: Wire, own: "dict[str, Any]") -> Any:
+    def _new(self, made: Any, fields: "dict[str, Any]", inner: WireForm, own: "dict[str, Any]") -> Any:
         if issubclass(made, BaseException):
             raise MalformedMessage("an exception that is an object")
         if fields.get("base") is not None and issubclass(made, _IMMUTABLE):

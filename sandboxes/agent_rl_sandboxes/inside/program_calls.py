@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import io
 import json
 import os
 import signal
@@ -84,7 +85,6 @@ _write = os.write
 _exit = os._exit
 _getpid = os.getpid
 _owner = 0
-_mark = b""
 sent_frames = sent_bytes = 0
 """How much this process has sent."""
 _prefix = struct.Struct(">I").pack
@@ -99,11 +99,11 @@ def read_request() -> dict[str, Any]:
     return request
 
 
-Call = Sequence[str]
+SentCall = Sequence[str]
 """[id, arguments]. Its message is its length, then both, with an end of line between them."""
 
 
-def read_call() -> Call:
+def read_call() -> SentCall:
     """Waits for the next message with a call."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
     return _read_exactly(REQUEST, size).decode("utf-8", "surrogatepass").split("\n", 1)
@@ -120,7 +120,7 @@ def _read_exactly(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def read_calls() -> Iterator[Call]:
+def read_calls() -> Iterator[SentCall]:
     """Yields the next messages with calls, until they end; reads as many at once as have come."""
     data, at = b"", 0
     while True:
@@ -154,12 +154,6 @@ def set_stdin(data: bytes) -> None:
     os.lseek(descriptor, 0, os.SEEK_SET)
     os.dup2(descriptor, 0)
     os.close(descriptor)
-
-
-def begin_channel(mark: bytes) -> None:
-    """`mark` is sent before the first frame, and together with it."""
-    global _mark
-    _mark = mark
 
 
 def own_channel() -> None:
@@ -211,18 +205,26 @@ def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[st
     module = program_files.empty_module(name, path)
     sys.modules[name] = sys.modules["__main__"] = module
     sys.argv = [path]
+    exit_code = None
     try:
         exec(code, module.__dict__)
-    except SystemExit:
-        if entry_point is None:
-            _end_of_program()
-        raise
+    except SystemExit as end:
+        if entry_point is not None:
+            raise
+        exit_code = _exit_code(end)
     except BaseException as error:
+        if entry_point is None and sys.excepthook is not sys.__excepthook__ and not uncaught(error):
+            _end_of_program()
+            return 0
         return _load_error(error, channel)
     if entry_point is None:
+        # Not while an exception is handled, whose frames hold all objects.
         _end_of_program()
-        _send(channel, '{"loaded": true}')
-        return 0
+        if exit_code is None:
+            _send(channel, '{"loaded": true}')
+        del module
+        drop_program()
+        return exit_code or 0
     if called(module.__dict__, entry_point) is None:
         _send(channel, json.dumps({"load_error": f"NameError: the program defines no {entry_point!r}"}))
         return 1
@@ -244,7 +246,7 @@ def called(space: dict[str, Any], entry_point: str) -> Any:
     return space.get(name)
 
 
-def _answer(function: Any, calls: Iterable[Call], channel: int, space: dict[str, Any]) -> int:
+def _answer(function: Any, calls: Iterable[SentCall], channel: int, space: dict[str, Any]) -> int:
     """The exit code after one frame for each call. Each result is encoded at once, since later calls may change it."""
     for call_id, arguments in calls:
         args, kwargs = decode(arguments)
@@ -300,6 +302,22 @@ def show_error(error: BaseException) -> None:
         return
 
 
+def uncaught(error: BaseException) -> int:
+    """The exit code after an exception that ends a whole program; a `sys.excepthook` of its own is called first."""
+    hook = sys.excepthook
+    if hook is sys.__excepthook__:
+        show_error(error)
+        return 1
+    try:
+        hook(type(error), error, error.__traceback__)
+    except SystemExit as end:
+        return _exit_code(end)
+    except BaseException as raised:
+        show_error(raised)
+        show_error(error)
+    return 1
+
+
 def _describe(error: BaseException) -> str:
     """ "Type: message", truncated. The message comes from the program's code, which may raise."""
     name = str(type(error).__name__)
@@ -319,6 +337,32 @@ def _end_of_program() -> None:
 
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
+
+
+def drop_program() -> None:
+    """The program's objects are gone, as they are when an interpreter has ended: what they did not write is written."""
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    sys.modules.pop("__main__", None)
+    _flush_files()
+    gc.collect()
+    _flush()
+    ctypes = sys.modules.get("ctypes")
+    try:
+        if ctypes is not None:
+            # The buffers of C's own streams.
+            ctypes.CDLL(None).fflush(None)
+    except BaseException:
+        return
+
+
+def _flush_files() -> None:
+    """All open files hold what was written to them. (A collection may close one before the buffer in front of it.)"""
+    for kind in (io.TextIOWrapper, io.BufferedWriter):
+        for file in [found for found in gc.get_objects() if issubclass(type(found), kind)]:
+            try:
+                file.flush()
+            except BaseException:
+                continue
 
 
 def _exit_code(end: SystemExit) -> int:
@@ -343,14 +387,13 @@ def _flush() -> None:
 
 
 def _send(channel: int, frame: str) -> None:
-    global _mark, sent_frames, sent_bytes
+    global sent_frames, sent_bytes
     if _getpid() != _owner:
         # This is a child that the program forked and did not end.
         _flush()
         _exit(0)
     data = frame.encode("utf-8", "surrogatepass")
-    data = _mark + _prefix(len(data)) + data
-    _mark = b""
+    data = _prefix(len(data)) + data
     sent_frames += 1
     sent_bytes += len(data)
     while data:

@@ -5,6 +5,7 @@ Standard library only, Python 3.9: this runs inside the sandboxes.
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 import types
@@ -59,13 +60,15 @@ def _mark(path: str) -> tuple[int, int, int, int]:
 def empty_module(name: str, path: str) -> types.ModuleType:
     """A module as the interpreter makes it for the file `path`, before the code is executed.
 
-    As `__main__` it has no spec, so that multiprocessing finds it by its file.
+    As `__main__` it has no spec, so that multiprocessing finds it by its file, and `__builtins__` is a module.
     """
     module = types.ModuleType(name)
     loader = SourceFileLoader(name, path)
     module.__file__ = path
     module.__loader__ = loader
-    if name != "__main__":
+    if name == "__main__":
+        module.__dict__["__builtins__"] = builtins
+    else:
         module.__spec__ = spec = ModuleSpec(name, loader, origin=path)
         spec.has_location = True
         module.__package__ = spec.parent

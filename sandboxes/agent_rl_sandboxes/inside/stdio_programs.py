@@ -38,14 +38,15 @@ def run_case(code: types.CodeType, path: str, stdin: str | bytes, seed: int) -> 
     except MemoryError:
         exit_code = program_calls.MEMORY_EXIT
     except BaseException as raised:
-        exit_code = 1
-        program_calls.show_error(raised)
+        exit_code = program_calls.uncaught(raised)
     try:
         _end_threads()
         atexit._run_exitfuncs()
     except BaseException:
         exit_code = exit_code or 1
     program_calls._flush()
+    del module
+    program_calls.drop_program()
     return exit_code
 
 

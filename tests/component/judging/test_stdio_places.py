@@ -57,12 +57,30 @@ HONEST = {
     "changes-folder": READ + "import os\nos.chdir('/')\nprint(a + b)",
     "environment": READ + "import os\nassert 'SEEN' not in os.environ\nos.environ['SEEN'] = '1'\nprint(a + b)",
     "stderr": READ + "import sys\nprint('thinking', file=sys.stderr)\nprint(a + b)",
+    "module-of-builtins": READ + "__builtins__.print(a + b)",
+    "file-left-open": READ + "out = open(1, 'w', closefd=False)\nout.write(str(a + b))",
+    "file-of-a-function": READ
+    + "out = open('/dev/stdout', 'w')\ndef say(x):\n    out.write(str(x))\n\nsay(a + b)\nexit()",
+    "stream-of-bytes": READ + "import os\nout = os.fdopen(1, 'wb')\nout.write(b'%d' % (a + b))",
+    "stream-of-a-thread": READ + "import threading\nout = open(1, 'w', closefd=False)\ndef say():\n"
+    "    out.write(str(a + b))\nthreading.Thread(target=say).start()",
+    "finalizer": READ + "class Last:\n    def __del__(self):\n        print(a + b)\nlast = Last()",
+    "finalizer-after-exit": READ + "class Last:\n    def __del__(self):\n        print(a + b)\nlast = Last()\nexit()",
+    "finalizer-that-raises": READ + "class Last:\n    def __del__(self):\n        1 / 0\nlast = Last()\nprint(a + b)",
+    "generator-left-open": READ + "def say():\n    try:\n        yield\n    finally:\n        print(a + b)\n\n"
+    "left = say()\nnext(left)",
+    "stream-of-c": READ + "import ctypes\nctypes.CDLL(None).printf(b'%d', a + b)",
+    "stream-replaced-at-the-end": READ + "import sys\nprint(a + b)\nsys.stdout = open('/dev/null', 'w')",
 }
 HOSTILE: dict[str, tuple[str, str]] = {
     "wrong": (READ + "print(a - b)", "failed"),
     "nothing": ("pass", "failed"),
     "exit-code": (READ + "print(a + b)\nraise SystemExit(1)", "failed"),
     "raises": (READ + "print(a + b)\n1 / 0", "failed"),
+    "prints-more-at-its-end": (
+        READ + "print(a + b)\nclass Last:\n    def __del__(self):\n        print(0)\nlast = Last()",
+        "failed",
+    ),
     "syntax": ("a, b = map(int,", "failed"),
     "os-exit-at-once": ("import os\nos._exit(0)", "failed"),
     "claims": ("print('PASS')\nprint('{\"passed\": true}')", "failed"),

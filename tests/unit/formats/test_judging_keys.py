@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import ConfigError
-from agent_rl.formats import read_tasks
+from agent_rl.formats import InvalidRows, read_tasks
 from agent_rl.vocabulary import CallTests, StdioTests, Task
 from tests.unit.formats.test_formats import (
     APPS,
@@ -34,9 +34,12 @@ FREE = {
 """What rows of data sets hold beside what is judged; keys of judging that ask for nothing are among them."""
 
 
+LONG = "(an integer of 5000 digits)"
+
+
 def read(tmp_path: Path, *rows: Any) -> list[Task]:
     file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file.write_text("".join(json.dumps(row).replace(f'"{LONG}"', "7" * 5000) + "\n" for row in rows))
     return read_tasks(file)
 
 
@@ -176,6 +179,33 @@ NAN = {"args": [1], "expected": [{"x": math.nan}]}
 def test_rows_that_nobody_can_pass_or_that_test_nothing_are_refused(tmp_path: Path, row: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=f"rows.jsonl:1: .*{message}"):
         read(tmp_path, row)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({**STDIO, "task_id": LONG}, "'task_id' is an integer too long for an id"),
+        ({**STDIO, "memory_limit_mb": 1e308}, "no more than a machine has"),
+        ({**STDIO, "memory_limit": "9" * 400}, "no more than a machine has"),
+        ({**APPS, "input_output": LONG}, "'input_output' should be an object, got int"),
+        ({**PYTEST, "solution": "# \ud800"}, "half of a surrogate pair"),
+        ({**PYTEST, "test_files": {"test_a.py": "# \ud800"}}, "half of a surrogate pair"),
+        ({**MBPP, "test_list": [f"assert square(1) == {'1 + ' * 900}1"]}, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_values_that_nothing_can_hold_are_named(tmp_path: Path, row: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"rows.jsonl:1: .*{message}"):
+        read(tmp_path, row)
+    invalid = InvalidRows()
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f"{file.read_text()}{json.dumps(CALLS)}\n")
+    assert len(read_tasks(file, invalid=invalid)) == len(invalid.rows) == 1
+
+
+def test_solutions_that_cannot_be_read_are_none(tmp_path: Path) -> None:
+    for solutions in ("[" * 100_000, {"language": None, "solution": None}, {"language": 3, "solution": 4}):
+        (task,) = read(tmp_path, {**APPS, "solutions": solutions})
+        assert task.oracle is None
 
 
 def test_tests_that_look_like_these_are_kept(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent_rl import CallTests, Case, InvalidSubmission, Message, PytestTests, StdioCase, StdioTests, Task, program_of
-from agent_rl.formats.reply_program import Wanted, program_in
+from agent_rl.formats.reply_program import WantedProgram, program_in
 from agent_rl.formats.wanted_names import wanted_names
 from agent_rl.vocabulary import AssertTests, ScriptTests
 
@@ -27,10 +27,10 @@ def f(xs: List[int]) -> int:
     1
     """
 '''
-FUNCTION = Wanted(frozenset({"f"}))
-WHOLE = Wanted(acts=True)
-MODULE = Wanted()
-COMPLETION = Wanted(frozenset({"f"}), prompt=PROMPT)
+FUNCTION = WantedProgram(frozenset({"f"}))
+WHOLE = WantedProgram(acts=True)
+MODULE = WantedProgram()
+COMPLETION = WantedProgram(frozenset({"f"}), prompt=PROMPT)
 
 
 def fenced(code: str, opening: str = "```python", closing: str = "```") -> str:
@@ -173,7 +173,7 @@ def test_what_other_blocks_define_is_put_before() -> None:
     behind = program_in(fenced("def f(x): return h(x)\n") + fenced("def h(x): return 3\nf(1)\n"), FUNCTION)
     assert behind == "def h(x): return 3\n\ndef f(x): return h(x)\n"
     # What the task gives is not taken from the reply.
-    given = Wanted(frozenset({"f"}), known=frozenset({"h"}))
+    given = WantedProgram(frozenset({"f"}), known=frozenset({"h"}))
     assert program_in(twice + fenced("def f(x): return h(x)\n"), given) == "def f(x): return h(x)\n"
 
 
@@ -183,7 +183,7 @@ def test_a_class_of_methods_and_several_names() -> None:
     assert program_in(reply, FUNCTION) == f"class Node:\n    pass\n\n{solution}"
     tests = "class TestF:\n    def f(self):\n        return 1\n"
     assert program_in(fenced(F) + fenced(tests), FUNCTION) == F
-    both = Wanted(frozenset({"A", "b"}))
+    both = WantedProgram(frozenset({"A", "b"}))
     reply = fenced("class A:\n    x = 1\n") + fenced("def b():\n    return A()\n") + fenced("print(b())\n")
     assert program_in(reply, both) == "class A:\n    x = 1\n\ndef b():\n    return A()\n"
 
@@ -280,6 +280,15 @@ def test_what_is_no_program_stays_what_it_is() -> None:
     assert program_in("def f(x):\n    t = 0\n    t +=\n    return t\n", FUNCTION).startswith(
         "def f(x):\n    t = 0\n    t +="
     )
+
+
+def test_what_was_only_thought_or_taken_back_is_not_the_answer() -> None:
+    wrong = "def f(xs):\n    return 0\n"
+    for wanted in (FUNCTION, MODULE, COMPLETION):
+        assert "sum" not in program_in(f"<think>\n{fenced(F)}</think>\nI do not know.", wanted)
+        assert "sum" not in program_in(f"{fenced(F)}</think>\n{fenced(wrong)}", wanted)
+        assert "sum" not in program_in(fenced(F) + "Shorter:\n" + fenced(wrong), wanted)
+    assert "input" not in program_in(f"<think>\n{fenced(PROGRAM)}</think>\n{fenced('print(1)')}", WHOLE)
 
 
 def test_long_and_hostile_replies_end() -> None:
