@@ -9,13 +9,13 @@ from typing import Any
 from agent_rl.judging.result_frames import Answers, Returned
 from agent_rl.vocabulary import Case, Limits, RunCall, RunRequest
 from agent_rl.vocabulary.canonical import encode
-from agent_rl.vocabulary.stand_ins import Failure
+from agent_rl.vocabulary.stand_ins import HeldException
 
 ENTRY_POINT = "__agent_rl_replay__"
 SEED = 164
 """Seed of every recording and checker run, so that a test body draws the same random inputs as were recorded."""
 
-Recorded = tuple[tuple[Any, ...], dict[str, Any], Failure | None, Any]
+Recorded = tuple[tuple[Any, ...], dict[str, Any], HeldException | None, Any]
 """(args, kwargs, failure, value): `failure` is what the call raised, or None."""
 
 _REPLAY = """
@@ -37,6 +37,12 @@ def checker_request(checker: str, recorded: Sequence[Recorded], limits: Limits, 
     large.
     """
     program = checker + _driver("recorded", "replay(check, globals(), recorded)")
+    return _request(program, [list(recorded)], limits, call_id)
+
+
+def bare_request(checker: str, recorded: Sequence[Recorded], limits: Limits, call_id: str) -> RunRequest:
+    """A run of `checker` on recorded outputs in which no class of the program's has anything but its content."""
+    program = checker + _driver("recorded", "replay(check, {}, recorded)")
     return _request(program, [list(recorded)], limits, call_id)
 
 
@@ -63,6 +69,6 @@ def satisfied(answers: Answers, call_id: str) -> bool:
     return answers.by_id.get(call_id) == Returned("true")
 
 
-def recorded_call(case: Case, failure: Failure | None, value: Any) -> Recorded:
+def recorded_call(case: Case, failure: HeldException | None, value: Any) -> Recorded:
     """What the checker sees of one call."""
     return case.args, dict(case.kwargs), failure, value

@@ -179,7 +179,7 @@ async def conftests(sandbox: Sandbox, facts: PlaceFacts) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class ScriptGuard:
     """Where `script_guard` lies in a sandbox, and the environment in which Python programs use it."""
 
     place: str
@@ -192,7 +192,7 @@ class Guard:
 
 async def guarded(
     sandbox: Sandbox, facts: PlaceFacts, hidden: Collection[str], theirs: Collection[str], reward: str
-) -> Guard:
+) -> ScriptGuard:
     """The sandbox's Python programs are watched: see `script_guard`. Raises SandboxStartError."""
     place = f"/tmp/.agent-rl-{secrets.token_hex(8)}"
     known = {"root": facts.root, "hidden": sorted(hidden), "theirs": sorted(theirs), "reward": reward}
@@ -204,7 +204,7 @@ async def guarded(
         raise SandboxStartError(f"a sandbox could not be prepared for tests: {_how(result)}")
     more = [facts.python_path] if facts.python_path else []
     variables = {"PYTHONPATH": ":".join([place, *more]), "PYTHONUSERBASE": place}
-    return Guard(place, {**facts.environment, **variables})
+    return ScriptGuard(place, {**facts.environment, **variables})
 
 
 @dataclass(frozen=True, slots=True)

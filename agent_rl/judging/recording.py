@@ -11,7 +11,8 @@ import dataclasses
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.joined_programs import joined
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.call_judge import CallJudge
-from agent_rl.judging.checker_programs import SEED, Recorded, following_request, satisfied
+from agent_rl.judging.checker_programs import SEED, Recorded, bare_request, following_request, satisfied
 from agent_rl.judging.judging_runs import Runs, check_room
 from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, Unheld, read_frames, value_of
 from agent_rl.vocabulary import (
@@ -37,8 +38,9 @@ from agent_rl.vocabulary import (
     wording,
 )
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
+from agent_rl.vocabulary.stand_ins import Derived, Items, Member, Record
 
-VERSION = 3
+VERSION = 5
 """Version of the recorded content and of its format; part of a recording's key on disk."""
 RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
 _FOLLOWING_LIMITS = Limits(wall_seconds=10.0, cpu_seconds=10.0, memory_bytes=2**30, output_bytes=4 * 2**20)
@@ -136,6 +138,14 @@ def __agent_rl_record__():
             if trace.tb_frame.f_code.co_filename == candidate.__code__.co_filename:
                 line = trace.tb_lineno
             trace = trace.tb_next
+        random.setstate(begun)
+        try:
+            check(reference)
+        except Exception:
+            pass
+        else:
+            why = "they look at the function itself, such as at its name or signature"
+            raise __agent_rl_not_recordable__(why) from None
         said = f"{{type(error).__name__}}: {{error}}".strip().rstrip(":")
         raise __agent_rl_check_failed__(f"{{line}} {{said}}"[:1000]) from None
     if refused:
@@ -164,8 +174,8 @@ class NotRecordable(ConfigError):
     """The oracle solution passes its tests as they are written, but no list of cases can express them.
 
     Either a value cannot be copied or put in canonical form, or the tests look at more than values: an argument's state
-    after the call, an object's identity, earlier calls. Or what they call depends on answers, so that a right program
-    that answers otherwise would be called as nobody has recorded.
+    after the call, an object's identity, earlier calls, what a class of the solution defines. Or what they call depends
+    on answers, so that a right program that answers otherwise would be called as nobody has recorded.
     """
 
 
@@ -188,6 +198,8 @@ async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
     calls, plain = await _record(task.id, tests, runs)
     if not plain and await _follows_answers(tests, calls, runs):
         raise NotRecordable(f"task {task.id}: {NOT_CASES} (what they call depends on earlier answers)")
+    if not plain and await _uses_own_classes(tests, calls, runs):
+        raise NotRecordable(f"task {task.id}: {NOT_CASES} (they use what a class of the solution defines)")
     recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls, plain))
     for seed in _SEEDS:
         recorded = await _checked(recorded, tests.oracle, CallJudge(runs, seed=seed))
@@ -238,6 +250,33 @@ async def _follows_answers(tests: AssertTests, calls: Sequence[Recorded], runs: 
         return not isinstance(result, Blamed) and satisfied(read_frames(result.frames, [call_id]), call_id)
     except (NotCanonical, Tampered):
         return False
+
+
+async def _uses_own_classes(tests: AssertTests, calls: Sequence[Recorded], runs: Runs) -> bool:
+    """Whether the check needs more of an answer than what it holds: a method, a field's name, a member of an enum.
+
+    A replay could take that from the oracle solution's class only, whatever the candidate's class does.
+    """
+    if not any(_of_own_class(value) for _, _, failure, value in calls if failure is None):
+        return False
+    call_id = secrets.token_hex(8)
+    try:
+        result = await runs.run(bare_request(checker_of(tests), calls, _FOLLOWING_LIMITS, call_id))
+        return isinstance(result, Blamed) or not satisfied(read_frames(result.frames, [call_id]), call_id)
+    except (NotCanonical, Tampered):
+        return True
+
+
+def _of_own_class(value: Any) -> bool:
+    """Whether `value` is, or holds, an instance of a class that is not a built-in one."""
+    if isinstance(value, (Derived, Member, Record)):
+        return True
+    if isinstance(value, Mapping):
+        pairs: Any = value.items()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return any(_of_own_class(part) for pair in pairs for part in pair)
+    if isinstance(value, Items):
+        return _of_own_class(value.content)
+    return isinstance(value, (list, tuple, set, frozenset, deque)) and any(map(_of_own_class, value))  # pyright: ignore
 
 
 def _refusal(answer: Answer | None) -> str:

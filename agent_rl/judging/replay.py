@@ -20,7 +20,7 @@ from collections.abc import Callable, Set
 from enum import Enum
 from typing import Any
 
-from agent_rl.vocabulary.stand_ins import Derived, Failure, Items, Member, Record
+from agent_rl.vocabulary.stand_ins import Derived, EnumMember, HeldException, Items, Record
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _SEEDS = range(8)
@@ -36,7 +36,8 @@ def replay(check: "Callable[[Any], Any]", space: "dict[str, Any]", recorded: "li
 
     So it does even where the check swallows every exception.
 
-    `space` is the module of the check; each of `recorded` is (args, kwargs, failure, value).
+    `space` is the module of the check, whose classes the answers get; each of `recorded` is (args, kwargs, failure,
+    value).
     """
     answers = _by_call(recorded)
     wrong: list[str] = []
@@ -169,12 +170,16 @@ def revived(value: Any, space: "dict[str, Any]") -> Any:
         return deque([revived(item, space) for item in value], value.maxlen)
     if kind is Derived:
         return _derived(value.name, revived(value.content, space), space)
-    if kind is Member:
+    if kind is EnumMember:
         return _member(value, space)
     if kind is Items:
         return _iterated(value, space)
-    if kind is Failure:
+    if kind is HeldException:
         return exception_of(value, space)
+    if dataclasses.is_dataclass(kind) and not space:
+        # The run has made it of the program's own class, which must not be used here.
+        value = Record(kind.__name__, tuple((f.name, getattr(value, f.name)) for f in dataclasses.fields(kind)))
+        kind = Record
     if kind is Record:
         return _record(value, space)
     return copy.deepcopy(value)
@@ -240,7 +245,7 @@ def _class(name: str, bases: "tuple[type, ...]") -> Any:
     return _made[name, bases]
 
 
-def _member(value: Member, space: "dict[str, Any]") -> Any:
+def _member(value: EnumMember, space: "dict[str, Any]") -> Any:
     found: Any = space.get(value.name)
     if not (isinstance(found, type) and issubclass(found, Enum)):
         return value
@@ -257,13 +262,23 @@ def _record(value: Record, space: "dict[str, Any]") -> Any:
     if not known or [f.name for f in dataclasses.fields(made)] != list(fields):
         key = (value.name, (object, *fields))
         if key not in _made:
-            _made[key] = dataclasses.make_dataclass(value.name, list(fields))
+            _made[key] = dataclasses.make_dataclass(value.name, list(fields), namespace={"__eq__": _same_fields})
         made = _made[key]
     new = made(**{f.name: fields[f.name] for f in dataclasses.fields(made) if f.init})
     for f in dataclasses.fields(made):
         if not f.init:
             object.__setattr__(new, f.name, fields[f.name])
     return new
+
+
+def _same_fields(one: Any, other: Any) -> Any:
+    """`__eq__` of a dataclass that the check does not know, so that the check's own of that name can equal it."""
+    if not dataclasses.is_dataclass(other) or type(other).__name__ != type(one).__name__:
+        return NotImplemented
+    pairs: list[list[Any]] = [
+        [(f.name, getattr(made, f.name)) for f in dataclasses.fields(made) if f.compare] for made in (one, other)
+    ]
+    return pairs[0] == pairs[1]
 
 
 class _Iterable:
@@ -312,7 +327,7 @@ def _iterated(value: Items, space: "dict[str, Any]") -> Any:
     return iter(iterable) if value.kind == "generator" else iterable
 
 
-def exception_of(failure: Failure, space: "dict[str, Any]") -> BaseException:
+def exception_of(failure: HeldException, space: "dict[str, Any]") -> BaseException:
     """An exception that is caught where the one that was raised would have been caught, and holds what is known of it.
 
     StopIteration is the exception: raised inside `map`, it would end a check's loop early, as if all had been seen.
@@ -344,7 +359,7 @@ def exception_of(failure: Failure, space: "dict[str, Any]") -> BaseException:
     return error
 
 
-def _instance_of(kind: Any, failure: Failure, args: "tuple[Any, ...] | None") -> BaseException:
+def _instance_of(kind: Any, failure: HeldException, args: "tuple[Any, ...] | None") -> BaseException:
     args = (failure.text,) if args is None else args
     try:
         return kind(*args)

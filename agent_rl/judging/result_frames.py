@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_rl.vocabulary.canonical import MAX_CHARS, NotCanonical, decode
-from agent_rl.vocabulary.stand_ins import Failure
+from agent_rl.vocabulary.stand_ins import HeldException
 
 _ANSWER = re.compile(r'\{"id": ?"([0-9a-f]{1,64})", ?"(value|error)": ?(.*)\}', re.DOTALL)
 
@@ -29,7 +29,7 @@ class Returned:
 class Raised:
     """A call raised; what is held of it is the candidate's own claim."""
 
-    failure: Failure
+    failure: HeldException
 
     @property
     def error(self) -> str:
@@ -92,9 +92,9 @@ def value_of(answer: Returned) -> Any:
     return _decoded(answer.text)
 
 
-def _failure(text: str) -> Failure:
+def _failure(text: str) -> HeldException:
     failure = _decoded(text)
-    if type(failure) is not Failure:
+    if type(failure) is not HeldException:
         raise Tampered("an error that is no exception")
     return failure
 

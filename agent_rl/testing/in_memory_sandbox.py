@@ -203,7 +203,10 @@ def _size(stream: io.StringIO) -> int:
 
 
 def _execute(request: RunRequest, frames: list[str]) -> int:
-    """The exit code that a separate process would have had. Its frames are appended to `frames`."""
+    """The exit code that a separate process would have had. Its frames are appended to `frames`.
+
+    The program is loaded again for each further call, so that no call sees what another has left in it.
+    """
     name = "__main__" if request.entry_point is None else "solution"
     module = types.ModuleType(name)
     try:
@@ -220,8 +223,14 @@ def _execute(request: RunRequest, frames: list[str]) -> int:
     frames.append('{"loaded": true}')
     if function is None:
         return 0
-    for call in request.calls:
+    state = random.getstate()
+    for number, call in enumerate(request.calls):
         args, kwargs = decode(call.arguments)
+        if number:
+            module = types.ModuleType(name)
+            exec(compile(request.program, "solution.py", "exec", dont_inherit=True), module.__dict__)
+            function = _called(module.__dict__, str(request.entry_point))
+            random.setstate(state)
         try:
             frames.append(value_frame(call.id, function(*args, **kwargs)))
         except SystemExit as end:

@@ -28,9 +28,9 @@ Classes of `stand_ins` stand for what has no form of its own; `held_values` make
 raises:
 
     Derived("I", 1)                {"k":["I",1]}                         an instance of a subclass of a built-in
-    Member("Colour", "RED")        {"m":["Colour","RED"]}                a member of an enumeration
+    EnumMember("Colour", "RED")        {"m":["Colour","RED"]}                a member of an enumeration
     Items("generator", [1], None)  {"v":["generator",[1],null]}          what an iterator, a view or an iterable gives
-    Failure(...)                   {"x":[...]}                           an exception
+    HeldException(...)                   {"x":[...]}                           an exception
 
 Standard library and `stand_ins` only, Python 3.9: this source also runs inside the sandboxes.
 """
@@ -46,7 +46,7 @@ from fractions import Fraction
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 
-from agent_rl.vocabulary.stand_ins import Derived, Failure, Items, Member, Record
+from agent_rl.vocabulary.stand_ins import Derived, EnumMember, HeldException, Items, Record
 
 MAX_DEPTH = 100
 """Containers within containers; a value that contains itself exceeds it."""
@@ -222,13 +222,13 @@ _WRITE: "dict[Any, Callable[[_Writer, Any, int], str]]" = {
     deque: lambda to, value, depth: f'{{"e":[{to._list(value, depth)},{to.write(value.maxlen, depth)}]}}',
     Record: lambda to, value, depth: to._record(value.name, value.fields, value.ignored, depth),
     Derived: lambda to, value, depth: f'{{"k":{to._list((value.name, value.content), depth)}}}',
-    Member: lambda to, value, depth: f'{{"m":{to._list((value.name, value.member), depth)}}}',
+    EnumMember: lambda to, value, depth: f'{{"m":{to._list((value.name, value.member), depth)}}}',
     Items: lambda to, value, depth: f'{{"v":{to._list((value.kind, value.content, value.failure), depth)}}}',
-    Failure: lambda to, value, depth: f'{{"x":{to._list([getattr(value, name) for name in _PARTS], depth)}}}',
+    HeldException: lambda to, value, depth: f'{{"x":{to._list([getattr(value, name) for name in _PARTS], depth)}}}',
 }
 """How the kinds are written that are rarer than those above."""
 _PARTS = ("name", "kinds", "text", "args", "attributes", "cause")
-"""Of a `Failure`, in order."""
+"""Of a `HeldException`, in order."""
 
 
 def _type_name(kind: type) -> str:
@@ -293,7 +293,7 @@ def _derived(content: Any) -> Derived:
 
 
 def _views(content: Any) -> Items:
-    kind, items, failure = _typed(content, (str,), (list,), (Failure, type(None)))
+    kind, items, failure = _typed(content, (str,), (list,), (HeldException, type(None)))
     if kind not in Items.KINDS:
         raise NotCanonical("no kind of iterable")
     if kind in ("keys", "items") and len(_set(items)) != len(items):
@@ -301,9 +301,9 @@ def _views(content: Any) -> Items:
     return Items(kind, items, failure)
 
 
-def _failure(content: Any) -> Failure:
-    kinds = (str,), (tuple,), (str,), (tuple, type(None)), (tuple,), (Failure, type(None))
-    failure = Failure(*_typed(content, *kinds))
+def _failure(content: Any) -> HeldException:
+    kinds = (str,), (tuple,), (str,), (tuple, type(None)), (tuple,), (HeldException, type(None))
+    failure = HeldException(*_typed(content, *kinds))
     if not all(type(kind) is str for kind in failure.kinds):
         raise NotCanonical("a kind of exception that is no name")
     if not all(type(pair) is tuple and len(pair) == 2 and type(pair[0]) is str for pair in failure.attributes):
@@ -352,7 +352,7 @@ _BUILD: "dict[str, Callable[[Any], Any]]" = {
     "h": lambda content: Counter(_dict(content)),
     "l": _default_dict,
     "k": _derived,
-    "m": lambda content: Member(*_typed(content, (str,), (str, int))),
+    "m": lambda content: EnumMember(*_typed(content, (str,), (str, int))),
     "v": _views,
     "x": _failure,
     "i": lambda content: int(content, 16),

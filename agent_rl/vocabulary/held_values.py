@@ -26,7 +26,7 @@ from json.encoder import encode_basestring_ascii as _quote
 from typing import Any
 
 from agent_rl.vocabulary.canonical import FACTORIES, MAX_DEPTH, MAX_NODES, NotCanonical, decode, encode
-from agent_rl.vocabulary.stand_ins import Derived, Failure, Items, Member, Record
+from agent_rl.vocabulary.stand_ins import Derived, EnumMember, HeldException, Items, Record
 
 MAX_TEXT = 1 << 16
 """Characters of an exception's text."""
@@ -114,7 +114,7 @@ def error_frame(call_id: str, error: BaseException) -> str:
         text = encode(failure)
         decode(text)
     except NotCanonical:
-        text = encode(Failure(failure.name, failure.kinds, failure.text))
+        text = encode(HeldException(failure.name, failure.kinds, failure.text))
     return f'{{"id":{_quote(call_id)},"error":{text}}}'
 
 
@@ -158,7 +158,7 @@ def equal_as_built_in(value: Any) -> bool:
     return False
 
 
-def failure_of(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> HeldException:
     """What is held of an exception. Methods of its class that raise count as if they were not there."""
     return _Reader().failure(error, MAX_DEPTH, _MOST_CAUSES)
 
@@ -214,7 +214,7 @@ class _Reader:
             if base is defaultdict:
                 return Derived(name, self._container(value, dict, depth))
         if Enum in bases:
-            return Member(name, value._value_ if Flag in bases else value._name_)
+            return EnumMember(name, value._value_ if Flag in bases else value._name_)
         if BaseException in bases:
             return self.failure(value, depth, _MOST_CAUSES)
         if kind.__module__ == "numpy" and getattr(value, "shape", None) == () and type(value.item()) in _FINAL:
@@ -260,7 +260,7 @@ class _Reader:
     def _all(self, value: "Iterable[Any]", depth: int) -> "list[Any]":
         return [self.read(item, depth) for item in islice(value, self._left + 1)]
 
-    def failure(self, error: BaseException, depth: int, causes: int) -> Failure:
+    def failure(self, error: BaseException, depth: int, causes: int) -> HeldException:
         kind = type(error)
         try:
             name = str(kind.__name__)[:200]
@@ -281,7 +281,7 @@ class _Reader:
             args = None
         cause = BaseException.__dict__["__cause__"].__get__(error)
         found = None if cause is None or causes <= 0 else self.failure(cause, depth - 1, causes - 1)
-        return Failure(name, kinds, text, args, self._attributes(error, depth), found)
+        return HeldException(name, kinds, text, args, self._attributes(error, depth), found)
 
     def _attributes(self, error: BaseException, depth: int) -> "tuple[tuple[str, Any], ...]":
         kept: list[tuple[str, Any]] = []

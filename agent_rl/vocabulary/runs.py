@@ -151,7 +151,8 @@ class RunResult:
     """The outcome of a run, as seen from outside it. `frames` are untrusted: check them before use.
 
     frames: JSON texts that arrived on the result channel, in order, each as the run wrote it:
-        {"id": ..., "value": canonical} | {"id": ..., "error": text} | {"loaded": true} | {"load_error": text}
+        {"id": ..., "value": canonical} | {"id": ..., "error": canonical} | {"id": ..., "unheld": why} |
+        {"loaded": true} | {"load_error": text}
         together at most `RunRequest.most_output_bytes`. If the program was executed once per call, the value is the
         exit code.
     signal, exit_code: of the run's first process, or of a call's if a signal has ended that.

@@ -62,7 +62,7 @@ class Derived:
         return f"{self.name}({self.content!r})"
 
 
-class Member:
+class EnumMember:
     """A member of an enumeration that is no built-in value: by its class's name and its own (of a Flag: its number)."""
 
     __slots__ = ("member", "name")
@@ -72,7 +72,7 @@ class Member:
         self.member = member
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is Member and (self.name, self.member) == (other.name, other.member)
+        return type(other) is EnumMember and (self.name, self.member) == (other.name, other.member)
 
     def __hash__(self) -> int:
         return hash((self.name, self.member))
@@ -92,7 +92,7 @@ class Items:
     __slots__ = ("content", "failure", "kind")
     KINDS = ("generator", "iterator", "keys", "values", "items", "iterable", "sized", "sequence")
 
-    def __init__(self, kind: str, content: "list[Any]", failure: "Failure | None" = None) -> None:
+    def __init__(self, kind: str, content: "list[Any]", failure: "HeldException | None" = None) -> None:
         self.kind = kind
         self.content = content
         self.failure = failure
@@ -111,7 +111,7 @@ class Items:
         return f"<{self.kind} of {self.content!r}>"
 
 
-class Failure:
+class HeldException:
     """An exception: the name of its class, those of its classes that it may be raised as, and what it holds.
 
     kinds: in the order of the class's mro, "KeyError" for one of `builtins`, "json.decoder:JSONDecodeError" for one of
@@ -127,7 +127,7 @@ class Failure:
         text: str,
         args: "tuple[Any, ...] | None" = None,
         attributes: "tuple[tuple[str, Any], ...]" = (),
-        cause: "Failure | None" = None,
+        cause: "HeldException | None" = None,
     ) -> None:
         self.name = name
         self.kinds = kinds

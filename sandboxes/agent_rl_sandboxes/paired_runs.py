@@ -28,13 +28,19 @@ class PairedRun:
     """A run in `worker` that exchanges frames with us. An async context manager; `end` says how the run ended."""
 
     def __init__(
-        self, worker: Worker, payload: dict[str, Any], limits: Limits, error: type[SandboxError] = SandboxError
+        self,
+        worker: Worker,
+        payload: dict[str, Any],
+        limits: Limits,
+        longest: float,
+        error: type[SandboxError] = SandboxError,
     ) -> None:
-        """`error`: the exception to raise if the worker fails."""
+        """`longest`: when the run ends, in seconds; `error`: the exception to raise if the worker fails."""
         self._worker = worker
         self._error = error
         self._payload = {**payload, "limits": run_limits(limits)}
         self._limits = limits
+        self._longest = longest
         self._frames: deque[str] = deque()
         self._raw = bytearray()
         self._news = asyncio.Event()
@@ -44,8 +50,8 @@ class PairedRun:
     async def __aenter__(self) -> PairedRun:
         """The worker has been sent the run's request. Raises SandboxError."""
         body = json.dumps(self._payload).encode()
-        async with self._within(self._limits.longest_seconds + GRACE_SECONDS):
-            await self._worker.begin("talk", self._limits, _LENGTH.pack(len(body)) + body)
+        async with self._within(self._longest + GRACE_SECONDS):
+            await self._worker.begin("talk", self._limits, self._longest, _LENGTH.pack(len(body)) + body)
         self._reading = asyncio.create_task(self._read())
         self._reading.add_done_callback(lambda _: self._news.set())
         return self
@@ -95,7 +101,7 @@ class PairedRun:
     async def _read(self) -> RunResult:
         """The result of the run; reads what the run sends until it ends."""
         try:
-            async with asyncio.timeout(self._limits.longest_seconds + GRACE_SECONDS):
+            async with asyncio.timeout(self._longest + GRACE_SECONDS):
                 while True:
                     with self._failing():
                         header, body = await self._worker.hear()
@@ -192,14 +198,15 @@ async def talk_in_pair(candidate_worker: Worker, tests_worker: Worker, request: 
     }
     longer = dataclasses.replace(
         limits,
+        # They wait for the program, which may have no processor.
         wall_seconds=limits.longest_seconds + TESTS_MARGIN_SECONDS,
         cpu_seconds=limits.cpu_seconds + TESTS_MARGIN_SECONDS,
         output_bytes=max(limits.output_bytes, _MOST_TESTS_OUTPUT),
     )
     await asyncio.gather(candidate_worker.load_roles(), tests_worker.load_roles())
     async with (
-        PairedRun(candidate_worker, candidate_payload, limits) as candidate,
-        PairedRun(tests_worker, tests_payload, longer, TestsPlaceError) as tests,
+        PairedRun(candidate_worker, candidate_payload, limits, limits.longest_seconds) as candidate,
+        PairedRun(tests_worker, tests_payload, longer, longer.wall_seconds, TestsPlaceError) as tests,
     ):
         try:
             heard = await relay(candidate, tests)

@@ -183,12 +183,15 @@ class Worker:
             raise SandboxStartError(str(error)) from error
         self._has_roles = True
 
-    async def begin(self, operation: str, limits: Limits, body: bytes) -> None:
-        """A request has been sent; read its answers with `hear`. Raises SandboxError."""
+    async def begin(self, operation: str, limits: Limits, longest: float, body: bytes) -> None:
+        """A request has been sent; read its answers with `hear`. Raises SandboxError.
+
+        `longest`: when its run ends, however little of that time it had a processor.
+        """
         self.runs += 1
         self._count += 1
         self._under_way = str(self._count)
-        await self.tell(operation, body, _order(limits))
+        await self.tell(operation, body, {**_order(limits), "longest": longest})
 
     async def tell(self, operation: str, body: bytes = b"", header: dict[str, Any] | None = None) -> None:
         """One more message has been sent to the request under way. Raises SandboxError."""

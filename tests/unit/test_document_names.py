@@ -17,7 +17,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 FOLDERS = ("agent_rl", "envs", "sandboxes", "tests", "scripts", "configs", "docs")
 SOURCES = {"agent_rl": ".", "agent_rl_envs": "envs", "agent_rl_sandboxes": "sandboxes"}
-EXAMPLES = {"path/to/file.py", "unit_conversion.py", "utils.py"}
+EXAMPLES = {"path/to/file.py", "setup.py", "solution.py", "unit_conversion.py", "utils.py"}
 """Files that a document names although this project does not have them."""
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 

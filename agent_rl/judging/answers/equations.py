@@ -8,9 +8,7 @@ from typing import Any
 
 from .structures import split_at_commas
 from .values import constant_ratio, expression
-from .writing import plain_text
-
-Same = Callable[[str, str], bool]
+from .writing import Same, plain_text
 
 _EQUALS = re.compile(r"(?<![<>!:])=|\\approx(?![a-z])|\\equiv(?![a-z])")
 _SYMBOL = r"(?:[A-Za-z]|\\(?!frac|sqrt|cdot|pi\b|infty)[a-z]{2,8})(?:_\{[\w,]+\})?'*"

@@ -7,7 +7,6 @@ The first one that says something decides.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from .equations import assignments, equations, inequalities
 from .structures import collections, intervals, matrices
@@ -16,7 +15,6 @@ from .units import compound, units
 from .values import numerals, same_value, squeezed
 from .writing import plain_text, written
 
-Same = Callable[[str, str], bool]
 _MOST_STEPS = 400
 """So many comparisons of parts are made at most: an answer that needs more is not equal."""
 _LABELLED = re.compile(r"(?:(?:the\s+)?(?:final\s+)?answer|result|ans)\s*(?:is|:|=)\s*:?\s*", re.IGNORECASE)
@@ -39,10 +37,10 @@ def _labels(text: str) -> str:
 
 def equal(expected: str, answer: str) -> bool:
     """Whether `answer` means the same as `expected`. What is not understood is not equal. Raises MemoryError."""
-    return _Comparison().same(_labels(written(expected)), _labels(written(answer)))
+    return _AnswerRules().same(_labels(written(expected)), _labels(written(answer)))
 
 
-class _Comparison:
+class _AnswerRules:
     """One comparison of two answers; counts its steps."""
 
     def __init__(self) -> None:

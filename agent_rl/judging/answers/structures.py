@@ -6,12 +6,9 @@ A comma may stand between thousands or between parts (`100,200`): such a text ha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from .writing import closing, plain_text
-
-Same = Callable[[str, str], bool]
+from .writing import Same, closing, plain_text
 
 _WORDS_BETWEEN = re.compile(
     r"\s*(?:,\s*)?(?:\\text\{\s*,?\s*(?:and|or)\s*\}|\b(?:and|or)\b|\\lor\b|&)\s*", re.IGNORECASE

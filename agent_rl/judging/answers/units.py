@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from .texts import is_product
-from .writing import listed, plain_text
-
-Same = Callable[[str, str], bool]
+from .writing import Same, listed, plain_text
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
+
+Same = Callable[[str, str], bool]
+"""Whether two answers, as they are written, are the same."""
 
 
 def listed(words: str) -> list[str]:

@@ -18,19 +18,20 @@ from importlib.resources import files
 from pathlib import Path
 
 from agent_rl.cache import cache_folder
+from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.blind_spots.oracle_variants import KINDS
 from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.recording import asserts_equality_only
-from agent_rl.judging.result_frames import Returned, Tampered, read_frames, value_of
+from agent_rl.judging.result_frames import Raised, Returned, Tampered, Unheld, read_frames, value_of
 from agent_rl.python_names import names_used
-from agent_rl.vocabulary import AssertTests, Limits, PytestTests, RunCall, RunRequest, Task, Verdict
+from agent_rl.vocabulary import AssertTests, Limits, PytestTests, RunCall, RunRequest, Task, Verdict, wording
 from agent_rl.vocabulary.canonical import NotCanonical, encode
 
-VERSION = 2
-_LIMITS = Limits(wall_seconds=30.0, cpu_seconds=30.0, memory_bytes=2**30)
-_SECONDS = 2.0
-"""The longest that the tests may take with one variant."""
+VERSION = 3
+_LIMITS = Limits(wall_seconds=90.0, cpu_seconds=90.0, memory_bytes=2**30)
+_SECONDS = 60.0
+"""The longest that all variants may take together."""
 _MODULES = (
     "proxied.proxy_messages",
     "proxied.proxy_exceptions",
@@ -107,7 +108,8 @@ async def blind_spot(task: Task, tests: PytestTests, passes: Callable[[str], Awa
     """What a solution may do that the tests check and the task's tier does not show; "" if nothing was found.
 
     tests: the tests as pytest files with node ids and the oracle solution as one module. passes: judges a program at
-    the task's tier. The result is kept on disk, under `~/.cache/agent-rl/blind_spots`. Raises SandboxError.
+    the task's tier. The result is kept on disk, under `~/.cache/agent-rl/blind_spots`, if time sufficed for all
+    variants. Raises ConfigError or SandboxError if the search fails, so that a failure never looks like a result.
     """
     oracle = tests.oracle.get(f"{tests.module.replace('.', '/')}.py")
     if oracle is None or runs.provider.isolation == "memory":
@@ -116,8 +118,9 @@ async def blind_spot(task: Task, tests: PytestTests, passes: Callable[[str], Awa
     kept = _read(file)
     if kept is not None:
         return kept
-    found = await _search(tests, oracle.decode("utf-8", "replace"), passes, runs)
-    _write(file, found)
+    found, whole = await _search(task, tests, oracle.decode("utf-8", "replace"), passes, runs)
+    if whole:
+        _write(file, found)
     return found
 
 
@@ -140,32 +143,52 @@ def may_check_more_than_values(tests: AssertTests) -> bool:
     return False
 
 
-async def _search(tests: PytestTests, oracle: str, passes: Callable[[str], Awaitable[Verdict]], runs: Runs) -> str:
+async def _search(
+    task: Task, tests: PytestTests, oracle: str, passes: Callable[[str], Awaitable[Verdict]], runs: Runs
+) -> tuple[str, bool]:
+    """(the blind spot or "", whether every variant was tried)."""
     ending = _ENDING.format(source=_source("blind_spots.oracle_variants"), patched=sorted(_patched(tests)))
-    for kind in await _noticed(tests, oracle, ending, runs):
+    kinds, whole = await _noticed(task.id, tests, oracle, ending, runs)
+    for kind in kinds:
         if (await passes(oracle + ending.replace("{kind}", repr(kind)))).passed:
-            return kind
-    return ""
+            return kind, True
+    return "", whole
 
 
-async def _noticed(tests: PytestTests, oracle: str, ending: str, runs: Runs) -> list[str]:
-    """The kinds of variants that the tests fail in process; none if the oracle solution itself fails there."""
+async def _noticed(task_id: str, tests: PytestTests, oracle: str, ending: str, runs: Runs) -> tuple[list[str], bool]:
+    """(the kinds of variants that the tests fail in process, whether all were tried).
+
+    None are tried if the oracle solution itself fails there. Raises ConfigError if the search cannot be made with these
+    tests, and SandboxError if its own code fails: neither says that nothing was found.
+    """
+    failed = f"task {task_id}: what its tests check beside values could not be found out:"
     program = _LOADER.format(modules=_sources(), last=f"agent_rl.judging.{_MODULES[-1]}")
     arguments = (dict(tests.files), list(tests.tests), tests.module, oracle, ending, _SECONDS)
     call_id = secrets.token_hex(8)
     try:
         call = RunCall(call_id, encode([arguments, {}]))
-    except NotCanonical:
-        return []
+    except NotCanonical as error:
+        raise ConfigError(f"{failed} {error}") from None
     result = await runs.run(RunRequest(program, "run_variants", (call,), limits=_LIMITS))
     if isinstance(result, Blamed):
-        return []
+        raise ConfigError(f"{failed} {result.detail}")
     try:
-        answer = read_frames(result.frames, [call_id]).by_id.get(call_id)
-        failed = value_of(answer) if isinstance(answer, Returned) else None
-    except Tampered:
-        return []
-    return [kind for kind in failed if kind in KINDS] if isinstance(failed, list) else []
+        answers = read_frames(result.frames, [call_id])
+        answer = answers.by_id.get(call_id)
+        found = value_of(answer) if isinstance(answer, Returned) else None
+    except Tampered as error:
+        raise ConfigError(f"{failed} {error}") from None
+    if answers.load_error is not None or isinstance(answer, (Raised, Unheld)):
+        why = answers.load_error or (answer.error if isinstance(answer, Raised) else "an answer that cannot be held")
+        raise SandboxError(f"{failed} {wording.last_line(why)}")
+    match found:
+        case [[*kinds], bool(whole)] if all(kind in KINDS for kind in kinds):
+            return kinds, whole
+        case None:
+            status = "it ended early" if result.status == "completed" else result.status.replace("_", " ")
+            raise ConfigError(f"{failed} {status}")
+        case _:
+            raise ConfigError(f"{failed} an answer of unknown form")
 
 
 def _patched(tests: PytestTests) -> set[str]:

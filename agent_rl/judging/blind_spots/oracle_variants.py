@@ -191,42 +191,42 @@ def _generator(value: Any, given: "list[Any]") -> Any:
     return (item for item in value) if type(value) in (list, tuple, set, frozenset, dict) else value
 
 
-class _Int(int):
+class _IntSubclass(int):
     pass
 
 
-class _Float(float):
+class _FloatSubclass(float):
     pass
 
 
-class _Str(str):
+class _StrSubclass(str):
     pass
 
 
-class _List(list):  # type: ignore[type-arg]
+class _ListSubclass(list):  # type: ignore[type-arg]
     pass
 
 
-class _Tuple(tuple):  # type: ignore[type-arg]
+class _TupleSubclass(tuple):  # type: ignore[type-arg]
     pass
 
 
-class _Dict(dict):  # type: ignore[type-arg]
+class _DictSubclass(dict):  # type: ignore[type-arg]
     pass
 
 
-class _Set(set):  # type: ignore[type-arg]
+class _SetSubclass(set):  # type: ignore[type-arg]
     pass
 
 
 _SUBCLASSES: "dict[type, type]" = {
-    int: _Int,
-    float: _Float,
-    str: _Str,
-    list: _List,
-    tuple: _Tuple,
-    dict: _Dict,
-    set: _Set,
+    int: _IntSubclass,
+    float: _FloatSubclass,
+    str: _StrSubclass,
+    list: _ListSubclass,
+    tuple: _TupleSubclass,
+    dict: _DictSubclass,
+    set: _SetSubclass,
 }
 
 
@@ -279,14 +279,15 @@ KINDS = (*EFFECTS, *VALUES, CALLS_PATCHED, RETURNS_SAME)
 `LOOKS` behaves as the original and puts the kinds of VALUES that would return something else into `applies`."""
 
 
-class _Variant:
+class _OracleVariant:
     """One kind of variant. Only the outermost call of the module's functions differs from the original."""
 
-    def __init__(self, kind: str, patched: "list[str]") -> None:
+    def __init__(self, kind: str, patched: "list[str]", built_in: Any) -> None:
         self._kind = kind
+        self._built_in = built_in
         self._inside = threading.local()
         self._known: dict[str, Any] = {}
-        self._originals = {name: _found(name) for name in patched}
+        self._originals = {name: self._found(name) for name in patched}
         self.applies: set[str] = set()
         if kind in (TAKES_LONG, ALL_EFFECTS):
             _move_clocks()
@@ -334,7 +335,7 @@ class _Variant:
     def _call_patched(self) -> None:
         """Calls what stands where the tests have put something of theirs. What that raises goes on to the tests."""
         for name, original in self._originals.items():
-            now = _found(name)
+            now = self._found(name)
             if now is not original and callable(now):
                 try:
                     now()
@@ -342,17 +343,19 @@ class _Variant:
                     # It takes arguments. A mock takes none, or any.
                     continue
 
+    def _found(self, name: str) -> Any:
+        """The object with this dotted name; None if there is none, or its module has not been imported.
 
-def _found(name: str) -> Any:
-    """The object with this dotted name; None if there is none, or its module has not been imported."""
-    parts = name.split(".")
-    for end in range(len(parts), 0, -1):
-        value = sys.modules.get(".".join(parts[:end]))
-        if value is not None:
-            for part in parts[end:]:
-                value = getattr(value, part, None)
-            return value
-    return None
+        At tier `proxied`, the solution has built-ins of its own, and those are replaced.
+        """
+        parts = name.split(".")
+        for end in range(len(parts), 0, -1):
+            value = self._built_in if parts[:end] == ["builtins"] else sys.modules.get(".".join(parts[:end]))
+            if value is not None:
+                for part in parts[end:]:
+                    value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+                return value
+        return None
 
 
 def vary(space: "dict[str, Any]", kind: str, patched: "list[str]") -> "set[str]":
@@ -360,7 +363,7 @@ def vary(space: "dict[str, Any]", kind: str, patched: "list[str]") -> "set[str]"
 
     `patched`: dotted names of what the tests may replace in their own process. Returns the set that `LOOKS` fills.
     """
-    variant = _Variant(kind, patched)
+    variant = _OracleVariant(kind, patched, space["__builtins__"])
     own = space["__name__"]
     for name, value in list(space.items()):
         if _plain(value) and value.__module__ == own:

@@ -48,27 +48,35 @@ class _InProcess:
 
 def run_variants(
     files: "dict[str, bytes]", tests: "list[str]", module: str, oracle: str, ending: str, seconds: float
-) -> "list[str] | None":
-    """The kinds of variants of the oracle solution that the tests fail; None if they fail the oracle solution itself.
+) -> "tuple[list[str], bool]":
+    """(the kinds of variants of the oracle solution that the tests fail, whether all were tried).
 
-    `ending` is code that turns the oracle solution before it into a variant: `{kind}` stands for the kind. A kind with
-    which the tests take longer than `seconds` is left out, and so is every kind after ten times that.
+    No kind is tried if the tests fail the oracle solution itself. `ending` is code that turns the oracle solution
+    before it into a variant: `{kind}` stands for the kind. All runs together take `seconds` at most, and one a sixth of
+    it, so that a variant which hangs leaves time for the others.
     """
     write_files(files)
-    end = time.monotonic() + 10 * seconds
+    end = time.monotonic() + seconds
+    late: list[str] = []
 
     def outcome(kind: str) -> "dict[str, Any]":
         program = oracle + ending.replace("{kind}", repr(kind))
-        return _in_child(lambda: _outcome(files, tests, module, program), seconds if time.monotonic() < end else 0.0)
+        left = min(seconds / 6, end - time.monotonic())
+        found = _in_child(lambda: _outcome(files, tests, module, program), left) if left > 0 else {}
+        if not found:
+            late.append(kind)
+        return found
 
     looked = outcome(oracle_variants.LOOKS)
     if looked.get("failed", True):
-        return None
+        return [], not late
     kinds = [kind for kind in oracle_variants.VALUES if kind in looked["applies"]]
     kinds += [oracle_variants.CALLS_PATCHED, oracle_variants.RETURNS_SAME]
     if outcome(oracle_variants.ALL_EFFECTS).get("failed", True):
         kinds += oracle_variants.EFFECTS
-    return [kind for kind in kinds if outcome(kind).get("failed", False)]
+    late.clear()
+    failed = [kind for kind in kinds if outcome(kind).get("failed", False)]
+    return failed, not late
 
 
 def _outcome(files: "dict[str, bytes]", tests: "list[str]", module: str, program: str) -> "dict[str, Any]":

@@ -42,15 +42,15 @@ class Callbacks:
         """`error` stands for an exception of the tests."""
         self._exceptions[id(error)] = error, number
 
-    def function(self, number: int, kind: str, name: str, signature: Any) -> Any:
+    def function(self, number: int, kind: str, name: str, doc: "str | None", signature: Any) -> Any:
         """The stand-in for the tests' function `number`."""
         if number not in self._made:
-            made = self._new(number, kind, name, signature)
+            made = self._new(number, kind, name, doc, signature)
             self._made[number] = made
             self._numbers[id(made)] = number
         return self._made[number]
 
-    def _new(self, number: int, kind: str, name: str, signature: Any) -> Any:
+    def _new(self, number: int, kind: str, name: str, doc: "str | None", signature: Any) -> Any:
         call_back = self._call_back
         if kind == "iterator":
             return CallbackIterator(lambda: call_back(number, "next", (), {}))
@@ -81,7 +81,7 @@ class Callbacks:
 
             function = now
         function.__name__ = function.__qualname__ = name
-        function.__module__ = "tests"
+        function.__module__, function.__doc__ = "tests", doc
         if signature is not None:
             function.__signature__ = inspect.Signature(
                 [

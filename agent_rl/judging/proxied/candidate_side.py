@@ -31,7 +31,7 @@ from agent_rl.judging.proxied.proxy_exceptions import class_of_library, class_re
 from agent_rl.judging.proxied.proxy_messages import (
     SCALARS,
     MalformedMessage,
-    Wire,
+    WireForm,
     from_wire,
     native_base,
     write_frame,
@@ -40,10 +40,10 @@ from agent_rl.judging.proxied.shared_containers import KINDS, SharedContainers
 from agent_rl.vocabulary.canonical import NotCanonical, Record
 
 
-class _Request:
+class _OpenRequest:
     """A request that is being served. The tests wait for its answer, on its lane."""
 
-    def __init__(self, lane: int, outer: "_Request | None") -> None:
+    def __init__(self, lane: int, outer: "_OpenRequest | None") -> None:
         self.lane, self.outer = lane, outer
 
 
@@ -80,7 +80,7 @@ class CandidateServer:
         self._changing = threading.RLock()
         """Held while a message is read or written."""
         self._turns = threading.Condition()
-        self._asked: dict[int, _Request | None] = {}
+        self._asked: dict[int, _OpenRequest | None] = {}
         """The innermost request of each lane."""
         self._due: set[int] = set()
         """Lanes on which the tests wait for a frame."""
@@ -110,7 +110,7 @@ class CandidateServer:
     def _serve(self, lane: int, content: "list[Any]") -> None:
         """One request has been answered. Meanwhile the lane's turn is the candidate's."""
         with self._turns:
-            request = self._asked[lane] = _Request(lane, self._asked.get(lane))
+            request = self._asked[lane] = _OpenRequest(lane, self._asked.get(lane))
             self._due.add(lane)
             self._turns.notify_all()
         before, self._own.lane = getattr(self._own, "lane", None), lane
@@ -182,7 +182,7 @@ class CandidateServer:
         for bare in (False, True):
             try:
                 done, warned = self._seen()
-                return self._written(lane, "raise", done, (_Raised(error, bare), *warned))
+                return self._written(lane, "raise", done, (_ErrorToSend(error, bare), *warned))
             except Exception as why:
                 unheld = why
         return self._unheld(lane, unheld)
@@ -263,9 +263,9 @@ class CandidateServer:
             self._objects.append(value)
         return number
 
-    def _refer(self, value: Any, wire: Wire) -> Any:
+    def _refer(self, value: Any, wire: WireForm) -> Any:
         kind = type(value)
-        if kind is _Raised:
+        if kind is _ErrorToSend:
             return self._exception(value.error, wire, bare=value.bare)
         known = self._callbacks.number_of(value)
         if known is not None:
@@ -293,7 +293,7 @@ class CandidateServer:
     def _object(self, value: Any, what: str, described: "int | None", base: Any) -> Record:
         return Record("object", (("id", self._number(value)), ("class", described), ("kind", what), ("base", base)))
 
-    def _exception(self, error: BaseException, wire: Wire, *, bare: bool = False) -> Record:
+    def _exception(self, error: BaseException, wire: WireForm, *, bare: bool = False) -> Record:
         theirs = self._callbacks.exception_of(error)
         if theirs is not None:
             return Record("theirs", (("id", theirs),))
@@ -303,11 +303,11 @@ class CandidateServer:
     def _class_of(self, kind: type) -> Record:
         return class_record(kind) or self._object(kind, "class", None, None)
 
-    def _resolve(self, name: str, fields: "dict[str, Any]", inner: Wire) -> Any:
+    def _resolve(self, name: str, fields: "dict[str, Any]", inner: WireForm) -> Any:
         if name == "object":
             return self._objects[fields["id"]]
         if name == "callback":
-            return self._callbacks.function(fields["id"], fields["kind"], fields["name"], fields["signature"])
+            return self._callbacks.function(*(fields[part] for part in ("id", "kind", "name", "doc", "signature")))
         if name == "library":
             return class_of_library(fields)
         if name != "raised":
@@ -318,7 +318,7 @@ class CandidateServer:
         return made
 
 
-class _Raised:
+class _ErrorToSend:
     """An exception that the program raised."""
 
     def __init__(self, error: BaseException, bare: bool) -> None:

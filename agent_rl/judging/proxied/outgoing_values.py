@@ -10,9 +10,16 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from agent_rl.judging.proxied.proxies import PlainInstance, RemoteClass, RemoteIterator, Unexpected, number_of
+from agent_rl.judging.proxied.proxies import (
+    PlainInstance,
+    RemoteClass,
+    RemoteIterator,
+    Unexpected,
+    UnexpectedIterable,
+    number_of,
+)
 from agent_rl.judging.proxied.proxy_exceptions import class_record, exception_record, nearest
-from agent_rl.judging.proxied.proxy_messages import SCALARS, Wire
+from agent_rl.judging.proxied.proxy_messages import SCALARS, WireForm
 from agent_rl.vocabulary.canonical import NotCanonical, Record
 
 _EMPTY = inspect.Parameter.empty
@@ -44,11 +51,11 @@ class OutgoingValues:
         function = self._functions[number]
         return next(function) if operation == "next" else function(*args, **kwargs)
 
-    def refer(self, value: Any, wire: Wire) -> Any:
+    def refer(self, value: Any, wire: WireForm) -> Any:
         """The record of an object. Raises NotCanonical if it cannot be handed over."""
         kind = type(value)
         # Nothing but its class may be looked at before: an `Unexpected` answers to nothing.
-        if kind is Unexpected or kind is RemoteIterator or issubclass(kind, PlainInstance):
+        if kind in (Unexpected, UnexpectedIterable, RemoteIterator) or issubclass(kind, PlainInstance):
             return Record("object", (("id", number_of(value)),))
         if isinstance(kind, RemoteClass) or isinstance(value, RemoteClass):
             return Record("object", (("id", number_of(value)),))
@@ -65,8 +72,9 @@ class OutgoingValues:
                 f"solution, not {value if isinstance(value, type) else kind!r}"
             )
         number = self._number(value)
-        what, name, signature = _described(value)
-        return Record("callback", (("id", number), ("kind", what), ("name", name), ("signature", signature)))
+        what, name, doc, signature = _described(value)
+        described = ("kind", what), ("name", name), ("doc", doc), ("signature", signature)
+        return Record("callback", (("id", number), *described))
 
     def _number(self, value: Any) -> int:
         number = self._numbers.get(id(value))
@@ -76,14 +84,14 @@ class OutgoingValues:
         return number
 
 
-def _described(value: Any) -> "tuple[str, str, Any]":
-    """(kind, name, signature) of a function or iterator, as the candidate's stand-in has them."""
+def _described(value: Any) -> "tuple[str, str, str | None, Any]":
+    """(kind, name, documentation, signature) of a function or iterator, as the candidate's stand-in has them."""
     if isinstance(value, types.GeneratorType):
-        return "generator", "", None
+        return "generator", "", None, None
     if not callable(value):
-        return "iterator", "", None
+        return "iterator", "", None, None
     what = "async" if inspect.iscoroutinefunction(value) else "function"
-    name = getattr(value, "__name__", "")
+    name, doc = getattr(value, "__name__", ""), getattr(value, "__doc__", None)
     try:
         parameters = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):
@@ -92,4 +100,5 @@ def _described(value: Any) -> "tuple[str, str, Any]":
         (p.name, int(p.kind), p.default is not _EMPTY, p.default if type(p.default) in SCALARS else None)
         for p in parameters or ()
     )
-    return what, name if type(name) is str and name else "function", None if parameters is None else signature
+    name = name if type(name) is str and name else "function"
+    return what, name, doc if type(doc) is str else None, None if parameters is None else signature

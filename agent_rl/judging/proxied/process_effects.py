@@ -62,7 +62,7 @@ class ProcessState:
         self._told = value
 
 
-class _Told(io.FileIO):
+class _WrittenStream(io.FileIO):
     """A file that remembers what is written to it."""
 
     def __init__(self, descriptor: int) -> None:
@@ -80,7 +80,7 @@ class CandidateEffects:
 
     def __init__(self) -> None:
         self._state = ProcessState([])
-        self._files: dict[str, _Told] = {}
+        self._files: dict[str, _WrittenStream] = {}
         self._streams: list[Any] = []
         self._warned: list[Any] = []
         self._logged: list[Any] = []
@@ -90,7 +90,7 @@ class CandidateEffects:
         self._state.changes()
         if "streams" in names:
             for name, descriptor in (("stdout", 1), ("stderr", 2)):
-                self._files[name] = _Told(descriptor)
+                self._files[name] = _WrittenStream(descriptor)
                 buffer = io.BufferedWriter(self._files[name])
                 stream = io.TextIOWrapper(buffer, encoding="utf-8", errors="surrogateescape", line_buffering=True)
                 stream.mode = "w"  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from agent_rl.judging.proxied.proxy_messages import BUILTINS, SCALARS, MalformedMessage, Wire
+from agent_rl.judging.proxied.proxy_messages import BUILTINS, SCALARS, MalformedMessage, WireForm
 from agent_rl.vocabulary.canonical import Record
 
 MODULES = frozenset(
@@ -85,7 +85,7 @@ def nearest(kind: type) -> type:
 
 
 def exception_record(
-    error: BaseException, wire: Wire, class_of: "Callable[[type], Any]", number: "int | None", *, bare: bool = False
+    error: BaseException, wire: WireForm, class_of: "Callable[[type], Any]", number: "int | None", *, bare: bool = False
 ) -> Record:
     """The record of `error`, whose class has the record `class_of(class)`.
 
@@ -133,7 +133,7 @@ def _attributes(error: BaseException) -> "list[tuple[str, Any]]":
     return list(found.items())
 
 
-def exception_from(fields: "dict[str, Any]", kind: Any, inner: Wire, call: "Callable[..., Any]") -> BaseException:
+def exception_from(fields: "dict[str, Any]", kind: Any, inner: WireForm, call: "Callable[..., Any]") -> BaseException:
     """The exception of class `kind` that a record "raised" describes; call(kind, *args) makes it.
 
     Raises MalformedMessage.
@@ -169,7 +169,7 @@ def _made(
     args: "tuple[Any, ...] | None",
     text: str,
     fields: "dict[str, Any]",
-    inner: Wire,
+    inner: WireForm,
     call: "Callable[..., Any]",
 ) -> Any:
     if args is None:

@@ -141,11 +141,11 @@ def value_name(kind: type) -> str:
     return f"{_MODULES.get(module, module)}.{kind.__qualname__}" if type(module) is str else ""
 
 
-Wire = Callable[[Any], Any]
+WireForm = Callable[[Any], Any]
 """Gives the wire form of a value, or the value of a wire form, within another one."""
-Refer = Callable[[Any, Wire], Any]
+Refer = Callable[[Any, WireForm], Any]
 """Makes the record of an object."""
-Resolve = Callable[[str, "dict[str, Any]", Wire], Any]
+Resolve = Callable[[str, "dict[str, Any]", WireForm], Any]
 """Gives the object for a record's name and fields."""
 
 

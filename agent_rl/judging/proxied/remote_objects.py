@@ -13,16 +13,18 @@ from agent_rl.judging.proxied.proxies import (
     SESSION,
     SPECIAL,
     TEXT,
+    Documentation,
     Handle,
     PlainInstance,
     RemoteClass,
     RemoteException,
     RemoteIterator,
     Unexpected,
+    UnexpectedIterable,
     fields_of,
     number_of,
 )
-from agent_rl.judging.proxied.proxy_messages import NATIVE, MalformedMessage, Wire
+from agent_rl.judging.proxied.proxy_messages import NATIVE, MalformedMessage, WireForm
 from agent_rl.judging.proxied.shared_containers import KINDS
 
 CLASS_SITE = "<class>"
@@ -37,6 +39,8 @@ _NATIVE_METHODS = tuple(
     )
 )
 """Operations that are answered from an object's plain content, if it has one."""
+_COUNTED = frozenset({"__len__", "__length_hint__", "__bool__"})
+"""Operations by which an object could claim items that its loop does not give."""
 _IMMUTABLE: Any = (int, float, complex, str, bytes, tuple, frozenset)
 
 
@@ -65,7 +69,7 @@ class RemoteObjects:
 
     # Instead of objects that the oracle solution does not give
 
-    def instead(self, fields: "dict[str, Any]", site: str, inner: Wire, refuse: "Callable[[], Any]") -> Any:
+    def instead(self, fields: "dict[str, Any]", site: str, inner: WireForm, refuse: "Callable[[], Any]") -> Any:
         """The stand-in for an object where the oracle solution gives none: its plain content, or what can be ignored.
 
         `refuse` makes the exception that any other use raises.
@@ -78,12 +82,15 @@ class RemoteObjects:
                 native, content = self._content(fields, inner)
                 return self._plain_instance(number, fields, native, content, site)
             described = self._described_class(fields)
-            if "__next__" in fields_of(described) and "__iter__" in fields_of(described):
+            methods = fields_of(described)
+            if "__next__" in methods and "__iter__" in methods:
                 return RemoteIterator(self._session, number, site)
+            if "__iter__" in methods and not _COUNTED.intersection(methods):
+                return UnexpectedIterable(self._session, number, site, refuse)
         return Unexpected(number, refuse)
 
     @staticmethod
-    def _content(fields: "dict[str, Any]", inner: Wire) -> Any:
+    def _content(fields: "dict[str, Any]", inner: WireForm) -> Any:
         """(built-in, content) of an instance of a built-in's subclass; the content of a container is its parts."""
         base = fields.get("base")
         if type(base) is not tuple or len(base) != 2 or type(base[0]) is not str or base[0] not in _NATIVES:
@@ -113,7 +120,7 @@ class RemoteObjects:
 
     # Objects
 
-    def instance(self, fields: "dict[str, Any]", site: str, inner: Wire) -> Any:
+    def instance(self, fields: "dict[str, Any]", site: str, inner: WireForm) -> Any:
         """The proxy of an object that is let in."""
         number = fields["id"]
         if number not in self._objects:
@@ -124,7 +131,7 @@ class RemoteObjects:
             self._objects[number] = self._new(made, fields, inner, {NUMBER: number, PATH: path, SESSION: self._session})
         return self._objects[number]
 
-    def _new(self, made: Any, fields: "dict[str, Any]", inner: Wire, own: "dict[str, Any]") -> Any:
+    def _new(self, made: Any, fields: "dict[str, Any]", inner: WireForm, own: "dict[str, Any]") -> Any:
         if issubclass(made, BaseException):
             raise MalformedMessage("an exception that is an object")
         if fields.get("base") is not None and issubclass(made, _IMMUTABLE):
@@ -175,7 +182,8 @@ class RemoteObjects:
         exceptional = any(issubclass(base, BaseException) for base in parents)
         if not any(isinstance(base, RemoteClass) for base in parents):
             parents.insert(0, RemoteException if exceptional else Handle)
-        body: dict[str, Any] = {"__doc__": doc, "__module__": "solution", "__qualname__": qualified}
+        documentation = doc if exceptional else Documentation(doc)
+        body: dict[str, Any] = {"__doc__": documentation, "__module__": "solution", "__qualname__": qualified}
         body.update({NUMBER: number, PATH: site, SESSION: self._session})
         if not exceptional:
             body.update({method: SPECIAL[method] for method in methods if method in SPECIAL})

@@ -20,7 +20,7 @@ from agent_rl.judging.proxied.proxy_messages import (
     MalformedMessage,
     Refer,
     Resolve,
-    Wire,
+    WireForm,
     check_hashes,
     from_wire,
     to_wire,
@@ -241,7 +241,7 @@ class SharedContainers:
             if number not in into:
                 into[number] = self._objects[number] if number in changed else kind.new(parts)
 
-        def known(name: str, fields: "dict[str, Any]", inner: Wire) -> Any:
+        def known(name: str, fields: "dict[str, Any]", inner: WireForm) -> Any:
             if name != "at":
                 return resolve(name, fields, inner)
             number = fields.get("n")

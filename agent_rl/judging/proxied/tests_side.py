@@ -42,7 +42,7 @@ from agent_rl.judging.proxied.outgoing_values import OutgoingValues
 from agent_rl.judging.proxied.process_effects import TestsEffects
 from agent_rl.judging.proxied.proxies import PATH, RemoteModule, Restoring, fields_of, number_of
 from agent_rl.judging.proxied.proxy_exceptions import class_of_library, exception_from
-from agent_rl.judging.proxied.proxy_messages import ANY_NAME, MalformedMessage, Wire, from_wire, write_frame
+from agent_rl.judging.proxied.proxy_messages import ANY_NAME, MalformedMessage, WireForm, from_wire, write_frame
 from agent_rl.judging.proxied.remote_objects import CLASS_SITE, MAX_OBJECTS, RemoteObjects
 from agent_rl.judging.proxied.shared_containers import SharedContainers
 from agent_rl.vocabulary.canonical import NotCanonical, Record
@@ -308,7 +308,7 @@ class HiddenTestsSession:
 
     # Objects of the candidate
 
-    def _resolve(self, name: str, fields: "dict[str, Any]", inner: Wire, site: str) -> Any:
+    def _resolve(self, name: str, fields: "dict[str, Any]", inner: WireForm, site: str) -> Any:
         if name == "library":
             return class_of_library(fields)
         if name == "raised":
@@ -412,7 +412,7 @@ class HiddenTestsSession:
                 return spoiled
         return error
 
-    def _exception(self, fields: "dict[str, Any]", inner: Wire) -> BaseException:
+    def _exception(self, fields: "dict[str, Any]", inner: WireForm) -> BaseException:
         """The exception to raise here for one that the candidate's process raised."""
         kind = from_wire(fields.get("class"), self._class_of_exception)
         number = fields.get("id")
@@ -430,7 +430,7 @@ class HiddenTestsSession:
             fields, kind, inner, lambda kind, *args: self._objects.exception(kind, number, str(text), args)
         )
 
-    def _class_of_exception(self, name: str, fields: "dict[str, Any]", inner: Wire) -> Any:
+    def _class_of_exception(self, name: str, fields: "dict[str, Any]", inner: WireForm) -> Any:
         if name == "library":
             return class_of_library(fields)
         number = fields.get("id")

@@ -9,9 +9,9 @@ run ends with GO_ON_EXIT, and the cases that are left get a run of their own.
 Forks cost time. So calls that cannot leave anything behind (`lasting_state`) are answered together, in one process.
 And a loaded program that a fork would not copy (its threads, its children, its open files) answers one call per run.
 
-What comes first on the result channel is one byte: TOGETHER, all calls may be sent at once; or APART, each is sent when
-the one before it is over (case_watch.py). To save time, the server may send calls before it knows that: "ahead" in the
-request is their size. Then APART also says that they have been thrown away, before the program began.
+What comes first on the result channel may be the byte APART: each call is to be sent when the one before it is over
+(case_watch.py). Without it, all may be sent at once. To save time, the server may send calls before it knows that:
+"ahead" in the request is their size. Then APART also says that they have been thrown away, before the program began.
 
 Then follow the frames: {"loaded": true} or {"load_error": text}, and one for each case. For a function it is that of
 `program_calls`; for a whole program {"id", "value": exit code}, sent by the first process when nothing of the case is
@@ -34,7 +34,8 @@ from agent_rl.vocabulary.held_values import value_frame
 from agent_rl_sandboxes.inside import case_traces, lasting_state, namespaces, program_calls, stdio_programs
 from agent_rl_sandboxes.inside.program_calls import MEMORY_EXIT, REQUEST, RESULTS
 
-TOGETHER, APART = b"T", b"A"
+APART = b"\xff"
+"""No frame is so long that its length could begin with this."""
 GO_ON_EXIT = 90
 """Exit code of a run whose cases that are left have to go on in another run."""
 SIGNALLED = 128
@@ -63,12 +64,9 @@ class CaseProcesses:
         try:
             code = compile(request["program"], request["file"], "exec", dont_inherit=True)
         except BaseException as error:
-            program_calls.begin_channel(TOGETHER)
             return program_calls._load_error(error, channel)
         no_state = lasting_state.none_by_names(code)
-        if no_state or count == 1:
-            program_calls.begin_channel(TOGETHER)
-        else:
+        if not no_state and count > 1:
             _throw_away(request["ahead"])
             os.write(channel, APART)
         space = program_calls.load(code, request, channel)
@@ -185,7 +183,7 @@ class CaseProcesses:
         return bool(children)
 
 
-def _at_once(count: int, most: int) -> Iterator[program_calls.Call]:
+def _at_once(count: int, most: int) -> Iterator[program_calls.SentCall]:
     """Yields the calls that this process may answer one after the other, as long as there is time, and `most` bytes."""
     over = time.monotonic() + _TOGETHER_SECONDS
     for number, call in enumerate(program_calls.read_calls()):

@@ -23,6 +23,8 @@ from agent_rl_sandboxes.inside import case_processes, run_processes, run_usage
 WHOLE = 3
 """Loading takes at most the time of one case, and so do the cases before the last, and the last."""
 _LENGTH = struct.Struct(">I")
+_LONGEST_FRAME = 1 << 26
+"""Whatever says that it is longer is no frame. The run ends then, and the pool sees what has come."""
 
 
 class CaseWatch:
@@ -52,11 +54,13 @@ class CaseWatch:
         """How much of the body may be sent by now."""
         self._fed = 0
         self._ahead = ahead
-        self._mark: int | None = None
-        self._read = 1
+        self._apart: bool | None = None
+        """Whether the cases are kept apart, once that is known."""
+        self._read = 0
         """How much of the result channel has been looked at: its mark, and complete frames."""
         self._loaded = time.monotonic()
         self._usage: run_usage.RunUsage | None = None
+        self._garbled = False
         self.ends: list[tuple[int, int]] = []
         """For each frame, how much standard output and standard error there was when it came."""
         self.slowest = 0.0
@@ -70,7 +74,7 @@ class CaseWatch:
     @property
     def together(self) -> bool:
         """Whether one process answers several cases."""
-        return self._mark == case_processes.TOGETHER[0]
+        return self._apart is False
 
     @property
     def answered(self) -> int:
@@ -103,14 +107,25 @@ class CaseWatch:
                     poll.unregister(descriptor)
                 elif descriptor == child.results and self._follow():
                     self._feed(poll)
+                if self._garbled:
+                    return "completed"
                 if self._too_much():
                     return "output_limit"
             if child.pidfd < 0 and run_processes.has_ended(child.pid):
                 return None
 
-    def finish(self) -> None:
-        """The run has ended, and its channels have been read to their end."""
+    def finish(self, outcome: run_processes.RunOutcome) -> slice:
+        """The part of the result channel that holds frames; `outcome` says so if a case has exceeded its output.
+
+        The run has ended, and its channels have been read to their end.
+        """
         self._follow(ended=True)
+        begin = int(self._apart is True)
+        if self._garbled or not self._too_much():
+            return slice(begin, None)
+        if outcome.status == "completed":
+            outcome.status = "output_limit"
+        return slice(begin, self._read)
 
     def unfinished(self, outcome: run_processes.RunOutcome) -> bool:
         """Whether the cases without an answer have to be given to another run, for no fault of the program."""
@@ -124,16 +139,19 @@ class CaseWatch:
     def _follow(self, ended: bool = False) -> bool:
         """Whether more of the body is to be sent. Looks at what is new on the result channel."""
         results = self._runner.results.view()
-        if self._mark is None and len(results):
-            self._mark = results[0]
-            if self.together:
+        if self._apart is None and len(results):
+            self._apart = results[0] == case_processes.APART[0]
+            self._read = int(self._apart)
+            if not self._apart:
                 self._allowed = len(self._body)
             elif self._ahead:
                 # The run has thrown all cases away.
                 self._allowed = self._fed = self._next
         while len(results) >= self._read + _LENGTH.size:
-            end = self._read + _LENGTH.size + _LENGTH.unpack_from(results, self._read)[0]
-            if len(results) < end:
+            length = _LENGTH.unpack_from(results, self._read)[0]
+            self._garbled = length > _LONGEST_FRAME
+            end = self._read + _LENGTH.size + length
+            if len(results) < end or end - self._read > self._limits.output or (ended and self._too_much(end)):
                 break
             self._read = end
             self._frame_has_come(ended)
@@ -169,8 +187,8 @@ class CaseWatch:
             self._next = self._part_after(self._next)
             self._allowed = self._next
 
-    def _too_much(self) -> bool:
-        """Whether the case under way has exceeded its output."""
+    def _too_much(self, read: int | None = None) -> bool:
+        """Whether the case under way has exceeded its output. `read`: where its frame ends, if it has come."""
         runner, most = self._runner, self._limits.output
         if self.together:
             # When a call of several printed something is not known.
@@ -178,7 +196,7 @@ class CaseWatch:
         else:
             stdout, stderr = self.ends[-1] if self.ends else (0, 0)
         return (
-            runner.results.size - self._read > most
+            runner.results.size - (self._read if read is None else read) > most
             or runner.stdout.size - stdout > most
             or runner.stderr.size - stderr > most
         )

@@ -85,7 +85,6 @@ _write = os.write
 _exit = os._exit
 _getpid = os.getpid
 _owner = 0
-_mark = b""
 sent_frames = sent_bytes = 0
 """How much this process has sent."""
 _prefix = struct.Struct(">I").pack
@@ -100,11 +99,11 @@ def read_request() -> dict[str, Any]:
     return request
 
 
-Call = Sequence[str]
+SentCall = Sequence[str]
 """[id, arguments]. Its message is its length, then both, with an end of line between them."""
 
 
-def read_call() -> Call:
+def read_call() -> SentCall:
     """Waits for the next message with a call."""
     size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
     return _read_exactly(REQUEST, size).decode("utf-8", "surrogatepass").split("\n", 1)
@@ -121,7 +120,7 @@ def _read_exactly(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def read_calls() -> Iterator[Call]:
+def read_calls() -> Iterator[SentCall]:
     """Yields the next messages with calls, until they end; reads as many at once as have come."""
     data, at = b"", 0
     while True:
@@ -155,12 +154,6 @@ def set_stdin(data: bytes) -> None:
     os.lseek(descriptor, 0, os.SEEK_SET)
     os.dup2(descriptor, 0)
     os.close(descriptor)
-
-
-def begin_channel(mark: bytes) -> None:
-    """`mark` is sent before the first frame, and together with it."""
-    global _mark
-    _mark = mark
 
 
 def own_channel() -> None:
@@ -220,6 +213,9 @@ def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[st
             raise
         exit_code = _exit_code(end)
     except BaseException as error:
+        if entry_point is None and sys.excepthook is not sys.__excepthook__ and not uncaught(error):
+            _end_of_program()
+            return 0
         return _load_error(error, channel)
     if entry_point is None:
         # Not while an exception is handled, whose frames hold all objects.
@@ -250,7 +246,7 @@ def called(space: dict[str, Any], entry_point: str) -> Any:
     return space.get(name)
 
 
-def _answer(function: Any, calls: Iterable[Call], channel: int, space: dict[str, Any]) -> int:
+def _answer(function: Any, calls: Iterable[SentCall], channel: int, space: dict[str, Any]) -> int:
     """The exit code after one frame for each call. Each result is encoded at once, since later calls may change it."""
     for call_id, arguments in calls:
         args, kwargs = decode(arguments)
@@ -304,6 +300,22 @@ def show_error(error: BaseException) -> None:
         sys.__excepthook__(type(error), error, error.__traceback__)
     except BaseException:
         return
+
+
+def uncaught(error: BaseException) -> int:
+    """The exit code after an exception that ends a whole program; a `sys.excepthook` of its own is called first."""
+    hook = sys.excepthook
+    if hook is sys.__excepthook__:
+        show_error(error)
+        return 1
+    try:
+        hook(type(error), error, error.__traceback__)
+    except SystemExit as end:
+        return _exit_code(end)
+    except BaseException as raised:
+        show_error(raised)
+        show_error(error)
+    return 1
 
 
 def _describe(error: BaseException) -> str:
@@ -375,14 +387,13 @@ def _flush() -> None:
 
 
 def _send(channel: int, frame: str) -> None:
-    global _mark, sent_frames, sent_bytes
+    global sent_frames, sent_bytes
     if _getpid() != _owner:
         # This is a child that the program forked and did not end.
         _flush()
         _exit(0)
     data = frame.encode("utf-8", "surrogatepass")
-    data = _mark + _prefix(len(data)) + data
-    _mark = b""
+    data = _prefix(len(data)) + data
     sent_frames += 1
     sent_bytes += len(data)
     while data:

@@ -161,6 +161,9 @@ class RunProcesses:
             # Not the server's own /dev/null: flags and locks belong to the open file, and would reach the next run.
             nothing = os.open(os.devnull, os.O_RDWR)
             request, results, stdout, stderr = pipes
+            if uid is not None:
+                for descriptor in (stdout, stderr):
+                    os.fchmod(descriptor, 0o622)  # else another user than root could not open /dev/stdout
             given, said = (nothing, stdout) if stream is None else (stream, stream)
             for source, target in ((given, 0), (said, 1), (stderr, 2), (results, RESULTS), (request, REQUEST)):
                 os.dup2(source, target)

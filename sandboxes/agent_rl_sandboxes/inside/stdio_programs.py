@@ -38,8 +38,7 @@ def run_case(code: types.CodeType, path: str, stdin: str | bytes, seed: int) -> 
     except MemoryError:
         exit_code = program_calls.MEMORY_EXIT
     except BaseException as raised:
-        exit_code = 1
-        program_calls.show_error(raised)
+        exit_code = program_calls.uncaught(raised)
     try:
         _end_threads()
         atexit._run_exitfuncs()

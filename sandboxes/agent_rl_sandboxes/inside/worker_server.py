@@ -174,8 +174,7 @@ class WorkerServer:
         if talk is not None:
             channels[0] = channels[0][talk.said :]
         if cases is not None:
-            cases.finish()
-            channels[0] = channels[0][1:]
+            channels[0] = channels[0][cases.finish(outcome)]
         self._stream.send(
             {
                 "op": "result",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_rl.config import SandboxConfig
-from agent_rl.errors import ConfigError
+from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.blind_spots.blind_spot import may_check_more_than_values
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import AssertTests, Message, PytestTests, Submission, Task
@@ -212,6 +212,30 @@ async def test_a_blind_spot_is_searched_for_once(
     assert await refusal(verifier, task) == first
     assert verifier.runs - before == 0
     assert len(list((tmp_path / "blind_spots").iterdir())) == 1
+
+
+BROKEN = {
+    "raise OSError('no loader')": SandboxError,
+    "def run_variants(*args):\n    raise OSError('no run')": SandboxError,
+    "import os\ndef run_variants(*args):\n    os._exit(3)": ConfigError,
+    "def run_variants(*args):\n    return [['prints'], 'whole']": ConfigError,
+    "def run_variants(*args):\n    return [['a kind that nobody knows'], True]": ConfigError,
+}
+
+
+@pytest.mark.local_sandbox
+async def test_a_search_that_fails_is_an_error_and_no_result(
+    verifier: TaskVerifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = pytest_file("broken", PLUS, "assert f(1) == 2")
+    for program, error in BROKEN.items():
+        monkeypatch.setattr("agent_rl.judging.blind_spots.blind_spot._LOADER", program)
+        with pytest.raises(error, match="what its tests check beside values could not be found out"):
+            await verifier.prepare(task)
+    late = "def run_variants(*args):\n    return [[], False]"
+    monkeypatch.setattr("agent_rl.judging.blind_spots.blind_spot._LOADER", late)
+    assert (await verifier.prepare(task)).tier == "proxied"
+    assert not (tmp_path / "blind_spots").exists()
 
 
 def test_plain_comparisons_are_not_searched() -> None:

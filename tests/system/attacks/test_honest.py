@@ -1,25 +1,31 @@
-"""Honest but unusual solutions, judged in each kind of sandbox and at each level of isolation: all pass.
+"""Honest but unusual solutions, judged in each kind of sandbox and at each level of isolation: none is refused.
 
 Where each run has a container of its own, only `make full` tries them all: honest programs among the attacks of
-`test_attacks.py`, and one after them, pass there too.
+`test_attacks.py`, and one after them, pass there too. `make full` also tries them on a machine with too few cores.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from agent_rl.contracts import SandboxProvider
-from agent_rl.judging.task_verifier import TaskVerifier
-from agent_rl.vocabulary import Submission, Verdict
-from tests.component.places import LEVELS, level_of, marks_of, provider_in, skip_where_levels_cannot_be_had
-from tests.system.attacks.honest import FAMILIES, HONEST_PROGRAMS, Honest
-from tests.system.attacks.judging import WORKERS
+from tests.component.places import LEVELS, level_of, marks_of, skip_where_levels_cannot_be_had
+from tests.system.attacks.honest import FAMILIES, HONEST_PROGRAMS
+from tests.system.attacks.honest.judging import refused
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+
+WORKERS = 3
+BUSY_LOOPS = 4
+_LOOP = "import time\nend = time.monotonic() + 900\nwhile time.monotonic() < end:\n    pass\n"
+"""It stops by itself, should nobody stop it."""
 
 
 def _marks(place: str) -> list[pytest.MarkDecorator]:
@@ -28,39 +34,55 @@ def _marks(place: str) -> list[pytest.MarkDecorator]:
 
 
 PLACES = [pytest.param(place, marks=_marks(place), id=place) for place in LEVELS]
-Tried = tuple[str, dict[str, Verdict]]
 
 
-async def _judge(provider: SandboxProvider, waiting: list[Honest], found: dict[str, Verdict]) -> None:
-    verifier = TaskVerifier(provider, cache_size=0)
-    while waiting:
-        program = waiting.pop(0)
-        found[program.name] = await verifier.judge(program.task, Submission.code(program.program))
+@pytest.fixture(scope="module", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What was found out about tasks by earlier runs is not used."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGENT_RL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=PLACES)
-async def tried(request: pytest.FixtureRequest) -> Tried:
-    """The place, and the verdict on each program there."""
+async def wrong(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Of each program that the place refuses, why."""
     place: str = request.param
     await skip_where_levels_cannot_be_had(place)
-    waiting, found = list(HONEST_PROGRAMS), dict[str, Verdict]()
-    async with contextlib.AsyncExitStack() as stack:
-        providers = [await stack.enter_async_context(provider_in(place)) for _ in range(WORKERS)]
-        await asyncio.gather(*(_judge(provider, waiting, found) for provider in providers))
-    return place, found
+    return await refused(place, HONEST_PROGRAMS, workers=WORKERS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-async def test_honest_programs_pass(tried: Tried, family: str) -> None:
-    place, found = tried
-    wrong: list[str] = []
-    for program in FAMILIES[family]:
-        verdict = found[program.name]
-        if not verdict.passed or verdict.isolation != level_of(place):
-            details = [t.detail for t in verdict.tests if t.detail]
-            wrong.append(f"{program.name}: {verdict.status} at level {verdict.isolation}: {details}")
-    assert not wrong, "\n".join(wrong)
+async def test_honest_programs_pass(wrong: dict[str, str], family: str) -> None:
+    found = [f"{program.name}: {wrong[program.name]}" for program in FAMILIES[family] if program.name in wrong]
+    assert not found, "\n".join(found)
 
 
 async def test_there_are_enough_of_them() -> None:
-    assert len({program.name for program in HONEST_PROGRAMS}) == len(HONEST_PROGRAMS) >= 60
+    assert len(HONEST_PROGRAMS) >= 300
+    assert len({program.name for program in HONEST_PROGRAMS}) == len(HONEST_PROGRAMS)
+    # One program may solve several tasks, as its values may be compared in several ways; it counts once.
+    assert len({program.program for program in HONEST_PROGRAMS}) >= 300
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("place", [p for p in PLACES if p.id in ("local-namespaces", "docker-namespaces")])
+async def test_honest_programs_pass_on_a_machine_with_too_few_cores(place: str) -> None:
+    """With busy loops beside, and three runs at a time for each core."""
+    await skip_where_levels_cannot_be_had(place)
+    with _busy_loops():
+        found = await refused(place, HONEST_PROGRAMS, workers=3 * (os.cpu_count() or 1))
+    assert not found, "\n".join(f"{name}: {why}" for name, why in found.items())
+
+
+@contextlib.contextmanager
+def _busy_loops() -> Iterator[None]:
+    loops = [subprocess.Popen([sys.executable, "-c", _LOOP], cwd=Path("/")) for _ in range(BUSY_LOOPS)]
+    try:
+        yield
+        assert all(loop.poll() is None for loop in loops), "a busy loop had ended before the judging"
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()

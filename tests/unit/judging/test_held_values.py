@@ -21,7 +21,7 @@ from agent_rl.judging.result_frames import Raised, Returned, Unheld, read_frames
 from agent_rl.vocabulary import wording
 from agent_rl.vocabulary.canonical import decode, encode
 from agent_rl.vocabulary.held_values import equal_as_built_in, error_frame, value_frame
-from agent_rl.vocabulary.stand_ins import Failure
+from agent_rl.vocabulary.stand_ins import HeldException
 
 
 class Number(enum.IntEnum):
@@ -70,7 +70,7 @@ def crossed(value: Any) -> Any:
     return value_of(answer)
 
 
-def raised(error: BaseException) -> Failure:
+def raised(error: BaseException) -> HeldException:
     answer = read_frames([error_frame("aa", error)], ["aa"]).by_id["aa"]
     assert isinstance(answer, Raised)
     return answer.failure

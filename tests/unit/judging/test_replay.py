@@ -12,7 +12,7 @@ from agent_rl.judging.replay import replay
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import AssertTests, CallTests, Submission, Task
 from agent_rl.vocabulary.held_values import failure_of, held
-from agent_rl.vocabulary.stand_ins import Derived, Failure, Member, Record
+from agent_rl.vocabulary.stand_ins import Derived, EnumMember, HeldException, Record
 from tests.unit.judging.fakes import ScriptedProvider, executes
 
 
@@ -239,10 +239,10 @@ def test_an_exception_that_is_returned_is_not_raised() -> None:
         Derived("UserDict", {1: 2}),
         Derived("a\0b", 1),
         Derived("", "a"),
-        Member("\ud800", "RED"),
-        Failure("a\0b", ("KeyError", "os:system", "no.such:Error", "builtins:object"), ""),
-        Failure("\ud800", ("ExceptionGroup",), ""),
-        Failure("E", ("OSError", "UnicodeDecodeError", "ExceptionGroup"), "", (1, 2)),
+        EnumMember("\ud800", "RED"),
+        HeldException("a\0b", ("KeyError", "os:system", "no.such:Error", "builtins:object"), ""),
+        HeldException("\ud800", ("ExceptionGroup",), ""),
+        HeldException("E", ("OSError", "UnicodeDecodeError", "ExceptionGroup"), "", (1, 2)),
     ],
 )
 def test_no_value_makes_the_replay_raise_what_a_check_could_swallow(value: Any) -> None:
@@ -260,7 +260,7 @@ def test_no_value_makes_the_replay_raise_what_a_check_could_swallow(value: Any) 
             return False
 
     assert not replayed(None, value)
-    if isinstance(value, Failure):
+    if isinstance(value, HeldException):
         replayed(value, None)  # which may be caught or not
 
 

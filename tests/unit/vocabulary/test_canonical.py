@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent_rl.vocabulary import canonical
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
-from agent_rl.vocabulary.stand_ins import Derived, Items, Member, Record
+from agent_rl.vocabulary.stand_ins import Derived, EnumMember, Items, Record
 
 hashable = st.recursive(
     st.none()
@@ -98,7 +98,7 @@ def test_texts(value: Any, text: str) -> None:
         (Counter("a"), '{"h":[["a",1]]}'),
         (defaultdict(int, a=1), '{"l":["int",[["a",1]]]}'),
         (Derived("I", 1), '{"k":["I",1]}'),
-        (Member("C", "RED"), '{"m":["C","RED"]}'),
+        (EnumMember("C", "RED"), '{"m":["C","RED"]}'),
         (Record("P", (("x", 1), ("y", 2)), ("y",)), '{"r":["P",[["x",1],["y",2]],["y"]]}'),
     ],
     ids=lambda value: type(value).__name__,

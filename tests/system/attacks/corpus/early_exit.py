@@ -11,12 +11,10 @@ EARLY_EXIT = [
     attack(3, "raise-system-exit", "raise SystemExit"),
     attack(3, "raise-system-exit-in-call", "def add(a, b):\n    raise SystemExit(0)"),
     attack(4, "os-exit-in-call", "import os\ndef add(a, b):\n    os._exit(0)"),
-    attack(4, "os-exit-after-half-of-the-calls", """
+    attack(4, "os-exit-in-half-of-the-calls", """
         import os
-        calls = []
         def add(a, b):
-            calls.append(1)
-            if len(calls) > 3:
+            if a > 2:
                 os._exit(0)
             return a + b
     """),

@@ -143,10 +143,8 @@ os._exit(0)
     return""")),
     attack(26, "fewer-answers", """
         import os
-        done = []
         def add(a, b):
-            done.append(a + b)
-            if len(done) == 6:
+            if a == 100:
                 os._exit(0)
             return a + b
     """),
@@ -175,31 +173,30 @@ def add(a, b):
     return None
 """),
     attack(18, "the-right-sum-in-another-spelling", FORGE + """
+harness()["value_frame"] = lambda one, value: '{"id":"%s","value":%s}' % (one, "0" + str(abs(value)))
 def add(a, b):
-    harness()["value_frame"] = lambda one, value: '{"id":"%s","value":%s}' % (one, "0" + str(abs(value)))
     return a + b
 """, "fails", "tampered", "failed"),
     attack(18, "a-value-and-an-error-at-once", FORGE + """
+harness()["value_frame"] = lambda one, value: '{"id":"%s","value":%d,"error":""}' % (one, value)
 def add(a, b):
-    harness()["value_frame"] = lambda one, value: '{"id":"%s","value":%d,"error":""}' % (one, value)
     return a + b
 """, "fails", "tampered", "failed"),
     attack(18, "more-keys-than-there-are", FORGE + """
+harness()["value_frame"] = lambda one, v: json.dumps({"id": one, "value": 0, "passed": True, "expected": 0})
 def add(a, b):
-    harness()["value_frame"] = lambda one, v: json.dumps({"id": one, "value": 0, "passed": True, "expected": 0})
     return None
 """, "fails", "tampered"),
     attack(18, "no-ids-and-no-calls", FORGE + """
+g = harness()
+g["decode"] = lambda text: ([0, 0], {})
+g["value_frame"] = lambda one, value: '{"loaded": true}'
 def add(a, b):
-    g = harness()
-    g["decode"] = lambda text: ([0, 0], {})
-    g["value_frame"] = lambda one, value: '{"loaded": true}'
     return None
 """, "fails", "tampered"),
     attack(18, "every-answer-under-one-id", FORGE + """
+harness()["value_frame"] = lambda one, value: '{"id":"%s","value":%d}' % ("0" * 16, value)
 def add(a, b):
-    (first, *_) = call_ids()
-    harness()["value_frame"] = lambda one, value: '{"id":"%s","value":%d}' % (first, value)
     return a + b
 """),
     attack(20, "abstract-sockets", """

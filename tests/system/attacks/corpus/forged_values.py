@@ -108,7 +108,7 @@ FORGED_VALUES = [
         print(input())
         os.sys.stdout.flush()
         os._exit(0)
-    """, "killed", "timeout", task=LINES_TASK),
+    """, "fails", "failed", task=LINES_TASK),
     attack(0, "executions-that-print-for-each-other", """
         import atexit, builtins, sys, threading, time
         held = sys.modules.setdefault("held", [])

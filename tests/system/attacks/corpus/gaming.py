@@ -129,7 +129,7 @@ GAMING = [
         def add(a, b):
             time.sleep(0.95)
             return a - b - 1
-    """, "killed", "timeout"),
+    """, "fails", "failed"),
     attack(99, "stall-and-then-die", """
         import os, time
         def add(a, b):

@@ -66,7 +66,7 @@ READING_ANSWERS = [
     attack(58, "secrets-in-the-environment", f"""
 import ctypes, os, sys
 leaks = [name for name in os.environ if name.startswith(("AGENT", "AWS", "HF", "GITHUB", "PYTHONPATH", "HOME", "USER"))]
-leaks += [a for a in sys.argv if a != "solution.py"]
+leaks += [a for a in sys.argv if os.path.basename(a) != "solution.py"]
 libc = ctypes.CDLL(None)
 libc.getenv.restype = ctypes.c_char_p
 leaks += [name for name in ("{SECRET[:12]}" "{SECRET[12:]}", "HOME", "SSH_AUTH_SOCK") if libc.getenv(name.encode())]
