@@ -100,7 +100,7 @@ class ReplyReader:
         return tree
 
     def block(self, text: str, language: str = "") -> Block:
-        """The block of `text`, parsed, without a first line that only names the language: it was meant for the fence."""
+        """The block of `text`, parsed, without a first line that only names the language (that was for the fence)."""
         text = _TAG_LINE.sub("", text, count=1)
         tree = self.parse(text)
         return Block(language, text, None if isinstance(tree, SyntaxError) else tree)
