@@ -38,7 +38,7 @@ from agent_rl.vocabulary import (
     wording,
 )
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
-from agent_rl.vocabulary.stand_ins import Derived, Items, EnumMember, Record
+from agent_rl.vocabulary.stand_ins import Derived, EnumMember, Items, Record
 
 VERSION = 5
 """Version of the recorded content and of its format; part of a recording's key on disk."""
