@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from agent_rl.vocabulary.stand_ins import Member, Record
+from agent_rl.vocabulary.stand_ins import EnumMember, Record
 from tests.system.attacks.honest.program import dataclass_like, honest
 
 DEEP: list[Any] = []
@@ -142,7 +142,7 @@ VALUES = [
             WRITE = 2
         def solve(name):
             return Colour[name], Permission.READ | Permission.WRITE
-    """, ("RED", (Member("Colour", "RED"), Member("Permission", 6)))),
+    """, ("RED", (EnumMember("Colour", "RED"), EnumMember("Permission", 6)))),
     honest("subclasses-of-built-ins", """
         class Count(int):
             def __new__(cls, value, unit):
