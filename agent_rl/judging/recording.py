@@ -38,7 +38,7 @@ from agent_rl.vocabulary import (
     wording,
 )
 from agent_rl.vocabulary.canonical import NotCanonical, decode, encode
-from agent_rl.vocabulary.stand_ins import Derived, Items, Member, Record
+from agent_rl.vocabulary.stand_ins import Derived, EnumMember, Items, Record
 
 VERSION = 5
 """Version of the recorded content and of its format; part of a recording's key on disk."""
@@ -269,7 +269,7 @@ async def _uses_own_classes(tests: AssertTests, calls: Sequence[Recorded], runs:
 
 def _of_own_class(value: Any) -> bool:
     """Whether `value` is, or holds, an instance of a class that is not a built-in one."""
-    if isinstance(value, (Derived, Member, Record)):
+    if isinstance(value, (Derived, EnumMember, Record)):
         return True
     if isinstance(value, Mapping):
         pairs: Any = value.items()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
