@@ -10,7 +10,14 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from agent_rl.judging.proxied.proxies import PlainInstance, RemoteClass, RemoteIterator, Unexpected, number_of
+from agent_rl.judging.proxied.proxies import (
+    PlainInstance,
+    RemoteClass,
+    RemoteIterator,
+    Unexpected,
+    UnexpectedIterable,
+    number_of,
+)
 from agent_rl.judging.proxied.proxy_exceptions import class_record, exception_record, nearest
 from agent_rl.judging.proxied.proxy_messages import SCALARS, WireForm
 from agent_rl.vocabulary.canonical import NotCanonical, Record
@@ -48,7 +55,7 @@ class OutgoingValues:
         """The record of an object. Raises NotCanonical if it cannot be handed over."""
         kind = type(value)
         # Nothing but its class may be looked at before: an `Unexpected` answers to nothing.
-        if kind is Unexpected or kind is RemoteIterator or issubclass(kind, PlainInstance):
+        if kind in (Unexpected, UnexpectedIterable, RemoteIterator) or issubclass(kind, PlainInstance):
             return Record("object", (("id", number_of(value)),))
         if isinstance(kind, RemoteClass) or isinstance(value, RemoteClass):
             return Record("object", (("id", number_of(value)),))

@@ -415,10 +415,25 @@ class Unexpected(Fielded):
         raise _of_object(self)["refuse"]()
 
 
+class UnexpectedIterable(Fielded):
+    """Like `Unexpected`, of a class that has `__iter__` and no length: it gives its items too, as in a loop."""
+
+    def __init__(self, session: Any, number: int, path: str, refuse: Any) -> None:
+        _of_object(self).update({SESSION: session, NUMBER: number, PATH: path, "refuse": refuse})
+
+    def __getattribute__(self, name: str) -> Any:
+        raise _of_object(self)["refuse"]()
+
+    def __iter__(self) -> Any:
+        return _items(self)
+
+
 def _refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
     raise _of_object(self)["refuse"]()
 
 
+_MEASURED = ("len", "iter", "length_hint")
+"""What `list()` asks of an iterable."""
 for _name in (
     *("eq", "ne", "lt", "le", "gt", "ge", "hash", "bool", "len", "iter", "next", "getitem", "setitem", "delitem"),
     *("contains", "call", "enter", "exit", "aenter", "aexit", "await", "aiter", "anext", "reversed", "dir", "str"),
@@ -427,9 +442,12 @@ for _name in (
     *("copy", "deepcopy", "reduce_ex"),
 ):
     setattr(Unexpected, f"__{_name}__", _refuse)
+    if _name not in _MEASURED:
+        setattr(UnexpectedIterable, f"__{_name}__", _refuse)
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and", "or", "xor", "lshift", "rshift"):
     for _prefix in ("", "r", "i"):
         setattr(Unexpected, f"__{_prefix}{_name}__", _refuse)
+        setattr(UnexpectedIterable, f"__{_prefix}{_name}__", _refuse)
 del _name, _prefix  # pyright: ignore[reportPossiblyUnbound]
 
 _IMPORTS = ("__path__", "__spec__", "__loader__", "__file__", "__package__", "__warningregistry__", "__wrapped__")

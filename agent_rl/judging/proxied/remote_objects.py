@@ -20,6 +20,7 @@ from agent_rl.judging.proxied.proxies import (
     RemoteException,
     RemoteIterator,
     Unexpected,
+    UnexpectedIterable,
     fields_of,
     number_of,
 )
@@ -38,6 +39,8 @@ _NATIVE_METHODS = tuple(
     )
 )
 """Operations that are answered from an object's plain content, if it has one."""
+_COUNTED = frozenset({"__len__", "__length_hint__", "__bool__"})
+"""Operations by which an object could claim items that its loop does not give."""
 _IMMUTABLE: Any = (int, float, complex, str, bytes, tuple, frozenset)
 
 
@@ -79,8 +82,11 @@ class RemoteObjects:
                 native, content = self._content(fields, inner)
                 return self._plain_instance(number, fields, native, content, site)
             described = self._described_class(fields)
-            if "__next__" in fields_of(described) and "__iter__" in fields_of(described):
+            methods = fields_of(described)
+            if "__next__" in methods and "__iter__" in methods:
                 return RemoteIterator(self._session, number, site)
+            if "__iter__" in methods and not _COUNTED.intersection(methods):
+                return UnexpectedIterable(self._session, number, site, refuse)
         return Unexpected(number, refuse)
 
     @staticmethod

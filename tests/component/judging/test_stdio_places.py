@@ -56,6 +56,10 @@ HONEST = {
     "counter": "import math\nmath.calls = getattr(math, 'other', 0)\n" + READ + "print(a + b + math.calls)",
     "changes-folder": READ + "import os\nos.chdir('/')\nprint(a + b)",
     "environment": READ + "import os\nassert 'SEEN' not in os.environ\nos.environ['SEEN'] = '1'\nprint(a + b)",
+    "exception-hook": READ + "import os, sys\ndef hook(kind, error, trace):\n    print(error.args[0], flush=True)\n"
+    "    os._exit(0)\nsys.excepthook = hook\nraise ValueError(a + b)",
+    "exception-hook-that-exits": READ + "import atexit, sys\natexit.register(lambda: print(a + b))\n"
+    "sys.excepthook = lambda *raised: sys.exit(0)\n1 / 0",
     "stderr": READ + "import sys\nprint('thinking', file=sys.stderr)\nprint(a + b)",
     "module-of-builtins": READ + "__builtins__.print(a + b)",
     "file-left-open": READ + "out = open(1, 'w', closefd=False)\nout.write(str(a + b))",
@@ -81,6 +85,8 @@ HOSTILE: dict[str, tuple[str, str]] = {
         READ + "print(a + b)\nclass Last:\n    def __del__(self):\n        print(0)\nlast = Last()",
         "failed",
     ),
+    "raises-and-its-hook-returns": (READ + "import sys\nprint(a + b)\nsys.excepthook = print\n1 / 0", "failed"),
+    "raises-and-its-hook-fails": (READ + "import sys\nprint(a + b)\nsys.excepthook = None\n1 / 0", "failed"),
     "syntax": ("a, b = map(int,", "failed"),
     "os-exit-at-once": ("import os\nos._exit(0)", "failed"),
     "claims": ("print('PASS')\nprint('{\"passed\": true}')", "failed"),

@@ -657,6 +657,57 @@ kind(
     ),
 )
 kind(
+    "an-iterable-of-the-programs-own-for-a-list",
+    """
+    from solution import f
+    def test_it():
+        assert list(f(1)) == [1, 2] and sorted(f(4)) == [4, 5] and sum(f(1)) == 3
+        first, second = f(1)
+        assert (first, second) == (1, 2) and [x for x in f(7)] == [7, 8]
+    """,
+    "def f(n):\n    return [n, n + 1]\n",
+    right=(
+        "class S:\n    def __init__(self, n): self.n = n\n    def __iter__(self): return iter([self.n, self.n + 1])\n"
+        "def f(n):\n    return S(n)\n",
+        "class S:\n    def __init__(self, n): self.n = n\n    def __iter__(self):\n        yield self.n\n"
+        "        yield self.n + 1\ndef f(n):\n    return S(n)\n",
+    ),
+    wrong=(
+        "class S:\n    def __iter__(self): return iter(())\ndef f(n):\n    return S()\n",
+        "class S:\n    def __iter__(self): return 3\ndef f(n):\n    return S()\n",
+        "class S:\n    def __iter__(self): return self\ndef f(n):\n    return S()\n",
+    ),
+)
+kind(
+    "an-iterable-of-the-programs-own-is-no-list",
+    """
+    from solution import f
+    def test_it():
+        got = f(1)
+        assert got == [1, 2]
+    def test_item():
+        assert f(1)[0] == 1 and 1 in f(1)
+    def test_true():
+        assert f(1)
+    def test_length():
+        got = f(1)
+        assert len(got) == 2
+        for one, want in zip(got, [1, 2]):
+            assert one == want
+    """,
+    "def f(n):\n    return [n, n + 1]\n",
+    wrong=tuple(
+        f"class S:\n    def __iter__(self): return iter([{items}])\n    {more}\ndef f(n):\n    return S()\n"
+        for items, more in (
+            ("1, 2", "n = 1"),
+            ("1, 2", "__eq__ = __contains__ = __bool__ = lambda *args: True"),
+            ("1, 2", "__getitem__ = lambda self, at: at + 1"),
+            ("", "__len__ = lambda self: 2"),
+            ("", "__length_hint__ = lambda self: 2"),
+        )
+    ),
+)
+kind(
     "callables-and-iterables-by-their-classes",
     """
     import collections.abc

@@ -82,7 +82,8 @@ _METHODS = {
 }
 _STATE = {
     "a-cache-in-a-dict": "kept = {}\ndef solve(n):\n    return kept.setdefault(n, n * n)",
-    "a-cache-in-a-default": "def solve(n, kept={}):\n    kept[n] = n * n\n    assert len(kept) == 1\n    return kept[n]",
+    "a-cache-in-a-default":
+        "def solve(n, kept={}):\n    kept[n] = n * n\n    assert len(kept) == 1\n    return kept[n]",
     "an-attribute-of-the-function": "def solve(n):\n    solve.n = n\n    return solve.n ** 2",
     "an-attribute-of-a-module": """
         import math
@@ -90,7 +91,8 @@ _STATE = {
             math.kept = getattr(math, "kept", 0) + 1
             return n * n * math.kept
     """,
-    "a-counter-of-calls": "calls = []\ndef solve(n):\n    calls.append(n)\n    return n * n if len(calls) == 1 else None",
+    "a-counter-of-calls":
+        "calls = []\ndef solve(n):\n    calls.append(n)\n    return n * n if len(calls) == 1 else None",
     "a-generator-kept": "import itertools\nticks = itertools.count()\ndef solve(n): return n * n + next(ticks)",
     "the-state-of-random": """
         import random
@@ -186,7 +188,8 @@ _STATE = {
             from made import square
             return square(n)
     """,
-    "an-import-of-itself": "import sys\ndef solve(n):\n    return sys.modules[__name__].square(n)\ndef square(n): return n * n",
+    "an-import-of-itself":
+        "import sys\ndef solve(n):\n    return sys.modules[__name__].square(n)\ndef square(n): return n * n",
     "a-name-made-by-globals": "globals()['solve'] = lambda n: n * n",
     "a-function-that-replaces-itself": """
         def solve(n):
@@ -217,7 +220,8 @@ _LISTS = {
     "floats-for-integers": "def solve(n): return [0.0, 1.0, 2.0]",
     "fractions": "from fractions import Fraction\ndef solve(n): return [Fraction(i) for i in range(n)]",
     "decimals": "from decimal import Decimal\ndef solve(n): return [Decimal(i) for i in range(n)]",
-    "integers-of-a-class": "class I(int):\n    __repr__ = lambda self: 'I'\ndef solve(n): return [I(i) for i in range(n)]",
+    "integers-of-a-class":
+        "class I(int):\n    __repr__ = lambda self: 'I'\ndef solve(n): return [I(i) for i in range(n)]",
     "a-boolean-among-numbers": "def solve(n): return [False, True, 2]",
 }
 # fmt: on

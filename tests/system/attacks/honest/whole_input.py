@@ -121,7 +121,8 @@ _READS = {
     "fdopen": "import os\nf = os.fdopen(0)\nf.readline()\nprint(sum(map(int, f.readline().split())))",
     "fdopen-of-a-duplicate": "import os\nf = os.fdopen(os.dup(0), 'rb')\nprint(sum(map(int, f.read().split()[1:])))",
     "file-io": "import io\nprint(sum(map(int, io.FileIO(0).readall().split()[1:])))",
-    "stdin-reopened": "import sys\nsys.stdin = open(0, encoding='ascii')\ninput()\nprint(sum(map(int, input().split())))",
+    "stdin-reopened":
+        "import sys\nsys.stdin = open(0, encoding='ascii')\ninput()\nprint(sum(map(int, input().split())))",
     "stdin-wrapped": """
         import io, sys
         sys.stdin = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="\\n")
