@@ -100,7 +100,8 @@ class ReplyReader:
         return tree
 
     def block(self, text: str, language: str = "") -> Block:
-        """The block of `text`, parsed."""
+        """The block of `text`, parsed, without a first line that only names the language (that was for the fence)."""
+        text = _TAG_LINE.sub("", text, count=1)
         tree = self.parse(text)
         return Block(language, text, None if isinstance(tree, SyntaxError) else tree)
 
@@ -226,6 +227,9 @@ def plain(reply: str) -> str:
 def goes_on(line: str) -> bool:
     """Whether a line belongs to the statement above: it is indented, and no fence."""
     return line[:1].isspace() and _BARE_FENCE.fullmatch(line) is None
+
+
+_TAG_LINE = re.compile(r"\A\s*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
 
 
 def _language(info: str) -> str:

@@ -40,7 +40,6 @@ _MOST_ENDS = 4
 _WRITES = frozenset({"print", "write", "writelines", "stdout", "pprint"})
 _READS = frozenset({"input", "stdin", "open", "fileinput", "read"})
 _OPENING_LINE = re.compile(rf"^[ \t]*(?:{OPENING.pattern})", re.IGNORECASE | re.MULTILINE)
-_TAG_LINE = re.compile(r"\s*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def program_in(reply: str, wanted: WantedProgram, *, unfinished_thinking: Unfini
 
 def _chosen(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | None:
     """The program of a block, or of unfenced lines, that is what is wanted; None if there is none."""
-    whole = reader.block(_without_tag_line(answer))
+    whole = reader.block(answer)
     if _rank(whole, wanted)[0]:
         return _placed(whole.text, wanted)
     fenced = [block for block, _, _ in reader.fenced(answer)]
@@ -275,7 +274,10 @@ def _body(reader: ReplyReader, text: str, wanted: WantedProgram) -> str | None:
         if not isinstance(tree, SyntaxError):
             return None if returns(tree) else program
         end = min(end - 1, (tree.lineno or 1) - 1 - above)
-        if end <= 0 or goes_on(lines[end]):  # inside of the body: it is not cut in two
+        # A definition that follows the body, and was not finished, is left out as a whole.
+        while end > 0 and (goes_on(lines[end]) or not lines[end].strip()):
+            end -= 1
+        if end <= 0:  # inside of the body: it is not cut in two
             break
     return None
 
@@ -307,11 +309,6 @@ def _answer(reader: ReplyReader, reply: str, wanted: WantedProgram, unfinished_t
     if shown.strip() and _chosen(reader, shown, wanted) is not None:
         return shown
     raise InvalidSubmission("the thinking never ends, so that there is no answer")
-
-
-def _without_tag_line(answer: str) -> str:
-    """The answer without a first line that only names the language: the rest of a fence that was lost."""
-    return _TAG_LINE.sub("", answer, count=1) if _TAG_LINE.match(answer) else answer
 
 
 def _bound(reader: ReplyReader, before: str) -> frozenset[str]:

@@ -77,7 +77,7 @@ ENDINGS = {
     "floods the result channel": (
         "import os\nwhile True:\n    for n in range(3, 6):\n        try: os.write(n, b'A' * 65536)\n"
         "        except OSError: pass",
-        "output_limit",
+        "completed",  # what is no frame ends the run at once, with an anomaly
     ),
 }
 

@@ -142,7 +142,7 @@ class RunUsage:
         if used > self._most and len(sizes) > 1:
             # Processes share what they had before they were forked.
             shares = [_proportional(pid) for pid in processes]
-            if any(share is not None for share in shares):
+            if any(shares):
                 # A process may hide itself from this one.
                 used = sum(sizes[at] if share is None else share for at, share in enumerate(shares))
             else:
@@ -197,11 +197,11 @@ def _resident(pid: int) -> int:
 
 
 def _proportional(pid: int) -> int | None:
-    """Bytes of memory of the process, divided by how many share them; None if this process may not see that."""
+    """Bytes of memory of the process, divided by how many share them; None if it has ended or hides that."""
     for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
         if line.startswith(b"Pss:"):
             return int(line.split()[1]) << 10
-    return None if _resident(pid) else 0
+    return None
 
 
 def _processor_seconds(pid: int) -> float:

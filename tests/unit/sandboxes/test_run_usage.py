@@ -139,6 +139,7 @@ def test_where_shares_cannot_be_seen_the_largest_process_counts(machine: Machine
     usage = watched(memory=100)
     machine.processes[RUN].resident = 150
     machine.processes[CHILD] = Process(150)
+    machine.processes[CHILD + 1] = Process(0)  # has ended
     assert machine.run(usage, 1.0) is None
     machine.processes[CHILD].resident = 165
     assert machine.run(usage, 1.0) == "out_of_memory"
