@@ -126,7 +126,7 @@ async def test_a_daemon_that_ends_is_a_sandbox_error_and_one_that_comes_back_ser
         assert run.frames[-1] == '{"id":"a","value":1}'
         assert command.stdout == b"back\n"
     api = daemon.api()
-    async with asyncio.timeout(20):  # a daemon that was killed removes some of them by itself, after its start
+    async with asyncio.timeout(60):  # a daemon that was killed removes some of them by itself, after its start
         while api.containers(all=True, filters={"label": LABEL}):
             await asyncio.sleep(0.2)
     api.close()
