@@ -143,8 +143,8 @@ class RunUsage:
             # Processes share what they had before they were forked.
             shares = [_proportional(pid) for pid in processes]
             if any(shares):
-                # A process may hide itself from this one.
-                used = sum(sizes[at] if share is None else share for at, share in enumerate(shares))
+                # A process may hide itself from this one, or have ended since: then it has nothing any more.
+                used = sum(_resident(pid) if share is None else share for pid, share in zip(processes, shares))  # noqa: B905
             else:
                 used = max(*sizes, 0 if self._group is None else self._group.anonymous())
         shortest, longest = _PAUSES

@@ -55,8 +55,8 @@ def test_answers_are_compared_as_numbers_and_as_expressions(
 
 
 NEVER = "9^{9^{9^{9^{9}}}} - 1/3 + 12345678^{12345678}"
-EXPANDED = r"0.1428571+\frac{(x+y+z+1)^{60}}{10^{99}}"
-"""To compare it with 1/7, math-verify expands it into many thousands of terms."""
+EXPANDED = r"0.1428571+\frac{(x+y+z+1)^{30}}{10^{99}}"
+"""To compare it with 1/7, math-verify expands it into some thousands of terms."""
 NEVER_ANSWER = Submission.answer(rf"\boxed{{{NEVER}}}")
 
 

@@ -121,9 +121,9 @@ def problems(place: str, attack: Attack, judged: Judged) -> list[str]:
         found.append(f"judged at tier {verdict.tier}, isolation {verdict.isolation}")
     if not all(test.detail.isprintable() for test in verdict.tests):
         found.append(f"a detail cannot be printed: {[test.detail for test in verdict.tests]!r}")
-    if attack.outcome == "killed" and verdict.seconds > LIMITS.wall_seconds + 10:
-        # Of one run, and what a loaded machine takes to notice. Where a worker dies, telling who is to blame takes
-        # three runs more.
+    if attack.outcome == "killed" and verdict.seconds > LIMITS.longest_seconds + 10:
+        # Of one run that had no processor for most of its time, and what a loaded machine takes to notice. Where a
+        # worker dies, telling who is to blame takes three runs more.
         found.append(f"too late: {told}")
     if attack.outcome == "same" and level_of(place) == "namespaces" and not judged.same_worker:
         found.append("its worker was replaced: what it left there was not looked for")

@@ -21,6 +21,7 @@ from agent_rl.config import SandboxConfig
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.formats.humaneval import HumanEvalRow
 from agent_rl.judging.task_verifier import TaskVerifier
+from agent_rl.testing.contracts.sandbox_contract import values
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import Limits, RunCall, RunRequest, RunResult
 from agent_rl.vocabulary.canonical import encode
@@ -65,7 +66,7 @@ async def test_a_task_whose_tests_reject_nothing_is_an_error(tmp_path: Path) -> 
     test = "def check(f):\n    f(1)\n"
     row = {"task_id": "v", "prompt": "def f(x):\n", "entry_point": "f", "canonical_solution": "    return x + 1\n"}
     file.write_text(json.dumps({**row, "test": test}) + "\n")
-    with pytest.raises(ConfigError, match="the tests of v reject no wrong program"):
+    with pytest.raises(ConfigError, match="task v: a function that does nothing passes its tests"):
         await items_of(file)
 
 
@@ -102,12 +103,8 @@ async def test_a_baseline_answers_as_a_worker_does(kind: type[Baseline], monkeyp
         program = "import threading\ndef f(x):\n    print('noise')\n    return 6 // x\n"
         result = await baseline.run(request(program, 2, 0, 3))
         assert result.status == "completed" and result.anomalies == ()
-        assert [json.loads(frame) for frame in result.frames] == [
-            {"loaded": True},
-            {"id": "0", "value": 3},
-            {"id": "1", "error": "ZeroDivisionError: integer division or modulo by zero"},
-            {"id": "2", "value": 2},
-        ]
+        assert [json.loads(frame).get("id") for frame in result.frames] == [None, "0", "1", "2"]
+        assert values(result) == [3, "ZeroDivisionError: integer division or modulo by zero", 2]
         broken = await baseline.run(request("def g(): pass\n", 1))
         assert [json.loads(frame) for frame in broken.frames] == [
             {"load_error": "NameError: the program defines no 'f'"}

@@ -102,6 +102,7 @@ async def test_workers_that_are_stopped_change_no_verdict_and_are_replaced(
 ) -> None:
     """Those at work are given up after their deadline; idle ones when they are asked for and do not answer."""
     monkeypatch.setattr(workers, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr("agent_rl.vocabulary.runs.PATIENCE", 1)  # the deadline of one that answers no more
     provider, freeze = place
     verifier = TaskVerifier(provider, cache_size=0)
 
