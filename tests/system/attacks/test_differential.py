@@ -32,7 +32,7 @@ EXPLAINED: dict[str, str] = {}
 
 
 @pytest.fixture
-async def provider(docker_image: str) -> AsyncIterator[DockerProvider]:
+async def provider() -> AsyncIterator[DockerProvider]:
     async with DockerProvider(SandboxConfig(workers=os.cpu_count() or 2)) as made:
         yield made
 
