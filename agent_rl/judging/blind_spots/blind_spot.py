@@ -17,6 +17,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from agent_rl.atomic_files import write_atomically
 from agent_rl.cache import cache_folder
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.blame import Blamed
@@ -138,7 +139,7 @@ def may_check_more_than_values(tests: AssertTests) -> bool:
             return True
         imported = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        if any(module.partition(".")[0] not in _WITHOUT_EFFECTS for module in imported):
+        if any(path.partition(".")[0] not in _WITHOUT_EFFECTS for path in imported):
             return True
     return False
 
@@ -256,8 +257,6 @@ def _write(file: Path, found: str) -> None:
     """Writes the result to disk, whole or not at all; a cache that cannot be written is not an error."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{secrets.token_hex(4)}.part")
-        part.write_text(json.dumps({"schema_version": VERSION, "blind_spot": found}))
-        part.replace(file)
+        write_atomically(file, json.dumps({"schema_version": VERSION, "blind_spot": found}))
     except OSError:
         return

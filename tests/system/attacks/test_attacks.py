@@ -15,6 +15,7 @@ from agent_rl.judging.result_frames import Returned, read_frames
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, RunCall, RunRequest, Submission, Task, Verdict
 from agent_rl.vocabulary.canonical import decode, encode
+from agent_rl.vocabulary.runs import PARTS
 from tests.component.places import LEVELS, PLACES, level_of, marks_of, provider_of, skip_where_levels_cannot_be_had
 from tests.system.attacks.corpus import AROUND, CORPUS, FAMILIES, LIMITS, SECRET, TASK, Attack
 from tests.system.attacks.judging import Judged, judge_all
@@ -121,9 +122,9 @@ def problems(place: str, attack: Attack, judged: Judged) -> list[str]:
         found.append(f"judged at tier {verdict.tier}, isolation {verdict.isolation}")
     if not all(test.detail.isprintable() for test in verdict.tests):
         found.append(f"a detail cannot be printed: {[test.detail for test in verdict.tests]!r}")
-    if attack.outcome == "killed" and verdict.seconds > LIMITS.longest_seconds + 10:
-        # Of one run that had no processor for most of its time, and what a loaded machine takes to notice. Where a
-        # worker dies, telling who is to blame takes three runs more.
+    if attack.outcome == "killed" and verdict.seconds > PARTS * LIMITS.wall_seconds + 10:
+        # The longest that a run takes, and what a loaded machine takes to notice. Where a worker dies, telling who is
+        # to blame takes three runs more.
         found.append(f"too late: {told}")
     if attack.outcome == "same" and level_of(place) == "namespaces" and not judged.same_worker:
         found.append("its worker was replaced: what it left there was not looked for")
