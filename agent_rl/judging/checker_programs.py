@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 from agent_rl.judging.result_frames import Answers, Returned
@@ -21,12 +20,11 @@ Recorded = tuple[tuple[Any, ...], dict[str, Any], HeldException | None, Any]
 _REPLAY = """
 
 def __agent_rl_replay__({parameters}):
-    import types
+    from agent_rl.judging import replay
 
-    made = types.ModuleType("agent_rl_replay")
-    exec(compile({source!r}, "replay.py", "exec", dont_inherit=True), made.__dict__)
-    return made.{call}
+    return replay.{call}
 """
+"""Sandboxes have the module `replay`."""
 
 
 def checker_request(checker: str, recorded: Sequence[Recorded], limits: Limits, call_id: str) -> RunRequest:
@@ -55,8 +53,7 @@ def following_request(
 
 
 def _driver(parameters: str, call: str) -> str:
-    source = files("agent_rl.judging").joinpath("replay.py").read_text()
-    return _REPLAY.format(parameters=parameters, source=source, call=call)
+    return _REPLAY.format(parameters=parameters, call=call)
 
 
 def _request(program: str, arguments: list[Any], limits: Limits, call_id: str) -> RunRequest:

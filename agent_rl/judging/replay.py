@@ -3,7 +3,8 @@
 A value is replayed as it was, as far as it is held: with the check's own classes where it knows one of that name, else
 with a bare subclass of the same built-in type. What a class of the program would do instead is not replayed.
 
-Standard library and `stand_ins` only, Python 3.9: checker programs carry this file's source into the sandboxes.
+Standard library and `stand_ins` only, Python 3.9: this source also runs inside the sandboxes, where checker programs
+import it.
 """
 
 # pyright: standard

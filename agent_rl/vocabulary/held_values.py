@@ -34,6 +34,8 @@ _MOST_ATTRIBUTES, _MOST_CAUSES = 20, 5
 _OWN_MODULES = frozenset({"solution", "__main__"})
 _FINAL = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, Decimal, Fraction, range})
 """Exact types that hold no other values."""
+_SAFE = frozenset({type(None), bool, int, float, str})
+"""Of these, what can be encoded can be decoded."""
 
 
 def _whole(kind: Any) -> "Callable[[Any], Any]":
@@ -112,7 +114,8 @@ def error_frame(call_id: str, error: BaseException) -> str:
     failure = failure_of(error)
     try:
         text = encode(failure)
-        decode(text)
+        if failure.attributes or failure.cause is not None or not _SAFE.issuperset(map(type, failure.args or ())):
+            decode(text)  # an honest frame is one that can be read
     except NotCanonical:
         text = encode(HeldException(failure.name, failure.kinds, failure.text))
     return f'{{"id":{_quote(call_id)},"error":{text}}}'

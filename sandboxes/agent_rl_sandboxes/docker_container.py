@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 # cannot stop it.
 _HOLD = "seconds=$(timeout -s KILL {wait} head -n 1) && exec timeout -s KILL \"$seconds\" sh -c 'echo && exec cat'"
 _BEGIN_SECONDS = 60.0
+_REMOVE_SECONDS, _REMOVE_AGAIN_SECONDS = 60.0, 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -182,10 +183,22 @@ async def reap(engine: DockerEngine) -> int:
 
 
 async def remove_all(engine: DockerEngine, owner: Owner) -> int:
-    """The number of containers that `owner` still had; they are removed."""
-    found = await engine.call(engine.api.containers, all=True, filters={"label": f"{LABEL}={owner.label()}"})
-    await asyncio.gather(*(_remove_quietly(engine, container["Id"]) for container in found))
-    return len(found)
+    """The number of containers that `owner` still had; they are removed.
+
+    A daemon that has just come back may fail to remove a container at first: it is asked again for some time.
+    """
+    had: set[str] = set()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REMOVE_SECONDS):
+            while found := await engine.call(engine.api.containers, all=True, filters=_label_of(owner)):
+                had.update(container["Id"] for container in found)
+                await asyncio.gather(*(_remove_quietly(engine, container["Id"]) for container in found))
+                await asyncio.sleep(_REMOVE_AGAIN_SECONDS)
+    return len(had)
+
+
+def _label_of(owner: Owner) -> dict[str, str]:
+    return {"label": f"{LABEL}={owner.label()}"}
 
 
 def missing_image(image: str) -> str:

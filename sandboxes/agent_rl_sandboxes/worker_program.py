@@ -9,6 +9,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from agent_rl.judging import replay
 from agent_rl.judging.proxied import (
     candidate_callbacks,
     candidate_operations,
@@ -132,16 +133,17 @@ def _sources() -> list[tuple[str, str]]:
         stand_ins,
         canonical,
         held_values,
+        replay,
         seccomp_filter,
         namespaces,
         root_view,
     ]
     modules += [program_files, program_calls, stdio_programs, leftovers, network_traffic, lasting_state]
     modules += [
+        preloading,
         case_traces,
         case_processes,
         run_program,
-        preloading,
         private_buffers,
         kernel_kills,
         run_usage,

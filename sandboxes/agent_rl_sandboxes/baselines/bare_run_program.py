@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Literal
 
 from agent_rl.errors import SandboxError
+from agent_rl.judging import replay
 from agent_rl.vocabulary import canonical, held_values, stand_ins
 from agent_rl_sandboxes.inside import bare_run, namespaces, preloading, program_calls, program_files, source_modules
 from agent_rl_sandboxes.worker_program import python_command
@@ -63,7 +64,7 @@ Main = Literal["run_once", "serve_forks"]
 
 def _sources(main: Main) -> list[tuple[str, str]]:
     """Name and source of the modules that a process needs for `main`, in an order in which they can be imported."""
-    values = [stand_ins, canonical, held_values, program_files]
+    values = [stand_ins, canonical, held_values, replay, program_files]
     modules: list[ModuleType] = [*values, namespaces, program_calls, source_modules, preloading, bare_run]
     if main == "run_once":
         modules = [*values, program_calls, bare_run]

@@ -31,7 +31,15 @@ from typing import Any, NoReturn
 
 from agent_rl.vocabulary.canonical import decode
 from agent_rl.vocabulary.held_values import value_frame
-from agent_rl_sandboxes.inside import case_traces, lasting_state, namespaces, program_calls, stdio_programs
+from agent_rl_sandboxes.inside import (
+    case_traces,
+    lasting_state,
+    namespaces,
+    preloading,
+    program_calls,
+    program_files,
+    stdio_programs,
+)
 from agent_rl_sandboxes.inside.program_calls import MEMORY_EXIT, REQUEST, RESULTS
 
 APART = b"\xff"
@@ -52,6 +60,13 @@ _PAUSE_SECONDS = 0.0002
 _fork, _wait4, _kill, _leave = os.fork, os.wait4, os.kill, os._exit
 
 
+def prepare(request: dict[str, Any]) -> None:
+    """The program's file is there, and its forks call the hooks of the modules that were loaded before it."""
+    preloading.register_fork_hooks()
+    if "program" in request:
+        program_files.place(request["program"], request["file"])
+
+
 class CaseProcesses:
     """The work of the first process of a run with cases."""
 
@@ -64,8 +79,13 @@ class CaseProcesses:
         try:
             code = compile(request["program"], request["file"], "exec", dont_inherit=True)
         except BaseException as error:
-            return program_calls._load_error(error, channel)
+            prepare(request)
+            return program_calls._load_error(error, channel, request)
         no_state = lasting_state.none_by_names(code)
+        # Without state it has no use for its file, nor for processes.
+        request["unprepared"] = no_state
+        if not no_state:
+            prepare(request)
         if not no_state and count > 1:
             _throw_away(request["ahead"])
             os.write(channel, APART)
@@ -102,7 +122,7 @@ class CaseProcesses:
         try:
             code = compile(request["program"], request["file"], "exec", dont_inherit=True)
         except BaseException as error:
-            return program_calls._load_error(error, channel)
+            return program_calls._load_error(error, channel, request)
         # The cases have this process's user, and must not reach its channel.
         namespaces.hide()
         program_calls._send(channel, '{"loaded": true}')

@@ -22,6 +22,9 @@ from agent_rl_sandboxes.inside import case_processes, run_processes, run_usage
 
 WHOLE = 3
 """Loading takes at most the time of one case, and so do the cases before the last, and the last."""
+_REST_SECONDS = 0.004
+"""For so long the server does not look at what one process answers, unless that ends: most have ended by then, and each
+look would interrupt both. What the process sends waits in its pipes; if they are full, the process waits."""
 _LENGTH = struct.Struct(">I")
 _LONGEST_FRAME = 1 << 26
 """Whatever says that it is longer is no frame. The run ends then, and the pool sees what has come."""
@@ -91,11 +94,22 @@ class CaseWatch:
             if descriptor >= 0:
                 poll.register(descriptor, select.POLLIN)
         self._feed(poll)
+        open_channels = set(buffers)
+        rest_until: float | None = None
         while True:
             reason = usage.over()
             if reason is not None:
                 return reason
-            for descriptor, _ in poll.poll(run_processes.wait_milliseconds(child, usage.pause())):
+            if rest_until is None and self.together and self._fed == len(self._body):
+                rest_until = time.monotonic() + _REST_SECONDS
+                for descriptor in open_channels:
+                    poll.unregister(descriptor)
+            elif rest_until and time.monotonic() >= rest_until:
+                rest_until = 0.0
+                for descriptor in open_channels:
+                    poll.register(descriptor, select.POLLIN)
+            pause = min(_REST_SECONDS, usage.pause()) if rest_until else usage.pause()
+            for descriptor, _ in poll.poll(run_processes.wait_milliseconds(child, pause)):
                 if descriptor == child.pidfd:
                     return None
                 if descriptor == self._stream:
@@ -105,6 +119,7 @@ class CaseWatch:
                     self._feed(poll)
                 elif buffers[descriptor].read(descriptor, self._room) == 0:
                     poll.unregister(descriptor)
+                    open_channels.discard(descriptor)
                 elif descriptor == child.results and self._follow():
                     self._feed(poll)
                 if self._garbled:

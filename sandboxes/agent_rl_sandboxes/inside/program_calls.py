@@ -14,19 +14,20 @@ Standard library only, Python 3.9: this runs inside the sandboxes.
 
 from __future__ import annotations
 
+# `signal` looks up the members of its enumerations at each call.
+import _signal  # pyright: ignore[reportMissingImports]
 import base64
 import gc
 import io
 import json
 import os
-import signal
 import struct
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from agent_rl.vocabulary.canonical import decode
+from agent_rl.vocabulary.canonical import read
 from agent_rl.vocabulary.held_values import error_frame, value_frame
 from agent_rl.vocabulary.stand_ins import Record
 from agent_rl_sandboxes.inside import program_files
@@ -171,7 +172,7 @@ def execute(request: dict[str, Any], channel: int, run: Callable[[dict[str, Any]
     import random
 
     random.seed(request["seed"])
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     gc.enable()
     code = 1
     try:
@@ -190,7 +191,7 @@ def call_functions(request: dict[str, Any], channel: int) -> int:
     try:
         code = compile(request["program"], request["file"], "exec", dont_inherit=True)
     except BaseException as error:
-        return _load_error(error, channel)
+        return _load_error(error, channel, request)
     space = load(code, request, channel)
     if isinstance(space, int):
         return space
@@ -216,7 +217,7 @@ def load(code: types.CodeType, request: dict[str, Any], channel: int) -> dict[st
         if entry_point is None and sys.excepthook is not sys.__excepthook__ and not uncaught(error):
             _end_of_program()
             return 0
-        return _load_error(error, channel)
+        return _load_error(error, channel, request)
     if entry_point is None:
         # Not while an exception is handled, whose frames hold all objects.
         _end_of_program()
@@ -249,7 +250,7 @@ def called(space: dict[str, Any], entry_point: str) -> Any:
 def _answer(function: Any, calls: Iterable[SentCall], channel: int, space: dict[str, Any]) -> int:
     """The exit code after one frame for each call. Each result is encoded at once, since later calls may change it."""
     for call_id, arguments in calls:
-        args, kwargs = decode(arguments)
+        args, kwargs = read(arguments)
         try:
             if '{"r":' in arguments:
                 args, kwargs = _revived(args, space), _revived(kwargs, space)
@@ -286,10 +287,13 @@ def _revived(value: Any, space: dict[str, Any]) -> Any:
     return revived
 
 
-def _load_error(error: BaseException, channel: int) -> int:
+def _load_error(error: BaseException, channel: int, request: dict[str, Any]) -> int:
     _send(channel, json.dumps({"load_error": _describe(error)}))
     if type(error) is MemoryError:
         return MEMORY_EXIT
+    if request.get("unprepared"):
+        # The traceback shows lines of the file.
+        program_files.place(request["program"], request["file"])
     show_error(error)
     return 1
 

@@ -14,25 +14,22 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-_placed: dict[str, tuple[int, int, int, int]] = {}
-"""Path -> what `_mark` said of the file after it was written."""
+def path_of(module: str = "solution") -> str:
+    """The absolute path of the program's file, in the working folder, where children find `module`."""
+    return f"{os.getcwd()}/{module.replace('.', '/')}.py"
 
 
-def place(program: str, module: str = "solution") -> str:
-    """The absolute path of the program's file, in the working folder, where children find `module`.
+def place(program: str, path: str) -> None:
+    """The program's file is at `path`, which `path_of` gave; what has been there is replaced, and never followed.
 
-    What a program has put there since the last call is replaced, and never followed. Where the file cannot be written
-    (no disk is left), there is none: the program runs all the same.
+    Where it cannot be written (no disk is left), there is none: the program runs all the same.
     """
     folder = os.getcwd()
-    path = f"{folder}/{module.replace('.', '/')}.py"
     if sys.path[:1] != [folder]:
         # As the interpreter does for a script: children that import it by name are given this path.
         sys.path.insert(0, folder)
     try:
-        if path in _placed and _mark(path) == _placed[path]:
-            return path
-        if "." in module:
+        if os.path.dirname(path) != folder:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             descriptor = os.open(path, _NEW, 0o644)
@@ -45,16 +42,8 @@ def place(program: str, module: str = "solution") -> str:
                 content = content[os.write(descriptor, content) :]
         finally:
             os.close(descriptor)
-        _placed[path] = _mark(path)
     except OSError:
-        return path
-    return path
-
-
-def _mark(path: str) -> tuple[int, int, int, int]:
-    """What changes with the file. (A program cannot set the time of the last change.)"""
-    found = os.lstat(path)
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return
 
 
 def empty_module(name: str, path: str) -> types.ModuleType:

@@ -19,7 +19,6 @@ from agent_rl_sandboxes.inside import (
     kernel_kills,
     leftovers,
     namespaces,
-    preloading,
     program_calls,
     seccomp_filter,
 )
@@ -185,7 +184,6 @@ class RunProcesses:
             kernel_kills.prefer_this_process()
             if self.isolation != "uid":
                 namespaces.drop_capabilities()
-            preloading.register_fork_hooks()
             self._filter.install()
             os.write(RESULTS, b"R")
             body()

@@ -23,15 +23,17 @@ def run_program(isolation: str) -> NoReturn:
     # A single case may be answered by the process that has loaded the program, and has the time of both.
     cpu = limits["cpu"] * (2 if request.get("calls") == 1 else 1)
     processes = limits["processes"] + _OTHER_PROCESSES
-    namespaces.limit(cpu, limits["memory"] + _ROOM_BYTES, processes, limits["disk"], 256)
+    own_users = isolation == "namespaces"
+    namespaces.limit(cpu, limits["memory"] + _ROOM_BYTES, processes, limits["disk"], 256, own_users=own_users)
     if "program" in request:
-        request["file"] = program_files.place(request["program"], request.get("module", "solution"))
+        request["file"] = program_files.path_of(request.get("module", "solution"))
+    cases = case_processes.CaseProcesses(isolation)
+    if "role" not in request and request["calls"] and request["entry_point"] is not None:
+        # It finds out first whether the program needs any preparation.
+        program_calls.execute(request, program_calls.RESULTS, cases.functions)
+    case_processes.prepare(request)
     if "role" in request:
         from agent_rl_sandboxes.inside import proxied_roles  # the server was told to load it before the fork
 
         proxied_roles.take_part(request, program_calls.REQUEST, program_calls.RESULTS, program_calls.MEMORY_EXIT)
-    if not request["calls"]:
-        program_calls.execute(request, program_calls.RESULTS)
-    cases = case_processes.CaseProcesses(isolation)
-    run = cases.programs if request["entry_point"] is None else cases.functions
-    program_calls.execute(request, program_calls.RESULTS, run)
+    program_calls.execute(request, program_calls.RESULTS, cases.programs if request["calls"] else None)
