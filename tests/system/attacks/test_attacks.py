@@ -122,9 +122,10 @@ def problems(place: str, attack: Attack, judged: Judged) -> list[str]:
         found.append(f"judged at tier {verdict.tier}, isolation {verdict.isolation}")
     if not all(test.detail.isprintable() for test in verdict.tests):
         found.append(f"a detail cannot be printed: {[test.detail for test in verdict.tests]!r}")
-    if attack.outcome == "killed" and verdict.seconds > PARTS * LIMITS.wall_seconds + 10:
-        # The longest that a run takes, and what a loaded machine takes to notice. Where a worker dies, telling who is
-        # to blame takes three runs more.
+    longest = PARTS * (LIMITS.longest_seconds if attack.alone else LIMITS.wall_seconds)
+    if attack.outcome == "killed" and verdict.seconds > longest + 10:
+        # The longest that a run takes, and what a loaded machine takes to notice; one that takes the whole machine
+        # leaves its own watcher no processor. Where a worker dies, telling who is to blame takes three runs more.
         found.append(f"too late: {told}")
     if attack.outcome == "same" and level_of(place) == "namespaces" and not judged.same_worker:
         found.append("its worker was replaced: what it left there was not looked for")
