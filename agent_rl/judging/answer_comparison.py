@@ -25,6 +25,8 @@ from agent_rl.vocabulary import Limits
 
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
+_USED = 0.9
+"""A comparison that used the processor for more than this share of its time exceeded it by its own doing."""
 _ROOM = Path(__file__).parent
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from answers.worker import main; sys.path.pop(0); main()"
 """Only `answers` is imported from the project: no module or secret of ours is in the memory of what reads answers."""
@@ -66,17 +68,22 @@ class AnswerComparison:
 
         Blocks; threads wait for each other, and the wait is not part of the seconds. `limits` says how much time the
         comparison may take, and how much memory beyond what the worker has anyway. If the worker exceeds them or dies,
-        a new one has to compare an honest answer. Raises SandboxError if it cannot, or after `close`.
+        a new one has to compare an honest answer. If it said nothing itself, another process may have killed or stopped
+        it: the new one compares the same once more, and what comes out stands. Raises SandboxError if there is no
+        worker, or after `close`.
         """
         with self._lock:
             if self._worker is None:
                 self._start()
             started = time.monotonic()
-            outcome = self._ask(expected, answer, limits)
+            outcome, itself = self._ask(expected, answer, limits)
+            if not itself:
+                self._replace()
+                started = time.monotonic()
+                outcome, _ = self._ask(expected, answer, limits)
             seconds = time.monotonic() - started
             if outcome not in ("equal", "different"):
-                self._stop()
-                self._start()
+                self._replace()
         return outcome, seconds
 
     def close(self) -> None:
@@ -88,23 +95,31 @@ class AnswerComparison:
         with self._lock:
             self._stop()
 
-    def _ask(self, expected: str, answer: str, limits: Limits) -> AnswerOutcome:
+    def _replace(self) -> None:
+        self._stop()
+        self._start()
+
+    def _ask(self, expected: str, answer: str, limits: Limits) -> tuple[AnswerOutcome, bool]:
+        """(the outcome, whether it is what the worker said, or what its own use of the processor led to)."""
         worker = self._worker
         assert worker is not None and worker.stdin is not None
         request = [expected, answer, limits.cpu_seconds, limits.memory_bytes]
-        with contextlib.suppress(OSError):  # a broken pipe: the worker has died
-            worker.stdin.write(json.dumps(request).encode() + b"\n")
-            worker.stdin.flush()
-        line = _read_line(worker, limits.wall_seconds)
+        before = _cpu_seconds(worker)
+        line = None
+        if _tell(worker, json.dumps(request).encode() + b"\n", limits.wall_seconds):
+            line = _read_line(worker, limits.wall_seconds)
         if line is None:
-            return "timeout"
-        if line:
-            return cast("AnswerOutcome", json.loads(line))
+            return "timeout", _cpu_seconds(worker) - before > _USED * limits.wall_seconds
+        if line.endswith(b"\n"):
+            return cast("AnswerOutcome", json.loads(line)), True
+        try:
+            code = worker.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:  # it has closed its output, and lives
+            return "crashed", False
+        if code == -signal.SIGXCPU:
+            return "timeout", True
         # SIGKILL comes from the kernel where the machine, or our container, has no memory left.
-        code = worker.wait(_END_SECONDS)
-        if code == -signal.SIGKILL:
-            return "out_of_memory"
-        return "timeout" if code == -signal.SIGXCPU else "crashed"
+        return "out_of_memory" if code == -signal.SIGKILL else "crashed", False
 
     def _start(self) -> None:
         """Starts a worker, which compares an honest answer first. Raises SandboxError if it does not work."""
@@ -112,13 +127,15 @@ class AnswerComparison:
             raise SandboxError("the process that compares answers has been closed")
         command = [sys.executable, "-I", "-c", _PROGRAM, str(_ROOM)]
         environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        worker = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
+        pipe = subprocess.PIPE
+        try:
+            worker = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, bufsize=0
+            )
+        except OSError as error:
+            raise SandboxError(f"the process that compares answers cannot be started: {error}") from error
+        assert worker.stdin is not None
+        os.set_blocking(worker.stdin.fileno(), False)
         self._worker = worker
         self._finalizer.detach()
         self._finalizer = weakref.finalize(self, _end, worker)
@@ -130,6 +147,32 @@ class AnswerComparison:
         if self._worker is not None:
             self._finalizer()
             self._worker = None
+
+
+def _tell(worker: subprocess.Popen[bytes], data: bytes, seconds: float) -> bool:
+    """Whether `worker` has taken `data` in within `seconds`, or has died; it may be stopped."""
+    assert worker.stdin is not None
+    pipe, until = worker.stdin.fileno(), time.monotonic() + seconds
+    while data:
+        _, ready, _ = select.select([], [pipe], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            return False
+        try:
+            data = data[os.write(pipe, data) :]
+        except BlockingIOError:
+            continue
+        except OSError:  # a broken pipe: the worker has died
+            return True
+    return True
+
+
+def _cpu_seconds(worker: subprocess.Popen[bytes]) -> float:
+    """The processor time of `worker` so far; 0 where the kernel does not say."""
+    try:
+        fields = Path(f"/proc/{worker.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _read_line(worker: subprocess.Popen[bytes], seconds: float) -> bytes | None:

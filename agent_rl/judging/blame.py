@@ -59,15 +59,24 @@ async def run_or_blame(provider: SandboxProvider, request: RunRequest, *, retrie
     return await _attempt_or_blame(provider, run, request.longest_seconds, retries)
 
 
-async def run_pair_or_blame(provider: SandboxProvider, request: PairRequest, *, retries: int) -> PairResult | Blamed:
+async def run_pair_or_blame(
+    provider: SandboxProvider,
+    request: PairRequest,
+    *,
+    retries: int,
+    check: Callable[[PairResult], None] = lambda result: None,
+) -> PairResult | Blamed:
     """The result of a pair of runs, or `Blamed`, by the rules of `run_or_blame`.
 
     If the place of the hidden tests died and the program's did not, this counts as an infrastructure failure and is
-    retried. The program is blamed only if it happened every time, although the honest programs succeeded.
+    retried. The program is blamed only if it happened every time, although the honest programs succeeded. So does a
+    result for which `check` raises TestsPlaceError.
     """
 
     async def run(place: SandboxProvider, fresh: bool) -> PairResult:
-        return await place.run_pair(request, fresh=fresh)
+        result = await place.run_pair(request, fresh=fresh)
+        check(result)
+        return result
 
     return await _attempt_or_blame(provider, run, request.limits.longest_seconds, retries)
 

@@ -13,11 +13,12 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 
+from agent_rl.errors import SandboxError
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.case_runs import CasePart, PreparedTests, Reading, prepare
-from agent_rl.judging.checker_programs import checker_request, satisfied
+from agent_rl.judging.checker_programs import answers_of, checker_request, fault_of, recorded_call, refused
 from agent_rl.judging.judging_runs import Runs, failed_run, invalid_program
-from agent_rl.judging.result_frames import Raised, Tampered, read_frames
+from agent_rl.judging.result_frames import Raised, Returned
 from agent_rl.vocabulary import (
     CallTests,
     Limits,
@@ -53,6 +54,9 @@ class CallJudge:
         return self._ready(task, tests).digest
 
     async def prepare(self, task: Task, tests: CallTests) -> Task:
+        """The task. Raises ConfigError if its checker does not work on the expected outputs."""
+        if tests.comparison == "checker" and (fault := await self._checker_fault(self._ready(task, tests))):
+            raise refused(task, fault)
         return task
 
     async def judge(self, task: Task, tests: CallTests, submission: Submission, *, public: bool) -> Verdict:
@@ -131,18 +135,28 @@ class CallJudge:
         except NotCanonical as error:
             return failed_run("values", isolation, "failed", seconds, f"outputs: {error}", public=public)
         checked = await self._runs.run(request)
+        answers, missing = answers_of(checked, [call_id])
+        if missing and (fault := await self._checker_fault(prepared)):
+            raise SandboxError(f"the checker does not work, even on the expected outputs: {fault}")
         if isinstance(checked, Blamed):
             return failed_run("values", isolation, "crashed", seconds, checked.detail, public=public)
         seconds += checked.seconds
-        try:
-            answers = read_frames(checked.frames, [call_id])
-        except Tampered as error:
-            return failed_run("values", isolation, "failed", seconds, f"checker: {error}", public=public)
-        if checked.status == "completed" and satisfied(answers, call_id):
+        answer = answers.get(call_id)
+        if checked.status == "completed" and answer == Returned("true"):
             tests = (TestResult("checker", True),)
             slowest = max(reading.slowest, checked.slowest_seconds)
             scores = {"tests_passed": 1.0}
             return Verdict(True, "passed", "values", isolation, seconds, tests, scores, slowest_case_seconds=slowest)
-        answer = answers.by_id.get(call_id)
-        why = wording.last_line(answer.error) if isinstance(answer, Raised) else checked.status
+        why = missing or (wording.last_line(answer.error) if isinstance(answer, Raised) else "it was not True")
         return failed_run("values", isolation, "failed", seconds, f"the check was not satisfied: {why}", public=public)
+
+    async def _checker_fault(self, prepared: PreparedTests) -> str:
+        """What is wrong with the checker, which is run on the expected outputs; "" if it works."""
+        call_id, cases = secrets.token_hex(8), prepared.cases
+        outputs = [recorded_call(case, None, case.expected) for case in cases]
+        try:
+            request = checker_request(prepared.source.checker, outputs, prepared.limits, call_id)
+        except NotCanonical:
+            return ""
+        answers, missing = answers_of(await self._runs.run(request), [call_id])
+        return fault_of(answers.values(), missing, given=all(case.expected is not None for case in cases))

@@ -17,7 +17,7 @@ from agent_rl.cache import cache_folder
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import AssertTests, PytestTests, Task
 
-_VERSION = 2
+_VERSION = 3
 
 
 def require_tests(task: Task, tests: PytestTests) -> None:
@@ -27,15 +27,17 @@ def require_tests(task: Task, tests: PytestTests) -> None:
 
 
 async def collected(
-    task: Task, tests: PytestTests | AssertTests, find: Callable[[], Awaitable[tuple[str, ...]]]
+    task: Task, tests: PytestTests | AssertTests, find: Callable[[], Awaitable[tuple[str, ...]]], seed: int = 0
 ) -> Task:
     """The task with the node ids of its tests. `find` finds them once, with the oracle solution, if there is one.
+
+    `seed`: of the run that finds them, since tests may draw their names at random.
 
     Raises ConfigError (naming the task), also if no tests are found.
     """
     if not tests.oracle:
         return task
-    file = cache_folder() / "collected" / f"{task.hash}-{_VERSION}.json"
+    file = cache_folder() / "collected" / f"{task.hash}-{seed}-{_VERSION}.json"
     found = _kept(file)
     if found is None:
         found = await find()

@@ -50,7 +50,7 @@ from agent_rl.judging.judging_runs import (
     reasons,
     tampered,
 )
-from agent_rl.judging.pytest_report import PytestReport, TamperedReport, collected_ids, read_report
+from agent_rl.judging.pytest_report import PytestReport, TamperedReport, asked_of_all, read_report
 from agent_rl.judging.ready_place import Staging, has_own_image, own_config, read_file
 from agent_rl.judging.repeated_runs import ended_command
 from agent_rl.vocabulary import (
@@ -151,18 +151,20 @@ class InProcessJudge:
         """The node ids of the tests, all passed by the oracle solution. Raises ConfigError (naming the task)."""
         self._runs.check(self.isolation)
         oracle = Submission.of_files(tests.oracle)
-        found: list[str] = []
+        found = tests.tests
+        # Once more as candidates will be judged: ids that are drawn at random are not there the second time.
+        for again in ("", ", run again by the node ids that were found"):
+            asked = dataclasses.replace(tests, tests=found)
 
-        async def once(sandbox: Sandbox) -> Verdict:
-            verdict, ids = await self._run_pytest(sandbox, task, tests, oracle)
-            found[:] = ids
-            return verdict
+            async def once(sandbox: Sandbox, asked: PytestTests = asked) -> tuple[Verdict, tuple[str, ...]]:
+                return await self._run_pytest(sandbox, task, asked, oracle)
 
-        outcome = await self._in_a_fresh_place(task, once)
-        why = outcome.detail if isinstance(outcome, Blamed) else reasons(outcome)
-        if isinstance(outcome, Blamed) or not outcome.passed:
-            raise ConfigError(f"task {task.id}: the oracle solution does not pass its own tests: {why}")
-        return tuple(found)
+            outcome = await self._in_a_fresh_place(task, once)
+            why = outcome.detail if isinstance(outcome, Blamed) else reasons(outcome[0])
+            if isinstance(outcome, Blamed) or not outcome[0].passed:
+                raise ConfigError(f"task {task.id}: the oracle solution does not pass its own tests{again}: {why}")
+            found = outcome[1]
+        return found
 
     async def _in_a_fresh_place(self, task: Task, work: Callable[[Sandbox], Awaitable[T]]) -> T | Blamed:
         """The result of `work` in a sandbox of its own, or `Blamed`. Raises SandboxError (infrastructure failure)."""
@@ -191,7 +193,8 @@ class InProcessJudge:
     async def _run_pytest(
         self, sandbox: Sandbox, task: Task, tests: PytestTests, submission: Submission
     ) -> tuple[Verdict, tuple[str, ...]]:
-        """(verdict, collected node ids without canaries). If the task names no node ids, all collected ones count."""
+        """(verdict, collected node ids without canaries). If the task names no node ids, all that the program does
+        not skip count."""
         canaries = Canaries.new()
         hidden = {**tests.files, **canaries.files}
         try:
@@ -200,14 +203,16 @@ class InProcessJudge:
             return Verdict.invalid_submission("in_process", str(error), public=True), ()
         nonce, name = secrets.token_hex(16), f".report-{secrets.token_hex(8)}.json"
         facts = place.facts
-        paths = tests.tests or tuple(sorted(p for p in tests.files if _is_test_file(p)))
+        programs = sorted(path for path in tests.files if path.endswith(".py"))
+        paths = tests.tests or tuple(path for path in programs if _is_test_file(path))
         order = {
             "root": facts.root,
             "report": f"{facts.root}/{name}",
             "nonce": nonce,
             "tests": [canaries.first, *paths, canaries.last],
+            "more": [] if tests.tests else [path for path in programs if path not in paths],
             "conftest": bool(place.conftests),
-            "config": await own_config(sandbox),
+            "config": await own_config(sandbox, paths or programs),
             "python_path": [p for p in facts.python_path.split(":") if p],
         }
         command = ["python3", "-I", "-B", "-c", _runner_source()]
@@ -227,8 +232,9 @@ class InProcessJudge:
             return self._ended(result, f"no test was reported: it ended early, exit code {result.exit_code}"), ()
         try:
             report = read_report(raw, nonce)
-            expected = tests.tests or collected_ids(report, canaries.ids)
-            return self._verdict(report, expected, canaries, result), expected
+            expected = tests.tests or asked_of_all(report, canaries.ids)
+            known = expected if tests.tests else report.collected
+            return self._verdict(report, expected, known, canaries, result), expected
         except TamperedReport as error:
             return tampered("in_process", self.isolation, result.seconds, str(error), public=True), ()
 
@@ -243,9 +249,17 @@ class InProcessJudge:
         return dataclasses.replace(verdict, tests=tests)
 
     def _verdict(
-        self, report: PytestReport, expected: tuple[str, ...], canaries: Canaries, result: ExecResult
+        self,
+        report: PytestReport,
+        expected: tuple[str, ...],
+        known: tuple[str, ...],
+        canaries: Canaries,
+        result: ExecResult,
     ) -> Verdict:
-        """The verdict on the `expected` tests. Raises TamperedReport for a flipped canary or a contradictory report."""
+        """The verdict on the `expected` tests, which are among the `known` ones.
+
+        Raises TamperedReport for a flipped canary or a contradictory report.
+        """
         if result.exit_code != 0:
             raise TamperedReport(f"a report, and then exit code {result.exit_code}")
         details = {test: report.why_not_passed(test) for test in expected}
@@ -257,7 +271,7 @@ class InProcessJudge:
                 continue
             if (report.why_not_passed(test) == "") != must_pass:
                 raise TamperedReport(f"a test that must {'pass' if must_pass else 'fail'} did not")
-        unknown = [test for test in report.phases if test not in details and test not in canaries.ids]
+        unknown = [test for test in report.phases if test not in known and test not in canaries.ids]
         if unknown:
             raise TamperedReport(f"a result of a test that was not asked for: {unknown[0]}")
         if all_claimed and report.exit_code != 1:

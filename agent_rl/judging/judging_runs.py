@@ -149,15 +149,18 @@ class Runs:
             most = 2 * answered
         return done
 
-    async def run_pair(self, request: PairRequest) -> PairResult | Blamed:
-        """The result of two runs that exchange frames, or `Blamed`. Raises as `run`."""
+    async def run_pair(self, request: PairRequest, check: Callable[[PairResult], None]) -> PairResult | Blamed:
+        """The result of two runs that exchange frames, or `Blamed`. Raises as `run`.
+
+        Where `check` raises TestsPlaceError, the runs count as ones whose place died, and are made again.
+        """
         self.count += 1
         lost = 0.0
 
         async def pair() -> PairResult | Blamed:
             nonlocal lost
             before = seconds_waited_here()
-            result = await run_pair_or_blame(self.provider, request, retries=self.retries)
+            result = await run_pair_or_blame(self.provider, request, retries=self.retries, check=check)
             lost = seconds_waited_here() - before
             return result
 

@@ -79,6 +79,13 @@ def _reason(text: str) -> str:
     return wording.last_line(marked[0] if marked else text) if text.strip() else ""
 
 
-def collected_ids(report: PytestReport, canaries: Container[str]) -> tuple[str, ...]:
-    """The node ids of the collected tests, without canaries."""
-    return tuple(dict.fromkeys(test for test in report.collected if test not in canaries))
+def asked_of_all(report: PytestReport, canaries: Container[str]) -> tuple[str, ...]:
+    """The node ids of the collected tests, without canaries.
+
+    A test that the oracle solution skips, or is expected to fail, says nothing about a candidate: it is left out.
+    """
+
+    def counts(test: str) -> bool:
+        return not any(phase.expected or phase.outcome == "skipped" for phase in report.phases.get(test, ()))
+
+    return tuple(dict.fromkeys(test for test in report.collected if test not in canaries and counts(test)))

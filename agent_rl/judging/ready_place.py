@@ -7,7 +7,8 @@ submission's files are to blame by their sizes or paths (InvalidSubmission).
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+import posixpath
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -134,18 +135,23 @@ async def _write(sandbox: Sandbox, contents: Mapping[str, bytes], what: str) -> 
         raise SandboxError(f"files could not be written to a sandbox: {error}") from error
 
 
-async def own_config(sandbox: Sandbox) -> str:
+async def own_config(sandbox: Sandbox, tests: Collection[str]) -> str:
     """The file with the task's own configuration of pytest; "" if there is none. Raises SandboxStartError.
 
-    Staging has put the task's own part into each file that is pytest's to read.
+    As pytest does, it is searched for in the folder that holds all `tests` (paths or node ids), and then in those above
+    it. Staging has put the task's own part into each file that is pytest's to read.
     """
-    for name in _CONFIGS:
-        try:
-            content = await read_file(sandbox, name, _MAX_FILE)
-        except SandboxError as error:
-            raise SandboxStartError(str(error)) from error
-        if content is not None and configures_pytest(name, content):
-            return name
+    folders = [str(PurePosixPath(test.partition("::")[0]).parent) for test in tests]
+    common = PurePosixPath(posixpath.commonpath(folders) if folders else ".")
+    for folder in (common, *common.parents):
+        for name in _CONFIGS:
+            path = str(folder / name)
+            try:
+                content = await read_file(sandbox, path, _MAX_FILE)
+            except SandboxError as error:
+                raise SandboxStartError(str(error)) from error
+            if content is not None and configures_pytest(path, content):
+                return path
     return ""
 
 

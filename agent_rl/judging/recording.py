@@ -22,7 +22,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.joined_programs import joined
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.call_judge import CallJudge
-from agent_rl.judging.checker_programs import SEED, Recorded, bare_request, following_request, satisfied
+from agent_rl.judging.checker_programs import SEED, Recorded, answers_of, bare_request, following_request, satisfied
 from agent_rl.judging.judging_runs import Runs, check_room
 from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, Unheld, read_frames, value_of
 from agent_rl.vocabulary import (
@@ -43,7 +43,7 @@ from agent_rl.vocabulary.stand_ins import Derived, EnumMember, Items, Record
 VERSION = 5
 """Version of the recorded content and of its format; part of a recording's key on disk."""
 RECORDING_LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0, memory_bytes=2**30, output_bytes=4 * 2**20)
-_FOLLOWING_LIMITS = Limits(wall_seconds=10.0, cpu_seconds=10.0, memory_bytes=2**30, output_bytes=4 * 2**20)
+_FOLLOWING_LIMITS = Limits(wall_seconds=30.0, cpu_seconds=30.0, memory_bytes=2**30, output_bytes=4 * 2**20)
 MAX_SOURCE_CHARS = 1 << 20
 NOT_CASES = "its tests cannot be recorded as cases"
 _SEEDS = range(2)
@@ -196,8 +196,8 @@ async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
         if kept is not None:
             return kept
     calls, plain = await _record(task.id, tests, runs)
-    if not plain and await _follows_answers(tests, calls, runs):
-        raise NotRecordable(f"task {task.id}: {NOT_CASES} (what they call depends on earlier answers)")
+    if not plain and (why := await _follows_answers(tests, calls, runs)):
+        raise NotRecordable(f"task {task.id}: {NOT_CASES} ({why})")
     if not plain and await _uses_own_classes(tests, calls, runs):
         raise NotRecordable(f"task {task.id}: {NOT_CASES} (they use what a class of the solution defines)")
     recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls, plain))
@@ -241,15 +241,20 @@ async def _record(task_id: str, tests: AssertTests, runs: Runs) -> tuple[list[Re
     return calls, plain
 
 
-async def _follows_answers(tests: AssertTests, calls: Sequence[Recorded], runs: Runs) -> bool:
-    """Whether the check makes calls that nobody has recorded once it gets other answers. It is tried with a few."""
+async def _follows_answers(tests: AssertTests, calls: Sequence[Recorded], runs: Runs) -> str:
+    """Why the check cannot be known to make no other calls than those recorded once it gets other answers, or "".
+
+    It is tried with a few. Where that fails, nothing is known.
+    """
     call_id = secrets.token_hex(8)
     try:
         request = following_request(checker_of(tests), tests.source, calls, _FOLLOWING_LIMITS, call_id)
-        result = await runs.run(request)
-        return not isinstance(result, Blamed) and satisfied(read_frames(result.frames, [call_id]), call_id)
-    except (NotCanonical, Tampered):
-        return False
+    except NotCanonical as error:
+        return f"they cannot be tried with other answers: {error}"
+    answers, missing = answers_of(await runs.run(request), [call_id])
+    if missing:
+        return f"they cannot be tried with other answers: {missing}"
+    return "" if answers[call_id] == Returned("false") else "what they call depends on earlier answers"
 
 
 async def _uses_own_classes(tests: AssertTests, calls: Sequence[Recorded], runs: Runs) -> bool:

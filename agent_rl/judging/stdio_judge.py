@@ -13,10 +13,12 @@ import dataclasses
 import hashlib
 import random
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent_rl.errors import ConfigError
+from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.blame import Blamed
+from agent_rl.judging.checker_programs import answers_of, fault_of, refused
 from agent_rl.judging.compare_outputs import same_output
 from agent_rl.judging.judge import digest_of
 from agent_rl.judging.judging_runs import (
@@ -86,6 +88,11 @@ class StdioJudge:
         return digest_of(task, tests)
 
     async def prepare(self, task: Task, tests: StdioTests) -> Task:
+        """The task. Raises ConfigError if its checker does not work on the expected outputs."""
+        if tests.comparison == "checker":
+            fault = await _Judging(self._runs, task, tests, "", self._seed, False).checker_fault()
+            if fault:
+                raise refused(task, fault)
         return task
 
     async def judge(self, task: Task, tests: StdioTests, submission: Submission, *, public: bool) -> Verdict:
@@ -231,38 +238,59 @@ class _Judging:
         return wording.printable(f"{given} printed {_shown(printed.stdout)}, expected {_shown(expected)}")
 
     async def _rejected_by_checker(self) -> dict[int, str] | Blamed:
-        """Case -> why the checker program rejects its output; only called if all executions ended well."""
+        """Case -> why the checker program rejects its output; only called if all executions ended well.
+
+        Raises SandboxError if it gives no answer, not even about the expected outputs.
+        """
         cases = self._tests.cases
         if self._status != "completed" or any(self._detail(i) for i in range(len(cases))):
             return {}
-        ids = {i: secrets.token_hex(8) for i in range(len(cases))}
-        rejected: dict[int, str] = {}
-        calls: list[RunCall] = []
+        said, missing, unfit = await self._checked([_value(self._printed[i].stdout) for i in range(len(cases))])
+        if (missing or isinstance(said, Blamed)) and (fault := await self.checker_fault()):
+            raise SandboxError(f"the checker does not work, even on the expected outputs: {fault}")
+        if isinstance(said, Blamed):
+            return said
+        rejected = {index: f"the output cannot be checked: {why}" for index, why in unfit.items()}
         for index, case in enumerate(cases):
-            values = _value(case.stdin), _value(self._printed[index].stdout), _value(case.expected)
+            answer = said.get(index)
+            if answer != Returned("true"):
+                none = "not accepted" if answer is not None else f"nothing ({missing})"
+                why = wording.last_line(answer.error) if isinstance(answer, Raised) else none
+                rejected.setdefault(index, f"for input {_shown(_bytes(case.stdin))} the checker said: {why}")
+        return rejected
+
+    async def _checked(
+        self, outputs: Sequence[str | bytes]
+    ) -> tuple[dict[int, Answer] | Blamed, str, dict[int, NotCanonical]]:
+        """(case -> what the checker says of its output, why answers are missing, outputs that it cannot be given)."""
+        said: dict[int, Answer] = {}
+        missing, unfit = "", dict[int, NotCanonical]()
+        ids: dict[str, int] = {}
+        calls: list[RunCall] = []
+        for index, (case, output) in enumerate(zip(self._tests.cases, outputs, strict=True)):
+            call_id = secrets.token_hex(8)
             try:
-                calls.append(RunCall(ids[index], encode([values, {}])))
+                calls.append(RunCall(call_id, encode([(_value(case.stdin), output, _value(case.expected)), {}])))
+                ids[call_id] = index
             except NotCanonical as error:
-                rejected[index] = f"the output cannot be checked: {error}"
-        if not calls:
-            return rejected
+                unfit[index] = error
         runs = await self._runs.run_calls(self._request(self._tests.checker, CHECK, tuple(calls)))
         if isinstance(runs, Blamed):
-            return runs
-        said: dict[str, Answer] = {}
+            return runs, runs.detail, unfit
         for run in runs:
             self.seconds += run.result.seconds
             self.slowest = max(self.slowest, run.result.slowest_seconds)
-            try:
-                said.update(read_frames(run.result.frames, [call.id for call in run.calls]).by_id)
-            except Tampered as error:
-                return dict.fromkeys(range(len(cases)), f"checker: {error}")
-        for index in range(len(cases)):
-            answer = said.get(ids[index])
-            if answer != Returned("true"):
-                why = wording.last_line(answer.error) if isinstance(answer, Raised) else "not accepted"
-                rejected.setdefault(index, f"for input {_shown(_bytes(cases[index].stdin))} the checker said: {why}")
-        return rejected
+            answers, why = answers_of(run.result, [call.id for call in run.calls])
+            said.update({ids[call_id]: answer for call_id, answer in answers.items()})
+            missing = missing or why
+        return said, missing, unfit
+
+    async def checker_fault(self) -> str:
+        """What is wrong with the checker program, which is run on the expected outputs; "" if it works."""
+        cases = self._tests.cases
+        said, missing, _ = await self._checked([_value(case.expected) for case in cases])
+        given = all(_bytes(case.expected).strip() for case in cases)
+        return fault_of(() if isinstance(said, Blamed) else said.values(), missing, given=given)
 
 
 def _exit_code(answer: Answer) -> int:

@@ -267,7 +267,12 @@ class Worker:
                 raise SandboxError(f"a worker answered with {header + body} bytes")
             data = await self._channel.read_exactly(header + body)
             self._lengths = None
-            return json.loads(data[:header]), data[header:]
+            content: Any = json.loads(data[:header])
+            if not isinstance(content, dict) or "op" not in content:
+                raise ValueError("it says not what it answers")
+            return content, data[header:]  # pyright: ignore[reportUnknownVariableType]
+        except (ValueError, RecursionError) as error:
+            raise SandboxError(f"a worker answered what is no answer: {error}") from error
         except (EOFError, OSError) as error:
             why = await self._channel.why_dead()
             raise SandboxError(f"a worker died{f' ({why})' if why else ''}") from error

@@ -19,7 +19,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from agent_rl.errors import ConfigError
+from agent_rl.errors import ConfigError, TestsPlaceError
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.collected_node_ids import collected, require_tests
 from agent_rl.judging.judge import digest_of
@@ -45,10 +45,6 @@ MAX_FEEDBACK_LINES = 5
 _PROFILES = 4096
 
 
-class MalformedReport(Exception):
-    """The tests' run sent a report that it can never send; the message says what is wrong."""
-
-
 @dataclass(frozen=True, slots=True)
 class ProxiedReport:
     """What the tests' run reported: each test's outcome and detail, and, if it ran to its end, the objects seen."""
@@ -56,6 +52,11 @@ class ProxiedReport:
     outcomes: dict[str, tuple[str, str]]
     objects: tuple[str, ...] | None = None
     tampered: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the last report came."""
+        return self.objects is not None or self.tampered != ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class ProxiedJudge:
         """The task with its tests' node ids, all of which the oracle solution passes."""
         if isinstance(tests, PytestTests):
             require_tests(task, tests)
-        return await collected(task, tests, lambda: self._passed_by_oracle(task, tests))
+        return await collected(task, tests, lambda: self._passed_by_oracle(task, tests), self._seed)
 
     async def _passed_by_oracle(self, task: Task, tests: PytestTests | AssertTests) -> tuple[str, ...]:
         """The node ids of the tests. Raises ConfigError if the oracle solution does not pass them."""
@@ -123,7 +124,8 @@ class ProxiedJudge:
         public: bool,
     ) -> tuple[Verdict, tuple[str, ...]]:
         """(verdict of one pair of runs, access paths outside of `objects` whose calls modified arguments)."""
-        result = await self.runs.run_pair(self._request(tests, submission.text, profile.tests, objects, task.limits))
+        request = self._request(tests, submission.text, profile.tests, objects, task.limits)
+        result = await self.runs.run_pair(request, check_reports)
         if isinstance(result, Blamed):
             return _failed("crashed", self.runs.provider.isolation, 0.0, "run", result.detail, public), ()
         verdict = verdict_of(result, profile.tests, public=public)
@@ -138,7 +140,8 @@ class ProxiedJudge:
         objects: tuple[str, ...] | None,
         limits: Limits,
     ) -> PairRequest:
-        seed = int.from_bytes(_digest(tests, self._seed)[:4], "big")
+        # Not by the node ids, which are found by a run: what tests draw at random is drawn alike before and after.
+        seed = int.from_bytes(_digest(dataclasses.replace(tests, tests=()), self._seed)[:4], "big")
         return PairRequest(program, tests.files, wanted, tests.module, objects, limits, seed)
 
     # What the oracle solution shows about the tests
@@ -167,13 +170,10 @@ class ProxiedJudge:
 
     async def _find_profile(self, task: Task, tests: PytestTests, program: str) -> _Profile:
         failed = f"task {task.id}: the oracle solution does not pass its own tests"
-        result = await self.runs.run_pair(self._request(tests, program, tests.tests, None, task.limits))
+        result = await self.runs.run_pair(self._request(tests, program, tests.tests, None, task.limits), check_reports)
         if isinstance(result, Blamed):
             raise ConfigError(f"{failed}: {result.detail}")
-        try:
-            report = read_reports(result.tests.frames)
-        except MalformedReport as error:
-            raise ConfigError(f"{failed}: {error}") from None
+        report = read_reports(result.tests.frames)
         # A test that the oracle solution skips, or is expected to fail, says nothing about a candidate.
         found = tests.tests or tuple(n for n, (how, _) in report.outcomes.items() if how not in ("skipped", "xfailed"))
         if not found and report.objects is not None:
@@ -181,7 +181,8 @@ class ProxiedJudge:
         verdict = verdict_of(result, found, public=True)
         if verdict.passed and report.objects is not None:
             # Run again, as candidates will be judged: the oracle solution has to pass both times.
-            again = await self.runs.run_pair(self._request(tests, program, found, report.objects, task.limits))
+            request = self._request(tests, program, found, report.objects, task.limits)
+            again = await self.runs.run_pair(request, check_reports)
             if isinstance(again, PairResult):
                 verdict = verdict_of(again, found, public=True)
         if not verdict.passed or report.objects is None:
@@ -215,17 +216,17 @@ def as_pytest(task_id: str, tests: PytestTests | AssertTests) -> PytestTests:
 
 
 def read_reports(frames: tuple[str, ...]) -> ProxiedReport:
-    """What the tests' run reported. Raises MalformedReport."""
+    """What the tests' run reported. Raises TestsPlaceError for what it never sends, whatever a program does."""
     outcomes: dict[str, tuple[str, str]] = {}
     objects: tuple[str, ...] | None = None
     tampered = ""
     for frame in frames:
         if objects is not None or tampered:
-            raise MalformedReport("a report after the last")
+            raise TestsPlaceError("the tests' own process: a report after the last")
         try:
             content: Any = json.loads(frame)
         except (ValueError, RecursionError):
-            raise MalformedReport("a report that is not JSON") from None
+            raise TestsPlaceError("the tests' own process: a report that is not JSON") from None
         match content:
             case {"test": str(name), "outcome": str(outcome), "detail": str(detail), **rest} if not rest:
                 if name in outcomes:
@@ -237,21 +238,37 @@ def read_reports(frames: tuple[str, ...]) -> ProxiedReport:
             case {"tampered": str(why), **rest} if not rest:
                 tampered = why or "its frames were not as they should be"
             case _:
-                raise MalformedReport("a report of unknown form")
+                raise TestsPlaceError("the tests' own process: a report of unknown form")
     return ProxiedReport(outcomes, objects, tampered)
 
 
+def check_reports(result: PairResult) -> None:
+    """Raises TestsPlaceError if the tests' run did not say how the tests ended, and the program did not end either.
+
+    No program is near the tests' process. What ends it or garbles its reports is the infrastructure, or an effect of
+    what the program sends: who is to blame is found out as for a place that died.
+    """
+    candidate, tests = result.candidate, result.tests
+    report = read_reports(tests.frames)
+    if tests.anomalies:
+        raise TestsPlaceError(f"the tests' own process: {'; '.join(tests.anomalies)}")
+    running = candidate.status == "completed" and candidate.exit_code is None and not candidate.anomalies
+    if running and (tests.status == "crashed" or (tests.status == "completed" and not report.whole)):
+        how = f"signal {tests.signal}" if tests.signal else f"exit code {tests.exit_code}"
+        raise TestsPlaceError(f"the tests' own process ended before its last report ({how})")
+
+
 def verdict_of(result: PairResult, wanted: tuple[str, ...], *, public: bool) -> Verdict:
-    """The verdict of two runs: passed if both completed, every test in `wanted` passed and no other test failed."""
+    """The verdict of two runs: passed if both completed, every test in `wanted` passed and no other test failed.
+
+    `check_reports` accepts the result.
+    """
     candidate, tests = result.candidate, result.tests
     level = weaker_isolation(result)
     # Each of the two waits while the other works: what one loses for want of a processor, both lose.
     lost = candidate.waited_seconds or 0.0, tests.waited_seconds or 0.0
     seconds = max(0.0, candidate.seconds - lost[1], tests.seconds - lost[0])
-    try:
-        report = read_reports(tests.frames)
-    except MalformedReport as error:
-        return _failed("failed", level, seconds, "tests", str(error), public)
+    report = read_reports(tests.frames)
     tampered = "; ".join(candidate.anomalies) or (report.tampered if report.tampered != "the program has ended" else "")
     if tampered:
         told = "the program interfered with its tests"

@@ -2,6 +2,9 @@
 
 import asyncio
 import dataclasses
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -77,14 +80,42 @@ def test_a_comparison_has_the_tasks_limits_and_the_next_one_is_compared(
     assert comparison.compare("7", "14/2", LIMITS) == "equal"
 
 
-def test_a_worker_that_an_answer_ends_has_crashed_and_is_replaced(comparison: AnswerComparison) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_another_process_ends_or_stops_costs_no_answer(
+    comparison: AnswerComparison, number: signal.Signals
+) -> None:
     assert comparison.compare("7", "14/2", LIMITS) == "equal"
     worker = comparison._worker
     assert worker is not None
-    worker.terminate()
-    worker.wait()
-    assert comparison.compare("7", "14/2", LIMITS) == "crashed"
+    worker.send_signal(number)
+    if number != signal.SIGSTOP:
+        worker.wait()
+    limits = dataclasses.replace(LIMITS, wall_seconds=5.0)
+    # A pipe cannot hold these words: who tells them to a stopped worker must not wait for it.
+    assert comparison.compare("a b " * 20_000, "a b " * 20_000 + ".", limits) == "equal"
+    assert comparison._worker is not worker
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(signal.SIGTERM, "crashed"), (signal.SIGKILL, "out_of_memory")])
+def test_an_answer_that_ends_each_worker_is_to_blame_and_the_next_one_is_compared(
+    comparison: AnswerComparison, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, outcome: str
+) -> None:
+    def ends(worker: subprocess.Popen[bytes], data: bytes, seconds: float) -> bool:
+        worker.send_signal(number)
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent_rl.judging.answer_comparison._tell", ends)
+        assert comparison.compare("7", "14/2", LIMITS) == outcome
     assert comparison.compare("7", "14/2", LIMITS) == "equal"
+
+
+async def test_a_comparison_that_cannot_be_started_is_an_infrastructure_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+    with pytest.raises(SandboxError, match=r"the process that compares answers cannot be started: .*/nowhere/python3"):
+        await verifier().judge(TASK, Submission.answer("#### x"))
 
 
 async def test_a_closed_verifier_has_ended_the_worker_and_what_it_was_comparing() -> None:

@@ -17,6 +17,7 @@ def bytes_of(files: object) -> dict[str, bytes]:
     return {path: text.encode() for path, text in files.items()}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("place", PLACES)
 async def test_scripts_are_neither_ended_early_nor_steered_and_honest_work_passes(place: str) -> None:
     gate = asyncio.Semaphore(2)

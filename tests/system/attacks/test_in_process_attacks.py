@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from agent_rl.contracts import SandboxProvider
+from agent_rl.errors import ConfigError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import PytestTests, Submission, Task, Verdict
 from tests.component.places import provider_of
@@ -146,6 +147,78 @@ async def test_the_tasks_own_configuration_of_pytest_is_used_and_the_submissions
     assert not (await verifier.judge(with_config, Submission.of_files(wrong))).passed
 
 
+ADDS = "from solution import add\n\n\ndef test_it():\n    assert add\n"
+FIVE = "    assert add(2, 3) == 5\n"
+BASE = (
+    "import unittest\n\n\nclass Base(unittest.TestCase):\n    @classmethod\n    def setUpClass(cls):\n"
+    "        if cls is Base:\n            raise unittest.SkipTest\n\n    def test_base(self):\n"
+    "        self.assertEqual(self.function(2, 3), 5)\n"
+)
+COLLECTED = {
+    "names of functions by pytest.ini beside the tests": (
+        {"tests/pytest.ini": "[pytest]\npython_functions = test_* check_*\n"},
+        {"tests/test_x.py": f"{ADDS}\ndef check_it():\n{FIVE}"},
+        ("test_x.py::test_it", "test_x.py::check_it"),
+    ),
+    "names of files by the task's own pytest.ini": (
+        {"pytest.ini": "[pytest]\npython_files = test_*.py check_*.py\n"},
+        {"tests/test_x.py": ADDS, "tests/check_y.py": f"from solution import add\ndef test():\n{FIVE}"},
+        ("test_x.py::test_it", "check_y.py::test"),
+    ),
+    "the path by pytest.ini beside the tests": (
+        {"tests/pytest.ini": "[pytest]\npythonpath = lib\n", "tests/lib/known.py": "FIVE = 5\n"},
+        {"tests/test_x.py": f"import known\n{ADDS}    assert add(2, 3) == known.FIVE\n"},
+        ("test_x.py::test_it",),
+    ),
+    "what the tests skip themselves, or expect to fail": (
+        {},
+        {
+            "tests/base.py": BASE,
+            "tests/test_x.py": f"import pytest\nimport solution\nfrom base import Base\n{ADDS}{FIVE}\n"
+            "def test_skipped():\n    pytest.skip('not here')\n\n"
+            "@pytest.mark.xfail\ndef test_later():\n    assert 0\n\n"
+            "class TestAdd(Base):\n    function = staticmethod(solution.add)\n",
+        },
+        ("test_x.py::test_it", "test_x.py::TestAdd::test_base"),
+    ),
+    "names that are drawn at random": (
+        {},
+        {
+            "tests/test_x.py": "import random\nimport pytest\nfrom solution import add\n\n\n"
+            "@pytest.mark.parametrize('a', [random.random() for _ in range(3)])\n"
+            "def test_it(a):\n    assert add(a, 1) == a + 1\n"
+        },
+        None,
+    ),
+}
+"""Name -> (files of the task, hidden tests, the node ids below tests/; None: the task is refused)."""
+
+
+@pytest.mark.parametrize("name", COLLECTED)
+async def test_the_tests_that_count_are_those_that_pytest_finds_and_the_oracle_solution_passes_twice(
+    provider: SandboxProvider, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
+    given, tests, ids = COLLECTED[name]
+    hidden = {path: text.encode() for path, text in {**given, **tests}.items() if path.startswith("tests/")}
+    files = {path: text.encode() for path, text in given.items() if not path.startswith("tests/")}
+    found = PytestTests(hidden, oracle={"solution.py": RIGHT.encode()})
+    task = Task("found", (), found, files=files, limits=TASK.limits, tier="in_process")
+    verifier = TaskVerifier(provider)
+    if ids is None:
+        with pytest.raises(ConfigError, match=r"run again by the node ids that were found: .* was not run"):
+            await verifier.prepare(task)
+        return
+    task = await verifier.prepare(task)
+    assert isinstance(task.tests, PytestTests)
+    assert set(task.tests.tests) == {f"tests/{test}" for test in ids}
+    # What another file of the same name says is not the task's.
+    steering = {"pytest.ini": b"[pytest]\npython_functions = none\n", "tests/pytest.ini": b"[pytest]\naddopts = --co\n"}
+    for program, passes in ((RIGHT, True), (WRONG, False)):
+        verdict = await verifier.judge(task, Submission.of_files({"solution.py": program.encode(), **steering}))
+        assert verdict.passed == passes, verdict
+
+
 async def test_public_tests_tell_what_failed(provider: SandboxProvider, task: Task) -> None:
     shown = dataclasses.replace(task, public=task.tests)
     report = await TaskVerifier(provider).run_public_tests(shown, Submission.code("def add(a, b):\n    return 3\n"))
@@ -156,8 +229,6 @@ async def test_public_tests_tell_what_failed(provider: SandboxProvider, task: Ta
 async def test_a_reference_that_fails_is_the_users_mistake(
     provider: SandboxProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agent_rl.errors import ConfigError
-
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
     verifier = TaskVerifier(provider)
     for oracle, why in (

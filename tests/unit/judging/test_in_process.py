@@ -14,6 +14,8 @@ import pytest
 from agent_rl.contracts import Sandbox
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.judged_place import PlaceFacts
+from agent_rl.judging.pytest_report import Phase, PytestReport, asked_of_all
+from agent_rl.judging.ready_place import own_config
 from agent_rl.judging.staging import staged
 from agent_rl.judging.steering_files import with_own_pytest_part
 from agent_rl.judging.task_verifier import TaskVerifier
@@ -344,3 +346,37 @@ async def test_a_sandbox_without_pytest_is_the_users_mistake_at_load_and_is_aske
         for _ in range(3):
             assert await verifier.prepare(TASK) is TASK
     assert asked == [["python3", "-I", "-c", "import pytest"]] * 2
+
+
+def test_what_the_oracle_solution_skips_says_nothing_of_a_candidate() -> None:
+    phases = {
+        "a": [Phase(when, "passed", False, "") for when in PHASES],
+        "b": [Phase("setup", "skipped", False, "")],
+        "c": [Phase("call", "skipped", True, "")],
+        "d": [Phase("call", "passed", True, "")],
+        "e": [Phase("call", "failed", False, "")],
+    }
+    report = PytestReport(1, ("z", "a", "b", "c", "d", "e", "f"), (), phases)
+    assert asked_of_all(report, {"z"}) == ("a", "e", "f")
+
+
+async def test_the_configuration_is_searched_for_as_pytest_does() -> None:
+    files = {
+        "setup.cfg": b"[tool:pytest]\n",
+        "a/pytest.ini": b"",
+        "a/b/tox.ini": b"[tox]\n",
+        "a/c/tox.ini": b"[pytest]\n",
+    }
+    async with InMemoryProvider() as provider:
+        sandbox = provider.sandbox(SandboxSpec())
+        await sandbox.write_files(files)
+        for tests, config in (
+            (["test_x.py"], "setup.cfg"),
+            (["d/test_x.py::test"], "setup.cfg"),
+            (["a/test_x.py", "a/c/test_y.py"], "a/pytest.ini"),
+            (["a/b/test_x.py::test[a/b]"], "a/pytest.ini"),
+            (["a/c/test_x.py"], "a/c/tox.ini"),
+            (["a/c/test_x.py", "d/test_x.py"], "setup.cfg"),
+            ([], "setup.cfg"),
+        ):
+            assert await own_config(sandbox, tests) == config

@@ -254,19 +254,65 @@ async def test_a_checker_sees_recorded_outputs_in_a_run_of_its_own() -> None:
     assert decode(call.arguments) == [([((x,), {}, None, (x, {x})) for x in (2, 3, -1)],), {}]
 
 
+GOOD = answers(lambda recorded: True)
+REJECTS = answers(lambda r: exec("assert 0, 'no'"))
+BROKEN = (
+    lambda r: result_of('{"loaded":true}', status="timeout"),
+    lambda r: result_of('{"loaded":true}', status="crashed"),
+    lambda r: result_of('{"loaded":true}'),
+    lambda r: result_of('{"load_error":"NameError: x"}'),
+    lambda r: result_of('{"x":1}'),
+)
+"""Runs of a checker that say nothing about an output."""
+
+
 @pytest.mark.parametrize(
     ("second", "detail"),
     [
-        (answers(lambda r: exec("assert 0, 'no'")), "the check was not satisfied: AssertionError: no"),
-        (answers(lambda r: 1), "the check was not satisfied: completed"),
-        (lambda r: result_of(status="timeout"), "the check was not satisfied: timeout"),
-        (lambda r: result_of('{"x":1}'), "checker: a frame of unknown form"),
+        (REJECTS, "the check was not satisfied: AssertionError: no"),
+        (answers(lambda r: 1), "the check was not satisfied: it was not True"),
+        (BROKEN[0], "the check was not satisfied: timeout"),
+        (BROKEN[2], "the check was not satisfied: it ended early"),
+        (BROKEN[4], "the check was not satisfied: a frame of unknown form"),
     ],
 )
-async def test_whatever_else_a_checker_does_is_a_failure(second: Any, detail: str) -> None:
+async def test_a_checker_that_an_output_ends_is_a_failure_if_it_works_on_the_expected_ones(
+    second: Any, detail: str
+) -> None:
     task = task_of(*SQUARES, comparison="checker", checker=CHECKER)
-    verdict = await judged(answers(lambda x: x), second, task=task)
-    assert (verdict.status, verdict.tests[0].detail) == ("failed", detail)
+    for control in (GOOD, REJECTS):
+        verdict = await judged(answers(lambda x: x), second, control, task=task)
+        assert (verdict.status, verdict.tests[0].detail) == ("failed", detail)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_a_checker_that_works_on_no_output_is_no_verdict_and_refused_at_load(broken: Any) -> None:
+    task = task_of(*SQUARES, comparison="checker", checker=CHECKER)
+    with pytest.raises(SandboxError, match="the checker does not work, even on the expected outputs"):
+        await judged(answers(lambda x: x), broken, task=task)
+    with pytest.raises(ConfigError, match="task demo: its checker does not work, even on the expected outputs"):
+        await verifier(broken).prepare(task)
+
+
+@pytest.mark.parametrize(
+    ("run", "expected", "fits"),
+    [
+        (GOOD, 4, True),
+        (REJECTS, 4, True),
+        (answers(lambda r: 1 // 0), 4, False),
+        # Nothing is expected here: the checker may stumble over it, unless what it needs is not there.
+        (answers(lambda r: 1 // 0), None, True),
+        (answers(lambda r: exec("import nowhere_to_be_found")), None, False),
+        (answers(lambda r: exec("nowhere_to_be_found")), None, False),
+    ],
+)
+async def test_a_checker_is_tried_on_the_expected_outputs_at_load(run: Any, expected: Any, fits: bool) -> None:
+    task = task_of(Case((2,), expected), comparison="checker", checker=CHECKER)
+    if fits:
+        assert await verifier(run).prepare(task) == task
+    else:
+        with pytest.raises(ConfigError, match="task demo: its checker does not work"):
+            await verifier(run).prepare(task)
 
 
 async def test_without_all_answers_no_checker_runs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -282,3 +283,23 @@ async def test_spoiling_outside_of_a_test_is_noticed() -> None:
     verdict = await judged(task_of(tests), "def add(a, b):\n    raise SystemExit(0)\n")
     assert not verdict.passed
     assert "raised SystemExit" in verdict.feedback
+
+
+@pytest.mark.parametrize("values", ["[random.random()]", "{random.randrange(10**9), 7}", "[1, 2]"])
+async def test_tests_draw_the_same_names_when_they_are_found_and_when_they_judge(
+    values: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
+    source = (
+        f"import random\nimport pytest\nfrom solution import add\n\n@pytest.mark.parametrize('a', {values})\n"
+        "def test_add(a):\n    assert add(a, 2) == a + 2\n"
+    )
+    for seed in (0, 1):
+        async with InMemoryProvider() as provider:
+            judge = ProxiedJudge(Runs(provider, minimum_isolation="memory"), seed=seed)
+            task = task_of(source)
+            assert isinstance(task.tests, PytestTests)
+            task = await judge.prepare(task, task.tests)
+            for program, passes in ((ADD, True), ("def add(a, b):\n    return a - b\n", False)):
+                verdict = await judge.judge(task, task.tests, Submission.code(program), public=False)
+                assert verdict.passed == passes, verdict

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from agent_rl.errors import SandboxError, TestsPlaceError
-from agent_rl.judging.proxied.proxied_judge import MalformedReport, read_reports, verdict_of
+from agent_rl.judging.proxied.proxied_judge import check_reports, read_reports, verdict_of
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import (
     Isolation,
@@ -54,10 +55,44 @@ DONE = json.dumps({"done": 1, "objects": ["Stack()"]})
     ],
 )
 def test_reports_of_another_form_are_none(frames: tuple[str, ...]) -> None:
-    with pytest.raises(MalformedReport):
+    with pytest.raises(TestsPlaceError, match="the tests' own process: a report"):
         read_reports(frames)
-    verdict = verdict_of(PairResult(run_result(), run_result(frames)), ("a",), public=True)
-    assert (verdict.passed, verdict.status) == (False, "failed")
+
+
+ENDED = {"exit_code": None}
+"""The candidate was ended once the tests had."""
+
+
+@pytest.mark.parametrize(
+    ("frames", "candidate", "tests", "usable"),
+    [
+        ((report("a"), DONE), ENDED, {}, True),
+        ((report("a"), '{"tampered": "a frame of unknown form"}'), ENDED, {}, True),
+        ((report("a"),), ENDED, {}, False),
+        ((), ENDED, {"exit_code": 1}, False),
+        ((), ENDED, {"status": "crashed", "exit_code": None, "signal": 9}, False),
+        ((report("a"), DONE), ENDED, {"status": "crashed", "exit_code": None, "signal": 11}, False),
+        ((report("a"), DONE), ENDED, {"anomalies": ("a frame that is not text",)}, False),
+        # What ended with the program is its own doing, and so is what exceeded a limit because of it.
+        ((report("a"),), {"exit_code": 3}, {}, True),
+        ((), {"status": "crashed"}, {"status": "crashed"}, True),
+        ((), {"status": "timeout"}, {}, True),
+        ((), {"anomalies": ("a frame that nobody asked for",)}, {}, True),
+        ((), ENDED, {"status": "timeout"}, True),
+        ((), ENDED, {"status": "out_of_memory"}, True),
+        ((), ENDED, {"status": "output_limit"}, True),
+    ],
+)
+def test_a_run_of_tests_that_says_too_little_is_no_verdict(
+    frames: tuple[str, ...], candidate: dict[str, Any], tests: dict[str, Any], usable: bool
+) -> None:
+    result = PairResult(run_result(**candidate), run_result(frames, **tests))
+    if usable:
+        check_reports(result)
+        assert not verdict_of(result, ("b",), public=True).passed
+    else:
+        with pytest.raises(TestsPlaceError, match="the tests' own process"):
+            check_reports(result)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +142,38 @@ def test_nothing_wanted_is_nothing_passed() -> None:
 
 # Who is to blame
 
+NAMED = PytestTests({"test_it.py": TEST_ADD.encode()}, ("test_it.py::test_add",))
+
+
+class Garbled(InMemoryProvider):
+    """The first `times` pairs of runs report what no run of tests reports; honest runs beside it fail where `ill`."""
+
+    def __init__(self, times: int, *, ill: bool = False) -> None:
+        super().__init__()
+        self._left = times
+        self._ill = ill
+
+    async def run_pair(self, request: PairRequest, *, fresh: bool = False) -> PairResult:
+        result = await super().run_pair(request, fresh=fresh)
+        self._left -= 1
+        if self._left < 0:
+            return result
+        return PairResult(result.candidate, dataclasses.replace(result.tests, frames=("{", *result.tests.frames)))
+
+    async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
+        return await beside(self._ill, super().run, request, fresh)
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize(("times", "ill", "status"), [(1, False, "passed"), (3, False, "passed"), (4, True, None)])
+async def test_a_report_that_no_tests_make_is_an_infrastructure_failure(times: int, ill: bool, status: str) -> None:
+    judging = judged(Task("add", (), NAMED, tier="proxied"), ADD, Garbled(times, ill=ill))
+    if status is None:
+        with pytest.raises(SandboxError, match="this program did not cause it: the tests' own process: a report that"):
+            await judging
+    else:
+        assert (await judging).status == status
+
 
 class Dying(InMemoryProvider):
     """Raises the next of `errors` for each pair of runs, then works; honest runs beside it fail where `ill`."""
@@ -123,16 +190,19 @@ class Dying(InMemoryProvider):
         return await super().run_pair(request, fresh=fresh)
 
     async def run(self, request: RunRequest, *, fresh: bool = False) -> RunResult:
-        if self._ill:
-            raise SandboxError("a worker died")
-        if request.entry_point is None:
-            # The companion, which waits for as long as the pair runs.
-            await asyncio.sleep(60)
-        return await super().run(request, fresh=fresh)
+        return await beside(self._ill, super().run, request, fresh)
+
+
+async def beside(ill: bool, run: Callable[..., Awaitable[RunResult]], request: RunRequest, fresh: bool) -> RunResult:
+    """An honest run beside the pair: it fails where `ill`, and the companion waits for as long as the pair runs."""
+    if ill:
+        raise SandboxError("a worker died")
+    if request.entry_point is None:
+        await asyncio.sleep(60)
+    return await run(request, fresh=fresh)
 
 
 OWN, TESTS_OWN = SandboxError("a worker died"), TestsPlaceError("a worker died")
-NAMED = PytestTests({"test_it.py": TEST_ADD.encode()}, ("test_it.py::test_add",))
 
 
 @pytest.mark.usefixtures("no_pauses")

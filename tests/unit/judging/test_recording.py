@@ -12,8 +12,8 @@ from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.recording import NotRecordable, asserts_equality_only, record_tests
 from agent_rl.judging.replay import replay
 from agent_rl.judging.task_verifier import TaskVerifier
-from agent_rl.vocabulary import AssertTests, CallTests, Case, RunRequest, Submission, Task
-from tests.unit.judging.fakes import ScriptedProvider, executes
+from agent_rl.vocabulary import AssertTests, CallTests, Case, RunRequest, RunResult, Submission, Task
+from tests.unit.judging.fakes import ScriptedProvider, executes, result_of
 
 DOUBLE = "def f(x):\n    return 2 * x\n"
 
@@ -307,3 +307,28 @@ async def test_prepare_all_raises_the_error_itself(monkeypatch: pytest.MonkeyPat
 )
 def test_which_checks_only_assert_equality(source: str, plain: bool) -> None:
     assert asserts_equality_only(source) is plain
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda request: SandboxError("gone"),
+        lambda request: result_of('{"loaded":true}', status="timeout"),
+        lambda request: result_of('{"loaded":true}', status="out_of_memory"),
+        lambda request: result_of('{"loaded":true}'),
+        lambda request: result_of("no frame"),
+    ],
+)
+async def test_tests_that_cannot_be_tried_with_other_answers_are_no_cases(broken: Any) -> None:
+    """Where that run says nothing, nobody knows whether a right program would be called as nobody has recorded."""
+
+    def handler(request: RunRequest) -> RunResult | Exception:
+        return (
+            broken(request) if "follows_answers(source, globals(), recorded)" in request.program else executes(request)
+        )
+
+    source = check("assert candidate(2) > 3", "assert candidate(3) > 5")
+    assert (await recorded(source)).comparison == "checker"
+    with pytest.raises(NotRecordable, match="they cannot be tried with other answers"):
+        await record_tests(task(source), in_memory(handler), cache=False)

@@ -13,7 +13,7 @@ from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import Limits, RunRequest, RunResult, StdioCase, StdioTests, Submission, Task
 from agent_rl.vocabulary.canonical import decode
-from agent_rl.vocabulary.held_values import value_frame
+from agent_rl.vocabulary.held_values import error_frame, value_frame
 from tests.unit.judging.fakes import Handler, ScriptedProvider
 
 CASES = tuple(StdioCase(f"{n}\n", f"{n * n}\n") for n in (2, 3, 5, 7))
@@ -155,20 +155,68 @@ async def test_a_run_that_did_not_complete_keeps_its_status() -> None:
         assert sum(t.passed for t in verdict.tests) == 1  # one execution's output has come whole
 
 
-async def test_a_checker_sees_inputs_and_outputs_in_a_run_of_its_own() -> None:
-    def checks(request: RunRequest) -> RunResult:
-        namespace: dict[str, Any] = {}
-        exec(request.program, namespace)
-        frames = [value_frame(c.id, namespace["check"](*decode(c.arguments)[0])) for c in request.calls]
-        return result(b"", LOADED, *frames)
+def checks(request: RunRequest) -> RunResult:
+    """A run of a checker, executed in this very process."""
+    namespace: dict[str, Any] = {}
+    exec(request.program, namespace)
+    frames: list[str] = []
+    for call in request.calls:
+        try:
+            frames.append(value_frame(call.id, namespace["check"](*decode(call.arguments)[0])))
+        except Exception as error:
+            frames.append(error_frame(call.id, error))
+    return result(b"", LOADED, *frames)
 
-    checker = "def check(stdin, stdout, expected):\n    return abs(int(stdout)) == int(expected)\n"
-    task = task_of(comparison="checker", checker=checker)
+
+CHECKER = "def check(stdin, stdout, expected):\n    return abs(int(stdout)) == int(expected)\n"
+
+
+async def test_a_checker_sees_inputs_and_outputs_in_a_run_of_its_own() -> None:
+    task = task_of(comparison="checker", checker=CHECKER)
     judge, provider = verifier(prints(lambda text: f"-{squares(text)}"), checks)
     assert (await judge.judge(task, PROGRAM)).passed
-    assert [request.program for request, _ in provider.requests] == [PROGRAM.text, checker]
+    assert [request.program for request, _ in provider.requests] == [PROGRAM.text, CHECKER]
     judge, _ = verifier(prints(lambda text: text), checks)
     assert (await judge.judge(task, PROGRAM)).tests[0].detail == "for input '2\\n' the checker said: not accepted"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda request: result(b"", LOADED, exit_code=3),
+        lambda request: dataclasses.replace(result(b"", LOADED), status="timeout"),
+        lambda request: dataclasses.replace(result(b"", LOADED), status="crashed"),
+        lambda request: result(b"", '{"load_error":"SyntaxError: no"}'),
+        lambda request: result(b"", "no frame"),
+    ],
+)
+async def test_a_checker_that_ends_is_to_blame_unless_it_works_on_the_expected_outputs(broken: Any) -> None:
+    task = task_of(comparison="checker", checker=CHECKER)
+    verdict = await verifier(prints(squares), broken, checks)[0].judge(task, PROGRAM)
+    assert verdict.status == "failed"
+    assert "the checker said: nothing (" in verdict.tests[0].detail
+    with pytest.raises(SandboxError, match="the checker does not work, even on the expected outputs"):
+        await verifier(prints(squares), broken)[0].judge(task, PROGRAM)
+    with pytest.raises(ConfigError, match="task squares: its checker does not work, even on the expected outputs"):
+        await verifier(broken)[0].prepare(task)
+
+
+@pytest.mark.parametrize(
+    ("body", "fits"),
+    [
+        ("abs(int(stdout)) == int(expected)", True),
+        ("False", True),
+        ("abs(imt(stdout)) == int(expected)", False),
+        ("stdout.missing", False),
+    ],
+)
+async def test_a_checker_that_raises_on_the_expected_outputs_is_refused(body: str, fits: bool) -> None:
+    task = task_of(comparison="checker", checker=f"def check(stdin, stdout, expected):\n    return {body}\n")
+    if fits:
+        assert await verifier(checks)[0].prepare(task) == task
+    else:
+        with pytest.raises(ConfigError, match="task squares: its checker does not work"):
+            await verifier(checks)[0].prepare(task)
 
 
 async def test_one_judging_stands_for_equal_programs() -> None:

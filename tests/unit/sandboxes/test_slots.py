@@ -72,3 +72,12 @@ async def test_a_server_that_says_nothing_is_killed() -> None:
     with pytest.raises(SandboxError, match=r"did not answer within 0.05 s"):
         await Worker.open(server, WorkerSetup(), timeout=0.05)
     assert server.killed
+
+
+@pytest.mark.parametrize("text", [b"no JSON", b"\xff\xfe", b"[]", b"{}", b"[" * 10_000])
+async def test_an_answer_that_is_none_is_an_infrastructure_failure(text: bytes) -> None:
+    async def play(server: Server, header: dict[str, Any]) -> None:
+        server._reader.feed_data(struct.pack(">II", len(text), 0) + text)
+
+    with pytest.raises(SandboxError, match="a worker answered what is no answer"):
+        await (await Worker.open(Server(play))).run(REQUEST)
