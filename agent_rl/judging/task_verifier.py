@@ -238,6 +238,7 @@ class TaskVerifier(Verifier):
         if self.minimum_tier != "in_process" or isinstance(why, TooSlow):
             raise why
         told = str(why).removeprefix(f"task {task.id}: ")
+        told = f"its tests need one process with the program (at tier 'proxied': {told})"
         made = await self._in_process_task(task, forms, told)
         assert isinstance(made.tests, PytestTests)
         # Once more: where chance decides, it may have decided here and not there.

@@ -24,7 +24,7 @@ from agent_rl.judging.proxied.proxies import (
     fields_of,
     number_of,
 )
-from agent_rl.judging.proxied.proxy_messages import NATIVE, MalformedMessage, WireForm
+from agent_rl.judging.proxied.proxy_messages import NATIVE, VALUES, WRAPPERS, MalformedMessage, WireForm
 from agent_rl.judging.proxied.shared_containers import KINDS
 
 CLASS_SITE = "<class>"
@@ -79,6 +79,9 @@ class RemoteObjects:
             return RemoteIterator(self._session, number, site)
         if kind == "object":
             if fields.get("base") is not None:
+                wrapped = self._wrapped(fields["base"], inner)
+                if wrapped is not None:
+                    return wrapped
                 native, content = self._content(fields, inner)
                 return self._plain_instance(number, fields, native, content, site)
             described = self._described_class(fields)
@@ -88,6 +91,21 @@ class RemoteObjects:
             if "__iter__" in methods and not _COUNTED.intersection(methods):
                 return UnexpectedIterable(self._session, number, site, refuse)
         return Unexpected(number, refuse)
+
+    @staticmethod
+    def _wrapped(base: Any, inner: WireForm) -> Any:
+        """The container for an instance of a subclass of one of `WRAPPERS`; None for any other."""
+        if type(base) is not tuple or len(base) != 2 or base[0] not in WRAPPERS:
+            return None
+        parts = inner(base[1])
+        held: Any = parts
+        if type(parts) is tuple:
+            held = {} if base[0] == "collections.UserDict" else []
+            KINDS[type(held)].fill(held, list(parts))
+        try:
+            return VALUES[base[0]].make(held)
+        except TypeError:
+            raise MalformedMessage("a content of unknown form") from None
 
     @staticmethod
     def _content(fields: "dict[str, Any]", inner: WireForm) -> Any:
@@ -195,6 +213,8 @@ class RemoteObjects:
                 body.update({method: getattr(base, method) for method in _NATIVE_METHODS if hasattr(base, method)})
             else:
                 body["_agent_rl_native"] = native
+        elif native in WRAPPERS and not exceptional:
+            body["_agent_rl_native"] = native
         try:
             return type.__new__(RemoteClass, name, tuple(parents), body)
         except (TypeError, ValueError):

@@ -175,6 +175,8 @@ class HiddenTestsRunner:
             detail = str(end)
         except BaseException as error:
             outcome, detail = "failed", _detail(error)
+            if self._session.reduced and isinstance(error, (AttributeError, TypeError)):
+                detail += f"; this tier hands {', '.join(self._session.reduced)} to the solution as a plain function"
         for why in self._session.spoiled[before:][:1]:
             outcome, detail = "failed", why
             self._noticed += len(self._session.spoiled) - before

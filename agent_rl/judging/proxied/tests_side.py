@@ -70,6 +70,7 @@ class HiddenTestsSession:
     seen: access paths of calls that returned a value and modified their arguments; if `admitted` is None, also
         everything that candidates may do as well, such as the access paths on which objects came in.
     spoiled: everything that went wrong, even if the tests caught it.
+    reduced: the classes of what was handed over as a plain function and may be more.
     effects: does what the candidate did beside returning values, such as printing, here too.
     """
 
@@ -86,6 +87,7 @@ class HiddenTestsSession:
         self.effects = TestsEffects([])
         self._objects = RemoteObjects(self)
         self._outgoing = OutgoingValues()
+        self.reduced = self._outgoing.reduced
         self._containers = SharedContainers(0)
         self._lanes = Lanes(send, receive)
         self._changing = threading.RLock()
