@@ -63,6 +63,7 @@ class HiddenTestsRunner:
         self._place: tuple[Any, Any] = (None, None)
         own = frozenset(PurePosixPath(path).stem for path in files)
         self._patched = PatchedModules(session.patch, session.undo, own)
+        self._monkey_patch = type("MonkeyPatch", (MonkeyPatch,), {"elsewhere": self._patched})
 
     def run(self, module: str) -> None:
         """Runs every test, with the solution as module `module`; afterwards restores the interpreter's modules."""
@@ -76,7 +77,8 @@ class HiddenTestsRunner:
             sys.modules.update(modules)
 
     def _run(self, module: str) -> None:
-        sys.modules["pytest"] = pytest_subset.module()
+        subset = sys.modules["pytest"] = pytest_subset.module()
+        subset.__dict__["MonkeyPatch"] = self._monkey_patch
         # Makes modules beside the tests, such as helpers, importable as under pytest.
         sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
         sources = list(self._files.values())
@@ -298,7 +300,7 @@ class HiddenTestsRunner:
 
             return pathlib.Path(tempfile.mkdtemp(dir=self._root))
         if name == "monkeypatch":
-            patch = MonkeyPatch(self._patched)
+            patch = self._monkey_patch()
             self._finalizers["function"].append(patch.undo)
             return patch
         if name in FIXTURES:
