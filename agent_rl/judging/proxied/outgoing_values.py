@@ -12,16 +12,10 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from agent_rl.judging.proxied.proxies import (
-    PlainInstance,
-    RemoteClass,
-    RemoteIterator,
-    Unexpected,
-    UnexpectedIterable,
-    number_of,
-)
+from agent_rl.judging.proxied.proxies import PlainInstance, RemoteClass, RemoteIterator, number_of
 from agent_rl.judging.proxied.proxy_exceptions import class_record, exception_record, nearest
 from agent_rl.judging.proxied.proxy_messages import SCALARS, WireForm
+from agent_rl.judging.proxied.unexpected_objects import Unexpected, UnexpectedIterable
 from agent_rl.vocabulary.canonical import NotCanonical, Record
 
 _PLAIN = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
