@@ -202,7 +202,7 @@ class Documentation:
         return session.get(f"{path}.__doc__", "get", number, "__doc__")
 
 
-class Shown(Fielded):
+class ShownAsThere(Fielded):
     """Its text is what the candidate's class makes of it."""
 
     def __str__(self) -> str:
@@ -215,7 +215,7 @@ class Shown(Fielded):
         return _exact(self, "format", str, form)
 
 
-class Handle(Shown, metaclass=RemoteClass):
+class Handle(ShownAsThere, metaclass=RemoteClass):
     """Stands for an object of the candidate. An attribute that is not defined here is looked up there."""
 
     def __getattr__(self, name: str) -> Any:
@@ -383,7 +383,7 @@ class RemoteException(Fielded, metaclass=RemoteClass):
         raise _session(self)[0].spoil("an exception of the solution's cannot be copied by tests of this tier")
 
 
-class PlainInstance(Shown):
+class PlainInstance(ShownAsThere):
     """Mixed into the classes of plain values that the candidate gives as instances of a class of its own.
 
     All operations are those of the built-in class, on the value's content. Only text and attributes are the class's.
