@@ -56,6 +56,10 @@ class TaskCheck:
 
     async def run(self) -> TaskReport:
         """The report on the task. Raises InfrastructureError if the infrastructure failed."""
+        report = await self._run()
+        return dataclasses.replace(report, tier_reason=self.verifier.lowered.get(self.task.id, ""))
+
+    async def _run(self) -> TaskReport:
         task = self.task
         if task.id in self.verifier.refused:
             await self._refused(self.verifier.refused[task.id])

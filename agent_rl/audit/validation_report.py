@@ -32,7 +32,8 @@ class TaskReport:
     """The results of one task.
 
     tier: the tier of its verdicts. oracles: how often the oracle solution was judged. seconds: of the slowest of these
-    judgings. mutation_score: None if it was not measured; `not_measured` then says why.
+    judgings. mutation_score: None if it was not measured; `not_measured` then says why. tier_reason: why it needs tier
+    `in_process`, if that was found when it was loaded.
     """
 
     task: str
@@ -45,6 +46,7 @@ class TaskReport:
     mutation_score: MutationScore | None = None
     not_measured: str = ""
     problems: tuple[TaskProblem, ...] = ()
+    tier_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

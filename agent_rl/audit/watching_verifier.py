@@ -40,7 +40,8 @@ class WatchingVerifier(Verifier):
     """One judge per seed, and a record of the tasks that cannot be prepared.
 
     refused: task id -> why its tests could not be prepared. Such a task is returned unprepared, so that the other tasks
-    of its data set can still be judged. given: task id -> the task before it was prepared.
+    of its data set can still be judged. given: task id -> the task before it was prepared. lowered: task id -> why its
+    tests need tier `in_process`.
     """
 
     def __init__(self, make: Callable[[int], Verifier]) -> None:
@@ -48,6 +49,7 @@ class WatchingVerifier(Verifier):
         self._made: dict[int, Verifier] = {}
         self.refused: dict[str, ConfigError] = {}
         self.given: dict[str, Task] = {}
+        self.lowered: dict[str, str] = {}
 
     def _judge(self, task: Task | None = None) -> Verifier:
         watched = _current.get()
@@ -74,11 +76,14 @@ class WatchingVerifier(Verifier):
 
     async def prepare(self, task: Task) -> Task:
         self.given[task.id] = task
+        judge = self._judge()
         try:
-            return await self._judge().prepare(task)
+            prepared = await judge.prepare(task)
         except ConfigError as error:
             self.refused[task.id] = error
             return task
+        self.lowered.update(getattr(judge, "lowered", {}))
+        return prepared
 
     async def close(self) -> None:
         for made in self._made.values():

@@ -40,6 +40,9 @@ def print_report(report: ValidationReport) -> None:
     for split in report.splits:
         for tier, count in Counter(t.tier for t in split.by_task if t.tier != "values").items():
             console.print(f"{split.split}: {count} of {split.checked} tasks are judged at tier {tier}, not values")
+        for task in [t for t in split.by_task if t.tier_reason][:_MOST_PROBLEMS]:
+            line = printable(f"{split.split} {task.task}: judged at tier {task.tier}: {task.tier_reason}", 400)
+            console.print(line, markup=False, soft_wrap=True)
         for why, count in _not_measured(split).items():
             console.print(
                 f"{split.split}: mutation score not measured for {count} tasks: {why}", markup=False, soft_wrap=True

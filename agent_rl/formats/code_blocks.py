@@ -7,10 +7,12 @@ fences in its own docstring, and one that holds other fenced blocks stands for t
 from __future__ import annotations
 
 import ast
+import json
 import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from markdown_it import MarkdownIt
 
@@ -27,6 +29,10 @@ _DEPTH = 3
 """Of blocks inside blocks."""
 _PYTHON = re.compile(r"[{.]*(?:python|py|ipython|pypy|sage|cpython)[\d.]*\b", re.IGNORECASE)
 _BARE_FENCE = re.compile(r"[ \t]*(?:`{3,}|~{3,})[ \t]*")
+_HEADS_CODE = re.compile(
+    r"^(?:@|(?:def|class|if|elif|else|for|while|with|try|except|finally|match|case|async)\b.*:)|[(\[{,\\]\s*$"
+)
+"""A line that an indented one below it belongs to."""
 _TICKS = re.compile("`+")
 _MARK_LINE = re.compile(r"^\[/?(?:BEGIN|DONE|PYTHON|CODE|END)\][ \t]*$", re.MULTILINE)
 """What few-shot prompts put around a program."""
@@ -175,6 +181,40 @@ class ReplyReader:
             if end > at:
                 found.append((self.block("\n".join(lines[at:end]) + "\n"), at, end))
             at = max(end, at + 1)
+        return found
+
+    def indented(self, text: str) -> list[tuple[Block, int, int]]:
+        """The same for Python that is indented as a whole below prose: below a line that cannot be its own."""
+        found: list[tuple[Block, int, int]] = []
+        lines = text.split("\n")
+        at = 0
+        while at < len(lines):
+            end = at
+            while end < len(lines) and (not lines[end].strip() or goes_on(lines[end])):
+                end += 1
+            above = next((line for line in reversed(lines[:at]) if line.strip()), "")
+            if any(line.strip() for line in lines[at:end]) and not _HEADS_CODE.search(above):
+                runs = self.unfenced(textwrap.dedent("\n".join(lines[at:end])))
+                found += [(block, at + first, at + last) for block, first, last in runs]
+            at = end + 1
+        return found
+
+    def written_as_json(self, text: str) -> list[Block]:
+        """The strings of a JSON text: of a string, or of an object that names one of them as the code."""
+        text = text.strip()
+        if not text.startswith(('"', "{")) or len(text) > MAX_CHARS:
+            return []
+        try:
+            waiting: list[Any] = [json.loads(text)]
+        except (ValueError, RecursionError):
+            return []
+        found: list[Block] = []
+        while waiting:
+            value = waiting.pop(0)
+            if isinstance(value, str):
+                found.append(self.block(value))
+            elif isinstance(value, dict):
+                waiting += value.values()  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
         return found
 
     def _may_begin(self, line: str) -> bool:

@@ -36,7 +36,7 @@ def task_of(row: Fields, settings: Settings) -> Task:
         oracle=fenced(row.text("solution")) if "solution" in row else None,
         limits=limits_of(row, settings.limits or Limits()),
         split=settings.split,
-        metadata={"format": "calls", "entry_point": name, "before": starter.before},
+        metadata={"format": "calls", "entry_point": name, "before": starter.before, "starter": starter.begun},
     )
 
 

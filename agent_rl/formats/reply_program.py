@@ -6,8 +6,10 @@
    of `class Solution`. A program that is run as a whole acts: it calls something and writes. So blocks of output, of
    data, of shell commands and of examples do not count.
 4. What that block uses and another one defines (imports, helpers, classes) is put before it.
-5. Without such a block, the runs of lines that are Python count in the same way, so that prose needs no fence.
-6. HumanEval's prompt may be continued by a body of its function.
+5. Without such a block, the runs of lines that are Python count in the same way, so that prose needs no fence; then
+   those that are indented as a whole, then code in a line of prose, then the one program in a JSON text.
+6. HumanEval's prompt, or a row's starter code, may be continued by a body of its function.
+7. Where starter code asks for a class, methods that are written without it are put into it.
 
 Untrusted text is parsed within bounds, and never run.
 """
@@ -17,17 +19,17 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from agent_rl.contracts import InvalidSubmission
-from agent_rl.formats.code_blocks import Block, ReplyReader, goes_on, plain, returns
+from agent_rl.formats.code_blocks import Block, ReplyReader, plain
+from agent_rl.formats.parts_of_programs import continued, with_body, with_class
 from agent_rl.formats.wanted_names import wanted_names
-from agent_rl.joined_programs import joined
+from agent_rl.joined_programs import joined, parsed
 from agent_rl.python_names import bound_by, names_used
-from agent_rl.vocabulary import StdioTests, Task
+from agent_rl.vocabulary import CallTests, StdioTests, Task
 from agent_rl.vocabulary.thinking import ENDING, OPENING
 
 UnfinishedThinking = Literal["invalid", "read"]
@@ -52,6 +54,12 @@ class WantedProgram:
     """The beginning of a program that a completion may continue."""
     known: frozenset[str] = frozenset()
     """The names that are given to the program."""
+    owner: str = ""
+    """The class whose method is asked for."""
+    given: int = 0
+    """How many arguments that method is called with."""
+    starter: str = ""
+    """Starter code, up to the body of the function or method that is asked for."""
 
 
 def program_of(task: Task, reply: str, *, unfinished_thinking: UnfinishedThinking = "invalid") -> str:
@@ -63,7 +71,13 @@ def program_of(task: Task, reply: str, *, unfinished_thinking: UnfinishedThinkin
     before, after = (str(task.metadata.get(key, "")) for key in ("before", "after"))
     prompt = "" if "format" in task.metadata else str(task.metadata.get("prompt", ""))
     acts = isinstance(task.tests, StdioTests)
-    wanted = WantedProgram(wanted_names(task.tests), acts, prompt, _bound(ReplyReader(), before))
+    owner, given = "", 0
+    if isinstance(task.tests, CallTests):
+        owner = task.tests.owner
+        given = max((len(case.args) + len(case.kwargs) for case in task.tests.cases), default=0)
+    starter = str(task.metadata.get("starter", ""))
+    known = _bound(ReplyReader(), before)
+    wanted = WantedProgram(wanted_names(task.tests), acts, prompt, known, owner, given, starter)
     program = program_in(reply, wanted, unfinished_thinking=unfinished_thinking)
     return joined(before, program) + after
 
@@ -72,7 +86,12 @@ def program_in(reply: str, wanted: WantedProgram, *, unfinished_thinking: Unfini
     """The program that is meant by `reply`, with the part of the prompt that it needs. Raises InvalidSubmission."""
     reader = ReplyReader()
     answer = _answer(reader, plain(reply), wanted, unfinished_thinking)
-    return _chosen(reader, answer, wanted) or _continued(reader, answer, wanted) or _anything(reader, answer, wanted)
+    return (
+        _chosen(reader, answer, wanted)
+        or continued(reader, answer, wanted.prompt)
+        or continued(reader, answer, wanted.starter)
+        or _anything(reader, answer, wanted)
+    )
 
 
 def _chosen(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | None:
@@ -82,13 +101,23 @@ def _chosen(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | No
         return _placed(whole.text, wanted)
     fenced = [block for block, _, _ in reader.fenced(answer)]
     found = _best([b for b in fenced if b.may_be_python], wanted) or _best(fenced, wanted)
-    if found is None and wanted.prompt and (body := _body(reader, answer, wanted)) is not None:
+    if found is None and wanted.prompt and (body := with_body(reader, answer, wanted.prompt)) is not None:
         return body
-    for look in (reader.unfenced, reader.spans):
+    for look in (reader.unfenced, reader.indented, reader.spans):
         if found is None:
             fenced = [block for block, _, _ in look(answer)]
             found = _best(fenced, wanted)
+    if found is None:
+        fenced = _from_json(reader, answer, wanted)
+        found = fenced[0] if len(fenced) == 1 else None
     return None if found is None else _placed(_completed(found, fenced, wanted), wanted)
+
+
+def _from_json(reader: ReplyReader, answer: str, wanted: WantedProgram) -> list[Block]:
+    """The programs that are wanted and that the answer, or its only block, holds as strings of JSON."""
+    fenced = [block for block, _, _ in reader.fenced(answer)]
+    text = fenced[0].text if len(fenced) == 1 else answer
+    return [block for block in reader.written_as_json(text) if _rank(block, wanted)[0]]
 
 
 def _best(blocks: Sequence[Block], wanted: WantedProgram) -> Block | None:
@@ -233,7 +262,12 @@ def _source(block: Block, place: int) -> str:
 
 
 def _placed(code: str, wanted: WantedProgram) -> str:
-    """`code` in the place of the prompt's stub: what stands before the stub (imports, helpers) is kept."""
+    """`code` in the place of the prompt's stub: what stands before the stub (imports, helpers) is kept.
+
+    Methods that are written without their class are put into it.
+    """
+    if wanted.owner and not isinstance(tree := parsed(code), SyntaxError):
+        code = with_class(code, tree, wanted.owner, wanted.names, wanted.given)
     if not wanted.prompt:
         return code
     stubs = [match.start() for name in wanted.names for match in _definition(name).finditer(wanted.prompt)]
@@ -243,43 +277,6 @@ def _placed(code: str, wanted: WantedProgram) -> str:
 def _definition(name: str) -> re.Pattern[str]:
     name = re.escape(name)
     return re.compile(rf"^(?:(?:async[ \t]+)?def[ \t]+{name}[ \t]*\(|class[ \t]+{name}\b|{name}[ \t]*=)", re.MULTILINE)
-
-
-def _continued(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | None:
-    """The prompt and the body of its function, from a block or from the whole answer; None if it is not continued."""
-    if not wanted.prompt:
-        return None
-    blocks = [block for block, _, _ in reader.fenced(answer) if block.may_be_python]
-    bodies = [b for b in blocks if b.text[:1].isspace() or (b.tree is not None and returns(b.tree))]
-    for text in [*(block.text for block in reversed(bodies)), answer]:
-        indent = re.findall(r"^([ \t]*)\S", wanted.prompt, re.MULTILINE)[-1] or "    "
-        first_line_only = indent + text.strip("\n").lstrip()
-        for body in (text, first_line_only, textwrap.indent(textwrap.dedent(text), indent)):
-            if (program := _body(reader, body, wanted)) is not None:
-                return program
-    return None
-
-
-def _body(reader: ReplyReader, text: str, wanted: WantedProgram) -> str | None:
-    """The prompt and the lines of `text`, as many as parse, if they begin with a function's body; else None."""
-    if not text.strip("\n")[:1].isspace():
-        return None
-    lines = text.split("\n")
-    prompt = wanted.prompt if wanted.prompt.endswith("\n") else f"{wanted.prompt}\n"
-    above = prompt.count("\n")
-    end = len(lines)
-    while any(line.strip() for line in lines[:end]):
-        program = prompt + "\n".join(lines[:end])
-        tree = reader.parse(program)
-        if not isinstance(tree, SyntaxError):
-            return None if returns(tree) else program
-        end = min(end - 1, (tree.lineno or 1) - 1 - above)
-        # A definition that follows the body, and was not finished, is left out as a whole.
-        while end > 0 and (goes_on(lines[end]) or not lines[end].strip()):
-            end -= 1
-        if end <= 0:  # inside of the body: it is not cut in two
-            break
-    return None
 
 
 def _anything(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from agent_rl.formats.parts_of_programs import begun_by
 from agent_rl.formats.row_fields import CODE_REQUEST, Fields
 
 _MAX_CHARS = 1 << 16
@@ -70,12 +71,13 @@ class Starter:
     """What a row's starter code means for its task.
 
     owner: the class whose method each case calls, or "" for a function. request: the end of the prompt. before: what
-    runs before each program.
+    runs before each program. begun: the starter code up to the body that is asked for, "" if that cannot be told.
     """
 
     owner: str
     request: str
     before: str
+    begun: str = ""
 
 
 def starter_of(row: Fields, name: str, expected: Sequence[Any], *, imports: bool = False) -> Starter:
@@ -100,7 +102,7 @@ def starter_of(row: Fields, name: str, expected: Sequence[Any], *, imports: bool
             source=source, key=key, owner=owner or "Solution", name=name, parameters=parameters, result=result
         )
     what = f"the class `{owner}` with the method `{name}`" if owner else f"`{name}`"
-    return Starter(owner, f"{shown(text)}\n\n{CODE_REQUEST} It defines {what}.", before)
+    return Starter(owner, f"{shown(text)}\n\n{CODE_REQUEST} It defines {what}.", before, begun_by(text, owner, name))
 
 
 def shown(starter_code: str) -> str:

@@ -76,7 +76,9 @@ def _function(row: Fields, settings: Settings, tests: Mapping[str, Any]) -> Task
     rule = rule_of(row, get_args(Comparison), "json", parameters=1)
     hidden = call_tests(row, name, starter.owner, cases, rule)
     prompt = f"{row.text('prompt', 'question', 'description').strip()}\n\n{starter.request}"
-    return _task(row, settings, prompt, hidden, None, {"entry_point": name, "before": starter.before})
+    return _task(
+        row, settings, prompt, hidden, None, {"entry_point": name, "before": starter.before, "starter": starter.begun}
+    )
 
 
 def _task(

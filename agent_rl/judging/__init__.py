@@ -8,7 +8,7 @@ from agent_rl.judging.answer_comparison import AnswerComparison
 from agent_rl.judging.archives import read_archive, take_files
 from agent_rl.judging.blame import Blamed, run_or_blame, run_pair_or_blame
 from agent_rl.judging.judging_runs import TIERS, TooSlow
-from agent_rl.judging.recording import pytest_for
+from agent_rl.judging.recorder_program import pytest_for
 from agent_rl.judging.result_frames import Returned, Tampered, read_frames, value_of
 from agent_rl.judging.task_verifier import TaskVerifier, make_verifier
 

@@ -13,17 +13,16 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from agent_rl.cache import cache_folder
 from agent_rl.errors import ConfigError
-from agent_rl.joined_programs import joined
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.call_judge import CallJudge
 from agent_rl.judging.checker_programs import SEED, Recorded, answers_of, bare_request, following_request, satisfied
 from agent_rl.judging.judging_runs import Runs, check_room
+from agent_rl.judging.recorder_program import ENTRY_POINT, REFUSED, checker_of, recorder_of
 from agent_rl.judging.result_frames import Answer, Raised, Returned, Tampered, Unheld, read_frames, value_of
 from agent_rl.vocabulary import (
     AssertTests,
@@ -49,125 +48,10 @@ NOT_CASES = "its tests cannot be recorded as cases"
 _SEEDS = range(2)
 """The oracle solution must pass with the order of calls from each seed: a case cannot depend on earlier calls."""
 _APPROXIMATE = frozenset({"approx", "isclose", "allclose", "ANY", "assertAlmostEqual"})
-_ENTRY_POINT = "__agent_rl_record__"
+_REPLACING = re.compile(r"patch|sleep|\btime\.\w+ =")
 _MOST_SECONDS = RECORDING_LIMITS.wall_seconds / 6
 """Tests that take longer than this many seconds are not run again to find out what they look at."""
-_RECORDER = """
-
-__agent_rl_reference__ = {entry_point}
-
-
-class __agent_rl_not_recordable__(Exception):
-    pass
-
-
-class __agent_rl_check_failed__(Exception):
-    pass
-
-
-def __agent_rl_record__():
-    import copy
-    import random
-    import time
-    from agent_rl.vocabulary.canonical import NotCanonical, encode
-    from agent_rl.vocabulary.held_values import equal_as_built_in, failure_of
-
-    reference = __agent_rl_reference__
-    calls = []
-    refused = []
-    unlike = []
-    begun = random.getstate()
-    started = time.monotonic()
-
-    def copied(value):
-        try:
-            return copy.deepcopy(value)
-        except Exception as error:
-            refused.append(f"a value cannot be copied: {{type(error).__name__}}: {{error}}"[:500])
-            return None
-
-    def candidate(*args, **kwargs):
-        kept = copied([args, kwargs]) or ((), {{}})
-        try:
-            encode(kept)  # a program may look at all of an argument: it is passed as it is, or not at all
-        except NotCanonical as error:
-            refused.append(f"no canonical value: {{error}}")
-        state = random.getstate()  # the replay draws the test's random inputs again, without the oracle's draws
-        try:
-            value = reference(*args, **kwargs)
-        except Exception as error:
-            calls.append((*kept, failure_of(error), None))
-            raise
-        finally:
-            random.setstate(state)
-        if not equal_as_built_in(value):
-            unlike.append(1)
-        calls.append((*kept, None, copied(value)))
-        return value
-
-    def passes(emptying):
-        # The same again, once with arguments that are left as they are and once with what no test may look at.
-        left = [10 * len(calls) + 100]
-
-        def called(*args, **kwargs):
-            left[0] -= 1
-            if left[0] < 0:
-                raise RuntimeError("more calls than there were")
-            state = random.getstate()
-            try:
-                value = copy.deepcopy(reference(*args, **kwargs))
-            finally:
-                random.setstate(state)
-            for argument in (*args, *kwargs.values()) if emptying else ():
-                if type(argument) in (list, dict, set, bytearray):
-                    argument.clear()
-            return value
-
-        random.setstate(begun)
-        try:
-            check(called)
-        except Exception:
-            return False
-        return True
-
-    try:
-        check(candidate)
-    except Exception as error:
-        line, trace = 0, error.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code.co_filename == candidate.__code__.co_filename:
-                line = trace.tb_lineno
-            trace = trace.tb_next
-        random.setstate(begun)
-        try:
-            check(reference)
-        except Exception:
-            pass
-        else:
-            why = "they look at the function itself, such as at its name or signature"
-            raise __agent_rl_not_recordable__(why) from None
-        said = f"{{type(error).__name__}}: {{error}}".strip().rstrip(":")
-        raise __agent_rl_check_failed__(f"{{line}} {{said}}"[:1000]) from None
-    if refused:
-        raise __agent_rl_not_recordable__(refused[0])
-    short = time.monotonic() - started < {most_seconds}
-    return calls, bool(unlike), short and passes(False) and not passes(True)
-"""
-_PYTEST = """
-def __agent_rl_pytest__():
-    import sys
-    import types
-
-    if "pytest" not in sys.modules:
-        made = types.ModuleType("pytest_subset")
-        exec(compile({source!r}, "pytest.py", "exec", dont_inherit=True), made.__dict__)
-        sys.modules["pytest"] = made.module()
-
-__agent_rl_pytest__()
-"""
 _CHECK_FAILED = re.compile(r"__agent_rl_check_failed__: (\d+) (.*)", re.DOTALL)
-_REFUSED = "__agent_rl_not_recordable__: "
-"""How the error begins if the check passed but a value that it used could not be recorded."""
 
 
 class NotRecordable(ConfigError):
@@ -195,29 +79,32 @@ async def record_tests(task: Task, runs: Runs, *, cache: bool = True) -> Task:
         kept = _read(file, task, tests)
         if kept is not None:
             return kept
-    calls, plain = await _record(task.id, tests, runs)
+    calls, plain, seconds = await _record(task.id, tests, runs)
     if not plain and (why := await _follows_answers(tests, calls, runs)):
         raise NotRecordable(f"task {task.id}: {NOT_CASES} ({why})")
     if not plain and await _uses_own_classes(tests, calls, runs):
         raise NotRecordable(f"task {task.id}: {NOT_CASES} (they use what a class of the solution defines)")
+    # A case knows nothing of what the tests replace while they call, such as `time.sleep`.
+    replaced = seconds < task.limits.wall_seconds / 2 and _REPLACING.search(tests.source) is not None
     recorded = dataclasses.replace(task, tests=_as_cases(task.id, tests, calls, plain))
     for seed in _SEEDS:
-        recorded = await _checked(recorded, tests.oracle, CallJudge(runs, seed=seed))
+        recorded = await _checked(recorded, tests.oracle, CallJudge(runs, seed=seed), replaced=replaced)
     await _refuse_vacuous(recorded, CallJudge(runs))
     if cache:
         _write(file, task, recorded)
     return recorded
 
 
-async def _record(task_id: str, tests: AssertTests, runs: Runs) -> tuple[list[Recorded], bool]:
-    """Every call that the test body makes, with the oracle solution's outcome; and whether it is the expected value of
-    a case: the tests do nothing but compare it, and whatever equals it equals what it was compared with."""
+async def _record(task_id: str, tests: AssertTests, runs: Runs) -> tuple[list[Recorded], bool, float]:
+    """Every call that the test body makes, with the oracle solution's outcome; whether it is the expected value of a
+    case: the tests do nothing but compare it, and whatever equals it equals what it was compared with; and how long the
+    recording took."""
     if not tests.entry_point.isidentifier():
         raise ConfigError(f"task {task_id}: {tests.entry_point!r} is not the name of a function", key="entry_point")
-    program = f"{checker_of(tests)}\n{_RECORDER.format(entry_point=tests.entry_point, most_seconds=_MOST_SECONDS)}"
+    program = recorder_of(tests, _MOST_SECONDS)
     call_id = secrets.token_hex(8)
     call = RunCall(call_id, encode([(), {}]))
-    request = RunRequest(program, _ENTRY_POINT, (call,), limits=RECORDING_LIMITS, seed=SEED)
+    request = RunRequest(program, ENTRY_POINT, (call,), limits=RECORDING_LIMITS, seed=SEED)
     result = await runs.run(request)
     failed = f"task {task_id}: the tests could not be recorded with the oracle solution:"
     if isinstance(result, Blamed):
@@ -238,7 +125,7 @@ async def _record(task_id: str, tests: AssertTests, runs: Runs) -> tuple[list[Re
     if arguments_asserted:
         raise NotRecordable(f"task {task_id}: {NOT_CASES} (they look at what a call has left in its arguments)")
     plain = asserts_equality_only(tests.source) and not unlike and all(failure is None for _, _, failure, _ in calls)
-    return calls, plain
+    return calls, plain, result.seconds
 
 
 async def _follows_answers(tests: AssertTests, calls: Sequence[Recorded], runs: Runs) -> str:
@@ -288,7 +175,7 @@ def _refusal(answer: Answer | None) -> str:
     """What could not be recorded, in words: `no canonical value: type function`; empty if that was not the reason."""
     if isinstance(answer, Unheld):
         return f"no canonical value: {wording.last_line(answer.why)}"
-    if isinstance(answer, Raised) and answer.error.startswith(_REFUSED):
+    if isinstance(answer, Raised) and answer.error.startswith(REFUSED):
         return wording.last_line(answer.failure.text)
     return ""
 
@@ -316,9 +203,10 @@ def _as_cases(task_id: str, tests: AssertTests, calls: Sequence[Recorded], plain
     return CallTests(tests.entry_point, tuple(distinct.values()), "python")
 
 
-async def _checked(task: Task, oracle: str, judge: CallJudge) -> Task:
+async def _checked(task: Task, oracle: str, judge: CallJudge, *, replaced: bool) -> Task:
     """`task` without the public cases that its oracle solution fails.
 
+    replaced: the tests may replace what the oracle solution waits for.
     Raises ConfigError (naming the task) if the oracle solution fails the hidden cases or is too close to the time
     limit.
     """
@@ -326,6 +214,9 @@ async def _checked(task: Task, oracle: str, judge: CallJudge) -> Task:
     verdict = await judge.judge(task, task.tests, Submission.code(oracle), public=False)
     if not verdict.passed:
         reasons = "; ".join(t.detail for t in verdict.tests if not t.passed)
+        if verdict.status == "timeout" and replaced:
+            why = "the oracle solution waits for what they replace"
+            raise NotRecordable(f"task {task.id}: {NOT_CASES} ({why}: {reasons})")
         check_room(task, verdict.limited_seconds)
         if verdict.status == "failed":
             raise NotRecordable(f"task {task.id}: {NOT_CASES} (the oracle solution does not pass these: {reasons})")
@@ -356,21 +247,6 @@ async def shown_rightly(task: Task, oracle: str, judge: CallJudge) -> Task:
     if len(right) == len(task.public.cases):
         return task
     return dataclasses.replace(task, public=dataclasses.replace(task.public, cases=right) if right else None)
-
-
-def checker_of(tests: AssertTests) -> str:
-    """A module that defines `check`, with the oracle's definitions, and with `pytest_subset` if it imports pytest."""
-    return joined(tests.oracle, pytest_for(tests.source), tests.source)
-
-
-def pytest_for(source: str) -> str:
-    """Code that makes `import pytest` in `source` work in any image; empty if `source` does not import pytest.
-
-    It defines `pytest_subset`, as tests of tier `proxied` use it, and so saves each run the import of all of pytest.
-    """
-    if "import pytest" not in source and "from pytest" not in source:
-        return ""
-    return _PYTEST.format(source=files("agent_rl.judging.proxied").joinpath("pytest_subset.py").read_text())
 
 
 def asserts_equality_only(source: str) -> bool:

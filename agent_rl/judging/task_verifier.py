@@ -29,9 +29,9 @@ from agent_rl.judging.blind_spots.blind_spot import blind_spot, may_check_more_t
 from agent_rl.judging.call_judge import CallJudge
 from agent_rl.judging.in_process_judge import InProcessJudge
 from agent_rl.judging.judge import Judge
-from agent_rl.judging.judging_runs import Runs, check_tier
+from agent_rl.judging.judging_runs import Runs, TooSlow, check_tier
 from agent_rl.judging.missing_package import missing_package
-from agent_rl.judging.proxied.asserts import as_proxied, forms_of, kept_as_proxied
+from agent_rl.judging.proxied.asserts import NotCarried, as_proxied, forms_of, kept_as_proxied
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge, as_pytest
 from agent_rl.judging.recording import NotRecordable, record_tests
 from agent_rl.judging.repeated_runs import doubts
@@ -112,6 +112,8 @@ class TaskVerifier(Verifier):
         self.minimum_tier: Tier = minimum_tier
         self.verdicts = 0
         """Number of verdicts: on hidden tests, on public tests, and those that environments gave themselves."""
+        self.lowered: dict[str, str] = {}
+        """The ids of tasks that `prepare` gave tier `in_process`, and why their tests need it."""
         self._runs = Runs(provider, retries=retries, minimum_isolation=minimum_isolation)
         self._calls = CallJudge(self._runs, seed=seed)
         self._stdio = StdioJudge(self._runs, seed=seed)
@@ -164,9 +166,10 @@ class TaskVerifier(Verifier):
     async def prepare(self, task: Task) -> Task:
         """The task ready to be judged: `AssertTests` recorded as cases, the node ids of `PytestTests` found.
 
-        Asserts that cannot become cases become `PytestTests`, and the task's tier becomes `proxied`. Raises ConfigError
-        (naming the task) if its oracle solution fails, or its tier or isolation is weaker than demanded. If the sandbox
-        lacks a package, the error says how to add it.
+        Asserts that cannot become cases become `PytestTests`, and the task's tier becomes `proxied`. Where this tier
+        cannot show or carry what its tests need, the task's tier becomes `in_process` (`lowered` says why). Raises
+        ConfigError (naming the task) if its oracle solution fails, or its tier or isolation is weaker than demanded. If
+        the sandbox lacks a package, the error says how to add it.
         """
         try:
             return await self._prepared(task)
@@ -182,11 +185,16 @@ class TaskVerifier(Verifier):
             check_tier(task, self.minimum_tier)
             return await self._recorded(task)
         known = self._knows(task, task.tests)
-        prepared = await known.judge.prepare(task, task.tests)
+        try:
+            prepared = await known.judge.prepare(task, task.tests)
+        except ConfigError as error:
+            if task.tier != "proxied" or not isinstance(task.tests, (AssertTests, PytestTests)):
+                raise
+            return await self._not_carried(task, [as_pytest(task.id, task.tests)], error)
         if prepared.tier != "proxied" or not isinstance(prepared.tests, PytestTests):
             return prepared
         spot = await self._blind_spot(prepared, prepared.tests)
-        return await self._in_process_task(task, [prepared.tests], spot) if spot else prepared
+        return await self._in_process_task(task, [prepared.tests], _unseen("proxied", spot)) if spot else prepared
 
     async def close(self) -> None:
         await asyncio.to_thread(self._answers.close)
@@ -194,15 +202,19 @@ class TaskVerifier(Verifier):
     async def _recorded(self, task: Task) -> Task:
         """The task with its asserts as cases, or as `PytestTests`: at the strongest tier that shows what they check."""
         assert isinstance(task.tests, AssertTests)
-        made = await self._as_cases(task)
-        if made.tier == "values" and may_check_more_than_values(task.tests):
-            spot = await self._blind_spot(made, as_pytest(task.id, task.tests))
-            if spot:
-                made = await self._as_proxied(task, NotRecordable(_unseen(task, "values", spot)))
+        forms = forms_of(task.tests)
+        try:
+            made = await self._as_cases(task)
+            if made.tier == "values" and may_check_more_than_values(task.tests):
+                spot = await self._blind_spot(made, as_pytest(task.id, task.tests))
+                if spot:
+                    made = await self._as_proxied(task, NotRecordable(f"task {task.id}: {_unseen('values', spot)}"))
+        except NotCarried as error:
+            return await self._not_carried(task, forms, error)
         if made.tier == "proxied" and isinstance(made.tests, PytestTests):
             spot = await self._blind_spot(made, made.tests)
             if spot:
-                return await self._in_process_task(task, forms_of(task.tests), spot)
+                return await self._in_process_task(task, forms, _unseen("proxied", spot))
         return made
 
     async def _as_cases(self, task: Task) -> Task:
@@ -221,21 +233,37 @@ class TaskVerifier(Verifier):
         message = f"{why}, so that it is judged at tier 'proxied'"
         raise ConfigError(message, key="sandbox.minimum_tier", value=self.minimum_tier) from None
 
-    async def _in_process_task(self, task: Task, forms: Iterable[PytestTests], spot: str) -> Task:
-        """The task at tier `in_process`, because of `spot`. Raises ConfigError if a stronger tier is demanded."""
-        why = _unseen(task, "proxied", spot)
+    async def _not_carried(self, task: Task, forms: Iterable[PytestTests], why: ConfigError) -> Task:
+        """The task at tier `in_process`, if its oracle solution passes its tests there each time; else raises `why`."""
+        if self.minimum_tier != "in_process" or isinstance(why, TooSlow):
+            raise why
+        told = str(why).removeprefix(f"task {task.id}: ")
+        told = f"its tests need one process with the program (at tier 'proxied': {told})"
+        made = await self._in_process_task(task, forms, told)
+        assert isinstance(made.tests, PytestTests)
+        # Once more: where chance decides, it may have decided here and not there.
+        again = await self._in_process.judge(made, made.tests, Submission.of_files(made.tests.oracle), public=False)
+        if not again.passed:
+            raise why
+        return made
+
+    async def _in_process_task(self, task: Task, forms: Iterable[PytestTests], why: str) -> Task:
+        """The task at tier `in_process`, because of `why`. Raises ConfigError if a stronger tier is demanded."""
         if self.minimum_tier != "in_process":
-            message = f"{why}, so that it is judged at tier 'in_process'"
+            message = f"task {task.id}: {why}, so that it is judged at tier 'in_process'"
             raise ConfigError(message, key="sandbox.minimum_tier", value=self.minimum_tier)
         refused = ""
         for form in forms:
             tests = dataclasses.replace(form, tests=())
             try:
                 lowered = dataclasses.replace(task, tests=tests, tier="in_process")
-                return await self._in_process.prepare(lowered, tests)
+                made = await self._in_process.prepare(lowered, tests)
             except ConfigError as error:
                 refused = refused or str(error).removeprefix(f"task {task.id}: ")
-        raise ConfigError(f"{why}; at tier 'in_process' {refused}")
+                continue
+            self.lowered[task.id] = why
+            return made
+        raise ConfigError(f"task {task.id}: {why}; at tier 'in_process' {refused}")
 
     async def _blind_spot(self, task: Task, tests: PytestTests) -> str:
         """What the tests check and the task's tier does not show; "" if nothing was found."""
@@ -304,5 +332,5 @@ def _submission_digest(submission: Submission) -> bytes:
     return digest.digest()
 
 
-def _unseen(task: Task, tier: Tier, spot: str) -> str:
-    return f"task {task.id}: its tests fail a solution that {spot}, which tier {tier!r} does not show"
+def _unseen(tier: Tier, spot: str) -> str:
+    return f"its tests fail a solution that {spot}, which tier {tier!r} does not show"

@@ -16,6 +16,7 @@ from agent_rl.judging.proxied import (
     candidate_side,
     hidden_tests,
     lanes,
+    one_test,
     outgoing_values,
     process_effects,
     proxies,
@@ -27,6 +28,7 @@ from agent_rl.judging.proxied import (
     shared_containers,
     tests_runner,
     tests_side,
+    unexpected_objects,
 )
 from agent_rl.vocabulary import SandboxSpec, canonical, held_values, stand_ins
 from agent_rl_sandboxes import seccomp
@@ -179,8 +181,8 @@ def role_sources() -> bytes:
     """The body of a "load" request: the sources of the roles of proxied judging."""
     modules: list[ModuleType] = [proxy_messages, proxy_exceptions, shared_containers, lanes]
     modules += [process_effects, candidate_callbacks, candidate_operations, candidate_side]
-    modules += [proxies, remote_objects, outgoing_values, tests_side]
-    modules += [pytest_fixtures, pytest_subset, hidden_tests, tests_runner, proxied_roles]
+    modules += [proxies, unexpected_objects, remote_objects, outgoing_values, tests_side]
+    modules += [pytest_fixtures, pytest_subset, hidden_tests, one_test, tests_runner, proxied_roles]
     return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 
 

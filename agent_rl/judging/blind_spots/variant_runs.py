@@ -27,6 +27,7 @@ class _InProcess:
     def __init__(self, program: str) -> None:
         self.tampered = None
         self.spoiled: list[str] = []
+        self.reduced: list[str] = []
         self.seen: set[str] = set()
         self.loaded = types.ModuleType("")
         self._program = program

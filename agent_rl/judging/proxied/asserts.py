@@ -34,6 +34,10 @@ _SEEDS = range(2)
 """The oracle solution has to pass with each seed: a test must not depend on one draw of random numbers."""
 
 
+class NotCarried(ConfigError):
+    """The oracle solution does not pass its tests at tier `proxied`: they, or it, do what does not cross."""
+
+
 def kept_as_proxied(task: Task) -> Task | None:
     """The task as an earlier `as_proxied` made it; None if none is kept."""
     tests = task.tests
@@ -55,7 +59,7 @@ def kept_as_proxied(task: Task) -> Task | None:
 async def as_proxied(task: Task, runs: Runs, why: NotRecordable) -> Task:
     """`task` with its `AssertTests`, which cannot become cases because of `why`, as `PytestTests` of tier `proxied`.
 
-    Raises ConfigError (naming the task) if its oracle solution does not pass them at that tier with each of two seeds.
+    Raises NotCarried (naming the task) if its oracle solution does not pass them at that tier with each of two seeds.
     """
     tests = task.tests
     assert isinstance(tests, AssertTests)
@@ -72,7 +76,7 @@ async def as_proxied(task: Task, runs: Runs, why: NotRecordable) -> Task:
         shown = await shown_rightly(task, tests.oracle, CallJudge(runs))
         _keep(task, form, shown)
         return dataclasses.replace(proxied, public=shown.public)
-    raise ConfigError(f"{why}; at tier 'proxied' {refused}")
+    raise NotCarried(f"{why}; at tier 'proxied' {refused}")
 
 
 async def _passes(task: Task, tests: PytestTests, program: str, runs: Runs) -> None:

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from agent_rl.judging.proxied.proxy_messages import NATIVE, native_base
+from agent_rl.judging.proxied.proxy_messages import NATIVE, VALUES, native_base, wrapper_base
 from agent_rl.judging.proxied.shared_containers import KINDS
 
 ITERATORS = frozenset(
@@ -166,7 +166,8 @@ def content(value: Any) -> Any:
     """The plain content of an instance of a built-in's subclass, as a new object; None if it has none."""
     native: Any = native_base(type(value))
     if native is None:
-        return None
+        wrapper = wrapper_base(type(value))
+        return VALUES[wrapper].make(*VALUES[wrapper].take(value)) if wrapper else None
     if native in _CONTENT:
         return _CONTENT[native](value)
     if native in KINDS:
@@ -188,7 +189,7 @@ def content(value: Any) -> Any:
 
 
 def description(kind: Any, special: "Callable[[type], list[str]]") -> "tuple[Any, ...]":
-    """(name, qualified name, direct bases, the built-in whose content instances hold, documentation, methods)."""
+    """(name, qualified name, direct bases, the class whose content instances hold, documentation, methods)."""
     bases = tuple(base for base in kind.__bases__ if base is not object and base not in NATIVE)
     native = native_base(kind)
     doc = kind.__doc__
@@ -196,7 +197,7 @@ def description(kind: Any, special: "Callable[[type], list[str]]") -> "tuple[Any
         str(kind.__name__),
         str(kind.__qualname__),
         bases,
-        None if native is None else native.__name__,
+        (wrapper_base(kind) or None) if native is None else native.__name__,
         doc if type(doc) is str else None,
         tuple(special(kind)),
     )

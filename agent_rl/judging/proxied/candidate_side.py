@@ -30,10 +30,12 @@ from agent_rl.judging.proxied.process_effects import CandidateEffects, Patches
 from agent_rl.judging.proxied.proxy_exceptions import class_of_library, class_record, exception_from, exception_record
 from agent_rl.judging.proxied.proxy_messages import (
     SCALARS,
+    VALUES,
     MalformedMessage,
     WireForm,
     from_wire,
     native_base,
+    wrapper_base,
     write_frame,
 )
 from agent_rl.judging.proxied.shared_containers import KINDS, SharedContainers
@@ -288,6 +290,9 @@ class CandidateServer:
         base: Any = None
         if native is not None:
             base = native.__name__, wire(tuple(KINDS[native].content(value)) if native in KINDS else content(value))
+        elif wrapper := wrapper_base(kind):
+            (held,) = VALUES[wrapper].take(value)
+            base = wrapper, wire(tuple(KINDS[type(held)].content(held)) if type(held) in KINDS else held)
         return self._object(value, "object", self._number(kind), base)
 
     def _object(self, value: Any, what: str, described: "int | None", base: Any) -> Record:

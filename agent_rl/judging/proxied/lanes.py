@@ -7,8 +7,9 @@ This file is standard library only, Python 3.9: its source also runs inside the 
 """
 
 import collections
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from agent_rl.judging.proxied.proxy_messages import MalformedMessage, read_frame
@@ -89,3 +90,48 @@ class Lanes:
                     self._heard[content[0]].append(content[1:])
                 self._reading = stay
                 self._news.notify_all()
+
+
+class Speakers:
+    """Which lane each thread of the tests speaks on, in the tests' process. `changing` is held while that changes."""
+
+    def __init__(self, changing: Any) -> None:
+        self.busy = 0
+        """How many lanes wait for an answer."""
+        self._changing = changing
+        self._own = threading.local()
+        self._own.lane, self._own.depth = 0, 0
+        self._free: list[int] = []
+        self._next = 1
+
+    @property
+    def lane(self) -> int:
+        """The lane of this thread; 0 if it is the first one's, or none yet."""
+        return getattr(self._own, "lane", 0)
+
+    @contextlib.contextmanager
+    def speaking(self) -> "Iterator[int]":
+        """The lane of this thread, while a request of it is under way."""
+        own = self._own
+        if getattr(own, "lane", None) is None or (own.lane != 0 and own.depth == 0):
+            with self._changing:
+                if self._free:
+                    own.lane = self._free.pop()
+                else:
+                    own.lane = self._next
+                    self._next += 1
+            own.depth = 0
+        if own.depth == 0:
+            with self._changing:
+                self.busy += 1
+        own.depth += 1
+        lane = own.lane
+        try:
+            yield lane
+        finally:
+            own.depth -= 1
+            if own.depth == 0:
+                with self._changing:
+                    self.busy -= 1
+                    if lane:
+                        self._free.append(lane)

@@ -5,23 +5,20 @@ Functions and iterators stay here. The candidate gets a number for each, and ask
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
 
+import functools
 import inspect
+import io
 import types
 from collections.abc import Iterator
 from typing import Any
 
-from agent_rl.judging.proxied.proxies import (
-    PlainInstance,
-    RemoteClass,
-    RemoteIterator,
-    Unexpected,
-    UnexpectedIterable,
-    number_of,
-)
+from agent_rl.judging.proxied.proxies import PlainInstance, RemoteClass, RemoteIterator, number_of
 from agent_rl.judging.proxied.proxy_exceptions import class_record, exception_record, nearest
 from agent_rl.judging.proxied.proxy_messages import SCALARS, WireForm
+from agent_rl.judging.proxied.unexpected_objects import Unexpected, UnexpectedIterable
 from agent_rl.vocabulary.canonical import NotCanonical, Record
 
+_PLAIN = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
 _EMPTY = inspect.Parameter.empty
 
 
@@ -32,6 +29,8 @@ class OutgoingValues:
         self._functions: list[Any] = []
         self._numbers: dict[int, int] = {}
         self._candidates: dict[int, tuple[Any, int]] = {}
+        self.reduced: list[str] = []
+        """The classes of objects passed as functions, which may be more than functions here."""
 
     def stands_for(self, value: Any, number: int) -> Any:
         """`value`; where it is handed back, the candidate gets its object `number`."""
@@ -66,11 +65,15 @@ class OutgoingValues:
             return exception_record(value, wire, lambda kind: class_record(nearest(kind)), own)
         if isinstance(value, type) and issubclass(value, BaseException) and class_record(value) is not None:
             return class_record(value)
-        if isinstance(value, type) or not (callable(value) or isinstance(value, Iterator)):
+        # A stream is an iterator too, but a program may as well read or write it.
+        carried = callable(value) or (isinstance(value, Iterator) and not isinstance(value, io.IOBase))
+        if isinstance(value, type) or not carried:
             raise NotCanonical(
                 "tests of this tier can hand plain values, functions, iterators and the solution's own objects to the "
                 f"solution, not {value if isinstance(value, type) else kind!r}"
             )
+        if callable(value) and not isinstance(value, _PLAIN) and kind.__name__ not in self.reduced:
+            self.reduced.append(kind.__name__)
         number = self._number(value)
         what, name, doc, signature = _described(value)
         described = ("kind", what), ("name", name), ("doc", doc), ("signature", signature)

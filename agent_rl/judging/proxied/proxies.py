@@ -67,7 +67,7 @@ def _item(proxy: Any, key: Any) -> Any:
     return session.get(path + "[]", "op", "getitem", number, values=((key,),))
 
 
-def _items(proxy: Any) -> Any:
+def items_of_proxy(proxy: Any) -> Any:
     session, number, path = _session(proxy)
     iterator = session.get(path + ".iter", "op", "iter", number, values=((),))
     if not isinstance(iterator, (RemoteIterator, types.GeneratorType)) and not isinstance(type(iterator), RemoteClass):
@@ -144,7 +144,7 @@ class RemoteClass(type):
         session.get(path, "del", number, name)
 
     def __iter__(cls) -> Any:
-        return _items(cls)
+        return items_of_proxy(cls)
 
     def __len__(cls) -> int:
         return _exact(cls, "len", int)
@@ -202,7 +202,20 @@ class Documentation:
         return session.get(f"{path}.__doc__", "get", number, "__doc__")
 
 
-class Handle(Fielded, metaclass=RemoteClass):
+class ShownAsThere(Fielded):
+    """Its text is what the candidate's class makes of it."""
+
+    def __str__(self) -> str:
+        return _exact(self, "str", str)
+
+    def __repr__(self) -> str:
+        return _exact(self, "repr", str)
+
+    def __format__(self, form: str) -> str:
+        return _exact(self, "format", str, form)
+
+
+class Handle(ShownAsThere, metaclass=RemoteClass):
     """Stands for an object of the candidate. An attribute that is not defined here is looked up there."""
 
     def __getattr__(self, name: str) -> Any:
@@ -251,15 +264,6 @@ class Handle(Fielded, metaclass=RemoteClass):
 
     def __hash__(self) -> int:
         return _exact(self, "hash", int)
-
-    def __str__(self) -> str:
-        return _exact(self, "str", str)
-
-    def __repr__(self) -> str:
-        return _exact(self, "repr", str)
-
-    def __format__(self, form: str) -> str:
-        return _exact(self, "format", str, form)
 
     def __dir__(self) -> Any:
         return _operate(self, "dir")
@@ -333,7 +337,7 @@ def _forwarded(operation: str, kind: "type | None") -> Any:
 
 SPECIAL: "dict[str, Any]" = {
     "__call__": _call,
-    "__iter__": _items,
+    "__iter__": items_of_proxy,
     "__next__": _next,
     "__getitem__": _item,
     "__exit__": _exit,
@@ -379,7 +383,7 @@ class RemoteException(Fielded, metaclass=RemoteClass):
         raise _session(self)[0].spoil("an exception of the solution's cannot be copied by tests of this tier")
 
 
-class PlainInstance(Fielded):
+class PlainInstance(ShownAsThere):
     """Mixed into the classes of plain values that the candidate gives as instances of a class of its own.
 
     All operations are those of the built-in class, on the value's content. Only text and attributes are the class's.
@@ -391,93 +395,6 @@ class PlainInstance(Fielded):
         session, number, path = _session(self)
         return session.get(f"{path}.{name}", "get", number, name)
 
-    def __str__(self) -> str:
-        return _exact(self, "str", str)
-
-    def __repr__(self) -> str:
-        return _exact(self, "repr", str)
-
-    def __format__(self, form: str) -> str:
-        return _exact(self, "format", str, form)
-
     def __reduce_ex__(self, protocol: Any) -> Any:
         native: Any = native_base(type(self))
         return native, (str.__str__(self) if isinstance(self, str) else native.__new__(native, self),)
-
-
-class Unexpected(Fielded):
-    """An object of the candidate where the oracle solution gives none: tests may only ignore it or hand it back."""
-
-    def __init__(self, number: int, refuse: Any) -> None:
-        _of_object(self).update({NUMBER: number, "refuse": refuse})
-
-    def __getattribute__(self, name: str) -> Any:
-        raise _of_object(self)["refuse"]()
-
-
-class UnexpectedIterable(Fielded):
-    """Like `Unexpected`, of a class that has `__iter__` and no length: it gives its items too, as in a loop."""
-
-    def __init__(self, session: Any, number: int, path: str, refuse: Any) -> None:
-        _of_object(self).update({SESSION: session, NUMBER: number, PATH: path, "refuse": refuse})
-
-    def __getattribute__(self, name: str) -> Any:
-        raise _of_object(self)["refuse"]()
-
-    def __iter__(self) -> Any:
-        return _items(self)
-
-
-def _refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
-    raise _of_object(self)["refuse"]()
-
-
-_MEASURED = ("len", "iter", "length_hint")
-"""What `list()` asks of an iterable."""
-for _name in (
-    *("eq", "ne", "lt", "le", "gt", "ge", "hash", "bool", "len", "iter", "next", "getitem", "setitem", "delitem"),
-    *("contains", "call", "enter", "exit", "aenter", "aexit", "await", "aiter", "anext", "reversed", "dir", "str"),
-    *("repr", "format", "bytes", "int", "float", "complex", "index", "round", "trunc", "floor", "ceil", "abs", "neg"),
-    *("pos", "invert", "divmod", "rdivmod", "pow", "rpow", "ipow", "setattr", "delattr", "length_hint", "fspath"),
-    *("copy", "deepcopy", "reduce_ex"),
-):
-    setattr(Unexpected, f"__{_name}__", _refuse)
-    if _name not in _MEASURED:
-        setattr(UnexpectedIterable, f"__{_name}__", _refuse)
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "and", "or", "xor", "lshift", "rshift"):
-    for _prefix in ("", "r", "i"):
-        setattr(Unexpected, f"__{_prefix}{_name}__", _refuse)
-        setattr(UnexpectedIterable, f"__{_prefix}{_name}__", _refuse)
-del _name, _prefix  # pyright: ignore[reportPossiblyUnbound]
-
-_IMPORTS = ("__path__", "__spec__", "__loader__", "__file__", "__package__", "__warningregistry__", "__wrapped__")
-"""Names that Python's import system looks for."""
-
-
-class RemoteModule(types.ModuleType):
-    """The solution's module."""
-
-    def __init__(self, name: str, session: Any) -> None:
-        super().__init__(name)
-        types.ModuleType.__getattribute__(self, "__dict__").update({SESSION: session, NUMBER: 0, PATH: ""})
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_agent_rl_") or name in _IMPORTS:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        fields = types.ModuleType.__getattribute__(self, "__dict__")
-        if name == "__all__":
-            return fields[SESSION].starred(0)
-        return fields[SESSION].get(name, "get", 0, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("__"):
-            # The import system sets this.
-            super().__setattr__(name, value)
-            return
-        types.ModuleType.__getattribute__(self, "__dict__")[SESSION].get("", "set", 0, name, values=(value,))
-
-    def __delattr__(self, name: str) -> None:
-        types.ModuleType.__getattribute__(self, "__dict__")[SESSION].get("", "del", 0, name)
-
-    def __dir__(self) -> Any:
-        return types.ModuleType.__getattribute__(self, "__dict__")[SESSION].get("dir", "op", "dir", 0, values=((),))

@@ -94,7 +94,29 @@ def _flat(mapping: Any) -> "tuple[tuple[Any, ...]]":
     return (tuple(part for pair in mapping.items() for part in pair),)
 
 
+def _wrapped(kind: "Callable[[], Any]", field: str, held: type) -> _Value:
+    """A container of `collections` that wraps another one: with the same content, which stays shared."""
+
+    def take(value: Any) -> "tuple[Any, ...]":
+        content = getattr(value, field)
+        return (content if type(content) is held else held(content),)
+
+    def make(content: Any) -> Any:
+        if type(content) is not held:
+            raise TypeError(held.__name__)
+        made = kind()
+        setattr(made, field, content)
+        return made
+
+    return _Value(take, make, (str,) if held is str else (Record,))
+
+
 _ISO = (lambda v: (v.isoformat(),), _STR)
+WRAPPERS: "dict[str, type]" = {
+    f"collections.{kind.__name__}": kind
+    for kind in (collections.UserList, collections.UserDict, collections.UserString, collections.ChainMap)
+}
+"""Classes that wrap a built-in; an instance of a subclass comes in as one of them, where no object is expected."""
 VALUES: "dict[str, _Value]" = {
     "builtins.range": _Value(lambda v: (v.start, v.stop, v.step), range, _INT, _INT, _INT),
     "builtins.slice": _Value(lambda v: (v.start, v.stop, v.step), slice, _MAYBE, _MAYBE, _MAYBE),
@@ -111,6 +133,10 @@ VALUES: "dict[str, _Value]" = {
     "datetime.datetime": _Value(_ISO[0], datetime.datetime.fromisoformat, _STR),
     "datetime.time": _Value(_ISO[0], datetime.time.fromisoformat, _STR),
     "datetime.timezone": _Value(lambda v: (v.utcoffset(None), v.tzname(None)), datetime.timezone, (Record,), _STR),
+    "collections.UserList": _wrapped(collections.UserList, "data", list),
+    "collections.UserDict": _wrapped(collections.UserDict, "data", dict),
+    "collections.UserString": _wrapped(lambda: collections.UserString(""), "data", str),
+    "collections.ChainMap": _wrapped(collections.ChainMap, "maps", list),
     "uuid.UUID": _Value(lambda v: (str(v),), _imported("uuid", "UUID"), _STR),
     "pathlib.PosixPath": _Value(lambda v: (str(v),), _imported("pathlib", "PosixPath"), _STR),
     "pathlib.PurePosixPath": _Value(lambda v: (str(v),), _imported("pathlib", "PurePosixPath"), _STR),
@@ -240,6 +266,11 @@ def read_frame(text: str) -> "list[Any]":
     if type(content) is not list or tuple(map(type, content)) != kinds or any(type(n) is not int for n in content[5]):
         raise MalformedMessage("a frame of unknown form")
     return content
+
+
+def wrapper_base(kind: type) -> str:
+    """The name of the class of `WRAPPERS` that `kind` is derived from; empty if it is of none."""
+    return next((name for name, wrapper in WRAPPERS.items() if wrapper in type.mro(kind)), "")
 
 
 def native_base(kind: type) -> "type | None":

@@ -13,7 +13,7 @@ import math
 import os
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Number
@@ -265,10 +265,20 @@ _MISSING: Any = object()
 class MonkeyPatch:
     """Changes that are undone after the test."""
 
-    def __init__(self, elsewhere: Any = None) -> None:
-        """`elsewhere` makes patches of modules in the solution's process too."""
+    elsewhere: Any = None
+    """Makes patches of modules in the solution's process too."""
+
+    def __init__(self) -> None:
         self._undo: list[Callable[[], Any]] = []
-        self._elsewhere = elsewhere
+
+    @classmethod
+    @contextlib.contextmanager
+    def context(cls) -> "Iterator[MonkeyPatch]":
+        patch = cls()
+        try:
+            yield patch
+        finally:
+            patch.undo()
 
     def setattr(self, target: Any, name: Any, value: Any = _MISSING, raising: bool = True) -> None:
         if isinstance(target, str):
@@ -276,9 +286,9 @@ class MonkeyPatch:
             module, _, name = target.rpartition(".")
             target = importlib.import_module(module)
         old = getattr(target, name) if raising else getattr(target, name, _MISSING)
-        if self._elsewhere is not None and self._elsewhere.of(target, name):
-            self._elsewhere.set(target, name, value)
-            self._undo.append(self._elsewhere.undo)
+        if self.elsewhere is not None and self.elsewhere.of(target, name):
+            self.elsewhere.set(target, name, value)
+            self._undo.append(self.elsewhere.undo)
         setattr(target, name, value)
         self._undo.append(lambda: delattr(target, name) if old is _MISSING else setattr(target, name, old))
 

@@ -3,6 +3,7 @@
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
 
+import types
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +20,12 @@ from agent_rl.judging.proxied.proxies import (
     RemoteClass,
     RemoteException,
     RemoteIterator,
-    Unexpected,
-    UnexpectedIterable,
     fields_of,
     number_of,
 )
-from agent_rl.judging.proxied.proxy_messages import NATIVE, MalformedMessage, WireForm
+from agent_rl.judging.proxied.proxy_messages import NATIVE, VALUES, WRAPPERS, MalformedMessage, WireForm
 from agent_rl.judging.proxied.shared_containers import KINDS
+from agent_rl.judging.proxied.unexpected_objects import Unexpected, UnexpectedIterable
 
 CLASS_SITE = "<class>"
 """Access path of classes that only describe an object: always let in, never recorded."""
@@ -42,6 +42,39 @@ _NATIVE_METHODS = tuple(
 _COUNTED = frozenset({"__len__", "__length_hint__", "__bool__"})
 """Operations by which an object could claim items that its loop does not give."""
 _IMMUTABLE: Any = (int, float, complex, str, bytes, tuple, frozenset)
+
+
+_IMPORTS = ("__path__", "__spec__", "__loader__", "__file__", "__package__", "__warningregistry__", "__wrapped__")
+"""Names that Python's import system looks for."""
+
+
+class RemoteModule(types.ModuleType):
+    """The solution's module."""
+
+    def __init__(self, name: str, session: Any) -> None:
+        super().__init__(name)
+        types.ModuleType.__getattribute__(self, "__dict__").update({SESSION: session, NUMBER: 0, PATH: ""})
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_agent_rl_") or name in _IMPORTS:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        fields = types.ModuleType.__getattribute__(self, "__dict__")
+        if name == "__all__":
+            return fields[SESSION].starred(0)
+        return fields[SESSION].get(name, "get", 0, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("__"):
+            # The import system sets this.
+            super().__setattr__(name, value)
+            return
+        types.ModuleType.__getattribute__(self, "__dict__")[SESSION].get("", "set", 0, name, values=(value,))
+
+    def __delattr__(self, name: str) -> None:
+        types.ModuleType.__getattribute__(self, "__dict__")[SESSION].get("", "del", 0, name)
+
+    def __dir__(self) -> Any:
+        return types.ModuleType.__getattribute__(self, "__dict__")[SESSION].get("dir", "op", "dir", 0, values=((),))
 
 
 class RemoteObjects:
@@ -79,6 +112,9 @@ class RemoteObjects:
             return RemoteIterator(self._session, number, site)
         if kind == "object":
             if fields.get("base") is not None:
+                wrapped = self._wrapped(fields["base"], inner)
+                if wrapped is not None:
+                    return wrapped
                 native, content = self._content(fields, inner)
                 return self._plain_instance(number, fields, native, content, site)
             described = self._described_class(fields)
@@ -88,6 +124,21 @@ class RemoteObjects:
             if "__iter__" in methods and not _COUNTED.intersection(methods):
                 return UnexpectedIterable(self._session, number, site, refuse)
         return Unexpected(number, refuse)
+
+    @staticmethod
+    def _wrapped(base: Any, inner: WireForm) -> Any:
+        """The container for an instance of a subclass of one of `WRAPPERS`; None for any other."""
+        if type(base) is not tuple or len(base) != 2 or base[0] not in WRAPPERS:
+            return None
+        parts = inner(base[1])
+        held: Any = parts
+        if type(parts) is tuple:
+            held = {} if base[0] == "collections.UserDict" else []
+            KINDS[type(held)].fill(held, list(parts))
+        try:
+            return VALUES[base[0]].make(held)
+        except TypeError:
+            raise MalformedMessage("a content of unknown form") from None
 
     @staticmethod
     def _content(fields: "dict[str, Any]", inner: WireForm) -> Any:
@@ -195,6 +246,8 @@ class RemoteObjects:
                 body.update({method: getattr(base, method) for method in _NATIVE_METHODS if hasattr(base, method)})
             else:
                 body["_agent_rl_native"] = native
+        elif native in WRAPPERS and not exceptional:
+            body["_agent_rl_native"] = native
         try:
             return type.__new__(RemoteClass, name, tuple(parents), body)
         except (TypeError, ValueError):

@@ -19,7 +19,6 @@ import json
 import os
 import sys
 import tempfile
-import traceback
 import types
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
@@ -27,9 +26,10 @@ from typing import Any
 
 from agent_rl.judging.proxied import pytest_subset
 from agent_rl.judging.proxied.hidden_tests import HiddenTest, arguments_of, is_fixture, is_test_file, items_of, load
+from agent_rl.judging.proxied.one_test import call_setup, detail_of, last_line, run_case, skip_of
 from agent_rl.judging.proxied.process_effects import PatchedModules, watched
 from agent_rl.judging.proxied.pytest_fixtures import FIXTURES
-from agent_rl.judging.proxied.pytest_subset import Exit, Fixture, MonkeyPatch, OutcomeException
+from agent_rl.judging.proxied.pytest_subset import Fixture, MonkeyPatch, OutcomeException
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
 MAX_DETAIL = 600
@@ -63,6 +63,7 @@ class HiddenTestsRunner:
         self._place: tuple[Any, Any] = (None, None)
         own = frozenset(PurePosixPath(path).stem for path in files)
         self._patched = PatchedModules(session.patch, session.undo, own)
+        self._monkey_patch = type("MonkeyPatch", (MonkeyPatch,), {"elsewhere": self._patched})
 
     def run(self, module: str) -> None:
         """Runs every test, with the solution as module `module`; afterwards restores the interpreter's modules."""
@@ -76,7 +77,8 @@ class HiddenTestsRunner:
             sys.modules.update(modules)
 
     def _run(self, module: str) -> None:
-        sys.modules["pytest"] = pytest_subset.module()
+        subset = sys.modules["pytest"] = pytest_subset.module()
+        subset.__dict__["MonkeyPatch"] = self._monkey_patch
         # Makes modules beside the tests, such as helpers, importable as under pytest.
         sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
         sources = list(self._files.values())
@@ -87,7 +89,7 @@ class HiddenTestsRunner:
             concurrent = any(word in source for source in sources for word in _CONCURRENT)
             self._install(module, self._session.module(module, watched(sources), concurrent=concurrent))
         except BaseException as error:
-            self._say("", "failed", f"the solution cannot be imported: {_last_line(error)}")
+            self._say("", "failed", f"the solution cannot be imported: {last_line(error)}")
         else:
             with self._patched:
                 self._all_files()
@@ -114,7 +116,7 @@ class HiddenTestsRunner:
                 try:
                     module = load(path, source, lambda name, act: None)
                 except BaseException as error:
-                    self._say(path, "failed", f"it cannot be loaded: {_detail(error)}")
+                    self._say(path, "failed", f"it cannot be loaded: {detail_of(error)}")
                     continue
                 self._take_fixtures(str(PurePosixPath(path).parent), module, None)
         named = {name.split("::")[0] for name in self._wanted}
@@ -130,7 +132,7 @@ class HiddenTestsRunner:
             self._take_fixtures(path, module, None)
             items = list(items_of(path, module, lambda name: self._find(name, path)))
         except BaseException as error:
-            self._say(path, "failed", f"the tests cannot be loaded: {_detail(error)}")
+            self._say(path, "failed", f"the tests cannot be loaded: {detail_of(error)}")
             self._noticed = len(self._session.spoiled)
             return
         if not self._enter_module(path, module):
@@ -140,9 +142,9 @@ class HiddenTestsRunner:
                 self._item(path, item)
         try:
             self._close("module")
-            _call(module, "teardown_module", module)
+            call_setup(module, "teardown_module", module)
         except BaseException as error:
-            self._say(path, "failed", f"teardown_module: {_detail(error)}")
+            self._say(path, "failed", f"teardown_module: {detail_of(error)}")
         self._unnoticed(path)
 
     def _unnoticed(self, path: str) -> None:
@@ -154,9 +156,9 @@ class HiddenTestsRunner:
     def _enter_module(self, path: str, module: types.ModuleType) -> bool:
         try:
             if "unittest" not in sys.modules or not hasattr(module, "setUpModule"):
-                _call(module, "setup_module", module)
+                call_setup(module, "setup_module", module)
         except BaseException as error:
-            self._say(path, "failed", f"setup_module: {_detail(error)}")
+            self._say(path, "failed", f"setup_module: {detail_of(error)}")
             return False
         return True
 
@@ -174,7 +176,9 @@ class HiddenTestsRunner:
             outcome = "skipped" if end.kind == "exit" else end.kind
             detail = str(end)
         except BaseException as error:
-            outcome, detail = "failed", _detail(error)
+            outcome, detail = "failed", detail_of(error)
+            if self._session.reduced and isinstance(error, (AttributeError, TypeError)):
+                detail += f"; this tier hands {', '.join(self._session.reduced)} to the solution as a plain function"
         for why in self._session.spoiled[before:][:1]:
             outcome, detail = "failed", why
             self._noticed += len(self._session.spoiled) - before
@@ -189,11 +193,11 @@ class HiddenTestsRunner:
         if item.owner is not self._place[1]:
             self._close("class")
         self._place = (path, item.owner)
-        skipped = _skipped(item)
-        if skipped is not None:
-            self._say(item.name, *skipped)
+        skip = skip_of(item)
+        if skip is not None:
+            self._say(item.name, *skip)
         elif item.function is None:
-            self._attempt(item.name, lambda: _run_case(item))
+            self._attempt(item.name, lambda: run_case(item))
         else:
             self._attempt(item.name, lambda: self._call(path, item))
 
@@ -204,9 +208,9 @@ class HiddenTestsRunner:
             values = self._values(path, item, instance)
             function = item.function if instance is None else getattr(instance, item.function.__name__)
             if instance is None:
-                _call(item.module, "setup_function", function)
+                call_setup(item.module, "setup_function", function)
             else:
-                _call(instance, "setup_method", function)
+                call_setup(instance, "setup_method", function)
             try:
                 result = function(**values)
                 if inspect.iscoroutine(result):
@@ -215,9 +219,9 @@ class HiddenTestsRunner:
                     asyncio.run(result)
             finally:
                 if instance is None:
-                    _call(item.module, "teardown_function", function)
+                    call_setup(item.module, "teardown_function", function)
                 else:
-                    _call(instance, "teardown_method", function)
+                    call_setup(instance, "teardown_method", function)
         finally:
             self._close("function")
 
@@ -226,8 +230,8 @@ class HiddenTestsRunner:
         if item.owner is None or key in self._cache:
             return
         self._cache[key] = True
-        _call(item.owner, "setup_class", item.owner)
-        self._finalizers["class"].append(lambda: _call(item.owner, "teardown_class", item.owner))
+        call_setup(item.owner, "setup_class", item.owner)
+        self._finalizers["class"].append(lambda: call_setup(item.owner, "teardown_class", item.owner))
 
     # Fixtures
 
@@ -296,7 +300,7 @@ class HiddenTestsRunner:
 
             return pathlib.Path(tempfile.mkdtemp(dir=self._root))
         if name == "monkeypatch":
-            patch = MonkeyPatch(self._patched)
+            patch = self._monkey_patch()
             self._finalizers["function"].append(patch.undo)
             return patch
         if name in FIXTURES:
@@ -317,7 +321,7 @@ class HiddenTestsRunner:
                     if inner == "function":
                         waiting.clear()
                         raise
-                    self._say(str(self._place[0]), "failed", f"teardown: {_detail(error)}")
+                    self._say(str(self._place[0]), "failed", f"teardown: {detail_of(error)}")
 
 
 def arguments_with_defaults(function: Any) -> "set[str]":
@@ -338,58 +342,6 @@ def _class_fixtures(owner: Any) -> "dict[str, Fixture]":
 def _covers(place: str, path: str) -> bool:
     """Whether a fixture defined at `place` (a file, or a folder's conftest) is available to tests in `path`."""
     return place in (path, ".") or path.startswith(place + "/")
-
-
-def _skipped(item: HiddenTest) -> "tuple[str, str] | None":
-    for mark in item.marks:
-        if mark.name == "skip":
-            return "skipped", str(mark.kwargs.get("reason", ""))
-        if mark.name == "skipif" and any(mark.args):
-            return "skipped", str(mark.kwargs.get("reason", ""))
-        if mark.name == "xfail" and (not mark.args or any(mark.args)):
-            return "xfailed", str(mark.kwargs.get("reason", ""))
-    return None
-
-
-def _run_case(item: HiddenTest) -> None:
-    """Runs one method of a `unittest.TestCase`, with its class's and module's setup. Raises why it did not pass."""
-    import unittest
-
-    result = unittest.TestResult()
-    unittest.TestSuite([item.owner(item.name.rpartition("::")[2])]).run(result)
-    wrong = [text for _, text in (*result.errors, *result.failures)]
-    if wrong:
-        lines = [line for line in wrong[0].strip().splitlines() if line.strip()]
-        raise AssertionError(lines[-1] if lines else "failed")
-    if result.skipped or result.expectedFailures or result.unexpectedSuccesses:
-        raise pytest_subset.Skipped("skipped, or expected to fail")
-    if result.testsRun != 1:
-        raise AssertionError("the test did not run")
-
-
-def _call(holder: Any, name: str, argument: Any) -> None:
-    """Calls the xunit-style function `name` of `holder`, if there is one, with `argument` if it takes one."""
-    function = getattr(holder, name, None)
-    if isinstance(function, (types.FunctionType, types.MethodType)):
-        takes = arguments_of(function)
-        function(*[argument][: len(takes)])
-
-
-def _last_line(error: BaseException) -> str:
-    try:
-        lines = str(error).strip().splitlines()
-    except BaseException:
-        lines = []
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _detail(error: BaseException) -> str:
-    """The error and the line of the tests that raised it."""
-    if isinstance(error, Exit):
-        return f"exit: {error}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(("<", "/"))]
-    where = f" ({frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
-    return _last_line(error) + where
 
 
 def write_files(files: "Mapping[str, bytes]", root: str = ".") -> None:

@@ -30,20 +30,19 @@ This file is standard library only, Python 3.9: its source also runs inside the 
 """
 
 import concurrent.futures
-import contextlib
 import inspect
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from agent_rl.judging.proxied.lanes import Lanes
+from agent_rl.judging.proxied.lanes import Lanes, Speakers
 from agent_rl.judging.proxied.outgoing_values import OutgoingValues
 from agent_rl.judging.proxied.process_effects import TestsEffects
-from agent_rl.judging.proxied.proxies import PATH, RemoteModule, Restoring, fields_of, number_of
+from agent_rl.judging.proxied.proxies import PATH, Restoring, fields_of, number_of
 from agent_rl.judging.proxied.proxy_exceptions import class_of_library, exception_from
 from agent_rl.judging.proxied.proxy_messages import ANY_NAME, MalformedMessage, WireForm, from_wire, write_frame
-from agent_rl.judging.proxied.remote_objects import CLASS_SITE, MAX_OBJECTS, RemoteObjects
+from agent_rl.judging.proxied.remote_objects import CLASS_SITE, MAX_OBJECTS, RemoteModule, RemoteObjects
 from agent_rl.judging.proxied.shared_containers import SharedContainers
 from agent_rl.vocabulary.canonical import NotCanonical, Record
 
@@ -70,6 +69,7 @@ class HiddenTestsSession:
     seen: access paths of calls that returned a value and modified their arguments; if `admitted` is None, also
         everything that candidates may do as well, such as the access paths on which objects came in.
     spoiled: everything that went wrong, even if the tests caught it.
+    reduced: the classes of what was handed over as a plain function and may be more.
     effects: does what the candidate did beside returning values, such as printing, here too.
     """
 
@@ -86,16 +86,12 @@ class HiddenTestsSession:
         self.effects = TestsEffects([])
         self._objects = RemoteObjects(self)
         self._outgoing = OutgoingValues()
+        self.reduced = self._outgoing.reduced
         self._containers = SharedContainers(0)
         self._lanes = Lanes(send, receive)
         self._changing = threading.RLock()
         """Held while a message is read or written."""
-        self._own = threading.local()
-        self._own.lane, self._own.depth = 0, 0
-        self._free: list[int] = []
-        self._next_lane = 1
-        self._busy = 0
-        """How many lanes wait for an answer."""
+        self._speakers = Speakers(self._changing)
         self._loose: set[int] = set()
         self._waiters: concurrent.futures.ThreadPoolExecutor | None = None
         self._loop: Any = None
@@ -103,11 +99,11 @@ class HiddenTestsSession:
 
     # Requests
 
-    def ask(self, site: str, verb: str, *head: Any, values: "tuple[Any, ...]" = ()) -> Any:
+    def get(self, site: str, verb: str, *head: Any, values: "tuple[Any, ...]" = ()) -> Any:
         """The candidate's answer to a request; raises what it raises. `site` is the answer's access path."""
         if self.tampered is not None:
             raise CandidateGone(self.tampered)
-        with self._lane() as lane:
+        with self._speakers.speaking() as lane:
             try:
                 text = self._written(lane, verb, list(head), (*values, tuple(map(tuple, self.effects.state.changes()))))
             except (NotCanonical, RecursionError) as error:
@@ -124,10 +120,6 @@ class HiddenTestsSession:
                 raise self._broken("an answer of unknown form")
             return self._answered(content, site, verb, head, values)
 
-    def get(self, site: str, verb: str, *head: Any, values: "tuple[Any, ...]" = ()) -> Any:
-        """The value in the candidate's answer."""
-        return self.ask(site, verb, *head, values=values)
-
     async def get_later(self, site: str, verb: str, *head: Any, values: "tuple[Any, ...]" = ()) -> Any:
         """The same, while the tests' event loop goes on."""
         import asyncio
@@ -135,11 +127,11 @@ class HiddenTestsSession:
         self._loop = asyncio.get_running_loop()
         if self._waiters is None:
             self._waiters = concurrent.futures.ThreadPoolExecutor(_MAX_AT_A_TIME)
-        return await self._loop.run_in_executor(self._waiters, lambda: self.ask(site, verb, *head, values=values))
+        return await self._loop.run_in_executor(self._waiters, lambda: self.get(site, verb, *head, values=values))
 
     def call(self, number: int, site: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
         """The value of a call."""
-        return self.ask(site, "call", number, values=(args, tuple(kwargs.items())))
+        return self.get(site, "call", number, values=(args, tuple(kwargs.items())))
 
     def module(self, name: str, watched: "list[str]", *, concurrent: bool = False) -> types.ModuleType:
         """The solution's module, loaded by the candidate's process. Raises what loading it raises.
@@ -171,39 +163,12 @@ class HiddenTestsSession:
         self.seen.update("*" + name for name in names)
         return names
 
-    @contextlib.contextmanager
-    def _lane(self) -> "Iterator[int]":
-        """The lane of this thread, while a request of it is under way."""
-        own = self._own
-        if getattr(own, "lane", None) is None or (own.lane != 0 and own.depth == 0):
-            with self._changing:
-                if self._free:
-                    own.lane = self._free.pop()
-                else:
-                    own.lane = self._next_lane
-                    self._next_lane += 1
-            own.depth = 0
-        if own.depth == 0:
-            with self._changing:
-                self._busy += 1
-        own.depth += 1
-        lane = own.lane
-        try:
-            yield lane
-        finally:
-            own.depth -= 1
-            if own.depth == 0:
-                with self._changing:
-                    self._busy -= 1
-                    if lane:
-                        self._free.append(lane)
-
     # Messages
 
     def _written(self, lane: int, verb: str, head: "list[Any]", values: "tuple[Any, ...]") -> str:
         with self._changing:
             # While nothing is under way on another lane, nothing can name what is given up.
-            unused = sorted({*self._containers.unused(), *self._loose}) if self._busy <= 1 else []
+            unused = sorted({*self._containers.unused(), *self._loose}) if self._speakers.busy <= 1 else []
             if self._loose:
                 used = self._containers.within(values)
                 unused = [number for number in unused if number not in used]
@@ -228,9 +193,7 @@ class HiddenTestsSession:
         `plain(numbers)`: whether the containers of those numbers may be changed here without more ado.
         """
         _, _, wires, shared, loose = content
-        here = site
-        if shared or type(wires[0]) in (tuple, frozenset):
-            here = site + "[]"
+        here = site + "[]" if shared or type(wires[0]) in (tuple, frozenset) else site
         for entry in shared:
             # What makes a defaultdict's values is no value, and only the dict calls it.
             if type(entry) is list and len(entry) == 3 and entry[1] == "defaultdict" and type(entry[2]) is list:
@@ -348,10 +311,8 @@ class HiddenTestsSession:
         return self._objects.instance(fields, site, inner) if known is None else known
 
     def _coroutine(self, number: int, site: str) -> Any:
-        async def remote() -> Any:
-            return await self.get_later(site + "()", "op", "await", number, values=((),))
-
-        return self._outgoing.stands_for(remote(), number)
+        later = self.get_later(site + "()", "op", "await", number, values=((),))
+        return self._outgoing.stands_for(later, number)
 
     def _generator(self, number: int, site: str) -> Any:
         def remote() -> Any:
@@ -396,7 +357,7 @@ class HiddenTestsSession:
         """The result of a coroutine of the tests that the candidate waits for."""
         import asyncio
 
-        if self._loop is not None and self._loop.is_running() and getattr(self._own, "lane", 0) != 0:
+        if self._loop is not None and self._loop.is_running() and self._speakers.lane != 0:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
         return asyncio.run(coroutine)
 

@@ -121,6 +121,12 @@ effect(
         monkeypatch.setattr("random.randint", lambda a, b: 4)
         monkeypatch.setenv("HOME_OF", "here")
         assert solution.slow() == (4, "here")
+    def test_monkeypatch_of_its_own():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "sleep", lambda seconds: None)
+            patch.setattr(random, "randint", lambda a, b: 5)
+            patch.setenv("HOME_OF", "there")
+            assert solution.slow() == (5, "there")
     def test_undone():
         assert solution.total([1]) == 1 and solution.where() is None
     """,

@@ -9,7 +9,7 @@ import pytest
 from agent_rl.config import SandboxConfig
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.vocabulary import AssertTests, Message, PytestTests, Submission, Task
+from agent_rl.vocabulary import AssertTests, Limits, Message, PytestTests, Submission, Task
 
 ROW = "class Row(tuple):\n    kind = 'row'\ndef f(n):\n    return Row([n])\n"
 SIZED = "from dataclasses import dataclass\n@dataclass\nclass Size:\n    w: int\n    h: int\n"
@@ -112,3 +112,91 @@ async def test_documentation_and_replaced_built_ins_are_seen_at_tier_proxied(
             task = await verifier.prepare(given)
             right, bad = [await verifier.judge(task, Submission.code(program)) for program in (oracle, wrong)]
             assert (number, task.tier, right.passed, bad.passed) == (number, "proxied", True, False)
+
+
+SLEEPS = "import time\ndef f(x):\n    time.sleep(x)\n    return x\n"
+READS = "import time\ndef f(x):\n    return time.time() + x\n"
+LATER = "import time as clock\ndef f(x):\n    now = clock.time()\n    return x + now\n"
+
+# asserts, oracle solution, a right program and a wrong one
+REPLACED = [
+    (
+        "from unittest.mock import patch\nwith patch('time.sleep'):\n    assert f(50) == 50",
+        SLEEPS,
+        SLEEPS.replace("x)\n", "2 * x)\n"),
+        SLEEPS.replace("return x", "return 2 * x"),
+    ),
+    (
+        "from unittest.mock import patch\nwith patch('time.sleep') as slept:\n    f(50)\nslept.assert_called_with(50)",
+        SLEEPS,
+        SLEEPS + "    pass\n",
+        "def f(x):\n    return x\n",
+    ),
+    (
+        "import pytest\nm = pytest.MonkeyPatch()\nm.setattr('time.time', lambda: 5.0)\nassert f(1) == 6\nm.undo()",
+        READS,
+        LATER,
+        READS.replace("+ x", ""),
+    ),
+]
+
+
+@pytest.mark.local_sandbox
+async def test_what_asserts_replace_is_replaced_for_the_solution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
+    from agent_rl_sandboxes.local_provider import LocalProvider
+
+    limits = Limits(wall_seconds=2.0)
+    async with LocalProvider(SandboxConfig()) as provider, TaskVerifier(provider, minimum_tier="proxied") as verifier:
+        for number, (body, oracle, *programs) in enumerate(REPLACED):
+            source = "def check(f):\n" + "".join(f"    {line}\n" for line in body.splitlines())
+            tests = AssertTests("f", source, oracle)
+            task = await verifier.prepare(Task(str(number), (Message.user("?"),), tests, oracle=oracle, limits=limits))
+            passed = [(await verifier.judge(task, Submission.code(p))).passed for p in (oracle, *programs)]
+            assert (number, task.tier, passed) == (number, "proxied", [True, True, False])
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+async def test_tests_that_need_one_process_tell_right_from_wrong_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path))
+    from agent_rl_sandboxes.docker_provider import DockerProvider
+
+    async with DockerProvider(SandboxConfig()) as provider, TaskVerifier(provider) as verifier:
+        for name, (source, oracle, right, wrong) in IN_ONE_PROCESS.items():
+            tests = PytestTests({"test_it.py": source.encode()}, oracle={"solution.py": oracle.encode()})
+            limits = Limits(wall_seconds=60.0, cpu_seconds=60.0)
+            task = await verifier.prepare(Task(name, (Message.user("?"),), tests, limits=limits, tier="proxied"))
+            passed = [(await verifier.judge(task, Submission.code(p))).passed for p in (right, wrong)]
+            assert (name, task.tier, passed) == (name, "in_process", [True, False])
+
+
+COUNT = "def f(path):\n    return len(open(path).read().split())\n"
+IN_ONE_PROCESS = {
+    "files that the solution reads": (
+        "from solution import f\ndef test_it(tmp_path):\n    (tmp_path / 'x').write_text('a b')\n"
+        "    assert f(str(tmp_path / 'x')) == 2\n",
+        COUNT,
+        "import pathlib\ndef f(path):\n    return pathlib.Path(path).read_text().count(' ') + 1\n",
+        COUNT.replace(".split()", ""),
+    ),
+    "files that it writes": (
+        "import os, tempfile\nfrom solution import f\ndef test_it():\n"
+        "    with tempfile.TemporaryDirectory() as place:\n"
+        "        f(os.path.join(place, 'o'))\n        assert open(os.path.join(place, 'o')).read() == 'hi'\n",
+        "def f(path):\n    open(path, 'w').write('hi')\n",
+        "import pathlib\ndef f(path):\n    pathlib.Path(path).write_text('hi')\n",
+        "def f(path):\n    open(path, 'w').write('ho')\n",
+    ),
+    "a stream": (
+        "import io\nfrom solution import f\ndef test_it():\n    s = io.StringIO()\n    f(s)\n"
+        "    assert s.getvalue() == 'hi'\n",
+        "def f(s):\n    s.write('hi')\n",
+        "def f(s):\n    print('hi', end='', file=s)\n",
+        "def f(s):\n    print('hi', file=s)\n",
+    ),
+}

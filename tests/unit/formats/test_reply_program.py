@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from typing import Any
 
@@ -286,6 +287,43 @@ def test_what_is_no_program_stays_what_it_is() -> None:
     assert program_in("def f(x):\n    t = 0\n    t +=\n    return t\n", FUNCTION).startswith(
         "def f(x):\n    t = 0\n    t +="
     )
+
+
+GLUED = {
+    "below a line of prose": f"The code:\n{indented(F, '    ')}",
+    "after a tab": f"The code:\n{indented(F, chr(9))}",
+    "below a paragraph, with prose after it": f"I add them\n\n{indented(F, '    ')}\nThat is all.\n",
+    "with a use of it after it": f"The code:\n{indented(F, '    ')}and its use:\n    print(f([1]))\n",
+    "as a string of JSON": json.dumps(F),
+    "as a field of JSON": json.dumps({"why": "it adds", "code": F}),
+    "as an argument in a fence": fenced(json.dumps({"name": "submit", "arguments": {"code": F}}) + "\n", "```json"),
+}
+
+
+@pytest.mark.parametrize("reply", GLUED.values(), ids=GLUED.keys())
+def test_indented_code_below_prose_and_code_in_json_are_read(reply: str) -> None:
+    assert program_in(reply, FUNCTION).strip() == F.strip()
+
+
+UNCLEAR = {
+    "below a broken class": f"class Solution(:\n{indented(F, '    ')}",
+    "below a broken condition": f"if x y:\n{indented(F, '    ')}",
+    "inside of an open bracket": f"foo(\n{indented(F, '    ')}",
+    "two programs in JSON": json.dumps([F, F.replace("sum", "len")]),
+    "two named programs in JSON": json.dumps({"wrong": F.replace("sum", "len"), "right": F}),
+    "broken JSON": json.dumps({"code": F})[:-1],
+    "JSON in prose": f"The answer is {json.dumps({'code': F})}",
+}
+
+
+@pytest.mark.parametrize("reply", UNCLEAR.values(), ids=UNCLEAR.keys())
+def test_what_may_mean_several_programs_stays_what_it_is(reply: str) -> None:
+    assert program_in(reply, FUNCTION) == reply
+
+
+def test_a_whole_program_is_found_in_json_and_below_prose() -> None:
+    assert program_in(json.dumps({"code": PROGRAM}), WHOLE) == PROGRAM
+    assert program_in(f"The program:\n{indented(PROGRAM, '    ')}", WHOLE).strip() == PROGRAM.strip()
 
 
 def test_what_was_only_thought_or_taken_back_is_not_the_answer() -> None:

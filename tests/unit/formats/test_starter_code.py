@@ -77,6 +77,44 @@ async def test_functions_and_methods_answer_calls(tmp_path: Path, row: Any, prog
     assert await passes(task_of(tmp_path, row), program) is passed
 
 
+PARTS = [
+    # A method without its class, with helpers; a function of another form stays a function.
+    ("def f(self, x):\n    return x", True),
+    ("    def f(self, x: List[int]) -> Optional[int]:\n        return x", True),
+    ("def g(self, x):\n    return x\n\ndef f(self, x):\n    return self.g(x)", True),
+    ("def f(self):\n    return self", True),
+    ("def f(self, x):\n    return x + 1", False),
+    ("def g(self, x):\n    return x", False),
+    ("class Solution:\n    def g(self, x):\n        return x\ndef f(self, x):\n    return x", False),
+    # A method's body, at any depth.
+    ("return x", True),
+    ("    return x", True),
+    ("y = x\nif y:\n    return y", True),
+    ("        y = x\n        return y", True),
+    ("return x + 1", False),
+    ("x", False),
+    ("print(Solution().f(1))", False),
+]
+BODY = "        "
+
+
+@pytest.mark.parametrize("stub", ["", "pass", "# your code here", '"""A\n        docstring.\n        """'])
+async def test_parts_of_what_starter_code_asks_for_are_completed(tmp_path: Path, stub: str) -> None:
+    starter = method("f", "x: List[int]", " -> Optional[int]").rstrip() + f"\n{BODY}{stub}"
+    task = task_of(tmp_path, apps("f", [[1], [2]], [[1], [2]], starter))
+    assert [await passes(task, program) for program, _ in PARTS] == [passed for _, passed in PARTS]
+
+
+async def test_only_a_stub_at_the_end_is_completed_by_a_body(tmp_path: Path) -> None:
+    others = [
+        f"{method('f', 'x')}pass\n    def g(self, y):\n        pass",
+        f"{method('f', 'x')}return 0",
+        method("g", "x"),
+    ]
+    for starter in others:
+        assert not await passes(task_of(tmp_path, apps("f", [[1], [2]], [[1], [2]], starter)), "return x")
+
+
 NODE = "Optional[ListNode]"
 REVERSED = apps("turn", [[[1, 2, 3]], [[]]], [[[3, 2, 1]], [[]]], method("turn", f"head: {NODE}", f" -> {NODE}"))
 MERGED = apps("merge", [[[[1, 4], [], [2]]]], [[[1, 4, 2]]], method("merge", f"lists: List[{NODE}]", f" -> {NODE}"))

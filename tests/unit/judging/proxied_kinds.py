@@ -1055,3 +1055,116 @@ refused(
     """,
     "def f(call):\n    try:\n        return call()\n    except BaseException:\n        return 1\n",
 )
+refused(
+    "a-stream",
+    "not <class '_io.StringIO'>",
+    """
+    import io
+    from solution import f
+    def test_it():
+        assert f(io.StringIO("a\\nb")) == ["a", "b"]
+    """,
+    "def f(lines):\n    return [line.strip() for line in lines]\n",
+)
+
+# What wraps a container is equal to it, and is none
+
+kind(
+    "wrapped-containers",
+    """
+    from solution import counts, name, rows
+    def test_it():
+        found = rows([2, 1])
+        assert found == [1, 2] and [1, 2] == found and len(found) == 2
+        found.append(3)
+        assert found == [1, 2, 3] and found[1:] == [2, 3] and found + [4] == [1, 2, 3, 4]
+        assert rows([]) == [] and not rows([])
+        assert counts("aab") == {"a": 2, "b": 1} and counts("aa")["a"] == 2
+        assert name("ab") == "AB" and name("a") + "b" == "Ab"
+    """,
+    "def rows(x):\n    return sorted(x)\ndef counts(s):\n    return {c: s.count(c) for c in s}\n"
+    "def name(s):\n    return s.upper()\n",
+    right=(
+        """
+        from collections import ChainMap, UserList, UserString
+        def rows(x):
+            return UserList(sorted(x))
+        def counts(s):
+            return ChainMap({c: s.count(c) for c in s})
+        def name(s):
+            return UserString(s.upper())
+        """,
+        """
+        from collections import UserDict, UserList, UserString
+        class Rows(UserList):
+            def top(self):
+                return self[0]
+        class Counts(UserDict):
+            pass
+        class Name(UserString):
+            pass
+        def rows(x):
+            return Rows(sorted(x))
+        def counts(s):
+            return Counts({c: s.count(c) for c in s})
+        def name(s):
+            return Name(s.upper())
+        """,
+    ),
+    wrong=tuple(
+        f"""
+        import collections
+        class Lie({base}):
+            __eq__ = lambda self, other: True
+            {body}
+        def rows(x):
+            return Lie(x)
+        def counts(s):
+            return {{c: s.count(c) for c in s}}
+        def name(s):
+            return s.upper()
+        """
+        for base, body in (
+            ("collections.UserList", "pass"),
+            ("collections.UserList", "data = 5"),
+            ("collections.UserList", "__getitem__ = lambda self, at: 1"),
+            ("object", "__init__ = lambda self, data: setattr(self, 'data', sorted(data))"),
+        )
+    ),
+)
+kind(
+    "what-wraps-a-list-is-no-list",
+    "from solution import f\ndef test_it():\n    assert isinstance(f(), list) and f() == [1]\n",
+    "def f():\n    return [1]\n",
+    right=("class L(list):\n    pass\ndef f():\n    return L([1])\n",),
+    wrong=("from collections import UserList\ndef f():\n    return UserList([1])\n",),
+)
+kind(
+    "a-class-derived-from-a-wrapper",
+    """
+    from solution import Stack
+    def test_it():
+        stack = Stack()
+        stack.push(1)
+        assert stack == [1] and len(stack) == 1 and stack.data == [1] and list(stack) == [1]
+        assert stack.pop() == 1 and stack[:] == [] and not stack and isinstance(stack, Stack)
+    """,
+    "from collections import UserList\nclass Stack(UserList):\n    def push(self, x):\n        self.append(x)\n",
+    right=("class Stack(list):\n    push = list.append\n    data = property(list)\n",),
+    wrong=("from collections import UserList\nclass Stack(UserList):\n    def push(self, x):\n        pass\n",),
+)
+kind(
+    "wrapped-containers-of-the-tests",
+    """
+    from collections import ChainMap, UserDict, UserList
+    from solution import f, top
+    def test_it():
+        given = UserDict(a=1)
+        assert f(given) == 1 and given == {"a": 2}
+        assert f(ChainMap({"a": 5}, {"b": 1})) == 5
+        assert top(UserList([3])) == 3
+    """,
+    "def f(x):\n    x['a'] += 1\n    return x['a'] - 1\ndef top(x):\n    return x[0]\n",
+    right=("def f(x):\n    y = x['a']\n    x.update(a=y + 1)\n    return y\ntop = lambda x: x.data[-1]\n",),
+    wrong=("def f(x):\n    return x['a']\ntop = lambda x: x[0]\n",),
+)
