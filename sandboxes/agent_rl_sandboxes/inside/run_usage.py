@@ -16,9 +16,10 @@ Standard library only, Python 3.9: this runs inside the sandboxes.
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from agent_rl_sandboxes.inside.kernel_kills import OwnGroup
 
@@ -36,6 +37,8 @@ _WORTH_COUNTING_SECONDS = 0.1
 """A shorter run's waits are not counted: no limit is so short that they would matter."""
 _MOST_UNSEEN = 0.1
 """Share of a run's limit for which processes may have run that no look has seen, if its waits are to be known."""
+SIGN_SECONDS = 1.0
+"""Time between two signs of life of a run's server, and before the first: most runs are over before it."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -53,8 +56,11 @@ class RunUsage:
         group: OwnGroup | None = None,
         *,
         parts: int = 1,
+        alive: Callable[[float], None] | None = None,
     ) -> None:
         """`pid`: the run's first process; seconds, bytes; `others`: the processes that are not the run's.
+
+        `alive` is called now and then while the run goes on, with the seconds of its own time that it has used.
 
         `wall` and `longest` are the time of each part (see `next_part`); the whole has at most the time of `parts`.
 
@@ -71,6 +77,8 @@ class RunUsage:
         self._others = frozenset(others)
         self._group = group
         self._parts = parts
+        self._alive = alive
+        self._next_sign = math.inf if alive is None else self.started + SIGN_SECONDS
         self._part = self.started, 0.0, 0.0
         """When the part under way has begun; `waited` and `_seen_seconds` at that time."""
         self._deadline = self.started + wall
@@ -113,6 +121,9 @@ class RunUsage:
     def over(self) -> str | None:
         """Why the run has to end now: "timeout" or "out_of_memory"; None if it may go on."""
         now = time.monotonic()
+        if self._alive is not None and now >= self._next_sign:
+            self._next_sign = now + SIGN_SECONDS
+            self._alive(now - self.started - self.waited)
         if now < self._next_look and now < self._deadline:
             return None
         if self._look(now) > self._most or (self._group is not None and self._group.killed()):
@@ -126,7 +137,7 @@ class RunUsage:
 
     def pause(self) -> float:
         """Seconds until `over` has to be asked again."""
-        return max(0.0, min(self._next_look, self._deadline) - time.monotonic())
+        return max(0.0, min(self._next_look, self._next_sign, self._deadline) - time.monotonic())
 
     def finish(self) -> None:
         """The run has ended, its first process is not reaped yet: its waits are counted to the end."""

@@ -17,6 +17,7 @@ from agent_rl_sandboxes.workers import Worker
 from tests.unit.sandboxes.played import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
 
 PAIR = PairRequest("x = 1", {"test_it.py": b"assert True"}, limits=Limits(wall_seconds=1.0))
+LONG = dataclasses.replace(PAIR, limits=Limits(wall_seconds=600.0))
 ASK, ANSWER, REPORT = '[0,"load"]', '[0,"return",null]', '{"done":0,"objects":[]}'
 
 
@@ -206,11 +207,12 @@ async def test_a_worker_that_takes_nothing_in_is_given_up(
     operation: str, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a paused container does not, once the pipes to it are full."""
-    monkeypatch.setattr("agent_rl_sandboxes.paired_runs.GRACE_SECONDS", 0.05)
-    monkeypatch.setattr("agent_rl_sandboxes.workers.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("agent_rl_sandboxes.workers.LOOK_SECONDS", 0.005)
 
     class Stuffed(TalkServer):
         async def write(self, data: bytes) -> None:
+            if not data:  # what was written before is still on its way
+                await asyncio.Event().wait()
             size = int.from_bytes(data[:4], "big")
             told, body = json.loads(data[8 : 8 + size])["op"], data[8 + size :]
             if told == operation and role == (json.loads(body[4:])["role"] if told == "talk" else self.role):
@@ -226,10 +228,9 @@ async def test_a_worker_that_takes_nothing_in_is_given_up(
 
     farm = StuffedFarm(Talking())
     pool = await started(farm, 2)
-    quick = dataclasses.replace(PAIR, limits=Limits(wall_seconds=0.02))
     async with asyncio.timeout(20):
-        with pytest.raises(SandboxError, match="a worker does not take in what it is told") as caught:
-            await pool.run_pair(lambda first, second: talk_in_pair(first, second, quick))
+        with pytest.raises(SandboxError, match="a worker gave no sign of life") as caught:
+            await pool.run_pair(lambda first, second: talk_in_pair(first, second, LONG))
         assert isinstance(caught.value, TestsPlaceError) == (role == "tests")
         assert (await run(pool)).tests.frames == (REPORT,)
     await pool.close()
