@@ -120,17 +120,14 @@ class RunUsage:
 
     def over(self) -> str | None:
         """Why the run has to end now: "timeout" or "out_of_memory"; None if it may go on."""
-        now = time.monotonic()
-        if self._alive is not None and now >= self._next_sign:
-            self._next_sign = now + SIGN_SECONDS
-            self._alive(now - self.started - self.waited)
+        now = self._now()
         if now < self._next_look and now < self._deadline:
             return None
         if self._look(now) > self._most or (self._group is not None and self._group.killed()):
             return "out_of_memory"
         if now < self._deadline:
             return None
-        self.cpu = sum(map(_processor_seconds, self._processes())) - self._before / 1e9
+        self.cpu = sum(map(_processor_seconds, self._each(self._processes()))) - self._before / 1e9
         self._deadline = self._latest()
         cpu, _ = self.of_last_part(0.0)
         return "timeout" if now >= self._deadline or cpu >= self._wall else None
@@ -138,6 +135,14 @@ class RunUsage:
     def pause(self) -> float:
         """Seconds until `over` has to be asked again."""
         return max(0.0, min(self._next_look, self._next_sign, self._deadline) - time.monotonic())
+
+    def _now(self) -> float:
+        """The time; a sign of life is given if it is due."""
+        now = time.monotonic()
+        if self._alive is not None and now >= self._next_sign:
+            self._next_sign = now + SIGN_SECONDS
+            self._alive(now - self.started - self.waited)
+        return now
 
     def finish(self) -> None:
         """The run has ended, its first process is not reaped yet: its waits are counted to the end."""
@@ -148,11 +153,11 @@ class RunUsage:
         """The bytes of memory that the run uses; its waits are counted, and the next look is planned."""
         processes = list(self._processes())
         self._count_waits(processes)
-        sizes = [_resident(pid) for pid in processes]
+        sizes = [_resident(pid) for pid in self._each(processes)]
         used = sum(sizes)
         if used > self._most and len(sizes) > 1:
             # Processes share what they had before they were forked.
-            shares = [_proportional(pid) for pid in processes]
+            shares = [_proportional(pid) for pid in self._each(processes)]
             if any(shares):
                 # A process may hide itself from this one, or have ended since: then it has nothing any more.
                 used = sum(_resident(pid) if share is None else share for pid, share in zip(processes, shares))  # noqa: B905
@@ -170,6 +175,12 @@ class RunUsage:
             if name.isdigit() and int(name) not in self._others:
                 yield int(name)
 
+    def _each(self, processes: Iterable[int]) -> Iterator[int]:
+        """The processes. A look at many may take long where they leave no processor, so signs of life are given."""
+        for pid in processes:
+            self._now()
+            yield pid
+
     def _count_waits(self, processes: Iterable[int]) -> None:
         """What the longest waiting thread has waited since the last look is added to `waited`.
 
@@ -177,7 +188,7 @@ class RunUsage:
         process of the run had a processor is not lost.
         """
         most = 0
-        for pid in processes:
+        for pid in self._each(processes):
             try:
                 threads = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
             except OSError:

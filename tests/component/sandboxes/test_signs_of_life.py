@@ -98,7 +98,7 @@ async def test_a_run_that_stops_its_server_is_soon_over(again: bool, monkeypatch
         if again:
             monkeypatch.setattr(workers, "LOOK_SECONDS", 0.2)
             for_ever = f"import os\nos.fork()\n{stop}    while True:\n        os.kill(server, signal.SIGSTOP)"
-            with pytest.raises(SandboxError, match=r"gave no sign of life for 3.2 s"):
+            with pytest.raises(SandboxError, match="gave no sign of life for 4 s"):
                 await worker.run(request(for_ever, (1, 2), limits=LIMITS))
         else:
             assert values(await worker.run(request(stop + "    return a + b", (1, 2), limits=LIMITS))) == [3]
@@ -116,7 +116,7 @@ async def test_workers_that_are_stopped_from_outside_are_given_up_in_seconds() -
         began = time.monotonic()
         for channel in channels:
             os.kill(_server(channel), signal.SIGSTOP)
-        with pytest.raises(SandboxError, match="gave no sign of life for 16 s"):
+        with pytest.raises(SandboxError, match=f"gave no sign of life for {workers.SILENT_LOOKS} s"):
             await task
         return time.monotonic() - began
 
@@ -128,7 +128,7 @@ async def test_workers_that_are_stopped_from_outside_are_given_up_in_seconds() -
         waited = await asyncio.gather(
             stopped(talk_in_pair(first, second, slow), a, b), stopped(third.run(run), c), stopped(fourth.run(run))
         )
-        assert max(waited) < 30, waited
+        assert max(waited) < workers.SILENT_LOOKS + 15, waited
 
 
 def _server(channel: Heard) -> int:
