@@ -11,7 +11,7 @@ import pytest
 
 from agent_rl.errors import SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl.vocabulary import Limits, PairRequest, PairResult
-from agent_rl_sandboxes.paired_runs import talk_in_pair
+from agent_rl_sandboxes.paired_runs import PairedRun, talk_in_pair
 from agent_rl_sandboxes.worker_pool import WorkerPool
 from agent_rl_sandboxes.workers import Worker
 from tests.unit.sandboxes.played import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
@@ -260,6 +260,30 @@ async def test_a_cancelled_pair_gives_back_what_it_took() -> None:
             await asyncio.gather(*(pool.run(REQUEST) for _ in range(4)))
         await pool.close()
         assert farm.alive == 0
+
+
+async def test_the_end_of_a_talk_can_be_cancelled() -> None:
+    class Lingering(TalkServer):
+        async def read_exactly(self, size: int) -> bytes:
+            try:
+                return await super().read_exactly(size)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.05)
+                raise
+
+    async def mute(server: Any, header: dict[str, Any]) -> None:
+        """Answers nothing at all."""
+
+    worker = await Worker.open(Lingering(mute))
+    talk = PairedRun(worker, {}, LONG.limits, 600.0)
+    await talk.__aenter__()
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(talk.__aexit__())
+    await asyncio.sleep(0.01)
+    ending.cancel()
+    await asyncio.wait([ending])
+    assert ending.cancelled()
+    await worker.close()
 
 
 async def test_a_second_worker_that_cannot_be_started_costs_nothing() -> None:
