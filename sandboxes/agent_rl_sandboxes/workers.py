@@ -274,39 +274,41 @@ class Worker:
 
         `attended`: whether signs of life are to be expected.
         """
-
-        async def read(size: int) -> bytes:
-            if not attended:
-                return await self._channel.read_exactly(size)
-            return await self._attended(lambda: self._channel.read_exactly(size), size)
-
         try:
-            if self._lengths is None:
-                self._lengths = LENGTHS.unpack(await read(LENGTHS.size))
-            header, body = self._lengths
-            if header + body > _MAX_ANSWER:
-                raise SandboxError(f"a worker answered with {header + body} bytes")
-            data = await read(header + body)
+            data = await (self._attended(self._read_frame) if attended else self._read_frame())
+            assert self._lengths is not None
+            header, _ = self._lengths
             self._lengths = None
             return json.loads(data[:header]), data[header:]
         except (EOFError, OSError) as error:
             why = await self._channel.why_dead()
             raise SandboxError(f"a worker died{f' ({why})' if why else ''}") from error
 
-    async def _attended(self, step: Callable[[], Awaitable[_T]], size: int) -> _T:
-        """What `step` returns, which moves `size` bytes; it is cancelled at each look, and called again.
+    async def _read_frame(self) -> bytes:
+        """Header and body of the next frame, whose lengths are then known. After a cancelled call, the next resumes."""
+        if self._lengths is None:
+            self._lengths = LENGTHS.unpack(await self._channel.read_exactly(LENGTHS.size))
+        size = sum(self._lengths)
+        if size > _MAX_ANSWER:
+            raise SandboxError(f"a worker answered with {size} bytes")
+        return await self._channel.read_exactly(size)
+
+    async def _attended(self, step: Callable[[], Awaitable[_T]], size: int = 0) -> _T:
+        """What `step` returns; it is cancelled at each look, and called again. `size`: how many bytes it writes.
 
         Raises SandboxError if too many looks were in vain. It is not the clock that decides: this process may have been
         late itself, and what can be read when it looks has been heard.
         """
         looks = SILENT_LOOKS + size // _BYTES_PER_LOOK
-        for left in range(looks, -1, -1):
+        silent = 0
+        while silent <= looks:
             try:
                 # The last look takes what is there, and does not wait.
-                async with asyncio.timeout(LOOK_SECONDS if left else 0.0):
+                async with asyncio.timeout(LOOK_SECONDS if silent < looks else 0.0):
                     return await step()
             except TimeoutError:
-                continue
+                silent += 1
+                looks = SILENT_LOOKS + (size + sum(self._lengths or ())) // _BYTES_PER_LOOK
         raise SandboxError(
             f"a worker gave no sign of life for {looks * LOOK_SECONDS:g} s (at the last one its run had used "
             f"{self._used:.1f} s)"
