@@ -329,11 +329,11 @@ class _DockerWorkerChannel(StdoutChannel):
         register.add(self)
 
     async def write(self, data: bytes) -> None:
-        """`data` is on its way. Raises SandboxError, with what is known of the reason, where the stream has ended."""
+        """`data` is on its way. Raises OSError."""
         try:
             await super().write(data)
         except EOFError as error:
-            raise SandboxError(f"a worker died ({await self.why_dead() or error})") from error
+            raise ConnectionError(str(error)) from error
 
     async def kill(self) -> None:
         self._register.discard(self)

@@ -19,7 +19,11 @@ from agent_rl_sandboxes.inside import episode_command, episode_server, source_mo
 _HEAD = struct.Struct(">II")
 _MAX_HEADER = 1 << 16
 _CHUNK = 1 << 20
-_GRACE_SECONDS = 2.0
+_GRACE_SECONDS = 5.0
+"""How long past its time a command may take to be ended and answered: longer than the server tries to end it (see
+`episode_command`), since the server may have no processor at once."""
+_LAST_LOOK_SECONDS = 1.0
+"""This process may have been late itself: so long it then looks for an answer once more."""
 _STATUSES = get_args(RunStatus)
 _EXIT_CODES = range(256)
 """128 + n where signal n ended the command."""
@@ -121,8 +125,8 @@ class EpisodeClient:
         """The connection is closed and no call waits for it."""
         self._fail("closed")
         self._reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._reader
+        # Does not take a cancellation of this call for that of the reader.
+        await asyncio.wait([self._reader])
 
     async def _ask(
         self, request: dict[str, Any], payload: bytes, largest: int, timeout: float
@@ -134,11 +138,15 @@ class EpisodeClient:
         future: asyncio.Future[tuple[dict[str, Any], bytes]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (future, largest)
         try:
-            async with asyncio.timeout(timeout + _GRACE_SECONDS):
-                await self._send({**request, "id": number}, payload)
-                return await future
-        except TimeoutError:
-            raise self._fail("no answer in time") from None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout + _GRACE_SECONDS):
+                    await self._send({**request, "id": number}, payload)
+                    await asyncio.wait([future])
+            if not future.done():
+                await asyncio.wait([future], timeout=_LAST_LOOK_SECONDS)
+            if not future.done():
+                raise self._fail("no answer in time")
+            return future.result()
         except asyncio.CancelledError:
             await self._cancel(number)
             raise

@@ -115,6 +115,8 @@ class LocalChannel:
                 break
         if self._process.stderr is not None:
             self._process.stderr.close()
+        # Whoever still holds the other end need not read what was written.
+        self._writer.transport.abort()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 

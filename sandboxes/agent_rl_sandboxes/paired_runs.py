@@ -9,7 +9,7 @@ import dataclasses
 import json
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from agent_rl.errors import SandboxError, TestsPlaceError
@@ -50,8 +50,8 @@ class PairedRun:
     async def __aenter__(self) -> PairedRun:
         """The worker has been sent the run's request. Raises SandboxError."""
         body = json.dumps(self._payload).encode()
-        async with self._within(self._longest + GRACE_SECONDS):
-            await self._worker.begin("talk", self._limits, self._longest, _LENGTH.pack(len(body)) + body)
+        with self._failing():
+            await self._worker.begin_talk(self._limits, self._longest, _LENGTH.pack(len(body)) + body)
         self._reading = asyncio.create_task(self._read())
         self._reading.add_done_callback(lambda _: self._news.set())
         return self
@@ -59,13 +59,15 @@ class PairedRun:
     async def __aexit__(self, *exc: object) -> None:
         assert self._reading is not None
         self._reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError, SandboxError):
-            await self._reading
+        # Does not take a cancellation of this call for that of the reading.
+        await asyncio.wait([self._reading])
+        if not self._reading.cancelled():
+            self._reading.exception()
 
     async def say(self, frame: str) -> None:
         data = frame.encode()
         if not self._done:
-            async with self._within(GRACE_SECONDS):
+            with self._failing():
                 await self._worker.tell("say", _LENGTH.pack(len(data)) + data)
 
     async def hear(self) -> str | None:
@@ -84,14 +86,9 @@ class PairedRun:
         """(how the run ended, whether it sent more than was read). A run that is still under way is ended first."""
         assert self._reading is not None
         if not self._done:
-            async with self._within(GRACE_SECONDS):
+            with self._failing():
                 await self._worker.tell("cancel")
-        try:
-            async with asyncio.timeout(GRACE_SECONDS):
-                result = await asyncio.shield(self._reading)
-        except TimeoutError:
-            raise self._error(f"a worker did not end a run within {GRACE_SECONDS:g} s") from None
-        return result, bool(self._frames or self._raw)
+        return await asyncio.shield(self._reading), bool(self._frames or self._raw)
 
     @property
     def _done(self) -> bool:
@@ -113,16 +110,6 @@ class PairedRun:
                     return self._result(header, status, stdout, stderr)
         except TimeoutError:
             raise self._error("a worker did not end a run in time") from None
-
-    @contextlib.asynccontextmanager
-    async def _within(self, seconds: float) -> AsyncIterator[None]:
-        """The worker accepts what is sent in this context within `seconds`; else (it may be stopped) raises `error`."""
-        try:
-            async with asyncio.timeout(seconds):
-                with self._failing():
-                    yield
-        except TimeoutError:
-            raise self._error("a worker does not take in what it is told") from None
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:

@@ -57,7 +57,7 @@ from agent_rl_sandboxes.inside import (
     run_relay,
     run_usage,
     seccomp_filter,
-    server_timers,
+    server_timer,
     source_modules,
     stdio_programs,
     worker_server,
@@ -151,7 +151,7 @@ def _sources() -> list[tuple[str, str]]:
         run_usage,
         run_processes,
     ]
-    modules += [case_watch, run_relay, isolation_levels, server_timers, frame_stream, worker_server]
+    modules += [case_watch, run_relay, isolation_levels, server_timer, frame_stream, worker_server]
     return [(module.__name__, inspect.getsource(module)) for module in modules]
 
 

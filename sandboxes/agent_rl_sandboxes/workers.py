@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
+import math
 import struct
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.vocabulary import Isolation, Limits, RunRequest, RunResult
 from agent_rl.vocabulary.runs import RunStatus
+from agent_rl_sandboxes.inside.run_processes import READY_SECONDS
+from agent_rl_sandboxes.inside.run_usage import SIGN_SECONDS
 from agent_rl_sandboxes.worker_program import (
     LENGTHS,
     PROTOCOL,
@@ -33,14 +38,21 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 
 GRACE_SECONDS = 10.0
 """How long past the longest time of a run its worker may take to answer before it is ended."""
-_LOAD_SECONDS = 30.0
+_LATE_SECONDS = 9.0
+"""By how much a loaded machine may delay a sign of life. 250 busy processes on two cores did by 5 s."""
+LOOK_SECONDS = 1.0
+SILENT_LOOKS = math.ceil((READY_SECONDS + SIGN_SECONDS + _LATE_SECONDS) / LOOK_SECONDS)
+"""After so many looks in vain a worker counts as stopped. Its server's longest step without a sign of life is to wait
+for the process of a run; the first sign comes a while after that."""
+_BYTES_PER_LOOK = 1 << 20
+"""A long message may take one look more for each such part."""
 _FRAME_LENGTH = struct.Struct(">I")
 _MAX_ANSWER = 1 << 29
 _MOST_AHEAD = 1 << 16
 """Calls of so many bytes are sent to a run at once."""
 _EXTRA_FRAMES = 2
 """How many frames beyond one per call are still parsed: more of them say nothing new."""
-
+_T = TypeVar("_T")
 
 _UNKNOWN: dict[str, Any] = {"isolation": "container", "reasons": (), "python": "", "memory": "", "waits": False}
 """What is known of a worker that has not said hello."""
@@ -57,7 +69,10 @@ class WorkerChannel(Protocol):
         ...
 
     async def write(self, data: bytes) -> None:
-        """`data` is on its way to the program's stdin, even if the call is cancelled. Raises OSError."""
+        """`data` is on its way to the program's stdin, even if the call is cancelled. Raises OSError.
+
+        With no `data`: what was written before is on its way.
+        """
         ...
 
     async def kill(self) -> None:
@@ -81,6 +96,8 @@ class Worker:
         self._count = 0
         self._lengths: tuple[int, int] | None = None
         self._under_way: str | None = None
+        self._used = 0.0
+        """Seconds of its own time that the run under way had used at the last sign of life."""
         self._has_roles = False
         self.isolation: Isolation = hello["isolation"]
         self.reasons: tuple[str, ...] = tuple(hello["reasons"])
@@ -103,7 +120,7 @@ class Worker:
         try:
             async with asyncio.timeout(timeout):
                 await channel.write(setup_frame(setup or WorkerSetup()))
-                hello, _ = await worker._receive()
+                hello, _ = await worker._receive(attended=False)
             if hello["op"] == "fatal":
                 raise SandboxError(f"the worker server cannot start: {hello['error']}")
             if hello["op"] != "hello" or hello["protocol"] != PROTOCOL:
@@ -142,12 +159,13 @@ class Worker:
         payload["ahead"] = len(calls) if ahead else 0
         if request.entry_point is None:
             payload["ids"] = [call.id for call in request.calls]
-        header, body = await self.exchange(
-            "run",
-            {**_order(limits), "calls": len(request.calls), "ahead": ahead},
-            _part(json.dumps(payload)) + calls,
-            timeout=request.longest_seconds + GRACE_SECONDS,
-        )
+        order = {**_order(limits), "calls": len(request.calls), "ahead": ahead}
+        most = request.longest_seconds + GRACE_SECONDS
+        try:
+            async with asyncio.timeout(most):
+                header, body = await self._ask("run", order, _part(json.dumps(payload)) + calls)
+        except TimeoutError:
+            raise SandboxError(f"a worker did not answer within {most:g} s") from None
         status, raw, stdout, stderr = channels_of(header, body)
         frames, anomalies = split_frames(raw, len(request.calls) + 1)
         # A run that was ended had no time to finish its last frame.
@@ -178,60 +196,54 @@ class Worker:
         if self._has_roles:
             return
         try:
-            await self.exchange("load", {}, role_sources(), timeout=_LOAD_SECONDS)
+            await self._ask("load", {}, role_sources())
         except SandboxError as error:
             raise SandboxStartError(str(error)) from error
         self._has_roles = True
 
-    async def begin(self, operation: str, limits: Limits, longest: float, body: bytes) -> None:
-        """A request has been sent; read its answers with `hear`. Raises SandboxError.
-
-        `longest`: when its run ends, however little of that time it had a processor.
-        """
-        self.runs += 1
+    async def _begin(self, operation: str, header: dict[str, Any], body: bytes) -> None:
+        """A request has been sent. Raises SandboxError."""
         self._count += 1
         self._under_way = str(self._count)
-        await self.tell(operation, body, {**_order(limits), "longest": longest})
+        self._used = 0.0
+        await self.tell(operation, body, header)
+
+    async def begin_talk(self, limits: Limits, longest: float, body: bytes) -> None:
+        """A run that exchanges messages has been asked for; read its answers with `hear`. Raises SandboxError.
+
+        `longest`: when the run ends, however little of that time it had a processor.
+        """
+        self.runs += 1
+        await self._begin("talk", {**_order(limits), "longest": longest}, body)
 
     async def tell(self, operation: str, body: bytes = b"", header: dict[str, Any] | None = None) -> None:
-        """One more message has been sent to the request under way. Raises SandboxError."""
+        """One more message has been sent to the request under way. Raises SandboxError, also if nobody takes it in."""
+        data = pack({"op": operation, "id": self._under_way, **(header or {})}, body)
+        parts = itertools.chain([data], itertools.repeat(b""))
         try:
-            await self._channel.write(pack({"op": operation, "id": self._under_way, **(header or {})}, body))
+            await self._attended(lambda: self._channel.write(next(parts)), len(data))
         except OSError as error:
             raise SandboxError(f"a worker died ({await self._channel.why_dead() or error})") from error
 
     async def hear(self) -> tuple[dict[str, Any], bytes]:
-        """Header and body of the next answer to the request under way; "result" is the last. Raises SandboxError."""
-        answer, content = await self._receive()
-        if answer["op"] in ("failed", "fatal"):
-            raise SandboxError(f"a worker failed: {answer['error']}")
-        if answer.get("id") != self._under_way:
-            raise SandboxError("a worker answered something else than it was asked")
-        if answer["op"] == "result":
-            self._under_way = None
-        return answer, content
+        """Header and body of the next answer to the request under way; "said" is not the last. Raises SandboxError."""
+        while True:
+            answer, content = await self._receive()
+            if answer["op"] in ("failed", "fatal"):
+                raise SandboxError(f"a worker failed: {answer['error']}")
+            if answer.get("id") != self._under_way:
+                raise SandboxError("a worker answered something else than it was asked")
+            if answer["op"] == "alive":
+                self._used = answer["seconds"]
+                continue
+            if answer["op"] != "said":
+                self._under_way = None
+            return answer, content
 
-    async def exchange(
-        self, operation: str, header: dict[str, Any], body: bytes = b"", *, timeout: float
-    ) -> tuple[dict[str, Any], bytes]:
-        """Header and body of the answer to one request. Raises SandboxError."""
-        self._count += 1
-        identifier = str(self._count)
-        self._under_way = identifier
-        try:
-            async with asyncio.timeout(timeout):
-                await self._channel.write(pack({"op": operation, "id": identifier, **header}, body))
-                answer, content = await self._receive()
-        except TimeoutError:
-            raise SandboxError(f"a worker did not answer within {timeout:g} s") from None
-        except OSError as error:
-            raise SandboxError(f"a worker died ({await self._channel.why_dead() or error})") from error
-        self._under_way = None
-        if answer["op"] in ("failed", "fatal"):
-            raise SandboxError(f"a worker failed: {answer['error']}")
-        if answer.get("id") != identifier:
-            raise SandboxError("a worker answered something else than it was asked")
-        return answer, content
+    async def _ask(self, operation: str, header: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        """Header and body of the only answer to one request. Raises SandboxError."""
+        await self._begin(operation, header, body)
+        return await self.hear()
 
     async def settle(self) -> bool:
         """After a cancelled call: whether the request under way has been ended and the worker can go on."""
@@ -240,7 +252,7 @@ class Worker:
                 if self._under_way is not None:
                     await self._channel.write(pack({"op": "cancel", "id": self._under_way}))
                     answer, _ = await self._receive()
-                    while answer["op"] == "said":
+                    while answer["op"] in ("said", "alive"):
                         answer, _ = await self._receive()
                     self._under_way = None
                     return answer["op"] == "result" and answer["reusable"]
@@ -257,15 +269,15 @@ class Worker:
         """The worker server is gone, with everything in it."""
         await asyncio.shield(self._channel.kill())
 
-    async def _receive(self) -> tuple[dict[str, Any], bytes]:
-        """The next frame. After a cancelled call, the next call resumes where that one stopped. Raises SandboxError."""
+    async def _receive(self, *, attended: bool = True) -> tuple[dict[str, Any], bytes]:
+        """The next frame. After a cancelled call, the next call resumes where that one stopped. Raises SandboxError.
+
+        `attended`: whether signs of life are to be expected.
+        """
         try:
-            if self._lengths is None:
-                self._lengths = LENGTHS.unpack(await self._channel.read_exactly(LENGTHS.size))
-            header, body = self._lengths
-            if header + body > _MAX_ANSWER:
-                raise SandboxError(f"a worker answered with {header + body} bytes")
-            data = await self._channel.read_exactly(header + body)
+            data = await (self._attended(self._read_frame) if attended else self._read_frame())
+            assert self._lengths is not None
+            header, _ = self._lengths
             self._lengths = None
             content: Any = json.loads(data[:header])
             if not isinstance(content, dict) or "op" not in content:
@@ -276,6 +288,36 @@ class Worker:
         except (EOFError, OSError) as error:
             why = await self._channel.why_dead()
             raise SandboxError(f"a worker died{f' ({why})' if why else ''}") from error
+
+    async def _read_frame(self) -> bytes:
+        """Header and body of the next frame, whose lengths are then known. After a cancelled call, the next resumes."""
+        if self._lengths is None:
+            self._lengths = LENGTHS.unpack(await self._channel.read_exactly(LENGTHS.size))
+        size = sum(self._lengths)
+        if size > _MAX_ANSWER:
+            raise SandboxError(f"a worker answered with {size} bytes")
+        return await self._channel.read_exactly(size)
+
+    async def _attended(self, step: Callable[[], Awaitable[_T]], size: int = 0) -> _T:
+        """What `step` returns; it is cancelled at each look, and called again. `size`: how many bytes it writes.
+
+        Raises SandboxError if too many looks were in vain. It is not the clock that decides: this process may have been
+        late itself, and what can be read when it looks has been heard.
+        """
+        looks = SILENT_LOOKS + size // _BYTES_PER_LOOK
+        silent = 0
+        while silent <= looks:
+            try:
+                # The last look takes what is there, and does not wait.
+                async with asyncio.timeout(LOOK_SECONDS if silent < looks else 0.0):
+                    return await step()
+            except TimeoutError:
+                silent += 1
+                looks = SILENT_LOOKS + (size + sum(self._lengths or ())) // _BYTES_PER_LOOK
+        raise SandboxError(
+            f"a worker gave no sign of life for {looks * LOOK_SECONDS:g} s (at the last one its run had used "
+            f"{self._used:.1f} s)"
+        )
 
 
 def _order(limits: Limits) -> dict[str, float]:

@@ -21,7 +21,7 @@ run_processes.py    one process per run or command: makes, watches and ends it
 run_relay.py        a run that exchanges messages with the pool
 run_usage.py        what a run uses while it runs: memory, processors, and waits for them
 isolation_levels.py finds the best level of isolation that works here
-server_timers.py    timers that resume, or end, a server that its run has stopped
+server_timer.py     a timer that resumes a server that its run has stopped
 frame_stream.py     frames from and to the pool outside
 network_traffic.py  whether a network was used
 worker_server.py    the loop around them, and the protocol

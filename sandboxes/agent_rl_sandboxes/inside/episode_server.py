@@ -115,7 +115,7 @@ class EpisodeServer:
                 self.commands[header["id"]] = EpisodeCommand(self, header, payload)
             except OSError as error:
                 answer = {"id": header["id"], "status": "crashed", "exit_code": None, "truncated": False}
-                self.send(dict(answer, seconds=0.0, stdout=0), str(error).encode())
+                self.send(dict(answer, seconds=0.0, stdout=0, cpu=0.0, waited=0.0), str(error).encode())
         elif operation == "cancel":
             command = self.commands.get(header["id"])
             if command is not None:

@@ -36,7 +36,8 @@ _KILL_SECONDS = 5.0
 """Time for ending a run and its processes: on a busy machine even a killed process needs a processor to end."""
 _MOST_PAUSE_SECONDS = 0.05
 _TICK_MILLISECONDS = 2
-_READY_SECONDS = 10.0
+READY_SECONDS = 10.0
+"""Time for a new process to be isolated, in which the server gives no sign of life."""
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -196,7 +197,7 @@ class RunProcesses:
         """`child` waits for its request. Raises RunFailed with the reason if it could not be isolated."""
         poll = select.poll()
         poll.register(child.results, select.POLLIN)
-        if not poll.poll(_READY_SECONDS * 1000):
+        if not poll.poll(READY_SECONDS * 1000):
             raise RunFailed("a run's process was not ready in time")
         answer = os.read(child.results, 1)
         if answer != b"R":
@@ -211,8 +212,11 @@ class RunProcesses:
         stream: int,
         cancelled: Callable[[], bool],
         watch: Callable[[RunUsage], str | None] | None = None,
+        alive: Callable[[float], None] | None = None,
     ) -> RunOutcome:
         """How the run ended; none of its processes is left. `cancelled` is called when `stream` can be read.
+
+        `alive`: see `RunUsage`.
 
         `watch`, given for a run that exchanges messages, writes the request and reads the channels.
 
@@ -229,6 +233,7 @@ class RunProcesses:
             self._others(child),
             self._group,
             parts=order.parts,
+            alive=alive,
         )
         status = watch(usage) if watch else self._watch(child, request, order, stream, cancelled, usage)
         if status is None:

@@ -16,9 +16,10 @@ Standard library only, Python 3.9: this runs inside the sandboxes.
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from agent_rl_sandboxes.inside.kernel_kills import OwnGroup
 
@@ -36,6 +37,8 @@ _WORTH_COUNTING_SECONDS = 0.1
 """A shorter run's waits are not counted: no limit is so short that they would matter."""
 _MOST_UNSEEN = 0.1
 """Share of a run's limit for which processes may have run that no look has seen, if its waits are to be known."""
+SIGN_SECONDS = 1.0
+"""Time between two signs of life of a run's server, and before the first: most runs are over before it."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -53,8 +56,11 @@ class RunUsage:
         group: OwnGroup | None = None,
         *,
         parts: int = 1,
+        alive: Callable[[float], None] | None = None,
     ) -> None:
         """`pid`: the run's first process; seconds, bytes; `others`: the processes that are not the run's.
+
+        `alive` is called now and then while the run goes on, with the seconds of its own time that it has used.
 
         `wall` and `longest` are the time of each part (see `next_part`); the whole has at most the time of `parts`.
 
@@ -71,6 +77,8 @@ class RunUsage:
         self._others = frozenset(others)
         self._group = group
         self._parts = parts
+        self._alive = alive
+        self._next_sign = math.inf if alive is None else self.started + SIGN_SECONDS
         self._part = self.started, 0.0, 0.0
         """When the part under way has begun; `waited` and `_seen_seconds` at that time."""
         self._deadline = self.started + wall
@@ -112,21 +120,29 @@ class RunUsage:
 
     def over(self) -> str | None:
         """Why the run has to end now: "timeout" or "out_of_memory"; None if it may go on."""
-        now = time.monotonic()
+        now = self._now()
         if now < self._next_look and now < self._deadline:
             return None
         if self._look(now) > self._most or (self._group is not None and self._group.killed()):
             return "out_of_memory"
         if now < self._deadline:
             return None
-        self.cpu = sum(map(_processor_seconds, self._processes())) - self._before / 1e9
+        self.cpu = sum(map(_processor_seconds, self._each(self._processes()))) - self._before / 1e9
         self._deadline = self._latest()
         cpu, _ = self.of_last_part(0.0)
         return "timeout" if now >= self._deadline or cpu >= self._wall else None
 
     def pause(self) -> float:
         """Seconds until `over` has to be asked again."""
-        return max(0.0, min(self._next_look, self._deadline) - time.monotonic())
+        return max(0.0, min(self._next_look, self._next_sign, self._deadline) - time.monotonic())
+
+    def _now(self) -> float:
+        """The time; a sign of life is given if it is due."""
+        now = time.monotonic()
+        if self._alive is not None and now >= self._next_sign:
+            self._next_sign = now + SIGN_SECONDS
+            self._alive(now - self.started - self.waited)
+        return now
 
     def finish(self) -> None:
         """The run has ended, its first process is not reaped yet: its waits are counted to the end."""
@@ -137,11 +153,11 @@ class RunUsage:
         """The bytes of memory that the run uses; its waits are counted, and the next look is planned."""
         processes = list(self._processes())
         self._count_waits(processes)
-        sizes = [_resident(pid) for pid in processes]
+        sizes = [_resident(pid) for pid in self._each(processes)]
         used = sum(sizes)
         if used > self._most and len(sizes) > 1:
             # Processes share what they had before they were forked.
-            shares = [_proportional(pid) for pid in processes]
+            shares = [_proportional(pid) for pid in self._each(processes)]
             if any(shares):
                 # A process may hide itself from this one, or have ended since: then it has nothing any more.
                 used = sum(_resident(pid) if share is None else share for pid, share in zip(processes, shares))  # noqa: B905
@@ -159,6 +175,12 @@ class RunUsage:
             if name.isdigit() and int(name) not in self._others:
                 yield int(name)
 
+    def _each(self, processes: Iterable[int]) -> Iterator[int]:
+        """The processes. A look at many may take long where they leave no processor, so signs of life are given."""
+        for pid in processes:
+            self._now()
+            yield pid
+
     def _count_waits(self, processes: Iterable[int]) -> None:
         """What the longest waiting thread has waited since the last look is added to `waited`.
 
@@ -166,7 +188,7 @@ class RunUsage:
         process of the run had a processor is not lost.
         """
         most = 0
-        for pid in processes:
+        for pid in self._each(processes):
             try:
                 threads = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
             except OSError:

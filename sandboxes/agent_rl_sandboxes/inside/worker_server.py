@@ -29,6 +29,8 @@ The bootstrap reads the first frame: header {"op": "setup", "modules": [[name, s
     in   {"op": "cancel", "id"}                                      during a run, else ignored
     out  {"op": "hello", "protocol", "isolation", "reasons", "python", "memory", "waits"}   once, after setup
     out  {"op": "loaded", "id"}
+    out  {"op": "alive", "id", "seconds"}                            a sign of life: a run of that many seconds of its
+                                                                     own time goes on
     out  {"op": "said", "id"}                                        body: new bytes of a talk's result channel
     out  {"op": "result", "id", "status", "exit_code", "signal", "seconds", "cpu", "waited", "results", "stdout",
           "stderr", "anomalies", "reusable", "ends", "slowest", "unfinished"}
@@ -40,6 +42,10 @@ A result's "results" bytes are the run's result channel, unchanged (of a talk, t
 length-prefixed (32 bits) UTF-8 frames if the run is honest, anything if not. Only the pool outside parses them.
 Times are seconds, sizes bytes. "ends", "slowest" and "unfinished" are as in `RunResult`.
 
+While a run goes on, the server gives a sign of life after each second (`run_usage.SIGN_SECONDS`), so most runs see
+none. Only the server writes to its output, so a run cannot forge one. The pool ends a worker that has sent nothing for
+`workers.SILENT_LOOKS` looks of a second, though it has been asked something; a look that comes late counts as one.
+
 At the start the server tries out each level of isolation between two runs. `reasons` names, for each level that failed,
 the refused step and its error:
 
@@ -49,7 +55,7 @@ the refused step and its error:
     uid          the server is root: each run has a uid of its own, is killed as that uid, and its files are removed;
                  once a run has sent a packet the pool ends the worker
     container    neither: the pool ends the worker, with all that is in it, after its first run; if the run stops the
-                 server, timers of the kernel resume the server at the run's deadline, or kill it
+                 server, a timer of the kernel resumes it; one that is stopped again and again gives no sign of life
 
 A run without a tmpfs of its own ("disk", "inodes") may use as much of both as its container has.
 
@@ -80,7 +86,7 @@ from agent_rl_sandboxes.inside import (
 from agent_rl_sandboxes.inside.case_watch import CaseWatch
 from agent_rl_sandboxes.inside.frame_stream import FrameStream, StreamClosed
 from agent_rl_sandboxes.inside.network_traffic import Traffic
-from agent_rl_sandboxes.inside.server_timers import ServerTimers
+from agent_rl_sandboxes.inside.server_timer import ServerTimer
 
 PROTOCOL = 1
 
@@ -106,7 +112,7 @@ class WorkerServer:
         self._spare: run_processes.Child | None = None
         self._traffic = Traffic()
         # No process in a pid namespace can stop its first process, and no run can stop root's server.
-        self._timers = ServerTimers() if isolation == "container" and not own_view else None
+        self._timer = ServerTimer() if isolation == "container" and not own_view else None
 
     def serve(self) -> NoReturn:
         """Serves until the pool goes away. Raises StreamClosed."""
@@ -142,8 +148,7 @@ class WorkerServer:
         except (namespaces.Refused, run_processes.RunFailed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
-        if self._timers is not None:
-            self._timers.begin(order.parts * order.longest)
+        self._resume_if_stopped()
         runner = self._runner
         talk = (
             run_relay.RunRelay(self._stream, header["id"], runner, child, body, order)
@@ -154,19 +159,22 @@ class WorkerServer:
         def cancelled() -> bool:
             return self._cancelled(header["id"])
 
+        def alive(seconds: float) -> None:
+            self._resume_if_stopped()
+            self._stream.send({"op": "alive", "id": header["id"], "seconds": seconds})
+
         cases = None
         if order.cases:
             cases = CaseWatch(runner, child, body, limits, self._stream.source, cancelled, header["ahead"])
         try:
             watch = cases.watch if cases else talk.watch if talk else None
-            outcome = runner.run(child, body, order, self._stream.source, cancelled, watch)
+            outcome = runner.run(child, body, order, self._stream.source, cancelled, watch, alive)
         except (run_processes.RunFailed, OSError) as error:
             self._stream.send({"op": "failed", "id": header["id"], "error": str(error)})
             return
         finally:
             child.close()
-        if self._timers is not None:
-            self._timers.end()
+        self._resume_if_stopped()
         if self._isolation == "uid" and self._traffic.seen():
             # All runs share the worker's network: the next run might see what this one sent.
             outcome.reusable = False
@@ -198,6 +206,11 @@ class WorkerServer:
         )
         if outcome.reusable and self._isolation == "namespaces":
             self._renew(scratch)
+
+    def _resume_if_stopped(self) -> None:
+        """If a run can stop this process, and does so now, the kernel resumes it."""
+        if self._timer is not None:
+            self._timer.put_off()
 
     def _child(self, scratch: str) -> run_processes.Child:
         """A process that waits for its request. Raises Refused, RunFailed or OSError if none can be made."""

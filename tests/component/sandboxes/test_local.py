@@ -288,6 +288,20 @@ async def test_hundreds_of_runs_in_one_worker_leave_it_as_it_was() -> None:
         assert await probe(provider) == first
 
 
+async def test_a_channel_ends_also_where_somebody_else_holds_its_other_end_and_reads_nothing() -> None:
+    channel = await LocalChannel.start(["/bin/sh", "-c", "sleep 60 & exec sleep 60"])
+    await asyncio.sleep(0.2)
+    (left,) = descendants(channel._process.pid)  # pyright: ignore[reportPrivateUsage]
+    try:
+        writing = asyncio.create_task(channel.write(bytes(8 << 20)))
+        async with asyncio.timeout(20):
+            await channel.kill()
+        await asyncio.wait([writing])
+        assert alive({left}) == {left}
+    finally:
+        os.kill(left, signal.SIGKILL)
+
+
 # Fall-back levels, with the calls refused as a host would refuse them
 
 

@@ -20,7 +20,6 @@ import pytest_asyncio
 from agent_rl.contracts import SandboxProvider
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import CallTests, Case, Limits, Submission, Task
-from agent_rl_sandboxes import workers
 from agent_rl_sandboxes.docker_engine import Endpoint, client
 from agent_rl_sandboxes.resource_owner import LABEL
 from tests.component.places import PLACES, provider_of
@@ -98,11 +97,9 @@ def _is_there(provider: SandboxProvider, name: str) -> bool:
 
 
 async def test_workers_that_are_stopped_change_no_verdict_and_are_replaced(
-    place: tuple[SandboxProvider, Freeze], monkeypatch: pytest.MonkeyPatch
+    place: tuple[SandboxProvider, Freeze],
 ) -> None:
-    """Those at work are given up after their deadline; idle ones when they are asked for and do not answer."""
-    monkeypatch.setattr(workers, "GRACE_SECONDS", 1.0)
-    monkeypatch.setattr("agent_rl.vocabulary.runs.PATIENCE", 1)  # the deadline of one that answers no more
+    """Those at work are given up once they give no sign of life, idle ones when they are asked and give none."""
     provider, freeze = place
     verifier = TaskVerifier(provider, cache_size=0)
 

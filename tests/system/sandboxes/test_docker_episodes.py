@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -220,6 +221,42 @@ async def test_a_container_that_is_paused_under_a_command_is_an_infrastructure_f
     await sandbox.close()
     assert sandbox.container_id not in containers(docker_api, provider)
     await (await begun(provider, spec)).close()
+
+
+ALL_PROCESSES = """
+import os, time
+while True:
+    try:
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+    except OSError:
+        break
+open("all", "w").close()
+time.sleep(60)
+"""
+
+
+async def test_a_command_for_which_no_process_is_left_harms_no_other(provider: DockerProvider) -> None:
+    sandbox = await begun(provider, SandboxSpec(processes=24))
+    running = asyncio.create_task(sandbox.exec(["python3", "-c", ALL_PROCESSES], timeout=50.0))
+
+    async def all_taken() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return await sandbox.read_file("all") == b""
+        return False
+
+    async with asyncio.timeout(30):
+        while not await all_taken():
+            await asyncio.sleep(0.1)
+    refused = await sandbox.exec(["true"])
+    assert (refused.status, refused.exit_code) == ("crashed", None)
+    assert b"temporarily unavailable" in refused.stderr
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running])
+    assert (await sandbox.exec(["true"])).exit_code == 0
+    await sandbox.close()
 
 
 FROZEN = """

@@ -93,3 +93,30 @@ async def test_a_command_can_be_cancelled_where_the_server_reads_nothing(monkeyp
     with pytest.raises(ServerGone, match="it does not read"):
         await client.exec(["true"], b"", 600.0, {})
     await client.close()
+
+
+async def test_an_answer_that_can_be_read_counts_however_late_it_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is late itself: the answer came in time, and it looks only after that."""
+    monkeypatch.setattr(episode_client, "_GRACE_SECONDS", 0.0)
+    client = EpisodeClient(Server(ANSWER), output_bytes=1000)
+    await client.hello(5.0)
+    assert (await client.exec(["true"], b"", 0.0, {})).seconds == 0.5
+    await client.close()
+
+
+async def test_closing_can_be_cancelled() -> None:
+    class Lingering(Server):
+        async def read_exactly(self, size: int) -> bytes:
+            try:
+                return await super().read_exactly(size)
+            finally:
+                await asyncio.sleep(0.05)
+
+    client = EpisodeClient(Lingering(ANSWER), output_bytes=1000)
+    await client.hello(5.0)
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0.01)
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    await client.close()

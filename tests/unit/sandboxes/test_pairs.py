@@ -11,12 +11,13 @@ import pytest
 
 from agent_rl.errors import SandboxError, SandboxStartError, TestsPlaceError
 from agent_rl.vocabulary import Limits, PairRequest, PairResult
-from agent_rl_sandboxes.paired_runs import talk_in_pair
+from agent_rl_sandboxes.paired_runs import PairedRun, talk_in_pair
 from agent_rl_sandboxes.worker_pool import WorkerPool
 from agent_rl_sandboxes.workers import Worker
 from tests.unit.sandboxes.played import REQUEST, Farm, Play, Server, dying, frame, honest, silent, started
 
 PAIR = PairRequest("x = 1", {"test_it.py": b"assert True"}, limits=Limits(wall_seconds=1.0))
+LONG = dataclasses.replace(PAIR, limits=Limits(wall_seconds=600.0))
 ASK, ANSWER, REPORT = '[0,"load"]', '[0,"return",null]', '{"done":0,"objects":[]}'
 
 
@@ -206,11 +207,12 @@ async def test_a_worker_that_takes_nothing_in_is_given_up(
     operation: str, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a paused container does not, once the pipes to it are full."""
-    monkeypatch.setattr("agent_rl_sandboxes.paired_runs.GRACE_SECONDS", 0.05)
-    monkeypatch.setattr("agent_rl_sandboxes.workers.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("agent_rl_sandboxes.workers.LOOK_SECONDS", 0.005)
 
     class Stuffed(TalkServer):
         async def write(self, data: bytes) -> None:
+            if not data:  # what was written before is still on its way
+                await asyncio.Event().wait()
             size = int.from_bytes(data[:4], "big")
             told, body = json.loads(data[8 : 8 + size])["op"], data[8 + size :]
             if told == operation and role == (json.loads(body[4:])["role"] if told == "talk" else self.role):
@@ -226,10 +228,9 @@ async def test_a_worker_that_takes_nothing_in_is_given_up(
 
     farm = StuffedFarm(Talking())
     pool = await started(farm, 2)
-    quick = dataclasses.replace(PAIR, limits=Limits(wall_seconds=0.02))
     async with asyncio.timeout(20):
-        with pytest.raises(SandboxError, match="a worker does not take in what it is told") as caught:
-            await pool.run_pair(lambda first, second: talk_in_pair(first, second, quick))
+        with pytest.raises(SandboxError, match="a worker gave no sign of life") as caught:
+            await pool.run_pair(lambda first, second: talk_in_pair(first, second, LONG))
         assert isinstance(caught.value, TestsPlaceError) == (role == "tests")
         assert (await run(pool)).tests.frames == (REPORT,)
     await pool.close()
@@ -259,6 +260,30 @@ async def test_a_cancelled_pair_gives_back_what_it_took() -> None:
             await asyncio.gather(*(pool.run(REQUEST) for _ in range(4)))
         await pool.close()
         assert farm.alive == 0
+
+
+async def test_the_end_of_a_talk_can_be_cancelled() -> None:
+    class Lingering(TalkServer):
+        async def read_exactly(self, size: int) -> bytes:
+            try:
+                return await super().read_exactly(size)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.05)
+                raise
+
+    async def mute(server: Any, header: dict[str, Any]) -> None:
+        """Answers nothing at all."""
+
+    worker = await Worker.open(Lingering(mute))
+    talk = PairedRun(worker, {}, LONG.limits, 600.0)
+    await talk.__aenter__()
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(talk.__aexit__())
+    await asyncio.sleep(0.01)
+    ending.cancel()
+    await asyncio.wait([ending])
+    assert ending.cancelled()
+    await worker.close()
 
 
 async def test_a_second_worker_that_cannot_be_started_costs_nothing() -> None:

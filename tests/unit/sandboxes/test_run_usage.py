@@ -170,3 +170,32 @@ def test_the_parts_together_have_a_bound_too(machine: Machine) -> None:
         said.append(machine.run(usage, 1.0))
         usage.next_part(machine.now)
     assert said == [None] * 14 + ["timeout"]
+
+
+def test_once_a_second_and_not_before_the_first_a_sign_of_life_says_how_much_of_its_time_a_run_has_used(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs: list[tuple[float, float]] = []
+    began = machine.now
+
+    def alive(seconds: float) -> None:
+        signs.append((machine.now - began, seconds))
+
+    usage = RunUsage(RUN, 5.0, 20.0, 100 * MIB, [SERVER], alive=alive)
+    for _ in range(9):
+        assert machine.run(usage, 0.25, ran=0.125, waited=0.125) is None
+    # Half of it is its own, as far as the look before has seen.
+    assert signs == [(1.0, pytest.approx(0.625)), (2.0, pytest.approx(1.125))]
+    assert usage.pause() <= 0.75
+    # Where a look at many processes takes long, it is not silent.
+    machine.processes |= {pid: Process() for pid in range(CHILD, CHILD + 5)}
+
+    def slow(path: str) -> bytes:
+        machine.now += 0.5 if path.endswith("statm") else 0.0
+        return machine.read(path)
+
+    monkeypatch.setattr(run_usage, "_read", slow)
+    signs.clear()
+    machine.now += 0.05
+    usage.over()
+    assert [when for when, _ in signs] == pytest.approx([3.3, 4.3])

@@ -1,8 +1,8 @@
-"""Kernel timers that resume or kill a worker server that its run has stopped; no other process can remove them.
+"""A timer of the kernel that resumes a worker server that its run has stopped; no other process can remove it.
 
 A run without its own user and namespaces may send the server any signal. The pool notices at once if a signal ends the
-server, but not if SIGSTOP stops it. So the kernel itself sends the server SIGCONT once the run's time is over, and
-SIGKILL a little later, in case the run's processes stop it again and again.
+server. If SIGSTOP stops it, it gives no sign of life, and the pool would end it, with the run's result. So the kernel
+itself sends the server SIGCONT if it has not put that off. One that is stopped again before it can is left to the pool.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -21,30 +21,20 @@ _SIGNAL_EVENT = struct.Struct("Qii48x")
 """struct sigevent: a value, the signal, and 0 (SIGEV_SIGNAL)."""
 _ONCE = struct.Struct("qqqq")
 """struct itimerspec: the interval, here 0, and the time until the signal; each in seconds and nanoseconds."""
-_AFTER_SECONDS = 0.05
-"""Delay after a run's deadline, so that the resumed server finds the deadline passed."""
-_END_SECONDS = 3.0
-"""Time to end an overdue run; a server that is not stopped needs milliseconds."""
-_ANSWER_SECONDS = 10.0
-"""Time to send a run's answer, which takes as long as the pool takes to read it."""
+_AFTER_SECONDS = 2.0
+"""Longer than a server that is not stopped takes to put it off, see `run_usage.SIGN_SECONDS`."""
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 
-class ServerTimers:
-    """Two timers of this process. If the kernel has no such timers, only the pool's own deadline is left."""
+class ServerTimer:
+    """A timer of this process. If the kernel has no such timers, the pool has to notice."""
 
     def __init__(self) -> None:
-        self._continue, self._kill = _timer(signal.SIGCONT), _timer(signal.SIGKILL)
+        self._timer = _timer(signal.SIGCONT)
 
-    def begin(self, longest: float) -> None:
-        """A run has begun: after its `longest` seconds this process is resumed if stopped, and killed soon after."""
-        _set(self._continue, longest + _AFTER_SECONDS)
-        _set(self._kill, longest + _END_SECONDS)
-
-    def end(self) -> None:
-        """The run is over, though some of its processes may be left: the timers now allow time for the answer."""
-        _set(self._continue, _AFTER_SECONDS)
-        _set(self._kill, _ANSWER_SECONDS)
+    def put_off(self) -> None:
+        """This process is resumed if it is stopped `_AFTER_SECONDS` from now, and has not called this again."""
+        _set(self._timer, _AFTER_SECONDS)
 
 
 def _timer(number: signal.Signals) -> int | None:
