@@ -36,6 +36,12 @@ _HEADS_CODE = re.compile(
 _TICKS = re.compile("`+")
 _MARK_LINE = re.compile(r"^\[/?(?:BEGIN|DONE|PYTHON|CODE|END)\][ \t]*$", re.MULTILINE)
 """What few-shot prompts put around a program."""
+_END_TOKENS = re.compile(r"(?:\s*(?:<\|[\w ]{1,40}\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")
+"""What ends a reply if a template's tokens are kept."""
+_TAGS = "answer|final_answer|solution|code|python|program|pre"
+_TAGGED = re.compile(rf"<({_TAGS})(?:\s[^<>\n]*)?>((?:(?!<(?:{_TAGS})\b).)*?)</\1>", re.DOTALL | re.IGNORECASE)
+"""What stands in a tag and holds no other one."""
+_INDENTED = re.compile(r"(?:\A|\n[ \t]*\n)((?:(?: {4}|\t)[^\n]*(?:\n|\Z)|[ \t]*\n)+)")
 _INCOMPLETE = re.compile("expected an indented block|was never closed|unterminated triple|unexpected EOF")
 _STATEMENT = re.compile(
     r"@|(?:def|class|import|from|async|if|for|while|with|try|print|global|assert|match|type)\b|[^\W\d]\w*\s*(?:[=(\[.,:]|[-+*/|&]=)"
@@ -236,6 +242,14 @@ class ReplyReader:
                 end -= 1
         return start
 
+    def tagged(self, text: str) -> list[tuple[Block, int, int]]:
+        """What stands between tags such as `<solution>`, also if it begins on the line of the tag."""
+        return [(self.block(match[2].strip("\n") + "\n"), 0, 0) for match in _TAGGED.finditer(text)]
+
+    def indented(self, text: str) -> list[tuple[Block, int, int]]:
+        """Markdown's blocks of code without a fence: indented lines below an empty one."""
+        return [(self.block(textwrap.dedent(match[1]).strip("\n") + "\n"), 0, 0) for match in _INDENTED.finditer(text)]
+
     def spans(self, text: str) -> list[tuple[Block, int, int]]:
         """The code spans of `text`: code inside a line of prose."""
         found = (part.strip() for part in _TICKS.split(text)[1::2] if "\n" not in part.strip())
@@ -261,7 +275,7 @@ class ReplyReader:
 def plain(reply: str) -> str:
     """The reply with one kind of line end, and without what only marks the beginning and end of code."""
     text = reply.replace("\r\n", "\n").replace("\r", "\n").replace("\n\ufeff", "\n").removeprefix("\ufeff")
-    return _MARK_LINE.sub("", text)
+    return _END_TOKENS.sub("\n", _MARK_LINE.sub("", text))
 
 
 def goes_on(line: str) -> bool:
@@ -269,7 +283,7 @@ def goes_on(line: str) -> bool:
     return line[:1].isspace() and _BARE_FENCE.fullmatch(line) is None
 
 
-_TAG_LINE = re.compile(r"\A\s*(?:python|py|python3)[ \t]*\n", re.IGNORECASE)
+_TAG_LINE = re.compile(r"\A\s*(?:python|py|python3)[ \t]*\n(?:Copy(?: code)?[ \t]*\n)?", re.IGNORECASE)
 
 
 def _language(info: str) -> str:

@@ -41,6 +41,7 @@ _MOST_ENDS = 4
 """Of thinking that are looked for one by one. Of more ends the last counts."""
 _WRITES = frozenset({"print", "write", "writelines", "stdout", "pprint"})
 _READS = frozenset({"input", "stdin", "open", "fileinput", "read"})
+_HEADING = re.compile(r"#{1,6} ")
 _OPENING_LINE = re.compile(rf"^[ \t]*(?:{OPENING.pattern})", re.IGNORECASE | re.MULTILINE)
 
 
@@ -98,14 +99,16 @@ def _chosen(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | No
     """The program of a block, or of unfenced lines, that is what is wanted; None if there is none."""
     whole = reader.block(answer)
     if _rank(whole, wanted)[0]:
-        return _placed(whole.text, wanted)
+        return _placed(_without_prose(whole, wanted), wanted)
     fenced = [block for block, _, _ in reader.fenced(answer)]
     found = _best([b for b in fenced if b.may_be_python], wanted) or _best(fenced, wanted)
     if found is None and wanted.prompt and (body := with_body(reader, answer, wanted.prompt)) is not None:
         return body
-    for look in (reader.unfenced, reader.indented, reader.spans):
+    for look in (reader.tagged, reader.unfenced, reader.indented, reader.spans):
         if found is None:
             fenced = [block for block, _, _ in look(answer)]
+            if look == reader.unfenced:
+                fenced = [reader.block(_without_prose(block, wanted)) for block in fenced]
             found = _best(fenced, wanted)
     if found is None:
         fenced = _from_json(reader, answer, wanted)
@@ -242,6 +245,8 @@ def _completed(chosen: Block, blocks: Sequence[Block], wanted: WantedProgram) ->
                 taken.add((n, place))
                 waiting += sorted(_missing(tree if whole else tree.body[place], wanted))
                 break
+        else:
+            taken |= {(n, place) for n in range(at) for place in _star_imports(blocks[n])}
     if whole:
         return joined(*(blocks[n].text for n in sorted({n for n, _ in taken})), chosen.text)
     return joined(*(_source(blocks[n], place) for n, place in sorted(taken)), chosen.text)
@@ -251,6 +256,38 @@ def _place(block: Block, name: str) -> int | None:
     """The last statement of `block` that binds `name`."""
     body = block.tree.body if block.tree is not None else []
     return next((n for n in range(len(body) - 1, -1, -1) if name in bound_by(body[n])), None)
+
+
+def _star_imports(block: Block) -> list[int]:
+    """The statements of `block` that import whatever a module has."""
+    body = block.tree.body if block.tree is not None else []
+    return [n for n, s in enumerate(body) if isinstance(s, ast.ImportFrom) and s.names[0].name == "*"]
+
+
+def _without_prose(block: Block, wanted: WantedProgram) -> str:
+    """The text of a block that no fence ends, without the prose behind it that happens to be Python.
+
+    That is `Time: O(n)`, and what has a Markdown heading above it; it names what is nowhere bound.
+    """
+    lines = block.text.split("\n")
+    for statement in reversed(block.tree.body if block.tree is not None else []):
+        above = next((line for line in reversed(lines[: statement.lineno - 1]) if line.strip()), "")
+        is_label = isinstance(statement, ast.AnnAssign) and statement.value is None
+        if not (is_label or (isinstance(statement, ast.Expr) and _HEADING.match(above))):
+            break
+        if not _missing(statement, wanted) - _bound_by_all(block):
+            break
+        del lines[statement.lineno - 1 :]
+        while lines and (not lines[-1].strip() or _HEADING.match(lines[-1])):
+            del lines[-1]
+    return "\n".join(lines).rstrip() + "\n" if len(lines) < block.text.count("\n") + 1 else block.text
+
+
+def _bound_by_all(block: Block) -> set[str]:
+    stars = _star_imports(block)
+    if block.tree is None:
+        return set()
+    return _bound_anywhere(block.tree) | (names_used(block.tree) if stars else set())
 
 
 def _source(block: Block, place: int) -> str:

@@ -30,6 +30,7 @@ _USED = 0.9
 _ROOM = Path(__file__).parent
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from answers.worker import main; sys.path.pop(0); main()"
 """Only `answers` is imported from the project: no module or secret of ours is in the memory of what reads answers."""
+_FLOAT_DIGITS = 15
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 
 AnswerOutcome = Literal["equal", "different", "timeout", "out_of_memory", "crashed"]
@@ -47,6 +48,8 @@ def plain(expected: str, answer: str) -> Literal["equal", "different"] | None:
     left, right = number(expected), number(answer.removeprefix("$"))  # `$18` is 18 dollars
     if left is None or right is None:
         return None
+    if left != right and "." in answer and len(re.sub(r"\D", "", answer)) > _FLOAT_DIGITS:
+        return None  # perhaps as floats compute it
     return "equal" if left == right else "different"
 
 

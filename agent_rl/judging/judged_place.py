@@ -36,6 +36,7 @@ def names(folder):
 installed = {m.name for m in pkgutil.iter_modules([p for p in sys.path if p])} | set(sys.builtin_module_names)
 print(json.dumps({
     "root": os.getcwd(),
+    "writable": os.access(".", os.W_OK | os.X_OK),
     "path": os.environ.get("PATH", ""),
     "python_path": os.environ.get("PYTHONPATH", ""),
     "installed": sorted(installed),
@@ -132,6 +133,8 @@ class PlaceFacts:
     same: frozenset[str] = frozenset()
     """The submitted files that the image has with the same content."""
     own_image: bool = False
+    writable: bool = True
+    """Whether the user of its programs can write into the working directory."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -168,6 +171,7 @@ async def look(
         found["top"],
         frozenset(found["same"]),
         own_image,
+        found["writable"],
     )
 
 

@@ -85,14 +85,14 @@ class Staging:
         own_conftests = {path for path in {**task.files, **hidden} if PurePosixPath(path).name == "conftest.py"}
         if has_own_image(task):
             own_conftests |= await conftests(sandbox, facts)
-        await _write(sandbox, files.own, _THE_TASKS)
-        await _write(sandbox, files.write, "its files")
+        await _write(sandbox, facts, files.own, _THE_TASKS)
+        await _write(sandbox, facts, files.write, "its files")
         removed = [*files.remove, *([str(PurePosixPath(facts.root, without))] if without else [])]
         if removed:
             result = await sandbox.exec(["/bin/rm", "-f", "--", *removed], environment=facts.environment)
             if result.status != "completed":
                 raise SandboxError(f"files could not be removed from a sandbox: {result.status}")
-        await _write(sandbox, hidden, "the tests beside its files")
+        await _write(sandbox, facts, hidden, "the tests beside its files")
         return ReadyPlace(facts, files, frozenset(own_conftests))
 
     async def _look(
@@ -116,7 +116,7 @@ def _relative(root: str, path: str) -> str:
     return str(whole.relative_to(root)) if whole.is_relative_to(root) else path
 
 
-async def _write(sandbox: Sandbox, contents: Mapping[str, bytes], what: str) -> None:
+async def _write(sandbox: Sandbox, facts: PlaceFacts, contents: Mapping[str, bytes], what: str) -> None:
     """The files are there. Raises InvalidSubmission if the submission leaves no room for them, or names no good path.
 
     No program of the submission has run yet, so any other failure is the infrastructure's: SandboxError.
@@ -130,6 +130,9 @@ async def _write(sandbox: Sandbox, contents: Mapping[str, bytes], what: str) -> 
             raise
         raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
     except OSError as error:
+        if not facts.writable:
+            why = f"the USER of the task's image cannot write into its WORKDIR {facts.root}"
+            raise SandboxError(f"files could not be written to a sandbox: {why}: {error}") from error
         if what != _THE_TASKS and error.errno in (*_NO_ROOM, *_NO_PATH):
             raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
         raise SandboxError(f"files could not be written to a sandbox: {error}") from error

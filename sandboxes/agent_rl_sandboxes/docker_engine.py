@@ -341,8 +341,11 @@ def unreachable(endpoint: Endpoint, error: BaseException) -> str:
     return f"the Docker daemon at {endpoint.address} cannot be used: {text}"
 
 
-def client(endpoint: Endpoint) -> docker.APIClient:
-    """A client whose API version is agreed upon with the daemon. Raises what the SDK and its transport raise."""
+def client(endpoint: Endpoint, seconds: float = REQUEST_SECONDS) -> docker.APIClient:
+    """A client whose API version is agreed upon with the daemon; the daemon may be silent for so many seconds.
+
+    Raises what the SDK and its transport raise.
+    """
     # The SDK leaks the socket of a refused connection, so check first whether anybody listens.
     _knock(endpoint)
     tls: Any = False
@@ -353,7 +356,7 @@ def client(endpoint: Endpoint) -> docker.APIClient:
             ca_cert=str(folder / "ca.pem") if endpoint.verify else None,
             verify=endpoint.verify,
         )
-    return docker.APIClient(base_url=endpoint.url, version="auto", timeout=REQUEST_SECONDS, tls=tls)
+    return docker.APIClient(base_url=endpoint.url, version="auto", timeout=seconds, tls=tls)
 
 
 def _knock(endpoint: Endpoint) -> None:

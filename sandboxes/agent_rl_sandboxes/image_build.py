@@ -27,6 +27,8 @@ DEFAULT_IMAGE = "agent-rl-python:latest"
 CONTENT_LABEL = "agent-rl.content"
 """Carries the hash of what an image was built from, so that a build is skipped if nothing has changed."""
 
+BUILD_SECONDS = 3600
+"""How long one step of a build may be silent: pip in the image, or the daemon that keeps what it has installed."""
 _SAID_LINES = 20
 """Number of the last lines of a failed build that its error shows."""
 _PACKAGES = ("python3", "python3-numpy", "python3-pytest")
@@ -73,7 +75,7 @@ def build_image(
     """
     endpoint = Endpoint.find()
     try:
-        api = client(endpoint)
+        api = client(endpoint, BUILD_SECONDS)
     except (DockerException, requests.exceptions.RequestException, OSError) as error:
         raise SandboxError(unreachable(endpoint, error)) from None
     try:

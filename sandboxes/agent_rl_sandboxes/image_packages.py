@@ -28,17 +28,18 @@ from docker.errors import DockerException, ImageNotFound
 
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl_sandboxes.docker_engine import Endpoint, client, unreachable
-from agent_rl_sandboxes.image_build import CONTENT_LABEL, DEFAULT_IMAGE, BuildProgress, Built
+from agent_rl_sandboxes.image_build import BUILD_SECONDS, CONTENT_LABEL, DEFAULT_IMAGE, BuildProgress, Built
 
 SCIENCE_IMAGE = "agent-rl-science:latest"
 SCIENCE = ("agent_rl_sandboxes", "images/science/requirements.txt")
 """What HumanEval+, MBPP+ and BigCodeBench import: the packages of the image `science`."""
 _WHEELS = "/agent-rl-wheels"
-_BUILD_SECONDS = 3600
 _DESCRIBE = """
 import json, platform, sys
 print(json.dumps([*sys.version_info[:2], platform.machine(), *platform.libc_ver()]))
 """
+_NO_WHEEL = re.compile(r"No matching distribution found for (\S[^\n]*?)\s*$", re.MULTILINE)
+"""Of pip: no wheel, or no package of that name at all."""
 _TAG_CHARS = 60
 
 
@@ -107,7 +108,7 @@ def build_with(
     """
     endpoint = Endpoint.find()
     try:
-        api = client(endpoint)
+        api = client(endpoint, BUILD_SECONDS)
     except (DockerException, requests.exceptions.RequestException, OSError) as error:
         raise SandboxError(unreachable(endpoint, error)) from None
     try:
@@ -144,15 +145,42 @@ def _build_with(
 
 
 def _download(packages: Sequence[str], interpreter: Interpreter, folder: Path) -> None:
-    """Wheels of `packages`, of all that they need, and of pip are in `folder`. Raises ConfigError or SandboxError."""
+    """Wheels of `packages`, of all that they need, and of pip are in `folder`. Raises ConfigError or SandboxError.
+
+    A package that is published as source alone is built here, if its wheel fits every interpreter.
+    """
     if importlib.util.find_spec("pip") is None:
         raise SandboxError(f"pip is missing beside agent-rl: install it with `{sys.executable} -m ensurepip`")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", f"--dest={folder}"]
-    for wanted, options in ((["pip"], ["--no-deps", "--only-binary=:all:"]), (packages, interpreter.pip_options())):
-        done = subprocess.run([*pip, *options, "--", *wanted], capture_output=True, text=True, timeout=_BUILD_SECONDS)
-        if done.returncode != 0:
-            said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-            raise ConfigError("these packages cannot be downloaded:\n" + "\n".join(said[-4:]), key="--with")
+    failed = _pip("download", f"--dest={folder}", "--no-deps", "--only-binary=:all:", "--", "pip")
+    options = [f"--dest={folder}", f"--find-links={folder}", *interpreter.pip_options()]
+    built: set[str] = set()
+    while not failed and (failed := _pip("download", *options, "--", *packages)):
+        without_wheel = _NO_WHEEL.search(failed)
+        if without_wheel is None or without_wheel[1] in built:
+            break
+        built.add(without_wheel[1])
+        if _pip("wheel", f"--wheel-dir={folder}", "--no-deps", "--", without_wheel[1]):
+            break
+        unfit = [wheel.name for wheel in folder.glob("*.whl") if not wheel.name.endswith("-none-any.whl")]
+        if any(_same_project(name, without_wheel[1]) for name in unfit):
+            failed = f"ERROR: {without_wheel[1]} has no wheel for this interpreter, and is not pure Python"
+            break
+        failed = ""
+    if failed:
+        said = [line for line in failed.splitlines() if line.startswith("ERROR")] or failed.splitlines()
+        raise ConfigError("these packages cannot be downloaded:\n" + "\n".join(said[-4:]), key="--with")
+
+
+def _pip(verb: str, *arguments: str) -> str:
+    """What pip says of its failure; "" if it succeeds."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", verb, "--quiet", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS)
+    return "" if done.returncode == 0 else done.stderr.strip() or f"ERROR: pip {verb} failed"
+
+
+def _same_project(wheel: str, requirement: str) -> bool:
+    names = [re.sub(r"[-_.]+", "-", name).lower() for name in (wheel.partition("-")[0], requirement)]
+    return bool(re.match(rf"{re.escape(names[0])}(?![\w.-])", names[1]))
 
 
 def _install(api: docker.APIClient, container: str, packages: Sequence[str], folder: Path) -> None:
@@ -183,7 +211,7 @@ def _commit(api: docker.APIClient, container: str, config: dict[str, Any], tag: 
 def _root_container(api: docker.APIClient, image: str) -> Iterator[str]:
     """A running container of `image` without a network, as root; removed at the end."""
     options = api.create_host_config(network_mode="none")
-    hold = ["sleep", str(_BUILD_SECONDS)]
+    hold = ["sleep", str(BUILD_SECONDS)]
     # An entry point that was set here would stay in the committed image if the image below has none.
     entrypoint = hold[:1] if api.inspect_image(image)["Config"].get("Entrypoint") else None
     command = hold[1:] if entrypoint else hold

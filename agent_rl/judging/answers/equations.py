@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .structures import split_at_commas
@@ -16,6 +16,7 @@ _NAME = re.compile(
     rf"{_SYMBOL}(?:\^\{{-1\}})?\s*(?:\([A-Za-z0-9, =|\\.-]{{1,24}}\))?"
     r"|\\frac\{d(?:\^\{2\})?[a-z]?\}\{d[a-z](?:\^\{2\})?\}|\|[A-Za-z]{1,2}\|"
 )
+_NAMES = re.compile(r"\((?:[a-z]|\\[a-z]{2,7})\s?(?:,\s*(?:[a-z]|\\[a-z]{2,7})\s?)+\)")
 _COMMAND, _LETTER = re.compile(r"\\[A-Za-z]+"), re.compile(r"[A-Za-z]")
 _LABEL = re.compile(
     r"(?:[A-Za-z][A-Za-z'-]*\s+){0,5}[A-Za-z]{2,}|\\(?:angle|overline|triangle|text)\b.*|\|?[A-Z]{2,4}\|?"
@@ -70,13 +71,19 @@ def assignments(gold: str, given: str, same: Same) -> bool | None:
         parts = split_at_commas(inside[1] if inside else text)
         if values is None or len(parts) != len(values) or "=" in text:
             return None
-        return all(same(values[name], part) for name, part in zip(sorted(values), parts, strict=True))
+        return all(same(values[name], part) for name, part in zip(_in_order(values), parts, strict=True))
     return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    r"""Names in the order in which their values are written alone: `x, y` by the alphabet, `r, \theta` as it is."""
+    names = list(names)
+    return names if any("\\" in name for name in names) else sorted(names)
 
 
 def _assigned(text: str) -> dict[str, str] | None:
     """Two or more variables and their values; None if `text` says something else."""
-    if match := re.fullmatch(r"\(([a-z, ]+)\)\s*=\s*\((.*)\)", text):
+    if match := re.fullmatch(r"\(((?:[a-z, ]|\\[a-z]{2,7})+)\)\s*=\s*\((.*)\)", text):
         names, values = [name.strip() for name in match[1].split(",")], split_at_commas(match[2])
     else:
         parts = [re.split(r"(?<![<>])=", part) for part in re.split(r",|;|\\text\{\s*and\s*\}|\band\b", text)]
@@ -98,7 +105,7 @@ def _named(parts: list[str], is_name: Callable[[str], bool], same: Same) -> tupl
 
 
 def _is_name(text: str) -> bool:
-    return bool(_NAME.fullmatch(text)) or bool(re.fullmatch(r"\([a-z](?:,\s*[a-z])+\)", text)) or _is_words(text)
+    return bool(_NAME.fullmatch(text)) or bool(_NAMES.fullmatch(text)) or _is_words(text)
 
 
 def _is_words(text: str) -> bool:

@@ -10,7 +10,7 @@ import re
 
 from .equations import assignments, equations, inequalities
 from .structures import collections, intervals, matrices
-from .texts import bases, choices, dates, empty_or_named, ratios, times, words
+from .texts import bases, choices, dates, empty_or_named, ratios, spelled, times, words
 from .units import compound, units
 from .values import numerals, same_value, squeezed
 from .writing import plain_text, written
@@ -52,7 +52,7 @@ class _AnswerRules:
             return False
         if squeezed(gold) == squeezed(given):
             return True
-        for rule in (choices, empty_or_named, dates, times, bases):
+        for rule in (choices, empty_or_named, dates, times, bases, spelled):
             said = rule(gold, given)
             if said is not None:
                 return said

@@ -7,6 +7,7 @@ variables (`xy`) is told from a word (`no`) by its letters.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from .values import number, same_value
 from .writing import listed, plain_text
@@ -29,8 +30,12 @@ _NUMBERS = dict(
         strict=True,
     )
 )
+_TENS = listed("twenty thirty forty fifty sixty seventy eighty ninety")
+_POWERS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_MINUS = re.compile(r"(?:negative|minus)\s+")
 _SAME = {
     **dict.fromkeys(("no solution", "no solutions", "none", "there is no solution", "there are no solutions"), "∅"),
+    **dict.fromkeys(("no solution exists", "no solutions exist"), "∅"),
     **dict.fromkeys(("empty set", "emptyset", "null set"), "∅"),
     **dict.fromkeys(("no real solution", "no real solutions", "there are no real solutions"), "no real solution"),
     **dict.fromkeys(("dne", "does not exist", "limit does not exist", "d n e"), "does not exist"),
@@ -93,25 +98,75 @@ def has_words(text: str) -> bool:
 def key(text: str) -> str:
     """What two texts that say the same have in common: no case, no punctuation, no article, one of several wordings."""
     text = plain_text(text).replace(r"\emptyset", "empty set").casefold()
-    text = re.sub(r"[\"'`.,;:!?\\${}]+", " ", text.replace("'", "")).replace("-", " ")
+    text = re.sub(r"[\"'`.,;:!?\\${}]+", " ", text.replace("'", ""))
+    text = re.sub(r"-(?!\d)|(?<=\w)-", " ", text)
     text = re.sub(r"^(?:the|an|a)\s+(?=\S)", "", " ".join(text.split()))
     return _SAME.get(text, text)
 
 
 def words(gold: str, given: str) -> bool | None:
-    """Words are compared as texts, never as products of letters: `stop` is not `post`. `two` is 2, and `H2O` H_2O."""
+    """Words are compared as texts, never as products of letters: `stop` is not `post`. `H2O` is H_2O."""
     formulas = [re.sub(r"[\s_{}]", "", plain_text(text)) for text in (gold, given)]
     if formulas[0] == formulas[1] and _FORMULA.fullmatch(formulas[0]):
         return True
     if not has_words(gold) and not has_words(given):
         return None
-    one, other = key(gold), key(given)
-    if one == other:
-        return True
-    for name, rest in ((one, given), (other, gold)):
-        if name in _NUMBERS and number(rest) is not None:
-            return number(rest) == _NUMBERS[name]
-    return False
+    return key(gold) == key(given)
+
+
+def spelled(gold: str, given: str) -> bool | None:
+    """`two` is 2, and `negative twenty-one` is -21."""
+    if not any(re.match(r"(?:\\text\{)?\s*(?:a\s+)?[A-Za-z]{2}", text) for text in (gold, given)):
+        return None
+    one, other = (_spelled(plain_text(text)) for text in (gold, given))
+    return None if one is None or other is None else one == other
+
+
+def _spelled(text: str) -> Fraction | None:
+    """The value of a number, which may be written in words; None if `text` is none."""
+    if (plain := number(text)) is not None:
+        return plain
+    text = text.casefold().strip()
+    minus = _MINUS.match(text)
+    rest = text[minus.end() :] if minus else text
+    value = number(rest) if minus and not rest.startswith("-") else None
+    if value is None:
+        value = _in_words(re.sub(r"[-,]", " ", rest).split())
+    return None if value is None else Fraction(-value if minus else value)
+
+
+def _in_words(words: list[str]) -> int | None:
+    """The value of `one thousand two hundred and thirty four`; None if the words are no such number."""
+    total, last, part = 0, 10**15, list[str]()
+    for word in words:
+        power = _POWERS.get(word)
+        if power is None:
+            part.append(word)
+            continue
+        count = 1 if part in ([], ["a"]) and not total else _below_1000(part)
+        if count is None or power >= last:
+            return None
+        total, last, part = total + count * power, power, []
+    rest = _below_1000(part[1:] if total and part[:1] == ["and"] else part) if part or not total else 0
+    return None if rest is None or (total and rest >= 1000) else total + rest
+
+
+def _below_1000(words: list[str]) -> int | None:
+    if "hundred" not in words:
+        return _below_100(words)
+    at = words.index("hundred")
+    behind = words[at + 1 :]
+    count = 1 if words[:at] in ([], ["a"]) else _below_100(words[:at])
+    rest = _below_100(behind[1:] if behind[0] == "and" else behind) if behind else 0
+    return None if not count or rest is None else 100 * count + rest
+
+
+def _below_100(words: list[str]) -> int | None:
+    tens = 10 * (_TENS.index(words[0]) + 2) if words and words[0] in _TENS else 0
+    if len(words) == 1:
+        return tens or _NUMBERS.get(words[0])
+    one = _NUMBERS.get(words[1], 0) if len(words) == 2 else 0
+    return tens + one if tens and 0 < one < 10 else None
 
 
 def empty_or_named(gold: str, given: str) -> bool | None:

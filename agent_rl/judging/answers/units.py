@@ -228,6 +228,7 @@ def _unit(rest: str, value: str) -> Unit | None:
     upright, spaced = rest.lstrip().startswith(r"\text"), rest[:1] == " "
     text = plain_text(rest).strip()
     text = re.sub(r"[()]", " ", re.sub(r"\((?:s|es)\)", "", text)).strip()
+    text = re.sub(r"(?<![A-Za-z])ms\s*(?=\^\{?\s*-)", "m s", text)
     parsed = _powers(text)
     if parsed is None:
         return None
@@ -242,7 +243,8 @@ def _unit(rest: str, value: str) -> Unit | None:
     if letters and not spaced:
         return None
     if letters and (
-        _VARIABLE.search(re.sub(r"\\[A-Za-z]+", "", value)) or (len(letters) == len(names) > 1 and "/" not in text)
+        _VARIABLE.search(re.sub(r"\\[A-Za-z]+", "", value))
+        or (len(letters) == len(names) > 1 and not re.search(r"/|\^\{?-", text))
     ):
         return None
     unknown = [name for name in names if name not in _BY_NAME and name not in _MULTIPLES and name not in _DEGREES]

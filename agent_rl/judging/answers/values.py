@@ -19,6 +19,8 @@ _DEEPEST = 20
 _MOST_DIGITS = 10**6
 _EXACT, _ROUNDED = Decimal("1e-90"), Decimal("2e-6")
 """Relative differences that count as none: of exact expressions, and where one of them is written with decimals."""
+_FLOAT, _FLOAT_DIGITS = Decimal("5e-16"), 16
+"""The relative error of a number that was computed with floats, and how many digits show that it was."""
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)")
 _NO_EXPRESSION = re.compile(
     r"\\text|\d\s*_|boxed|[$#&@\"`;?!%]{2}|[$#&@\"`;?,%]|\d\s+[\d.]|<|>|=|\.\.|\\\\|[^\x00-\x7f]"
@@ -65,7 +67,7 @@ def same_value(gold: str, given: str) -> bool:
         return True
     left, right = number(gold), number(given)
     if left is not None and right is not None:
-        return left == right
+        return left == right or _computed(gold, left, given, right)
     if gold.count("'") != given.count("'"):
         return False
     one, other = expression(gold), expression(given)
@@ -93,7 +95,21 @@ def _may_stand_for(decimal: str, other: Any) -> bool:
     if value is None or exact is None or "." not in decimal:
         return True
     half = Decimal(5).scaleb(-len(decimal.strip().partition(".")[2]) - 1)
-    return bool(abs(value - Rational(exact.numerator, exact.denominator)) <= half)
+    distance = abs(value - Rational(exact.numerator, exact.denominator))
+    return bool(distance <= half) or (_is_float(decimal) and bool(distance <= abs(value) * _FLOAT))
+
+
+def _is_float(decimal: str) -> bool:
+    """Whether a number is written with as many digits as a float has: 2/3 is computed as 0.6666666666666666."""
+    return "." in decimal and len(re.sub(r"\D", "", decimal).lstrip("0")) >= _FLOAT_DIGITS
+
+
+def _computed(gold: str, left: Fraction, given: str, right: Fraction) -> bool:
+    """Whether `given` is the short number `gold` as floats compute it: 0.1 + 0.2 is 0.30000000000000004."""
+    short = len(re.sub(r"\D", "", gold)) < _FLOAT_DIGITS
+    return (
+        short and right.denominator > 1 and _is_float(given) and abs(left - right) <= abs(left) * Fraction(str(_FLOAT))
+    )
 
 
 @lru_cache(maxsize=256)

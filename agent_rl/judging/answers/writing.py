@@ -179,6 +179,11 @@ def _commands(text: str) -> str:
     if r"\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)  # written with JSON's escapes
     text = re.sub(r"\\begin\{array\}\{[^{}]*\}", r"\\begin{array}", text)
+    text = re.sub(r"\\\\\s*\[\s*-?[\d.]+\s*(?:ex|em|pt|mm|cm|in|px)\s*\]", r"\\\\ ", text)  # a row's distance
+    text = re.sub(r"\\(?:mathrm|text|textrm|operatorname)\s*\{\s*([ie])\s*\}", r"\1", text)
+    text = re.sub(
+        r"(?<=[\d)}])\s*\^\s*(?:\{\s*)?(?:\\(?:text|mathrm)\s*\{\s*o\s*\}|o(?![A-Za-z]))(?:\s*\})?", r"^{\\circ}", text
+    )
     text = re.sub(r"\\(?:h|v)space\*?\{[^{}]*\}|\\(?:h|v)?phantom\{[^{}]*\}|\\tag\*?\{[^{}]*\}", " ", text)
     text = re.sub(r"\\(?:text)?color\s*\{\w+\}|\\!|\\+\s*$", "", text)
     text = re.sub(
@@ -229,6 +234,8 @@ def _arguments(text: str) -> str:
     for mark in "^_":
         while (start := text.find(f"{mark}(")) >= 0 and (end := closing(text, start + 1)) > 0:
             text = f"{text[:start]}{mark}{{{text[start + 2 : end]}}}{text[end + 1 :]}"
+    text = re.sub(r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}", r"\\binom{\1}{\2}", text)
+    text = re.sub(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\sqrt\s*(\d|[A-Za-z])", r"\\sqrt{\1}", text)
     text = re.sub(r"\\frac\s*(\\(?!frac|sqrt|text)[A-Za-z]+)\s*", r"\\frac{\1}", text)
     text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*(\\(?!frac|sqrt|text)[A-Za-z]+)\b", r"\\frac\1{\2}", text)

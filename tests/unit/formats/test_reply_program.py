@@ -93,6 +93,15 @@ FENCES = {
     "shell behind": fenced(F) + fenced("python3 a.py\n", "```bash"),
     "text behind": fenced(F) + fenced("f = 1\n", "```text"),
     "a diff behind": fenced(F) + fenced("- f\n+ g\n", "```diff"),
+    "a tag on the code's line": f"<solution>{F}</solution>",
+    "a tag in prose": f"Here <code>{F}</code> is it.",
+    "HTML's tags": f'<pre><code class="language-python">{F}</code></pre>',
+    "Markdown's indented code": "Solution:\n\n" + indented(F, "    ") + "\nDone.",
+    "prose behind that is an annotation": f"{F}\nTime: O(n)\nSpace: O(1)\n",
+    "a heading behind, and prose that is a call": f"{F}\n## Complexity\n\nO(1)\n",
+    "a template's token at the end": f"{F.rstrip()}<|im_end|>",
+    "tokens behind a fence that is not closed": f"```python\n{F.rstrip()}</s> <|endoftext|>\n",
+    "a button of a page": fenced(f"python\nCopy code\n{F}", "```"),
     "thinking": f"<think>\nI add.\n</think>\n\n{fenced(F)}",
     "thinking without an opening": f"I add.\n</think>\n{fenced(F)}",
     "thinking that holds an open fence": f"<think>\n```python\ndef f(x): wrong\n</think>\n{fenced(F)}",
@@ -178,6 +187,28 @@ def test_what_other_blocks_define_is_put_before() -> None:
     # What the task gives is not taken from the reply.
     given = WantedProgram(frozenset({"f"}), known=frozenset({"h"}))
     assert program_in(twice + fenced("def f(x): return h(x)\n"), given) == "def f(x): return h(x)\n"
+
+
+def test_a_star_import_of_another_block_is_kept_where_a_name_is_bound_nowhere_else() -> None:
+    star, helper = "from operator import *\n", "def h(x): return add(x, 1)\n"
+    f = "def f(x): return h(x)\n"
+    assert program_in(fenced(star) + fenced(helper) + fenced(f), FUNCTION) == f"{star}\n{helper}\n{f}"
+    assert program_in(fenced(star) + fenced("def f(x): return x\n"), FUNCTION) == "def f(x): return x\n"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        f"{F}\nlimit: int\n",
+        f"{F}\n# the example\nprint(f([1]))\n",
+        f"{F}\nfoo(1)\n",
+        f"from typing import *\n{F}\nxs: List\n",
+        f"{F}\n# Complexity\nO = f([1])\n",
+        f'{F}\nhtml = """\n<code>x</code>\n</s>"""\n',
+    ],
+)
+def test_a_program_without_a_fence_keeps_what_is_no_prose(program: str) -> None:
+    assert program_in(program, FUNCTION) == program
 
 
 def test_a_class_of_methods_and_several_names() -> None:
