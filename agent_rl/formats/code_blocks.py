@@ -41,7 +41,6 @@ _END_TOKENS = re.compile(r"(?:\s*(?:<\|[\w ]{1,40}\|>|</s>|<eos>|<end_of_turn>))
 _TAGS = "answer|final_answer|solution|code|python|program|pre"
 _TAGGED = re.compile(rf"<({_TAGS})(?:\s[^<>\n]*)?>((?:(?!<(?:{_TAGS})\b).)*?)</\1>", re.DOTALL | re.IGNORECASE)
 """What stands in a tag and holds no other one."""
-_INDENTED = re.compile(r"(?:\A|\n[ \t]*\n)((?:(?: {4}|\t)[^\n]*(?:\n|\Z)|[ \t]*\n)+)")
 _INCOMPLETE = re.compile("expected an indented block|was never closed|unterminated triple|unexpected EOF")
 _STATEMENT = re.compile(
     r"@|(?:def|class|import|from|async|if|for|while|with|try|print|global|assert|match|type)\b|[^\W\d]\w*\s*(?:[=(\[.,:]|[-+*/|&]=)"
@@ -245,10 +244,6 @@ class ReplyReader:
     def tagged(self, text: str) -> list[tuple[Block, int, int]]:
         """What stands between tags such as `<solution>`, also if it begins on the line of the tag."""
         return [(self.block(match[2].strip("\n") + "\n"), 0, 0) for match in _TAGGED.finditer(text)]
-
-    def indented(self, text: str) -> list[tuple[Block, int, int]]:
-        """Markdown's blocks of code without a fence: indented lines below an empty one."""
-        return [(self.block(textwrap.dedent(match[1]).strip("\n") + "\n"), 0, 0) for match in _INDENTED.finditer(text)]
 
     def spans(self, text: str) -> list[tuple[Block, int, int]]:
         """The code spans of `text`: code inside a line of prose."""

@@ -341,7 +341,7 @@ def unreachable(endpoint: Endpoint, error: BaseException) -> str:
     return f"the Docker daemon at {endpoint.address} cannot be used: {text}"
 
 
-def client(endpoint: Endpoint, seconds: float = REQUEST_SECONDS) -> docker.APIClient:
+def client(endpoint: Endpoint, seconds: int = REQUEST_SECONDS) -> docker.APIClient:
     """A client whose API version is agreed upon with the daemon; the daemon may be silent for so many seconds.
 
     Raises what the SDK and its transport raise.
