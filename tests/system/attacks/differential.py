@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +19,7 @@ from textwrap import indent
 
 from agent_rl.audit.mutants import draw_mutants
 from agent_rl.audit.oracle_program import program_in
+from agent_rl.concurrency import side_by_side
 from agent_rl.formats import read_tasks
 from agent_rl.vocabulary import AssertTests, CallTests, Task
 from agent_rl_envs.synthesis.problems import make_problem
@@ -23,10 +27,11 @@ from agent_rl_envs.synthesis.program_pool import by_family
 
 MUTANTS, VARIANTS = 5, 6
 """Programs of each task, beside the oracle solution."""
-SECONDS = 10.0
+SECONDS = 3.0
+"""Processor time of a program that loops for ever. The slowest oracle solution takes less than a fifth of it."""
 
 PLAIN = """
-import json, os, signal, sys
+import json, os, resource, signal, sys
 for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()
@@ -34,7 +39,10 @@ for line in sys.stdin:
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nothing, descriptor)
-        signal.alarm(request["seconds"])
+        signal.alarm(10 * request["seconds"])
+        resource.setrlimit(resource.RLIMIT_CPU, (request["seconds"],) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30,) * 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         code = 1
         try:
             space = {"__name__": "solution"}
@@ -45,7 +53,8 @@ for line in sys.stdin:
             code = 0
         finally:
             os._exit(code)
-    print(json.dumps(os.waitpid(child, 0)[1] == 0), flush=True)
+    _, status, used = os.wait4(child, 0)
+    print(json.dumps([status, used.ru_utime + used.ru_stime]), flush=True)
 """
 """A process for each program, and no isolation: what a user would do by hand."""
 
@@ -73,8 +82,6 @@ def tasks_of(humaneval: Path, generated: int) -> list[Task]:
 
 def _as_asserts(task: Task) -> Task:
     """A task of cases with the same tests as asserts."""
-    import dataclasses
-
     assert isinstance(task.tests, CallTests) and task.oracle is not None
     name = task.tests.entry_point
     lines = [f"    assert f({', '.join(map(repr, c.args))}) == {c.expected!r}\n" for c in task.tests.cases]
@@ -95,8 +102,8 @@ def programs_of(task: Task) -> Iterator[Compared]:
             yield Compared(task, kind, made, True)
     parsed = program_in(source)
     if parsed is not None:
-        for mutant in draw_mutants(parsed, name, MUTANTS, task.id):
-            yield Compared(task, f"mutant: {mutant.kind}", mutant.reply, False)
+        for number, mutant in enumerate(draw_mutants(parsed, name, MUTANTS, task.id)):
+            yield Compared(task, f"mutant {number}: {mutant.kind}", mutant.reply, False)
 
 
 Rewrite = Callable[[str, str], str | None]
@@ -192,15 +199,32 @@ _REWRITES: dict[str, Rewrite] = {
 }
 
 
-def plain_verdicts(programs: Sequence[Compared]) -> list[bool]:
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What plain Python says of a program. `stopped`: it came to no end of its own (it looped, or crashed)."""
+
+    passed: bool
+    stopped: bool
+    cpu_seconds: float
+
+
+async def plain_verdicts(programs: Sequence[Compared]) -> list[Plain]:
     """Whether each program passes its tests in a process of plain Python, without isolation."""
+    count = os.cpu_count() or 1
+    parts = [programs[first::count] for first in range(count)]
+    answers = await side_by_side(asyncio.to_thread(_plain, part) for part in parts)
+    return [answers[i % count][i // count] for i in range(len(programs))]
+
+
+def _plain(programs: Sequence[Compared]) -> list[Plain]:
     lines: list[str] = []
     for one in programs:
         assert isinstance(one.task.tests, AssertTests)
         # The tests may use what the oracle solution's module defines, as a data set's own harness lets them.
         request = {"program": one.program, "tests": one.task.tests.source, "entry_point": one.task.tests.entry_point}
         lines.append(json.dumps({**request, "seconds": int(SECONDS)}))
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN], input="\n".join(lines) + "\n", capture_output=True, text=True, check=True
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    command, text = [sys.executable, "-c", PLAIN], "".join(f"{line}\n" for line in lines)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(programs)
+    return [Plain(status == 0, os.WIFSIGNALED(status), cpu) for status, cpu in answers]
