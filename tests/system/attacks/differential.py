@@ -12,10 +12,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
+from typing import TypeVar
 
 from agent_rl.audit.mutants import draw_mutants
 from agent_rl.audit.oracle_program import program_in
@@ -25,7 +26,7 @@ from agent_rl.vocabulary import AssertTests, CallTests, Task
 from agent_rl_envs.synthesis.problems import make_problem
 from agent_rl_envs.synthesis.program_pool import by_family
 
-MUTANTS, VARIANTS = 5, 6
+MUTANTS, VARIANTS, OTHER_ANSWERS = 5, 6, 2
 """Programs of each task, beside the oracle solution."""
 SECONDS = 3.0
 """Processor time of a program that loops for ever. The slowest oracle solution takes less than a fifth of it."""
@@ -90,7 +91,7 @@ def _as_asserts(task: Task) -> Task:
 
 
 def programs_of(task: Task) -> Iterator[Compared]:
-    """The oracle solution, honest variants of it, and mutants."""
+    """The oracle solution, honest variants of it, variants with answers of other types, and mutants."""
     assert isinstance(task.tests, AssertTests)
     source, name = task.tests.oracle, task.tests.entry_point
     yield Compared(task, "oracle solution", source, True)
@@ -100,6 +101,8 @@ def programs_of(task: Task) -> Iterator[Compared]:
         made = None if several and rewrite is _nested else rewrite(source, name)
         if made is not None:
             yield Compared(task, kind, made, True)
+    for kind, change in _some(_OTHER_ANSWERS, OTHER_ANSWERS, task.id).items():
+        yield Compared(task, kind, f"{source}\n\noriginal = {name}\n{_CHANGED.format(name=name, change=change)}", False)
     parsed = program_in(source)
     if parsed is not None:
         for number, mutant in enumerate(draw_mutants(parsed, name, MUTANTS, task.id)):
@@ -107,13 +110,17 @@ def programs_of(task: Task) -> Iterator[Compared]:
 
 
 Rewrite = Callable[[str, str], str | None]
+T = TypeVar("T")
 
 
 def rewritten(task_id: str) -> dict[str, Rewrite]:
     """Some of the ways to write a program again, which ones depends on the task."""
-    start = sum(task_id.encode()) % len(_REWRITES)
-    names = [*_REWRITES, *_REWRITES][start : start + VARIANTS]
-    return {name: _REWRITES[name] for name in names}
+    return _some(_REWRITES, VARIANTS, task_id)
+
+
+def _some(kinds: Mapping[str, T], count: int, task_id: str) -> dict[str, T]:
+    start = sum(task_id.encode()) % len(kinds)
+    return {name: kinds[name] for name in [*kinds, *kinds][start : start + count]}
 
 
 def _around(text: str) -> Rewrite:
@@ -197,6 +204,46 @@ _REWRITES: dict[str, Rewrite] = {
     ),
     "by exec": lambda source, name: f"exec({source!r}, globals())\n",
 }
+
+
+_CHANGED = """
+import collections, decimal, enum, fractions
+
+def changed(value):
+    kind = type(value)
+    {change}
+    if kind in (list, tuple):
+        return kind(map(changed, value))
+    if kind is dict:
+        return {{key: changed(item) for key, item in value.items()}}
+    return value
+
+def {name}(*args, **kwargs):
+    return changed(original(*args, **kwargs))
+"""
+_OTHER_ANSWERS: dict[str, str] = {
+    "integers as floats": "if kind is int: return float(value)",
+    "floats as integers": "if kind is float and value == int(value): return int(value)",
+    "booleans as integers": "if kind is bool: return int(value)",
+    "integers as fractions": "if kind is int: return fractions.Fraction(value)",
+    "floats as decimals": "if kind is float: return decimal.Decimal(value)",
+    "integers of an enum": "if kind is int: return enum.IntEnum('Number', dict(only=value)).only",
+    "texts of a class of their own": "if kind is str: return type('Text', (str,), {})(value)",
+    "texts as bytes": "if kind is str: return value.encode()",
+    "lists of a class of their own": "if kind is list: return type('Items', (list,), {})(map(changed, value))",
+    "lists as tuples": "if kind is list: return tuple(map(changed, value))",
+    "tuples as lists": "if kind is tuple: return list(map(changed, value))",
+    "tuples with names": "if kind is tuple: return collections.namedtuple('Named', list('abcdefgh'[:len(value)]))"
+    "(*map(changed, value))",
+    "lists as deques": "if kind is list: return collections.deque(map(changed, value))",
+    "lists as iterators": "if kind is list: return iter(value)",
+    "dicts in reverse order": "if kind is dict: return dict(reversed(value.items()))",
+    "nothing as False": "if value is None: return False",
+    "nothing as an exception": "if value is None: raise ValueError",
+    "zero as nothing": "if kind is int and value == 0: return None",
+    "nearly equal floats": "if kind is float: return value * (1 + 1e-15)",
+}
+"""What a program's answers become: what plain Python thinks of that is what each tier should think of it."""
 
 
 @dataclass(frozen=True, slots=True)

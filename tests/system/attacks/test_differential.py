@@ -26,11 +26,8 @@ from tests.system.attacks.differential_together import verdicts_together
 
 GENERATED = 16
 WANTED = 2000
-LIMITS: dict[Tier, Limits] = {
-    "values": Limits(wall_seconds=SECONDS, cpu_seconds=SECONDS),
-    "proxied": Limits(wall_seconds=SECONDS, cpu_seconds=SECONDS),
-    "in_process": Limits(wall_seconds=20, cpu_seconds=20),  # the start of pytest counts there
-}
+LIMITS = Limits(wall_seconds=20, cpu_seconds=SECONDS)
+"""The wall leaves room for a loaded machine and, at tier 3, for the start of pytest: no honest program comes near it."""
 AT_ONCE: dict[Tier, int] = {"values": 16, "proxied": 16, "in_process": 4}
 ALONE = 8
 """Of every eighth task, each program is judged at tier 3 in a sandbox of its own too, as in training."""
@@ -138,7 +135,7 @@ async def in_process(
 
 async def alone(verifier: TaskVerifier, programs: Sequence[Compared | None], tier: Tier) -> list[Found | None]:
     """What the judge of `tier` says of each program."""
-    tasks = {p.task.id: dataclasses.replace(p.task, limits=LIMITS[tier]) for p in programs if p is not None}
+    tasks = {p.task.id: dataclasses.replace(p.task, limits=LIMITS) for p in programs if p is not None}
     made = await side_by_side((prepared_at(verifier, task, tier) for task in tasks.values()), 8)
     prepared = {task.id: task for task in made}
 
