@@ -27,7 +27,7 @@ from tests.system.attacks.differential_together import verdicts_together
 GENERATED = 16
 WANTED = 2000
 LIMITS = Limits(wall_seconds=20, cpu_seconds=SECONDS)
-"""The wall leaves room for a loaded machine and, at tier 3, for the start of pytest: no honest program comes near it."""
+"""The wall leaves room for a loaded machine and, at tier 3, for the start of pytest: nothing honest comes near it."""
 AT_ONCE: dict[Tier, int] = {"values": 16, "proxied": 16, "in_process": 4}
 ALONE = 8
 """Of every eighth task, each program is judged at tier 3 in a sandbox of its own too, as in training."""
