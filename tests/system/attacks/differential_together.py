@@ -15,7 +15,7 @@ from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import AssertTests, Limits, PytestTests, Submission
 from tests.system.attacks.differential import Compared
 
-_LIMITS = Limits(wall_seconds=30, cpu_seconds=30)
+_LIMITS = Limits(wall_seconds=60, cpu_seconds=60)
 
 
 async def verdicts_together(verifier: TaskVerifier, programs: Sequence[Compared]) -> list[bool | None]:
