@@ -6,27 +6,33 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import dataclasses
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
+from typing import TypeVar
 
 from agent_rl.audit.mutants import draw_mutants
 from agent_rl.audit.oracle_program import program_in
+from agent_rl.concurrency import side_by_side
 from agent_rl.formats import read_tasks
 from agent_rl.vocabulary import AssertTests, CallTests, Task
 from agent_rl_envs.synthesis.problems import make_problem
 from agent_rl_envs.synthesis.program_pool import by_family
 
-MUTANTS, VARIANTS = 5, 6
+MUTANTS, VARIANTS, OTHER_ANSWERS = 5, 6, 2
 """Programs of each task, beside the oracle solution."""
-SECONDS = 10.0
+SECONDS = 3.0
+"""Processor time of a program that loops for ever. The slowest oracle solution takes less than a fifth of it."""
 
 PLAIN = """
-import json, os, signal, sys
+import json, os, resource, signal, sys
 for line in sys.stdin:
     request = json.loads(line)
     child = os.fork()
@@ -34,7 +40,10 @@ for line in sys.stdin:
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nothing, descriptor)
-        signal.alarm(request["seconds"])
+        signal.alarm(10 * request["seconds"])
+        resource.setrlimit(resource.RLIMIT_CPU, (request["seconds"],) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30,) * 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         code = 1
         try:
             space = {"__name__": "solution"}
@@ -45,7 +54,8 @@ for line in sys.stdin:
             code = 0
         finally:
             os._exit(code)
-    print(json.dumps(os.waitpid(child, 0)[1] == 0), flush=True)
+    _, status, used = os.wait4(child, 0)
+    print(json.dumps([status, used.ru_utime + used.ru_stime]), flush=True)
 """
 """A process for each program, and no isolation: what a user would do by hand."""
 
@@ -73,8 +83,6 @@ def tasks_of(humaneval: Path, generated: int) -> list[Task]:
 
 def _as_asserts(task: Task) -> Task:
     """A task of cases with the same tests as asserts."""
-    import dataclasses
-
     assert isinstance(task.tests, CallTests) and task.oracle is not None
     name = task.tests.entry_point
     lines = [f"    assert f({', '.join(map(repr, c.args))}) == {c.expected!r}\n" for c in task.tests.cases]
@@ -83,7 +91,7 @@ def _as_asserts(task: Task) -> Task:
 
 
 def programs_of(task: Task) -> Iterator[Compared]:
-    """The oracle solution, honest variants of it, and mutants."""
+    """The oracle solution, honest variants of it, variants with answers of other types, and mutants."""
     assert isinstance(task.tests, AssertTests)
     source, name = task.tests.oracle, task.tests.entry_point
     yield Compared(task, "oracle solution", source, True)
@@ -93,20 +101,26 @@ def programs_of(task: Task) -> Iterator[Compared]:
         made = None if several and rewrite is _nested else rewrite(source, name)
         if made is not None:
             yield Compared(task, kind, made, True)
+    for kind, change in _some(_OTHER_ANSWERS, OTHER_ANSWERS, task.id).items():
+        yield Compared(task, kind, f"{source}\n\noriginal = {name}\n{_CHANGED.format(name=name, change=change)}", False)
     parsed = program_in(source)
     if parsed is not None:
-        for mutant in draw_mutants(parsed, name, MUTANTS, task.id):
-            yield Compared(task, f"mutant: {mutant.kind}", mutant.reply, False)
+        for number, mutant in enumerate(draw_mutants(parsed, name, MUTANTS, task.id)):
+            yield Compared(task, f"mutant {number}: {mutant.kind}", mutant.reply, False)
 
 
 Rewrite = Callable[[str, str], str | None]
+T = TypeVar("T")
 
 
 def rewritten(task_id: str) -> dict[str, Rewrite]:
     """Some of the ways to write a program again, which ones depends on the task."""
-    start = sum(task_id.encode()) % len(_REWRITES)
-    names = [*_REWRITES, *_REWRITES][start : start + VARIANTS]
-    return {name: _REWRITES[name] for name in names}
+    return _some(_REWRITES, VARIANTS, task_id)
+
+
+def _some(kinds: Mapping[str, T], count: int, task_id: str) -> dict[str, T]:
+    start = sum(task_id.encode()) % len(kinds)
+    return {name: kinds[name] for name in [*kinds, *kinds][start : start + count]}
 
 
 def _around(text: str) -> Rewrite:
@@ -192,15 +206,72 @@ _REWRITES: dict[str, Rewrite] = {
 }
 
 
-def plain_verdicts(programs: Sequence[Compared]) -> list[bool]:
+_CHANGED = """
+import collections, decimal, enum, fractions
+
+def changed(value):
+    kind = type(value)
+    {change}
+    if kind in (list, tuple):
+        return kind(map(changed, value))
+    if kind is dict:
+        return {{key: changed(item) for key, item in value.items()}}
+    return value
+
+def {name}(*args, **kwargs):
+    return changed(original(*args, **kwargs))
+"""
+_OTHER_ANSWERS: dict[str, str] = {
+    "integers as floats": "if kind is int: return float(value)",
+    "floats as integers": "if kind is float and value == int(value): return int(value)",
+    "booleans as integers": "if kind is bool: return int(value)",
+    "integers as fractions": "if kind is int: return fractions.Fraction(value)",
+    "floats as decimals": "if kind is float: return decimal.Decimal(value)",
+    "integers of an enum": "if kind is int: return enum.IntEnum('Number', dict(only=value)).only",
+    "texts of a class of their own": "if kind is str: return type('Text', (str,), {})(value)",
+    "texts as bytes": "if kind is str: return value.encode()",
+    "lists of a class of their own": "if kind is list: return type('Items', (list,), {})(map(changed, value))",
+    "lists as tuples": "if kind is list: return tuple(map(changed, value))",
+    "tuples as lists": "if kind is tuple: return list(map(changed, value))",
+    "tuples with names": "if kind is tuple: return collections.namedtuple('Named', list('abcdefgh'[:len(value)]))"
+    "(*map(changed, value))",
+    "lists as deques": "if kind is list: return collections.deque(map(changed, value))",
+    "lists as iterators": "if kind is list: return iter(value)",
+    "dicts in reverse order": "if kind is dict: return dict(reversed(value.items()))",
+    "nothing as False": "if value is None: return False",
+    "nothing as an exception": "if value is None: raise ValueError",
+    "zero as nothing": "if kind is int and value == 0: return None",
+    "nearly equal floats": "if kind is float: return value * (1 + 1e-15)",
+}
+"""What a program's answers become: what plain Python thinks of that is what each tier should think of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What plain Python says of a program. `stopped`: it came to no end of its own (it looped, or crashed)."""
+
+    passed: bool
+    stopped: bool
+    cpu_seconds: float
+
+
+async def plain_verdicts(programs: Sequence[Compared]) -> list[Plain]:
     """Whether each program passes its tests in a process of plain Python, without isolation."""
+    count = os.cpu_count() or 1
+    parts = [programs[first::count] for first in range(count)]
+    answers = await side_by_side(asyncio.to_thread(_plain, part) for part in parts)
+    return [answers[i % count][i // count] for i in range(len(programs))]
+
+
+def _plain(programs: Sequence[Compared]) -> list[Plain]:
     lines: list[str] = []
     for one in programs:
         assert isinstance(one.task.tests, AssertTests)
         # The tests may use what the oracle solution's module defines, as a data set's own harness lets them.
         request = {"program": one.program, "tests": one.task.tests.source, "entry_point": one.task.tests.entry_point}
         lines.append(json.dumps({**request, "seconds": int(SECONDS)}))
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN], input="\n".join(lines) + "\n", capture_output=True, text=True, check=True
-    )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    command, text = [sys.executable, "-c", PLAIN], "".join(f"{line}\n" for line in lines)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(programs)
+    return [Plain(status == 0, os.WIFSIGNALED(status), cpu) for status, cpu in answers]
