@@ -175,10 +175,10 @@ class RunResult:
     cpu_seconds: float = 0.0
     waited_seconds: float | None = 0.0
     ends: tuple[tuple[int, int], ...] = ()
-    """For each frame of a run with calls, how long `stdout` and `stderr` were when it came. If the program was executed
-    once per call, that is where the call's output ends."""
+    """For each frame of a run whose calls were kept apart, how long `stdout` and `stderr` were when it came: where the
+    call's output ends. Empty if one process answered all calls."""
     slowest_seconds: float = 0.0
-    """The longest that loading or one call took; of a run without calls, the whole."""
+    """The longest that loading or one call took, or several that were read together; without calls, the whole run."""
     unfinished: bool = False
     """Whether the calls that were not answered are due another run: this one was ended before them, or one of them has
     failed after others had used up a part of its budget."""

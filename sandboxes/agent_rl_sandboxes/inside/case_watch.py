@@ -11,7 +11,6 @@ Standard library only, Python 3.9: this runs inside the sandboxes.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import select
 import struct
@@ -64,15 +63,18 @@ class CaseWatch:
         self._loaded = time.monotonic()
         self._usage: run_usage.RunUsage | None = None
         self._garbled = False
+        self._frames = 0
+        """How many frames have come."""
         self.ends: list[tuple[int, int]] = []
-        """For each frame, how much standard output and standard error there was when it came."""
+        """For each frame, how much standard output and error there was when it came; empty if cases are not apart."""
         self.slowest = 0.0
         """The longest time until a frame."""
 
     @staticmethod
     def whole(limits: run_processes.Order) -> run_processes.Order:
         """The limits of the whole run, if `limits` are those of one case."""
-        return dataclasses.replace(limits, output=2 * limits.output, parts=WHOLE, cases=True)
+        output = 2 * limits.output
+        return run_processes.Order(limits.wall, limits.longest, limits.cpu, limits.memory, output, WHOLE, cases=True)
 
     @property
     def together(self) -> bool:
@@ -82,7 +84,7 @@ class CaseWatch:
     @property
     def answered(self) -> int:
         """The number of cases that are over."""
-        return max(0, len(self.ends) - 1)
+        return max(0, self._frames - 1)
 
     def watch(self, usage: run_usage.RunUsage) -> str | None:
         """The reason to end the run now; None if its first process has ended by itself."""
@@ -134,7 +136,10 @@ class CaseWatch:
 
         The run has ended, and its channels have been read to their end.
         """
-        self._follow(ended=True)
+        if self.together:
+            self._last_answers()
+        else:
+            self._follow(ended=True)
         begin = int(self._apart is True)
         if self._garbled or not self._too_much():
             return slice(begin, None)
@@ -172,6 +177,20 @@ class CaseWatch:
             self._frame_has_come(ended)
         return self._allowed > self._fed
 
+    def _last_answers(self) -> None:
+        """What `_follow` does at the end, for answers that came together: how long each has taken is not known."""
+        results, before = self._runner.results.view(), self._frames
+        while len(results) >= self._read + _LENGTH.size:
+            length = _LENGTH.unpack_from(results, self._read)[0]
+            self._garbled = length > _LONGEST_FRAME
+            end = self._read + _LENGTH.size + length
+            if len(results) < end or end - self._read > self._limits.output or self._too_much(end):
+                break
+            self._read = end
+            self._frames += 1
+        if self._frames > before and self._usage is not None:
+            self.slowest = max(self.slowest, self._usage.next_part(time.monotonic()))
+
     def _frame_has_come(self, ended: bool) -> None:
         runner, child = self._runner, self._child
         if not ended and not self.together:
@@ -184,8 +203,10 @@ class CaseWatch:
         now = time.monotonic()
         if self._usage is not None:
             self.slowest = max(self.slowest, self._usage.next_part(now))
-        self.ends.append((runner.stdout.size, runner.stderr.size))
-        if len(self.ends) == 1:
+        self._frames += 1
+        if not self.together:
+            self.ends.append((runner.stdout.size, runner.stderr.size))
+        if self._frames == 1:
             self._loaded = now
         if not self.together and not ended:
             self._send_next(now)
