@@ -63,10 +63,15 @@ def due(limits: Limits, expected: Iterable[int]) -> Limits:
     return dataclasses.replace(limits, output_bytes=max(limits.output_bytes, most))
 
 
+def room_of(task: Task) -> float:
+    """Seconds that the oracle solution's slowest case may take: half of the task's limit."""
+    return task.limits.wall_seconds / 2
+
+
 def check_room(task: Task, seconds: float) -> None:
     """Raises TooSlow if `seconds`, the oracle solution's slowest case, is more than half of the task's limit."""
     limit = task.limits.wall_seconds
-    if seconds > limit / 2:
+    if seconds > room_of(task):
         raise TooSlow(
             f"task {task.id}: the oracle solution takes {seconds:.1f} s, more than half of the limit ({limit} s)"
         )
@@ -149,10 +154,13 @@ class Runs:
             most = 2 * answered
         return done
 
-    async def run_pair(self, request: PairRequest, check: Callable[[PairResult], None]) -> PairResult | Blamed:
+    async def run_pair(
+        self, request: PairRequest, check: Callable[[PairResult], None], *, within: float | None = None
+    ) -> PairResult | Blamed:
         """The result of two runs that exchange frames, or `Blamed`. Raises as `run`.
 
-        Where `check` raises TestsPlaceError, the runs count as ones whose place died, and are made again.
+        Where `check` raises TestsPlaceError, the runs count as ones whose place died, and are made again. They are made
+        again too if they took more than `within` seconds (None: their time limit) for want of a processor.
         """
         self.count += 1
         lost = 0.0
@@ -164,7 +172,7 @@ class Runs:
             lost = seconds_waited_here() - before
             return result
 
-        result = await self._fair.fairly(pair, lambda result: starved_pair(result, request.limits, lost))
+        result = await self._fair.fairly(pair, lambda result: starved_pair(result, request.limits, lost, within))
         if isinstance(result, PairResult):
             self.check(weaker_isolation(result))
         return result

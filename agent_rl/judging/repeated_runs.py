@@ -139,19 +139,20 @@ def starved_commands() -> Iterator[list[ExecResult]]:
         _commands.reset(token)
 
 
-def starved_pair(result: object, limits: Limits, lost: float) -> bool:
+def starved_pair(result: object, limits: Limits, lost: float, within: float | None = None) -> bool:
     """The same for a pair of runs, one of which waits while the other works; `lost`: seconds that their relay waited.
 
-    False for anything but a `PairResult`.
+    `within`: seconds that count as their limit here. False for anything but a `PairResult`.
     """
     if not isinstance(result, PairResult):
         return False
     both = result.candidate, result.tests
-    if all(r.status != "timeout" for r in both):
+    limit = limits.wall_seconds if within is None else within
+    if all(r.status != "timeout" and (within is None or r.seconds <= within) for r in both):
         return False
     waits = [r.waited_seconds for r in both]
     waited = None if None in waits else lost + sum(w for w in waits if w is not None)
-    return _starved(sum(r.cpu_seconds for r in both), waited, limits.wall_seconds)
+    return _starved(sum(r.cpu_seconds for r in both), waited, limit)
 
 
 def _starved(cpu: float, waited: float | None, limit: float) -> bool:

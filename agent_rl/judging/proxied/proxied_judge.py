@@ -23,7 +23,7 @@ from agent_rl.errors import ConfigError, TestsPlaceError
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.collected_node_ids import collected, require_tests
 from agent_rl.judging.judge import digest_of
-from agent_rl.judging.judging_runs import Runs, check_room, invalid_program, reasons, weaker_isolation
+from agent_rl.judging.judging_runs import Runs, check_room, invalid_program, reasons, room_of, weaker_isolation
 from agent_rl.judging.proxied.proxy_messages import ANY_NAME
 from agent_rl.judging.proxied.tests_side import MODIFIED
 from agent_rl.vocabulary import (
@@ -170,7 +170,8 @@ class ProxiedJudge:
 
     async def _find_profile(self, task: Task, tests: PytestTests, program: str) -> _Profile:
         failed = f"task {task.id}: the oracle solution does not pass its own tests"
-        result = await self.runs.run_pair(self._request(tests, program, tests.tests, None, task.limits), check_reports)
+        first = self._request(tests, program, tests.tests, None, task.limits)
+        result = await self.runs.run_pair(first, check_reports, within=room_of(task))
         if isinstance(result, Blamed):
             raise ConfigError(f"{failed}: {result.detail}")
         report = read_reports(result.tests.frames)
@@ -182,7 +183,7 @@ class ProxiedJudge:
         if verdict.passed and report.objects is not None:
             # Run again, as candidates will be judged: the oracle solution has to pass both times.
             request = self._request(tests, program, found, report.objects, task.limits)
-            again = await self.runs.run_pair(request, check_reports)
+            again = await self.runs.run_pair(request, check_reports, within=room_of(task))
             if isinstance(again, PairResult):
                 verdict = verdict_of(again, found, public=True)
         if not verdict.passed or report.objects is None:

@@ -121,6 +121,12 @@ def test_in_a_pair_one_waits_while_the_other_works() -> None:
     assert not starved_pair(PairResult(timed_out(1.0, 0.0), idle), limits, 0.0)
     assert not starved_pair(PairResult(timed_out(9.0, 3.0), idle), limits, 0.0)
     assert not starved_pair(PairResult(idle, idle), limits, 9.0)
+    # What took long although it is not over its limit.
+    slow = dataclasses.replace(idle, seconds=6.0)
+    assert starved_pair(PairResult(idle, slow), limits, 4.0, 5.0)
+    assert not starved_pair(PairResult(idle, slow), limits, 4.0, 7.0)
+    assert not starved_pair(PairResult(idle, dataclasses.replace(slow, cpu_seconds=5.0)), limits, 4.0, 5.0)
+    assert not starved_pair(PairResult(idle, slow), limits, 0.0, 5.0)
 
 
 async def test_a_sandboxs_commands_are_judged_alike() -> None:
