@@ -19,9 +19,9 @@ from agent_rl_sandboxes.inside import episode_command, episode_server, source_mo
 _HEAD = struct.Struct(">II")
 _MAX_HEADER = 1 << 16
 _CHUNK = 1 << 20
-_GRACE_SECONDS = 5.0
-"""How long past its time a command may take to be ended and answered: longer than the server tries to end it (see
-`episode_command`), since the server may have no processor at once."""
+_GRACE_SECONDS = 15.0
+"""How long past its time a command may take to be ended and answered. The server tries to end it for a tenth of that
+(see `episode_command`), and beside a command that forks without end it hardly has a processor."""
 _LAST_LOOK_SECONDS = 1.0
 """This process may have been late itself: so long it then looks for an answer once more."""
 _STATUSES = get_args(RunStatus)
