@@ -52,8 +52,8 @@ def equal(
 
 def _takes_long(actual: Any, expected: Any) -> bool:
     """Whether a Decimal would be compared with an int so long that making a Decimal of it takes a second or more."""
-    kinds = [(_holds(side, _is_decimal), _holds(side, _is_huge)) for side in (actual, expected)]
-    return (kinds[0][0] and kinds[1][1]) or (kinds[1][0] and kinds[0][1])
+    pairs = (actual, expected), (expected, actual)
+    return any(_holds(one, _is_decimal) and _holds(other, _is_huge) for one, other in pairs)
 
 
 def _is_decimal(value: Any) -> bool:
