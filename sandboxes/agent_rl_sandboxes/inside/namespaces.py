@@ -219,7 +219,7 @@ def limit(cpu: float, space: int, processes: int, file_size: int, files: int, *,
     `space`: the address space of each process. `own_users`: this process is known to have its own user namespace.
     """
     seconds = max(1, int(cpu + 0.999))
-    if os.getuid() == RUN_ID and (_KERNEL < (5, 14) or not (own_users or _mapped(2**32 - 2))):
+    if os.getuid() == RUN_ID and (_KERNEL < (5, 14) or (not own_users and _mapped(2**32 - 2))):
         # The limit then counts all processes of this user on the whole host, not only in this namespace: in old
         # kernels, and where the programs of all containers share one user of the host's own namespace. (With a uid of
         # its own, a run has no such other processes.)
