@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         prepare_all,
         program_of,
         read_tasks,
+        refuse_judging_keys,
     )
     from agent_rl.judging import AnswerComparison, TaskVerifier, take_files
     from agent_rl.loop.train import train
@@ -145,7 +146,9 @@ _HOMES = {
     ),
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
-    "agent_rl.formats": ("read_tasks InvalidRows OnInvalid PromptStyle UnfinishedThinking program_of prepare_all"),
+    "agent_rl.formats": (
+        "read_tasks InvalidRows OnInvalid PromptStyle UnfinishedThinking program_of prepare_all refuse_judging_keys"
+    ),
     "agent_rl.judging": "AnswerComparison TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
@@ -281,6 +284,7 @@ __all__ = [
     "prepare_all",
     "program_of",
     "read_tasks",
+    "refuse_judging_keys",
     "resolve",
     "run_group",
     "run_rollout",

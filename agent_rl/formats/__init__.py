@@ -21,7 +21,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.formats import function_calls, humaneval, mbpp, pytest_files, stdio_rows, task_folders
 from agent_rl.formats.humaneval import PromptStyle
 from agent_rl.formats.invalid_rows import InvalidRow, InvalidRows, OnInvalid, usable
-from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_rules
+from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_judging_keys, refuse_rules
 from agent_rl.formats.prepare_tasks import prepare_all
 from agent_rl.formats.reply_program import UnfinishedThinking, program_of
 from agent_rl.formats.row_fields import Fields, Settings, is_long
@@ -37,6 +37,7 @@ __all__ = [
     "prepare_all",
     "program_of",
     "read_tasks",
+    "refuse_judging_keys",
     "submission_of",
 ]
 

@@ -133,6 +133,18 @@ def refuse_rules(row: Fields, why: str) -> None:
             raise row.wrong(f"{name!r} cannot be honoured: {why}")
 
 
+def refuse_judging_keys(content: Mapping[str, Any], where: str, why: str) -> None:
+    """Raises ConfigError that begins with `where` for any key of a row that asks for judging of its own, or for one
+    written almost like it: comparison, tolerance, checker, isolation, limits. `why` is the reason.
+    """
+    row = Fields(content, where)
+    refuse_rules(row, why)
+    for name in LIMITS:
+        if asks(row, name):
+            raise row.wrong(f"{name!r} cannot be honoured: {why}")
+    check_keys(row, ())
+
+
 def limits_of(row: Fields, base: Limits) -> Limits:
     """`base` with the row's own limits on time and memory, which are those of one case. Raises ConfigError."""
     seconds = _one(row, {name: _seconds(row, name, unit) for name, unit in _SECONDS.items() if asks(row, name)})

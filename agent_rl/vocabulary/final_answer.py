@@ -1,8 +1,10 @@
 r"""Finds the final answer in a text: of a model's reply, or of a data set's solution.
 
 What stands last after `####` or in a box counts. Where there is neither, what follows "the answer is", "Answer:" or
-`<answer>` does. Thinking is no part of the reply. What sets the answer off (Markdown, dollar signs, a heading) is left
-out; what it means is for the comparison to say.
+`<answer>` does. Words behind `####` are a heading where a box or a value is marked, or where they have text below them
+and an answer is said; else they are the answer. What stands on a line of its own below "Answer:" may have a bullet: the
+sign of `- 72` is none there, that of `-72` is. Thinking is no part of the reply. What sets the answer off (Markdown,
+dollar signs, a heading) is left out; what it means is for the comparison to say.
 """
 
 from __future__ import annotations
@@ -17,19 +19,34 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 _UNBRACED = re.compile(r"(?:\\[A-Za-z]+|[^\s$\\{}]|\{[^{}\n]{0,99}\}){1,99}")
 _HASHES = re.compile(r"#{4,}[ \t]*([^\n]*)")
 _SAID = re.compile(
-    r"<answer>|\b(?:answer|ans)\b[*_]{0,3}(?:\s+to\s[^.:\n]{1,99})?\s*(?:\bis\b|:|=)[*_]{0,3}:?"
+    r"<(?:final_?)?answer>"
+    r"|(?<![A-Za-z])(?:answer|ans)\b[*_]{0,3}(?:\s+to\s[^.:\n]{1,99})?\s*(?:\bis\b|:|=)[*_]{0,3}:?"
+    r"(?!\s*(?:correct|right|wrong|verified|confirmed)\b)"
     r"|^[#*_ \t]{0,9}(?:final\s+)?answer[*_: \t]{0,9}$",
     re.IGNORECASE | re.MULTILINE,
 )
 _LABEL = re.compile(
-    r"[*_]*(?:the\s+)?(?:(?:final|correct)\s+)?(?:answer|result|solution)(?:\s+is\b|\s*[*_]*:)?[*_]*", re.IGNORECASE
+    r"[*_]*(?:the\s+)?(?:(?:final|correct)\s+)?(answer|result|solution)(?:\s+is\b|\s*[*_]*:)?[*_]*", re.IGNORECASE
 )
+_LEAD = re.compile(r"(?:therefore|thus|hence|so|then|simply)\b[,:]?[*_]*\s*", re.IGNORECASE)
+"""Words that lead to an answer and are no part of it."""
 _HEADING = re.compile(
     r"(?:\d+\.\s*)?(?:step|explanation|reasoning|note|notes|verification|check|checking|summary|conclusion|justification"
-    r"|proof|remark|remarks|details|therefore|solution|discussion|why)\b(?:\s+\d+)?[^\d\\$]*",
+    r"|proof|remark|remarks|details|solution|discussion|why)\b(?:\s+\d+)?[^\d\\$]*",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s|\*|$)|</answer>")
+"""Headings that are no answer even where nothing else is marked."""
+_WORDS = re.compile(
+    r"[^\w\\]*(?:\d{1,2}[.):]\s+)?\(?(?!(?:sqrt|pi|sin|cos|tan|log|ln|exp)\b)[^\W\d_]{2}[\w'’-]*(?![\w(^=])"
+)
+"""How a line of words begins, also with a number or a picture before them; `x = 5`, `AB = 5` and `(B)` do not."""
+_EQUATION = re.compile(r"[^\W\d_]{1,2}\s*=|[a-z]{2}$")
+_BULLET = re.compile(r"[-*+•–]\s+(?=\S)")
+_SENTENCE_END = re.compile(
+    r"(?:(?<!\bSt)(?<!\bMt)(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)\.|\.(?=\s+[^A-Z\s]|\s*$)|[!?])(?=\s|\*|$)"
+    r"|</(?:final_?)?answer>",
+    re.IGNORECASE,
+)
 _WRAPPED = re.compile(r"(\*\*\*|\*\*|__|\*|_|`+|\$\$|\$)\s*(.*?)\s*\1", re.DOTALL)
 _BEHIND = re.compile(
     r"(?:<br ?/?>|</?[a-z]{1,10}>|<\|[a-z_]{1,20}\|>|[\u2705\u2713\u2714\U0001f300-\U0001faff\ufe0f])$"
@@ -47,8 +64,13 @@ def final_answer(reply: str) -> str | None:
     said = without_thinking(reply)
     if said is None:
         return None
-    marked = [place for place in (_last_box(said), _last_hashes(said)) if place is not None]
-    answer = max(marked)[1] if marked else _last_said(said)
+    box, value, words = _last_box(said), *_last_hashes(said)
+    marked = [place for place in (box, value) if place is not None]
+    if marked:
+        answer = max(marked)[1]
+    else:
+        told = _last_said(said)
+        answer = words[1] if words is not None and (told is None or words[0]) else told
     answer = "" if answer is None else _cleaned(answer)
     return answer if 0 < len(answer) <= MAX_ANSWER_LENGTH and _is_one(answer) else None
 
@@ -67,20 +89,58 @@ def _last_box(text: str) -> tuple[int, str] | None:
     return None if inside is None else (last.start(), inside)
 
 
-def _last_hashes(text: str) -> tuple[int, str] | None:
-    """(where the last `####` before an answer begins, the answer). Behind a label, the answer is on the next line."""
+def _last_hashes(text: str) -> tuple[tuple[int, str] | None, tuple[bool, str] | None]:
+    """(the last value behind `####`, the last words behind `####`): a line of words may be an answer or a heading.
+
+    A value is given with the place where its line begins, words with whether they end the text. Words with no text of
+    their own below them go before others. Behind a label, the answer is on the next line.
+    """
+    words: list[tuple[bool, bool, str]] = []
+    following = len(text)
     for match in reversed(list(_HASHES.finditer(text))):
-        line = _cleaned(match[1].rstrip("# \t"))
-        if line and not _LABEL.fullmatch(line):
-            if _HEADING.fullmatch(line):
+        line, label = _unlabelled(_cleaned(match[1].rstrip("# \t")))
+        end = match.end()
+        if not line and label is not None:
+            below = re.compile(r"\s*([^\n]*)").match(text, end)
+            if below is None or not below[1] or below[1].startswith("#"):
                 continue
-            label = _LABEL.match(line)
-            labelled = label is not None and label[0].strip("*_").lower().endswith((":", "is"))
-            return match.start(), line[label.end() :] if label is not None and labelled else line
-        below = next((line for line in text[match.end() :].splitlines() if line.strip()), "#")
-        if not below.lstrip().startswith("#"):
-            return match.start(), below
-    return None
+            label = "" if label == "answer" else label
+            line, end = _BULLET.sub("", below[1], count=1) if _BULLET.match(below[1]) else below[1], below.end()
+        if not line or _HEADING.fullmatch(line):
+            continue
+        if label == "answer" or (label in ("", "result") and not _is_words(line)):
+            return (match.start(), line), None
+        words.append((not text[end:following].strip(), not text[end:].strip(), line))
+        following = match.start()
+    chosen = next((found for found in words if found[0]), words[0] if words else None)
+    return None, chosen and chosen[1:]
+
+
+def _unlabelled(line: str) -> tuple[str, str | None]:
+    """(`line` without a label before the answer, what the label is: a word alone, "answer" for "Answer:", "" for none).
+
+    It is None for a line that only leads on, such as "Therefore".
+    """
+    if not line:
+        return "", "answer"
+    rest = line
+    while lead := _LEAD.match(rest):
+        rest = rest[lead.end() :]
+    if not rest:
+        return "", None
+    label = _LABEL.match(rest)
+    if label is None:
+        return rest, ""
+    if label.end() == len(rest):
+        return "", label[1].lower()
+    said = label[0].strip("*_").lower()
+    name = label[1].lower() if said.endswith(":") else ""
+    return (rest[label.end() :].strip(), name) if said.endswith((":", "is")) else (rest, "")
+
+
+def _is_words(line: str) -> bool:
+    line = _cleaned(line)
+    return bool(_WORDS.match(line)) and not _EQUATION.match(line)
 
 
 def _last_said(text: str) -> str | None:
@@ -89,8 +149,12 @@ def _last_said(text: str) -> str | None:
     if not places:
         return None
     start = places[-1].end()
-    rest = text[start : start + 2 * MAX_ANSWER_LENGTH].strip()
-    line = rest.partition("\n")[0]
+    rest = text[start : start + 2 * MAX_ANSWER_LENGTH]
+    line = rest.strip().partition("\n")[0]
+    if "\n" in rest[: rest.find(line)]:
+        line = _BULLET.sub("", line, count=1) if _BULLET.match(line) else line
+    while lead := _LEAD.match(line):
+        line = line[lead.end() :]
     end = _SENTENCE_END.search(line)
     return line[: end.start()] if end is not None else line
 

@@ -42,6 +42,8 @@ def gold_answer(text: str, where: str) -> Gold:
 def _reason(text: str) -> str:
     if "\n" in text:
         return r"it has several lines and no final answer after #### or in \boxed{}"
+    if final_answer(rf"\boxed{{{text}}}") is not None:
+        return "behind #### it reads as a heading"
     return f"it has {len(text)} characters, more than a final answer may have, or its braces do not match"
 
 

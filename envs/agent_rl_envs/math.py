@@ -13,12 +13,15 @@ from agent_rl import (
     AnswerTests,
     Environment,
     EnvironmentConfig,
+    InvalidRows,
     Message,
+    OnInvalid,
     Sandbox,
     SandboxSpec,
     Submission,
     Task,
     Tool,
+    Verifier,
 )
 from agent_rl_envs import arithmetic
 from agent_rl_envs.answers import Gold
@@ -41,6 +44,8 @@ class MathConfig(EnvironmentConfig):
     """The column with the question; None takes the first of the usual names (`question`, `problem`, `prompt`, …)."""
     answer_column: str | None = None
     """The column with the answer; None takes the first of the usual names (`answer`, `target`, `solution`, …)."""
+    invalid: OnInvalid = "error"
+    """`skip` leaves out rows that cannot be used, and says which and why."""
     tool: Literal["none", "python"] = "none"
     """With `python`, the agent may run programs in a sandbox of its own."""
     max_turns: int = Field(4, ge=1)
@@ -65,19 +70,28 @@ class Math(Environment):
     """Question in, final answer out; judged by comparison with the known answer, never by running the reply."""
 
     config_class = MathConfig
-    config: MathConfig
+
+    def __init__(self, config: MathConfig, verifier: Verifier) -> None:
+        super().__init__(config, verifier)
+        self.config: MathConfig = config
+        self._left_out: dict[str, list[str]] = {}
 
     async def load(self, split: str) -> Sequence[Task]:
         """The questions of `split`. Raises ConfigError for an unknown split or a malformed row (file and line)."""
         config = self.config
+        invalid = InvalidRows() if config.invalid == "skip" else None
         if config.dataset == "generated":
             counts = {"train": config.train_tasks, "test": config.test_tasks}
             problems = arithmetic.problems(split, counts, config.operands, config.largest, config.seed)
             rows = [(p.question, Gold(str(p.answer), f"#### {p.answer}")) for p in problems]
         else:
             columns = config.question_column, config.answer_column
-            rows = await asyncio.to_thread(read_questions, config.dataset, config.subset, split, *columns)
+            rows = await asyncio.to_thread(read_questions, config.dataset, config.subset, split, *columns, invalid)
+        self._left_out[split] = [row.line() for row in invalid.rows] if invalid is not None else []
         return [self._task(split, number, question, gold) for number, (question, gold) in enumerate(rows)]
+
+    def left_out(self, split: str) -> Sequence[str]:
+        return self._left_out.get(split, ())
 
     def _task(self, split: str, number: int, question: str, gold: Gold) -> Task:
         return Task(

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
-from agent_rl import ConfigError
+from agent_rl import ConfigError, InvalidRows, refuse_judging_keys
 from agent_rl_envs.answers import Gold, gold_answer
 
 _FILES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
@@ -23,13 +23,24 @@ _ANSWERS = (
 """The usual names of columns, the ones that say more first: a row with an answer and a solution has both."""
 
 
+_WHY = "a final answer is compared by what it means, numerically and symbolically, and runs no program"
+_MOST_DIGITS = 4000
+"""Of an integer. A longer one is taken as the text that it is: Python reads and writes no more than 4300."""
+
+
 def read_questions(
-    source: str, subset: str, split: str, question_column: str | None = None, answer_column: str | None = None
+    source: str,
+    subset: str,
+    split: str,
+    question_column: str | None = None,
+    answer_column: str | None = None,
+    invalid: InvalidRows | None = None,
 ) -> list[tuple[str, Gold]]:
     """(question, gold answer) of every row of `split`. `{split}` in a file's name stands for the split.
 
     The columns may be named; without a name, the first of the usual ones that a row has is taken. Raises ConfigError
-    for a missing file, a malformed row, an answer that no reply can give, or a data set that cannot be loaded.
+    for a missing file, a malformed row, a key that asks for another comparison, an answer that no reply can give, or a
+    data set that cannot be loaded. With `invalid`, rows that cannot be used are left out and added to it.
     """
     if not source.endswith(_FILES):
         rows = _from_hub(source, subset, split)
@@ -38,16 +49,30 @@ def read_questions(
         if not path.is_file():
             raise ConfigError(f"there is no file {path}", key="dataset", value=source)
         rows = _from_parquet(path) if path.suffix == ".parquet" else _from_jsonl(path)
-    questions = [_checked(where, row, question_column, answer_column) for where, row in rows]
+    questions: list[tuple[str, Gold]] = []
+    for where, row in rows:
+        try:
+            questions.append(_checked(where, row, question_column, answer_column))
+        except ConfigError as error:
+            if invalid is None:
+                raise
+            invalid.add(where, error)
+    if not questions and invalid is not None and invalid.rows:
+        first = invalid.rows[0].line()
+        raise ConfigError(f"{source} holds no rows that can be used; the first of {len(invalid.rows)}: {first}")
     if not questions:
         raise ConfigError(f"{source} holds no rows for the split {split!r}", key="dataset")
     return questions
 
 
 def _checked(where: str, row: Any, question_column: str | None, answer_column: str | None) -> tuple[str, Gold]:
+    if isinstance(row, str):
+        row = _decoded(where, row)
     if not isinstance(row, Mapping):
         raise ConfigError(f"{where}: expected an object with question and answer, got {type(row).__name__}")
     columns = cast("Mapping[str, Any]", row)
+    columns_read = [name for name in (question_column, answer_column) if name]
+    refuse_judging_keys({k: v for k, v in columns.items() if k not in columns_read}, where, _WHY)
     question_name = question_column or _column(columns, _QUESTIONS, "question")
     question = columns.get(question_name)
     if isinstance(question, list):
@@ -59,6 +84,13 @@ def _checked(where: str, row: Any, question_column: str | None, answer_column: s
     if not answer:
         raise ConfigError(f"{where}: {_wrong(answer_name, columns.get(answer_name), columns, 'answer_column')}")
     return question, gold_answer(answer, where)
+
+
+def _decoded(where: str, line: str) -> Any:
+    try:
+        return json.loads(line, parse_int=lambda text: text if len(text) > _MOST_DIGITS else int(text))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: no JSON: {error}") from None
 
 
 def _column(columns: Mapping[str, Any], names: Sequence[str], default: str) -> str:
@@ -112,8 +144,8 @@ def _from_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
         try:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield f"{path}, line {number}", json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                    yield f"{path}, line {number}", line
+        except UnicodeDecodeError as error:
             raise ConfigError(f"{path}, line {number}: no JSON: {error}") from None
         except (OSError, EOFError) as error:
             raise ConfigError(f"{path}, after line {number}: {error}") from None

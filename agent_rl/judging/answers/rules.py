@@ -20,24 +20,34 @@ _MOST_STEPS = 400
 _LABELLED = re.compile(r"(?:(?:the\s+)?(?:final\s+)?answer|result|ans)\s*(?:is|:|=)\s*:?\s*", re.IGNORECASE)
 
 _SENTENCE = re.compile(
-    r"(?!.*\b(?:not|never|no|neither|nor|if|cannot|isn't)\b)[A-Za-z][A-Za-z' -]{0,80}\b(?:is|are|equals)\s*:?\s*"
-    r"(?=[-+]?[\d$\\(.])"
+    r"(?!.*\b(?:not|never|no|neither|nor|if|cannot|isn't|wrong|incorrect|except)\b)"
+    r"[A-Za-z][A-Za-z' -]{0,80}(?:\b(?:is|are|equals)\s*:?|(?<=[A-Za-z]{2}):)\s*(?=[-+]?[\d$\\(.])",
+    re.IGNORECASE,
 )
-"""A sentence that leads to a value: "the total is 5"."""
+"""Words that lead to a value: "the total is 5", "Total: 5"."""
+_LEAD = re.compile(
+    r"(?:therefore|thus|hence|so),?\s+|(?:approximately|approx\.?|about|roughly|around|exactly|precisely)\s+(?=[-+]?[\d$\\(.])",
+    re.IGNORECASE,
+)
+_REASON = re.compile(r"(?<=\S),?\s+(?:because|since)\s.*", re.IGNORECASE | re.DOTALL)
 
 
 def _labels(text: str) -> str:
-    """`text` without "the answer is" before the answer."""
+    """`text` without "the answer is", "therefore" or "about" before the answer."""
     plain = re.sub(r"^\\text\{([^{}]*)\}", r"\1 ", text)
-    match = _LABELLED.match(plain) or _SENTENCE.match(plain)
-    rest = plain[match.end() :].strip() if match else text
+    match, rest = None, text
+    while match := _LEAD.match(plain) or _LABELLED.match(plain) or _SENTENCE.match(plain):
+        rest = plain = plain[match.end() :].strip()
     rest = re.sub(r"^(?:=|\\approx|\\sim|~|\\therefore)\s*(?=\S)", "", rest)
     return rest or text
 
 
 def equal(expected: str, answer: str) -> bool:
     """Whether `answer` means the same as `expected`. What is not understood is not equal. Raises MemoryError."""
-    return _AnswerRules().same(_labels(written(expected)), _labels(written(answer)))
+    gold, given = written(expected), written(answer)
+    if not _REASON.search(gold):
+        given = _REASON.sub("", given)
+    return _AnswerRules().same(_labels(gold), _labels(given))
 
 
 class _AnswerRules:

@@ -112,7 +112,7 @@ def _readings(text: str) -> list[Parts | None]:
 def _between_words(text: str) -> tuple[str, ...]:
     parts: list[str] = []
     for part in split_at_commas(text):
-        parts += _WORDS_BETWEEN.split(part) if not re.search(r"\d\s+and\s+(\d+/|\\frac)", part) else [part]
+        parts += _WORDS_BETWEEN.split(part) if not re.search(r"(?<![\d/.])\d+\s+and\s+(\d+/|\\frac)", part) else [part]
     shared = re.match(r"((?:[A-Za-z]|\\[a-z]+)(?:_\{\w+\})?\s*(?:=|\\in(?![a-z])))", parts[0])
     if shared and len(parts) > 1 and not any("=" in part for part in parts[1:]):
         parts = [parts[0][shared.end() :].strip(), *parts[1:]]  # `x = 2, 3`

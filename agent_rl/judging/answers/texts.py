@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from .values import number, same_value
+from .values import number, numerals, same_value
 from .writing import listed, plain_text
 
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -32,18 +32,27 @@ _NUMBERS = dict(
 )
 _TENS = listed("twenty thirty forty fifty sixty seventy eighty ninety")
 _POWERS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PARTS = dict(
+    zip(
+        listed("half third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth twentieth hundredth quarter"),
+        (*range(2, 13), 20, 100, 4),
+        strict=True,
+    )
+)
 _MINUS = re.compile(r"(?:negative|minus)\s+")
 _SAME = {
     **dict.fromkeys(("no solution", "no solutions", "none", "there is no solution", "there are no solutions"), "∅"),
     **dict.fromkeys(("no solution exists", "no solutions exist"), "∅"),
     **dict.fromkeys(("empty set", "emptyset", "null set"), "∅"),
-    **dict.fromkeys(("no real solution", "no real solutions", "there are no real solutions"), "no real solution"),
+    **dict.fromkeys(("no real solution", "no real solutions", "there are no real solutions", "ø"), "∅"),
     **dict.fromkeys(("dne", "does not exist", "limit does not exist", "d n e"), "does not exist"),
     **dict.fromkeys(("true", "yes"), "yes"),
     **dict.fromkeys(("false", "no"), "no"),
     **dict.fromkeys(("infinitely many", "infinitely many solutions", "infinite solutions"), "infinitely many"),
     **dict.fromkeys(("all real numbers", "all reals", "set of all real numbers", "real numbers", "mathbb r"), "reals"),
 }
+_PLACED = re.compile(r"(?:on|in|at) (\w.*)")
+_KIND = re.compile(r"(?!(?:no|any|all|each) )(\w{2,}) (?:function|number|integer)s?")
 _LETTER = re.compile(r"\(\s*([A-Ja-j])\s*\)|(?:(?i:option|choice|answer)\s*:?\s*)?\(?([A-Ja-j])\)?[.):]?")
 _LETTERED = re.compile(r"\(([A-Ja-j])\)\s*(.+)|([A-J])[.):]\s*(.+)")
 _CHOICE = re.compile(r"\([A-J]\)|(?<![A-Za-z])[A-J](?=[.):,]|$)|(?<=or )[A-J]\b|(?<=and )[A-J]\b")
@@ -111,7 +120,14 @@ def words(gold: str, given: str) -> bool | None:
         return True
     if not has_words(gold) and not has_words(given):
         return None
-    return key(gold) == key(given)
+    one, other = key(gold), key(given)
+    return one == other or other in _bare(one) or one in _bare(other)
+
+
+def _bare(text: str) -> tuple[str, ...]:
+    """`text` without a word that says nothing of its own: `on Tuesday`, `even function`."""
+    matches = _PLACED.fullmatch(text), _KIND.fullmatch(text)
+    return tuple(match[1] for match in matches if match)
 
 
 def spelled(gold: str, given: str) -> bool | None:
@@ -119,7 +135,12 @@ def spelled(gold: str, given: str) -> bool | None:
     if not any(re.match(r"(?:\\text\{)?\s*(?:a\s+)?[A-Za-z]{2}", text) for text in (gold, given)):
         return None
     one, other = (_spelled(plain_text(text)) for text in (gold, given))
-    return None if one is None or other is None else one == other
+    if one is not None and other is not None:
+        return one == other
+    value, rest = (one, given) if one is not None else (other, gold)
+    if value is None or has_words(rest):
+        return None
+    return same_value(rf"\frac{{{value.numerator}}}{{{value.denominator}}}", numerals(rest)) or None
 
 
 def _spelled(text: str) -> Fraction | None:
@@ -131,12 +152,30 @@ def _spelled(text: str) -> Fraction | None:
     rest = text[minus.end() :] if minus else text
     value = number(rest) if minus and not rest.startswith("-") else None
     if value is None:
-        value = _in_words(re.sub(r"[-,]", " ", rest).split())
+        words = re.sub(r"[-,]", " ", rest).split()
+        value = _in_words(words)
+        value = _with_part(words) if value is None else value
     return None if value is None else Fraction(-value if minus else value)
+
+
+def _with_part(words: list[str]) -> Fraction | None:
+    """The value of `two thirds`, `a half`, `two and a half`; None if the words are no such number."""
+    if "and" in words:
+        at = len(words) - 1 - words[::-1].index("and")
+        whole, part = _in_words(words[:at]), _with_part(words[at + 1 :])
+        return None if whole is None or part is None or part >= 1 else whole + part
+    name = {"halves": "half"}.get(words[-1], words[-1].removesuffix("s")) if words else ""
+    if name not in _PARTS or (len(words) == 1 and words != ["half"]):
+        return None
+    count = 1 if words[:-1] in ([], ["a"], ["an"]) else _in_words(words[:-1])
+    return Fraction(count, _PARTS[name]) if count and (count == 1) == (words[-1] == name) else None
 
 
 def _in_words(words: list[str]) -> int | None:
     """The value of `one thousand two hundred and thirty four`; None if the words are no such number."""
+    if words[-1:] == ["dozen"]:
+        count = 1 if words[:-1] in ([], ["a"]) else _in_words(words[:-1])
+        return 12 * count if count else None
     total, last, part = 0, 10**15, list[str]()
     for word in words:
         power = _POWERS.get(word)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from .texts import is_product
-from .writing import Same, listed, plain_text
+from .writing import Same, closing, listed, plain_text
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Unit:
     """What a word such as `million` multiplies the value by."""
     pi: bool = False
     things: frozenset[str] = frozenset()
+    pounds: bool = False
+    """Whether it is said as `pounds`, which are weight or money."""
     ambiguous: bool = False
     """Whether it may as well be a variable: `m` in `5 m`."""
 
@@ -36,7 +38,20 @@ def _table() -> dict[str, tuple[str, Fraction]]:
     for line in _UNITS.strip().splitlines():
         base, factor, names = (part.strip() for part in line.split("|"))
         table |= dict.fromkeys(names.split(), (base, Fraction(factor)))
-    return table
+    for name in _PREFIXED:
+        base, factor = table[name]
+        for prefix, share in _PREFIXES.items():
+            table.setdefault(prefix + name, (base, factor * Fraction(share)))
+    return table | {name: table[said] for name, said in (("kilohm", "kiloohm"), ("kilohms", "kiloohms"))}
+
+
+_PREFIXES = {"nano": "1e-9", "micro": "1e-6", "milli": "1e-3", "kilo": "1e3", "mega": "1e6", "giga": "1e9"}
+_PREFIXED = listed(
+    "meter meters metre metres second seconds gram grams liter liters litre litres newton newtons joule joules watt "
+    "watts pascal pascals hertz calorie calories byte bytes volt volts amp amps ampere amperes ohm ohms coulomb "
+    "coulombs mole moles electronvolt electronvolts"
+)
+"""Names of units that are said with a prefix: `milliamps`."""
 
 
 _UNITS = """
@@ -74,7 +89,7 @@ m3   | 0.000946352946 | quart quarts qt
 dollar | 1           | $ dollar dollars USD usd buck bucks
 dollar | 1/100       | ¢ cent cents
 euro | 1             | € euro euros EUR
-pound | 1            | £ GBP
+pound | 1            | £ GBP quid
 yen  | 1             | ¥ yen yuan
 rupee | 1            | ₹ Rs rs rupee rupees INR
 won  | 1             | ₩ won
@@ -96,15 +111,16 @@ g m-1 s-2 | 1000000000 | MPa
 g m2 s-3 | 1000000   | kW kilowatts
 g m2 s-3 | 1000000000 | MW megawatts
 turn s-1 | 1/60      | rpm
-electronvolt | 1     | eV
+electronvolt | 1     | eV electronvolt electronvolts
 electronvolt | 1000  | keV
 electronvolt | 1000000 | MeV
-atmosphere | 1       | atm
+atmosphere | 1       | atm atmosphere atmospheres
 decibel | 1          | dB decibel decibels
 byte | 1             | B byte bytes
 byte | 1000          | KB kB
 byte | 1000000       | MB
 byte | 1000000000    | GB
+byte | 1000000000000 | TB
 m s-1 | 0.44704      | mph
 m s-1 | 5/18         | kmh kph kmph
 volt | 1             | V volt volts
@@ -112,10 +128,15 @@ volt | 1000          | kV
 volt | 1/1000        | mV
 ampere | 1           | A amp amps ampere amperes
 ampere | 1/1000      | mA
+ampere | 1/1000000   | µA uA
 ohm  | 1             | Ω ohm ohms
+ohm  | 1000          | kΩ
+ohm  | 1000000       | MΩ
 coulomb | 1          | coulomb coulombs
 kelvin | 1           | K kelvin kelvins
 mol  | 1             | mol mole moles mols
+mol m-3 | 1000       | M molar
+mol m-3 | 1          | mM
 celsius | 1          | C Celsius celsius centigrade
 fahrenheit | 1       | F Fahrenheit fahrenheit
 radian | 1           | rad radian radians
@@ -126,13 +147,16 @@ _DEGREES = frozenset({"°", "degree", "degrees", "deg"})
 _MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _MULTIPLES |= {f"{name}s": value for name, value in _MULTIPLES.items()} | {"lakh": 10**5, "crore": 10**7}
 _FILLERS = frozenset(listed("of the a an in each total altogether whole exactly st nd rd th"))
+_INCHES = re.compile(r"(-?\d+(?:\.\d+)?)\s*('{1,2}|\")")
+_MARKED = re.compile(r"(\d+)\s*'\s*(\d+(?:\.\d+)?)\s*(?:\"|'')")
+"""`5'` and `6"`, feet and inches; `5'6"` has both."""
 _CHANGING = frozenset(
     listed(
         "or and not nor to plus minus less than greater between if but is are was wrong either maybe half "
         "because since so with "
         "quarter factorial squared cubed unless except over under above below fewer at least most mod modulo "
         "choose "
-        "sin cos tan log ln exp sqrt pi theta alpha beta gamma lambda infinity negative positive point percentile base "
+        "sin cos tan ln exp sqrt pi theta alpha beta gamma lambda infinity negative positive point percentile base "
         "remainder am pm yes no true false zero one two three four five six seven eight nine ten eleven twelve "
         "twenty thirty forty fifty sixty seventy eighty ninety none any all guess except some "
         "tenths hundredths thousandths halves thirds fourths fifths quarters pairs couple score "
@@ -144,6 +168,8 @@ _CURRENCY = re.compile(r"(-?)\s*(?:US|AU|CA|HK)?\s*([$€£¥₹₩]|(?:Rs|USD|E
 _VALUE_END = re.compile(
     r"(?<=[\d)}!\]])(?=\s*(?:[A-Za-z\\^%$€£¥₹₩¢µμΩ]|\([A-Za-z]))|(?=\\text\{)|(?<=\\pi)(?=\s+[A-Za-z\\^%])"
 )
+_DOUBTFUL = re.compile(r"(?<=\d)\s*'$|(?<=\d)\s*(?:\\text\{\s*)?M\}?$")
+"""A prime, and the M of millions, are units only where the other side has one."""
 _TWO = re.compile(r"(\d+) ?([A-Za-z]+\.?),? (?:and )?(\d+(?:\.\d+)?) ?([A-Za-z]+)\.?")
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|log|ln)")
 _VARIABLE = re.compile(r"(?<!\\)(?<![A-Za-z])[A-Za-z]")
@@ -154,8 +180,10 @@ def units(gold: str, given: str, same: Same) -> bool | None:
     (left, unit), (right, other) = split(gold), split(given)
     if unit is None and other is None:
         return None
+    if (unit is None and _DOUBTFUL.search(given)) or (other is None and _DOUBTFUL.search(gold)):
+        return None
     equal = _values_same(left, unit, right, other, same)
-    doubtful = (unit is not None and unit.ambiguous) or (other is not None and other.ambiguous)
+    doubtful = all(one is None or one.ambiguous for one in (unit, other))
     return None if not equal and doubtful else equal
 
 
@@ -165,14 +193,16 @@ def _values_same(left: str, unit: Unit | None, right: str, other: Unit | None, s
         assert known is not None
         if same(value, rest):
             return True
-        if known.powers == {"percent": 1}:
-            # A percentage is also its hundredth: 50 % for 1/2.
+        cents = unit is None and known.powers == {"dollar": 1} and known.factor != 1
+        if cents or known.powers == {"percent": 1}:
+            # A percentage is also its hundredth: 50 % for 1/2; and 25 cents are the gold 0.25.
             return same(_times(value, Unit(factor=Fraction(1, 100)), Unit()), rest)
         return known.pi and same(_times(value, known, Unit()), rest)
     if not (unit.powers or unit.things) or not (other.powers or other.things):
         return same(left, right)  # `12 square units`
     if unit.powers != other.powers:
-        return False
+        money = (unit.pounds and other.powers == {"pound": 1}) or (other.pounds and unit.powers == {"pound": 1})
+        return money and same(left, right)
     if unit.things and other.things and not (unit.things <= other.things or other.things <= unit.things):
         return False
     if unit.factor == other.factor and unit.pi == other.pi:
@@ -199,6 +229,8 @@ def split(text: str) -> tuple[str, Unit | None]:
             share = behind.factor if base in behind.powers else factor * behind.factor  # `$5 dollars` is said twice
             unit = dataclasses.replace(behind, powers={base: 1, **behind.powers}, factor=share)
         return match[1] + match[3] + rest, unit
+    if match := _INCHES.fullmatch(text):
+        return match[1], Unit({"m": 1}, _BY_NAME["ft" if match[2] == "'" else "in"][1])
     for match in _VALUE_END.finditer(text):
         value, rest = text[: match.start()].rstrip(), text[match.start() :]
         if not value or not _is_closed(value):
@@ -211,6 +243,8 @@ def split(text: str) -> tuple[str, Unit | None]:
 
 def compound(text: str) -> str:
     """`1 hour and 30 minutes` as `90 minutes`: two values with units of one kind are added; other texts unchanged."""
+    if both := _MARKED.fullmatch(text):
+        text = f"{both[1]} ft {both[2]} in"
     match = _TWO.fullmatch(plain_text(text))
     units = [_BY_NAME.get(name) or _BY_NAME.get(name.lower()) for name in (match[2], match[4])] if match else []
     if match is None or not units[0] or not units[1] or units[0][0] != units[1][0] or units[0][1] <= units[1][1]:
@@ -225,8 +259,9 @@ def _is_closed(value: str) -> bool:
 
 def _unit(rest: str, value: str) -> Unit | None:
     """The unit that `rest` writes behind `value`; None if it writes none."""
-    upright, spaced = rest.lstrip().startswith(r"\text"), rest[:1] == " "
-    text = plain_text(rest).strip()
+    upright, spaced = bool(re.match(r"\s*(?:\\frac\{)?\\text", rest)), rest[:1] == " "
+    text = plain_text(_quotient(rest.strip())).strip()
+    text = re.sub(r"\bper\s+cent\b", "percent", re.sub(r"\\Omega(?![a-z])\s*", "Ω ", text)).strip()
     text = re.sub(r"[()]", " ", re.sub(r"\((?:s|es)\)", "", text)).strip()
     text = re.sub(r"(?<![A-Za-z])ms\s*(?=\^\{?\s*-)", "m s", text)
     parsed = _powers(text)
@@ -239,7 +274,7 @@ def _unit(rest: str, value: str) -> Unit | None:
         return unit if unit.powers or _is_filler(text) else None
     if upright:
         return unit
-    letters = [name for name in names if len(name) == 1 and name.isalpha() and "°" not in names]
+    letters = [name for name in names if len(name) == 1 and name.isalpha() and name != "Ω" and "°" not in names]
     if letters and not spaced:
         return None
     if letters and (
@@ -255,6 +290,14 @@ def _unit(rest: str, value: str) -> Unit | None:
     return dataclasses.replace(unit, ambiguous=True)
 
 
+def _quotient(text: str) -> str:
+    r"""`\frac{m}{s^2}` as `m/s^2`; another text unchanged."""
+    above = closing(text, 5) if text.startswith(r"\frac{") else -1
+    if above < 0 or text[above + 1 : above + 2] != "{" or closing(text, above + 1) != len(text) - 1:
+        return text
+    return f"{text[6:above]}/{text[above + 2 : -1]}"
+
+
 def _is_filler(text: str) -> bool:
     return bool(text) and all(
         word in _FILLERS or word in ("square", "sq", "cubic", "cu") for word in re.findall(r"[^\s.]+", text)
@@ -265,7 +308,7 @@ def _powers(text: str) -> tuple[Unit, list[str]] | None:
     """(the unit, the names in it); None if a word changes the value, or something is no part of a unit."""
     powers: dict[str, int] = {}
     factor, multiple, pi, things, names = Fraction(1), 1, False, set[str](), list[str]()
-    sign, degree, position, last = 1, 1, 0, ("", 0)
+    sign, degree, position, last, pounds = 1, 1, 0, ("", 0), False
 
     def take(base: str, share: Fraction, power: int) -> None:
         nonlocal factor
@@ -308,10 +351,11 @@ def _powers(text: str) -> tuple[Unit, list[str]] | None:
             take(*_BY_NAME[found], sign * degree)
             last, degree = (found, sign * degree), 1
             names.append(found)
+            pounds = pounds or found in ("pound", "pounds")
         elif word.lower() in _CHANGING or len(word) == 1:
             return None
         elif word.lower() not in _FILLERS:
             things.add(re.sub(r"(?<=[^s])s$", "", word.lower()))
             names.append(word)
     nonzero = {name: power for name, power in powers.items() if power and name != "unit"}
-    return Unit(nonzero, factor, multiple, pi, frozenset(things)), names
+    return Unit(nonzero, factor, multiple, pi, frozenset(things), pounds), names

@@ -39,7 +39,7 @@ _SIGNS = {
     **dict.fromkeys("\u2009\u202f\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u200a\u3000\t\n\r", " "),
     **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u2061\u2062\u2063\u00ad\ufe0f", ""),
     **dict.fromkeys("‘’′ʹ", "'"),
-    **dict.fromkeys("“”", '"'),
+    **dict.fromkeys("“”″", '"'),
     **{"∞": r"\infty ", "∅": r"\emptyset ", "⌀": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ", "°": r"^{\circ}"},
     **{"º": r"^{\circ}", "≤": r"\leq ", "⩽": r"\leq ", "≦": r"\leq ", "≥": r"\geq ", "⩾": r"\geq ", "≧": r"\geq "},
     **{"≠": r"\neq ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∨": r"\lor ", "∧": r"\land "},
@@ -83,7 +83,16 @@ _SPACES = frozenset(listed("quad qquad thinspace enspace medspace thickspace hsp
 _NAMED = listed("sqrt pi infty alpha beta gamma delta theta lambda mu sigma omega phi")
 _FUNCTIONS = listed("sin cos tan cot sec csc ln log exp arcsin arccos arctan sinh cosh tanh")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s*")
-_PLAIN_NAME = re.compile(rf"(?<![\\A-Za-z])({'|'.join(_NAMED + _FUNCTIONS)})(?![A-Za-z])")
+_PLAIN_NAME = re.compile(
+    rf"(?<![\\A-Za-z])({'|'.join(_NAMED)}|(?:{'|'.join(_FUNCTIONS)})"
+    rf"(?=\s*(?:[\\({{^_]|\.?\d|[A-Za-z](?![A-Za-z])|(?:{'|'.join(_NAMED + _FUNCTIONS)})(?![A-Za-z]))))(?![A-Za-z])"
+)
+"""A function has an argument: `sec x`. `30 sec` and `8 log` are a time and a thing."""
+_INLINE = re.compile(
+    r"(?<![\\\w$)}])\$(?!\s)([^$]+)(?<![\s\\])\$(?![\d$])|(?<![\w)}\]*])\*\*(?=[^\s*])([^*]+)(?<!\s)\*\*(?![\w({\[*])"
+)
+"""`$72$` or `**72**` within a text; `$5 or $6` are two amounts, and `2**3**2` is a power."""
+_INFINITY = re.compile(r"(?:(negative|minus)|positive|plus)\s+(?=infinity)", re.IGNORECASE)
 _MARKDOWN = re.compile(r"(\*\*|__|\*|_|`+)(?=\S)(.*\S)\1")
 _DELIMITED = re.compile(r"\$\$(.*)\$\$|\$([^$]*)\$|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
 _TEXT = re.compile(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -106,7 +115,7 @@ def unwrapped(text: str) -> str:
 
 def written(text: str) -> str:
     """`text` in the one spelling that this module describes."""
-    text = unwrapped(_characters(text))
+    text = _INLINE.sub(lambda match: match[1] or match[2], unwrapped(_characters(text)))
     text = _commands(text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#"))
     text = _ascii(text)
     text = _arguments(text)
@@ -217,6 +226,7 @@ def _ascii(text: str) -> str:
     """Plain text's operators in LaTeX's spelling: `**`, `sqrt(2)`, `pi`, `oo`, `<=`, `1.6e-19`, `1.6 x 10^-19`."""
     text = text.replace("**", "^").replace("<=", r"\leq ").replace("=<", r"\leq ").replace(">=", r"\geq ")
     text = text.replace("!=", r"\neq ").replace("~=", r"\approx ")
+    text = _INFINITY.sub(lambda match: "-" if match[1] else "", text)
     text = re.sub(r"(?<![\\A-Za-z])(?:oo|inf|infinity|Infinity)(?![A-Za-z])", r"\\infty ", text)
     text = re.sub(r"\+\s*(?=\\infty)", "", text)
     text = re.sub(r"(?<=\d)\s*[xX*]\s*(?=10\s*\^)", r"\\cdot ", text)

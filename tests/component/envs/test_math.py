@@ -21,6 +21,9 @@ from agent_rl.vocabulary.final_answer import final_answer
 from agent_rl_envs import arithmetic
 from agent_rl_envs.math import Math, MathConfig
 
+LONG = '{"question": "q", "answer": ' + "1" * 5000 + "}"
+"""A line with an integer that Python does not read."""
+
 
 class NoVerifier(Verifier):
     """Math only submits what was said: nothing here may be called."""
@@ -233,12 +236,45 @@ async def test_rows_come_from_parquet(tmp_path):
         ({"question": "q", "answer": "It is 4,\nas 2 + 2 = 4."}, "line 2: no reply can give .*: it has several lines"),
         ({"question": "q", "answer": "{1"}, "line 2: no reply can give the answer '{1': .* braces do not match"),
         ([1], "line 2: expected an object with question and answer, got list"),
+        ({"question": "q", "answer": "Step 5"}, "line 2: no reply can give the answer 'Step 5': .*reads as a heading"),
+        ({"question": "q", "answer": "3.14", "comparison": "float"}, "line 2: 'comparison' cannot be honoured"),
+        ({"question": "q", "answer": "3.14", "tolerance": 0.01}, "line 2: 'tolerance' cannot be honoured"),
+        ({"question": "q", "answer": "3.14", "timeout": 2}, "line 2: 'timeout' cannot be honoured"),
+        ({"question": "q", "answer": "3.14", "comparision": "float"}, "line 2: the key 'comparision' is not read"),
+        ({"question": "q", "answer": "3.14", "epsilon": 0.01}, "line 2: the key 'epsilon' is not read"),
+        (LONG, "line 2: no reply can give the answer '1111.*: it has 5000 characters"),
     ],
 )
 async def test_a_malformed_row_is_named_by_file_and_line(tmp_path, bad, message):
     path = write_rows(tmp_path / "rows.jsonl", [{"question": "q", "answer": "1"}, bad])
     with pytest.raises(ConfigError, match=f"rows.jsonl, {message}"):
         await math(dataset=str(path)).load("test")
+
+
+async def test_rows_that_cannot_be_used_are_left_out_and_named_where_that_is_asked_for(tmp_path):
+    good = json.dumps({"question": "q", "answer": 7, "difficulty": "hard", "tolerance": None, "checker": ""})
+    bad = ["{", "[1]", LONG, json.dumps({"question": "q", "answer": "1", "tolerance": 0.1})]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join([bad[0], good, *bad[1:], good]))
+    env = Math(MathConfig(dataset=str(path), invalid="skip"), NoVerifier())
+    assert [task.tests for task in await env.load("train")] == [AnswerTests("7")] * 2
+    assert [re.search(r"line \d", line)[0] for line in env.left_out("train")] == [
+        "line 1",
+        "line 3",
+        "line 4",
+        "line 5",
+    ]
+    with pytest.raises(ConfigError, match="line 1: no JSON"):
+        await Math(MathConfig(dataset=str(path)), NoVerifier()).load("train")
+    path.write_text("\n".join(bad))
+    with pytest.raises(ConfigError, match=r"no rows that can be used; the first of 4: .*line 1: no JSON"):
+        await env.load("train")
+
+
+async def test_an_integer_of_any_length_may_stand_in_a_row(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "q", "answer": 7, "id": ' + "1" * 5000 + "}")
+    assert (await Math(MathConfig(dataset=str(path)), NoVerifier()).load("train"))[0].tests == AnswerTests("7")
 
 
 @pytest.mark.data

@@ -102,7 +102,61 @@ CASES = [
     ("#### a_1", "a_1"),
     ("#### -72", "-72"),
     ("#### ~72", "~72"),
+    ("#### Adding the numbers\n3+4=7\n\nAnswer: 7", "7"),
+    ("#### Solution\nWe do 3+4.\n\nThe answer is 7.", "7"),
+    ("#### Working\n#### First\n3+4\n\nAnswer: 7", "7"),
+    ("#### Step one\nfoo\n#### Paris\n", "Paris"),
+    ("#### Paris\n\n#### Double-check\nIt is in France.", "Paris"),
+    ("The answer is 3 days later.\n#### Tuesday", "Tuesday"),
+    ("#### Tuesday\n\nThe answer is correct.", "Tuesday"),
+    ("#### on Tuesday\nfor it is 3 days later", "on Tuesday"),
+    ("#### 5\n#### Answer: Tuesday", "Tuesday"),
+    ("#### 5\n#### Result: 6", "6"),
+    ("#### 5\n#### x = 6", "x = 6"),
+    ("#### 5\n#### AB = 6", "AB = 6"),
+    ("#### 5\n#### A", "A"),
+    ("#### 5\n#### (B)", "(B)"),
+    ("#### 5\n#### xy", "xy"),
+    ("#### 5\n#### sqrt(2)", "sqrt(2)"),
+    ("#### 5\n#### pi/2", "pi/2"),
+    ("#### 5\n#### sin x", "sin x"),
+    ("#### 5\n#### -6", "-6"),
+    ("#### 5\n#### \\text{Tuesday}", "\\text{Tuesday}"),
+    ("\\boxed{5}\n#### 6 apples", "6 apples"),
+    ("#### Answer:\n- 72", "72"),
+    ("#### Answer\n* 72", "72"),
+    ("#### Answer\n-72", "-72"),
+    ("The answer is:\n\n- 72", "72"),
+    ("The answer is:\n-72", "-72"),
+    ("The answer is - 72.", "- 72"),
+    ("#### - 72", "- 72"),
+    ("The answer is therefore 72.", "72"),
+    ("#### Hence 72", "72"),
+    ("#### Therefore 72", "72"),
+    ("#### Thus, the answer is 72.", "72"),
+    ("_Answer:_ 72", "72"),
+    ("<final_answer>72</final_answer>", "72"),
+    ("The answer is St. Louis.", "St. Louis"),
+    ("The answer is Mt. Fuji. It is high.", "Mt. Fuji"),
+    ("The answer is 5 ft. It is long.", "5 ft"),
+    ("The answer is B. Because of it.", "B"),
 ]
+HEADINGS = [
+    "Double-check", "Sanity check", "Quick check", "Quick check: 36*2=72", "Verify", "Verification: 36*2=72",
+    "Step 2: multiply by 3", "Method 2", "Alternative approach", "Note: 5 is wrong", "Final thoughts", "Recap",
+    "Key takeaway", "Interpretation", "How it works", "Done", "Hope this helps!", "1. Check", "✅ Verification",
+    "(Optional) check", "**Check:**", "Why 72?", "Therefore", "Solution: multiply by 3", "The answer is correct",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_words_behind_hashes_are_a_heading_where_a_value_is_marked_or_said(heading: str) -> None:
+    for first in (r"\boxed{72}", "#### 72", "#### Answer: 72", "#### Step 1\nfoo\n#### $72$"):
+        for below in ("", "\n36*2 = 5"):
+            assert final_answer(f"{first}\n\n#### {heading}{below}") == "72"
+    assert final_answer(f"The answer is 72.\n\n#### {heading}\nIt is right.") == "72"
+    assert final_answer(f"#### {heading}\n3+4\n\nThe answer is 7.") == "7"
+    assert final_answer(f"#### {heading}\n3+4\n\n#### 7") == "7"
 
 
 @pytest.mark.parametrize(("reply", "answer"), CASES)
