@@ -18,7 +18,8 @@ from typing import Any, cast, get_args
 
 from agent_rl.formats.function_calls import call_tests
 from agent_rl.formats.json_text import TooLong, parse_json, parse_lines
-from agent_rl.formats.judging_keys import Rule, asks, check_keys, limits_of, rule_of
+from agent_rl.formats.judging_keys import LIMITS as LIMIT_KEYS
+from agent_rl.formats.judging_keys import RULES, Rule, asks, check_keys, limits_of, rule_of
 from agent_rl.formats.row_fields import CODE_REQUEST, Fields, Settings, fenced
 from agent_rl.formats.starter_code import shown, starter_of
 from agent_rl.vocabulary import Case, Limits, Message, StdioCase, StdioTests, Task
@@ -128,7 +129,7 @@ def _input_output(row: Fields) -> Mapping[str, Any]:
     for word in _FUNCTION_WORDS if tests.get("fn_name") is None else ():
         if asks(inside, word):
             raise inside.wrong(f"the key {word!r} is not read; is 'fn_name' meant?")
-    for name in ("comparison", "tolerance", "checker", "isolated", "time_limit", "timeout", "memory_limit"):
+    for name in (*RULES, *LIMIT_KEYS):
         if asks(inside, name):
             raise inside.wrong(f"the key {name!r} is not read here: it belongs beside 'input_output'")
     return tests
