@@ -233,6 +233,29 @@ def test_only_thinking_before_the_first_call_is_cut(text: str, calls: list[ToolC
         ("f(x='1')", "f(…) is no call of a tool"),
         ("I run it.\n\n[f(x=1), f(x=2)]", "f(…) is no call of a tool"),
         ('```tool_code\nf("""a\nb""")\n```', "f(…) is no call of a tool"),
+        ('{"type":"function","name":"f","arguments":{}}', "the call of f has no tags"),
+        ('I call it: {"arguments":{"command":"ls"},"name":"f"}', "the call of f has no tags"),
+        ('{"name": "f", "command": "ls"}', "the call of f has no tags"),
+        ('It is time.\n```json\n{"tool": "f", "command": "ls"}\n```\n', "the call of f has no tags"),
+        ('{"tool_calls": [{"type": "function", "function": {"name": "f"}}]}', "the call of f has no tags"),
+        ("{'id': 1, 'name': 'f', 'arguments': {'x': 1}}", "the call of f has no tags"),
+        ('{"action": "f", "action_input": "ls"}', "the call of f has no tags"),
+        ('functions.f({"command":"ls"})', "the call of f has no tags"),
+        ('Now.\nfunctions.f:0 {"command":"ls"}', "the call of f has no tags"),
+        ("tools.f(x=1)", "f(…) is no call of a tool"),
+        ("<f>ls</f>", "the call of f has no tags"),
+        ("I list.\n<f>\nls\n</f>", "the call of f has no tags"),
+        ("```xml\n<f>ls</f>\n```", "the call of f has no tags"),
+        ("<tool>f</tool>", "the call of f has no tags"),
+        ("<action>f</action>\n<action_input>ls</action_input>", "the call of f has no tags"),
+        ('<|python_tag|>{"name":"f"}', "<|python_tag|> begins or ends no call"),
+        ('to=functions.f <|message|>{"x": 1}', "to=functions.f begins or ends no call"),
+        ("Thought: I list.\nAction: f\nAction Input: ls", "the call of f has no tags"),
+        ("**Action:** `f`\n**Action Input:** ls", "the call of f has no tags"),
+        ("Action: f[ls]", "the call of f has no tags"),
+        ("I list.\nAction: f", "the call of f has no tags"),
+        ("✿FUNCTION✿: f\n✿ARGS✿: {}", "✿FUNCTION✿ begins or ends no call"),
+        ("[TOOL_REQUEST]{}[END_TOOL_REQUEST]", "[TOOL_REQUEST] begins or ends no call"),
     ],
 )
 def test_what_looks_like_a_call_is_told(text: str, reason: str) -> None:
@@ -254,6 +277,19 @@ def test_what_looks_like_a_call_is_told(text: str, reason: str) -> None:
         "f(x) = 2x, so f(2) = 4.",
         "#include <functional>\nstd::function<int(int)> f;",
         "a < b and b > c",
+        "I ran f and g, and `f(x=1)` printed 3. The tool f is enough.",
+        "Action: I used f.\nTool: f\nResult: 3",
+        "Call it with `<f>` or {x}; `to=f` is none.",
+        '{"type": "function", "name": "h", "arguments": {}}',
+        '{"answer": {"name": "f", "arguments": 2}}',
+        '[{"name": "f", "version": 5}]',
+        'The schema is {"name": "f", "description": "d", "parameters": {}}.',
+        '```python\ncalls = [\n    {"name": "f", "arguments": {}},\n]\n```',
+        'call = {"name": "f", "arguments": {}}\nprint(call)',
+        "```python\nimport functions\nfunctions.f(1)\n```",
+        "```html\n<p>\n<f>a</f>\n</p>\n```",
+        "```bash\nf --help\n```",
+        "{x | f(x) = 1}",
     ],
 )
 def test_an_answer_is_no_call(text: str) -> None:
@@ -262,7 +298,19 @@ def test_an_answer_is_no_call(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["</think>" * 3000, "<tool_call>" * 3000, "<tool_call>{" * 2000, "<function=f>" * 2000]
+    "text",
+    [
+        "</think>" * 3000,
+        "<tool_call>" * 3000,
+        "<tool_call>{" * 2000,
+        "<function=f>" * 2000,
+        '{"name": "f"' * 3000,
+        "<f>" * 5000,
+        "Action: f\n" * 3000,
+        "<f \n" * 5000,
+        "{" * 100_000,
+        " " * 50_000 + "<f>",
+    ],
 )
 def test_hostile_replies_are_read_in_a_short_time(text: str) -> None:
     assert isinstance(parse(text, "json", ["f"]), list)
