@@ -30,7 +30,7 @@ _NAMES = ("name", "tool", "function", "tool_name", "function_name", "action", "r
 _ARGUMENTS = frozenset({
     "arguments", "parameters", "args", "kwargs", "params", "input", "tool_input", "action_input", "tool_args",
 })  # fmt: skip
-_HOLDERS = ("function", "function_call", "tool_call", "tool_calls", "calls", "tool_uses")
+_HOLDERS = ("function", "tool", "action", "command", "function_call", "tool_call", "tool_calls", "calls", "tool_uses")
 _INPUT = r"(?:Action[ _]?Input|Input|Arguments|Args|Parameters)"
 _MODULES = ("functions", "tools", "tool", "default_api")
 
@@ -72,9 +72,12 @@ def _named(tools: Sequence[str]) -> re.Pattern[str]:
     """Forms of other models that name a tool at the beginning of a line."""
     names = "|".join(map(re.escape, tools))
     return re.compile(
-        rf"^[ \t]*<(?:tool|tool_name|function|function_name|action)>\s*({names})\s*(?:</|$)"
+        rf"^[ \t]*<(?:tool|tool_name|function|function_name|action)>\s*(?:\{{\s*\"\w+\"\s*:\s*\")?"
+        rf"({names})(?:\"|\(|\s*</|\s*$)"
         rf"|^[ \t]*<({names})(?:\s[^<>\n]*)?>(?=.*</\2>)|\A\s*<({names})(?:\s[^<>\n]*)?/?>"
+        rf"|(?<!`)<({names})>[^<>]*</\4>\s*\Z"
         rf"|(?<!`)\bto=({names})\b"
+        rf"|^[ \t]*({names})[ \t]*:?[ \t]*\{{\s*\""
         rf"|^[ \t]*(?:functions|default_api)\.({names})[ \t]*(?::\d+)?[ \t]*[({{<]"
         rf"|^[ *_#]*(?:Action|Tool|Function)[*_]*:[ *_`\"]*({names})\b[*_`\"]*[ \t]*(?:[\[(]|\n+[ *_]*{_INPUT}[*_]*:)"
         rf"|^[ *_#]*Action[*_]*:[ *_`\"]*({names})[*_`\"]*\s*\Z",
@@ -156,17 +159,19 @@ def _objects(text: str) -> Iterator[tuple[int, int, Any]]:
 def _called_in_python(code: str, tools: Sequence[str]) -> str | None:
     """The tool that `code` calls first, if it is nothing but calls of tools, as Python writes them."""
     begins = tuple(f"{module}{name}(" for name in tools for module in ("", *(f"{m}." for m in _MODULES)))
-    if not code.lstrip("[").startswith(begins):
+    if not code.lstrip("[").removeprefix("await ").startswith(begins):
         return None
     tree = parsed(code)
-    if isinstance(tree, SyntaxError) or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
+    if isinstance(tree, SyntaxError):
         return None
-    value = tree.body[0].value
-    called = [_tool_of(call) for call in (value.elts if isinstance(value, ast.List) else [value])]
+    values = [statement.value if isinstance(statement, ast.Expr) else None for statement in tree.body]
+    calls = values[0].elts if len(values) == 1 and isinstance(values[0], ast.List) else values
+    called = [_tool_of(call) for call in calls]
     return called[0] if called and all(name in tools for name in called) else None
 
 
-def _tool_of(call: ast.expr) -> str | None:
+def _tool_of(call: ast.expr | None) -> str | None:
+    call = call.value if isinstance(call, ast.Await) else call
     if not isinstance(call, ast.Call):
         return None
     function = call.func

@@ -252,6 +252,13 @@ def test_only_thinking_before_the_first_call_is_cut(text: str, calls: list[ToolC
         ('to=functions.f <|message|>{"x": 1}', "to=functions.f begins or ends no call"),
         ("Thought: I list.\nAction: f\nAction Input: ls", "the call of f has no tags"),
         ("**Action:** `f`\n**Action Input:** ls", "the call of f has no tags"),
+        ("I look: <f>ls</f>", "the call of f has no tags"),
+        ('<tool>\n{"name": "f"}\n</tool>', "the call of f has no tags"),
+        ("<action>f(x=1)</action>", "the call of f has no tags"),
+        ('f {"command": "ls"}', "the call of f has no tags"),
+        ('{"thought": "t", "tool": {"name": "f", "args": {"x": 1}}}', "the call of f has no tags"),
+        ("f(x=1)\ng(x=2)", "f(…) is no call of a tool"),
+        ("await f('ls')", "f(…) is no call of a tool"),
         ("Action: f[ls]", "the call of f has no tags"),
         ("I list.\nAction: f", "the call of f has no tags"),
         ("✿FUNCTION✿: f\n✿ARGS✿: {}", "✿FUNCTION✿ begins or ends no call"),
@@ -290,6 +297,9 @@ def test_what_looks_like_a_call_is_told(text: str, reason: str) -> None:
         "```html\n<p>\n<f>a</f>\n</p>\n```",
         "```bash\nf --help\n```",
         "{x | f(x) = 1}",
+        "f(1)\nx = 2\nprint(x)",
+        "The set f {1, 2}",
+        "<p>a <f>x</f> b</p>",
     ],
 )
 def test_an_answer_is_no_call(text: str) -> None:
