@@ -31,7 +31,8 @@ class Agent(ABC):
 
         A tool is an async function; its JSON schema is derived from its docstring and type hints. The model gets an
         observation for what looks like a call and cannot be read, for a call of an unknown tool, and for a ValueError
-        that a tool raises.
+        that a tool raises. An error of a class of its own, such as JSONDecodeError, is no word to the model but a
+        failure of the tool, and is raised.
         """
 
 

@@ -118,7 +118,7 @@ def _task(content: Mapping[str, Any], where: str, settings: Settings, style: Pro
             f"A format is told by these keys: HumanEval: {'+'.join(_HUMANEVAL)}; {formats}"
         )
     fields = Fields(content, where)
-    check_keys(fields, (), other_words=False)
+    check_keys(fields, (), free=("atol",))
     refuse_rules(fields, "HumanEval's tests compare by themselves")
     row = humaneval.row_of(content, where)
     check_asserts(fields, "test", row.test)

@@ -4,7 +4,7 @@ A row may have any other keys (difficulty, url, tags, ...): data sets have many.
 
 * belongs to judging, and this format or this row's comparison cannot honour it; or
 * is written almost like a key that this format reads (`comparision`, `timeLimit`); or
-* is another usual word for one (`epsilon`, `spj`), which would be expected to work.
+* is another usual word for one (`epsilon`, `spj`, `max_time`), or for a limit that no format has (`output_limit`).
 
 A key whose value is null, false or empty asks for nothing, and is never refused. What stands inside `metadata` is free.
 """
@@ -58,36 +58,35 @@ _MEMORY_UNITS: Mapping[str, float] = {
     **dict.fromkeys(("g", "gb", "gib", "gigabyte"), float(1 << 30)),
 }
 _QUANTITY = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)\.?")
-_OTHER_WORDS: Mapping[str, str] = {
-    "compare": "comparison",
-    "comparator": "comparison",
-    "comparemode": "comparison",
-    "comparisonmode": "comparison",
-    "tol": "tolerance",
-    "eps": "tolerance",
-    "epsilon": "tolerance",
-    "atol": "tolerance",
-    "rtol": "tolerance",
-    "abstol": "tolerance",
-    "reltol": "tolerance",
-    "spj": "checker",
-    "specialjudge": "checker",
-    "customchecker": "checker",
-    "checkercode": "checker",
-    "checkerprogram": "checker",
-    "isolate": "isolated",
-    "isolation": "isolated",
-    "limits": "time_limit",
-    "maxtime": "time_limit",
-    "walltime": "time_limit",
-    "cputime": "time_limit",
-    "cpulimit": "time_limit",
-    "cpuseconds": "time_limit",
-    "wallseconds": "time_limit",
-    "maxmemory": "memory_limit",
-    "memlimit": "memory_limit",
-}
-"""Other usual words, as `_plain` writes them, and the key that is meant."""
+_UNIT = "(in)?(s|ms|secs?|seconds?|m?secs|millis|milliseconds?|mins?|minutes?|b|bytes|[kmg]i?b)?"
+_ORDER = "comparison': 'any_order"
+_NO_KEY = ""
+_OTHER_WORDS: Sequence[tuple[re.Pattern[str], str]] = tuple(
+    (re.compile(words), meant)
+    for words, meant in (
+        (
+            "compare|comparator|compar(e|ison)(mode|type|method)|ignore(case|whitespaces?)|case(in)?sensitive",
+            "comparison",
+        ),
+        ("(any|ignore)(the)?order(ing)?|order(matters|independent|insensitive)|unordered", _ORDER),
+        (
+            "tol|eps|epsilon|precision|([ar]|abs|rel|absolute|relative|float|numeric)_?(tol|tolerance|eps|epsilon)",
+            "tolerance",
+        ),
+        ("spj|check|(special|custom)(judge|checker)|checker(code|program|source)", "checker"),
+        ("isolate|isolation", "isolated"),
+        (f"limits|time|(max|cpu|wall|wallclock)+(run)?time{_UNIT}|(cpu|wall)(limit|secs|seconds)", "time_limit"),
+        (f"(max|cpu|wall|exec|execution|run|test|case)*time(limit|out|budget)s?(per(test|case))?{_UNIT}", "time_limit"),
+        (f"(max)?(mem|memory|ram)(limit|budget|max)s?{_UNIT}|max(mem|memory|ram){_UNIT}", "memory_limit"),
+        (
+            f"(max)?(output|stdout)(size)?limit{_UNIT}|max(output|stdout)(size)?{_UNIT}|stack(limit|size){_UNIT}",
+            _NO_KEY,
+        ),
+    )
+)
+"""Other usual words, as `_plain` writes them, and the key that is meant; of `_NO_KEY` there is none."""
+_OFF_ASKS = ("ordermatters", "casesensitive")
+"""Words that ask for something by being false."""
 _OTHER_MEANING = frozenset({"checked", "companion"})
 """Words that are almost a key, and mean something else."""
 _SHORTEST, _LONG = 6, 8
@@ -154,20 +153,23 @@ def limits_of(row: Fields, base: Limits) -> Limits:
     return base if memory is None else dataclasses.replace(base, memory_bytes=int(memory))
 
 
-def check_keys(row: Fields, optional: Collection[str], *, other_words: bool = True) -> None:
+def check_keys(row: Fields, optional: Collection[str], *, free: Collection[str] = ()) -> None:
     """Raises ConfigError for a key that is almost one of `optional`, or another word for one, and asks for something.
 
-    `optional` are the format's own keys, beside those of limits and RULES, that a row may leave out.
+    `optional` are the format's own keys, beside those of limits and RULES, that a row may leave out. `free` are keys of
+    published data sets of the format, whose tests honour them by themselves.
     """
     known = {*optional, *RULES, *LIMITS}
     spelled = {_plain(name): name for name in known if len(_plain(name)) >= _SHORTEST}
     for key in row.content:
-        if key in known or not asks(row, key):
+        plain = _plain(key)
+        if key in known or key in free or not _would_change(row, key):
             continue
-        meant = _meant(_plain(key), spelled, other_words)
+        meant = _meant(plain, spelled)
         if meant is not None:
+            hint = f"is '{meant}' meant?" if meant else "a case may print what it is due, and has no such limit"
             raise ConfigError(
-                f"{row.where}: the key {key!r} is not read; is {meant!r} meant? "
+                f"{row.where}: the key {key!r} is not read; {hint} "
                 "(What has nothing to do with judging may stand inside 'metadata'.)"
             )
 
@@ -182,12 +184,45 @@ def asks(row: Fields, name: str) -> bool:
     return value is not None and value is not False and value != "" and value != [] and value != {} and value != 0
 
 
-def _meant(plain: str, spelled: Mapping[str, str], other_words: bool) -> str | None:
+def _would_change(row: Fields, key: str) -> bool:
+    """Whether the value of a key that no format reads may ask for another judging; some words have other meanings."""
+    plain, value = _plain(key), row.content[key]
+    if plain in _OFF_ASKS:
+        return value is False
+    if not asks(row, key):
+        return False
+    if plain == "check":
+        return value is True or (isinstance(value, str) and "def " in value)
+    if plain == "time":
+        return _is_duration(value)
+    return plain != "precision" or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, (int, float))
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_duration(value: Any) -> bool:
+    """Whether the value of a key `time` is one, and no date or time of the day."""
+    if isinstance(value, str):
+        match = _QUANTITY.fullmatch(value.strip().lower())
+        return match is not None and (match[2] == "ms" or match[2].removesuffix("s") in {"", *_TIME_UNITS})
+    return isinstance(value, (int, float)) and 0 < value <= 1e3 * _MOST_SECONDS
+
+
+def _meant(plain: str, spelled: Mapping[str, str]) -> str | None:
     """The key that `plain` was probably meant to be."""
     if plain in spelled:
         return spelled[plain]
-    if plain in _OTHER_WORDS:
-        return _OTHER_WORDS[plain] if other_words else None
+    for words, meant in _OTHER_WORDS:
+        if words.fullmatch(plain):
+            return meant
     if plain in _OTHER_MEANING:
         return None
     near = [

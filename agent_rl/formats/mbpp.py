@@ -56,7 +56,7 @@ class _Row:
 
 def task_of(row: Fields, settings: Settings) -> Task:
     """The task of one row. Raises ConfigError."""
-    check_keys(row, ("test_setup_code", "test_imports", "starter_code"), other_words=False)
+    check_keys(row, ("test_setup_code", "test_imports", "starter_code"), free=("atol",))
     refuse_rules(row, "MBPP's asserts compare by themselves")
     texts = row.texts("test_list")
     if not texts:

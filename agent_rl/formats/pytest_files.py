@@ -18,7 +18,7 @@ LIMITS = Limits(wall_seconds=60.0, cpu_seconds=60.0)
 
 def task_of(row: Fields, settings: Settings) -> Task:
     """The task of one row. Raises ConfigError."""
-    check_keys(row, ("module", "starter_code"), other_words=False)
+    check_keys(row, ("module", "starter_code"))
     refuse_rules(row, "pytest files compare by themselves")
     module = row.text("module", default="solution")
     path = f"{module.replace('.', '/')}.py"

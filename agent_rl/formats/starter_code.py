@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 from agent_rl.formats.parts_of_programs import begun_by
 from agent_rl.formats.row_fields import CODE_REQUEST, Fields
@@ -103,6 +103,37 @@ def starter_of(row: Fields, name: str, expected: Sequence[Any], *, imports: bool
         )
     what = f"the class `{owner}` with the method `{name}`" if owner else f"`{name}`"
     return Starter(owner, f"{shown(text)}\n\n{CODE_REQUEST} It defines {what}.", before, begun_by(text, owner, name))
+
+
+def is_result(row: Fields, name: str, value: Any) -> bool | None:
+    """Whether `value`, as JSON, has the type that the row's starter code gives `name`'s result; None if it says none.
+
+    Only what is a list, and of what, is looked at.
+    """
+    _, function = _found(_parsed(row.text("starter_code", default="").rstrip()), name)
+    depth = None if function is None else _lists(function.returns)
+    return None if depth is None else _has_lists(value, depth)
+
+
+def _lists(annotation: ast.expr | None) -> int | None:
+    """How many lists lie in each other in a value of this type; None for a type that does not say it."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = _expression(annotation.value)
+    if isinstance(annotation, ast.Name):
+        return 1 if annotation.id in _NODES else 0 if annotation.id in ("int", "float", "str", "bool") else None
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.right, ast.Constant):  # X | None
+        return _lists(annotation.left)
+    if isinstance(annotation, ast.Subscript):
+        kind, inner = ast.unparse(annotation.value).rpartition(".")[2], _lists(annotation.slice)
+        if inner is not None and kind in ("List", "list", "Optional"):
+            return inner + (kind != "Optional")
+    return None
+
+
+def _has_lists(value: Any, depth: int) -> bool:
+    if not isinstance(value, list):
+        return depth == 0 or value is None
+    return depth > 0 and all(_has_lists(item, depth - 1) for item in cast("list[Any]", value))
 
 
 def shown(starter_code: str) -> str:

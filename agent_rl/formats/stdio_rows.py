@@ -18,9 +18,10 @@ from typing import Any, cast, get_args
 
 from agent_rl.formats.function_calls import call_tests
 from agent_rl.formats.json_text import TooLong, parse_json, parse_lines
-from agent_rl.formats.judging_keys import Rule, asks, check_keys, limits_of, rule_of
+from agent_rl.formats.judging_keys import LIMITS as LIMIT_KEYS
+from agent_rl.formats.judging_keys import RULES, Rule, asks, check_keys, limits_of, rule_of
 from agent_rl.formats.row_fields import CODE_REQUEST, Fields, Settings, fenced
-from agent_rl.formats.starter_code import shown, starter_of
+from agent_rl.formats.starter_code import is_result, shown, starter_of
 from agent_rl.vocabulary import Case, Limits, Message, StdioCase, StdioTests, Task
 from agent_rl.vocabulary.task import Comparison, OutputComparison
 
@@ -128,20 +129,26 @@ def _input_output(row: Fields) -> Mapping[str, Any]:
     for word in _FUNCTION_WORDS if tests.get("fn_name") is None else ():
         if asks(inside, word):
             raise inside.wrong(f"the key {word!r} is not read; is 'fn_name' meant?")
-    for name in ("comparison", "tolerance", "checker", "isolated", "time_limit", "timeout", "memory_limit"):
+    for name in (*RULES, *LIMIT_KEYS):
         if asks(inside, name):
             raise inside.wrong(f"the key {name!r} is not read here: it belongs beside 'input_output'")
     return tests
 
 
 def _calls(row: Fields, tests: Mapping[str, Any]) -> tuple[str, list[Case]]:
-    """The function's name and its cases. Most rows of APPS put a list around each expected value."""
+    """The function's name and its cases.
+
+    Most rows of APPS put a list around each expected value. A value that is such a list itself is told by the type
+    which the starter code gives the result.
+    """
     inputs, outputs, name = tests.get("inputs", []), tests.get("outputs", []), tests["fn_name"]
     lists = isinstance(inputs, list) and isinstance(outputs, list)
     if not isinstance(name, str) or not name.isidentifier() or not lists or len(inputs) != len(outputs):
         raise row.wrong("'input_output' should hold fn_name, a function's name, and as many inputs as outputs")
     wrapped = all(isinstance(output, list) and len(cast("list[Any]", output)) == 1 for output in outputs)
-    expected = [output[0] for output in outputs] if wrapped else outputs
+    inner = [output[0] for output in outputs] if wrapped else outputs
+    fits = [all(is_result(row, name, value) for value in values) for values in (outputs, inner)]
+    expected = outputs if fits == [True, False] else inner
     return name, [_call(row, number, *pair) for number, pair in enumerate(zip(inputs, expected, strict=True))]
 
 

@@ -82,7 +82,7 @@ class InProcessJudge:
         self._runs = runs
         self._provider = runs.provider
         self._probed: set[SandboxSpec | None] = set()
-        self._staging = Staging()
+        self._staging = Staging(lambda task: self._provider.sandbox(self._spec(task)))
 
     @property
     def isolation(self) -> Isolation:
@@ -168,11 +168,7 @@ class InProcessJudge:
 
     async def _in_a_fresh_place(self, task: Task, work: Callable[[Sandbox], Awaitable[T]]) -> T | Blamed:
         """The result of `work` in a sandbox of its own, or `Blamed`. Raises SandboxError (infrastructure failure)."""
-        spec = dataclasses.replace(
-            task.sandbox or SandboxSpec(),
-            lifetime_seconds=task.limits.wall_seconds + _MARGIN_SECONDS,
-            output_bytes=task.limits.output_bytes,
-        )
+        spec = self._spec(task)
 
         async def once(place: SandboxProvider) -> T:
             sandbox = place.sandbox(spec)
@@ -185,6 +181,13 @@ class InProcessJudge:
                     _log.warning("a sandbox of task %s could not be closed: %s", task.id, error)
 
         return await self._runs.work(once, task.limits)
+
+    def _spec(self, task: Task) -> SandboxSpec:
+        return dataclasses.replace(
+            task.sandbox or SandboxSpec(),
+            lifetime_seconds=task.limits.wall_seconds + _MARGIN_SECONDS,
+            output_bytes=task.limits.output_bytes,
+        )
 
     async def _pytest(self, sandbox: Sandbox, task: Task, tests: PytestTests, submission: Submission) -> Verdict:
         verdict, _ = await self._run_pytest(sandbox, task, tests, submission)

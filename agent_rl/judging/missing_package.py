@@ -27,6 +27,16 @@ _OURS = frozenset({"solution", "tests", "test", "conftest"})
 def missing_package(error: str) -> str | None:
     """The package, as an index names it, that `error` says is not installed; None if it says no such thing."""
     found = _MISSING.search(error)
-    if found is None or found[1] in _OURS or found[1].startswith("_") or found[1] in sys.stdlib_module_names:
+    if found is None or is_ours(found[1]) or found[1] in sys.stdlib_module_names:
         return None
-    return _NAMES.get(found[1], found[1])
+    return package_of(found[1])
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module of this name is a task's own, so that no package of the name is missing."""
+    return module in _OURS or module.startswith("_")
+
+
+def package_of(module: str) -> str:
+    """The package, as an index names it, that has the top-level module."""
+    return _NAMES.get(module, module)

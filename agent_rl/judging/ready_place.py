@@ -1,14 +1,17 @@
 """`Staging`: a fresh sandbox gets the task's files, the submission and the tests, and is then ready for the tests.
 
 No program of the submission runs here. So what fails is the infrastructure's (SandboxStartError), unless the
-submission's files are to blame by their sizes or paths (InvalidSubmission).
+submission's files are to blame by their sizes or paths (InvalidSubmission). Where files cannot be written, a fresh
+sandbox without the submission says which of the two it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import posixpath
-from collections.abc import Collection, Mapping
+import secrets
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -16,7 +19,7 @@ from agent_rl.contracts.environment import InvalidSubmission
 from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.errors import SandboxError, SandboxStartError
 from agent_rl.judging.judged_place import PlaceFacts, conftests, look
-from agent_rl.judging.staging import Staged, import_roots, shared_configs, staged, submitted_files
+from agent_rl.judging.staging import Staged, import_roots, is_below, shared_configs, staged, submitted_files, wanted
 from agent_rl.judging.steering_files import configures_pytest
 from agent_rl.vocabulary import SandboxSpec, Submission, Task
 
@@ -24,9 +27,11 @@ _MAX_FILE = 16 << 20
 _CONFIGS = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
 """In pytest's order."""
 _NO_ANSWER = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_THE_TASKS = "the task's own files"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, *_FORBIDDEN)
+_DUE = 1 << 20
+"""Bytes. A place that has no room for a submission of this size is no place for submissions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,13 @@ class ReadyPlace:
 
 
 class Staging:
-    """Makes sandboxes ready, and remembers what those without an image of the task are like."""
+    """Makes sandboxes ready, and remembers what those without an image of the task are like.
 
-    def __init__(self) -> None:
+    fresh: a sandbox for the task, which no submission has touched.
+    """
+
+    def __init__(self, fresh: Callable[[Task], Sandbox]) -> None:
+        self._fresh = fresh
         self._facts: dict[SandboxSpec | None, PlaceFacts] = {}
 
     async def stage(
@@ -85,15 +94,54 @@ class Staging:
         own_conftests = {path for path in {**task.files, **hidden} if PurePosixPath(path).name == "conftest.py"}
         if has_own_image(task):
             own_conftests |= await conftests(sandbox, facts)
-        await _write(sandbox, facts, files.own, _THE_TASKS)
-        await _write(sandbox, facts, files.write, "its files")
-        removed = [*files.remove, *([str(PurePosixPath(facts.root, without))] if without else [])]
-        if removed:
-            result = await sandbox.exec(["/bin/rm", "-f", "--", *removed], environment=facts.environment)
-            if result.status != "completed":
-                raise SandboxError(f"files could not be removed from a sandbox: {result.status}")
-        await _write(sandbox, facts, hidden, "the tests beside its files")
+        await _write(sandbox, facts, files.own)
+        asked = files.write if submission.kind == "code" else [p for p in files.write if is_below(p, wanted(task))]
+        try:
+            await sandbox.write_files(files.write)
+            await _remove(sandbox, facts, [*files.remove, *([without] if without else [])])
+            await sandbox.write_files(hidden)
+        except (OSError, ValueError) as error:
+            if why := await self._why_nobody_could(task, facts, files.write, hidden, asked, error):
+                raise SandboxError(f"files could not be written to a sandbox: {why}") from error
+            raise InvalidSubmission(f"its files do not fit into the sandbox: {error}") from None
         return ReadyPlace(facts, files, frozenset(own_conftests))
+
+    async def _why_nobody_could(
+        self,
+        task: Task,
+        facts: PlaceFacts,
+        submitted: Mapping[str, bytes],
+        hidden: Mapping[str, bytes],
+        asked: Collection[str],
+        error: OSError | ValueError,
+    ) -> str:
+        """Why the error is not the submission's: a fresh sandbox refuses too what is written without it. Else "".
+
+        asked: the paths that the task asked for. Where the image forbids them, it is the task's mistake.
+        """
+        number = error.errno if isinstance(error, OSError) else None
+        if not facts.writable:
+            return f"the USER of the task's image cannot write into its WORKDIR {facts.root}: {error}"
+        if isinstance(error, OSError) and number not in (*_NO_ROOM, *_NO_PATH):
+            return str(error)
+        own = {path: content for path, content in task.files.items() if path not in hidden}
+        size = min(_DUE, sum(map(len, submitted.values()))) if number in _NO_ROOM else 0
+        spare = {f".spare-{secrets.token_hex(8)}": bytes(size)} if size else {}
+        sandbox = self._fresh(task)
+        try:
+            for contents in (own, spare, hidden):
+                await _write(sandbox, facts, contents)
+            if number in _FORBIDDEN:
+                try:
+                    await sandbox.write_files(dict.fromkeys(asked, b""))
+                except OSError as refused:
+                    return f"what the task asks for cannot be written there: {refused}" * (refused.errno in _FORBIDDEN)
+        except SandboxError as refused:
+            return f"{refused}, also without the submission"
+        finally:
+            with contextlib.suppress(SandboxError, OSError):
+                await sandbox.close()
+        return ""
 
     async def _look(
         self, sandbox: Sandbox, task: Task, submitted: Mapping[str, bytes | None], hidden: Mapping[str, bytes]
@@ -116,26 +164,22 @@ def _relative(root: str, path: str) -> str:
     return str(whole.relative_to(root)) if whole.is_relative_to(root) else path
 
 
-async def _write(sandbox: Sandbox, facts: PlaceFacts, contents: Mapping[str, bytes], what: str) -> None:
-    """The files are there. Raises InvalidSubmission if the submission leaves no room for them, or names no good path.
-
-    No program of the submission has run yet, so any other failure is the infrastructure's: SandboxError.
-    """
-    if not contents:
-        return
+async def _write(sandbox: Sandbox, facts: PlaceFacts, contents: Mapping[str, bytes]) -> None:
+    """Files of the task are there. Raises SandboxError."""
     try:
         await sandbox.write_files(contents)
-    except ValueError as error:
-        if what == _THE_TASKS:
-            raise
-        raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
-    except OSError as error:
-        if not facts.writable:
-            why = f"the USER of the task's image cannot write into its WORKDIR {facts.root}"
-            raise SandboxError(f"files could not be written to a sandbox: {why}: {error}") from error
-        if what != _THE_TASKS and error.errno in (*_NO_ROOM, *_NO_PATH):
-            raise InvalidSubmission(f"{what} do not fit into the sandbox: {error}") from None
-        raise SandboxError(f"files could not be written to a sandbox: {error}") from error
+    except (OSError, ValueError) as error:
+        why = "" if facts.writable else f"the USER of the task's image cannot write into its WORKDIR {facts.root}: "
+        raise SandboxError(f"the task's own files could not be written to a sandbox: {why}{error}") from error
+
+
+async def _remove(sandbox: Sandbox, facts: PlaceFacts, paths: Collection[str]) -> None:
+    if not paths:
+        return
+    removed = [str(PurePosixPath(facts.root, path)) for path in paths]
+    result = await sandbox.exec(["/bin/rm", "-f", "--", *removed], environment=facts.environment)
+    if result.status != "completed":
+        raise SandboxError(f"files could not be removed from a sandbox: {result.status}")
 
 
 async def own_config(sandbox: Sandbox, tests: Collection[str]) -> str:

@@ -138,19 +138,28 @@ def has_conftest(files: Mapping[str, bytes]) -> bool:
     return any(PurePosixPath(path).name == "conftest.py" for path in files)
 
 
+def wanted(task: Task) -> set[str]:
+    """What the task asks for: the tested module and the files of its oracle solution, or its declared artifacts."""
+    if isinstance(task.tests, PytestTests):
+        return {*task.tests.oracle, f"{task.tests.module.replace('.', '/')}.py"}
+    if isinstance(task.tests, ScriptTests):
+        return {str(PurePosixPath(path)) for path in task.tests.artifacts}
+    return set()
+
+
+def is_below(path: str, folders: Collection[str]) -> bool:
+    """Whether `path` is one of the paths, or lies in one of them."""
+    return any(folder != "." and PurePosixPath(path).is_relative_to(folder) for folder in folders)
+
+
 class _Rules:
     """Which files of one submission could steer the tests. A module that the task itself has cannot."""
 
     def __init__(
         self, task: Task, submitted: Mapping[str, bytes | None], hidden: Mapping[str, bytes], facts: PlaceFacts
     ) -> None:
-        wanted: set[str] = set()
-        if isinstance(task.tests, PytestTests):
-            wanted = {*task.tests.oracle, f"{task.tests.module.replace('.', '/')}.py"}
-        elif isinstance(task.tests, ScriptTests):
-            wanted = {str(PurePosixPath(path)) for path in task.tests.artifacts}
-        self._own = {*wanted, *task.files}
-        self._declared = wanted
+        self._declared = wanted(task)
+        self._own = {*self._declared, *task.files}
         self._submitted = submitted
         self._hidden = hidden
         self._tools = facts.tools

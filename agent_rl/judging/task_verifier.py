@@ -27,10 +27,11 @@ from agent_rl.errors import ConfigError
 from agent_rl.judging.answer_judge import AnswerJudge
 from agent_rl.judging.blind_spots.blind_spot import blind_spot, may_check_more_than_values
 from agent_rl.judging.call_judge import CallJudge
+from agent_rl.judging.imported_modules import ImportedModules
 from agent_rl.judging.in_process_judge import InProcessJudge
 from agent_rl.judging.judge import Judge
 from agent_rl.judging.judging_runs import Runs, TooSlow, check_tier
-from agent_rl.judging.missing_package import missing_package
+from agent_rl.judging.missing_package import missing_package, package_of
 from agent_rl.judging.proxied.asserts import NotCarried, as_proxied, forms_of, kept_as_proxied
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge, as_pytest
 from agent_rl.judging.recording import NotRecordable, record_tests
@@ -120,6 +121,7 @@ class TaskVerifier(Verifier):
         self._answers = AnswerJudge(self._runs)
         self._proxied = ProxiedJudge(self._runs, seed=seed)
         self._in_process = InProcessJudge(self._runs)
+        self._modules = ImportedModules(self._runs)
         self._shared = SharedVerdicts(cache_size)
         self._known: OrderedDict[tuple[int, int], _Known] = OrderedDict()
 
@@ -177,8 +179,11 @@ class TaskVerifier(Verifier):
             missing = missing_package(str(error))
             if missing is None:
                 raise
-            remedy = self.provider.packages_remedy.format(packages=missing)
-            raise ConfigError(f"{error}. The sandbox has no {missing}: {remedy}") from None
+            raise self._lacks(str(error), missing) from None
+
+    def _lacks(self, error: str, packages: str) -> ConfigError:
+        remedy = self.provider.packages_remedy.format(packages=packages)
+        return ConfigError(f"{error}. The sandbox has no {packages}: {remedy}")
 
     async def _prepared(self, task: Task) -> Task:
         if isinstance(task.tests, AssertTests) and task.tier == "values":
@@ -191,6 +196,9 @@ class TaskVerifier(Verifier):
             if task.tier != "proxied" or not isinstance(task.tests, (AssertTests, PytestTests)):
                 raise
             return await self._not_carried(task, [as_pytest(task.id, task.tests)], error)
+        if isinstance(prepared.tests, (CallTests, StdioTests)) and (lacking := await self._modules.missing(task)):
+            why = f"task {task.id}: its oracle solution imports {', '.join(lacking)}"
+            raise self._lacks(why, ",".join(map(package_of, lacking)))
         if prepared.tier != "proxied" or not isinstance(prepared.tests, PytestTests):
             return prepared
         spot = await self._blind_spot(prepared, prepared.tests)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 from agent_rl.common_prefix import common_prefix
 from agent_rl.contracts import Generation
+from agent_rl.errors import ConfigError
 from agent_rl.rollouts.chat import ChatTokenizer, Piece, ToolSchemas
 from agent_rl.rollouts.message_markup import GuardedMessage
 from agent_rl.rollouts.tool_calls import as_text, syntax_of
@@ -150,8 +151,10 @@ def demonstration_rows(
 
     Requests are tokenized exactly as in a rollout with `tools`. Each assistant message is encoded on its own and ends
     with the tokenizer's first stop token. Tool calls follow the content, in the syntax that the template teaches. There
-    are several rows only if the template rewrites history.
+    are several rows only if the template rewrites history. Raises ConfigError for a call of a tool that is not in
+    `tools`: a rollout's prompt would describe it.
     """
+    _check_calls(messages, tools)
     conversation = Conversation(tokenizer)
     stop, syntax, role = tokenizer.stop_token_ids[:1], syntax_of(tokenizer.template), answer_role(tokenizer)
     schemas = [tool.schema for tool in tools]
@@ -184,6 +187,18 @@ def demonstration_rows(
         if any(learned):
             rows.append((ids, tuple(learned)))
     return rows
+
+
+def _check_calls(messages: Sequence[Message], tools: Sequence[ToolSignature]) -> None:
+    known = {tool.name for tool in tools}
+    called = {call.name for message in messages for call in message.tool_calls}
+    if unknown := sorted(called - known):
+        raise ConfigError(
+            f"the demonstrations call {', '.join(unknown)}, and demonstration_tools names "
+            f"{', '.join(sorted(known)) or 'no tools'}: return the tools of the rollouts from it, so that "
+            "demonstrations begin with the same description of them",
+            key="model.sft",
+        )
 
 
 def _path(segments: Sequence[Segment], leaf: int) -> list[int]:

@@ -156,6 +156,8 @@ class RecordingAgent(Agent):
             try:
                 content = _shortened(str(await tool(**described.arguments(call.arguments))))
             except ValueError as error:
+                if type(error) is not ValueError:  # such as a JSONDecodeError: a service that the tool asks is broken
+                    raise
                 content = f"Error: {error}"
         return Message(self.tool_role, content, tool_call_id=answer_id(len(self.turns), number), name=call.name)
 

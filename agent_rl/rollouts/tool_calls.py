@@ -9,7 +9,6 @@ is part of the argument. What looks like a call and cannot be read is a `Malform
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import re
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from agent_rl.joined_programs import parsed
+from agent_rl.rollouts.call_look_alikes import look_alike
 from agent_rl.vocabulary import ToolCall
 from agent_rl.vocabulary.thinking import ENDING, OPENING
 
@@ -28,14 +27,6 @@ _EXAMPLE: dict[ToolSyntax, str] = {
     "json": '<tool_call>{"name": …, "arguments": {…}}</tool_call>',
     "xml": "<function=NAME><parameter=NAME>…</parameter></function>",
 }
-_LOOKS_LIKE_ONE = re.compile(
-    r"(?<!`)(?:</?(?:tool[_\- ]?calls?|function[_\- ]?calls?|invoke|tool[_\-]?use)\b[^>\n]*>?"
-    r"|</?(?:function|parameter)\s*=[^>\n]*>?|</(?:function|parameter|invoke)>"
-    r"|\[/?tool_calls?\]|<[|｜]tool[▁_]calls?[^>\n]*>)",
-    re.IGNORECASE,
-)
-_FENCE = re.compile(r"^```\w*[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
-_MOST_FENCES = 8
 _MOST_THOUGHTS = 32
 """One after the other. Of more the last end counts."""
 
@@ -222,43 +213,6 @@ def _xml_calls(text: str) -> Iterator[_Found]:
 
 def _look_alikes(text: str, start: int, end: int, syntax: ToolSyntax, tools: Sequence[str]) -> Iterator[_Found]:
     """What looks like a call between `start` and `end`, where no call of the right form stands."""
-    part = text[start:end]
-    example = f"a call is written as {_EXAMPLE[syntax]}"
-    match = _LOOKS_LIKE_ONE.search(part)
-    if match is not None:
-        yield _Found(start + match.start(), end, MalformedCall(f"{match[0]} begins or ends no call: {example}"))
-        return
-    for tag in ("<tool_call>", "<function="):
-        cut = next((n for n in range(len(tag) - 1, 4, -1) if part.endswith(tag[:n])), 0)
-        if cut:
-            yield _Found(end - cut, end, MalformedCall(f"{tag[:cut]} is cut off: {example}"))
-            return
-    if not tools:
-        return
-    names = "|".join(map(re.escape, tools))
-    keys = r"[\"'](?:arguments|parameters|args|input)[\"']"
-    match = re.search(rf"\{{\s*[\"'](?:name|tool|function)[\"']\s*:\s*[\"']({names})[\"']\s*,\s*{keys}", part)
-    if match is not None:
-        yield _Found(
-            start + match.start(), end, MalformedCall(f"the call of {match[1]} has no tags: {example}", match[1])
-        )
-        return
-    for code in (part, part.rpartition("\n\n")[2] if "```" not in part else "", *_FENCE.findall(part)[:_MOST_FENCES]):
-        if name := _called_in_python(code.strip(), tools):
-            yield _Found(start, end, MalformedCall(f"{name}(…) is no call of a tool: {example}", name))
-            return
-
-
-def _called_in_python(code: str, tools: Sequence[str]) -> str | None:
-    """The tool that `code` calls, if it is nothing but calls of tools, as Python writes them."""
-    if not code.lstrip("[").startswith(tuple(f"{name}(" for name in tools)):
-        return None
-    tree = parsed(code)
-    if isinstance(tree, SyntaxError) or len(tree.body) != 1 or not isinstance(tree.body[0], ast.Expr):
-        return None
-    value = tree.body[0].value
-    calls = value.elts if isinstance(value, ast.List) else [value]
-    for call in calls:
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in tools):
-            return None
-    return next((name for name in tools if code.lstrip("[").startswith(f"{name}(")), None)
+    if found := look_alike(text[start:end], tools):
+        reason = f"{found.what}: a call is written as {_EXAMPLE[syntax]}"
+        yield _Found(start + found.start, end, MalformedCall(reason, found.name))

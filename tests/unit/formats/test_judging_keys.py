@@ -29,7 +29,9 @@ FREE = {
     "difficulty": "easy", "url": "u", "source": 3, "tags": ["a"], "metadata": {"comparision": 1}, "raw_tags": "[]",
     "cf_rating": 800, "input_file": "", "output_file": "stdout", "checked": True, "description_translated": False,
     "incorrect_solutions": {"language": [], "solution": []}, "comparision": None, "eps": 0, "timeouts": "",
-    "Expected Time Complexity": "O(n)", "challenge_test_list": [], "source_file": "a.py", "contract": "", "notes": "n",
+    "Expected Time Complexity": "O(n)", "time": "2023-05-01", "check": "manual", "precision": "high", "cpus": 2,
+    "order_matters": True, "case_sensitive": True, "any_order": False, "runtime": 12, "output_format": "x", "order": 3,
+    "challenge_test_list": [], "source_file": "a.py", "contract": "", "notes": "n",
 }  # fmt: skip
 """What rows of data sets hold beside what is judged; keys of judging that ask for nothing are among them."""
 
@@ -128,6 +130,7 @@ CHECK = "def check(candidate):\n    assert candidate(1, 2)\n"
         ({**CALLS, "memory_limit_bytes": 5000}, "at least 1 MiB, got 5000 bytes"),
         ({**CODE_CONTESTS, "input_file": "in.txt"}, "'input_file' names a file"),
         ({**APPS, "input_output": {"inputs": ["1"], "outputs": ["1"], "isolated": True}}, "belongs beside 'input_outp"),
+        ({**APPS, "input_output": {"inputs": ["1"], "outputs": ["1"], "memory_mb": 64}}, "belongs beside 'input_outp"),
         ({**APPS, "input_output": {"inputs": [[1]], "outputs": [[1]], "func_name": "f"}}, "is 'fn_name' meant"),
         ({**CODE_CONTESTS, "private_tests": {"inputs": ["1"], "outputs": ["1"]}}, "should hold input and output"),
     ],
@@ -135,6 +138,43 @@ CHECK = "def check(candidate):\n    assert candidate(1, 2)\n"
 def test_a_key_that_would_be_ignored_is_named_by_file_and_line(tmp_path: Path, row: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=f"rows.jsonl:2: .*{message}"):
         read(tmp_path, {**STDIO, "task_id": "before"}, row)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        *((key, 5, "is 'time_limit' meant") for key in (
+            "limits", "max_time", "cpu_time", "time_limit_secs", "timeLimitSec", "timeout_secs", "time", "cpu_limit",
+            "time_limit_per_test", "max_runtime_ms",
+        )),
+        ("time", "5 seconds", "is 'time_limit' meant"),
+        *((key, 64, "is 'memory_limit' meant") for key in (
+            "mem_limit", "max_memory_mb", "ram_limit", "memory_limit_gb",
+        )),
+        *((key, 0.1, "is 'tolerance' meant") for key in ("epsilon", "precision", "rel_tol", "float_tolerance")),
+        ("precision", "1e-6", "is 'tolerance' meant"),
+        *((key, True, "is 'comparison': 'any_order' meant") for key in ("any_order", "ignore_order", "unordered")),
+        ("order_matters", False, "is 'comparison': 'any_order' meant"),
+        ("ignore_case", True, "is 'comparison' meant"),
+        ("case_sensitive", False, "is 'comparison' meant"),
+        *((key, CHECK, "is 'checker' meant") for key in ("special_judge", "check", "checker_code")),
+        ("output_limit", 100, "has no such limit"),
+        ("max_output_bytes", 100, "has no such limit"),
+    ],
+)  # fmt: skip
+def test_another_usual_word_is_refused_in_every_format(tmp_path: Path, key: str, value: Any, message: str) -> None:
+    for row in (HUMANEVAL, MBPP, CALLS, STDIO, APPS, APPS_CALLS, CODE_CONTESTS, PYTEST):
+        with pytest.raises(ConfigError, match=f"rows.jsonl:1: the key '{key}' is not read; .*{message}"):
+            read(tmp_path, {**row, key: value})
+
+
+def test_the_tolerance_that_evalplus_rows_carry_is_free_there_alone(tmp_path: Path) -> None:
+    rows = [HUMANEVAL, MBPP]
+    assert [t.hash for t in read(tmp_path, *({**r, "atol": 1e-6} for r in rows))] == [
+        t.hash for t in read(tmp_path, *rows)
+    ]
+    with pytest.raises(ConfigError, match="is 'tolerance' meant"):
+        read(tmp_path, {**STDIO, "atol": 1e-6})
 
 
 NAN = {"args": [1], "expected": [{"x": math.nan}]}

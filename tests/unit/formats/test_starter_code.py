@@ -172,3 +172,38 @@ def test_starter_code_is_part_of_the_prompt(tmp_path: Path) -> None:
     assert "before" in task_of(tmp_path, F).metadata and task_of(tmp_path, F).metadata["before"] == ""
     with pytest.raises(ConfigError, match=r"rows.jsonl:1: 'starter_code' should be a string, got list"):
         task_of(tmp_path, {**F, "starter_code": ["def f(x):"]})
+
+
+LISTS, NESTED = [[3], [5]], [[[1, 2]], [[3]]]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "returns", "expected"),
+    [
+        (LISTS, " -> List[int]", LISTS),
+        (LISTS, " -> Optional[List[int]]", LISTS),
+        (LISTS, " -> list[str]", LISTS),
+        (LISTS, " -> Optional[ListNode]", LISTS),
+        (LISTS, " -> 'List[int]'", LISTS),
+        (LISTS, " -> list[int] | None", LISTS),
+        (NESTED, " -> List[List[int]]", NESTED),
+        # A list around each value, as most rows have it.
+        (LISTS, " -> int", [3, 5]),
+        (LISTS, "", [3, 5]),
+        (LISTS, " -> Any", [3, 5]),
+        (LISTS, " -> List[List[int]]", [3, 5]),
+        (NESTED, " -> List[int]", [[1, 2], [3]]),
+        ([[[]], [[]]], " -> List[List[int]]", [[], []]),
+        ([[3], [5, 6]], " -> int", [[3], [5, 6]]),
+    ],
+)
+def test_a_list_around_each_value_is_told_from_a_value_that_is_a_list(
+    tmp_path: Path, outputs: list[Any], returns: str, expected: list[Any]
+) -> None:
+    for starter in (method("f", "x: int", returns), f"def f(x: int){returns}:\n    "):
+        task = task_of(tmp_path, apps("f", [[1], [2]], outputs, starter))
+        assert isinstance(task.tests, CallTests)
+        assert [case.expected for case in task.tests.cases] == expected
+    if not returns:
+        task = task_of(tmp_path, apps("f", [[1], [2]], outputs))
+        assert isinstance(task.tests, CallTests) and [case.expected for case in task.tests.cases] == expected

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import errno
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent_rl.contracts import InvalidSubmission, Sandbox
+from agent_rl.contracts import Sandbox
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.judging.judged_place import PlaceFacts
 from agent_rl.judging.pytest_report import Phase, PytestReport, asked_of_all
-from agent_rl.judging.ready_place import _write, own_config
+from agent_rl.judging.ready_place import own_config
 from agent_rl.judging.staging import staged
 from agent_rl.judging.steering_files import with_own_pytest_part
 from agent_rl.judging.task_verifier import TaskVerifier
-from agent_rl.testing.in_memory_sandbox import InMemoryProvider, InMemorySandbox
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
 from agent_rl.vocabulary import ExecResult, PytestTests, SandboxSpec, ScriptTests, Submission, Task, Verdict
 
 IDS = ("tests/test_f.py::test_one", "tests/test_f.py::test_two")
@@ -382,17 +381,3 @@ async def test_the_configuration_is_searched_for_as_pytest_does() -> None:
             ([], "setup.cfg"),
         ):
             assert await own_config(sandbox, tests) == config
-
-
-class _Refusing(InMemorySandbox):
-    async def write_files(self, files: Mapping[str, bytes]) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-
-async def test_a_working_directory_that_nobody_can_write_into_is_the_tasks_mistake() -> None:
-    sandbox = _Refusing(SandboxSpec(), {})
-    with pytest.raises(SandboxError, match="USER of the task's image cannot write into its WORKDIR /work"):
-        await _write(sandbox, PlaceFacts(writable=False), {"a": b""}, "its files")
-    # Where it can be written into, the submission's paths are in the way.
-    with pytest.raises(InvalidSubmission, match="its files do not fit"):
-        await _write(sandbox, PlaceFacts(), {"a": b""}, "its files")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from dataclasses import replace
 
@@ -157,6 +158,18 @@ async def test_a_template_does_not_cut_a_call_at_a_mark_in_its_arguments() -> No
     sent = chat(THINKING_REMOVED).decode_all(policy.requests[1].prompt_ids)
     assert call in sent
     assert "<think>so" not in sent
+
+
+async def test_a_failure_of_what_a_tool_asks_is_no_word_to_the_model() -> None:
+    async def ask(answer: str) -> str:
+        """Ask a service."""
+        return json.loads(answer.encode().decode("ascii"))["said"]
+
+    for answer, error in (("<html>", json.JSONDecodeError), ("é", UnicodeDecodeError)):
+        call = json.dumps({"name": "ask", "arguments": {"answer": answer}})
+        _, agent = scripted(f"<tool_call>{call}</tool_call>", "ok", template=TOOLS, max_context=20_000)
+        with pytest.raises(error):
+            await agent.run("go", [ask])
 
 
 async def test_an_infrastructure_failure_in_a_tool_is_no_observation() -> None:

@@ -12,6 +12,7 @@ from tokenizers.processors import TemplateProcessing
 from agent_rl.errors import ConfigError
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.conversation import demonstration_rows
+from agent_rl.rollouts.tools import signature
 from agent_rl.vocabulary import Message, ToolCall
 from tests.unit.rollouts.support import NO_STOP_TOKEN, PLAIN, THINKING_REMOVED, TOOLS, TRIMMED, chat, trained_tokenizer
 
@@ -180,11 +181,16 @@ def test_demonstrations_are_tokenized_as_rollouts_are_and_learned_once() -> None
         Message.user("two"),
         Message("assistant", "b", tool_calls=(ToolCall("f", {"x": 1}),)),
     ]
-    rows = demonstration_rows(tokenizer, said)
+
+    async def f(x: int) -> str:
+        """Do it."""
+        return str(x)
+
+    rows = demonstration_rows(tokenizer, said, [signature(f)])
     learned = [tokenizer.decode_all([i for i, on in zip(ids, mask, strict=True) if on]) for ids, mask in rows]
     call = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
     assert learned == ["<think>x</think>a<|im_end|>", f"b\n{call}<|im_end|>"]
     start, end = "<|im_start|>", "<|im_end|>\n"
-    assert tokenizer.decode_all(rows[1][0]) == (
-        f"{start}user\none{end}{start}assistant\na{end}{start}user\ntwo{end}{start}assistant\nb\n{call}<|im_end|>"
+    assert tokenizer.decode_all(rows[1][0]).endswith(
+        f"one{end}{start}assistant\na{end}{start}user\ntwo{end}{start}assistant\nb\n{call}<|im_end|>"
     )

@@ -71,6 +71,17 @@ def test_without_tools_nothing_is_described() -> None:
     assert tokenizer.decode_all(ids) == "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>"
 
 
+def test_a_call_of_a_tool_that_is_not_described_is_the_authors_mistake() -> None:
+    for template in (PLAIN, TOOLS):
+        with pytest.raises(ConfigError, match="the demonstrations call add, and demonstration_tools names no tools"):
+            demonstration_rows(chat(template), SAID)
+    other = ToolCall("sub", {"first": 1})
+    said = (SAID[0], Message("assistant", "So:", tool_calls=(CALL, other)), SAID[2])
+    with pytest.raises(ConfigError, match="call sub, and demonstration_tools names add"):
+        demonstration_rows(chat(PLAIN), said, [signature(add)])
+    assert demonstration_rows(chat(PLAIN), [SAID[0], SAID[2]], [signature(add)])
+
+
 def test_variables_reach_the_template() -> None:
     assert chat(THINKING).render([Message.user("a")]).endswith("assistant\n<think>\n")
     assert chat(THINKING, enable_thinking=False).render([Message.user("a")]).endswith("assistant\n")
