@@ -74,10 +74,12 @@ if TYPE_CHECKING:
         InvalidRows,
         OnInvalid,
         PromptStyle,
+        ShellScript,
         UnfinishedThinking,
         prepare_all,
         program_of,
         read_tasks,
+        script_in,
     )
     from agent_rl.judging import AnswerComparison, TaskVerifier, take_files
     from agent_rl.loop.train import train
@@ -145,7 +147,9 @@ _HOMES = {
     ),
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
-    "agent_rl.formats": ("read_tasks InvalidRows OnInvalid PromptStyle UnfinishedThinking program_of prepare_all"),
+    "agent_rl.formats": (
+        "read_tasks InvalidRows OnInvalid PromptStyle UnfinishedThinking ShellScript program_of script_in prepare_all"
+    ),
     "agent_rl.judging": "AnswerComparison TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
@@ -244,6 +248,7 @@ __all__ = [
     "SandboxSpec",
     "SandboxStartError",
     "Sandboxes",
+    "ShellScript",
     "ScriptTests",
     "Segment",
     "StdioCase",
@@ -284,6 +289,7 @@ __all__ = [
     "resolve",
     "run_group",
     "run_rollout",
+    "script_in",
     "take_files",
     "train",
     "FilesNotTaken",
