@@ -8,7 +8,7 @@
 4. What that block uses and another one defines (imports, helpers, classes) is put before it.
 5. Without such a block, the runs of lines that are Python count in the same way, so that prose needs no fence; then
    those that are indented as a whole, then code in a line of prose, then the one program in a JSON text.
-6. HumanEval's prompt, or a row's starter code, may be continued by a body of its function.
+6. HumanEval's prompt, or a row's starter code, may be continued by a body of its function, also one inside of prose.
 7. Where starter code asks for a class, methods that are written without it are put into it.
 
 Untrusted text is parsed within bounds, and never run.

@@ -21,8 +21,8 @@ _MENTION = (
     r"(?![\"']|\\[nt\"']|`(?!``)|[,;)]|\.(?:\s|\Z)"
     r"|[ \t]+(?-i:tags?|marks?|markers?|tokens?|blocks?|elements?|sections?)\b(?!\s*[=(\[+*/|&-]|\.\w))"
 )
-"""A mark is only mentioned, in a string or in a text, that is followed by a quote, an escape, a single backtick, by what
-goes on with a sentence, or by a word for what it is (`<think> tags are dropped:`). A variable `tags` is none."""
+"""A mark is only mentioned, in a string or in a text, before a quote, an escape, a single backtick, what goes on with a
+sentence, or a word for what it is (`<think> tags are dropped:`). A variable `tags` is none."""
 
 
 def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
