@@ -74,11 +74,13 @@ if TYPE_CHECKING:
         InvalidRows,
         OnInvalid,
         PromptStyle,
+        ShellScript,
         UnfinishedThinking,
         prepare_all,
         program_of,
         read_tasks,
         refuse_judging_keys,
+        script_in,
     )
     from agent_rl.judging import AnswerComparison, TaskVerifier, take_files
     from agent_rl.loop.train import train
@@ -147,7 +149,8 @@ _HOMES = {
     "agent_rl.config": "load_config parse_config RunConfig SandboxConfig",
     "agent_rl.registry": "resolve",
     "agent_rl.formats": (
-        "read_tasks InvalidRows OnInvalid PromptStyle UnfinishedThinking program_of prepare_all refuse_judging_keys"
+        "read_tasks InvalidRows OnInvalid PromptStyle UnfinishedThinking ShellScript program_of script_in prepare_all "
+        "refuse_judging_keys"
     ),
     "agent_rl.judging": "AnswerComparison TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
@@ -247,6 +250,7 @@ __all__ = [
     "SandboxSpec",
     "SandboxStartError",
     "Sandboxes",
+    "ShellScript",
     "ScriptTests",
     "Segment",
     "StdioCase",
@@ -288,6 +292,7 @@ __all__ = [
     "resolve",
     "run_group",
     "run_rollout",
+    "script_in",
     "take_files",
     "train",
     "FilesNotTaken",

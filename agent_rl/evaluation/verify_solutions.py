@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from agent_rl.audit.judge_reply import judge_reply
 from agent_rl.concurrency import side_by_side
-from agent_rl.contracts import InvalidSubmission, SandboxProvider
+from agent_rl.config.schema import EnvironmentEntry
+from agent_rl.contracts import Environment, InvalidSubmission, SandboxProvider
+from agent_rl.environments import make_environments
 from agent_rl.errors import ConfigError, InfrastructureError
 from agent_rl.file_sets import InvalidArchive
 from agent_rl.formats import InvalidRow, InvalidRows, OnInvalid, UnfinishedThinking, read_tasks, submission_of
@@ -35,6 +38,8 @@ class Solution:
     submission: Submission
     where: str
     invalid: str = ""
+    reply: str | None = None
+    """To a task of a folder: its script is run in the task's sandbox, and what it leaves there is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,8 @@ def read_solutions(
 
 def _completed(task: Task, completion: str, where: str, unfinished_thinking: UnfinishedThinking) -> Solution:
     """The solution that a completion is, read like a reply in training."""
+    if task.metadata.get("format") == "folders":
+        return Solution(task.id, Submission.of_files({}), where, reply=completion)
     try:
         return Solution(task.id, submission_of(task, completion, unfinished_thinking=unfinished_thinking), where)
     except InvalidSubmission as error:
@@ -204,6 +211,8 @@ async def verify_files(
     read = read_solutions(solutions_path, tasks, invalid.rows, on_invalid, unfinished_thinking)
     solutions = [s for s in read if isinstance(s, Solution)]
     verifier = TaskVerifier(provider, retries=retries, minimum_isolation=minimum_isolation, minimum_tier=minimum_tier)
+    replies = any(solution.reply is not None for solution in solutions)
+    scripts = _environment(tasks_path, verifier, unfinished_thinking) if replies else None
     gate = asyncio.Semaphore(_AT_ONCE)
     needed = {s.task_id for s in solutions}
     preparing = {task_id: asyncio.create_task(_gated(gate, verifier, tasks[task_id])) for task_id in needed}
@@ -217,7 +226,8 @@ async def verify_files(
             task = await asyncio.shield(preparing[solution.task_id])
             async with gate:
                 # Once one task cannot be used, nothing is judged: only the errors of other tasks matter.
-                result = result if wrong and on_invalid == "error" else await _judge(verifier, task, solution)
+                if not wrong or on_invalid == "skip":
+                    result = await _judge(verifier, scripts, provider, task, solution)
         except ConfigError as error:
             wrong[solution.task_id] = error
             where = invalid.places[solution.task_id]
@@ -266,9 +276,20 @@ async def _gated(gate: asyncio.Semaphore, verifier: TaskVerifier, task: Task) ->
         return await verifier.prepare(task)
 
 
-async def _judge(verifier: TaskVerifier, task: Task, solution: Solution) -> SolutionResult:
+def _environment(folder: str | Path, verifier: TaskVerifier, unfinished_thinking: UnfinishedThinking) -> Environment:
+    """The environment in which replies to the tasks of `folder` are run, as evaluation runs them."""
+    options: dict[str, Any] = {"folder": str(folder), "unfinished_thinking": unfinished_thinking}
+    return make_environments([EnvironmentEntry(environment="folder", options=options)], verifier)[0].environment
+
+
+async def _judge(
+    verifier: TaskVerifier, scripts: Environment | None, provider: SandboxProvider, task: Task, solution: Solution
+) -> SolutionResult:
     if solution.invalid:
         return SolutionResult(task.id, False, "invalid_submission", task.tier, 0.0, solution.invalid)
-    verdict = await verifier.judge(task, solution.submission)
+    if solution.reply is not None and scripts is not None:
+        verdict = await judge_reply(task, solution.reply, scripts, provider)
+    else:
+        verdict = await verifier.judge(task, solution.submission)
     detail = next((t.detail for t in verdict.tests if not t.passed), "")
     return SolutionResult(task.id, verdict.passed, verdict.status, verdict.tier, round(verdict.seconds, 6), detail)

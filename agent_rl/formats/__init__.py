@@ -24,6 +24,7 @@ from agent_rl.formats.invalid_rows import InvalidRow, InvalidRows, OnInvalid, us
 from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_judging_keys, refuse_rules
 from agent_rl.formats.prepare_tasks import prepare_all
 from agent_rl.formats.reply_program import UnfinishedThinking, program_of
+from agent_rl.formats.reply_script import ShellScript, script_in
 from agent_rl.formats.row_fields import Fields, Settings, is_long
 from agent_rl.formats.vacuous_tests import check_asserts
 from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
@@ -33,11 +34,13 @@ __all__ = [
     "InvalidRows",
     "OnInvalid",
     "PromptStyle",
+    "ShellScript",
     "UnfinishedThinking",
     "prepare_all",
     "program_of",
     "read_tasks",
     "refuse_judging_keys",
+    "script_in",
     "submission_of",
 ]
 

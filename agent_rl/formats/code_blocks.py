@@ -10,7 +10,7 @@ import ast
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,20 +128,17 @@ class ReplyReader:
         start = 0
         for restart in range(_MOST_DOCSTRINGS):
             ended = start
-            for token in _MARKDOWN.parse("\n".join(lines[start:])):
-                if token.type != "fence" or token.map is None:
-                    continue
-                first, last = start + token.map[0], start + token.map[1]
-                language = _language(token.info)
+            for info, text_of, first, last in fences(lines, start):
+                language = _language(info)
                 whole = None
                 if restart < _MOST_DOCSTRINGS - 1:
-                    whole = self._over_inner_fences(lines, first, last, token.content)
+                    whole = self._over_inner_fences(lines, first, last, text_of)
                 if whole is not None:
                     content, last = whole
                     found.append((self.block(content, language), first, last))
                     ended = last
                     break  # what the parser took for fences behind it is not: it goes on from here
-                found += self._of_fence(token.content, language, first, last, depth)
+                found += self._of_fence(text_of, language, first, last, depth)
             if ended == start:
                 break
             start = ended
@@ -270,7 +267,24 @@ class ReplyReader:
 def plain(reply: str) -> str:
     """The reply with one kind of line end, and without what only marks the beginning and end of code."""
     text = reply.replace("\r\n", "\n").replace("\r", "\n").replace("\n\ufeff", "\n").removeprefix("\ufeff")
-    return _END_TOKENS.sub("\n", _MARK_LINE.sub("", text))
+    return without_end_tokens(_MARK_LINE.sub("", text))
+
+
+def without_end_tokens(text: str) -> str:
+    """The text without the tokens of a template that end it."""
+    return _END_TOKENS.sub("\n", text)
+
+
+def fences(lines: Sequence[str], start: int = 0) -> Iterator[tuple[str, str, int, int]]:
+    """(what its opening says, content, first line, line after it) of each fence from line `start` on, by CommonMark."""
+    for token in _MARKDOWN.parse("\n".join(lines[start:])):
+        if token.type == "fence" and token.map is not None:
+            yield token.info, token.content, start + token.map[0], start + token.map[1]
+
+
+def is_bare_fence(line: str) -> bool:
+    """Whether a line is a fence that says nothing, so that it may close a block."""
+    return _BARE_FENCE.fullmatch(line) is not None
 
 
 def goes_on(line: str) -> bool:

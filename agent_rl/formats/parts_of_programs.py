@@ -26,7 +26,38 @@ def continued(reader: ReplyReader, answer: str, prompt: str) -> str | None:
         for body in (text, first_line_only, textwrap.indent(textwrap.dedent(text), indent)):
             if (program := with_body(reader, body, prompt)) is not None:
                 return program
-    return None
+    return _continued_in_prose(reader, answer, prompt, indent)
+
+
+def _continued_in_prose(reader: ReplyReader, answer: str, prompt: str, indent: str) -> str | None:
+    """The prompt and the last indented run of unfenced lines that is a body: that returns, or else any other."""
+    lines = answer.split("\n")
+    for _, first, last in reader.fenced(answer):
+        lines[first:last] = ["```"] * (min(last, len(lines)) - first)
+    prompt = prompt if prompt.endswith("\n") else f"{prompt}\n"
+    other: str | None = None
+    for run in reversed(_indented_runs(lines)):
+        body = textwrap.dedent(run)
+        program = prompt + textwrap.indent(body, indent)
+        if isinstance(reader.parse(program), SyntaxError):
+            continue
+        tree = reader.parse(body)
+        if isinstance(tree, ast.Module) and returns(tree):
+            return program
+        other = other or program
+    return other
+
+
+def _indented_runs(lines: Iterable[str]) -> list[str]:
+    """The runs of lines that are indented or empty, without empty ones at their ends."""
+    runs: list[list[str]] = [[]]
+    for line in lines:
+        if not line.strip() or line[0].isspace():
+            runs[-1].append(line)
+        elif runs[-1]:
+            runs.append([])
+    texts = ("\n".join(run).strip("\n").rstrip() for run in runs)
+    return [f"{text}\n" for text in texts if text]
 
 
 def with_body(reader: ReplyReader, text: str, prompt: str) -> str | None:

@@ -8,7 +8,7 @@
 4. What that block uses and another one defines (imports, helpers, classes) is put before it.
 5. Without such a block, the runs of lines that are Python count in the same way, so that prose needs no fence; then
    those that are indented as a whole, then code in a line of prose, then the one program in a JSON text.
-6. HumanEval's prompt, or a row's starter code, may be continued by a body of its function.
+6. HumanEval's prompt, or a row's starter code, may be continued by a body of its function, also one inside of prose.
 7. Where starter code asks for a class, methods that are written without it are put into it.
 
 Untrusted text is parsed within bounds, and never run.
@@ -30,7 +30,7 @@ from agent_rl.formats.wanted_names import wanted_names
 from agent_rl.joined_programs import joined, parsed
 from agent_rl.python_names import bound_by, names_used
 from agent_rl.vocabulary import CallTests, StdioTests, Task
-from agent_rl.vocabulary.thinking import ENDING, OPENING
+from agent_rl.vocabulary.thinking import ENDING, OPENING_LINE
 
 UnfinishedThinking = Literal["invalid", "read"]
 """What a reply is whose thinking never ends. invalid: no answer, so an invalid submission | read: the thinking is read
@@ -42,7 +42,6 @@ _MOST_ENDS = 4
 _WRITES = frozenset({"print", "write", "writelines", "stdout", "pprint"})
 _READS = frozenset({"input", "stdin", "open", "fileinput", "read"})
 _HEADING = re.compile(r"#{1,6} ")
-_OPENING_LINE = re.compile(rf"^[ \t]*(?:{OPENING.pattern})", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +333,7 @@ def _answer(reader: ReplyReader, reply: str, wanted: WantedProgram, unfinished_t
         if end is not None and number == _MOST_ENDS - 1:
             end = [*ENDING.finditer(reply)][-1]
         reply = reply[end.end() :] if end is not None else reply
-    opening = reader.first_outside_code(reply, _OPENING_LINE)
+    opening = reader.first_outside_code(reply, OPENING_LINE)
     if opening is None:
         return reply
     shown, thought = reply[: opening.start()], reply[opening.end() :]

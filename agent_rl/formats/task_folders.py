@@ -114,9 +114,10 @@ def _task(path: Path, top: Fields, settings: Settings) -> Task:
     hidden = {f"tests/{name}": content for name, content in _files(path / "tests").items()}
     solution = _files(path / "solution") if (path / "solution").is_dir() else {}
     seconds = _positive(verifier, "timeout_sec", 120.0)
+    instruction = _instruction(path, top)
     return Task(
         id=top.text("id", default=path.name),
-        prompt=(Message.user(f"{_instruction(path, top)}\n\n{_SCRIPT_REQUEST}"),),
+        prompt=(Message.user(f"{instruction}\n\n{_SCRIPT_REQUEST}"),),
         tests=_tests(top.where, verifier, hidden, solution),
         oracle=_oracle(solution),
         files=_files(path / "files") if (path / "files").is_dir() else {},
@@ -124,7 +125,7 @@ def _task(path: Path, top: Fields, settings: Settings) -> Task:
         split=top.text("split", default=_SPLIT),
         sandbox=_sandbox(path, environment),
         tier="in_process",
-        metadata={"format": "folders"},
+        metadata={"format": "folders", "instruction": instruction},
     )
 
 

@@ -17,8 +17,12 @@ _MARKS = (
 )
 """The marks of DeepSeek and Qwen, Claude, Gemini, common reward prompts, Seed, Magistral, Kimi, Sky-T1 and gpt-oss. A
 template may put the opening into the prompt, so that a reply holds the ending alone."""
-_MENTION = r"(?![\"']|\\[nt\"']|`(?!``))"
-"""A mark that a quote, an escape or a single backtick follows is only mentioned: in a string, or as code in a text."""
+_MENTION = (
+    r"(?![\"']|\\[nt\"']|`(?!``)|[,;)]|\.(?:\s|\Z)"
+    r"|[ \t]+(?-i:tags?|marks?|markers?|tokens?|blocks?|elements?|sections?)\b(?!\s*[=(\[+*/|&-]|\.\w))"
+)
+"""A mark is only mentioned, in a string or in a text, before a quote, an escape, a single backtick, what goes on with a
+sentence, or a word for what it is (`<think> tags are dropped:`). A variable `tags` is none."""
 
 
 def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
@@ -28,6 +32,8 @@ def _any_of(marks: tuple[str, ...]) -> re.Pattern[str]:
 THINKING_MARKS = tuple(mark for pair in _MARKS for mark in pair)
 OPENING = _any_of(tuple(opening for opening, _ in _MARKS))
 ENDING = _any_of(tuple(ending for _, ending in _MARKS))
+OPENING_LINE = re.compile(rf"^[ \t]*(?:{OPENING.pattern})", re.IGNORECASE | re.MULTILINE)
+"""An opening with which a line begins."""
 
 
 def opened_by(prompt: str) -> str:

@@ -6,15 +6,17 @@ options = { folder = "tasks" }
 
 Each task is a folder: see `agent_rl.formats.task_folders`. The agent answers with a script that is run in its sandbox
 or, with `tools = true`, works in the sandbox with a shell. Then the declared files are taken out and judged in another
-place.
+place. An agent with tools that never called its shell may answer with a script too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from weakref import WeakSet
 
 from agent_rl import (
     Agent,
@@ -22,38 +24,43 @@ from agent_rl import (
     Environment,
     EnvironmentConfig,
     InvalidRows,
+    Message,
     OnInvalid,
     Sandbox,
     ScriptTests,
+    ShellScript,
     Submission,
     Task,
+    UnfinishedThinking,
     Verifier,
     prepare_all,
     read_tasks,
+    script_in,
     take_files,
 )
 
-_SCRIPT = re.compile(
-    r"^[ \t]*(?P<fence>`{3,}|~{3,})(?P<shell>sh|bash|shell)?[ \t]*\n(?P<text>.*?)(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)",
-    re.DOTALL | re.MULTILINE,
-)
 _SCRIPT_SECONDS = 300.0
 _BASH = 'if command -v bash > /dev/null; then exec bash -c "$0"; else exec sh -c "$0"; fi'
 _WITH_FILE = 'file=$(mktemp) && cat > "$file" && exec "$@" "$file"'
 _LONGEST_ARGUMENT = 30_000
 """Characters of a script that is given to its shell on the command line; the kernel allows 128 KiB."""
+_LONG = 20_000
+"""Characters. A longer reply is read in a thread, off the event loop."""
+_TOOLS_REQUEST = "You work in a Linux sandbox, with tools. What you leave in your working directory is judged."
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 
 
 class FolderConfig(EnvironmentConfig):
     """`folder`: where the tasks are. `tools`: true gives the agent a shell for `max_turns` turns, false one script.
 
-    `invalid` "skip" leaves out tasks that cannot be used, and says which and why.
+    `invalid` "skip" leaves out tasks that cannot be used, and says which and why. `unfinished_thinking`: a reply whose
+    thinking never ends is no answer ("invalid"), or is read as if it were one ("read").
     """
 
     folder: str
     tools: bool = False
     invalid: OnInvalid = "error"
+    unfinished_thinking: UnfinishedThinking = "invalid"
 
 
 class Folder(Environment):
@@ -65,10 +72,14 @@ class Folder(Environment):
         super().__init__(config, verifier)
         self.config: FolderConfig = config
         self._left_out: dict[str, list[str]] = {}
+        self._worked: WeakSet[Sandbox] = WeakSet()
+        """The sandboxes whose agents called their shell."""
 
     async def load(self, split: str) -> Sequence[Task]:
         invalid = InvalidRows() if self.config.invalid == "skip" else None
         tasks = await asyncio.to_thread(read_tasks, self._folder(), split, invalid=invalid)
+        if self.config.tools:
+            tasks = [_asked_to_work(task) for task in tasks]
         prepared = await prepare_all(self.verifier, tasks, invalid)
         self._left_out[split] = [row.line() for row in invalid.rows] if invalid is not None else []
         return prepared
@@ -79,18 +90,28 @@ class Folder(Environment):
     async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
         await sandbox.write_files(task.files)
         if self.config.tools:
-            reply = await agent.run(task.prompt, tools=[sandbox.bash], max_turns=self.config.max_turns)
+            shell = _Shell(sandbox, self._worked)
+            reply = await agent.run(task.prompt, tools=[shell.bash], max_turns=self.config.max_turns)
         else:
             reply = await agent.say(task.prompt)
         return await self.submission(task, [reply], sandbox)
 
     async def submission(self, task: Task, replies: Sequence[str], sandbox: Sandbox) -> Submission:
-        """The declared files of the sandbox, after the last script of the last reply (if any) was run there."""
-        scripts = list(_SCRIPT.finditer(replies[-1]))
-        if scripts:
-            command, stdin = script_command(scripts[-1]["text"], scripts[-1]["shell"] or "sh")
+        """The declared files of the sandbox, after the script of the last reply (if any) was run there.
+
+        No script is run after work with the shell: a block of the final reply only tells what was done. Raises
+        InvalidSubmission.
+        """
+        script = None if sandbox in self._worked else await self._script(replies[-1])
+        if script is not None:
+            command, stdin = script_command(script.text, script.shell)
             await sandbox.exec(command, stdin=stdin, timeout=_SCRIPT_SECONDS)
         return Submission.of_files(await take_files(sandbox, _artifacts(task)))
+
+    async def _script(self, reply: str) -> ShellScript | None:
+        """The script in a reply. Raises InvalidSubmission."""
+        read = functools.partial(script_in, reply, unfinished_thinking=self.config.unfinished_thinking)
+        return await asyncio.to_thread(read) if len(reply) > _LONG else read()
 
     def _folder(self) -> str:
         """The folder. Raises ConfigError if it is not a folder."""
@@ -99,10 +120,23 @@ class Folder(Environment):
         return self.config.folder
 
 
-def script_command(script: str, shell: str) -> tuple[list[str], bytes]:
-    """(the command that runs a script, its standard input). `shell` is the block's tag.
+class _Shell:
+    """The agent's shell. It adds the sandbox to `worked` when it is called."""
 
-    The script's first line decides; else ```bash is run by bash, where there is one, and everything else by /bin/sh.
+    def __init__(self, sandbox: Sandbox, worked: WeakSet[Sandbox]) -> None:
+        self._sandbox = sandbox
+        self._worked = worked
+
+    @functools.wraps(Sandbox.bash)
+    async def bash(self, command: str) -> str:
+        self._worked.add(self._sandbox)
+        return await self._sandbox.bash(command)
+
+
+def script_command(script: str, shell: str) -> tuple[list[str], bytes]:
+    """(the command that runs a script, its standard input). `shell` is the script's: "bash" or "sh".
+
+    The script's first line decides; else "bash" is run by bash, where there is one, and everything else by /bin/sh.
     """
     first = script.partition("\n")[0]
     named = first[2:].split() if first.startswith("#!") else []
@@ -119,3 +153,8 @@ def script_command(script: str, shell: str) -> tuple[list[str], bytes]:
 
 def _artifacts(task: Task) -> tuple[str, ...]:
     return task.tests.artifacts if isinstance(task.tests, ScriptTests) else ()
+
+
+def _asked_to_work(task: Task) -> Task:
+    """The task with a prompt that asks for work with tools instead of a script."""
+    return dataclasses.replace(task, prompt=(Message.user(f"{task.metadata['instruction']}\n\n{_TOOLS_REQUEST}"),))

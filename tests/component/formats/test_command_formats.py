@@ -68,7 +68,7 @@ def archive(**files: str) -> bytes:
     return stream.getvalue()
 
 
-async def test_folders_of_tasks_take_files_patches_and_archives(provider: SandboxProvider, tmp_path: Path) -> None:
+async def test_folders_of_tasks_take_files_patches_and_replies(provider: SandboxProvider, tmp_path: Path) -> None:
     task = tmp_path / "tasks" / "greet"
     for name, content in (
         ("instruction.md", "Change greeting.txt."),
@@ -87,15 +87,25 @@ async def test_folders_of_tasks_take_files_patches_and_archives(provider: Sandbo
         {"files": {}},
         {"patch": "--- a/greeting.txt\n+++ b/greeting.txt\n@@ -1,1 +1,1 @@\n-evil\n+hello\n"},
         {"archive": "astray.tar.gz"},
+        {"completion": "This:\n```bash\na=(greeting.txt); echo hello > ${a[0]}\n```\nOutput:\n```\nno\n```"},
+        {"completion": "```sh\necho good > greeting.txt\n```"},
+        {"completion": "It should be hello."},
+        {"completion": ""},
+        {"completion": "<think>\n```sh\necho hello > greeting.txt\n```"},
     ]
     report: VerifyReport = await verify_files(
         tmp_path / "tasks",
         lines(tmp_path / "solutions.jsonl", [{"task_id": "greet", **s} for s in solutions]),
         provider,
     )
-    assert [r.status for r in report.results] == ["passed"] * 3 + ["failed"] + ["invalid_submission"] * 2
+    assert [r.status for r in report.results] == [
+        *["passed"] * 3,
+        *["failed", "invalid_submission", "invalid_submission"],
+        *["passed", "failed", "failed", "failed", "invalid_submission"],
+    ]
     assert {r.tier for r in report.results} == {"in_process"}
     assert "leaves its folder" in report.results[5].reason
+    assert "the thinking never ends" in report.results[10].reason
 
 
 @pytest.mark.parametrize(

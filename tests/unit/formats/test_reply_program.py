@@ -12,6 +12,7 @@ from agent_rl import CallTests, Case, InvalidSubmission, Message, PytestTests, S
 from agent_rl.formats.reply_program import WantedProgram, program_in
 from agent_rl.formats.wanted_names import wanted_names
 from agent_rl.vocabulary import AssertTests, ScriptTests
+from agent_rl.vocabulary.thinking import ENDING
 
 F = "def f(xs):\n    return sum(xs)\n"
 PROGRAM = "n = int(input())\nprint(n * 2)\n"
@@ -159,6 +160,29 @@ def test_an_opening_inside_of_a_string_opens_nothing() -> None:
     assert program_in(fenced(code), FUNCTION) == code
 
 
+MENTIONS = {
+    "before": f"<think> tags are dropped by it:\n{fenced(F)}",
+    "both, before": f"<think> and </think> are dropped by it:\n{fenced(F)}",
+    "the end, behind": f"{fenced(F)}It drops all up to a </think> tag.",
+    "the end of a sentence": f"{fenced(F)}It drops all up to </think>.",
+    "in brackets": f"{fenced(F)}It drops thinking (from <think> to </think>).",
+    "in a list": f"These are dropped:\n<think>, [THINK] and more.\n{fenced(F)}",
+    "after thinking": f"<think>\na\n</think>\n<think> blocks are dropped by it:\n{fenced(F)}",
+}
+
+
+@pytest.mark.parametrize("reply", MENTIONS.values(), ids=MENTIONS.keys())
+def test_a_mark_of_thinking_that_prose_mentions_is_none(reply: str) -> None:
+    assert program_in(reply, FUNCTION).rstrip() == F.rstrip()
+
+
+def test_words_after_a_mark_are_thinking_where_they_say_nothing_of_it() -> None:
+    for opening in ("<think> Tags", "<think> I", "<think>tags are", "<think> tags = set()", "<think>..."):
+        with pytest.raises(InvalidSubmission):
+            program_in(f"{opening} so\n{fenced(F)}", FUNCTION)
+    assert ENDING.search("a</think> tags = [1]") and not ENDING.search("a</think> tags are dropped")
+
+
 @pytest.mark.parametrize("reply", [f"<think>\n{fenced(F)}", f"a</think>\n<think>\n{F}", "Well.\n<thinking>\nhm"])
 def test_thinking_that_never_ends_is_no_answer(reply: str) -> None:
     for wanted in (FUNCTION, WHOLE, MODULE, COMPLETION):
@@ -277,6 +301,11 @@ BODIES = {
     "a body, then prose": f"{BODY}\nThis adds up.\n",
     "a body, then a lone fence": f"{BODY}```\nfoo",
     "a body, then an example": f"{BODY}\nUse:\n" + fenced("print(f([1]))\n"),
+    "a body inside of prose": f"Here is the body:\n\n{BODY}\nIt works.",
+    "a body inside of prose, with empty lines": f"It is:\n\n    t = 0\n\n    for x in xs:\n        t += x\n{BODY}\nSo.",
+    "a body inside of prose, deeper": "It is:\n\n        t = sum(xs)\n        return t\n\nIt works.",
+    "a body inside of prose, then an example": f"It is:\n\n{BODY}\nFor example\n\n    f([1])\n\nis 1.",
+    "a body inside of prose, then a fenced example": f"It is:\n\n{BODY}\nUse:\n" + fenced("print(f([1]))\n"),
     "a body in a fence": fenced(BODY),
     "a body in a fence, without its indentation": fenced("t = 0\nfor x in xs:\n    t += x\nreturn t\n"),
     "a body without its first indentation": "t = 0\n    for x in xs:\n        t += x\n    return t",
@@ -310,6 +339,8 @@ def test_what_is_no_program_stays_what_it_is() -> None:
     assert program_in("I cannot do that.", FUNCTION) == "I cannot do that."
     assert program_in("", FUNCTION) == ""
     assert program_in("I cannot do that.", COMPLETION) == f"{PROMPT}I cannot do that."
+    in_prose = "Here:\n\n    I add them all\n\nDone."
+    assert program_in(in_prose, COMPLETION) == f"{PROMPT}{in_prose}"
     assert program_in(fenced("def f(:\n"), FUNCTION) == "def f(:\n"
     # A body whose own line is wrong is not cut to what is right before it.
     assert (
