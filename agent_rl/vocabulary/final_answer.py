@@ -96,7 +96,7 @@ def _last_hashes(text: str) -> tuple[tuple[int, str] | None, tuple[bool, str] | 
     their own below them go before others. Behind a label, the answer is on the next line.
     """
     words: list[tuple[bool, bool, str]] = []
-    following = len(text)
+    following, last = len(text), len(text.rstrip())
     for match in reversed(list(_HASHES.finditer(text))):
         line, label = _unlabelled(_cleaned(match[1].rstrip("# \t")))
         end = match.end()
@@ -110,7 +110,7 @@ def _last_hashes(text: str) -> tuple[tuple[int, str] | None, tuple[bool, str] | 
             continue
         if label == "answer" or (label in ("", "result") and not _is_words(line)):
             return (match.start(), line), None
-        words.append((not text[end:following].strip(), not text[end:].strip(), line))
+        words.append((not text[end:following].strip(), end >= last, line))
         following = match.start()
     chosen = next((found for found in words if found[0]), words[0] if words else None)
     return None, chosen and chosen[1:]

@@ -29,7 +29,7 @@ _LEAD = re.compile(
     r"(?:therefore|thus|hence|so),?\s+|(?:approximately|approx\.?|about|roughly|around|exactly|precisely)\s+(?=[-+]?[\d$\\(.])",
     re.IGNORECASE,
 )
-_REASON = re.compile(r"(?<=\S),?\s+(?:because|since)\s.*", re.IGNORECASE | re.DOTALL)
+_REASON = re.compile(r"(?<=\S),?\s+\(?(?:because|since)\s+\S.*", re.IGNORECASE | re.DOTALL)
 
 
 def _labels(text: str) -> str:

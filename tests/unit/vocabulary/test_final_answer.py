@@ -167,3 +167,5 @@ def test_the_final_answer_is_what_stands_last_and_marked(reply: str, answer: str
 def test_long_replies_without_an_answer_are_read_once() -> None:
     for part in ("\\boxed{", "#### Note\n", "answer ", "<think>x</think>", "**", "$ ", "#"):
         assert final_answer(part * 20_000 + "\n") in (None, "answer")
+    assert final_answer("#### Answer\n" * 20_000) is None
+    assert final_answer("#### some words\nbelow\n" * 20_000) == "some words"
