@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import io
 import json
 import subprocess
@@ -264,8 +265,14 @@ async def test_what_an_agent_does_to_its_own_sandbox_is_its_own_verdict(monkeypa
     for result in (ran(3), ran(127), ran(status="timeout"), ran(status="output_limit"), ran(status="crashed")):
         only_here = Places(lambda what, number, result=result: result if (what, number) == ("take", 0) else None)
         assert statuses(await group_of(task(), only_here)) == ["invalid_submission"]
-    full = Places(lambda what, n: OSError(errno.ENOSPC, "full") if (what, n) == ("write", 1) else None)
-    assert statuses(await group_of(task(), full)) == ["invalid_submission"]
+    writes = itertools.count()
+
+    def full(what: str, number: int) -> Any:
+        """The task's own files fit, and its submission's after them do not."""
+        second = (what, number) == ("write", 1) and next(writes) == 1
+        return OSError(errno.ENOSPC, "full") if second else None
+
+    assert statuses(await group_of(task(), Places(full))) == ["invalid_submission"]
     # Its tests' sandbox dies each time, and no other does.
     for what, result in (("tests", GONE), ("after", ran(status="timeout"))):
         assert statuses(await group_of(task(), Places(breaks(what, result, 1)))) == ["crashed"]
