@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import itertools
 import io
+import itertools
 import json
 import subprocess
 import tarfile
