@@ -39,7 +39,7 @@ LEVELS: tuple[Isolation, ...] = ("memory", "container", "uid", "namespaces")
 GRACE_SECONDS = 10.0
 """How long past the longest time of a run its worker may take to answer before it is ended."""
 _LATE_SECONDS = 9.0
-"""By how much a loaded machine may delay a sign of life. 250 busy processes on two cores did by 5 s."""
+"""By how much a loaded machine may delay a sign of life."""
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = math.ceil((READY_SECONDS + SIGN_SECONDS + _LATE_SECONDS) / LOOK_SECONDS)
 """After so many looks in vain a worker counts as stopped. Its server's longest step without a sign of life is to wait
