@@ -1,4 +1,4 @@
-"""What the kernel kills when memory runs out.
+"""What the kernel kills when memory runs out, and what it counts for a container.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -12,6 +12,11 @@ _GROUP_FILES = (
     ("memory/memory.stat", "memory/memory.oom_control", "memory/memory.failcnt"),
 )
 """In /sys/fs/cgroup, with cgroup version 2 and 1: what is used, how often the limit was met, how many were killed."""
+
+_PROCESSOR_FILES = ("cpu.stat", 1e6), ("cpuacct/cpuacct.usage", 1e9)
+"""With version 2 and 1: the time that all processes have used, those that have ended too; in so many units a second."""
+_NAMELESS = b""
+"""The name here of a number that is the whole file, as in memory.failcnt and cpuacct.usage."""
 
 
 def prefer_this_process() -> None:
@@ -51,6 +56,14 @@ class OwnGroup:
                 break
             except OSError:
                 continue
+        self._processor: tuple[int, float] | None = None
+        # Without the others this may be the machine's group.
+        for name, units in _PROCESSOR_FILES if self._files else ():
+            try:
+                self._processor = os.open(f"/sys/fs/cgroup/{name}", os.O_RDONLY), units
+                break
+            except OSError:
+                continue
         self._met, self._kills = self._counts()
 
     @property
@@ -71,10 +84,19 @@ class OwnGroup:
         found = self._read(self._files[:1])
         return int(found.get(b"anon", found.get(b"total_rss", 0)))
 
+    def processor_seconds(self) -> float | None:
+        """Processor seconds of all processes since the group was made; None if that is not known."""
+        if self._processor is None:
+            return None
+        file, units = self._processor
+        found = self._read([file])
+        used = found.get(b"usage_usec", found.get(_NAMELESS))
+        return None if used is None else int(used) / units
+
     def _counts(self) -> tuple[int, int]:
         """(how often the limit was met, how many processes were killed); (0, 0) if that is not known."""
         found = self._read(self._files[1:])
-        return int(found.get(b"oom", 0)), int(found.get(b"oom_kill", 0))
+        return int(found.get(b"oom", found.get(_NAMELESS, 0))), int(found.get(b"oom_kill", 0))
 
     def _read(self, files: list[int]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
@@ -84,6 +106,5 @@ class OwnGroup:
             except OSError:
                 continue
             for words in map(bytes.split, text.splitlines()):
-                # memory.failcnt is a number without a name.
-                found[words[0] if len(words) > 1 else b"oom"] = words[-1]
+                found[words[0] if len(words) > 1 else _NAMELESS] = words[-1]
         return found

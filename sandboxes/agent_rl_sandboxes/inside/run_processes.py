@@ -29,6 +29,10 @@ from agent_rl_sandboxes.inside.run_usage import MEMORY_SLACK, RunUsage
 FIRST_FREE = 10
 """The worker server keeps all lower descriptors occupied, so that a pipe never gets the number of a run's channel."""
 
+_NICE = 10
+"""In a container of its own, a run leaves the server the processor whenever that is to look at it: a run with many
+processes would else leave it hardly any. What other containers get does not depend on it."""
+
 FOLDER = "/tmp/run"
 """The working folder of a run with its own user; always the same name, so that it does not show how many ran before."""
 _PIDFD_OPEN, _CLOSE_RANGE = 434, 436
@@ -183,6 +187,8 @@ class RunProcesses:
                 namespaces.show()
                 os.chdir("/tmp")
             kernel_kills.prefer_this_process()
+            if self._group is not None:
+                os.nice(_NICE)
             if self.isolation != "uid":
                 namespaces.drop_capabilities()
             self._filter.install()

@@ -9,7 +9,8 @@ milliseconds until the next look.
 The wall clock also runs while other programs have all processors. The kernel counts for each thread how long it was
 ready to run, and did not (the second number of /proc/PID/task/TID/schedstat). That time is not the run's: it is added
 to its time, unless the run has used the processor for as long as its limit, or until `longest`. A program that sleeps
-or waits for others is never ready to run, so it gains nothing.
+or waits for others is never ready to run, so it gains nothing. Nor do many processes that wait for each other: time in
+which one of the run's own had a processor is not lost, and what ended processes have used is counted too.
 
 Standard library only, Python 3.9: this runs inside the sandboxes.
 """
@@ -71,7 +72,7 @@ class RunUsage:
         """Seconds in which the run was ready to run, and had no processor, as far as known."""
         self._waits = 0.0
         self.cpu = 0.0
-        """Processor seconds of all processes of the run, as far as known: found when its time is over."""
+        """Processor seconds of all processes of the run up to the last look, as far as known."""
         self._wall, self._longest = wall, longest
         self._most = memory + MEMORY_SLACK
         self._others = frozenset(others)
@@ -80,12 +81,13 @@ class RunUsage:
         self._alive = alive
         self._next_sign = math.inf if alive is None else self.started + SIGN_SECONDS
         self._part = self.started, 0.0, 0.0
-        """When the part under way has begun; `waited` and `_seen_seconds` at that time."""
+        """When the part under way has begun; `waited` and `cpu` at that time."""
         self._deadline = self.started + wall
         self._next_look = self.started + _FIRST_LOOK_SECONDS
         first = _times(pid, pid)
         self._before = first[0]
         """Nanoseconds that the first process ran before its request came."""
+        self._group_before = self._group_seconds() or 0.0
         self._threads = {(pid, pid): first}
         """(pid, thread) -> what `_times` said at the last look."""
 
@@ -100,17 +102,16 @@ class RunUsage:
     def next_part(self, now: float) -> float:
         """A part of the run is over, the next begins and has all of a part's time: how long the part has taken."""
         began, waited, _ = self._part
-        self._part = now, self.waited, self._seen_seconds()
+        self._part = now, self.waited, self.cpu
         self._deadline = self._latest()
         return max(0.0, now - began - (self.waited - waited))
 
     def of_last_part(self, cpu: float) -> tuple[float, float | None]:
         """What `cpu`, that of the whole run, and `waits` are for the part under way."""
-        _, waited, seen = self._part
-        known = self.waits(max(cpu, self.cpu))
-        if self._part[0] == self.started:
-            return max(cpu, self.cpu), known
-        return self._seen_seconds() - seen, None if known is None else known - waited
+        _, waited, used = self._part
+        cpu = max(cpu, self.cpu)
+        known = self.waits(cpu)
+        return cpu - used, None if known is None else known - waited
 
     def _latest(self) -> float:
         """When the part under way is over, as far as known."""
@@ -123,14 +124,17 @@ class RunUsage:
         now = self._now()
         if now < self._next_look and now < self._deadline:
             return None
-        if self._look(now) > self._most or (self._group is not None and self._group.killed()):
+        if self._group is not None and self._group.killed():
+            return "out_of_memory"
+        if now >= self._deadline and self._is_used_up():
+            # Without a look, which may take long beside many processes.
+            return "timeout"
+        if self._look(now) > self._most:
             return "out_of_memory"
         if now < self._deadline:
             return None
-        self.cpu = sum(map(_processor_seconds, self._each(self._processes()))) - self._before / 1e9
         self._deadline = self._latest()
-        cpu, _ = self.of_last_part(0.0)
-        return "timeout" if now >= self._deadline or cpu >= self._wall else None
+        return "timeout" if now >= self._deadline or self._is_used_up() else None
 
     def pause(self) -> float:
         """Seconds until `over` has to be asked again."""
@@ -147,7 +151,7 @@ class RunUsage:
     def finish(self) -> None:
         """The run has ended, its first process is not reaped yet: its waits are counted to the end."""
         if time.monotonic() - self.started >= _WORTH_COUNTING_SECONDS:
-            self._count_waits(self._processes())
+            self._count_waits(list(self._processes()))
 
     def _look(self, now: float) -> int:
         """The bytes of memory that the run uses; its waits are counted, and the next look is planned."""
@@ -181,7 +185,7 @@ class RunUsage:
             self._now()
             yield pid
 
-    def _count_waits(self, processes: Iterable[int]) -> None:
+    def _count_waits(self, processes: list[int]) -> None:
         """What the longest waiting thread has waited since the last look is added to `waited`.
 
         Not the sum of all threads: several that wait at the same time lose that time once. And time in which another
@@ -198,8 +202,29 @@ class RunUsage:
                 most = max(most, times[1] - self._threads.get((pid, thread), (0, 0))[1])
                 self._threads[pid, thread] = times
         self._waits += most / 1e9
+        if not self._ask_group():
+            self.cpu = max(self.cpu, sum(map(_processor_seconds, processes)) - self._before / 1e9)
+        self.cpu = max(self.cpu, self._seen_seconds())
         elapsed = time.monotonic() - self.started
-        self.waited = max(0.0, min(self._waits, elapsed - self._seen_seconds()))
+        self.waited = max(0.0, min(self._waits, elapsed - self.cpu))
+
+    def _is_used_up(self) -> bool:
+        """Whether the part under way is known to have used the processor for as long as it may."""
+        self._ask_group()
+        return self.cpu - self._part[2] >= self._wall
+
+    def _ask_group(self) -> bool:
+        """`cpu` is what the group has counted; False if it does not count."""
+        used = self._group_seconds()
+        if used is None:
+            return False
+        self.cpu = max(self.cpu, used - self._group_before)
+        return True
+
+    def _group_seconds(self) -> float | None:
+        """Processor seconds of the cgroup without this process; None if there is none."""
+        used = None if self._group is None else self._group.processor_seconds()
+        return None if used is None else used - time.process_time()
 
     def _seen_seconds(self) -> float:
         """Processor seconds of all threads that were seen, up to the last look at each."""

@@ -14,10 +14,12 @@ VERSIONS: dict[str, Callable[[int, int, int], dict[str, str]]] = {
         "memory/memory.stat": f"cache 7\nrss 1\ntotal_cache 9\ntotal_rss {used}\n",
         "memory/memory.oom_control": f"oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n",
         "memory/memory.failcnt": f"{met}\n",
+        "cpuacct/cpuacct.usage": "2500000000\n",
     },
     "2": lambda used, met, kills: {
         "memory.stat": f"anon {used}\nfile 9\n",
         "memory.events": f"low 0\nhigh 0\nmax 3\noom {met}\noom_kill {kills}\noom_group_kill 0\n",
+        "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n",
     },
 }
 
@@ -44,12 +46,16 @@ def test_only_what_was_killed_at_its_own_limit_counts(version: str, monkeypatch:
     assert (group.killed(), group.killed()) == (True, False)
     files.update(made(2000, 9, 3))  # the whole machine had no memory
     assert group.killed() is False
+    assert group.processor_seconds() == 2.5
 
 
 def test_without_a_cgroup_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(path: str, flags: int) -> int:
+        if path.endswith("/cpu.stat"):
+            return 3  # there is one for the whole machine
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(kernel_kills.os, "open", opened)
     group = OwnGroup()
     assert (group.known, group.anonymous(), group.killed()) == (False, 0, False)
+    assert group.processor_seconds() is None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from agent_rl_sandboxes.inside import run_usage
+from agent_rl_sandboxes.inside.kernel_kills import OwnGroup
 from agent_rl_sandboxes.inside.run_usage import MEMORY_SLACK, RunUsage
 
 MIB = 1 << 20
@@ -21,6 +22,8 @@ class Process:
     proportional: int | None = None
     ran: float = 0.0
     waited: float = 0.0
+    reaped: float = 0.0
+    """Processor seconds of its children that have ended."""
 
 
 @dataclass
@@ -46,8 +49,8 @@ class Machine:
             return b"0 %d 0" % (process.resident * MIB // run_usage._PAGE)  # pyright: ignore[reportPrivateUsage]
         if parts[-1] == "smaps_rollup":
             return b"" if process.proportional is None else b"Rss: 1 kB\nPss: %d kB\n" % (process.proportional << 10)
-        ticks = int(process.ran * run_usage._TICKS)  # pyright: ignore[reportPrivateUsage]
-        return b"7 (a) name) S " + b"0 " * 10 + b"%d 0 0 0 " % ticks + b"0 " * 10
+        ticks = [int(seconds * run_usage._TICKS) for seconds in (process.ran, process.reaped)]  # pyright: ignore[reportPrivateUsage]
+        return b"7 (a) name) S " + b"0 " * 10 + b"%d 0 %d 0 " % (*ticks,) + b"0 " * 10
 
     def run(self, usage: RunUsage, seconds: float, ran: float = 0.0, waited: float = 0.0, pid: int = RUN) -> str | None:
         """What `usage` says after so many seconds, in which the process ran and waited for so long."""
@@ -111,6 +114,46 @@ def test_a_run_that_waits_for_its_own_processes_loses_nothing(machine: Machine) 
     assert machine.run(usage, 4.0, ran=2.0, waited=2.0) is None
     assert usage.waited == 0.0
     assert machine.run(usage, 1.0, ran=1.0) == "timeout"
+
+
+def test_nor_does_one_that_waits_for_processes_that_come_and_go(machine: Machine) -> None:
+    usage = watched()
+    for _ in range(4):
+        machine.processes[RUN].reaped += 1.0  # what its children have used, none of which any look has seen
+        assert machine.run(usage, 1.0, waited=1.0) is None
+    assert (usage.waited, usage.cpu) == (0.0, 4.0)
+    machine.processes[RUN].reaped += 1.0
+    assert machine.run(usage, 1.0, waited=1.0) == "timeout"
+
+
+@dataclass
+class CountedGroup(OwnGroup):
+    """A cgroup that counts what its processes use."""
+
+    seconds: float = 7.0
+
+    def killed(self) -> bool:
+        return False
+
+    def processor_seconds(self) -> float:
+        return self.seconds
+
+
+def test_a_container_counts_processes_that_no_look_has_seen(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_usage.time, "process_time", lambda: 2.0)  # the server's own
+    group = CountedGroup()
+    usage = RunUsage(RUN, 5.0, 20.0, 100 * MIB, [SERVER], group, parts=3)
+    group.seconds += 2.0
+    assert machine.run(usage, 2.0, waited=1.5) is None
+    usage.next_part(machine.now)
+    group.seconds += 4.0
+    assert machine.run(usage, 4.9, waited=4.9) is None
+    assert usage.waited == pytest.approx(0.9)  # of 6.9 s, one of the run's processes had a processor for 6
+    group.seconds += 1.0
+    # Enough is known without a look at each of the processes.
+    monkeypatch.setattr(run_usage.os, "listdir", lambda path: pytest.fail(path))
+    assert machine.run(usage, 1.5) == "timeout"
+    assert usage.of_last_part(0.0) == (pytest.approx(5.0), None)
 
 
 def test_waits_of_processes_that_nobody_saw_are_not_known(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
