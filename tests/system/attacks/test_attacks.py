@@ -122,7 +122,7 @@ def problems(place: str, attack: Attack, judged: Judged) -> list[str]:
         found.append(f"judged at tier {verdict.tier}, isolation {verdict.isolation}")
     if not all(test.detail.isprintable() for test in verdict.tests):
         found.append(f"a detail cannot be printed: {[test.detail for test in verdict.tests]!r}")
-    longest = PARTS * (LIMITS.longest_seconds if attack.alone else LIMITS.wall_seconds)
+    longest = PARTS * LIMITS.wall_seconds
     if attack.outcome == "killed" and verdict.seconds > longest + 10:
         # The longest that a run takes, and what a loaded machine takes to notice; one that takes the whole machine
         # leaves its own watcher no processor. Where a worker dies, telling who is to blame takes three runs more.
