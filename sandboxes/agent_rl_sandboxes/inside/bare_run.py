@@ -29,7 +29,7 @@ def serve_forks() -> NoReturn:
     from agent_rl_sandboxes.inside import namespaces, preloading  # not at the top: `run_once` does not need them
 
     source, target = _leave_stdio()
-    preloading.preload(program_calls.PRELOADED)
+    preloading.preload(preloading.ALWAYS)
     os.write(target, b"R")
     while True:
         request = _receive(source)

@@ -37,51 +37,6 @@ RESULTS, REQUEST = 3, 4
 MEMORY_EXIT = 86
 """Exit code of a run whose program was stopped by a MemoryError."""
 
-PRELOADED = (
-    "abc",
-    "array",
-    "base64",
-    "binascii",
-    "bisect",
-    "calendar",
-    "cmath",
-    "collections",
-    "collections.abc",
-    "contextlib",
-    "copy",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "hashlib",
-    "heapq",
-    "inspect",
-    "io",
-    "itertools",
-    "json",
-    "math",
-    "numbers",
-    "operator",
-    "queue",
-    "random",
-    "re",
-    "statistics",
-    "string",
-    "struct",
-    "textwrap",
-    "threading",
-    "time",
-    "traceback",
-    "types",
-    "typing",
-    "unicodedata",
-    "warnings",
-    "zlib",
-)
-"""Imported before the fork, so that importing them costs a run nothing."""
-
 _write = os.write
 _exit = os._exit
 _getpid = os.getpid

@@ -77,7 +77,6 @@ from agent_rl_sandboxes.inside import (
     kernel_kills,
     namespaces,
     preloading,
-    program_calls,
     run_processes,
     run_program,
     run_relay,
@@ -299,7 +298,7 @@ def begin(
         # Keeps libraries from starting threads at import: a process with threads cannot enter namespaces.
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
         try:
-            preloading.preload([*program_calls.PRELOADED, *setup["preload"]])
+            preloading.preload([*preloading.ALWAYS, *setup["preload"]])
         except ImportError as error:
             raise run_processes.RunFailed(
                 f"a module to be imported ahead (sandbox.preload) is not there: {error}"
