@@ -64,6 +64,12 @@ HONEST_SCRIPTS = [
         also={"pkg/__init__.py": "", "pkg/helpers.py": RIGHT},
     ),
     honest(
+        "a module by the name of the watcher's own",
+        PLAIN,
+        "from watched_program import add\n",
+        also={"watched_program.py": RIGHT},
+    ),
+    honest(
         "tests that end by sys.exit",
         {"test.sh": "python3 tests/check.py\n", "check.py": CHECK + "def main():\n    return 0\nsys.exit(main())\n"},
     ),
