@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,6 @@ async def verify_files(
     scripts = _environment(tasks_path, verifier, unfinished_thinking) if replies else None
     gate = asyncio.Semaphore(_AT_ONCE)
     needed = {s.task_id for s in solutions}
-    preparing = {task_id: asyncio.create_task(_gated(gate, verifier, tasks[task_id])) for task_id in needed}
     done = 0
     wrong: dict[str, ConfigError] = {}
 
@@ -223,7 +223,7 @@ async def verify_files(
         nonlocal done
         result = SolutionResult(solution.task_id, None, "excluded", None, 0.0)
         try:
-            task = await asyncio.shield(preparing[solution.task_id])
+            task = await asyncio.shield(prepared[solution.task_id])
             async with gate:
                 # Once one task cannot be used, nothing is judged: only the errors of other tasks matter.
                 if not wrong or on_invalid == "skip":
@@ -239,19 +239,13 @@ async def verify_files(
             on_result(done, len(solutions), result)
         return result
 
-    try:
-        results = await side_by_side(map(one, solutions))
-    finally:
-        for preparation in preparing.values():
-            preparation.cancel()
-        await asyncio.gather(*preparing.values(), return_exceptions=True)
-        await verifier.close()
+    async with _preparing(verifier, gate, [tasks[task_id] for task_id in needed]) as prepared:
+        judged = iter(await side_by_side(map(one, solutions)))
     failed = [task_id for task_id in tasks if task_id in wrong]
     if failed and on_invalid == "error":
         raise together([wrong[task_id] for task_id in failed], len(needed))
     for task_id in failed:
         invalid.add(invalid.places[task_id], wrong[task_id], task_id)
-    judged = iter(results)
     in_order = (next(judged) if isinstance(s, Solution) else s for s in read)
     return VerifyReport(tuple(in_order), tuple(invalid.rows), len(tasks) - len(failed))
 
@@ -269,6 +263,21 @@ def _tasks(path: str | Path, on_invalid: OnInvalid) -> tuple[dict[str, Task], In
     if nameless and on_invalid == "error":
         raise together(nameless, len(tasks) + len(invalid.rows))
     return tasks, invalid
+
+
+@asynccontextmanager
+async def _preparing(
+    verifier: TaskVerifier, gate: asyncio.Semaphore, tasks: Sequence[Task]
+) -> AsyncIterator[Mapping[str, asyncio.Task[Task]]]:
+    """The preparations of `tasks` by id, side by side. At the end, all is closed."""
+    preparations = {task.id: asyncio.create_task(_gated(gate, verifier, task)) for task in tasks}
+    try:
+        yield preparations
+    finally:
+        for preparation in preparations.values():
+            preparation.cancel()
+        await asyncio.gather(*preparations.values(), return_exceptions=True)
+        await verifier.close()
 
 
 async def _gated(gate: asyncio.Semaphore, verifier: TaskVerifier, task: Task) -> Task:

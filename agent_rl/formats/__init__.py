@@ -23,9 +23,10 @@ from agent_rl.formats.humaneval import PromptStyle
 from agent_rl.formats.invalid_rows import InvalidRow, InvalidRows, OnInvalid, usable
 from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_judging_keys, refuse_rules
 from agent_rl.formats.prepare_tasks import prepare_all
-from agent_rl.formats.reply_program import UnfinishedThinking, program_of
+from agent_rl.formats.reply_program import program_of
 from agent_rl.formats.reply_script import ShellScript, script_in
 from agent_rl.formats.row_fields import Fields, Settings, is_long
+from agent_rl.formats.unfinished_thinking import UnfinishedThinking
 from agent_rl.formats.vacuous_tests import check_asserts
 from agent_rl.vocabulary import AnswerTests, Limits, Submission, Task
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from agent_rl.formats.judging_keys import check_keys, limits_of, refuse_rules
 from agent_rl.formats.row_fields import CODE_REQUEST, Fields, Settings, fenced
 from agent_rl.formats.starter_code import shown
-from agent_rl.formats.vacuous_tests import check_statements
+from agent_rl.formats.vacuous_tests import check_statements, parsed_field
 from agent_rl.joined_programs import joined
 from agent_rl.python_names import defined_by, names_used
 from agent_rl.vocabulary import AssertTests, CallTests, Case, Limits, Message, PytestTests, Task
@@ -96,23 +96,14 @@ def task_of(row: Fields, settings: Settings) -> Task:
 
 def _parts(row: Fields, texts: list[str]) -> _Row:
     code = row.text("code")
-    program = _parse(row, "code", code)
+    program = parsed_field(row, "code", code, _MAX_CHARS)
     defined = set[str]().union(*map(defined_by, program.body))
     imports = row.texts("test_imports") if "test_imports" in row else []
     setup = "\n".join([*imports, row.text("test_setup_code", default="")])
-    before, own = _split(_parse(row, "test_setup_code", setup.strip()), defined)
+    before, own = _split(parsed_field(row, "test_setup_code", setup.strip(), _MAX_CHARS), defined)
     # The original text where possible: unparsing loses comments.
     kept = "\n".join(map(ast.unparse, before)) if own else setup.strip()
-    return _Row(code, program, [_parse(row, "test_list", text) for text in texts], kept, own, defined)
-
-
-def _parse(row: Fields, name: str, source: str) -> ast.Module:
-    if len(source) > _MAX_CHARS:
-        raise row.wrong(f"{name!r} has more than {_MAX_CHARS} characters")
-    try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise row.wrong(f"{name!r} is not Python: {error}") from None
+    return _Row(code, program, [parsed_field(row, "test_list", text, _MAX_CHARS) for text in texts], kept, own, defined)
 
 
 def _split(setup: ast.Module, defined: set[str]) -> tuple[list[ast.stmt], list[ast.stmt]]:

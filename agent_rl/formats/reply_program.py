@@ -21,20 +21,15 @@ import builtins
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from agent_rl.contracts import InvalidSubmission
 from agent_rl.formats.code_blocks import Block, ReplyReader, plain
 from agent_rl.formats.parts_of_programs import continued, with_body, with_class
+from agent_rl.formats.unfinished_thinking import UnfinishedThinking, before_unfinished
 from agent_rl.formats.wanted_names import wanted_names
 from agent_rl.joined_programs import joined, parsed
 from agent_rl.python_names import bound_by, names_used
 from agent_rl.vocabulary import CallTests, StdioTests, Task
 from agent_rl.vocabulary.thinking import ENDING, OPENING_LINE
-
-UnfinishedThinking = Literal["invalid", "read"]
-"""What a reply is whose thinking never ends. invalid: no answer, so an invalid submission | read: the thinking is read
-as if it were the answer."""
 
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__"}
 _MOST_ENDS = 4
@@ -334,14 +329,12 @@ def _answer(reader: ReplyReader, reply: str, wanted: WantedProgram, unfinished_t
             end = [*ENDING.finditer(reply)][-1]
         reply = reply[end.end() :] if end is not None else reply
     opening = reader.first_outside_code(reply, OPENING_LINE)
-    if opening is None:
-        return reply
-    shown, thought = reply[: opening.start()], reply[opening.end() :]
-    if unfinished_thinking == "read":
-        return shown + thought
-    if shown.strip() and _chosen(reader, shown, wanted) is not None:
-        return shown
-    raise InvalidSubmission("the thinking never ends, so that there is no answer")
+    return before_unfinished(
+        reply,
+        opening,
+        unfinished_thinking,
+        lambda shown: bool(shown.strip()) and _chosen(reader, shown, wanted) is not None,
+    )
 
 
 def _bound(reader: ReplyReader, before: str) -> frozenset[str]:

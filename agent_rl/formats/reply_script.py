@@ -15,9 +15,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent_rl.contracts import InvalidSubmission
 from agent_rl.formats.code_blocks import fences, is_bare_fence, without_end_tokens
-from agent_rl.formats.reply_program import UnfinishedThinking
+from agent_rl.formats.unfinished_thinking import UnfinishedThinking, before_unfinished
 from agent_rl.vocabulary.thinking import ENDING, OPENING_LINE
 
 _SH = frozenset({"sh", "shell", "dash", "ash", "posix", "shellscript", "shell-script"})
@@ -206,14 +205,7 @@ def _answer(reply: str, unfinished_thinking: UnfinishedThinking) -> str:
         reply = reply[(ends[-1] if number == _MOST_ENDS - 1 else end).end() :]
     blocks = _blocks(reply)
     opening = next((m for m in OPENING_LINE.finditer(reply) if _block_around(reply, m, blocks) is None), None)
-    if opening is None:
-        return reply
-    shown, thought = reply[: opening.start()], reply[opening.end() :]
-    if unfinished_thinking == "read":
-        return shown + thought
-    if _chosen(_blocks(shown)) is not None:
-        return shown
-    raise InvalidSubmission("the thinking never ends, so that there is no answer")
+    return before_unfinished(reply, opening, unfinished_thinking, lambda shown: _chosen(_blocks(shown)) is not None)
 
 
 def _is_code(reply: str, end: re.Match[str], blocks: Sequence[_Fenced]) -> bool:

@@ -35,7 +35,7 @@ def check_checker(row: Fields, source: str, parameters: int) -> None:
     if not _takes(check, parameters):
         raise row.wrong(f"'checker': its function 'check' should take {parameters} arguments")
     if parameters == 1:
-        if not _checks_something([_parsed(row, "checker", source)]):
+        if not _checks_something([parsed_field(row, "checker", source)]):
             raise row.wrong("'checker' asserts nothing, so that every program would pass")
         return
     returned = [node.value for node in _own_nodes(check) if isinstance(node, ast.Return)]
@@ -51,7 +51,7 @@ def check_asserts(row: Fields, name: str, source: str) -> None:
     check = _check_of(row, name, source)
     if check is None:
         return
-    tree = _parsed(row, name, source)
+    tree = parsed_field(row, name, source)
     if not _checks_something([tree]):
         raise row.wrong(f"{name!r} asserts nothing, so that every program would pass")
 
@@ -86,7 +86,7 @@ def check_collected(row: Fields, files: Mapping[str, bytes], named: Sequence[str
     collected = {path for path in files if _TEST_FILE.search(path)} | {test.partition("::")[0] for test in named}
     tests = 0
     for path in (path for path in files if path.endswith(".py")):
-        tree = _parsed(row, path, files[path].decode("utf-8", "replace"))
+        tree = parsed_field(row, path, files[path].decode("utf-8", "replace"))
         functions = list(_test_functions(tree.body))
         tests += len(functions)
         if path not in collected:
@@ -127,7 +127,7 @@ def _uses_module(files: Mapping[str, bytes], module: str) -> bool:
 
 def _check_of(row: Fields, name: str, source: str) -> _Function | None:
     """The function `check` of `source`; None if it is defined in another way than by `def`. Raises ConfigError."""
-    tree = _parsed(row, name, source)
+    tree = parsed_field(row, name, source)
     found = [node for node in _statements(tree.body) if isinstance(node, _Function) and node.name == "check"]
     if not found:
         if not any(isinstance(n, (ast.Name, ast.alias)) and _bound(n) in ("check", "*") for n in ast.walk(tree)):
@@ -141,9 +141,10 @@ def _check_of(row: Fields, name: str, source: str) -> _Function | None:
     return found[-1]
 
 
-def _parsed(row: Fields, name: str, source: str) -> ast.Module:
-    if len(source) > MAX_CHARS:
-        raise row.wrong(f"{name!r} has more than {MAX_CHARS} characters")
+def parsed_field(row: Fields, name: str, source: str, most: int = MAX_CHARS) -> ast.Module:
+    """The tree of a program in the field `name`. Raises ConfigError if it is none, or longer than `most` characters."""
+    if len(source) > most:
+        raise row.wrong(f"{name!r} has more than {most} characters")
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:

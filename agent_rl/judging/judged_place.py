@@ -200,7 +200,7 @@ async def guarded(
     """The sandbox's Python programs are watched: see `script_guard`. Raises SandboxStartError."""
     place = f"/tmp/.agent-rl-{secrets.token_hex(8)}"
     known = {"root": facts.root, "hidden": sorted(hidden), "theirs": sorted(theirs), "reward": reward}
-    order = {"place": place, "files": {"sitecustomize.py": _guard_source(), "guard.json": json.dumps(known)}}
+    order = {"place": place, "files": {**_guard_files(), "guard.json": json.dumps(known)}}
     command = ["python3", "-I", "-c", _GUARD]
     stdin = json.dumps(order).encode()
     result = await sandbox.exec(command, stdin=stdin, timeout=_SECONDS, environment=facts.environment)
@@ -249,5 +249,7 @@ def _how(result: ExecResult) -> str:
 
 
 @cache
-def _guard_source() -> str:
-    return files("agent_rl.judging").joinpath("script_guard.py").read_text()
+def _guard_files() -> Mapping[str, str]:
+    """The programs by their names there: Python itself imports the first."""
+    names = {"sitecustomize.py": "script_guard.py", "watched_program.py": "watched_program.py"}
+    return {name: files("agent_rl.judging").joinpath(source).read_text() for name, source in names.items()}

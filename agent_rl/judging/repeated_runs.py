@@ -97,14 +97,21 @@ _commands: ContextVar[list[ExecResult] | None] = ContextVar("commands", default=
 
 
 @contextlib.contextmanager
-def doubts() -> Iterator[list[str]]:
-    """Why a verdict made in this context may come out differently another time, empty if it would not."""
-    found: list[str] = []
-    token = _doubts.set(found)
+def _listed(variable: ContextVar[list[_T] | None]) -> Iterator[list[_T]]:
+    """`variable` is a list of this context's own."""
+    found: list[_T] = []
+    token = variable.set(found)
     try:
         yield found
     finally:
-        _doubts.reset(token)
+        variable.reset(token)
+
+
+@contextlib.contextmanager
+def doubts() -> Iterator[list[str]]:
+    """Why a verdict made in this context may come out differently another time, empty if it would not."""
+    with _listed(_doubts) as found:
+        yield found
 
 
 def _doubt(why: str) -> None:
@@ -131,12 +138,8 @@ def ended_command(result: ExecResult) -> None:
 @contextlib.contextmanager
 def starved_commands() -> Iterator[list[ExecResult]]:
     """Those that `ended_command` was told of in this context."""
-    found: list[ExecResult] = []
-    token = _commands.set(found)
-    try:
+    with _listed(_commands) as found:
         yield found
-    finally:
-        _commands.reset(token)
 
 
 def starved_pair(result: object, limits: Limits, lost: float, within: float | None = None) -> bool:

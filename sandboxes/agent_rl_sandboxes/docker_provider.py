@@ -25,6 +25,7 @@ from agent_rl.vocabulary.runs import DEFAULT_WORKDIR
 from agent_rl_sandboxes.docker_container import Container, ImageSettings, missing_image, reap, remove_all
 from agent_rl_sandboxes.docker_engine import DaemonGone, DockerEngine
 from agent_rl_sandboxes.docker_hardening import PROGRAMS, ROOT, Bounds, episode_bounds, worker_bounds
+from agent_rl_sandboxes.docker_info import check_runtime, has_apparmor, is_rootless, unfit
 from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_sandbox import DockerPlace, DockerSandbox, StdoutChannel
 from agent_rl_sandboxes.episode_sandbox import PreparedPlace, prepare
@@ -63,7 +64,7 @@ class DockerProvider(SandboxProvider):
         self._info: dict[str, Any] = {}
         self._pool: WorkerPool | None = None
         self._workers: set[_DockerWorkerChannel] = set()
-        self._bounds = _bounds_for(Limits())
+        self._bounds = worker_bounds(Limits())
         self._purpose: Literal["worker", "uid_worker"] | None = None
         """The kind of container that workers run in; None until the first worker has found out which one works."""
         self._widening = asyncio.Lock()
@@ -244,7 +245,7 @@ class DockerProvider(SandboxProvider):
 
     async def _make_room(self, limits: Limits) -> None:
         """Every worker's container has room for a run with `limits`. Bounds only ever grow."""
-        wanted = _bounds_for(limits)
+        wanted = worker_bounds(limits)
         if wanted.memory_bytes <= self._bounds.memory_bytes and wanted.processes <= self._bounds.processes:
             return
         async with self._widening:
@@ -353,52 +354,6 @@ class _DockerWorkerChannel(StdoutChannel):
             return "the container ran out of memory"
         how = "its container runs on" if state.get("Running") else f"its container ended with {state.get('ExitCode')}"
         return f"the worker server ended, {how}" + (f": {said}" if said else "")
-
-
-def unfit(info: Mapping[str, Any]) -> str | None:
-    """Why a daemon with this `info` cannot confine programs; None if it can."""
-    if info.get("OSType") != "linux":
-        return f"the Docker daemon runs {info.get('OSType')} containers; Linux containers are needed"
-    missing = [name for key, name in (("MemoryLimit", "memory"), ("PidsLimit", "process")) if info.get(key) is False]
-    if missing:
-        return (
-            f"this Docker daemon cannot enforce {' and '.join(missing)} limits (cgroup version "
-            f"{info.get('CgroupVersion')}, rootless daemons need version 2 and delegated controllers): boot with "
-            "systemd.unified_cgroup_hierarchy=1, and see https://docs.docker.com/engine/security/rootless/"
-        )
-    if not any("seccomp" in str(option) for option in info.get("SecurityOptions") or ()):
-        return "this Docker daemon has no seccomp: use a kernel and a daemon that are built with it"
-    return None
-
-
-def is_rootless(info: Mapping[str, Any]) -> bool:
-    """Whether a daemon with this `info` runs as an ordinary user."""
-    return any("rootless" in str(option) for option in info.get("SecurityOptions") or ())
-
-
-def has_apparmor(info: Mapping[str, Any]) -> bool:
-    """Whether a daemon with this `info` puts containers under an AppArmor profile; a rootless daemon cannot."""
-    return any("apparmor" in str(option) for option in info.get("SecurityOptions") or ())
-
-
-def check_runtime(info: Mapping[str, Any], runtime: str | None) -> None:
-    """A daemon with this `info` knows `runtime`. Raises ConfigError that lists the runtimes it knows."""
-    known = [str(name) for name in info.get("Runtimes") or ()]
-    # A shim's full name needs no entry in the daemon's configuration; only a start shows whether it is there.
-    if runtime is None or runtime in known or runtime.startswith("io.containerd."):
-        return
-    gvisor = runtime == "runsc"
-    remedy = ": install gVisor, then as root `runsc install` and `systemctl restart docker`" if gvisor else ""
-    raise ConfigError(
-        f"this Docker daemon has no such runtime, only {', '.join(sorted(known))}{remedy}",
-        key="sandbox.docker.runtime",
-        value=runtime,
-        valid=() if gvisor else known,
-    )
-
-
-def _bounds_for(limits: Limits) -> Bounds:
-    return worker_bounds(limits)
 
 
 async def _quietly(operation: Any) -> None:

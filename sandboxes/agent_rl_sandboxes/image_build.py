@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -73,12 +74,7 @@ def build_image(
     `bootstrap` builds from Debian (or Ubuntu) packages alone; otherwise the Dockerfile's base image comes from a
     registry. Either image counts as current. Raises SandboxError with what to do about it.
     """
-    endpoint = Endpoint.find()
-    try:
-        api = client(endpoint, BUILD_SECONDS)
-    except (DockerException, requests.exceptions.RequestException, OSError) as error:
-        raise SandboxError(unreachable(endpoint, error)) from None
-    try:
+    with building(tag) as api:
         found = current_image(api, tag)
         if found is not None and not force:
             progress(f"the image {tag} is there and up to date ({found[7:19]})")
@@ -90,6 +86,18 @@ def build_image(
         image: str = api.inspect_image(tag)["Id"]
         progress(f"built {tag} ({image[7:19]})")
         return Built(tag, image, "built")
+
+
+@contextlib.contextmanager
+def building(tag: str) -> Iterator[docker.APIClient]:
+    """A client of the daemon that builds the image `tag`. Raises SandboxError for what goes wrong with the daemon."""
+    endpoint = Endpoint.find()
+    try:
+        api = client(endpoint, BUILD_SECONDS)
+    except (DockerException, requests.exceptions.RequestException, OSError) as error:
+        raise SandboxError(unreachable(endpoint, error)) from None
+    try:
+        yield api
     except (DockerException, requests.exceptions.RequestException) as error:
         raise SandboxError(f"the image {tag} could not be built: {error}") from error
     finally:

@@ -23,12 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import requests.exceptions
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import ImageNotFound
 
 from agent_rl.errors import ConfigError, SandboxError
-from agent_rl_sandboxes.docker_engine import Endpoint, client, unreachable
-from agent_rl_sandboxes.image_build import BUILD_SECONDS, CONTENT_LABEL, DEFAULT_IMAGE, BuildProgress, Built
+from agent_rl_sandboxes.image_build import BUILD_SECONDS, CONTENT_LABEL, DEFAULT_IMAGE, BuildProgress, Built, building
 
 SCIENCE_IMAGE = "agent-rl-science:latest"
 SCIENCE = ("agent_rl_sandboxes", "images/science/requirements.txt")
@@ -106,17 +104,8 @@ def build_with(
 
     Raises ConfigError for a package that pip does not find, and SandboxError with what to do about it.
     """
-    endpoint = Endpoint.find()
-    try:
-        api = client(endpoint, BUILD_SECONDS)
-    except (DockerException, requests.exceptions.RequestException, OSError) as error:
-        raise SandboxError(unreachable(endpoint, error)) from None
-    try:
+    with building(tag) as api:
         return _build_with(api, packages, tag, progress, base, force)
-    except (DockerException, requests.exceptions.RequestException) as error:
-        raise SandboxError(f"the image {tag} could not be built: {error}") from error
-    finally:
-        api.close()
 
 
 def _build_with(

@@ -19,8 +19,9 @@ from agent_rl.errors import AgentRLError, ConfigError, SandboxError
 from agent_rl.vocabulary import Isolation, RunCall, RunRequest, SandboxSpec, canonical
 from agent_rl_sandboxes.docker_container import missing_image
 from agent_rl_sandboxes.docker_engine import DockerEngine
+from agent_rl_sandboxes.docker_info import check_runtime, has_apparmor, is_rootless, unfit
 from agent_rl_sandboxes.docker_options import DockerOptions
-from agent_rl_sandboxes.docker_provider import DockerProvider, check_runtime, has_apparmor, is_rootless, unfit
+from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE, current_image
 from agent_rl_sandboxes.kernel_switches import SwitchCheck, blockers, host_checks, refusing_switches
 from agent_rl_sandboxes.local_provider import LocalProvider

@@ -62,6 +62,28 @@ def _exact(proxy: Any, name: str, kind: Any, *args: Any) -> Any:
     return value
 
 
+def _attribute(proxy: Any, name: str) -> Any:
+    if name.startswith("_agent_rl_"):
+        raise AttributeError(name)
+    session, number, path = _session(proxy)
+    return session.get(f"{path}.{name}", "get", number, name)
+
+
+def _set_attribute(proxy: Any, name: str, value: Any) -> None:
+    session, number, path = _session(proxy)
+    session.get(path, "set", number, name, values=(value,))
+
+
+def _delete_attribute(proxy: Any, name: str) -> None:
+    session, number, path = _session(proxy)
+    session.get(path, "del", number, name)
+
+
+def _attributes(proxy: Any) -> Any:
+    session, number, path = _session(proxy)
+    return session.get(f"{path}.__dict__", "op", "fields", number, values=((),))
+
+
 def _item(proxy: Any, key: Any) -> Any:
     session, number, path = _session(proxy)
     return session.get(path + "[]", "op", "getitem", number, values=((key,),))
@@ -130,18 +152,12 @@ class RemoteClass(type):
         return session.call(number, path + "()", args, kwargs)
 
     def __getattr__(cls, name: str) -> Any:
-        if name.startswith("_agent_rl_") or SESSION not in _of_class(cls):
+        if SESSION not in _of_class(cls):
             raise AttributeError(name)
-        session, number, path = _session(cls)
-        return session.get(f"{path}.{name}", "get", number, name)
+        return _attribute(cls, name)
 
-    def __setattr__(cls, name: str, value: Any) -> None:
-        session, number, path = _session(cls)
-        session.get(path, "set", number, name, values=(value,))
-
-    def __delattr__(cls, name: str) -> None:
-        session, number, path = _session(cls)
-        session.get(path, "del", number, name)
+    __setattr__ = _set_attribute
+    __delattr__ = _delete_attribute
 
     def __iter__(cls) -> Any:
         return items_of_proxy(cls)
@@ -169,8 +185,7 @@ class RemoteClass(type):
     def __dict__(cls) -> Any:  # type: ignore[override]
         if SESSION not in _of_class(cls):
             return _of_class(cls)
-        session, number, path = _session(cls)
-        return session.get(f"{path}.__dict__", "op", "fields", number, values=((),))
+        return _attributes(cls)
 
 
 def _signature(proxy: Any) -> Any:
@@ -198,8 +213,7 @@ class Documentation:
     def __get__(self, instance: Any, owner: Any) -> Any:
         if instance is None:
             return self._doc
-        session, number, path = _session(instance)
-        return session.get(f"{path}.__doc__", "get", number, "__doc__")
+        return _attribute(instance, "__doc__")
 
 
 class ShownAsThere(Fielded):
@@ -219,25 +233,14 @@ class Handle(ShownAsThere, metaclass=RemoteClass):
     """Stands for an object of the candidate. An attribute that is not defined here is looked up there."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_agent_rl_"):
-            raise AttributeError(name)
-        if name == "__signature__":
-            return _signature(self)
-        session, number, path = _session(self)
-        return session.get(f"{path}.{name}", "get", number, name)
+        return _signature(self) if name == "__signature__" else _attribute(self, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        session, number, path = _session(self)
-        session.get(path, "set", number, name, values=(value,))
-
-    def __delattr__(self, name: str) -> None:
-        session, number, path = _session(self)
-        session.get(path, "del", number, name)
+    __setattr__ = _set_attribute
+    __delattr__ = _delete_attribute
 
     @property
     def __dict__(self) -> Any:  # type: ignore[override]
-        session, number, path = _session(self)
-        return session.get(f"{path}.__dict__", "op", "fields", number, values=((),))
+        return _attributes(self)
 
     def __eq__(self, other: Any) -> Any:
         if self is other:
@@ -368,10 +371,9 @@ class RemoteException(Fielded, metaclass=RemoteClass):
     """Mixed into the classes that stand for the candidate's exceptions."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name.startswith("_agent_rl_"):
+        if name.startswith("__"):
             raise AttributeError(name)
-        session, number, path = _session(self)
-        return session.get(f"{path}.{name}", "get", number, name)
+        return _attribute(self, name)
 
     def __str__(self) -> str:
         return fields_of(self)[TEXT]
@@ -389,11 +391,7 @@ class PlainInstance(ShownAsThere):
     All operations are those of the built-in class, on the value's content. Only text and attributes are the class's.
     """
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_agent_rl_"):
-            raise AttributeError(name)
-        session, number, path = _session(self)
-        return session.get(f"{path}.{name}", "get", number, name)
+    __getattr__ = _attribute
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         native: Any = native_base(type(self))

@@ -1,4 +1,4 @@
-"""Makes the proxies of a `HiddenTestsSession`: classes as the candidate describes them, instances, iterators.
+"""Makes the proxies of a `HiddenTestsSession`: classes as the candidate describes them, instances, exceptions.
 
 This file is standard library only, Python 3.9: its source also runs inside the sandboxes.
 """
@@ -23,7 +23,8 @@ from agent_rl.judging.proxied.proxies import (
     fields_of,
     number_of,
 )
-from agent_rl.judging.proxied.proxy_messages import NATIVE, VALUES, WRAPPERS, MalformedMessage, WireForm
+from agent_rl.judging.proxied.proxy_exceptions import class_of_library, exception_from
+from agent_rl.judging.proxied.proxy_messages import NATIVE, VALUES, WRAPPERS, MalformedMessage, WireForm, from_wire
 from agent_rl.judging.proxied.shared_containers import KINDS
 from agent_rl.judging.proxied.unexpected_objects import Unexpected, UnexpectedIterable
 
@@ -195,7 +196,33 @@ class RemoteObjects:
         fields_of(instance).update(own)
         return instance
 
-    def exception(self, kind: Any, number: int, text: str, args: "tuple[Any, ...]") -> BaseException:
+    # Exceptions
+
+    def raised(self, fields: "dict[str, Any]", inner: WireForm) -> BaseException:
+        """The exception to raise here for one that the candidate's process raised."""
+        kind = from_wire(fields.get("class"), self._class_of_exception)
+        number = fields.get("id")
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
+            raise MalformedMessage("an exception of unknown class")
+        if number is None:
+            return exception_from(fields, kind, inner, lambda kind, *args: kind(*args))
+        if type(number) is not int or not 0 <= number < MAX_OBJECTS:
+            raise MalformedMessage("an exception of unknown form")
+        known = self.known(number)
+        if isinstance(known, BaseException):
+            return known
+        text = fields.get("text")
+        return exception_from(fields, kind, inner, lambda kind, *args: self._exception(kind, number, str(text), args))
+
+    def _class_of_exception(self, name: str, fields: "dict[str, Any]", inner: WireForm) -> Any:
+        if name == "library":
+            return class_of_library(fields)
+        number = fields.get("id")
+        if type(number) is not int or not 0 <= number < MAX_OBJECTS or fields.get("kind") != "class":
+            raise MalformedMessage("an exception of unknown class")
+        return self.class_of(number, CLASS_SITE)
+
+    def _exception(self, kind: Any, number: int, text: str, args: "tuple[Any, ...]") -> BaseException:
         """The proxy of an exception of one of the candidate's classes."""
         made = kind.__new__(kind, *args)
         fields_of(made).update({NUMBER: number, PATH: "exception", SESSION: self._session, TEXT: text})

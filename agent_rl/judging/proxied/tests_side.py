@@ -40,8 +40,8 @@ from agent_rl.judging.proxied.lanes import Lanes, Speakers
 from agent_rl.judging.proxied.outgoing_values import OutgoingValues
 from agent_rl.judging.proxied.process_effects import TestsEffects
 from agent_rl.judging.proxied.proxies import PATH, Restoring, fields_of, number_of
-from agent_rl.judging.proxied.proxy_exceptions import class_of_library, exception_from
-from agent_rl.judging.proxied.proxy_messages import ANY_NAME, MalformedMessage, WireForm, from_wire, write_frame
+from agent_rl.judging.proxied.proxy_exceptions import class_of_library
+from agent_rl.judging.proxied.proxy_messages import ANY_NAME, MalformedMessage, WireForm, write_frame
 from agent_rl.judging.proxied.remote_objects import CLASS_SITE, MAX_OBJECTS, RemoteModule, RemoteObjects
 from agent_rl.judging.proxied.shared_containers import SharedContainers
 from agent_rl.vocabulary.canonical import NotCanonical, Record
@@ -275,7 +275,7 @@ class HiddenTestsSession:
         if name == "library":
             return class_of_library(fields)
         if name == "raised":
-            return self._exception(fields, inner)
+            return self._objects.raised(fields, inner)
         number, kind = fields.get("id"), fields.get("kind")
         if type(number) is not int or not 0 <= number < MAX_OBJECTS:
             raise MalformedMessage("a reference without a number")
@@ -372,29 +372,3 @@ class HiddenTestsSession:
             except Spoiled as spoiled:
                 return spoiled
         return error
-
-    def _exception(self, fields: "dict[str, Any]", inner: WireForm) -> BaseException:
-        """The exception to raise here for one that the candidate's process raised."""
-        kind = from_wire(fields.get("class"), self._class_of_exception)
-        number = fields.get("id")
-        if not isinstance(kind, type) or not issubclass(kind, BaseException):
-            raise MalformedMessage("an exception of unknown class")
-        if number is None:
-            return exception_from(fields, kind, inner, lambda kind, *args: kind(*args))
-        if type(number) is not int or not 0 <= number < MAX_OBJECTS:
-            raise MalformedMessage("an exception of unknown form")
-        known = self._objects.known(number)
-        if isinstance(known, BaseException):
-            return known
-        text = fields.get("text")
-        return exception_from(
-            fields, kind, inner, lambda kind, *args: self._objects.exception(kind, number, str(text), args)
-        )
-
-    def _class_of_exception(self, name: str, fields: "dict[str, Any]", inner: WireForm) -> Any:
-        if name == "library":
-            return class_of_library(fields)
-        number = fields.get("id")
-        if type(number) is not int or not 0 <= number < MAX_OBJECTS or fields.get("kind") != "class":
-            raise MalformedMessage("an exception of unknown class")
-        return self._objects.class_of(number, CLASS_SITE)

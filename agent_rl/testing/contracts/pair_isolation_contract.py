@@ -7,26 +7,17 @@ import asyncio
 import pytest
 
 from agent_rl.contracts.sandbox import SandboxProvider
-from agent_rl.testing.contracts.sandbox_contract import PASSED, pair, reports
+from agent_rl.testing.contracts.sandbox_contract import IN_MEMORY, PASSED, pair, reports
 from agent_rl.vocabulary import Limits
 
 
 async def test_a_pairs_program_finds_nothing_of_its_tests(provider: SandboxProvider) -> None:
     """Neither in memory nor on disk, although its worker has run such tests before and another worker runs them now."""
-    program = """
+    program = f"""{IN_MEMORY}
 import os
 def search(word, held):
     kept = word * held
-    found = 0
-    with open('/proc/self/maps') as maps, open('/proc/self/mem', 'rb', buffering=0) as memory:
-        for line in maps:
-            span, mode = line.split()[:2]
-            if mode.startswith('rw'):
-                start, stop = (int(end, 16) for end in span.split('-'))
-                memory.seek(start)
-                parts = memory.read(stop - start).split(word.encode())
-                found += sum(not part for part in parts) > 10
-    return found > 0, [name for _, _, names in os.walk('.') for name in names if name != 'solution.py']
+    return in_memory(word), [name for _, _, names in os.walk('.') for name in names if name != 'solution.py']
 """
     # The tests hold 50 of the word in a row; the second call is the control: the program holds 50 itself.
     tests = f"""

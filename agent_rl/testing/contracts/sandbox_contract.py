@@ -22,6 +22,21 @@ ADD = "def add(a, b):\n    return a + b\n"
 LIMITS = Limits(wall_seconds=20.0, cpu_seconds=20.0)
 """Limits of honest runs: long enough for a busy machine."""
 
+IN_MEMORY = """
+def in_memory(word):
+    found = 0
+    with open('/proc/self/maps') as maps, open('/proc/self/mem', 'rb', buffering=0) as memory:
+        for line in maps:
+            span, mode = line.split()[:2]
+            if mode.startswith('rw'):
+                start, stop = (int(end, 16) for end in span.split('-'))
+                memory.seek(start)
+                parts = memory.read(stop - start).split(word.encode())
+                found += sum(not part for part in parts) > 10
+    return found > 0
+"""
+"""A function of a program under test: whether `word` stands more than ten times in a row in the program's memory."""
+
 
 def calls(*arguments: tuple[Any, ...]) -> tuple[RunCall, ...]:
     """A call of each tuple of positional arguments, with ids 0a, 1a, ..."""

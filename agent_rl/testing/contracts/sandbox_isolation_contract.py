@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from agent_rl.contracts.sandbox import SandboxProvider
-from agent_rl.testing.contracts.sandbox_contract import ADD, request, run_values, values
+from agent_rl.testing.contracts.sandbox_contract import ADD, IN_MEMORY, request, run_values, values
 from agent_rl.vocabulary import Limits, RunResult
 
 SHORT = Limits(wall_seconds=1.0, cpu_seconds=1.0, memory_bytes=256 << 20, processes=32, disk_bytes=4 << 20, inodes=256)
@@ -249,20 +249,7 @@ async def test_an_earlier_runs_values_are_not_in_memory(provider: SandboxProvide
     for _ in range(3):
         await run_values(provider, "def add(a, b):\n    return 'kangaroo' * 50\n", (1, 2))
     # The word itself is in this program's memory too, but never ten times in a row.
-    program = """
-def add(word, held):
-    kept = word * held
-    found = 0
-    with open('/proc/self/maps') as maps, open('/proc/self/mem', 'rb', buffering=0) as memory:
-        for line in maps:
-            span, mode = line.split()[:2]
-            if mode.startswith('rw'):
-                start, stop = (int(end, 16) for end in span.split('-'))
-                memory.seek(start)
-                parts = memory.read(stop - start).split(word.encode())
-                found += sum(not part for part in parts) > 10
-    return found > 0
-"""
+    program = f"{IN_MEMORY}def add(word, held):\n    kept = word * held\n    return in_memory(word)\n"
     # The second call is the control: it holds 50 in a row itself.
     assert await run_values(provider, program, ("kangaroo", 1), ("kangaroo", 50)) == [False, True]
 

@@ -29,7 +29,7 @@ def serve_forks() -> NoReturn:
     from agent_rl_sandboxes.inside import namespaces, preloading  # not at the top: `run_once` does not need them
 
     source, target = _leave_stdio()
-    preloading.preload(program_calls.PRELOADED)
+    preloading.preload(preloading.ALWAYS)
     os.write(target, b"R")
     while True:
         request = _receive(source)
@@ -63,19 +63,8 @@ def _leave_stdio() -> tuple[int, int]:
 
 def _receive(source: int) -> bytes:
     """The next message. Ends the process at the end of input."""
-    (size,) = _LENGTH.unpack(_read(source, _LENGTH.size))
-    return _read(source, size)
-
-
-def _read(source: int, size: int) -> bytes:
-    parts: list[bytes] = []
-    while size:
-        part = os.read(source, size)
-        if not part:
-            os._exit(0)
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+    (size,) = _LENGTH.unpack(program_calls.read_exactly(source, _LENGTH.size))
+    return program_calls.read_exactly(source, size)
 
 
 def _send(target: int, data: bytes) -> None:

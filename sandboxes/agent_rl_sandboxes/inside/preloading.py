@@ -13,6 +13,51 @@ from collections.abc import Iterable
 
 from agent_rl_sandboxes.inside import source_modules
 
+ALWAYS = (
+    "abc",
+    "array",
+    "base64",
+    "binascii",
+    "bisect",
+    "calendar",
+    "cmath",
+    "collections",
+    "collections.abc",
+    "contextlib",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "hashlib",
+    "heapq",
+    "inspect",
+    "io",
+    "itertools",
+    "json",
+    "math",
+    "numbers",
+    "operator",
+    "queue",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "struct",
+    "textwrap",
+    "threading",
+    "time",
+    "traceback",
+    "types",
+    "typing",
+    "unicodedata",
+    "warnings",
+    "zlib",
+)
+"""Imported before the fork, so that importing them costs a run nothing."""
+
 
 def preload(names: Iterable[str]) -> None:
     """The modules are imported; in every run the garbage collector ignores all objects that exist now."""

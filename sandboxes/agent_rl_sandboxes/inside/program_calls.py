@@ -37,51 +37,6 @@ RESULTS, REQUEST = 3, 4
 MEMORY_EXIT = 86
 """Exit code of a run whose program was stopped by a MemoryError."""
 
-PRELOADED = (
-    "abc",
-    "array",
-    "base64",
-    "binascii",
-    "bisect",
-    "calendar",
-    "cmath",
-    "collections",
-    "collections.abc",
-    "contextlib",
-    "copy",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "hashlib",
-    "heapq",
-    "inspect",
-    "io",
-    "itertools",
-    "json",
-    "math",
-    "numbers",
-    "operator",
-    "queue",
-    "random",
-    "re",
-    "statistics",
-    "string",
-    "struct",
-    "textwrap",
-    "threading",
-    "time",
-    "traceback",
-    "types",
-    "typing",
-    "unicodedata",
-    "warnings",
-    "zlib",
-)
-"""Imported before the fork, so that importing them costs a run nothing."""
-
 _write = os.write
 _exit = os._exit
 _getpid = os.getpid
@@ -93,8 +48,8 @@ _prefix = struct.Struct(">I").pack
 
 def read_request() -> dict[str, Any]:
     """In a run's process: waits for the request and returns it."""
-    size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
-    request: dict[str, Any] = json.loads(_read_exactly(REQUEST, size))
+    size: int = struct.unpack(">I", read_exactly(REQUEST, 4))[0]
+    request: dict[str, Any] = json.loads(read_exactly(REQUEST, size))
     if "role" not in request and not request["calls"]:
         os.close(REQUEST)
     return request
@@ -106,11 +61,12 @@ SentCall = Sequence[str]
 
 def read_call() -> SentCall:
     """Waits for the next message with a call."""
-    size: int = struct.unpack(">I", _read_exactly(REQUEST, 4))[0]
-    return _read_exactly(REQUEST, size).decode("utf-8", "surrogatepass").split("\n", 1)
+    size: int = struct.unpack(">I", read_exactly(REQUEST, 4))[0]
+    return read_exactly(REQUEST, size).decode("utf-8", "surrogatepass").split("\n", 1)
 
 
-def _read_exactly(descriptor: int, size: int) -> bytes:
+def read_exactly(descriptor: int, size: int) -> bytes:
+    """The next `size` bytes. Ends the process at the end of input."""
     parts: list[bytes] = []
     while size:
         part = os.read(descriptor, size)

@@ -77,7 +77,6 @@ from agent_rl_sandboxes.inside import (
     kernel_kills,
     namespaces,
     preloading,
-    program_calls,
     run_processes,
     run_program,
     run_relay,
@@ -178,6 +177,19 @@ class WorkerServer:
         if self._isolation == "uid" and self._traffic.seen():
             # All runs share the worker's network: the next run might see what this one sent.
             outcome.reusable = False
+        self._answer(header["id"], outcome, talk, cases)
+        if outcome.reusable and self._isolation == "namespaces":
+            self._renew(scratch)
+
+    def _answer(
+        self,
+        identifier: str,
+        outcome: run_processes.RunOutcome,
+        talk: run_relay.RunRelay | None,
+        cases: CaseWatch | None,
+    ) -> None:
+        """Send what became of the run, and the bytes of its channels that were not sent before."""
+        runner = self._runner
         channels = [buffer.view() for buffer in (runner.results, runner.stdout, runner.stderr)]
         if talk is not None:
             channels[0] = channels[0][talk.said :]
@@ -186,7 +198,7 @@ class WorkerServer:
         self._stream.send(
             {
                 "op": "result",
-                "id": header["id"],
+                "id": identifier,
                 "status": outcome.status,
                 "exit_code": outcome.exit_code,
                 "signal": outcome.signal,
@@ -204,8 +216,6 @@ class WorkerServer:
             },
             *channels,
         )
-        if outcome.reusable and self._isolation == "namespaces":
-            self._renew(scratch)
 
     def _resume_if_stopped(self) -> None:
         """If a run can stop this process, and does so now, the kernel resumes it."""
@@ -299,7 +309,7 @@ def begin(
         # Keeps libraries from starting threads at import: a process with threads cannot enter namespaces.
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
         try:
-            preloading.preload([*program_calls.PRELOADED, *setup["preload"]])
+            preloading.preload([*preloading.ALWAYS, *setup["preload"]])
         except ImportError as error:
             raise run_processes.RunFailed(
                 f"a module to be imported ahead (sandbox.preload) is not there: {error}"

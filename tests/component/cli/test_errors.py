@@ -4,43 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from agent_rl.cli import main
 from agent_rl.errors import CheckFailed, ConfigError, LearnerError, SandboxError
-
-ENVIRONMENT = """
-from agent_rl.contracts import Environment
-from agent_rl.vocabulary import AnswerTests, Message, Task, Verdict
-
-class Echo(Environment):
-    async def load(self, split):
-        return [Task(f"echo/{split}/{n}", (Message.user(f"{split} {n}"),), AnswerTests("yes"), oracle="yes")
-                for n in range(3)]
-
-    async def rollout(self, task, agent, sandbox):
-        passed = await agent.say(task.prompt) == "yes"
-        return Verdict(passed, "passed" if passed else "failed", "values", None)
-"""
-
-CONFIG = """
-[[environments]]
-environment = "{environment}"
-[model]
-path = "{model}"
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """A valid configuration; its environment needs no sandbox, its model is an empty folder."""
-    (tmp_path / "echo.py").write_text(ENVIRONMENT)
-    (tmp_path / "model").mkdir()
-    path = tmp_path / "run.toml"
-    path.write_text(CONFIG.format(environment=f"{tmp_path}/echo.py:Echo", model=tmp_path / "model"))
-    return path
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -1,15 +1,14 @@
 """A minimum of isolation and of tier holds for every command: what is weaker is refused, with one clear line."""
 
 import json
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from agent_rl import registry
 from agent_rl.cli import main
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import ProviderOptions
+from tests.component.cli import conftest
 from tests.component.sandboxes.providers_by_level import BY_LEVEL, RefusedLocal
 
 pytestmark = pytest.mark.local_sandbox
@@ -39,15 +38,7 @@ class ContainerProvider(RefusedLocal):
 @pytest.fixture(autouse=True)
 def weak_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     """`weak-test` is registered beside the real providers."""
-    real = registry.registered
-
-    def registered(group: str) -> dict[str, object]:
-        points = dict(real(group))
-        if group == "agent_rl.sandboxes":
-            points["weak-test"] = EntryPoint("weak-test", f"{__file__}:ContainerProvider", group)
-        return points
-
-    monkeypatch.setattr(registry, "registered", registered)
+    conftest.register_sandbox(monkeypatch, "weak-test", f"{__file__}:ContainerProvider")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -65,6 +56,14 @@ def config(folder: Path, tier: str, sandbox: str) -> Path:
         f'[sandbox]\nprovider = "weak-test"\nworkers = 1\n{sandbox}\n'
     )
     return path
+
+
+def verify_command(folder: Path, task: dict[str, object], completion: str, *, workers: int = 1) -> tuple[object, ...]:
+    """`verify` for one task and one solution, whose files are written to `folder`."""
+    tasks, solutions = folder / "tasks.jsonl", folder / "solutions.jsonl"
+    tasks.write_text(json.dumps(task) + "\n")
+    solutions.write_text(json.dumps({"task_id": task["task_id"], "completion": completion}))
+    return "verify", tasks, solutions, "--sandbox", "weak-test", "--workers", workers
 
 
 GOLD = ("--policy", "gold", "--samples", "1", "--k", "1")
@@ -94,17 +93,7 @@ def test_verify_refuses_it_too_and_judges_where_the_minimum_is_met(
         "canonical_solution": "    return a + b\n",
         "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n",
     }
-    (tmp_path / "tasks.jsonl").write_text(json.dumps(task) + "\n")
-    (tmp_path / "solutions.jsonl").write_text(json.dumps({"task_id": "adds/0", "completion": "    return a + b\n"}))
-    verify = (
-        "verify",
-        tmp_path / "tasks.jsonl",
-        tmp_path / "solutions.jsonl",
-        "--sandbox",
-        "weak-test",
-        "--workers",
-        "1",
-    )
+    verify = verify_command(tmp_path, task, "    return a + b\n")
     code, error = run(capsys, *verify, "--minimum-isolation", "namespaces")
     assert (code, REFUSED in error) == (3, True)
     assert run(capsys, *verify, "--minimum-isolation", "container", "--minimum-tier", "values") == (0, "")
@@ -112,17 +101,7 @@ def test_verify_refuses_it_too_and_judges_where_the_minimum_is_met(
 
 def test_verify_refuses_a_task_below_the_minimum_tier(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     task = {"task_id": 1, "text": "Count.", "code": "def f():\n    yield 1\n", "test_list": ["assert list(f()) == [1]"]}
-    (tmp_path / "tasks.jsonl").write_text(json.dumps(task) + "\n")
-    (tmp_path / "solutions.jsonl").write_text(json.dumps({"task_id": 1, "completion": "def f():\n    return 1\n"}))
-    verify = (
-        "verify",
-        tmp_path / "tasks.jsonl",
-        tmp_path / "solutions.jsonl",
-        "--sandbox",
-        "weak-test",
-        "--workers",
-        "2",
-    )
+    verify = verify_command(tmp_path, task, "def f():\n    return 1\n", workers=2)
     code, error = run(capsys, *verify, "--minimum-tier", "values")
     assert code == 2
     assert "sandbox.minimum_tier: task 1: its tests cannot be recorded as cases" in error

@@ -17,7 +17,7 @@ import pytest
 import agent_rl
 from agent_rl.errors import SandboxError, StorageError
 from tests.component.cli import conftest
-from tests.component.cli.test_errors import CONFIG, ENVIRONMENT, command_line, mistake, run
+from tests.component.cli.test_errors import command_line, mistake, run
 
 LOADING = """
 import asyncio
@@ -34,16 +34,6 @@ class Loading(Environment):
     async def rollout(self, task, agent, sandbox):
         raise NotImplementedError
 """
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """A configuration with a small environment, and a model's folder that is empty."""
-    (tmp_path / "echo.py").write_text(ENVIRONMENT)
-    (tmp_path / "model").mkdir()
-    path = tmp_path / "run.toml"
-    path.write_text(CONFIG.format(environment=f"{tmp_path}/echo.py:Echo", model=tmp_path / "model"))
-    return path
 
 
 def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +119,7 @@ def started(config: Path, folder: Path) -> subprocess.Popen[str]:
 def test_two_processes_never_write_one_run_and_a_killed_one_leaves_it_free(tmp_path):
     (tmp_path / "loading.py").write_text(LOADING)
     config, folder = tmp_path / "run.toml", tmp_path / "run"
-    text = CONFIG.format(environment=f"{tmp_path}/loading.py:Loading", model=tmp_path)
+    text = conftest.CONFIG.format(environment=f"{tmp_path}/loading.py:Loading", model=tmp_path)
     config.write_text(f'{text}[sandbox]\nprovider = "{conftest.__file__}:MemoryProvider"\n')
     first = started(config, folder)
     try:

@@ -8,7 +8,9 @@ import pytest
 
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.vocabulary import Limits, ScriptTests, Submission, Task, Verdict
-from tests.component.judging.script_corpus import CORPUS, Script
+from tests.component.judging.honest_scripts import HONEST_SCRIPTS
+from tests.component.judging.script_corpus import Script
+from tests.component.judging.wrong_scripts import WRONG_SCRIPTS
 from tests.component.places import PLACES, provider_of
 
 
@@ -21,7 +23,7 @@ def bytes_of(files: object) -> dict[str, bytes]:
 @pytest.mark.parametrize("place", PLACES)
 async def test_scripts_are_neither_ended_early_nor_steered_and_honest_work_passes(place: str) -> None:
     gate = asyncio.Semaphore(2)
-    corpus = [script for script in CORPUS if place == "docker" or not script.needs_pytest]
+    corpus = [script for script in (*WRONG_SCRIPTS, *HONEST_SCRIPTS) if place == "docker" or not script.needs_pytest]
     async with provider_of(place) as provider:
         verifier = TaskVerifier(provider, cache_size=0)
 

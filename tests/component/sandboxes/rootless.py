@@ -9,7 +9,7 @@ import requests.exceptions
 from docker.errors import DockerException
 
 from agent_rl_sandboxes.docker_engine import Endpoint, client
-from agent_rl_sandboxes.docker_provider import is_rootless
+from agent_rl_sandboxes.docker_info import is_rootless
 from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
 
 

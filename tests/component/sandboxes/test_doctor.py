@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from agent_rl.errors import SandboxError
 from agent_rl_sandboxes import sandbox_commands, sandbox_doctor
+from agent_rl_sandboxes.docker_info import has_apparmor, is_rootless, unfit
 from agent_rl_sandboxes.docker_options import DockerOptions
-from agent_rl_sandboxes.docker_provider import has_apparmor, is_rootless, unfit
 from agent_rl_sandboxes.kernel_switches import SwitchCheck, blockers, host_checks
 from agent_rl_sandboxes.local_provider import LocalProvider
 from agent_rl_sandboxes.sandbox_doctor import examine, runtime_check, usable, worker_check

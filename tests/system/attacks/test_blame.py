@@ -105,10 +105,9 @@ async def test_places_that_died_before_the_judging_are_not_its_programs_doing(
     assert (verdict.passed, verdict.status) == (True, "passed"), verdict
 
 
-async def test_places_that_are_always_killed_are_an_infrastructure_failure(
-    place: tuple[SandboxProvider, Callable[[], int]],
-) -> None:
-    provider, kill = place
+@contextlib.asynccontextmanager
+async def always_killed(kill: Callable[[], int]) -> AsyncIterator[None]:
+    """Whatever place begins is killed, again and again."""
     stop = asyncio.Event()
 
     async def killing() -> None:
@@ -118,11 +117,19 @@ async def test_places_that_are_always_killed_are_an_infrastructure_failure(
 
     killer = asyncio.create_task(killing())
     try:
-        with pytest.raises(SandboxError, match="this program did not cause it"):
-            await TaskVerifier(provider, retries=1).judge(TASK, Submission.code(SLOW))
+        yield
     finally:
         stop.set()
         await killer
+
+
+async def test_places_that_are_always_killed_are_an_infrastructure_failure(
+    place: tuple[SandboxProvider, Callable[[], int]],
+) -> None:
+    provider, kill = place
+    async with always_killed(kill):
+        with pytest.raises(SandboxError, match="this program did not cause it"):
+            await TaskVerifier(provider, retries=1).judge(TASK, Submission.code(SLOW))
     assert (await TaskVerifier(provider).judge(TASK, Submission.code(SLOW))).passed
 
 
@@ -148,19 +155,8 @@ async def test_pairs_of_places_that_are_always_killed_are_an_infrastructure_fail
     place: tuple[SandboxProvider, Callable[[], int]],
 ) -> None:
     provider, kill = place
-    stop = asyncio.Event()
-
-    async def killing() -> None:
-        while not stop.is_set():
-            await asyncio.to_thread(kill)
-            await asyncio.sleep(0.002)
-
     judge = ProxiedJudge(Runs(provider, retries=1))
-    killer = asyncio.create_task(killing())
-    try:
+    async with always_killed(kill):
         with pytest.raises(SandboxError, match="this program did not cause it"):
             await judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), public=False)
-    finally:
-        stop.set()
-        await killer
     assert (await judge.judge(PAIRED, PAIRED_TESTS, Submission.code(SLOW), public=False)).passed

@@ -8,7 +8,8 @@ from agent_rl.config import SandboxConfig
 from agent_rl.errors import SandboxError
 from agent_rl.testing.contracts.sandbox_contract import ADD, request, values
 from agent_rl_sandboxes.docker_engine import Endpoint, client
-from agent_rl_sandboxes.docker_provider import DockerProvider, unfit
+from agent_rl_sandboxes.docker_info import unfit
+from agent_rl_sandboxes.docker_provider import DockerProvider
 from tests.component.sandboxes.rootless import rootless_daemon
 
 pytestmark = [pytest.mark.rootless, pytest.mark.slow]

@@ -17,8 +17,9 @@ from agent_rl.errors import ConfigError
 from agent_rl.providers import choose_provider, unavailable
 from agent_rl.testing.contracts.sandbox_contract import ADD, PASSED, pair, reports, request, values
 from agent_rl.vocabulary import SandboxSpec
+from agent_rl_sandboxes.docker_info import check_runtime
 from agent_rl_sandboxes.docker_options import DockerOptions
-from agent_rl_sandboxes.docker_provider import DockerProvider, check_runtime
+from agent_rl_sandboxes.docker_provider import DockerProvider
 from agent_rl_sandboxes.docker_sandbox import DockerSandbox
 from agent_rl_sandboxes.resource_owner import LABEL
 from agent_rl_sandboxes.sandbox_doctor import examine

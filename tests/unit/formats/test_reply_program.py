@@ -3,69 +3,43 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from typing import Any
 
 import pytest
 
-from agent_rl import CallTests, Case, InvalidSubmission, Message, PytestTests, StdioCase, StdioTests, Task, program_of
+from agent_rl import CallTests, Case, Message, PytestTests, StdioCase, StdioTests, Task, program_of
 from agent_rl.formats.reply_program import WantedProgram, program_in
 from agent_rl.formats.wanted_names import wanted_names
 from agent_rl.vocabulary import AssertTests, ScriptTests
-from agent_rl.vocabulary.thinking import ENDING
+from tests.unit.formats.reply_forms import (
+    COMPLETION,
+    FUNCTION,
+    MODULE,
+    PROMPT,
+    WHOLE,
+    F,
+    common_forms,
+    fenced,
+    indented,
+)
 
-F = "def f(xs):\n    return sum(xs)\n"
 PROGRAM = "n = int(input())\nprint(n * 2)\n"
-PROMPT = '''from typing import List
-
-
-def g(x):
-    return x
-
-
-def f(xs: List[int]) -> int:
-    """ Add.
-    >>> f([1])
-    1
-    """
-'''
-FUNCTION = WantedProgram(frozenset({"f"}))
-WHOLE = WantedProgram(acts=True)
-MODULE = WantedProgram()
-COMPLETION = WantedProgram(frozenset({"f"}), prompt=PROMPT)
-
-
-def fenced(code: str, opening: str = "```python", closing: str = "```") -> str:
-    return f"{opening}\n{code}{closing}\n"
-
-
-def indented(text: str, by: str) -> str:
-    return textwrap.indent(text, by, lambda line: True)
-
-
 DOCSTRING = 'def f(xs):\n    """Add.\n\n{0}```\n{0}f([1])\n{0}```\n    """\n    return sum(xs)\n'
 
 FENCES = {
-    "tagged": fenced(F),
-    "untagged": fenced(F, "```"),
+    **common_forms(F, "python", "def f(x): return 0\n"),
+    "closed in a line of code, then prose": f"```python\n{F.rstrip()}```\nDone.",
+    "a template's token behind code without a fence": f"{F.rstrip()}<|im_end|>",
     "another name of Python": fenced(F, "``` Python3"),
     "attributes": fenced(F, "```{.python .numberLines}"),
-    "a title": fenced(F, '```py title="a.py"'),
-    "tildes": fenced(F, "~~~python", "~~~"),
-    "four backticks": fenced(F, "````python", "````"),
-    "carriage returns": fenced(F).replace("\n", "\r\n"),
     "a byte order mark": "\ufeff" + F,
     "a byte order mark in the fence": fenced("\ufeff" + F),
-    "in a list": "1. The code:\n\n" + indented(fenced(F), "   "),
     "in a list after a tab": "1.\tThe code:\n\n" + indented(fenced(F), "\t"),
     "in a list in a list": "- a\n  1. b\n\n" + indented(fenced(F), "     "),
-    "in a quote": indented(fenced(F), "> "),
     "indented by eight": indented(fenced(F), "        "),
     "code indented in its fence": fenced(indented(F, "    ")),
     "a list's fence around code that is not indented": f"1. The code:\n   ```python\n{F}   ```\n",
-    "not closed": f"```python\n{F}",
     "opened in a line of prose": f"Here: ```python\n{F}```",
-    "closed in a line of code": f"```python\n{F.rstrip()}```\nDone.",
     "a lone closing fence": f"{F}```",
     "a lone closing fence, then prose": f"{F}```\nIt adds.\n",
     "a lone closing fence, then an example": f"{F}```\n\nExample:\n```\n3\n```\n",
@@ -84,7 +58,6 @@ FENCES = {
     "a broken block before": fenced("def f(xs:\n") + "Fixed:\n" + fenced(F),
     "a broken block behind": fenced(F) + fenced("def f(xs:\n"),
     "too deep a block before": fenced("x = " + "(" * 9000 + "\n") + fenced(F),
-    "a wrong idea before": fenced("def f(xs):\n    return 0\n") + "Better:\n" + fenced(F),
     "usage behind": fenced(F) + fenced("print(f([1]))\n"),
     "usage that assigns the name": fenced(F) + fenced("f = f([1])\n"),
     "a test behind": fenced(F) + fenced("def test_f():\n    assert f([1]) == 1\n"),
@@ -92,7 +65,6 @@ FENCES = {
     "output behind": fenced(F) + "```\n6\n```\n",
     "JSON behind": fenced(F) + fenced('{"f": 1}\n', "```json"),
     "shell behind": fenced(F) + fenced("python3 a.py\n", "```bash"),
-    "text behind": fenced(F) + fenced("f = 1\n", "```text"),
     "a diff behind": fenced(F) + fenced("- f\n+ g\n", "```diff"),
     "a tag on the code's line": f"<solution>{F}</solution>",
     "a tag in prose": f"Here <code>{F}</code> is it.",
@@ -100,19 +72,10 @@ FENCES = {
     "Markdown's indented code": "Solution:\n\n" + indented(F, "    ") + "\nDone.",
     "prose behind that is an annotation": f"{F}\nTime: O(n)\nSpace: O(1)\n",
     "a heading behind, and prose that is a call": f"{F}\n## Complexity\n\nO(1)\n",
-    "a template's token at the end": f"{F.rstrip()}<|im_end|>",
     "tokens behind a fence that is not closed": f"```python\n{F.rstrip()}</s> <|endoftext|>\n",
     "a button of a page": fenced(f"python\nCopy code\n{F}", "```"),
-    "thinking": f"<think>\nI add.\n</think>\n\n{fenced(F)}",
-    "thinking without an opening": f"I add.\n</think>\n{fenced(F)}",
-    "thinking that holds an open fence": f"<think>\n```python\ndef f(x): wrong\n</think>\n{fenced(F)}",
-    "thinking that holds a program": "<think>\n" + fenced("def f(x): return 0\n") + "</think>\n" + fenced(F),
     "thinking that names its end": f"<think>\nI end with </think> then.\n```python\nfoo(\n</think>\n{fenced(F)}",
-    "thinking twice": f"<think>a</think>\n<think>b</think>\n{fenced(F)}",
     "thinking, then no fence": f"[THINK]a[/THINK]{F}",
-    "a fence right after thinking": f"<think>a</think>{fenced(F)}",
-    "another model's thinking": f"<seed:think>a</seed:think>\n{fenced(F)}",
-    "thinking again after the answer": f"{fenced(F)}\n<think>\nOr else",
 }
 
 
@@ -139,59 +102,6 @@ OWN_FENCES = {
 def test_a_docstring_may_hold_fences(reply: str) -> None:
     assert "```\n" in program_in(reply, FUNCTION)
     assert program_in(reply, FUNCTION).rstrip().endswith("return sum(xs)")
-
-
-MARKS = {
-    "fenced": fenced("def f(s):\n    return s.split('</think>')[-1]\n"),
-    "after thinking": "<think>a</think>\n" + fenced("def f(s):\n    return s.split('</think>')[-1]\n"),
-    "twice after thinking": "a</think>\n" + fenced("def f(s):\n    # </think>\n    return s.split('</think>')[-1]\n"),
-    "unfenced": "def f(s):\n    return s.split('</think>')[-1]\n",
-    "unfenced, then prose": "def f(s):\n    return s.split('</think>')[-1]\n\nThis is it.\n",
-}
-
-
-@pytest.mark.parametrize("reply", MARKS.values(), ids=MARKS.keys())
-def test_a_mark_of_thinking_inside_of_code_is_code(reply: str) -> None:
-    assert program_in(reply, FUNCTION).rstrip().endswith("return s.split('</think>')[-1]")
-
-
-def test_an_opening_inside_of_a_string_opens_nothing() -> None:
-    code = 'def f(s):\n    return """\n<think>\n""" + s\n'
-    assert program_in(fenced(code), FUNCTION) == code
-
-
-MENTIONS = {
-    "before": f"<think> tags are dropped by it:\n{fenced(F)}",
-    "both, before": f"<think> and </think> are dropped by it:\n{fenced(F)}",
-    "the end, behind": f"{fenced(F)}It drops all up to a </think> tag.",
-    "the end of a sentence": f"{fenced(F)}It drops all up to </think>.",
-    "in brackets": f"{fenced(F)}It drops thinking (from <think> to </think>).",
-    "in a list": f"These are dropped:\n<think>, [THINK] and more.\n{fenced(F)}",
-    "after thinking": f"<think>\na\n</think>\n<think> blocks are dropped by it:\n{fenced(F)}",
-}
-
-
-@pytest.mark.parametrize("reply", MENTIONS.values(), ids=MENTIONS.keys())
-def test_a_mark_of_thinking_that_prose_mentions_is_none(reply: str) -> None:
-    assert program_in(reply, FUNCTION).rstrip() == F.rstrip()
-
-
-def test_words_after_a_mark_are_thinking_where_they_say_nothing_of_it() -> None:
-    for opening in ("<think> Tags", "<think> I", "<think>tags are", "<think> tags = set()", "<think>..."):
-        with pytest.raises(InvalidSubmission):
-            program_in(f"{opening} so\n{fenced(F)}", FUNCTION)
-    assert ENDING.search("a</think> tags = [1]") and not ENDING.search("a</think> tags are dropped")
-
-
-@pytest.mark.parametrize("reply", [f"<think>\n{fenced(F)}", f"a</think>\n<think>\n{F}", "Well.\n<thinking>\nhm"])
-def test_thinking_that_never_ends_is_no_answer(reply: str) -> None:
-    for wanted in (FUNCTION, WHOLE, MODULE, COMPLETION):
-        with pytest.raises(InvalidSubmission, match="the thinking never ends"):
-            program_in(reply, wanted)
-
-
-def test_a_setting_reads_unfinished_thinking_as_an_answer() -> None:
-    assert program_in(f"<think>\n{fenced(F)}", FUNCTION, unfinished_thinking="read") == F
 
 
 def test_what_other_blocks_define_is_put_before() -> None:

@@ -6,52 +6,31 @@ import time
 
 import pytest
 
-from agent_rl.contracts import InvalidSubmission
 from agent_rl.formats import ShellScript, script_in
+from tests.unit.formats.reply_forms import common_forms, fenced
 
 HI = "echo hi\n"
 
 
-def fenced(text: str, opening: str = "```sh", closing: str = "```") -> str:
-    return f"{opening}\n{text}{closing}\n"
+def block(text: str, opening: str = "```sh", closing: str = "```") -> str:
+    return fenced(text, opening, closing)
 
 
-PYTHON = fenced("print(1)\n", "```python")
+PYTHON = fenced("print(1)\n")
 README = "cat > R.md <<'EOF'\n# Use\n```python\nprint(1)\n```\nThen\n```\nx\n```\nEOF\necho done\n"
 ONE_SCRIPT = {
-    "alone": fenced(HI),
-    "a file before": f"First the file:\n{PYTHON}Now:\n{fenced(HI)}",
-    "a file behind": f"{fenced(HI)}It has run:\n{PYTHON}",
-    "output behind": f"{fenced(HI)}Output:\n{fenced('hi', '```')}",
-    "an untagged block behind": fenced(HI) + fenced("hi\n", "```"),
-    "text behind": fenced(HI) + fenced("hi\n", "```text"),
-    "a session behind": fenced(HI) + fenced("$ cat answer.txt\nhi\n", "```console"),
-    "two": fenced("echo no\n") + fenced(HI),
-    "line ends of Windows": fenced(HI).replace("\n", "\r\n"),
-    "an upper-case tag": fenced(HI, "```SH"),
-    "a space before the tag": fenced(HI, "``` sh"),
-    "words behind the tag": fenced(HI, "```sh title=x"),
-    "a tag in braces": fenced(HI, "```{.sh}"),
-    "tildes": fenced(HI, "~~~sh", "~~~"),
-    "longer": fenced(HI, "`````sh", "`````"),
-    "in a list": "- Run\n\n  ```sh\n  echo hi\n  ```\n",
-    "in a quote": "> ```sh\n> echo hi\n> ```\n",
-    "not closed": "Do:\n```sh\necho hi\n",
-    "closed in its line": "```sh\necho hi```\n",
-    "before a template's token": f"{fenced(HI)}<|im_end|>",
-    "in Markdown": fenced(f"Do:\n{fenced(HI)}", "````markdown", "````"),
-    "untagged": fenced(HI, "```"),
-    "untagged, then output": fenced(HI, "```") + "\nThis prints:\n\n" + fenced("hi\n", "```"),
-    "untagged, then expected output": fenced(HI, "```") + "**Expected output:**\n" + fenced("hi\n", "```"),
-    "untagged, what it does with output": f"It writes its output to a file:\n{fenced(HI, '```')}",
-    "a session": fenced("$ echo hi\nhi\n", "```console"),
-    "a session with a name": fenced("me@host:~/a$ echo hi\nhi\n", "```shell-session"),
-    "a session that is tagged as a script": fenced("$ echo hi\nhi\n"),
-    "a console without prompts": fenced(HI, "```console"),
-    "thinking": f"<think>\n{fenced('rm x')}</think>\n{fenced(HI)}",
-    "thinking without an opening": f"So.\n</think>\n{fenced(HI)}",
-    "thinking that holds an open fence": f"<think>\n```sh\nrm -rf x\n</think>\n{fenced(HI)}",
-    "thinking again after the answer": f"{fenced(HI)}\n<think>\nOr else",
+    **common_forms(HI, "sh", "rm x\n"),
+    "a file before": f"First the file:\n{PYTHON}Now:\n{block(HI)}",
+    "a file behind": f"{block(HI)}It has run:\n{PYTHON}",
+    "an untagged block behind": block(HI) + block("hi\n", "```"),
+    "a session behind": block(HI) + block("$ cat answer.txt\nhi\n", "```console"),
+    "untagged, then output": block(HI, "```") + "\nThis prints:\n\n" + block("hi\n", "```"),
+    "untagged, then expected output": block(HI, "```") + "**Expected output:**\n" + block("hi\n", "```"),
+    "untagged, what it does with output": f"It writes its output to a file:\n{block(HI, '```')}",
+    "a session": block("$ echo hi\nhi\n", "```console"),
+    "a session with a name": block("me@host:~/a$ echo hi\nhi\n", "```shell-session"),
+    "a session that is tagged as a script": block("$ echo hi\nhi\n"),
+    "a console without prompts": block(HI, "```console"),
 }
 
 
@@ -63,7 +42,7 @@ def test_a_script_is_found_in_whatever_form_it_is_written(reply: str) -> None:
 @pytest.mark.parametrize("tag", ["bash", "Bash", "zsh", "ksh", "language-bash", "bash-session"])
 def test_other_shells_are_run_by_bash(tag: str) -> None:
     text = "$ echo hi\nhi\n" if "session" in tag else HI
-    assert script_in(fenced(text, f"```{tag}")) == ShellScript(HI, "bash")
+    assert script_in(block(text, f"```{tag}")) == ShellScript(HI, "bash")
 
 
 WHOLE = {
@@ -83,37 +62,30 @@ WHOLE = {
 @pytest.mark.parametrize("script", WHOLE.values(), ids=WHOLE.keys())
 @pytest.mark.parametrize("opening", ["```sh", "```"])
 def test_a_script_is_neither_cut_nor_changed(script: str, opening: str) -> None:
-    assert script_in(f"Do:\n{fenced(script, opening)}That is all.\n") == ShellScript(script)
-    assert script_in(f"<think>\na\n</think>\n{fenced(script, opening)}") == ShellScript(script)
+    assert script_in(f"Do:\n{block(script, opening)}That is all.\n") == ShellScript(script)
+    assert script_in(f"<think>\na\n</think>\n{block(script, opening)}") == ShellScript(script)
 
 
 def test_a_session_is_its_commands() -> None:
     text = "$ cat > x <<E\n> a\n> E\n$ echo a \\\n> b\na b\n$ cat x\na\n"
-    assert script_in(fenced(text, "```console")) == ShellScript("cat > x <<E\na\nE\necho a \\\nb\ncat x\n")
+    assert script_in(block(text, "```console")) == ShellScript("cat > x <<E\na\nE\necho a \\\nb\ncat x\n")
 
 
 NONE = {
     "nothing": "",
     "prose": "I run `echo hi`.",
     "another language": PYTHON,
-    "text": fenced("hi\n", "```text"),
-    "output of another language": f"{PYTHON}Output:\n{fenced('1', '```')}",
-    "an empty block": fenced(""),
-    "only thought": f"<think>\n{fenced(HI)}</think>\nI do not know.",
-    "taken back": f"{fenced(HI)}</think>\nNo.",
+    "text": block("hi\n", "```text"),
+    "output of another language": f"{PYTHON}Output:\n{block('1', '```')}",
+    "an empty block": block(""),
+    "only thought": f"<think>\n{block(HI)}</think>\nI do not know.",
+    "taken back": f"{block(HI)}</think>\nNo.",
 }
 
 
 @pytest.mark.parametrize("reply", NONE.values(), ids=NONE.keys())
 def test_what_holds_no_script_runs_nothing(reply: str) -> None:
     assert script_in(reply) is None
-
-
-@pytest.mark.parametrize("reply", [f"<think>\n{fenced(HI)}", f"a</think>\n<think>\n{fenced(HI)}"])
-def test_a_script_that_was_only_thought_is_no_answer_unless_a_setting_says_so(reply: str) -> None:
-    with pytest.raises(InvalidSubmission, match="the thinking never ends"):
-        script_in(reply)
-    assert script_in(reply, unfinished_thinking="read") == ShellScript(HI)
 
 
 def test_hostile_replies_to_folders_end() -> None:
@@ -126,6 +98,6 @@ def test_hostile_replies_to_folders_end() -> None:
         "<<E " * 9000,
         "a@" * 9000,
     ]
-    for reply in [*fences, *(fenced(script) for script in scripts), fenced("cat <<E\n" + "</think>\n" * 9000)]:
-        script_in(f"{reply}\n{'output the ' * 2000}\n{fenced('x', '```')}", unfinished_thinking="read")
+    for reply in [*fences, *(block(script) for script in scripts), block("cat <<E\n" + "</think>\n" * 9000)]:
+        script_in(f"{reply}\n{'output the ' * 2000}\n{block('x', '```')}", unfinished_thinking="read")
     assert time.monotonic() - started < 10

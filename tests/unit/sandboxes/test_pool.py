@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent_rl.errors import SandboxError, SandboxStartError
-from agent_rl_sandboxes.worker_pool import check_isolation
+from agent_rl_sandboxes.worker_pool import WorkerPool, check_isolation
 from agent_rl_sandboxes.workers import Worker
 from tests.unit.sandboxes.played import HELLO, REQUEST, Farm, Server, deaf, dying, frame, honest, silent, started
 
@@ -91,8 +91,8 @@ async def test_workers_that_cannot_be_made_are_tried_again_until_all_are_there(m
     assert farm.alive == 0
 
 
-async def test_a_run_does_not_wait_until_a_worker_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    farm = Farm(dying, honest)
+async def pool_that_lost_its_worker(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> tuple[WorkerPool, Clock]:
+    """A pool whose one worker has died under a run, and is made again only when the clock says so."""
     pool = await started(farm)
     clock = Clock(monkeypatch, most=0)
     farm.refuse_starts = 1
@@ -101,6 +101,12 @@ async def test_a_run_does_not_wait_until_a_worker_is_tried_again(monkeypatch: py
     async with asyncio.timeout(10):
         while not clock.waited:
             await asyncio.sleep(0)
+    return pool, clock
+
+
+async def test_a_run_does_not_wait_until_a_worker_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = Farm(dying, honest)
+    pool, clock = await pool_that_lost_its_worker(farm, monkeypatch)
     assert (await pool.run(REQUEST)).status == "completed"
     # What the clock brings later finds nothing missing.
     clock.stopped[0]()
@@ -111,14 +117,7 @@ async def test_a_run_does_not_wait_until_a_worker_is_tried_again(monkeypatch: py
 
 async def test_a_closed_pool_tries_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
     farm = Farm(dying)
-    pool = await started(farm)
-    clock = Clock(monkeypatch, most=0)
-    farm.refuse_starts = 1
-    with pytest.raises(SandboxError, match="a worker died"):
-        await pool.run(REQUEST)
-    async with asyncio.timeout(10):
-        while not clock.waited:
-            await asyncio.sleep(0)
+    pool, clock = await pool_that_lost_its_worker(farm, monkeypatch)
     await pool.close()
     clock.stopped[0]()
     await asyncio.sleep(0)
