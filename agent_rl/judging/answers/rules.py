@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 
 from .equations import assignments, equations, inequalities
+from .number_words import bases, in_figures, remainders, spelled
 from .structures import collections, intervals, matrices
-from .texts import bases, choices, dates, empty_or_named, ratios, spelled, times, words
+from .texts import choices, dates, empty_or_named, ratios, times, words
 from .units import compound, units
 from .values import numerals, same_value, squeezed
 from .writing import plain_text, written
@@ -62,10 +63,11 @@ class _AnswerRules:
             return False
         if squeezed(gold) == squeezed(given):
             return True
-        for rule in (choices, empty_or_named, dates, times, bases, spelled):
+        for rule in (choices, empty_or_named, dates, times, bases, remainders, spelled):
             said = rule(gold, given)
             if said is not None:
                 return said
+        gold, given = in_figures(gold, given)
         if not (re.search(r"\\text", gold) and not re.search(r"\d", gold)):
             gold, given = numerals(compound(_bare(gold))), numerals(compound(_bare(given)))
         for part_rule in (matrices, assignments, intervals, collections, equations):
