@@ -4,7 +4,9 @@
     texts         answers that are words: choices, yes and no, dates and times
     number_words  numbers in words, with a base, with a remainder
     units         what stands beside a value: units, currencies, percent
-    structures    lists, sets, tuples, intervals, inequalities, matrices, equations
+    structures    lists, sets, tuples, intervals, inequalities, matrices
+    exclusions    all real numbers but some
+    equations     equations and inequalities, and the values that they name
     values        expressions: math-verify, and a comparison at full precision behind it
     rules         the order in which these are asked
 

@@ -22,6 +22,9 @@ _LABEL = re.compile(
     r"(?:[A-Za-z][A-Za-z'-]*\s+){0,5}[A-Za-z]{2,}|\\(?:angle|overline|triangle|text)\b.*|\|?[A-Z]{2,4}\|?"
 )
 _PLAIN_LABEL = re.compile(r"[A-Za-z_{}()|+\-/\s'\\]+")
+_ASSIGNMENT_END = re.compile(r",|;|\\\\|\\text\{\s*and\s*\}|\band\b")
+_CONSTANT = re.compile(r"(?<=\+)(\s*)([CcKk]|\\text\{\s*(?:constant|const\.?)\s*\}|constant|const)$")
+_INTEGRATED = re.compile(r"(?<![A-Za-z\\])(?:[tuxyz]|\\theta)(?![A-Za-z])")
 _RELATIONS = {"<": (-1, True), ">": (1, True), r"\leq": (-1, False), r"\geq": (1, False)}
 
 
@@ -75,6 +78,16 @@ def assignments(gold: str, given: str, same: Same) -> bool | None:
     return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
 
 
+def constants_of_integration(gold: str, given: str) -> tuple[str, str]:
+    """Both with `C` for the constant, if both end with one: `x^2 + C` is `x^2 + c`, and `a + C` is not `a + c`."""
+    one, other = _CONSTANT.search(gold), _CONSTANT.search(given)
+    if one is None or other is None or one[2] != "C" or not _INTEGRATED.search(gold):
+        return gold, given
+    integral = given[: other.start()]
+    is_constant = re.search(r"[A-Da-dKk]", _COMMAND.sub("", integral)) is None
+    return gold, f"{integral} C" if is_constant else given
+
+
 def _in_order(names: Iterable[str]) -> list[str]:
     r"""Names in the order in which their values are written alone: `x, y` by the alphabet, `r, \theta` as it is."""
     names = list(names)
@@ -83,10 +96,13 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 def _assigned(text: str) -> dict[str, str] | None:
     """Two or more variables and their values; None if `text` says something else."""
+    text = re.sub(r"^\\begin\{(?:cases|aligned|array)\}(.*)\\end\{(?:cases|aligned|array)\}$", r"\1", text).replace(
+        "&", ""
+    )
     if match := re.fullmatch(r"\(((?:[a-z, ]|\\[a-z]{2,7})+)\)\s*=\s*\((.*)\)", text):
         names, values = [name.strip() for name in match[1].split(",")], split_at_commas(match[2])
     else:
-        parts = [re.split(r"(?<![<>])=", part) for part in re.split(r",|;|\\text\{\s*and\s*\}|\band\b", text)]
+        parts = [re.split(r"(?<![<>])=", part) for part in _ASSIGNMENT_END.split(text)]
         if any(len(part) != 2 for part in parts):
             return None
         names, values = [part[0].strip() for part in parts], [part[1].strip() for part in parts]

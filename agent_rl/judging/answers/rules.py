@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 
-from .equations import assignments, equations, inequalities
+from .equations import assignments, constants_of_integration, equations, inequalities
+from .exclusions import exclusions
 from .number_words import bases, in_figures, remainders, spelled
 from .structures import collections, intervals, matrices
 from .texts import choices, dates, empty_or_named, ratios, times, words
 from .units import compound, units
 from .values import numerals, same_value, squeezed
-from .writing import plain_text, written
+from .writing import plain_text, selections, written
 
 _MOST_STEPS = 400
 """So many comparisons of parts are made at most: an answer that needs more is not equal."""
@@ -27,7 +28,7 @@ _SENTENCE = re.compile(
 )
 """Words that lead to a value: "the total is 5", "Total: 5"."""
 _LEAD = re.compile(
-    r"(?:therefore|thus|hence|so),?\s+|(?:approximately|approx\.?|about|roughly|around|exactly|precisely)\s+(?=[-+]?[\d$\\(.])",
+    r"(?:therefore|thus|hence|so),?\s+|(?:approximately|approx\.?|about|roughly|around|exactly|precisely|both)\s+(?=[-+]?[\d$\\(.])",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"(?<=\S),?\s+\(?(?:because|since)\s+\S.*", re.IGNORECASE | re.DOTALL)
@@ -48,6 +49,9 @@ def equal(expected: str, answer: str) -> bool:
     gold, given = written(expected), written(answer)
     if not _REASON.search(gold):
         given = _REASON.sub("", given)
+    given = selections(given)
+    if r"\binom" in given:
+        gold = selections(gold)
     return _AnswerRules().same(_labels(gold), _labels(given))
 
 
@@ -70,7 +74,7 @@ class _AnswerRules:
         gold, given = in_figures(gold, given)
         if not (re.search(r"\\text", gold) and not re.search(r"\d", gold)):
             gold, given = numerals(compound(_bare(gold))), numerals(compound(_bare(given)))
-        for part_rule in (matrices, assignments, intervals, collections, equations):
+        for part_rule in (exclusions, matrices, assignments, intervals, collections, equations):
             said = part_rule(gold, given, self.same)
             if said is not None:
                 return said
@@ -81,6 +85,7 @@ class _AnswerRules:
             said = rule(gold, given)
             if said is not None:
                 return said
+        gold, given = constants_of_integration(gold, given)
         said = units(gold, given, self.same)
         if said is None:
             said = words(gold, given)

@@ -95,6 +95,16 @@ _INLINE = re.compile(
 _INFINITY = re.compile(r"(?:(negative|minus)|positive|plus)\s+(?=infinity)", re.IGNORECASE)
 _MARKDOWN = re.compile(r"(\*\*|__|\*|_|`+)(?=\S)(.*\S)\1")
 _DELIMITED = re.compile(r"\$\$(.*)\$\$|\$([^$]*)\$|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
+_CHOSEN = re.compile(
+    r"(?<![\w}^.])(?:\{\})?[_^]\{(?P<of>\d{1,4})\}\s*(?P<kind>[CP])\s*_\{(?P<some>\d{1,4})\}"
+    r"|(?<![\w.{])(?P<of_>\d{1,4})\s?(?P<kind_>[CP]|choose)\s?(?P<some_>\d{1,4})(?![\w.{])"
+)
+"""`_5C_2`, `5C2`, `5 choose 2`."""
+_PERHAPS_CHOSEN = re.compile(
+    r"(?<![A-Za-z\\_])(?P<kind>C|P|nCr|nPr|comb|perm|binom|binomial)\s?\((?P<of>\d{1,4}),\s*(?P<some>\d{1,4})\)"
+    r"|(?<![A-Za-z\\])(?P<kind_>[CA])(?:_\{(?P<of_>\d{1,4})\}\^\{(?P<some_>\d{1,4})\})"
+)
+"""`C(5,2)` may be a point, and `C_5^2` a square."""
 _TEXT = re.compile(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}")
 
 
@@ -118,8 +128,20 @@ def written(text: str) -> str:
     text = _INLINE.sub(lambda match: match[1] or match[2], unwrapped(_characters(text)))
     text = _commands(text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#"))
     text = _ascii(text)
-    text = _arguments(text)
+    text = _CHOSEN.sub(_one_selection, _arguments(text))
+    text = re.sub(r"^<([^<>=]*,[^<>=]*)>$", r"\\langle \1\\rangle ", text)
     return unwrapped(_without_outer_braces(re.sub(r" {2,}", " ", text).strip()))
+
+
+def selections(text: str) -> str:
+    r"""`text` with `\\binom` for `C(5,2)` and `C_5^2`, which in a gold answer may be a point and a square."""
+    return _PERHAPS_CHOSEN.sub(_one_selection, text)
+
+
+def _one_selection(match: re.Match[str]) -> str:
+    kind, of, some = (match[name] or match[f"{name}_"] for name in ("kind", "of", "some"))
+    orders = rf"\cdot {some}!" if kind in ("P", "A", "nPr", "perm") else ""
+    return rf"\binom{{{of}}}{{{some}}}{orders}"
 
 
 def plain_text(text: str) -> str:
@@ -225,7 +247,9 @@ def _one_command(match: re.Match[str]) -> str:
 def _ascii(text: str) -> str:
     """Plain text's operators in LaTeX's spelling: `**`, `sqrt(2)`, `pi`, `oo`, `<=`, `1.6e-19`, `1.6 x 10^-19`."""
     text = text.replace("**", "^").replace("<=", r"\leq ").replace("=<", r"\leq ").replace(">=", r"\geq ")
-    text = text.replace("!=", r"\neq ").replace("~=", r"\approx ")
+    text = re.sub(r"\\not\s*=|=/=|(?<![\d)])!=", r"\\neq ", text)
+    text = re.sub(r"\+\s*/\s*-|\bplus or minus\b", r"\\pm ", text)
+    text = text.replace("~=", r"\approx ")
     text = _INFINITY.sub(lambda match: "-" if match[1] else "", text)
     text = re.sub(r"(?<![\\A-Za-z])(?:oo|inf|infinity|Infinity)(?![A-Za-z])", r"\\infty ", text)
     text = re.sub(r"\+\s*(?=\\infty)", "", text)
