@@ -80,7 +80,10 @@ def test_a_comparison_has_the_tasks_limits_and_the_next_one_is_compared(
     assert comparison.compare("7", "14/2", LIMITS) == "equal"
 
 
-@pytest.mark.parametrize("answer", ["1+" * 35_000 + "1", "a" + " " * 70_000 + "b", "2^" * 35_000 + "2", " " * 200 + "7"])
+TOO_LONG = ["1+" * 35_000 + "1", "a" + " " * 70_000 + "b", "2^" * 35_000 + "2", " " * 200 + "7"]
+
+
+@pytest.mark.parametrize("answer", TOO_LONG, ids=["sum", "spaces", "powers", "one too many"])
 def test_a_text_that_is_too_long_for_an_answer_is_none_and_takes_no_time(
     comparison: AnswerComparison, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
