@@ -15,6 +15,7 @@ _SYMBOL = r"(?:[A-Za-z]|\\(?!frac|sqrt|cdot|pi\b|infty)[a-z]{2,8})(?:_\{[\w,]+\}
 _NAME = re.compile(
     rf"{_SYMBOL}(?:\^\{{-1\}})?\s*(?:\([A-Za-z0-9, =|\\.-]{{1,24}}\))?"
     r"|\\frac\{d(?:\^\{2\})?[a-z]?\}\{d[a-z](?:\^\{2\})?\}|\|[A-Za-z]{1,2}\|"
+    r"|[A-Za-z](?:\s*:\s*[A-Za-z])+"
 )
 _NAMES = re.compile(r"\((?:[a-z]|\\[a-z]{2,7})\s?(?:,\s*(?:[a-z]|\\[a-z]{2,7})\s?)+\)")
 _COMMAND, _LETTER = re.compile(r"\\[A-Za-z]+"), re.compile(r"[A-Za-z]")
@@ -114,10 +115,16 @@ def _named(parts: list[str], is_name: Callable[[str], bool], same: Same) -> tupl
     """(the name, the value) of an equation such as `x = 5`, `5 = x` or `x = 2 + 3 = 5`; None if it names none."""
     if len(parts) < 2:
         return None
-    if is_name(parts[0]):
+    if is_name(parts[0]) and not _says_itself(parts[0], parts[-1]):
         steps = [part for part in parts[1:-1] if not _LETTER.search(_COMMAND.sub("", part))]
         return (parts[0], parts[-1]) if all(same(step, parts[-1]) for step in steps) else None
-    return (parts[-1], parts[0]) if len(parts) == 2 and is_name(parts[1]) else None
+    is_named = len(parts) == 2 and is_name(parts[1]) and not _says_itself(parts[1], parts[0])
+    return (parts[-1], parts[0]) if is_named else None
+
+
+def _says_itself(name: str, value: str) -> bool:
+    """Whether an equation is none that names a value: `x = 2x + 3` is not `2x + 3`."""
+    return bool(re.fullmatch("[a-z]", name)) and name in _LETTER.findall(_COMMAND.sub("", value))
 
 
 def _is_name(text: str) -> bool:

@@ -93,6 +93,9 @@ class _AnswerRules:
 
 
 def _bare(text: str) -> str:
-    r"""`text` itself, or the number or expression that `\text{…}` encloses as a whole."""
+    r"""`text` itself, or the number or expression that `\text{…}` encloses as a whole, also with a unit behind it."""
     inside = re.fullmatch(r"\\text\{([^{}]*)\}", text)
-    return plain_text(text) if inside and not re.search(r"[A-Za-z]{2}", inside[1]) else text
+    if inside and (counted := re.fullmatch(r"\s*([-+$€£]?\s*\d[\d.,]*)\s+([^\d,;]+)", inside[1])):
+        return rf"{counted[1]} \text{{{counted[2]}}}"
+    is_value = inside is not None and not re.match(r"[^\d]*[A-Za-z]{2}", inside[1])
+    return plain_text(text) if is_value else text

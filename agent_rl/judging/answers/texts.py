@@ -34,6 +34,8 @@ _PLACED = re.compile(r"(?:on|in|at) (\w.*)")
 _KIND = re.compile(r"(?!(?:no|any|all|each) )(\w{2,}) (?:function|number|integer)s?")
 _LETTER = re.compile(r"\(\s*([A-Ja-j])\s*\)|(?:(?i:option|choice|answer)\s*:?\s*)?\(?([A-Ja-j])\)?[.):]?")
 _LETTERED = re.compile(r"\(([A-Ja-j])\)\s*(.+)|([A-J])[.):]\s*(.+)")
+_MORE_LETTERS = re.compile(r"(?:(?:and|or|,|;|&)\s*)?(?:\([A-J]\)|[A-J](?![A-Za-z' ]))|(?:and|or|&)\s*[A-J]\b")
+"""What follows the first one of several letters: `(A) and (C)`, `(A), (C)`, `(A)(C)`."""
 _CHOICE = re.compile(r"\([A-J]\)|(?<![A-Za-z])[A-J](?=[.):,]|$)|(?<=or )[A-J]\b|(?<=and )[A-J]\b")
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*){2,}")
 _MONTHS = listed("jan feb mar apr may jun jul aug sep oct nov dec")
@@ -125,6 +127,8 @@ def choices(gold: str, given: str) -> bool | None:
     if wanted is None:
         lettered = _LETTERED.fullmatch(gold)
         if lettered is None or re.search(r"[-+*/^=]", lettered[2] or ""):
+            return None
+        if _MORE_LETTERS.match(lettered[2] or lettered[4]):
             return None
         letter, content = (lettered[1], lettered[2]) if lettered[1] else (lettered[3], lettered[4])
         if said is None:

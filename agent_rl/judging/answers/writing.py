@@ -85,7 +85,7 @@ _FUNCTIONS = listed("sin cos tan cot sec csc ln log exp arcsin arccos arctan sin
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s*")
 _PLAIN_NAME = re.compile(
     rf"(?<![\\A-Za-z])({'|'.join(_NAMED)}|(?:{'|'.join(_FUNCTIONS)})"
-    rf"(?=\s*(?:[\\({{^_]|\.?\d|[A-Za-z](?![A-Za-z])|(?:{'|'.join(_NAMED + _FUNCTIONS)})(?![A-Za-z]))))(?![A-Za-z])"
+    rf"(?=\s*(?:[\\({{^_|]|\.?\d|[A-Za-z](?![A-Za-z])|(?:{'|'.join(_NAMED + _FUNCTIONS)})(?![A-Za-z]))))(?![A-Za-z])"
 )
 """A function has an argument: `sec x`. `30 sec` and `8 log` are a time and a thing."""
 _INLINE = re.compile(
@@ -126,7 +126,7 @@ def unwrapped(text: str) -> str:
 def written(text: str) -> str:
     """`text` in the one spelling that this module describes."""
     text = _INLINE.sub(lambda match: match[1] or match[2], unwrapped(_characters(text)))
-    text = _commands(text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#"))
+    text = _commands(text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", "&"))
     text = _ascii(text)
     text = _CHOSEN.sub(_one_selection, _arguments(text))
     text = re.sub(r"^<([^<>=]*,[^<>=]*)>$", r"\\langle \1\\rangle ", text)
@@ -218,7 +218,9 @@ def _commands(text: str) -> str:
     text = re.sub(r"\\(?:h|v)space\*?\{[^{}]*\}|\\(?:h|v)?phantom\{[^{}]*\}|\\tag\*?\{[^{}]*\}", " ", text)
     text = re.sub(r"\\(?:text)?color\s*\{\w+\}|\\!|\\+\s*$", "", text)
     text = re.sub(
-        r"\\(?:mathbf|mathit|boldsymbol|bm|underline|mathsf|textcolor)\s*\{([A-Za-z]|[^{}A-Za-z]*)\}", r"\1", text
+        r"\\(?:mathbf|mathit|boldsymbol|bm|underline|mathsf|mathcal|mathscr|textcolor)\s*\{([A-Za-z]|[^{}A-Za-z]*)\}",
+        r"\1",
+        text,
     )
     text = re.sub(r"\{,\}|\\,(?=\d{3}(?!\d))", "\ue000", text)
     text = re.sub(r"(?<!\\)\\[,;:> ]|(?<!\\)~", " ", text)
@@ -255,6 +257,7 @@ def _ascii(text: str) -> str:
     text = re.sub(r"\+\s*(?=\\infty)", "", text)
     text = re.sub(r"(?<=\d)\s*[xX*]\s*(?=10\s*\^)", r"\\cdot ", text)
     text = re.sub(r"(?<![A-Za-z\d_])(\d+(?:\.\d*)?|\.\d+)[eE]([-+]?\d+)(?![A-Za-z\d])", r"\1\\cdot 10^{\2}", text)
+    text = re.sub(r"(?<![A-Za-z\\])([a-z0-9})])log(?=[a-z]\b)", r"\1 log ", text)  # `nlogn`
     text = _PLAIN_NAME.sub(lambda match: rf"\{match[1]} ", text)
     text = re.sub(r"\\sqrt\s*\(", r"\\sqrt(", text)
     while (start := text.find(r"\sqrt(")) >= 0 and (end := closing(text, start + 5)) > 0:
