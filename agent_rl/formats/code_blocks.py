@@ -16,6 +16,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from agent_rl.formats.transcripts import defined_in_session, without_line_numbers
 from agent_rl.joined_programs import MAX_CHARS, parsed
 
 _PARSED_CHARS = 2 * MAX_CHARS
@@ -36,8 +37,10 @@ _HEADS_CODE = re.compile(
 _TICKS = re.compile("`+")
 _MARK_LINE = re.compile(r"^\[/?(?:BEGIN|DONE|PYTHON|CODE|END)\][ \t]*$", re.MULTILINE)
 """What few-shot prompts put around a program."""
-_END_TOKENS = re.compile(r"(?:\s*(?:<\|[\w ]{1,40}\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")
+_END_TOKEN = re.compile(r"(?:<\|[\w ]{1,40}\|>|</s>|<eos>|<end_of_turn>)\Z")
 """What ends a reply if a template's tokens are kept."""
+_TOKEN_CHARS = 44
+"""Of the longest one."""
 _TAGS = "answer|final_answer|solution|code|python|program|pre"
 _TAGGED = re.compile(rf"<({_TAGS})(?:\s[^<>\n]*)?>((?:(?!<(?:{_TAGS})\b).)*?)</\1>", re.DOTALL | re.IGNORECASE)
 """What stands in a tag and holds no other one."""
@@ -189,15 +192,15 @@ class ReplyReader:
         """The same for Python that is indented as a whole below prose: below a line that cannot be its own."""
         found: list[tuple[Block, int, int]] = []
         lines = text.split("\n")
-        at = 0
+        at, above = 0, ""
         while at < len(lines):
             end = at
             while end < len(lines) and (not lines[end].strip() or goes_on(lines[end])):
                 end += 1
-            above = next((line for line in reversed(lines[:at]) if line.strip()), "")
             if any(line.strip() for line in lines[at:end]) and not _HEADS_CODE.search(above):
                 runs = self.unfenced(textwrap.dedent("\n".join(lines[at:end])))
                 found += [(block, at + first, at + last) for block, first, last in runs]
+            above = lines[end] if end < len(lines) else ""  # it is neither empty nor indented
             at = end + 1
         return found
 
@@ -207,7 +210,7 @@ class ReplyReader:
         if not text.startswith(('"', "{")) or len(text) > MAX_CHARS:
             return []
         try:
-            waiting: list[Any] = [json.loads(text)]
+            waiting: list[Any] = [json.loads(text, strict=False)]
         except (ValueError, RecursionError):
             return []
         found: list[Block] = []
@@ -217,6 +220,8 @@ class ReplyReader:
                 found.append(self.block(value))
             elif isinstance(value, dict):
                 waiting += value.values()  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+            elif isinstance(value, list):
+                waiting += value  # pyright: ignore[reportUnknownArgumentType]
         return found
 
     def _may_begin(self, line: str) -> bool:
@@ -247,6 +252,18 @@ class ReplyReader:
         found = (part.strip() for part in _TICKS.split(text)[1::2] if "\n" not in part.strip())
         return [(self.block(f"{code.removeprefix('python').strip()}\n"), 0, 0) for code in found]
 
+    def numbered(self, text: str) -> list[tuple[Block, int, int]]:
+        """Code with a number on each line, in a fence or without one."""
+        texts = [text, *(block.text for block, _, _ in self.fenced(text) if block.tree is None)]
+        blocks = [self.block(code) for each in texts for code in without_line_numbers(each)]
+        return [(block, 0, 0) for block in blocks if block.tree is not None]
+
+    def sessions(self, text: str) -> list[tuple[Block, int, int]]:
+        """What the commands of Python sessions define, in a fence or without one."""
+        fenced = [block.text for block, _, _ in self.fenced(text) if block.tree is None]
+        defined = [defined_in_session(each) for each in fenced or [text] if len(each) <= MAX_CHARS]
+        return [(self.block(code), 0, 0) for code in defined if code is not None]
+
     def first_outside_code(self, text: str, mark: re.Pattern[str]) -> re.Match[str] | None:
         """The first match of `mark` that is not part of code: in a fenced block that parses, or in a string."""
         matches = list(mark.finditer(text))
@@ -272,7 +289,10 @@ def plain(reply: str) -> str:
 
 def without_end_tokens(text: str) -> str:
     """The text without the tokens of a template that end it."""
-    return _END_TOKENS.sub("\n", text)
+    whole = shorter = text.rstrip()
+    while token := _END_TOKEN.search(shorter, max(0, len(shorter) - _TOKEN_CHARS)):
+        shorter = shorter[: token.start()].rstrip()
+    return text if shorter == whole else f"{shorter}\n"
 
 
 def fences(lines: Sequence[str], start: int = 0) -> Iterator[tuple[str, str, int, int]]:

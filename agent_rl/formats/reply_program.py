@@ -7,7 +7,8 @@
    data, of shell commands and of examples do not count.
 4. What that block uses and another one defines (imports, helpers, classes) is put before it.
 5. Without such a block, the runs of lines that are Python count in the same way, so that prose needs no fence; then
-   those that are indented as a whole, then code in a line of prose, then the one program in a JSON text.
+   those that are indented as a whole, then code in a line of prose, lines with numbers, what a session at `>>>`
+   defines, then the one program in a JSON text.
 6. HumanEval's prompt, or a row's starter code, may be continued by a body of its function, also one inside of prose.
 7. Where starter code asks for a class, methods that are written without it are put into it.
 
@@ -98,7 +99,8 @@ def _chosen(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | No
     found = _best([b for b in fenced if b.may_be_python], wanted) or _best(fenced, wanted)
     if found is None and wanted.prompt and (body := with_body(reader, answer, wanted.prompt)) is not None:
         return body
-    for look in (reader.tagged, reader.unfenced, reader.indented, reader.spans):
+    others = (reader.numbered,) if wanted.acts else (reader.numbered, reader.sessions)
+    for look in (reader.tagged, reader.unfenced, reader.indented, reader.spans, *others):
         if found is None:
             fenced = [block for block, _, _ in look(answer)]
             if look == reader.unfenced:
@@ -111,10 +113,14 @@ def _chosen(reader: ReplyReader, answer: str, wanted: WantedProgram) -> str | No
 
 
 def _from_json(reader: ReplyReader, answer: str, wanted: WantedProgram) -> list[Block]:
-    """The programs that are wanted and that the answer, or its only block, holds as strings of JSON."""
+    """The programs that are wanted in the strings of JSON that the answer, or its only block, holds."""
     fenced = [block for block, _, _ in reader.fenced(answer)]
-    text = fenced[0].text if len(fenced) == 1 else answer
-    return [block for block in reader.written_as_json(text) if _rank(block, wanted)[0]]
+    strings = reader.written_as_json(fenced[0].text if len(fenced) == 1 else answer)
+    programs = [block for block in strings if _rank(block, wanted)[0]]
+    if not programs:
+        inside = [[block for block, _, _ in reader.fenced(string.text)] for string in strings]
+        programs = [block for block in (_best(blocks, wanted) for blocks in inside) if block is not None]
+    return list({block.text: block for block in programs}.values())
 
 
 def _best(blocks: Sequence[Block], wanted: WantedProgram) -> Block | None:
@@ -264,12 +270,13 @@ def _without_prose(block: Block, wanted: WantedProgram) -> str:
     That is `Time: O(n)`, and what has a Markdown heading above it; it names what is nowhere bound.
     """
     lines = block.text.split("\n")
+    bound = _bound_by_all(block)
     for statement in reversed(block.tree.body if block.tree is not None else []):
-        above = next((line for line in reversed(lines[: statement.lineno - 1]) if line.strip()), "")
+        above = next((lines[n] for n in range(statement.lineno - 2, -1, -1) if lines[n].strip()), "")
         is_label = isinstance(statement, ast.AnnAssign) and statement.value is None
         if not (is_label or (isinstance(statement, ast.Expr) and _HEADING.match(above))):
             break
-        if not _missing(statement, wanted) - _bound_by_all(block):
+        if not _missing(statement, wanted) - bound:
             break
         del lines[statement.lineno - 1 :]
         while lines and (not lines[-1].strip() or _HEADING.match(lines[-1])):

@@ -4,6 +4,7 @@
 2. The last block that is tagged as a shell script counts.
 3. Else the last session: a block whose commands stand behind `$ `. Its other lines are output.
 4. Else the last block without a tag, unless what stands above it says that it is output.
+5. An answer that begins with a shell's `#!` is a script as a whole.
 
 Blocks are CommonMark's (see `formats.code_blocks`). Beyond that, a block goes on over the fences in its own heredoc,
 and a block of Markdown stands for the scripts in it. Nothing is run here.
@@ -27,9 +28,16 @@ _SESSIONS = frozenset(
 _MAY_BE_SCRIPT = _SH | _BASH | _SESSIONS | {""}
 _MARKDOWN_TAGS = frozenset({"", "md", "markdown"})
 _TAG = re.compile(r"[{.\s]*(?:lang(?:uage)?-)?([\w+#-]*)")
-_PROMPT = re.compile(r"[ \t]*(?:[\w.-]+@[\w.-]+[^$\n]{0,80})?\$ (.*)")
+_PROMPT = re.compile(
+    r"[ \t]*(?:\([\w.-]{1,40}\) )?"
+    r"(?:\[?[\w.-]{1,40}@[\w.-]{1,40}[^$#\n]{0,80}[$#]|(?:~[\w./-]{0,80} ?|bash-[\d.]{1,8})?\$|❯) (.*)"
+)
+"""`$ `, `me@host:~/a$ `, `root@host:/w# `, `(venv) me@host ~ $ `, `[me@host a]$ `, `~/a $ `, `bash-5.1$ `."""
 _CONTINUED = re.compile(r"> ?")
 _HEREDOC = re.compile(r"(?<!<)<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([A-Za-z_][\w.-]*))")
+_ARITHMETIC = re.compile(r"\(\([^()\n]*\)\)")
+"""`$((1 << n))` has no heredoc."""
+_SHEBANG = re.compile(r"#![ \t]*/\S*?(?:\benv[ \t]+)?(?:-S[ \t]+)?\b(ba|da|z|k)?sh\b.*\n")
 _OUTPUT = re.compile(
     r"\W*(?:(?:and|the|this|that|its|it|which|expected|sample|example|console|program|script|command)'?s?\W+)*"
     r"(?:outputs?|results?|std(?:out|err)|prints?|printed|shows?|logs?)"
@@ -71,7 +79,9 @@ def script_in(reply: str, *, unfinished_thinking: UnfinishedThinking = "invalid"
     Raises InvalidSubmission if its thinking never ends, unless `unfinished_thinking` is "read".
     """
     text = reply.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
-    return _chosen(_blocks(_answer(without_end_tokens(text), unfinished_thinking)))
+    answer = _answer(without_end_tokens(text), unfinished_thinking)
+    whole = answer.strip() + "\n"
+    return ShellScript(whole) if _SHEBANG.match(whole) else _chosen(_blocks(answer))
 
 
 def _chosen(blocks: Sequence[_Fenced]) -> ShellScript | None:
@@ -87,9 +97,9 @@ def _chosen(blocks: Sequence[_Fenced]) -> ShellScript | None:
 
 
 def _commands(text: str) -> str:
-    """The commands of a session, whose first line begins with a prompt; "" for any other text."""
+    """The commands of a session, whose first line but comments begins with a prompt; "" for any other text."""
     lines = text.split("\n")
-    first = next((line for line in lines if line.strip()), "")
+    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     if _PROMPT.fullmatch(first) is None:
         return ""
     commands: list[str] = []
@@ -124,7 +134,8 @@ class _Heredocs:
             if (line.lstrip("\t") if tabs else line) == word:
                 del self._words[0]
         elif "<<" in line and not line.lstrip().startswith("#"):
-            self._words = [(m[2] or m[3] or m[4], bool(m[1])) for m in _HEREDOC.finditer(line)]
+            command = _ARITHMETIC.sub("", line)
+            self._words = [(m[2] or m[3] or m[4], bool(m[1])) for m in _HEREDOC.finditer(command)]
 
 
 def _blocks(text: str, depth: int = 0) -> list[_Fenced]:

@@ -22,6 +22,7 @@ from typing import Literal, cast
 
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Limits
+from agent_rl.vocabulary.final_answer import MAX_ANSWER_LENGTH
 
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
@@ -42,9 +43,14 @@ def number(text: str) -> Decimal | None:
 
 
 def plain(expected: str, answer: str) -> Literal["equal", "different"] | None:
-    """The outcome for equal texts or two plain numbers; None if only the worker of `AnswerComparison` can tell."""
+    """The outcome for equal texts, two plain numbers, or a text that is too long for an answer; else None.
+
+    None: only the worker of `AnswerComparison` can tell.
+    """
     if expected == answer:
         return "equal"
+    if len(answer) > MAX_ANSWER_LENGTH:
+        return "different"
     left, right = number(expected), number(answer.removeprefix("$"))  # `$18` is 18 dollars
     if left is None or right is None:
         return None
@@ -63,7 +69,10 @@ class AnswerComparison:
         self._closed = False
 
     def compare(self, expected: str, answer: str, limits: Limits | None = None) -> AnswerOutcome:
-        """Whether `answer` means the same as `expected`, within `limits` (default: a task's). As `timed`."""
+        """Whether `answer` means the same as `expected`, within `limits` (default: a task's). As `timed`.
+
+        An answer of more than `MAX_ANSWER_LENGTH` characters (200) is none: it is only equal to the same text.
+        """
         return plain(expected, answer) or self.timed(expected, answer, limits or Limits())[0]
 
     def timed(self, expected: str, answer: str, limits: Limits) -> tuple[AnswerOutcome, float]:

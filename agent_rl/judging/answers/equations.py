@@ -15,6 +15,7 @@ _SYMBOL = r"(?:[A-Za-z]|\\(?!frac|sqrt|cdot|pi\b|infty)[a-z]{2,8})(?:_\{[\w,]+\}
 _NAME = re.compile(
     rf"{_SYMBOL}(?:\^\{{-1\}})?\s*(?:\([A-Za-z0-9, =|\\.-]{{1,24}}\))?"
     r"|\\frac\{d(?:\^\{2\})?[a-z]?\}\{d[a-z](?:\^\{2\})?\}|\|[A-Za-z]{1,2}\|"
+    r"|[A-Za-z](?:\s*:\s*[A-Za-z])+"
 )
 _NAMES = re.compile(r"\((?:[a-z]|\\[a-z]{2,7})\s?(?:,\s*(?:[a-z]|\\[a-z]{2,7})\s?)+\)")
 _COMMAND, _LETTER = re.compile(r"\\[A-Za-z]+"), re.compile(r"[A-Za-z]")
@@ -22,6 +23,9 @@ _LABEL = re.compile(
     r"(?:[A-Za-z][A-Za-z'-]*\s+){0,5}[A-Za-z]{2,}|\\(?:angle|overline|triangle|text)\b.*|\|?[A-Z]{2,4}\|?"
 )
 _PLAIN_LABEL = re.compile(r"[A-Za-z_{}()|+\-/\s'\\]+")
+_ASSIGNMENT_END = re.compile(r",|;|\\\\|\\text\{\s*and\s*\}|\band\b")
+_CONSTANT = re.compile(r"(?<=\+)(\s*)([CcKk]|\\text\{\s*(?:constant|const\.?)\s*\}|constant|const)$")
+_INTEGRATED = re.compile(r"(?<![A-Za-z\\])(?:[tuxyz]|\\theta)(?![A-Za-z])")
 _RELATIONS = {"<": (-1, True), ">": (1, True), r"\leq": (-1, False), r"\geq": (1, False)}
 
 
@@ -75,6 +79,16 @@ def assignments(gold: str, given: str, same: Same) -> bool | None:
     return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
 
 
+def constants_of_integration(gold: str, given: str) -> tuple[str, str]:
+    """Both with `C` for the constant, if both end with one: `x^2 + C` is `x^2 + c`, and `a + C` is not `a + c`."""
+    one, other = _CONSTANT.search(gold), _CONSTANT.search(given)
+    if one is None or other is None or one[2] != "C" or not _INTEGRATED.search(gold):
+        return gold, given
+    integral = given[: other.start()]
+    is_constant = re.search(r"[A-Da-dKk]", _COMMAND.sub("", integral)) is None
+    return gold, f"{integral} C" if is_constant else given
+
+
 def _in_order(names: Iterable[str]) -> list[str]:
     r"""Names in the order in which their values are written alone: `x, y` by the alphabet, `r, \theta` as it is."""
     names = list(names)
@@ -83,10 +97,13 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 def _assigned(text: str) -> dict[str, str] | None:
     """Two or more variables and their values; None if `text` says something else."""
+    text = re.sub(r"^\\begin\{(?:cases|aligned|array)\}(.*)\\end\{(?:cases|aligned|array)\}$", r"\1", text).replace(
+        "&", ""
+    )
     if match := re.fullmatch(r"\(((?:[a-z, ]|\\[a-z]{2,7})+)\)\s*=\s*\((.*)\)", text):
         names, values = [name.strip() for name in match[1].split(",")], split_at_commas(match[2])
     else:
-        parts = [re.split(r"(?<![<>])=", part) for part in re.split(r",|;|\\text\{\s*and\s*\}|\band\b", text)]
+        parts = [re.split(r"(?<![<>])=", part) for part in _ASSIGNMENT_END.split(text)]
         if any(len(part) != 2 for part in parts):
             return None
         names, values = [part[0].strip() for part in parts], [part[1].strip() for part in parts]
@@ -98,10 +115,16 @@ def _named(parts: list[str], is_name: Callable[[str], bool], same: Same) -> tupl
     """(the name, the value) of an equation such as `x = 5`, `5 = x` or `x = 2 + 3 = 5`; None if it names none."""
     if len(parts) < 2:
         return None
-    if is_name(parts[0]):
+    if is_name(parts[0]) and not _says_itself(parts[0], parts[-1]):
         steps = [part for part in parts[1:-1] if not _LETTER.search(_COMMAND.sub("", part))]
         return (parts[0], parts[-1]) if all(same(step, parts[-1]) for step in steps) else None
-    return (parts[-1], parts[0]) if len(parts) == 2 and is_name(parts[1]) else None
+    is_named = len(parts) == 2 and is_name(parts[1]) and not _says_itself(parts[1], parts[0])
+    return (parts[-1], parts[0]) if is_named else None
+
+
+def _says_itself(name: str, value: str) -> bool:
+    """Whether an equation is none that names a value: `x = 2x + 3` is not `2x + 3`."""
+    return bool(re.fullmatch("[a-z]", name)) and name in _LETTER.findall(_COMMAND.sub("", value))
 
 
 def _is_name(text: str) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 
-from .equations import assignments, equations, inequalities
+from .equations import assignments, constants_of_integration, equations, inequalities
+from .exclusions import exclusions
+from .number_words import bases, in_figures, remainders, spelled
 from .structures import collections, intervals, matrices
-from .texts import bases, choices, dates, empty_or_named, ratios, spelled, times, words
+from .texts import choices, dates, empty_or_named, ratios, times, words
 from .units import compound, units
 from .values import numerals, same_value, squeezed
-from .writing import plain_text, written
+from .writing import plain_text, selections, written
 
 _MOST_STEPS = 400
 """So many comparisons of parts are made at most: an answer that needs more is not equal."""
@@ -26,7 +28,7 @@ _SENTENCE = re.compile(
 )
 """Words that lead to a value: "the total is 5", "Total: 5"."""
 _LEAD = re.compile(
-    r"(?:therefore|thus|hence|so),?\s+|(?:approximately|approx\.?|about|roughly|around|exactly|precisely)\s+(?=[-+]?[\d$\\(.])",
+    r"(?:therefore|thus|hence|so),?\s+|(?:approximately|approx\.?|about|roughly|around|exactly|precisely|both)\s+(?=[-+]?[\d$\\(.])",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"(?<=\S),?\s+\(?(?:because|since)\s+\S.*", re.IGNORECASE | re.DOTALL)
@@ -47,6 +49,9 @@ def equal(expected: str, answer: str) -> bool:
     gold, given = written(expected), written(answer)
     if not _REASON.search(gold):
         given = _REASON.sub("", given)
+    given = selections(given)
+    if r"\binom" in given:
+        gold = selections(gold)
     return _AnswerRules().same(_labels(gold), _labels(given))
 
 
@@ -62,13 +67,14 @@ class _AnswerRules:
             return False
         if squeezed(gold) == squeezed(given):
             return True
-        for rule in (choices, empty_or_named, dates, times, bases, spelled):
+        for rule in (choices, empty_or_named, dates, times, bases, remainders, spelled):
             said = rule(gold, given)
             if said is not None:
                 return said
+        gold, given = in_figures(gold, given)
         if not (re.search(r"\\text", gold) and not re.search(r"\d", gold)):
             gold, given = numerals(compound(_bare(gold))), numerals(compound(_bare(given)))
-        for part_rule in (matrices, assignments, intervals, collections, equations):
+        for part_rule in (exclusions, matrices, assignments, intervals, collections, equations):
             said = part_rule(gold, given, self.same)
             if said is not None:
                 return said
@@ -79,6 +85,7 @@ class _AnswerRules:
             said = rule(gold, given)
             if said is not None:
                 return said
+        gold, given = constants_of_integration(gold, given)
         said = units(gold, given, self.same)
         if said is None:
             said = words(gold, given)
@@ -86,6 +93,9 @@ class _AnswerRules:
 
 
 def _bare(text: str) -> str:
-    r"""`text` itself, or the number or expression that `\text{…}` encloses as a whole."""
+    r"""`text` itself, or the number or expression that `\text{…}` encloses as a whole, also with a unit behind it."""
     inside = re.fullmatch(r"\\text\{([^{}]*)\}", text)
-    return plain_text(text) if inside and not re.search(r"[A-Za-z]{2}", inside[1]) else text
+    if inside and (counted := re.fullmatch(r"\s*([-+$€£]?\s*\d[\d.,]*)\s+([^\d,;]+)", inside[1])):
+        return rf"{counted[1]} \text{{{counted[2]}}}"
+    is_value = inside is not None and not re.match(r"[^\d]*[A-Za-z]{2}", inside[1])
+    return plain_text(text) if is_value else text

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .values import number
 from .writing import Same, closing, plain_text
 
 _WORDS_BETWEEN = re.compile(
@@ -23,7 +24,7 @@ _MATRIX = re.compile(
 _ABSOLUTE = re.compile(r"\|\s*([a-z])\s*\|\s*(<|>|\\leq|\\geq)\s*([^<>|=\\]+)")
 _WHOLE = (r"\mathbb{R}", r"\text{R}", "all real numbers", "all reals", "all real", "the set of all real numbers")
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3})*,\d{3}(?![\d,])")
-_INFINITE, _BELOW = "\\infty", "-\\infty"
+HIGHEST, LOWEST = "\\infty", "-\\infty"
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _enclosed(text: str) -> tuple[str, str] | None:
 
 def intervals(gold: str, given: str, same: Same) -> bool | None:
     r"""`1 < x < 3`, `3 > x > 1`, `x \in (1,3)` and `(1,3)` are one interval; named variables are the same."""
-    one, other = _intervals(gold), _intervals(given)
+    one, other = intervals_in(gold), intervals_in(given)
     if one is None or other is None or (one[0] is None and other[0] is None):
         return None
     if one[0] and other[0] and one[0] != other[0]:
@@ -183,7 +184,7 @@ def _same_interval(one: Interval, other: Interval, same: Same) -> bool:
     return ends and same(one.low, other.low) and same(one.high, other.high)
 
 
-def _intervals(text: str) -> tuple[str | None, list[Interval]] | None:
+def intervals_in(text: str) -> tuple[str | None, list[Interval]] | None:
     """(the variable, or "" if none is named but it can only be a set, or None for `(1,3)`; the intervals)."""
     text = text.strip()
     variable: str | None = None
@@ -196,20 +197,16 @@ def _intervals(text: str) -> tuple[str | None, list[Interval]] | None:
         in (plain_text(w).casefold() for w in _WHOLE if w != r"\text{R}")
         or text in _WHOLE
     ):
-        return variable or "", [Interval(_BELOW, False, _INFINITE, False)]
-    if (match := re.fullmatch(r"\\mathbb\{R\}\s*\\(?:setminus|backslash)\s*\\\{(.*)\\\}", text)) and "," not in match[
-        1
-    ]:
-        return variable or "", _without(match[1])
-    if (match := re.fullmatch(rf"({_SYMBOL.pattern})\s*\\neq\s*([^,<>=]+)", text)) is not None:
-        return match[1], _without(match[2])
+        return variable or "", [Interval(LOWEST, False, HIGHEST, False)]
     if (match := _ABSOLUTE.fullmatch(text)) is not None:
         name, sign, value = match.groups()
         low, closed = f"-({value})", "eq" in sign
         if sign in ("<", r"\leq"):
             return name, [Interval(low, closed, value, closed)]
-        return name, [Interval(_BELOW, False, low, closed), Interval(value, closed, _INFINITE, False)]
+        return name, [Interval(LOWEST, False, low, closed), Interval(value, closed, HIGHEST, False)]
     pieces = re.split(r"\\cup(?![a-z])|(?<=[\])])\s*U\s*(?=[(\[])|\\text\{\s*or\s*\}|\bor\b|\\lor(?![a-z])", text)
+    if len(pieces) == 1 and (both := _two_rays(text)) is not None:
+        return both
     found: list[Interval] = []
     unioned = len(pieces) > 1
     for piece in pieces:
@@ -223,8 +220,18 @@ def _intervals(text: str) -> tuple[str | None, list[Interval]] | None:
     return (variable if variable is not None else "" if unioned else None), found
 
 
-def _without(value: str) -> list[Interval]:
-    return [Interval(_BELOW, False, value.strip(), False), Interval(value.strip(), False, _INFINITE, False)]
+def _two_rays(text: str) -> tuple[str | None, list[Interval]] | None:
+    """`x > 1, x < 3` is what both allow, and `x < 1, x > 3` is what either allows, since both allow nothing."""
+    parts = split_at_commas(text)
+    (name, one), (name_too, other) = map(_inequality, parts) if len(parts) == 2 else ((None, None), (None, None))
+    if one is None or other is None or name != name_too:
+        return None
+    low, high = (one, other) if one.low == LOWEST else (other, one)
+    end, start = number(low.high), number(high.low)
+    if end is None or start is None or low.low != LOWEST or high.high != HIGHEST:
+        return None
+    between = Interval(high.low, high.closed_low, low.high, low.closed_high)
+    return name, [low, high] if end < start else [between]
 
 
 def _one_interval(text: str) -> tuple[str | None, Interval | None]:
@@ -242,8 +249,8 @@ def _one_interval(text: str) -> tuple[str | None, Interval | None]:
         (name, one), (name_too, other) = (_one_interval(part.strip()) for part in both)
         if one is None or other is None or name != name_too:
             return None, None
-        low, high = (one, other) if one.low != _BELOW else (other, one)
-        if low.high != _INFINITE or high.low != _BELOW:
+        low, high = (one, other) if one.low != LOWEST else (other, one)
+        if low.high != HIGHEST or high.low != LOWEST:
             return None, None
         return name, Interval(low.low, low.closed_low, high.high, high.closed_high)
     return _inequality(text)
@@ -262,13 +269,13 @@ def _inequality(text: str) -> tuple[str | None, Interval | None]:
         if 1 not in names:
             return None, None
         return sides[1], Interval(
-            sides[0], closed[0] and sides[0] != _BELOW, sides[2], closed[1] and sides[2] != _INFINITE
+            sides[0], closed[0] and sides[0] != LOWEST, sides[2], closed[1] and sides[2] != HIGHEST
         )
     if len(names) != 1:
         return None, None
     if names == [0]:
-        return sides[0], Interval(_BELOW, False, sides[1], closed[0])
-    return sides[1], Interval(sides[0], closed[0], _INFINITE, False)
+        return sides[0], Interval(LOWEST, False, sides[1], closed[0])
+    return sides[1], Interval(sides[0], closed[0], HIGHEST, False)
 
 
 def matrices(gold: str, given: str, same: Same) -> bool | None:
@@ -288,6 +295,10 @@ def matrices(gold: str, given: str, same: Same) -> bool | None:
 
 
 def _rows(text: str) -> list[list[str]] | None:
+    if turned := re.fullmatch(r"([(\[].*[)\]])\^\{(?:T|\\top|t|\\text\{T\})\s*\}", text):
+        enclosed = _enclosed(turned[1])
+        parts = split_at_commas(enclosed[1]) if enclosed is not None else []
+        return [[part] for part in parts] if len(parts) > 1 else None
     outside = _enclosed(text)
     if outside is not None and outside[0] in ("()", "[]") and outside[1].startswith(r"\begin"):
         text = outside[1]

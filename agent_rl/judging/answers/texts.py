@@ -1,4 +1,4 @@
-"""Answers that are texts: words, yes and no, letters of choices, dates, times and ratios, numbers with a base.
+"""Answers that are texts: words, yes and no, letters of choices, dates, times and ratios.
 
 Each rule says whether `given` is the answer `gold`, or None if the rule is not about such answers. A product of
 variables (`xy`) is told from a word (`no`) by its letters.
@@ -7,9 +7,8 @@ variables (`xy`) is told from a word (`no`) by its letters.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
-from .values import number, numerals, same_value
+from .values import number, same_value
 from .writing import listed, plain_text
 
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -20,26 +19,6 @@ _ENGLISH = frozenset(
         "may pay ray any dry an at am"
     )
 )
-_NUMBERS = dict(
-    zip(
-        listed(
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-            "seventeen eighteen nineteen twenty"
-        ),
-        range(21),
-        strict=True,
-    )
-)
-_TENS = listed("twenty thirty forty fifty sixty seventy eighty ninety")
-_POWERS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_PARTS = dict(
-    zip(
-        listed("half third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth twentieth hundredth quarter"),
-        (*range(2, 13), 20, 100, 4),
-        strict=True,
-    )
-)
-_MINUS = re.compile(r"(?:negative|minus)\s+")
 _SAME = {
     **dict.fromkeys(("no solution", "no solutions", "none", "there is no solution", "there are no solutions"), "∅"),
     **dict.fromkeys(("no solution exists", "no solutions exist"), "∅"),
@@ -55,6 +34,8 @@ _PLACED = re.compile(r"(?:on|in|at) (\w.*)")
 _KIND = re.compile(r"(?!(?:no|any|all|each) )(\w{2,}) (?:function|number|integer)s?")
 _LETTER = re.compile(r"\(\s*([A-Ja-j])\s*\)|(?:(?i:option|choice|answer)\s*:?\s*)?\(?([A-Ja-j])\)?[.):]?")
 _LETTERED = re.compile(r"\(([A-Ja-j])\)\s*(.+)|([A-J])[.):]\s*(.+)")
+_MORE_LETTERS = re.compile(r"(?:(?:and|or|,|;|&)\s*)?(?:\([A-J]\)|[A-J](?![A-Za-z' ]))|(?:and|or|&)\s*[A-J]\b")
+"""What follows the first one of several letters: `(A) and (C)`, `(A), (C)`, `(A)(C)`."""
 _CHOICE = re.compile(r"\([A-J]\)|(?<![A-Za-z])[A-J](?=[.):,]|$)|(?<=or )[A-J]\b|(?<=and )[A-J]\b")
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*){2,}")
 _MONTHS = listed("jan feb mar apr may jun jul aug sep oct nov dec")
@@ -67,12 +48,8 @@ _DATES = (
 )
 _WEEKDAY = re.compile(r"(?:mon|tues|wednes|thurs|fri|satur|sun)day,? (?=\S* ?\d)")
 _TIME = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d))? ?([ap]\.? ?m\.?)?|(\d{1,2}) ?([ap]\.? ?m\.?)")
+_NAMED_TIME = re.compile(r"(?:12(?::00)? )?(noon|midnight)")
 _RATIO = re.compile(r"\d+(?:\.\d+)?(?: ?: ?\d+(?:\.\d+)?)+|\d+ to \d+")
-_BASED = re.compile(
-    r"\(?([0-9A-Za-z][0-9A-Za-z ]*)\)? ?(?:_\{ ?(?:base ?)?([0-9]+|[a-z]+) ?\}|\(?(?:in )?base[ -]([0-9]+|[a-z]+)\)?)"
-)
-_PREFIXED = re.compile(r"0([box])([0-9A-Fa-f]+)")
-_BASE_NAMES = {**_NUMBERS, "binary": 2, "octal": 8, "decimal": 10, "hex": 16}
 
 
 def is_product(run: str) -> bool:
@@ -130,84 +107,6 @@ def _bare(text: str) -> tuple[str, ...]:
     return tuple(match[1] for match in matches if match)
 
 
-def spelled(gold: str, given: str) -> bool | None:
-    """`two` is 2, and `negative twenty-one` is -21."""
-    if not any(re.match(r"(?:\\text\{)?\s*(?:a\s+)?[A-Za-z]{2}", text) for text in (gold, given)):
-        return None
-    one, other = (_spelled(plain_text(text)) for text in (gold, given))
-    if one is not None and other is not None:
-        return one == other
-    value, rest = (one, given) if one is not None else (other, gold)
-    if value is None or has_words(rest):
-        return None
-    return same_value(rf"\frac{{{value.numerator}}}{{{value.denominator}}}", numerals(rest)) or None
-
-
-def _spelled(text: str) -> Fraction | None:
-    """The value of a number, which may be written in words; None if `text` is none."""
-    if (plain := number(text)) is not None:
-        return plain
-    text = text.casefold().strip()
-    minus = _MINUS.match(text)
-    rest = text[minus.end() :] if minus else text
-    value = number(rest) if minus and not rest.startswith("-") else None
-    if value is None:
-        words = re.sub(r"[-,]", " ", rest).split()
-        value = _in_words(words)
-        value = _with_part(words) if value is None else value
-    return None if value is None else Fraction(-value if minus else value)
-
-
-def _with_part(words: list[str]) -> Fraction | None:
-    """The value of `two thirds`, `a half`, `two and a half`; None if the words are no such number."""
-    if "and" in words:
-        at = len(words) - 1 - words[::-1].index("and")
-        whole, part = _in_words(words[:at]), _with_part(words[at + 1 :])
-        return None if whole is None or part is None or part >= 1 else whole + part
-    name = {"halves": "half"}.get(words[-1], words[-1].removesuffix("s")) if words else ""
-    if name not in _PARTS or (len(words) == 1 and words != ["half"]):
-        return None
-    count = 1 if words[:-1] in ([], ["a"], ["an"]) else _in_words(words[:-1])
-    return Fraction(count, _PARTS[name]) if count and (count == 1) == (words[-1] == name) else None
-
-
-def _in_words(words: list[str]) -> int | None:
-    """The value of `one thousand two hundred and thirty four`; None if the words are no such number."""
-    if words[-1:] == ["dozen"]:
-        count = 1 if words[:-1] in ([], ["a"]) else _in_words(words[:-1])
-        return 12 * count if count else None
-    total, last, part = 0, 10**15, list[str]()
-    for word in words:
-        power = _POWERS.get(word)
-        if power is None:
-            part.append(word)
-            continue
-        count = 1 if part in ([], ["a"]) and not total else _below_1000(part)
-        if count is None or power >= last:
-            return None
-        total, last, part = total + count * power, power, []
-    rest = _below_1000(part[1:] if total and part[:1] == ["and"] else part) if part or not total else 0
-    return None if rest is None or (total and rest >= 1000) else total + rest
-
-
-def _below_1000(words: list[str]) -> int | None:
-    if "hundred" not in words:
-        return _below_100(words)
-    at = words.index("hundred")
-    behind = words[at + 1 :]
-    count = 1 if words[:at] in ([], ["a"]) else _below_100(words[:at])
-    rest = _below_100(behind[1:] if behind[0] == "and" else behind) if behind else 0
-    return None if not count or rest is None else 100 * count + rest
-
-
-def _below_100(words: list[str]) -> int | None:
-    tens = 10 * (_TENS.index(words[0]) + 2) if words and words[0] in _TENS else 0
-    if len(words) == 1:
-        return tens or _NUMBERS.get(words[0])
-    one = _NUMBERS.get(words[1], 0) if len(words) == 2 else 0
-    return tens + one if tens and 0 < one < 10 else None
-
-
 def empty_or_named(gold: str, given: str) -> bool | None:
     r"""`\emptyset`, `\{\}` and "no solution" are one answer, and so are `\mathbb{R}` and "all real numbers"."""
     named = [re.sub(r"\\\{\s*\\\}|\{\s*\}", r"\\emptyset", text) for text in (gold, given)]
@@ -228,6 +127,8 @@ def choices(gold: str, given: str) -> bool | None:
     if wanted is None:
         lettered = _LETTERED.fullmatch(gold)
         if lettered is None or re.search(r"[-+*/^=]", lettered[2] or ""):
+            return None
+        if _MORE_LETTERS.match(lettered[2] or lettered[4]):
             return None
         letter, content = (lettered[1], lettered[2]) if lettered[1] else (lettered[3], lettered[4])
         if said is None:
@@ -267,20 +168,31 @@ def _date(text: str) -> tuple[int, int, int] | None:
 
 
 def times(gold: str, given: str) -> bool | None:
-    """Times of day are compared by hour and minute (`3:30 pm` is 15:30); am or pm may be missing on one side."""
+    """Times of day are compared by the clock of 24 hours; am or pm may be missing on one side."""
     one, other = _time(gold), _time(given)
     if one is None or other is None:
         return None
-    if one[1] and other[1]:
-        return one[0] == other[0] and one[1] == other[1]
-    (hours, *rest), (hours_too, *rest_too) = one[0], other[0]
-    half = 12 if one[1] == "p" or other[1] == "p" else 0
-    twelve = bool(one[1] or other[1])
-    return rest == rest_too and (hours == hours_too or (twelve and (hours - hours_too) % 24 == half == 12))
+    if one[0][1:] != other[0][1:]:
+        return False
+    if not one[1] and not other[1]:
+        return one[0][0] % 24 == other[0][0] % 24
+    return bool(_hours(*one) & _hours(*other))
+
+
+def _hours(time: tuple[int, int, int], half: str) -> set[int]:
+    """The hours of the day that a time may mean: 12 am is 0, and 3:30 may be 3 or 15."""
+    hour = time[0]
+    if not 1 <= hour <= 12:
+        return {hour % 24}
+    return {hour % 12 + 12 * (part == "p") for part in (half or "ap")}
 
 
 def _time(text: str) -> tuple[tuple[int, int, int], str] | None:
-    match = _TIME.fullmatch(plain_text(text).casefold())
+    """((hour, minute, second), "a", "p" or ""); noon and midnight are times too."""
+    text = plain_text(text).casefold()
+    if match := _NAMED_TIME.fullmatch(text):
+        return (12, 0, 0), "p" if match[1] == "noon" else "a"
+    match = _TIME.fullmatch(text)
     if match is None:
         return None
     hour, minute, second = int(match[1] or match[5]), int(match[2] or 0), int(match[3] or 0)
@@ -302,29 +214,3 @@ def ratios(gold: str, given: str) -> bool | None:
         return same_value(rf"\frac{{{ratio[0]}}}{{{ratio[1]}}}", rest)
     left, right = [number(part) or 0 for part in one], [number(part) or 0 for part in other]
     return len(left) == len(right) and all(a * right[0] == b * left[0] for a, b in zip(left, right, strict=True))
-
-
-def bases(gold: str, given: str) -> bool | None:
-    """A number with a base equals the same number with the same base. Without a base it has base ten: 11 is no 11_2."""
-    one, other = _based(gold), _based(given)
-    if one is None and other is None:
-        return None
-    for based, rest in ((one, given), (other, gold)):
-        if based is not None and based[1] == 10 and number(rest) is not None:
-            return number(rest) == number(based[0])
-    return one == other
-
-
-def _based(text: str) -> tuple[str, int] | None:
-    text = plain_text(text).replace("\ue000", "")
-    if match := _PREFIXED.fullmatch(text):
-        return match[2].lstrip("0").lower() or "0", {"b": 2, "o": 8, "x": 16}[match[1]]
-    match = _BASED.fullmatch(text)
-    if match is None:
-        return None
-    name, digits = match[2] or match[3], match[1].replace(" ", "")
-    base = int(name) if name.isdigit() else _BASE_NAMES.get(name, 0)
-    if not 2 <= base <= 36 or not (digits[0].isdigit() or digits.isupper()):
-        return None
-    valid = all(int(digit, 36) < base for digit in digits)
-    return (digits.lstrip("0").lower() or "0", base) if valid else None

@@ -159,7 +159,8 @@ _CHANGING = frozenset(
         "sin cos tan ln exp sqrt pi theta alpha beta gamma lambda infinity negative positive point percentile base "
         "remainder am pm yes no true false zero one two three four five six seven eight nine ten eleven twelve "
         "twenty thirty forty fifty sixty seventy eighty ninety none any all guess except some "
-        "tenths hundredths thousandths halves thirds fourths fifths quarters pairs couple score "
+        "tenths hundredths thousandths halves thirds fourths fifths quarters pair pairs couple score tens "
+        "twice thrice double triple opposite "
         "gross bn mn mil mega giga"
     )
 )
@@ -219,6 +220,12 @@ def _times(value: str, unit: Unit, other: Unit) -> str:
     return rf"({value})\cdot \frac{{{factor.numerator}{pi}}}{{{factor.denominator}}}"
 
 
+def is_unit(text: str) -> bool:
+    """Whether `text` names units and nothing else: `dollars`, `per cent`, `miles per hour`."""
+    unit = _unit(f" {text}", "")
+    return unit is not None and bool(unit.powers) and not unit.things
+
+
 def split(text: str) -> tuple[str, Unit | None]:
     """(the value, its unit) of `text`; (`text`, None) if it has no unit."""
     if match := _CURRENCY.match(text):
@@ -246,7 +253,8 @@ def compound(text: str) -> str:
     if both := _MARKED.fullmatch(text):
         text = f"{both[1]} ft {both[2]} in"
     match = _TWO.fullmatch(plain_text(text))
-    units = [_BY_NAME.get(name) or _BY_NAME.get(name.lower()) for name in (match[2], match[4])] if match else []
+    names = [match[2].rstrip("."), match[4]] if match else []
+    units = [_BY_NAME.get(name) or _BY_NAME.get(name.lower()) for name in names]
     if match is None or not units[0] or not units[1] or units[0][0] != units[1][0] or units[0][1] <= units[1][1]:
         return text
     value = Fraction(match[1]) * units[0][1] / units[1][1] + Fraction(match[3])

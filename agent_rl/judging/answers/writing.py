@@ -85,7 +85,7 @@ _FUNCTIONS = listed("sin cos tan cot sec csc ln log exp arcsin arccos arctan sin
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s*")
 _PLAIN_NAME = re.compile(
     rf"(?<![\\A-Za-z])({'|'.join(_NAMED)}|(?:{'|'.join(_FUNCTIONS)})"
-    rf"(?=\s*(?:[\\({{^_]|\.?\d|[A-Za-z](?![A-Za-z])|(?:{'|'.join(_NAMED + _FUNCTIONS)})(?![A-Za-z]))))(?![A-Za-z])"
+    rf"(?=\s*(?:[\\({{^_|]|\.?\d|[A-Za-z](?![A-Za-z])|(?:{'|'.join(_NAMED + _FUNCTIONS)})(?![A-Za-z]))))(?![A-Za-z])"
 )
 """A function has an argument: `sec x`. `30 sec` and `8 log` are a time and a thing."""
 _INLINE = re.compile(
@@ -95,6 +95,16 @@ _INLINE = re.compile(
 _INFINITY = re.compile(r"(?:(negative|minus)|positive|plus)\s+(?=infinity)", re.IGNORECASE)
 _MARKDOWN = re.compile(r"(\*\*|__|\*|_|`+)(?=\S)(.*\S)\1")
 _DELIMITED = re.compile(r"\$\$(.*)\$\$|\$([^$]*)\$|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
+_CHOSEN = re.compile(
+    r"(?<![\w}^.])(?:\{\})?[_^]\{(?P<of>\d{1,4})\}\s*(?P<kind>[CP])\s*_\{(?P<some>\d{1,4})\}"
+    r"|(?<![\w.{])(?P<of_>\d{1,4})\s?(?P<kind_>[CP]|choose)\s?(?P<some_>\d{1,4})(?![\w.{])"
+)
+"""`_5C_2`, `5C2`, `5 choose 2`."""
+_PERHAPS_CHOSEN = re.compile(
+    r"(?<![A-Za-z\\_])(?P<kind>C|P|nCr|nPr|comb|perm|binom|binomial)\s?\((?P<of>\d{1,4}),\s*(?P<some>\d{1,4})\)"
+    r"|(?<![A-Za-z\\])(?P<kind_>[CA])(?:_\{(?P<of_>\d{1,4})\}\^\{(?P<some_>\d{1,4})\})"
+)
+"""`C(5,2)` may be a point, and `C_5^2` a square."""
 _TEXT = re.compile(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}")
 
 
@@ -116,10 +126,22 @@ def unwrapped(text: str) -> str:
 def written(text: str) -> str:
     """`text` in the one spelling that this module describes."""
     text = _INLINE.sub(lambda match: match[1] or match[2], unwrapped(_characters(text)))
-    text = _commands(text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#"))
+    text = _commands(text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", "&"))
     text = _ascii(text)
-    text = _arguments(text)
+    text = _CHOSEN.sub(_one_selection, _arguments(text))
+    text = re.sub(r"^<([^<>=]*,[^<>=]*)>$", r"\\langle \1\\rangle ", text)
     return unwrapped(_without_outer_braces(re.sub(r" {2,}", " ", text).strip()))
+
+
+def selections(text: str) -> str:
+    r"""`text` with `\\binom` for `C(5,2)` and `C_5^2`, which in a gold answer may be a point and a square."""
+    return _PERHAPS_CHOSEN.sub(_one_selection, text)
+
+
+def _one_selection(match: re.Match[str]) -> str:
+    kind, of, some = (match[name] or match[f"{name}_"] for name in ("kind", "of", "some"))
+    orders = rf"\cdot {some}!" if kind in ("P", "A", "nPr", "perm") else ""
+    return rf"\binom{{{of}}}{{{some}}}{orders}"
 
 
 def plain_text(text: str) -> str:
@@ -196,7 +218,9 @@ def _commands(text: str) -> str:
     text = re.sub(r"\\(?:h|v)space\*?\{[^{}]*\}|\\(?:h|v)?phantom\{[^{}]*\}|\\tag\*?\{[^{}]*\}", " ", text)
     text = re.sub(r"\\(?:text)?color\s*\{\w+\}|\\!|\\+\s*$", "", text)
     text = re.sub(
-        r"\\(?:mathbf|mathit|boldsymbol|bm|underline|mathsf|textcolor)\s*\{([A-Za-z]|[^{}A-Za-z]*)\}", r"\1", text
+        r"\\(?:mathbf|mathit|boldsymbol|bm|underline|mathsf|mathcal|mathscr|textcolor)\s*\{([A-Za-z]|[^{}A-Za-z]*)\}",
+        r"\1",
+        text,
     )
     text = re.sub(r"\{,\}|\\,(?=\d{3}(?!\d))", "\ue000", text)
     text = re.sub(r"(?<!\\)\\[,;:> ]|(?<!\\)~", " ", text)
@@ -225,12 +249,15 @@ def _one_command(match: re.Match[str]) -> str:
 def _ascii(text: str) -> str:
     """Plain text's operators in LaTeX's spelling: `**`, `sqrt(2)`, `pi`, `oo`, `<=`, `1.6e-19`, `1.6 x 10^-19`."""
     text = text.replace("**", "^").replace("<=", r"\leq ").replace("=<", r"\leq ").replace(">=", r"\geq ")
-    text = text.replace("!=", r"\neq ").replace("~=", r"\approx ")
+    text = re.sub(r"\\not\s*=|=/=|(?<![\d)])!=", r"\\neq ", text)
+    text = re.sub(r"\+\s*/\s*-|\bplus or minus\b", r"\\pm ", text)
+    text = text.replace("~=", r"\approx ")
     text = _INFINITY.sub(lambda match: "-" if match[1] else "", text)
     text = re.sub(r"(?<![\\A-Za-z])(?:oo|inf|infinity|Infinity)(?![A-Za-z])", r"\\infty ", text)
     text = re.sub(r"\+\s*(?=\\infty)", "", text)
     text = re.sub(r"(?<=\d)\s*[xX*]\s*(?=10\s*\^)", r"\\cdot ", text)
     text = re.sub(r"(?<![A-Za-z\d_])(\d+(?:\.\d*)?|\.\d+)[eE]([-+]?\d+)(?![A-Za-z\d])", r"\1\\cdot 10^{\2}", text)
+    text = re.sub(r"(?<![A-Za-z\\])([a-z0-9})])log(?=[a-z]\b)", r"\1 log ", text)  # `nlogn`
     text = _PLAIN_NAME.sub(lambda match: rf"\{match[1]} ", text)
     text = re.sub(r"\\sqrt\s*\(", r"\\sqrt(", text)
     while (start := text.find(r"\sqrt(")) >= 0 and (end := closing(text, start + 5)) > 0:

@@ -80,6 +80,22 @@ def test_a_comparison_has_the_tasks_limits_and_the_next_one_is_compared(
     assert comparison.compare("7", "14/2", LIMITS) == "equal"
 
 
+TOO_LONG = ["1+" * 35_000 + "1", "a" + " " * 70_000 + "b", "2^" * 35_000 + "2", " " * 200 + "7"]
+
+
+@pytest.mark.parametrize("answer", TOO_LONG, ids=["sum", "spaces", "powers", "one too many"])
+def test_a_text_that_is_too_long_for_an_answer_is_none_and_takes_no_time(
+    comparison: AnswerComparison, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(comparison, "timed", None)
+    assert comparison.compare("7", answer, LIMITS) == "different"
+    assert comparison.compare(answer, answer, LIMITS) == "equal"
+
+
+def test_the_longest_answer_is_compared(comparison: AnswerComparison) -> None:
+    assert comparison.compare("100", "1+" * 99 + " 1", LIMITS) == "equal"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_that_another_process_ends_or_stops_costs_no_answer(
     comparison: AnswerComparison, number: signal.Signals
@@ -91,8 +107,8 @@ def test_a_worker_that_another_process_ends_or_stops_costs_no_answer(
     if number != signal.SIGSTOP:
         worker.wait()
     limits = dataclasses.replace(LIMITS, wall_seconds=5.0)
-    # A pipe cannot hold these words: who tells them to a stopped worker must not wait for it.
-    assert comparison.compare("a b " * 20_000, "a b " * 20_000 + ".", limits) == "equal"
+    # A pipe cannot hold this text: who tells it to a stopped worker must not wait for it.
+    assert comparison.compare("7" + "\u200b" * 20_000, "14/2", limits) == "equal"
     assert comparison._worker is not worker
 
 

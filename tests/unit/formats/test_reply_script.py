@@ -30,6 +30,12 @@ ONE_SCRIPT = {
     "a session": block("$ echo hi\nhi\n", "```console"),
     "a session with a name": block("me@host:~/a$ echo hi\nhi\n", "```shell-session"),
     "a session that is tagged as a script": block("$ echo hi\nhi\n"),
+    "a session of root": block("root@host:/w# echo hi\nhi\n", "```console"),
+    "a session in a virtual environment": block("(venv) $ echo hi\nhi\n", "```console"),
+    "a session at home": block("~/a $ echo hi\nhi\n", "```console"),
+    "a session with a folder": block("[me@host a]$ echo hi\nhi\n", "```console"),
+    "a session of bash": block("bash-5.1$ echo hi\nhi\n", "```console"),
+    "a session below a comment": block("# It says hi.\n$ echo hi\nhi\n", "```console"),
     "a console without prompts": block(HI, "```console"),
 }
 
@@ -55,6 +61,8 @@ WHOLE = {
     "a mark of thinking in a command": "echo '<b></think>' > x\n",
     "marks of thinking in a heredoc": "cat <<E\n<think>\nx\n</think>\nE\n",
     "a file of settings": "cat > x.ini <<E\n[END]\na = 1\nE\n",
+    "a shift by a variable": "x=$((1<<n))\necho $x\n",
+    "a comment, then a variable": "# run\n$CMD hi\n",
     "an assignment with a dollar": "a=$b\necho $ a\n",
 }
 
@@ -69,6 +77,25 @@ def test_a_script_is_neither_cut_nor_changed(script: str, opening: str) -> None:
 def test_a_session_is_its_commands() -> None:
     text = "$ cat > x <<E\n> a\n> E\n$ echo a \\\n> b\na b\n$ cat x\na\n"
     assert script_in(block(text, "```console")) == ShellScript("cat > x <<E\na\nE\necho a \\\nb\ncat x\n")
+
+
+@pytest.mark.parametrize(
+    "shebang", ["#!/bin/sh", "#!/usr/bin/env bash", "#! /bin/bash -e", "#!/usr/bin/env -S bash -e"]
+)
+def test_an_answer_that_begins_as_a_script_is_one(shebang: str) -> None:
+    script = f"{shebang}\n{README.replace('python', 'sh')}"
+    assert script_in(script) == ShellScript(script)
+    assert script_in(f"<think>\na\n</think>\n\n{script}") == ShellScript(script)
+    assert script_in(f"It is:\n{script.replace('```', '')}") is None
+
+
+def test_an_answer_that_begins_as_another_program_is_no_script() -> None:
+    assert script_in("#!/usr/bin/env python3\nprint(1)\n") is None
+    assert script_in("#!/bin/fish\necho hi\n") is None
+
+
+def test_a_shift_in_a_thought_hides_no_end_of_it() -> None:
+    assert script_in(f"<think>\n```sh\nx=$((1<<n))\n</think>\n{block(HI)}") == ShellScript(HI)
 
 
 NONE = {
