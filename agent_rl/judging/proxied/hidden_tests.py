@@ -77,6 +77,13 @@ def import_name(path: str, files: "Collection[str]") -> "tuple[str, str]":
     return ".".join(parts[at:]), "/".join(parts[:at])
 
 
+def names_of(path: str) -> "list[str]":
+    """The names under which a file may be imported, whichever folder above it they begin with."""
+    parts = PurePosixPath(path).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return [".".join(parts[at:]) for at in range(len(parts))]
+
+
 def load(path: str, source: bytes, attempt: "Callable[[str, Callable[[], None]], None]", name: str) -> types.ModuleType:
     """The file as the module `name`. Each top-level assert statement is a test, run by `attempt(test's name, act)`."""
     package = name.rpartition(".")[0]

@@ -27,7 +27,7 @@ from typing import Any
 
 from agent_rl.judging.proxied import pytest_subset
 from agent_rl.judging.proxied.fixtures import SCOPES, Definitions, FixtureValues
-from agent_rl.judging.proxied.hidden_tests import HiddenTest, import_name, is_test_file, items_of, load
+from agent_rl.judging.proxied.hidden_tests import HiddenTest, import_name, is_test_file, items_of, load, names_of
 from agent_rl.judging.proxied.one_test import call_setup, detail_of, last_line, run_case, skip_of
 from agent_rl.judging.proxied.process_effects import PatchedModules, watched
 from agent_rl.judging.proxied.pytest_subset import MonkeyPatch, OutcomeException
@@ -63,7 +63,7 @@ class HiddenTestsRunner:
         self._finalizers: dict[str, list[Callable[[], Any]]] = {scope: [] for scope in SCOPES}
         self._place: tuple[Any, Any] = (None, None)
         self._is_set_up = False
-        own = frozenset(name for path in files for name in (import_name(path, files)[0], PurePosixPath(path).stem))
+        own = frozenset(name for path in files for name in names_of(path))
         self._patched = PatchedModules(session.patch, session.undo, own)
         self._monkey_patch = type("MonkeyPatch", (MonkeyPatch,), {"elsewhere": self._patched})
 

@@ -269,6 +269,10 @@ suite(
             def test_it(two):
                 assert add(2, 2) == twice(2) == helpers.twice(two)
                 assert again is same is named is twice
+            def test_patched(monkeypatch):
+                monkeypatch.setattr("checks.helpers.twice", lambda x: 4)
+                monkeypatch.setattr("checks.again", 5)
+                assert add(1, 3) == helpers.twice(7)
         """,
         "checks/unit/__init__.py": "",
         "checks/unit/test_inside.py": """
@@ -308,6 +312,10 @@ suite(
             from solution import add
             def test_it():
                 assert add(2, 2) == twice(2) == beside(2) == packed(2)
+            def test_patched(monkeypatch):
+                import checks.helpers
+                monkeypatch.setattr("checks.helpers.twice", lambda x: 4)
+                assert add(1, 3) == checks.helpers.twice(7)
         """,
     },
 )
