@@ -185,7 +185,7 @@ class InProcessJudge:
     def _spec(self, task: Task) -> SandboxSpec:
         return dataclasses.replace(
             task.sandbox or SandboxSpec(),
-            lifetime_seconds=2 * task.limits.wall_seconds + _MARGIN_SECONDS,
+            lifetime_seconds=_longest(task) + _MARGIN_SECONDS,
             output_bytes=task.limits.output_bytes,
         )
 
@@ -220,9 +220,9 @@ class InProcessJudge:
             "seconds": task.limits.wall_seconds,
         }
         command = ["python3", "-I", "-B", "-c", _runner_source()]
-        # To start may take pytest what a case may take, as it may take other programs to load.
-        stdin, longest = json.dumps(order).encode(), 2 * task.limits.wall_seconds
-        result = await sandbox.exec(command, stdin=stdin, timeout=longest, environment=facts.environment)
+        result = await sandbox.exec(
+            command, stdin=json.dumps(order).encode(), timeout=_longest(task), environment=facts.environment
+        )
         if result.status != "completed":
             return self._ended(result, result.status.replace("_", " ")), ()
         changed = await _changed(sandbox, hidden)
@@ -340,6 +340,11 @@ class InProcessJudge:
             scores,
             "" if not detail else "\n".join([detail, *said]),
         )
+
+
+def _longest(task: Task) -> float:
+    """Seconds of the tests, and of pytest's start, which may take what a case may take, as loading a program may."""
+    return 2 * task.limits.wall_seconds
 
 
 def _with_output(detail: str, result: ExecResult, left_out: Sequence[str] = ()) -> str:
