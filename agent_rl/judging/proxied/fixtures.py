@@ -30,7 +30,7 @@ def is_fixture(value: Any) -> bool:
     return isinstance(value, types.FunctionType) and "_agent_rl_fixture" in value.__dict__
 
 
-class Definition:
+class FixtureDefinition:
     """A fixture where it is defined: in the class `owner`, or outside of classes."""
 
     def __init__(self, name: str, fixture: Fixture, owner: Any, attribute: str, needs: "list[str]") -> None:
@@ -43,12 +43,12 @@ class Definition:
         return getattr(instance if isinstance(instance, self.owner) else self.owner(), self.attribute)
 
 
-class Definitions:
+class FixtureDefinitions:
     """All fixtures that were found so far."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[int, str, Definition]] = []
-        self._of_classes: dict[type, list[Definition]] = {}
+        self._found: list[tuple[int, str, FixtureDefinition]] = []
+        self._of_classes: dict[type, list[FixtureDefinition]] = {}
 
     def take(self, place: str, module: types.ModuleType, *, plugin: bool = False) -> None:
         """Those of a module. `place`: its file, or the folder whose tests see them."""
@@ -56,11 +56,11 @@ class Definitions:
         for name, value in sorted(vars(module).items()):
             if is_fixture(value):
                 fixture = value.__dict__["_agent_rl_fixture"]
-                made = Definition(fixture.name or name, fixture, None, name, arguments_of(value))
+                made = FixtureDefinition(fixture.name or name, fixture, None, name, arguments_of(value))
                 self._found.append((rank, place, made))
         self._found.sort(key=lambda found: found[0])
 
-    def seen(self, path: str, owners: "tuple[Any, ...]") -> "Iterator[Definition]":
+    def seen(self, path: str, owners: "tuple[Any, ...]") -> "Iterator[FixtureDefinition]":
         """Those that a test of `path` in the classes `owners` sees, the nearest last."""
         for _, place, made in self._found:
             if place in (path, ".") or path.startswith(place + "/"):
@@ -70,12 +70,12 @@ class Definitions:
                 self._of_classes[owner] = list(_of_class(owner))
             yield from self._of_classes[owner]
 
-    def used(self, item: Any, path: str) -> "dict[str, list[Definition]]":
+    def used(self, item: Any, path: str) -> "dict[str, list[FixtureDefinition]]":
         """The fixtures that a test uses, itself or through others, in the order in which they are set up.
 
         By name, with all of that name; the test gets the last of them.
         """
-        seen: dict[str, list[Definition]] = {}
+        seen: dict[str, list[FixtureDefinition]] = {}
         for made in self.seen(path, item.owners):
             seen.setdefault(made.name, []).append(made)
         names = [name for name, all_of in seen.items() if any(made.fixture.autouse for made in all_of)]
@@ -92,7 +92,7 @@ class Definitions:
         return {name: seen.get(name, []) for name in sorted(names, key=lambda name: scope[name])}
 
 
-def parametrized(used: "dict[str, list[Definition]]") -> "Iterator[tuple[str, Fixture]]":
+def parametrized(used: "dict[str, list[FixtureDefinition]]") -> "Iterator[tuple[str, Fixture]]":
     """The fixtures with parameters among those that a test uses."""
     for name, all_of in used.items():
         for made in reversed(all_of):
@@ -102,17 +102,17 @@ def parametrized(used: "dict[str, list[Definition]]") -> "Iterator[tuple[str, Fi
                 break
 
 
-def _of_class(owner: type) -> "Iterator[Definition]":
+def _of_class(owner: type) -> "Iterator[FixtureDefinition]":
     for name in dir(owner):
         raw = inspect.getattr_static(owner, name)
         function = raw.__func__ if type(raw) in (classmethod, staticmethod) else raw
         if is_fixture(function):
             fixture = function.__dict__["_agent_rl_fixture"]
             needs = arguments_of(function)[0 if isinstance(raw, staticmethod) else 1 :]
-            yield Definition(fixture.name or name, fixture, owner, name, needs)
+            yield FixtureDefinition(fixture.name or name, fixture, owner, name, needs)
 
 
-class _Value:
+class _MadeValue:
     """A fixture's value, made with the parameter `param`, and what ends it."""
 
     def __init__(self, param: Any) -> None:
@@ -129,26 +129,26 @@ class FixtureValues:
 
     def __init__(
         self,
-        definitions: Definitions,
+        definitions: FixtureDefinitions,
         special: "dict[str, Callable[[], tuple[Any, Callable[[], Any]]]]",
         at_end: "Callable[[str, Callable[[], Any]], None]",
     ) -> None:
         self._definitions = definitions
         self._special = special
         self._at_end = at_end
-        self._values: dict[Any, _Value] = {}
+        self._values: dict[Any, _MadeValue] = {}
 
     def set_up(self, item: Any, path: str, instance: Any) -> "dict[str, Any]":
         """The values of the fixtures that a test uses, and of its parameters, by name."""
-        asked = _Asked(item, path, instance, self._definitions.used(item, path))
+        asked = _TestSetup(item, path, instance, self._definitions.used(item, path))
         return {name: self._get(name, asked, ()) for name in list(asked.used)}
 
-    def _get(self, name: str, asked: "_Asked", users: "tuple[Definition, ...]") -> Any:
+    def _get(self, name: str, asked: "_TestSetup", users: "tuple[FixtureDefinition, ...]") -> Any:
         """The value for the innermost of `users`, the fixtures that are being set up; without any, for the test."""
         if name in asked.item.values:
             return asked.item.values[name]
         if name == "request":
-            return self._request(asked, users, _Value(_NOTHING), _NOTHING)
+            return self._request(asked, users, _MadeValue(_NOTHING), _NOTHING)
         if name in asked.ready:
             return self._ready(name, asked, users)
         if name not in asked.used:
@@ -160,13 +160,15 @@ class FixtureValues:
         asked.ready[name] = self._known(definition, asked, (*users, definition))
         return self._ready(name, asked, users)
 
-    def _ready(self, name: str, asked: "_Asked", users: "tuple[Definition, ...]") -> Any:
+    def _ready(self, name: str, asked: "_TestSetup", users: "tuple[FixtureDefinition, ...]") -> Any:
         made = asked.ready[name]
         if users:
             made.ends.append(lambda: self._end(users[-1]))
         return made.value
 
-    def _known(self, definition: Definition, asked: "_Asked", inside: "tuple[Definition, ...]") -> _Value:
+    def _known(
+        self, definition: FixtureDefinition, asked: "_TestSetup", inside: "tuple[FixtureDefinition, ...]"
+    ) -> _MadeValue:
         # First what it uses: where that changes, the value that was made with it ends.
         arguments = {need: self._get(need, asked, inside) for need in definition.needs if need != "request"}
         param = asked.item.indirect.get(definition.name, _NOTHING)
@@ -177,10 +179,10 @@ class FixtureValues:
         return self._make(param, arguments, asked, inside)
 
     def _make(
-        self, param: Any, arguments: "dict[str, Any]", asked: "_Asked", inside: "tuple[Definition, ...]"
-    ) -> _Value:
+        self, param: Any, arguments: "dict[str, Any]", asked: "_TestSetup", inside: "tuple[FixtureDefinition, ...]"
+    ) -> _MadeValue:
         definition = inside[-1]
-        made = self._values[definition] = _Value(param)
+        made = self._values[definition] = _MadeValue(param)
         self._at_end(definition.fixture.scope, lambda: self._end(definition))
         try:
             function = definition.function(asked.instance)
@@ -195,7 +197,9 @@ class FixtureValues:
             raise
         return made
 
-    def _request(self, asked: "_Asked", users: "tuple[Definition, ...]", made: _Value, definition: Any) -> Any:
+    def _request(
+        self, asked: "_TestSetup", users: "tuple[FixtureDefinition, ...]", made: _MadeValue, definition: Any
+    ) -> Any:
         item = asked.item
         request = types.SimpleNamespace(
             node=types.SimpleNamespace(name=item.name.rpartition("::")[2]),
@@ -224,7 +228,7 @@ class FixtureValues:
                 end = value.close
             else:
                 raise LookupError(f"fixture {name!r} is not known in tests of this tier")
-            made = self._values[name] = _Value(_NOTHING)
+            made = self._values[name] = _MadeValue(_NOTHING)
             made.value = value
             made.ends.append(end)
             self._at_end("function", lambda: self._end(name))
@@ -237,12 +241,12 @@ class FixtureValues:
             _call_all(made.ends)
 
 
-class _Asked:
+class _TestSetup:
     """The test for which fixtures are set up, those that it uses by name, and the values that it has already."""
 
-    def __init__(self, item: Any, path: str, instance: Any, used: "dict[str, list[Definition]]") -> None:
+    def __init__(self, item: Any, path: str, instance: Any, used: "dict[str, list[FixtureDefinition]]") -> None:
         self.item, self.path, self.instance, self.used = item, path, instance, used
-        self.ready: dict[str, _Value] = {}
+        self.ready: dict[str, _MadeValue] = {}
 
 
 def _call_all(ends: "list[Callable[[], Any]]") -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from agent_rl.judging.proxied.fixtures import SCOPES, Definitions, arguments_of, is_fixture, parametrized
+from agent_rl.judging.proxied.fixtures import SCOPES, FixtureDefinitions, arguments_of, is_fixture, parametrized
 from agent_rl.judging.proxied.pytest_subset import Fixture, Mark, Parameters
 
 
@@ -113,7 +113,7 @@ def load(path: str, source: bytes, attempt: "Callable[[str, Callable[[], None]],
     return module
 
 
-def items_of(path: str, module: types.ModuleType, definitions: Definitions) -> "list[HiddenTest]":
+def items_of(path: str, module: types.ModuleType, definitions: FixtureDefinitions) -> "list[HiddenTest]":
     """The tests of a loaded file, in pytest's order; each set of parameters is a test of its own."""
     made: list[HiddenTest] = []
     marks = _marks(getattr(module, "pytestmark", []))
@@ -159,7 +159,7 @@ def _of_class(
     owners: "tuple[Any, ...]",
     marks: "list[Mark]",
     path: str,
-    definitions: Definitions,
+    definitions: FixtureDefinitions,
 ) -> "Iterator[HiddenTest]":
     owner = owners[-1]
     if owner.__init__ is not object.__init__ or getattr(owner, "__test__", True) is False:
@@ -192,7 +192,9 @@ def _marks(found: Any) -> "list[Mark]":
     return [m for m in (found if isinstance(found, (list, tuple)) else [found]) if isinstance(m, Mark)]
 
 
-def _parametrized(item: HiddenTest, outer: "list[Mark]", path: str, definitions: Definitions) -> "Iterator[HiddenTest]":
+def _parametrized(
+    item: HiddenTest, outer: "list[Mark]", path: str, definitions: FixtureDefinitions
+) -> "Iterator[HiddenTest]":
     """The item once for each combination of its parameter sets, named as pytest names them."""
     item.marks = [*outer, *_marks(item.function.__dict__.get("pytestmark", []))]
     axes = [

@@ -26,7 +26,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from agent_rl.judging.proxied import pytest_subset
-from agent_rl.judging.proxied.fixtures import SCOPES, Definitions, FixtureValues
+from agent_rl.judging.proxied.fixtures import SCOPES, FixtureDefinitions, FixtureValues
 from agent_rl.judging.proxied.hidden_tests import HiddenTest, import_name, is_test_file, items_of, load, names_of
 from agent_rl.judging.proxied.one_test import call_setup, detail_of, last_line, run_case, skip_of
 from agent_rl.judging.proxied.process_effects import PatchedModules, watched
@@ -57,7 +57,7 @@ class HiddenTestsRunner:
         self._report = report
         self._count = 0
         self._noticed = 0
-        self._definitions = Definitions()
+        self._definitions = FixtureDefinitions()
         special = {"tmp_path": self._tmp_path, "monkeypatch": self._patching}
         self._values = FixtureValues(self._definitions, special, lambda scope, act: self._finalizers[scope].append(act))
         self._finalizers: dict[str, list[Callable[[], Any]]] = {scope: [] for scope in SCOPES}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_rl.judging.proxied.fixtures import Definitions
+from agent_rl.judging.proxied.fixtures import FixtureDefinitions
 from agent_rl.judging.proxied.hidden_tests import items_of, load
 from agent_rl.judging.proxied.proxied_judge import read_reports
 from agent_rl.judging.proxied.tests_runner import HiddenTestsRunner
@@ -190,6 +190,6 @@ def collected(source: str) -> list[str]:
         patch.setitem(sys.modules, "pytest", pytest_subset.module())
         module = load("test_ids.py", source.encode(), lambda name, act: None, "test_ids")
         sys.modules.pop("test_ids", None)
-    definitions = Definitions()
+    definitions = FixtureDefinitions()
     definitions.take("test_ids.py", module)
     return [item.name for item in items_of("test_ids.py", module, definitions)]
