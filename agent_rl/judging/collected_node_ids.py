@@ -17,7 +17,7 @@ from agent_rl.cache import cache_folder
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import AssertTests, PytestTests, Task
 
-_VERSION = 3
+_VERSION = 4
 
 
 def require_tests(task: Task, tests: PytestTests) -> None:

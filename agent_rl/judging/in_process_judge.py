@@ -50,7 +50,7 @@ from agent_rl.judging.judging_runs import (
     reasons,
     tampered,
 )
-from agent_rl.judging.pytest_report import PytestReport, TamperedReport, asked_of_all, read_report
+from agent_rl.judging.pytest_report import Late, PytestReport, TamperedReport, asked_of_all, read_report
 from agent_rl.judging.ready_place import Staging, has_own_image, own_config, read_file
 from agent_rl.judging.repeated_runs import ended_command
 from agent_rl.vocabulary import (
@@ -70,7 +70,7 @@ _MAX_REPORT = 16 << 20
 _MAX_REWARD = 64
 _MAX_LOG = 1 << 20
 _MARGIN_SECONDS = 120.0
-"""A sandbox lives this much longer than the tests' own limit."""
+"""A sandbox lives this much longer than pytest may take to start, and the tests."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class InProcessJudge:
     def _spec(self, task: Task) -> SandboxSpec:
         return dataclasses.replace(
             task.sandbox or SandboxSpec(),
-            lifetime_seconds=task.limits.wall_seconds + _MARGIN_SECONDS,
+            lifetime_seconds=_longest(task) + _MARGIN_SECONDS,
             output_bytes=task.limits.output_bytes,
         )
 
@@ -217,10 +217,11 @@ class InProcessJudge:
             "conftest": bool(place.conftests),
             "config": await own_config(sandbox, paths or programs),
             "python_path": [p for p in facts.python_path.split(":") if p],
+            "seconds": task.limits.wall_seconds,
         }
         command = ["python3", "-I", "-B", "-c", _runner_source()]
         result = await sandbox.exec(
-            command, stdin=json.dumps(order).encode(), timeout=task.limits.wall_seconds, environment=facts.environment
+            command, stdin=json.dumps(order).encode(), timeout=_longest(task), environment=facts.environment
         )
         if result.status != "completed":
             return self._ended(result, result.status.replace("_", " ")), ()
@@ -235,6 +236,8 @@ class InProcessJudge:
             return self._ended(result, f"no test was reported: it ended early, exit code {result.exit_code}"), ()
         try:
             report = read_report(raw, nonce)
+            if isinstance(report, Late):
+                return self._ended(report.ended(result, task.limits.wall_seconds), "timeout"), ()
             expected = tests.tests or asked_of_all(report, canaries.ids)
             known = expected if tests.tests else report.collected
             return self._verdict(report, expected, known, canaries, result), expected
@@ -337,6 +340,11 @@ class InProcessJudge:
             scores,
             "" if not detail else "\n".join([detail, *said]),
         )
+
+
+def _longest(task: Task) -> float:
+    """Seconds of the tests, and of pytest's start, which may take what a case may take, as loading a program may."""
+    return 2 * task.limits.wall_seconds
 
 
 def _with_output(detail: str, result: ExecResult, left_out: Sequence[str] = ()) -> str:

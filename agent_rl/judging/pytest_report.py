@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from agent_rl.vocabulary import wording
+from agent_rl.vocabulary import ExecResult, wording
 
 _PHASES = ("setup", "call", "teardown")
 
@@ -53,11 +54,31 @@ class PytestReport:
         return ""
 
 
-def read_report(raw: bytes, nonce: str) -> PytestReport:
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The tests exceeded their limit; seconds that they used and waited as in `ExecResult`."""
+
+    cpu_seconds: float
+    waited_seconds: float | None
+
+    def ended(self, result: ExecResult, seconds: float) -> ExecResult:
+        """The result of the runner, as of a command that was ended after `seconds`."""
+        times: dict[str, Any] = {"cpu_seconds": self.cpu_seconds, "waited_seconds": self.waited_seconds}
+        return dataclasses.replace(result, status="timeout", exit_code=None, seconds=seconds, **times)
+
+
+def read_report(raw: bytes, nonce: str) -> PytestReport | Late:
     """The report. Raises TamperedReport for anything that the runner does not write."""
     try:
         content: Any = json.loads(raw)
-        if content["nonce"] != nonce or type(content["exit"]) is not int:
+        if content["nonce"] != nonce:
+            raise TamperedReport("a report with another nonce")
+        if "late" in content:
+            cpu, waited = content["late"]
+            if type(cpu) is not float or type(waited) not in (float, type(None)):
+                raise TamperedReport("a report of unknown form")
+            return Late(cpu, waited)
+        if type(content["exit"]) is not int:
             raise TamperedReport("a report with another nonce")
         phases: dict[str, list[Phase]] = {}
         for test, when, outcome, expected, text in content["phases"]:

@@ -14,6 +14,7 @@ from agent_rl.judging.proxied import (
     candidate_callbacks,
     candidate_operations,
     candidate_side,
+    fixtures,
     hidden_tests,
     lanes,
     one_test,
@@ -182,7 +183,7 @@ def role_sources() -> bytes:
     modules: list[ModuleType] = [proxy_messages, proxy_exceptions, shared_containers, lanes]
     modules += [process_effects, candidate_callbacks, candidate_operations, candidate_side]
     modules += [proxies, unexpected_objects, remote_objects, outgoing_values, tests_side]
-    modules += [pytest_fixtures, pytest_subset, hidden_tests, one_test, tests_runner, proxied_roles]
+    modules += [pytest_fixtures, pytest_subset, fixtures, hidden_tests, one_test, tests_runner, proxied_roles]
     return json.dumps([(module.__name__, inspect.getsource(module)) for module in modules]).encode()
 
 

@@ -46,6 +46,7 @@ _MODULES = (
     "proxied.tests_side",
     "proxied.pytest_fixtures",
     "proxied.pytest_subset",
+    "proxied.fixtures",
     "proxied.hidden_tests",
     "proxied.one_test",
     "proxied.tests_runner",

@@ -13,6 +13,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from agent_rl.judging.blind_spots import oracle_variants
@@ -39,12 +40,22 @@ class _InProcess:
         """Nothing."""
 
     def module(self, name: str, watched: "list[str]", *, concurrent: bool = False) -> types.ModuleType:
-        module = types.ModuleType(name)
-        module.__file__ = "solution.py"
+        module = self.create_module(ModuleSpec(name, self))  # pyright: ignore[reportArgumentType]
         # Set before it is executed: dataclasses and others look their module up.
-        sys.modules[name] = self.loaded = module
-        exec(compile(self._program, "solution.py", "exec", dont_inherit=True), module.__dict__)
+        sys.modules[name] = module
+        self.exec_module(module)
         return module
+
+    # The loader of the solution, as the import system calls it
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        self.loaded = types.ModuleType(spec.name)
+        self.loaded.__file__ = "solution.py"
+        self.loaded.__spec__ = spec
+        return self.loaded
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        exec(compile(self._program, "solution.py", "exec", dont_inherit=True), module.__dict__)
 
 
 def run_variants(

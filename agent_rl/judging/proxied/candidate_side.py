@@ -11,6 +11,7 @@ This file is standard library only, Python 3.9: its source also runs inside the 
 """
 
 import builtins
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -221,6 +222,10 @@ class CandidateServer:
             self._effects.take(state)
         if verb == "load":
             return self._load(*head)
+        if verb == "another":
+            return self._another()
+        if verb == "execute":
+            return self._execute(self._objects[head[0]])
         if verb == "patch":
             module, name = head
             return self._patches.set(module, name, values[0])
@@ -247,8 +252,19 @@ class CandidateServer:
         if concurrent:
             self._loop.concurrent = True
             threading.Thread(target=self._lanes.read_on, name="tests", daemon=True).start()
-        path = str(self.module.__file__)
-        exec(compile(self._program, path, "exec", dont_inherit=True), self.module.__dict__)
+        self._execute(self.module)
+
+    def _execute(self, module: types.ModuleType) -> None:
+        exec(compile(self._program, str(self.module.__file__), "exec", dont_inherit=True), module.__dict__)
+
+    def _another(self) -> int:
+        """The number of one more module of the program, not executed yet."""
+        made = types.ModuleType(self.module.__name__)
+        for name in ("__file__", "__loader__", "__spec__", "__package__", "__builtins__"):
+            made.__dict__[name] = self.module.__dict__.get(name)
+        if self._effects is not None:
+            sys.modules[made.__name__] = made
+        return self._number(made)
 
     def _names(self, target: Any) -> "tuple[str, ...]":
         if hasattr(target, "__all__"):

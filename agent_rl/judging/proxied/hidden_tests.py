@@ -9,29 +9,35 @@ import __future__
 
 import ast
 import enum
+import importlib
 import inspect
 import itertools
 import linecache
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from agent_rl.judging.proxied.fixtures import SCOPES, FixtureDefinitions, arguments_of, is_fixture, parametrized
 from agent_rl.judging.proxied.pytest_subset import Fixture, Mark, Parameters
-
-_OPEN_ENDED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class HiddenTest:
-    """One test: its function and the values to call it with."""
+    """One test: its function and the values to call it with.
 
-    def __init__(self, name: str, module: types.ModuleType, function: Any, owner: Any = None) -> None:
+    owners: the classes that it is in, the innermost last; `owner` is that one, or None.
+    shared: by scope, the fixtures' parameters that other tests may share: (fixture's name, which of its parameters).
+    """
+
+    def __init__(self, name: str, module: types.ModuleType, function: Any, owners: "tuple[Any, ...]" = ()) -> None:
         self.name = name
         self.module = module
         self.function = function
-        self.owner = owner
+        self.owners = owners
+        self.owner: Any = owners[-1] if owners else None
+        self.shared: dict[str, list[tuple[str, int]]] = {}
         self.values: dict[str, Any] = {}
         self.indirect: dict[str, Any] = {}
         self.marks: list[Mark] = []
@@ -56,27 +62,41 @@ def _given_by_mock(function: Any) -> int:
     return sum(1 for p in patchings if mock is not None and not p.attribute_name and p.new is mock.DEFAULT)
 
 
-def arguments_of(function: Any) -> "list[str]":
-    """The names of the parameters that a caller has to give."""
-    parameters = inspect.signature(function).parameters.values()
-    return [p.name for p in parameters if p.default is p.empty and p.kind not in _OPEN_ENDED]
-
-
 def is_test_file(path: str) -> bool:
     """Whether pytest would look for tests in it."""
     name = PurePosixPath(path).name
     return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
 
 
-def load(path: str, source: bytes, attempt: "Callable[[str, Callable[[], None]], None]") -> types.ModuleType:
-    """The file as a module. Each top-level assert statement is a test, run by `attempt(name, act)`."""
-    name = PurePosixPath(path).stem
+def import_name(path: str, files: "Collection[str]") -> "tuple[str, str]":
+    """(the module's name, the folder it is found from), as under pytest: in packages, the outermost one counts."""
+    parts = PurePosixPath(path).with_suffix("").parts
+    at = len(parts) - 1
+    while at and "/".join((*parts[:at], "__init__.py")) in files:
+        at -= 1
+    return ".".join(parts[at:]), "/".join(parts[:at])
+
+
+def names_of(path: str) -> "list[str]":
+    """The names under which a file may be imported, whichever folder above it they begin with."""
+    parts = PurePosixPath(path).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return [".".join(parts[at:]) for at in range(len(parts))]
+
+
+def load(path: str, source: bytes, attempt: "Callable[[str, Callable[[], None]], None]", name: str) -> types.ModuleType:
+    """The file as the module `name`. Each top-level assert statement is a test, run by `attempt(test's name, act)`."""
+    package = name.rpartition(".")[0]
+    parent = importlib.import_module(package) if package else None
     module = types.ModuleType(name)
     module.__file__ = path
+    module.__package__ = package
     text = source.decode()
     linecache.cache[path] = (len(text), None, text.splitlines(True), path)
     tree = ast.parse(text, path)
     sys.modules[name] = module
+    if parent is not None:
+        setattr(parent, name.rpartition(".")[2], module)
     flags = 0
     for statement in tree.body:
         if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
@@ -93,27 +113,55 @@ def load(path: str, source: bytes, attempt: "Callable[[str, Callable[[], None]],
     return module
 
 
-def items_of(
-    path: str, module: types.ModuleType, fixtures: "Callable[[str], Fixture | None]"
-) -> "Iterator[HiddenTest]":
-    """The tests of a loaded file, in order; each set of parameters is a test of its own."""
+def items_of(path: str, module: types.ModuleType, definitions: FixtureDefinitions) -> "list[HiddenTest]":
+    """The tests of a loaded file, in pytest's order; each set of parameters is a test of its own."""
+    made: list[HiddenTest] = []
     marks = _marks(getattr(module, "pytestmark", []))
     for name, value in list(module.__dict__.items()):
         if isinstance(value, types.FunctionType) and name.startswith("test") and not is_fixture(value):
-            yield from _parametrized(HiddenTest(f"{path}::{name}", module, value), marks, fixtures)
+            made += _parametrized(HiddenTest(f"{path}::{name}", module, value), marks, path, definitions)
         elif type(value) is type and name.startswith("Test") and not _is_unittest(value):
-            yield from _of_class(f"{path}::{name}", module, value, marks, fixtures)
+            made += _of_class(f"{path}::{name}", module, (value,), marks, path, definitions)
         elif isinstance(value, type) and _is_unittest(value):
-            yield from _of_case(f"{path}::{name}", module, value)
+            made += _of_case(f"{path}::{name}", module, value)
+    return _grouped(made, SCOPES[:-1])
 
 
-def is_fixture(value: Any) -> bool:
-    return isinstance(value, types.FunctionType) and "_agent_rl_fixture" in value.__dict__
+def _grouped(items: "list[HiddenTest]", scopes: "tuple[str, ...]", done: "tuple[Any, ...]" = ()) -> "list[HiddenTest]":
+    """The tests, with those beside each other that share a fixture's parameter while its scope lasts."""
+    if not scopes:
+        return items
+    scope, *lower = scopes
+    made: list[HiddenTest] = []
+    without: list[HiddenTest] = []
+    rest = list(items)
+    while rest:
+        item = rest.pop(0)
+        owner = item.owner if scope == "class" else None
+        keys = [key for key in item.shared.get(scope, []) if (scope, owner, key) not in done]
+        if not keys:
+            without.append(item)
+            continue
+        made += _grouped(without, tuple(lower))
+        without = []
+
+        def same(other: HiddenTest, key: Any = keys[-1], owner: Any = owner) -> bool:
+            return key in other.shared.get(scope, []) and (scope != "class" or other.owner is owner)
+
+        made += _grouped([item, *filter(same, rest)], scopes, (*done, (scope, owner, keys[-1])))
+        rest = [other for other in rest if not same(other)]
+    return made + _grouped(without, tuple(lower))
 
 
 def _of_class(
-    prefix: str, module: types.ModuleType, owner: type, marks: "list[Mark]", fixtures: "Callable[[str], Fixture | None]"
+    prefix: str,
+    module: types.ModuleType,
+    owners: "tuple[Any, ...]",
+    marks: "list[Mark]",
+    path: str,
+    definitions: FixtureDefinitions,
 ) -> "Iterator[HiddenTest]":
+    owner = owners[-1]
     if owner.__init__ is not object.__init__ or getattr(owner, "__test__", True) is False:
         return
     marks = marks + [mark for kind in reversed(owner.__mro__) for mark in _marks(kind.__dict__.get("pytestmark", []))]
@@ -121,10 +169,11 @@ def _of_class(
     for name in names:
         raw = inspect.getattr_static(owner, name)
         if isinstance(raw, type) and name.startswith("Test"):
-            yield from _of_class(f"{prefix}::{name}", module, raw, marks, fixtures)
+            yield from _of_class(f"{prefix}::{name}", module, (*owners, raw), marks, path, definitions)
         function = getattr(raw, "__func__", raw)
         if isinstance(function, types.FunctionType) and name.startswith("test") and not is_fixture(function):
-            yield from _parametrized(HiddenTest(f"{prefix}::{name}", module, function, owner), marks, fixtures)
+            item = HiddenTest(f"{prefix}::{name}", module, function, owners)
+            yield from _parametrized(item, marks, path, definitions)
 
 
 def _is_unittest(kind: type) -> bool:
@@ -136,7 +185,7 @@ def _of_case(prefix: str, module: types.ModuleType, kind: type) -> "Iterator[Hid
     import unittest
 
     for name in unittest.defaultTestLoader.getTestCaseNames(kind):  # type: ignore[arg-type]
-        yield HiddenTest(f"{prefix}::{name}", module, None, kind)
+        yield HiddenTest(f"{prefix}::{name}", module, None, (kind,))
 
 
 def _marks(found: Any) -> "list[Mark]":
@@ -144,28 +193,44 @@ def _marks(found: Any) -> "list[Mark]":
 
 
 def _parametrized(
-    item: HiddenTest, outer: "list[Mark]", fixtures: "Callable[[str], Fixture | None]"
+    item: HiddenTest, outer: "list[Mark]", path: str, definitions: FixtureDefinitions
 ) -> "Iterator[HiddenTest]":
     """The item once for each combination of its parameter sets, named as pytest names them."""
-    marks = [*outer, *_marks(item.function.__dict__.get("pytestmark", []))]
+    item.marks = [*outer, *_marks(item.function.__dict__.get("pytestmark", []))]
     axes = [
         _axis(mark)
         for mark in [*item.function.__dict__.get("pytestmark", []), *reversed(outer)]
         if mark.name == "parametrize"
     ]
+    # What is given directly hides the fixture of its name, and so what that one uses.
+    item.values = {name: None for axis in axes for _, values, _, _ in axis for name in values}
     given = {name for axis in axes for _, values, indirect, _ in axis for name in (*values, *indirect)}
-    axes += list(_fixture_axes(item, given, fixtures))
-    # The parametrization nearest to the function comes first in the name and varies slowest.
-    for chosen in itertools.product(*axes):
-        made = HiddenTest(item.name, item.module, item.function, item.owner)
-        made.marks = list(marks)
-        for _, values, indirect, own in chosen:
+    through = [(n, fixture) for n, fixture in parametrized(definitions.used(item, path)) if n not in given]
+    axes[:0] = [_fixture_axis(name, fixture) for name, fixture in through]
+    # Those of fixtures come first in the name and vary slowest; then the parametrization nearest to the function.
+    for chosen in itertools.product(*(enumerate(axis) for axis in axes)):
+        made = HiddenTest(item.name, item.module, item.function, item.owners)
+        made.marks = list(item.marks)
+        for _, (_, values, indirect, own) in chosen:
             made.values.update(values)
             made.indirect.update(indirect)
             made.marks += own
+        for (name, fixture), (index, _) in zip(through, chosen):  # noqa: B905
+            made.shared.setdefault(fixture.scope, []).append((name, index))
         if chosen:
-            made.name += f"[{'-'.join(name for name, *_ in chosen)}]"
+            made.name += f"[{'-'.join(name for _, (name, *_) in chosen)}]"
         yield made
+
+
+def _fixture_axis(name: str, fixture: Fixture) -> "list[Any]":
+    """The same as `_axis` for a parametrized fixture."""
+    sets = [p if isinstance(p, Parameters) else Parameters((p,), None, []) for p in fixture.params or []]
+    return _distinct(
+        [
+            (_set_name(p.name, fixture.ids, i, {name: p.values[0]}), {}, {name: p.values[0]}, p.marks)
+            for i, p in enumerate(sets)
+        ]
+    )
 
 
 def _axis(mark: Mark) -> "list[Any]":
@@ -186,28 +251,6 @@ def _axis(mark: Mark) -> "list[Any]":
         direct = {n: v for n, v in by_name.items() if n not in through}
         made.append((name, direct, {n: by_name[n] for n in through}, own.marks if own else []))
     return _distinct(made)
-
-
-def _fixture_axes(
-    item: HiddenTest, given: "set[str]", fixtures: "Callable[[str], Fixture | None]"
-) -> "Iterator[list[Any]]":
-    """An axis for each parametrized fixture that the test uses, directly or through other fixtures."""
-    waiting, known = list(item.arguments), set(given)
-    while waiting:
-        name = waiting.pop(0)
-        found = fixtures(name) if name not in known else None
-        known.add(name)
-        if found is None:
-            continue
-        waiting += arguments_of(found.function)
-        if found.params is not None:
-            sets = [p if isinstance(p, Parameters) else Parameters((p,), None, []) for p in found.params]
-            yield _distinct(
-                [
-                    (_set_name(p.name, found.ids, i, {name: p.values[0]}), {}, {name: p.values[0]}, p.marks)
-                    for i, p in enumerate(sets)
-                ]
-            )
 
 
 def _distinct(axis: "list[Any]") -> "list[Any]":

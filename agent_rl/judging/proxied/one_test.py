@@ -8,7 +8,8 @@ import types
 from typing import Any
 
 from agent_rl.judging.proxied import pytest_subset
-from agent_rl.judging.proxied.hidden_tests import HiddenTest, arguments_of
+from agent_rl.judging.proxied.fixtures import arguments_of
+from agent_rl.judging.proxied.hidden_tests import HiddenTest
 from agent_rl.judging.proxied.pytest_subset import Exit
 
 

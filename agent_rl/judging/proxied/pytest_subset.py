@@ -244,7 +244,7 @@ class Fixture:
 
     def __init__(self, function: Any, options: "dict[str, Any]") -> None:
         self.function = function
-        self.name: str = options.get("name") or function.__name__
+        self.name: str | None = options.get("name")
         self.scope: str = options.get("scope", "function")
         self.autouse = bool(options.get("autouse", False))
         params = options.get("params")

@@ -6,6 +6,7 @@ This file is standard library only, Python 3.9: its source also runs inside the 
 import types
 from collections import deque
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from agent_rl.judging.proxied.proxies import (
@@ -50,32 +51,52 @@ _IMPORTS = ("__path__", "__spec__", "__loader__", "__file__", "__package__", "__
 
 
 class RemoteModule(types.ModuleType):
-    """The solution's module."""
+    """The solution's module; `number` is not 0 once the tests have imported it anew."""
 
-    def __init__(self, name: str, session: Any) -> None:
+    def __init__(self, name: str, session: Any, number: int = 0) -> None:
         super().__init__(name)
-        types.ModuleType.__getattribute__(self, "__dict__").update({SESSION: session, NUMBER: 0, PATH: ""})
+        types.ModuleType.__getattribute__(self, "__dict__").update({SESSION: session, NUMBER: number, PATH: ""})
+        self.__spec__ = ModuleSpec(name, RemoteLoader(session))  # pyright: ignore[reportArgumentType]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_agent_rl_") or name in _IMPORTS:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         fields = types.ModuleType.__getattribute__(self, "__dict__")
         if name == "__all__":
-            return fields[SESSION].starred(0)
-        return fields[SESSION].get(name, "get", 0, name)
+            return fields[SESSION].starred(fields[NUMBER])
+        return fields[SESSION].get(name, "get", fields[NUMBER], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("__"):
             # The import system sets this.
             super().__setattr__(name, value)
             return
-        types.ModuleType.__getattribute__(self, "__dict__")[SESSION].get("", "set", 0, name, values=(value,))
+        fields = types.ModuleType.__getattribute__(self, "__dict__")
+        fields[SESSION].get("", "set", fields[NUMBER], name, values=(value,))
 
     def __delattr__(self, name: str) -> None:
-        types.ModuleType.__getattribute__(self, "__dict__")[SESSION].get("", "del", 0, name)
+        fields = types.ModuleType.__getattribute__(self, "__dict__")
+        fields[SESSION].get("", "del", fields[NUMBER], name)
 
     def __dir__(self) -> Any:
-        return types.ModuleType.__getattribute__(self, "__dict__")[SESSION].get("dir", "op", "dir", 0, values=((),))
+        fields = types.ModuleType.__getattribute__(self, "__dict__")
+        return fields[SESSION].get("dir", "op", "dir", fields[NUMBER], values=((),))
+
+
+class RemoteLoader:
+    """Executes the program again in its process: for `importlib.reload`, or once it is out of `sys.modules`."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def create_module(self, spec: ModuleSpec) -> RemoteModule:
+        number = self._session.get("", "another")
+        if type(number) is not int or not 0 <= number < MAX_OBJECTS:
+            raise self._session.spoil("the solution's module cannot be made again")
+        return RemoteModule(spec.name, self._session, number)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        self._session.get("", "execute", types.ModuleType.__getattribute__(module, "__dict__")[NUMBER])
 
 
 class RemoteObjects:

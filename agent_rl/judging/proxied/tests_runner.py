@@ -21,21 +21,21 @@ import sys
 import tempfile
 import types
 from collections.abc import Callable, Mapping
+from importlib.machinery import ModuleSpec
 from pathlib import PurePosixPath
 from typing import Any
 
 from agent_rl.judging.proxied import pytest_subset
-from agent_rl.judging.proxied.hidden_tests import HiddenTest, arguments_of, is_fixture, is_test_file, items_of, load
+from agent_rl.judging.proxied.fixtures import SCOPES, FixtureDefinitions, FixtureValues
+from agent_rl.judging.proxied.hidden_tests import HiddenTest, import_name, is_test_file, items_of, load, names_of
 from agent_rl.judging.proxied.one_test import call_setup, detail_of, last_line, run_case, skip_of
 from agent_rl.judging.proxied.process_effects import PatchedModules, watched
-from agent_rl.judging.proxied.pytest_fixtures import FIXTURES
-from agent_rl.judging.proxied.pytest_subset import Fixture, MonkeyPatch, OutcomeException
+from agent_rl.judging.proxied.pytest_subset import MonkeyPatch, OutcomeException
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
 MAX_DETAIL = 600
 _CONCURRENT = (b"thread", b"concurrent", b"async")
 """Words in tests that may use the solution from several threads at a time."""
-_SCOPES = ("session", "package", "module", "class", "function")
 
 
 class HiddenTestsRunner:
@@ -57,21 +57,23 @@ class HiddenTestsRunner:
         self._report = report
         self._count = 0
         self._noticed = 0
-        self._fixtures: list[tuple[str, Fixture, Any]] = []
-        self._cache: dict[tuple[int, Any], Any] = {}
-        self._finalizers: dict[str, list[Callable[[], Any]]] = {scope: [] for scope in _SCOPES}
+        self._definitions = FixtureDefinitions()
+        special = {"tmp_path": self._tmp_path, "monkeypatch": self._patching}
+        self._values = FixtureValues(self._definitions, special, lambda scope, act: self._finalizers[scope].append(act))
+        self._finalizers: dict[str, list[Callable[[], Any]]] = {scope: [] for scope in SCOPES}
         self._place: tuple[Any, Any] = (None, None)
-        own = frozenset(PurePosixPath(path).stem for path in files)
+        self._is_set_up = False
+        own = frozenset(name for path in files for name in names_of(path))
         self._patched = PatchedModules(session.patch, session.undo, own)
         self._monkey_patch = type("MonkeyPatch", (MonkeyPatch,), {"elsewhere": self._patched})
 
     def run(self, module: str) -> None:
         """Runs every test, with the solution as module `module`; afterwards restores the interpreter's modules."""
-        modules, path = dict(sys.modules), list(sys.path)
+        modules, path, finders = dict(sys.modules), list(sys.path), list(sys.meta_path)
         try:
             self._run(module)
         finally:
-            sys.path[:] = path
+            sys.path[:], sys.meta_path[:] = path, finders
             for name in [name for name in sys.modules if name not in modules]:
                 del sys.modules[name]
             sys.modules.update(modules)
@@ -80,7 +82,8 @@ class HiddenTestsRunner:
         subset = sys.modules["pytest"] = pytest_subset.module()
         subset.__dict__["MonkeyPatch"] = self._monkey_patch
         # Makes modules beside the tests, such as helpers, importable as under pytest.
-        sys.path[:0] = dict.fromkeys(os.path.join(self._root, PurePosixPath(path).parent) for path in self._files)
+        folders = [import_name(path, self._files)[1] for path in self._files if path.endswith(".py")]
+        sys.path[:0] = dict.fromkeys(os.path.join(self._root, folder) for folder in [*folders, ""])
         sources = list(self._files.values())
         for name, word in (("unittest", b"unittest"), ("unittest.mock", b"mock")):
             if any(word in source for source in sources):
@@ -107,18 +110,20 @@ class HiddenTestsRunner:
             package.__path__ = []
             sys.modules.setdefault(package.__name__, package)
         sys.modules[name] = module
+        sys.meta_path.insert(0, _Importer(name, module.__spec__))
         if len(parts) > 1:
             types.ModuleType.__setattr__(sys.modules[".".join(parts[:-1])], parts[-1], module)
 
     def _all_files(self) -> None:
-        for path, source in sorted(self._files.items()):
+        for path in sorted(self._files):
             if PurePosixPath(path).name == "conftest.py":
                 try:
-                    module = load(path, source, lambda name, act: None)
+                    module = self._load(path, lambda name, act: None)
+                    self._take_plugins(module)
                 except BaseException as error:
                     self._say(path, "failed", f"it cannot be loaded: {detail_of(error)}")
                     continue
-                self._take_fixtures(str(PurePosixPath(path).parent), module, None)
+                self._definitions.take(str(PurePosixPath(path).parent), module)
         named = {name.split("::")[0] for name in self._wanted}
         chosen = [p for p in sorted(self._files) if (p in named if named else is_test_file(p))]
         if not chosen:
@@ -126,11 +131,22 @@ class HiddenTestsRunner:
         for path in chosen:
             self._file(path)
 
+    def _load(self, path: str, attempt: "Callable[[str, Callable[[], Any]], None]") -> types.ModuleType:
+        return load(path, self._files[path], attempt, import_name(path, self._files)[0])
+
+    def _take_plugins(self, conftest: types.ModuleType) -> None:
+        """The fixtures of the modules that a conftest.py names as plugins, which are files of the tests."""
+        named = getattr(conftest, "pytest_plugins", ())
+        for name in (named,) if isinstance(named, str) else named:
+            if name not in {import_name(path, self._files)[0] for path in self._files}:
+                raise LookupError(f"plugin {name!r} is not known in tests of this tier")
+            self._definitions.take(".", importlib.import_module(name), plugin=True)
+
     def _file(self, path: str) -> None:
         try:
-            module = load(path, self._files[path], self._attempt)
-            self._take_fixtures(path, module, None)
-            items = list(items_of(path, module, lambda name: self._find(name, path)))
+            module = self._load(path, self._attempt)
+            self._definitions.take(path, module)
+            items = items_of(path, module, self._definitions)
         except BaseException as error:
             self._say(path, "failed", f"the tests cannot be loaded: {detail_of(error)}")
             self._noticed = len(self._session.spoiled)
@@ -192,6 +208,7 @@ class HiddenTestsRunner:
     def _item(self, path: str, item: HiddenTest) -> None:
         if item.owner is not self._place[1]:
             self._close("class")
+            self._is_set_up = False
         self._place = (path, item.owner)
         skip = skip_of(item)
         if skip is not None:
@@ -205,7 +222,9 @@ class HiddenTestsRunner:
         try:
             self._set_up_class(item)
             instance = None if item.owner is None else item.owner()
-            values = self._values(path, item, instance)
+            found = self._values.set_up(item, path, instance)
+            wanted = inspect.signature(item.function).parameters
+            values = {name: value for name, value in {**item.values, **found}.items() if name in wanted}
             function = item.function if instance is None else getattr(instance, item.function.__name__)
             if instance is None:
                 call_setup(item.module, "setup_function", function)
@@ -226,92 +245,24 @@ class HiddenTestsRunner:
             self._close("function")
 
     def _set_up_class(self, item: HiddenTest) -> None:
-        key = (id(item.owner), "setup")
-        if item.owner is None or key in self._cache:
+        if item.owner is None or self._is_set_up:
             return
-        self._cache[key] = True
+        self._is_set_up = True
         call_setup(item.owner, "setup_class", item.owner)
         self._finalizers["class"].append(lambda: call_setup(item.owner, "teardown_class", item.owner))
 
-    # Fixtures
+    def _tmp_path(self) -> "tuple[Any, Callable[[], Any]]":
+        import pathlib
 
-    def _take_fixtures(self, place: str, holder: Any, owner: Any) -> None:
-        for value in list(vars(holder).values()):
-            if is_fixture(value):
-                self._fixtures.append((place, value._agent_rl_fixture, owner))
+        return pathlib.Path(tempfile.mkdtemp(dir=self._root)), lambda: None
 
-    def _find(self, name: str, path: str) -> "Fixture | None":
-        """The fixture `name` that is nearest to the file, or None."""
-        found = [f for place, f, _ in self._fixtures if f.name == name and _covers(place, path)]
-        return found[-1] if found else None
-
-    def _values(self, path: str, item: HiddenTest, instance: Any) -> "dict[str, Any]":
-        """The test's arguments. Also sets up the fixtures that it uses without naming them."""
-        own = _class_fixtures(item.owner)
-        used = [m for mark in item.marks if mark.name == "usefixtures" for m in mark.args]
-        used += [f.name for place, f, _ in self._fixtures if f.autouse and _covers(place, path)]
-        used += [f.name for f in own.values() if f.autouse]
-        for name in dict.fromkeys(used):
-            self._fixture(name, path, item, instance, own)
-        values = {name: item.values[name] for name in item.values if name in arguments_with_defaults(item.function)}
-        for name in item.arguments:
-            if name not in values:
-                values[name] = self._fixture(name, path, item, instance, own)
-        return values
-
-    def _fixture(self, name: str, path: str, item: HiddenTest, instance: Any, own: "dict[str, Fixture]") -> Any:
-        if name in item.values:
-            return item.values[name]
-        found = own.get(name) or self._find(name, path)
-        if found is None:
-            return self._built_in(name, item)
-        parameter = item.indirect.get(name)
-        key = (id(found), repr(parameter) if name in item.indirect else None)
-        if key in self._cache:
-            return self._cache[key]
-        request = types.SimpleNamespace(
-            param=parameter,
-            node=types.SimpleNamespace(name=item.name),
-            cls=item.owner,
-            instance=instance,
-            module=item.module,
-            function=item.function,
-            addfinalizer=self._finalizers[found.scope].append,
-            getfixturevalue=lambda other: self._fixture(other, path, item, instance, own),
-        )
-        function = found.function
-        needed = arguments_of(function)
-        bound = () if name not in own or needed[:1] not in (["self"], ["cls"]) else (instance,)
-        arguments = {
-            n: request if n == "request" else self._fixture(n, path, item, instance, own) for n in needed[len(bound) :]
-        }
-        value = function(*bound, **arguments)
-        if inspect.isgenerator(value):
-            generator = value
-            value = next(generator)
-            self._finalizers[found.scope].append(lambda: next(generator, None))
-        self._cache[key] = value
-        self._finalizers[found.scope].append(lambda: self._cache.pop(key, None))
-        return value
-
-    def _built_in(self, name: str, item: HiddenTest) -> Any:
-        if name == "tmp_path":
-            import pathlib
-
-            return pathlib.Path(tempfile.mkdtemp(dir=self._root))
-        if name == "monkeypatch":
-            patch = self._monkey_patch()
-            self._finalizers["function"].append(patch.undo)
-            return patch
-        if name in FIXTURES:
-            made = FIXTURES[name]()
-            self._finalizers["function"].append(made.close)
-            return made
-        raise LookupError(f"fixture {name!r} is not known in tests of this tier")
+    def _patching(self) -> "tuple[Any, Callable[[], Any]]":
+        patch = self._monkey_patch()
+        return patch, patch.undo
 
     def _close(self, scope: str) -> None:
         """Tears down what was set up for `scope` and for all scopes within it."""
-        for inner in reversed(_SCOPES[_SCOPES.index(scope) :]):
+        for inner in reversed(SCOPES[SCOPES.index(scope) :]):
             waiting = self._finalizers[inner]
             while waiting:
                 end = waiting.pop()
@@ -324,24 +275,14 @@ class HiddenTestsRunner:
                     self._say(str(self._place[0]), "failed", f"teardown: {detail_of(error)}")
 
 
-def arguments_with_defaults(function: Any) -> "set[str]":
-    """The names of all of a function's parameters."""
-    return set(inspect.signature(function).parameters)
+class _Importer:
+    """Finds the solution wherever the tests import it anew."""
 
+    def __init__(self, name: str, spec: Any) -> None:
+        self._name, self._loader = name, spec.loader
 
-def _class_fixtures(owner: Any) -> "dict[str, Fixture]":
-    found: dict[str, Fixture] = {}
-    kinds: list[type] = list(owner.__mro__) if owner is not None else []
-    for kind in reversed(kinds):
-        for value in kind.__dict__.values():
-            if is_fixture(value):
-                found[value._agent_rl_fixture.name] = value._agent_rl_fixture
-    return found
-
-
-def _covers(place: str, path: str) -> bool:
-    """Whether a fixture defined at `place` (a file, or a folder's conftest) is available to tests in `path`."""
-    return place in (path, ".") or path.startswith(place + "/")
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> "ModuleSpec | None":
+        return ModuleSpec(name, self._loader) if name == self._name else None
 
 
 def write_files(files: "Mapping[str, bytes]", root: str = ".") -> None:

@@ -33,6 +33,7 @@ from agent_rl_sandboxes.serving import host_protocol
 from agent_rl_sandboxes.serving.bearer_tokens import authorized
 from agent_rl_sandboxes.serving.host_json import MalformedBody, from_json, to_json
 from agent_rl_sandboxes.serving.host_limits import (
+    COMMAND_TIMES,
     Budget,
     Busy,
     Gate,
@@ -313,7 +314,7 @@ class HostApp:
     async def _exec(self, request: web.Request) -> web.Response:
         session = self._session(request)
         sandbox = self._sandbox(request, session)
-        deadline = deadline_of(request, host_protocol.run_deadline(self.limits.run_seconds))
+        deadline = deadline_of(request, host_protocol.run_deadline(COMMAND_TIMES * self.limits.run_seconds))
         with self.sessions.work(session):
             async with asyncio.timeout(deadline):
                 message = await self._message(request, host_protocol.ExecMessage)

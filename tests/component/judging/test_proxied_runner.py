@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_rl.judging.proxied.fixtures import FixtureDefinitions
 from agent_rl.judging.proxied.hidden_tests import items_of, load
 from agent_rl.judging.proxied.proxied_judge import read_reports
 from agent_rl.judging.proxied.tests_runner import HiddenTestsRunner
@@ -116,6 +117,35 @@ def test_fixture(given): pass
 
 def test_through(through): pass
 
+@pytest.fixture
+def over(given):
+    return given
+
+@pytest.fixture(params=[7, 8], scope="module", autouse=True)
+def always(request):
+    return request.param
+
+@pytest.mark.usefixtures("over")
+@pytest.mark.parametrize("x", [0, 1])
+def test_used(x): pass
+
+class TestFixtures:
+    @pytest.fixture(params=["in"], name="given")
+    def other(self, given, request):
+        return given, request.param
+    @staticmethod
+    @pytest.fixture(params=["s"], scope="class")
+    def fixed(request):
+        return request.param
+    def test_own(self, given, fixed): pass
+    @pytest.mark.parametrize("given", [1])
+    def test_given(self, given): pass
+    class TestInside:
+        @pytest.fixture
+        def given(self, given):
+            return given
+        def test_outer(self, given): pass
+
 @pytest.mark.parametrize("given", [5], indirect=True)
 def test_indirect(given): pass
 
@@ -145,7 +175,7 @@ def test_node_ids_are_those_of_pytest(tmp_path: Path) -> None:
     )
     said = run.stdout
     theirs = [line for line in said.splitlines() if line.startswith("test_ids.py::")]
-    assert len(theirs) == 30, said
+    assert len(theirs) == 74, said
     ours = collected(IDS)
     assert sorted(ours) == sorted(theirs)
     grid = [name for name in theirs if "test_grid" in name]
@@ -158,9 +188,8 @@ def collected(source: str) -> list[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "pytest", pytest_subset.module())
-        module = load("test_ids.py", source.encode(), lambda name, act: None)
+        module = load("test_ids.py", source.encode(), lambda name, act: None, "test_ids")
         sys.modules.pop("test_ids", None)
-    fixtures = {
-        v._agent_rl_fixture.name: v._agent_rl_fixture for v in vars(module).values() if hasattr(v, "_agent_rl_fixture")
-    }
-    return [item.name for item in items_of("test_ids.py", module, fixtures.get)]
+    definitions = FixtureDefinitions()
+    definitions.take("test_ids.py", module)
+    return [item.name for item in items_of("test_ids.py", module, definitions)]

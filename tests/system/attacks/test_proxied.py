@@ -21,6 +21,7 @@ from tests.system.attacks.proxied_corpus import PROXIED
 from tests.system.attacks.proxied_shapes import SHAPES
 from tests.system.attacks.proxied_tasks import proxied
 from tests.unit.judging.proxied_programs import HONEST as PROGRAMS
+from tests.unit.judging.proxied_suites import RIGHT, SUITES
 
 pytestmark = [pytest.mark.timeout(900)]
 
@@ -173,11 +174,14 @@ async def test_honest_programs_pass(place: str) -> None:
         judge = ProxiedJudge(Runs(provider))
 
         async def judged(name: str) -> Verdict | Exception:
-            program, source = PROGRAMS[name]
-            tests = PytestTests({"test_it.py": source.encode()}, oracle={"solution.py": program.encode()})
+            program, files = programs[name]
+            sources = {path: text.encode() for path, text in files.items()}
+            tests = PytestTests(sources, oracle={"solution.py": program.encode()})
             return await outcome(judge, Task(name, (), tests, limits=ROOMY, tier="proxied"), program)
 
-        verdicts = dict(zip(PROGRAMS, await asyncio.gather(*map(judged, PROGRAMS)), strict=True))
+        programs = {name: (program, {"test_it.py": source}) for name, (program, source) in PROGRAMS.items()}
+        programs.update({name: (RIGHT, files) for name, files in SUITES.items()})
+        verdicts = dict(zip(programs, await asyncio.gather(*map(judged, programs)), strict=True))
     wrong = {name: v for name, v in verdicts.items() if isinstance(v, Exception) or not v.passed}
     assert not wrong, wrong
 

@@ -1067,6 +1067,79 @@ refused(
     "def f(lines):\n    return [line.strip() for line in lines]\n",
 )
 
+# The solution is imported anew
+
+kind(
+    "imported-anew",
+    """
+    import importlib, sys
+    import pytest
+    import solution
+    def test_reload():
+        assert solution.add(1) == [1] and solution.add(2) == [1, 2]
+        assert importlib.reload(solution).add(3) == [3] and solution.total == 1
+    def test_fresh():
+        del sys.modules["solution"]
+        fresh = importlib.import_module("solution")
+        assert fresh.add(5) == [5] and solution.add(4)[-1] == 4 and fresh.add(6) == [5, 6]
+    """,
+    "seen = []\ntotal = 0\ndef add(x):\n    global total\n    total += 1\n    seen.append(x)\n    return seen\n",
+    right=(
+        "class S(list):\n    pass\nseen, total = S(), 0\ndef add(x):\n    globals()['total'] += 1\n"
+        "    globals()['seen'] += [x]\n    return seen\n",
+    ),
+    wrong=(
+        "seen = globals().get('seen', [])\ntotal = 0\ndef add(x):\n    global total\n    total += 1\n"
+        "    seen.append(x)\n    return seen\n",
+        *(
+            f"""
+            import sys
+            frame = sys._getframe()
+            while type(frame.f_locals.get("self")).__name__ != "CandidateServer":
+                frame = frame.f_back
+            frame.f_locals["self"]._another = {another}
+            seen, total = [], 0
+            def add(x):
+                global total
+                total += 1
+                seen.append(x)
+                return seen
+            """
+            for another in (
+                "lambda: 'x'",
+                "lambda: True",
+                "lambda: -1",
+                "lambda: 0",
+                "lambda: object()",
+                "lambda: 1 / 0",
+            )
+        ),
+        "import sys\nif 'seen' in globals():\n    sys.exit(0)\nseen, total = [], 0\ndef add(x):\n"
+        "    seen.append(x)\n    return seen\n",
+    ),
+)
+kind(
+    "what-importing-anew-raises",
+    """
+    import importlib
+    import pytest
+    import solution
+    def test_it(monkeypatch):
+        monkeypatch.setenv("LEVEL", "none")
+        with pytest.raises(KeyError):
+            importlib.reload(solution)
+        monkeypatch.setenv("LEVEL", "low")
+        assert importlib.reload(solution).level == 1
+    """,
+    "import os\nlevel = {'low': 1, 'high': 2}[os.environ.get('LEVEL', 'high')]\n",
+    wrong=(
+        "import os\nlevel = {'low': 1}.get(os.environ.get('LEVEL', 'high'), 1)\n",
+        "import os\nif os.environ.get('LEVEL') == 'none':\n    raise SystemExit\nlevel = 1\n",
+        "import os\nclass KeyError(Exception):\n    pass\nif os.environ.get('LEVEL') == 'none':\n    raise KeyError\n"
+        "level = 1\n",
+    ),
+)
+
 # What wraps a container is equal to it, and is none
 
 kind(

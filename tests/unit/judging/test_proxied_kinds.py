@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from agent_rl.errors import ConfigError
+from agent_rl.vocabulary import PytestTests, Task
 from tests.unit.judging.proxied_judging import judged, task_of
 from tests.unit.judging.proxied_kinds import IN_PROCESSES, KINDS, REFUSED
+from tests.unit.judging.proxied_suites import RIGHT, SUITES, WRONG
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in IN_PROCESSES])
@@ -31,3 +33,12 @@ async def test_what_only_this_tier_cannot_do_is_said_at_load_whatever_the_test_c
     with pytest.raises(ConfigError) as caught:
         await judged(task_of(tests, oracle), oracle)
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SUITES)
+async def test_suites_find_their_fixtures_and_modules_as_under_pytest(name: str) -> None:
+    files = {path: text.encode() for path, text in SUITES[name].items()}
+    task = Task(name, (), PytestTests(files, oracle={"solution.py": RIGHT.encode()}), tier="proxied")
+    right, wrong = await judged(task, RIGHT), await judged(task, WRONG)
+    assert (right.status, wrong.status) == ("passed", "failed"), right.feedback
+    assert not any(test.passed for test in wrong.tests), [test.name for test in wrong.tests if test.passed]

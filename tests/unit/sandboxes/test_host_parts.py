@@ -16,8 +16,9 @@ from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import ExecResult, Limits, RunCall, RunRequest, RunResult, SandboxSpec
 from agent_rl_sandboxes.serving.bearer_tokens import authorized, read_token
 from agent_rl_sandboxes.serving.host_json import MalformedBody, decode, from_json, to_json
-from agent_rl_sandboxes.serving.host_limits import Budget, Busy, Gate
+from agent_rl_sandboxes.serving.host_limits import Budget, Busy, Gate, HostLimits, check_command
 from agent_rl_sandboxes.serving.host_metrics import Metrics
+from agent_rl_sandboxes.serving.host_protocol import ExecMessage
 from agent_rl_sandboxes.serving.host_sessions import HostSessions, NoSession, UnknownSandbox
 from tests.unit.sandboxes.hosting import until
 
@@ -279,3 +280,9 @@ def test_metrics_are_written_as_prometheus_reads_them():
         "agent_rl_host_open": "gauge",
         "agent_rl_host_seconds": "histogram",
     }
+
+
+def test_a_command_may_take_as_long_as_the_longest_tests_with_their_start():
+    check_command(ExecMessage(("x",), timeout=7200.0), HostLimits())
+    with pytest.raises(ValueError, match="timeout = 7201 is out of range: more than 0, at most 7200"):
+        check_command(ExecMessage(("x",), timeout=7201.0), HostLimits())
