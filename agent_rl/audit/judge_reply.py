@@ -12,10 +12,15 @@ SIDE_BY_SIDE = 8
 """The number of tasks that are judged concurrently: enough to keep a few workers busy."""
 
 
-async def judge_reply(task: Task, text: str, environment: Environment, provider: Sandboxes) -> Verdict:
-    """The verdict of an episode in which the agent always replies `text`. Raises EnvironmentFailure if it has none."""
+async def judge_reply(
+    task: Task, text: str, environment: Environment, provider: Sandboxes, *, command: str = "validate"
+) -> Verdict:
+    """The verdict of an episode in which the agent always replies `text`. Raises EnvironmentFailure if it has none.
+
+    `command`: which one it is for, as warnings name it.
+    """
     trajectory = await run_rollout(
-        environment, "validate", task, lambda task, name: ScriptedAgent(lambda messages: text), provider, retries=2
+        environment, command, task, lambda task, name: ScriptedAgent(lambda messages: text), provider, retries=2
     )
     if trajectory.verdict is None:
         raise EnvironmentFailure(f"task {task.id} could not be judged ({trajectory.boundary}): {trajectory.error}")

@@ -131,7 +131,8 @@ class SandboxProvider(Sandboxes, JudgeRunner):
     pytest_remedy: ClassVar[str] = "install pytest there"
     """What the user can do if a sandbox has no pytest."""
     packages_remedy: ClassVar[str] = "install {packages} there"
-    """What the user can do if a sandbox lacks a package, whose name takes the place of `{packages}`."""
+    """What the user can do if a sandbox lacks packages: an index's names of them (`a,b`) take the place of
+    `{packages}`, and Debian's (`python3-a python3-b`) that of `{debian}`."""
 
     def __init__(self, config: SandboxConfig, options: Any) -> None:
         """Raises ConfigError if a token or a file that an option names cannot be used."""

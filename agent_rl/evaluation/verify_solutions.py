@@ -297,7 +297,7 @@ async def _judge(
     if solution.invalid:
         return SolutionResult(task.id, False, "invalid_submission", task.tier, 0.0, solution.invalid)
     if solution.reply is not None and scripts is not None:
-        verdict = await judge_reply(task, solution.reply, scripts, provider)
+        verdict = await judge_reply(task, solution.reply, scripts, provider, command="verify")
     else:
         verdict = await verifier.judge(task, solution.submission)
     detail = next((t.detail for t in verdict.tests if not t.passed), "")

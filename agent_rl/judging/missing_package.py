@@ -1,4 +1,4 @@
-"""Finds the package that a program lacks in its error, and the name under which an index has it."""
+"""Finds the module that a program lacks in its error, and the names under which an index and Debian have it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ _NAMES = {
     "yaml": "pyyaml",
 }
 """Packages whose modules have another name than themselves."""
+_DEBIAN_NAMES = {"Crypto": "pycryptodome", "cv2": "opencv"}
+"""Debian names a package after its module, but these."""
 _OURS = frozenset({"solution", "tests", "test", "conftest"})
 """Names of a task's own files: no package of that name is missing."""
 
 
-def missing_package(error: str) -> str | None:
-    """The package, as an index names it, that `error` says is not installed; None if it says no such thing."""
+def missing_module(error: str) -> str | None:
+    """The top-level module that `error` says is not installed; None if it says no such thing."""
     found = _MISSING.search(error)
     if found is None or is_ours(found[1]) or found[1] in sys.stdlib_module_names:
         return None
-    return package_of(found[1])
+    return found[1]
 
 
 def is_ours(module: str) -> bool:
@@ -40,3 +42,8 @@ def is_ours(module: str) -> bool:
 def package_of(module: str) -> str:
     """The package, as an index names it, that has the top-level module."""
     return _NAMES.get(module, module)
+
+
+def debian_package_of(module: str) -> str:
+    """The package, as Debian names it, that has the top-level module."""
+    return f"python3-{_DEBIAN_NAMES.get(module, module.lower().replace('_', '-'))}"

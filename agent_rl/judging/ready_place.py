@@ -121,7 +121,7 @@ class Staging:
         """
         number = error.errno if isinstance(error, OSError) else None
         if not facts.writable:
-            return f"the USER of the task's image cannot write into its WORKDIR {facts.root}: {error}"
+            return f"{_no_right(facts)}: {error}"
         if isinstance(error, OSError) and number not in (*_NO_ROOM, *_NO_PATH):
             return str(error)
         own = {path: content for path, content in task.files.items() if path not in hidden}
@@ -169,8 +169,15 @@ async def _write(sandbox: Sandbox, facts: PlaceFacts, contents: Mapping[str, byt
     try:
         await sandbox.write_files(contents)
     except (OSError, ValueError) as error:
-        why = "" if facts.writable else f"the USER of the task's image cannot write into its WORKDIR {facts.root}: "
+        why = "" if facts.writable else f"{_no_right(facts)}: "
         raise SandboxError(f"the task's own files could not be written to a sandbox: {why}{error}") from error
+
+
+def _no_right(facts: PlaceFacts) -> str:
+    return (
+        f"the USER of the task's image cannot write into its WORKDIR {facts.root} (let its Dockerfile end with the "
+        "USER that owns it, or `RUN chown` it; here root, too, can write only into what it owns)"
+    )
 
 
 async def _remove(sandbox: Sandbox, facts: PlaceFacts, paths: Collection[str]) -> None:

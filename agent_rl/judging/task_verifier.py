@@ -17,7 +17,7 @@ import asyncio
 import dataclasses
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent_rl.config import SandboxConfig
@@ -31,9 +31,10 @@ from agent_rl.judging.imported_modules import ImportedModules
 from agent_rl.judging.in_process_judge import InProcessJudge
 from agent_rl.judging.judge import Judge
 from agent_rl.judging.judging_runs import Runs, TooSlow, check_tier
-from agent_rl.judging.missing_package import missing_package, package_of
+from agent_rl.judging.missing_package import debian_package_of, missing_module, package_of
 from agent_rl.judging.proxied.asserts import NotCarried, as_proxied, forms_of, kept_as_proxied
 from agent_rl.judging.proxied.proxied_judge import ProxiedJudge, as_pytest
+from agent_rl.judging.ready_place import has_own_image
 from agent_rl.judging.recording import NotRecordable, record_tests
 from agent_rl.judging.repeated_runs import doubts
 from agent_rl.judging.shared_verdicts import SharedVerdicts
@@ -176,14 +177,18 @@ class TaskVerifier(Verifier):
         try:
             return await self._prepared(task)
         except ConfigError as error:
-            missing = missing_package(str(error))
+            missing = missing_module(str(error))
             if missing is None:
                 raise
-            raise self._lacks(str(error), missing) from None
+            raise self._lacks(task, str(error), [missing]) from None
 
-    def _lacks(self, error: str, packages: str) -> ConfigError:
-        remedy = self.provider.packages_remedy.format(packages=packages)
-        return ConfigError(f"{error}. The sandbox has no {packages}: {remedy}")
+    def _lacks(self, task: Task, error: str, modules: Sequence[str]) -> ConfigError:
+        packages = ",".join(map(package_of, modules))
+        debian = " ".join(map(debian_package_of, modules))
+        remedy = self.provider.packages_remedy.format(packages=packages, debian=debian)
+        if task.tier == "in_process" and has_own_image(task):
+            remedy = "add it to the task's own image, for instance to its environment/Dockerfile"
+        return ConfigError(f"{error}. The sandbox has no {packages.replace(',', ', ')}: {remedy}")
 
     async def _prepared(self, task: Task) -> Task:
         if isinstance(task.tests, AssertTests) and task.tier == "values":
@@ -198,7 +203,7 @@ class TaskVerifier(Verifier):
             return await self._not_carried(task, [as_pytest(task.id, task.tests)], error)
         if isinstance(prepared.tests, (CallTests, StdioTests)) and (lacking := await self._modules.missing(task)):
             why = f"task {task.id}: its oracle solution imports {', '.join(lacking)}"
-            raise self._lacks(why, ",".join(map(package_of, lacking)))
+            raise self._lacks(task, why, lacking)
         if prepared.tier != "proxied" or not isinstance(prepared.tests, PytestTests):
             return prepared
         spot = await self._blind_spot(prepared, prepared.tests)

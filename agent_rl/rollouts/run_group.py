@@ -156,7 +156,8 @@ async def run_rollout(
             trajectory = await _attempt(environment, task, agent, of, provider, hung_after)
             if trajectory.ended != "infrastructure" or attempt >= retries:
                 return trajectory
-            _log.warning("%s: attempt %d failed: %s: %s", of.session, attempt, trajectory.boundary, trajectory.error)
+            why = f"{trajectory.boundary}: {_in_one_line(trajectory.error)}"
+            _log.warning("%s: attempt %d at task %s failed: %s", of.session, attempt, task.id, why)
             await asyncio.sleep(retry_delay * 2**attempt)
             attempt += 1
             agent = agents(task, of)
@@ -307,6 +308,12 @@ def _sandbox(task: Task, provider: Sandboxes | None, watch: Stopwatch) -> Sandbo
     if provider is None:
         raise ConfigError(f"the task {task.id} needs a sandbox, and there is no provider of any", key="sandbox")
     return TimedSandbox(provider.sandbox(task.sandbox), watch)
+
+
+def _in_one_line(error: str) -> str:
+    """The first line, and the last, where the output of what failed ends."""
+    lines = error.splitlines() or [""]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
 
 
 def _first(error: BaseException, kind: type[_E]) -> _E | None:

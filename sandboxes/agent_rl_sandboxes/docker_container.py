@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import io
+import itertools
 import logging
 import math
 import secrets
+import tarfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +30,7 @@ _log = logging.getLogger(__name__)
 # cannot stop it.
 _HOLD = "seconds=$(timeout -s KILL {wait} head -n 1) && exec timeout -s KILL \"$seconds\" sh -c 'echo && exec cat'"
 _BEGIN_SECONDS = 60.0
+_PROBE_BYTES, _PROBE_CHUNK = 64 << 20, 16 << 10
 _REMOVE_SECONDS, _REMOVE_AGAIN_SECONDS = 60.0, 0.1
 
 
@@ -170,6 +174,21 @@ class Container:
         await self.engine.remove(self.id)
 
 
+async def has_files(engine: DockerEngine, image: str, folder: str, owner: Owner) -> bool:
+    """Whether the image has anything in `folder`. Nothing of the image is run. Raises SandboxError."""
+    options = host_config("strict", Bounds(memory_bytes=_PROBE_BYTES, processes=1, cpus=None))
+    try:
+        created = await engine.call(_create, engine, image, ["true"], holder_of("strict"), owner, options)
+    except NotFound as error:
+        raise SandboxError(missing_image(image)) from error
+    try:
+        return await engine.call(_has_files, engine, created["Id"], folder)
+    except NotFound:
+        return False
+    finally:
+        await _remove_quietly(engine, created["Id"])
+
+
 async def reap(engine: DockerEngine) -> int:
     """The number of containers of provably dead owners; they are removed.
 
@@ -223,6 +242,18 @@ def _create(
         healthcheck={"test": ["NONE"]},
         host_config=options,
     )
+
+
+def _has_files(engine: DockerEngine, identifier: str, folder: str) -> bool:
+    """Whether the archive of `folder` has a second member. Only its beginning is read."""
+    stream, _ = engine.api.get_archive(identifier, folder, chunk_size=_PROBE_CHUNK)
+    with contextlib.closing(stream):
+        begin = b"".join(itertools.islice(stream, 2))
+    try:
+        with tarfile.open(fileobj=io.BytesIO(begin), mode="r:") as archive:
+            return archive.next() is not None and archive.next() is not None
+    except tarfile.ReadError:
+        return True  # cut off: there is more
 
 
 def _update(engine: DockerEngine, identifier: str, bounds: Bounds) -> None:

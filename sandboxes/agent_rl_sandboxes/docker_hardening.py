@@ -68,16 +68,20 @@ def worker_bounds(limits: Limits) -> Bounds:
     )
 
 
-def episode_bounds(spec: SandboxSpec) -> Bounds:
+def episode_bounds(spec: SandboxSpec, *, keeps_tmp: bool = False) -> Bounds:
     """The bounds of an episode's container.
 
     `strict`: the working directory is a tmpfs of `disk_bytes` and `inodes`. `task_image`: it is the image's own;
-    `disk_bytes` bounds the whole writable root if the daemon's storage can do that, and each file otherwise.
+    `disk_bytes` bounds the whole writable root if the daemon's storage can do that, and each file otherwise. With
+    `keeps_tmp`, /tmp is part of that root, so that what the image has there is seen.
     """
     tmp = min(_TMP_BYTES, spec.disk_bytes)
     shm = min(_SHM_BYTES, spec.disk_bytes)
     tmpfs = {"/tmp": _tmpfs(tmp, max(spec.inodes // 4, 16)), "/dev/shm": _tmpfs(shm, 128)}
     files = tmp + shm
+    if keeps_tmp:
+        del tmpfs["/tmp"]
+        files -= tmp
     if spec.hardening == "strict":
         # A coding agent runs what it builds: here, and only here, files may be executed.
         tmpfs[spec.workdir] = _tmpfs(spec.disk_bytes, spec.inodes, executable=True) + _owned_by(spec.user or PROGRAMS)

@@ -15,21 +15,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from docker.errors import ImageNotFound, NotFound
+from docker.errors import NotFound
 
 from agent_rl.config import SandboxConfig
 from agent_rl.contracts import Sandbox, SandboxProvider
 from agent_rl.errors import ConfigError, SandboxError
 from agent_rl.vocabulary import Isolation, Limits, PairRequest, PairResult, RunRequest, RunResult, SandboxSpec
 from agent_rl.vocabulary.runs import DEFAULT_WORKDIR
-from agent_rl_sandboxes.docker_container import Container, ImageSettings, missing_image, reap, remove_all
+from agent_rl_sandboxes.docker_container import Container, missing_image, reap, remove_all
 from agent_rl_sandboxes.docker_engine import DaemonGone, DockerEngine
 from agent_rl_sandboxes.docker_hardening import PROGRAMS, ROOT, Bounds, episode_bounds, worker_bounds
+from agent_rl_sandboxes.docker_images import DockerImages
 from agent_rl_sandboxes.docker_info import check_runtime, has_apparmor, is_rootless, unfit
 from agent_rl_sandboxes.docker_options import DockerOptions
 from agent_rl_sandboxes.docker_sandbox import DockerPlace, DockerSandbox, StdoutChannel
 from agent_rl_sandboxes.episode_sandbox import PreparedPlace, prepare
-from agent_rl_sandboxes.image_build import DEFAULT_IMAGE, build_folder
+from agent_rl_sandboxes.image_build import DEFAULT_IMAGE
 from agent_rl_sandboxes.paired_runs import talk_in_pair
 from agent_rl_sandboxes.resource_owner import Owner
 from agent_rl_sandboxes.warm_sandboxes import IDLE_SECONDS, WarmQueue
@@ -69,8 +70,7 @@ class DockerProvider(SandboxProvider):
         """The kind of container that workers run in; None until the first worker has found out which one works."""
         self._widening = asyncio.Lock()
         self._sandboxes: set[DockerSandbox] = set()
-        self._images: dict[str, ImageSettings] = {}
-        self._building = asyncio.Lock()
+        self._images: DockerImages | None = None
         self._trying_quota = asyncio.Lock()
         self._quota_tried = False
         self._episodes: WarmQueue[SandboxSpec, PreparedPlace[DockerPlace]] = WarmQueue(
@@ -119,7 +119,8 @@ class DockerProvider(SandboxProvider):
         if engine.endpoint.kind == "unix" and self._info.get("DockerRootDir"):
             engine.root = Path(self._info["DockerRootDir"])
         await reap(engine)
-        await self._settings_of(self._image)
+        self._images = DockerImages(engine, self.owner)
+        await self._images.settings(self._image)
         self._pool = WorkerPool(lambda: self._patiently(self._start_worker), self._config.workers)
         await self._pool.start()
         check_isolation(self._pool.isolation, self._config.minimum_isolation, self._pool.first.reasons)
@@ -264,39 +265,29 @@ class DockerProvider(SandboxProvider):
 
     async def _start_episode(self, spec: SandboxSpec) -> PreparedPlace[DockerPlace]:
         """A container for an episode of `spec`, with a server in it. Raises SandboxError."""
-        engine = self._running_engine()
+        engine, images = self._running_engine(), self._images
+        assert images is not None
         image = spec.image or self._image
         if spec.build_folder is not None:
-            async with self._building:
-                image = await engine.call(build_folder, engine.api, Path(spec.build_folder))
-        user, variables = spec.user or PROGRAMS, frozenset[str]()
-        found = await self._settings_of(image)
+            image = await images.built(spec.build_folder)
+        user, variables, keeps_tmp = spec.user or PROGRAMS, frozenset[str](), False
+        found = await images.settings(image)
         spec = dataclasses.replace(spec, workdir=spec.workdir or found.workdir or DEFAULT_WORKDIR)
         if spec.hardening == "task_image":
             user, variables = spec.user or found.user, found.variables
+            keeps_tmp = await images.keeps_tmp(image)
             await self._try_quota(engine, image)
         container = await Container.start(
             engine,
             image=image,
             purpose=spec.hardening,
-            bounds=episode_bounds(spec),
+            bounds=episode_bounds(spec, keeps_tmp=keeps_tmp),
             owner=self.owner,
             network=spec.network,
             begins_within=IDLE_SECONDS + _START_SECONDS,
         )
         where = f"in the image {spec.image or 'of the provider'!r} (python3 must be there)"
         return await prepare(DockerPlace(container, spec, user, variables), where)
-
-    async def _settings_of(self, image: str) -> ImageSettings:
-        """What the image's Dockerfile says of its programs. Raises SandboxError if the image is missing."""
-        if image not in self._images:
-            engine = self._running_engine()
-            try:
-                found = await engine.call(engine.api.inspect_image, image)
-            except ImageNotFound:
-                raise SandboxError(missing_image(image)) from None
-            self._images[image] = ImageSettings.of(found["Config"])
-        return self._images[image]
 
     async def _try_quota(self, engine: DockerEngine, image: str) -> None:
         """`engine.quota` says whether the daemon's storage can bound a writable root; found by starting a container."""

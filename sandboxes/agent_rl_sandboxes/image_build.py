@@ -6,10 +6,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -22,6 +22,7 @@ import requests.exceptions
 from docker.errors import DockerException, ImageNotFound
 
 from agent_rl.errors import SandboxError
+from agent_rl.vocabulary import wording
 from agent_rl_sandboxes.docker_engine import Endpoint, client, unreachable
 
 DEFAULT_IMAGE = "agent-rl-python:latest"
@@ -30,8 +31,11 @@ CONTENT_LABEL = "agent-rl.content"
 
 BUILD_SECONDS = 3600
 """How long one step of a build may be silent: pip in the image, or the daemon that keeps what it has installed."""
-_SAID_LINES = 20
-"""Number of the last lines of a failed build that its error shows."""
+_SAID_CHARS = 1 << 16
+"""Characters at the end of a failed build's output, of which its error shows the last lines."""
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_BUILDERS_OWN = (" ---> ", "Removing intermediate container ")
+"""How lines begin that the builder adds to each step, beside what the step prints."""
 _PACKAGES = ("python3", "python3-numpy", "python3-pytest")
 _DEFAULT_SUITE = "bookworm"
 _PUBLIC_MIRRORS = {"deb.debian.org", "security.debian.org", "archive.ubuntu.com", "security.ubuntu.com"}
@@ -168,7 +172,7 @@ def _from_dockerfile(api: docker.APIClient, tag: str, progress: BuildProgress) -
 
 
 def _build(api: docker.APIClient, folder: Path, tag: str, content: str, progress: BuildProgress) -> None:
-    said: deque[str] = deque(maxlen=_SAID_LINES)
+    said = ""
     try:
         answers: Iterator[dict[str, Any]] = api.build(
             path=str(folder), tag=tag, rm=True, forcerm=True, decode=True, labels={CONTENT_LABEL: content}
@@ -176,11 +180,12 @@ def _build(api: docker.APIClient, folder: Path, tag: str, content: str, progress
         failed = ""
         for answer in answers:  # to the end, which closes the connection
             failed = failed or str(answer.get("error", "")).strip()
-            if line := answer.get("stream", "").strip():
-                said.extend(line.splitlines())
+            stream = _COLOUR.sub("", answer.get("stream", ""))
+            said = (said + stream * (not stream.startswith(_BUILDERS_OWN)))[-_SAID_CHARS:]
+            if line := stream.strip():
                 progress(line)
         if failed:
-            raise SandboxError("\n".join([f"the image {tag} could not be built: {failed}", *said]))
+            raise SandboxError(f"the image {tag} could not be built: {failed}\n{wording.block(said)}".rstrip())
     except (DockerException, requests.exceptions.RequestException) as error:
         raise SandboxError(f"the image {tag} could not be built: {error}") from error
 

@@ -52,7 +52,7 @@ class LocalProvider(SandboxProvider):
     auto_order = 2
     pytest_remedy = "install python3-pytest on this machine"
     packages_remedy = (
-        "programs run with this machine's system Python: install it there (`apt-get install python3-{packages}`), or "
+        "programs run with this machine's system Python: install it there (`apt-get install {debian}`), or "
         "use sandbox.provider = 'docker' and an image that has it (`agent-rl sandbox build --with {packages}`)"
     )
 

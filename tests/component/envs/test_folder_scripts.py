@@ -66,17 +66,21 @@ async def test_what_an_image_says_holds_for_the_agent_and_for_the_tests(tmp_path
         "FROM agent-rl-python:latest\nUSER 0\nRUN mkdir -p /srv/app/bin && echo 'print(7)' > /srv/app/given.py"
         " && printf '#!/bin/sh\\necho tool\\n' > /srv/app/bin/tool && chmod +x /srv/app/bin/tool"
         " && printf '[tool:pytest]\\naddopts = -q\\n' > /srv/app/setup.cfg && chmod 444 /srv/app/given.py"
-        " && chown -R 1000:1000 /srv/app\n"
+        " && chown -R 1000:1000 /srv/app && mkdir -m 755 /tmp/data && echo in tmp > /tmp/data/given.txt\n"
         "ENV MODE=special PATH=/srv/app/bin:/usr/local/bin:/usr/bin:/bin\nUSER 1000\nWORKDIR /srv/app\n"
     )
     check = "test $MODE = special && test $(id -u) = 1000 && test $(pwd) = /srv/app && test $(tool) = tool && "
+    check += "test \"$(cat /tmp/data/given.txt)\" = 'in tmp' && "
     write(
         tmp_path,
         instruction_DOT_md="Write 42.",
         environment__Dockerfile=dockerfile,
         tests__test_DOT_sh=f"{check}test $(cat answer.txt) = special1000/srv/app && test $(python3 given.py) = 7\n",
     )
-    reply = "```sh\necho $MODE$(id -u)$(pwd) > answer.txt; printf '#!/bin/sh\\necho other\\n' > bin/tool\n```"
+    reply = (
+        "```sh\ngrep -q 'in tmp' /tmp/data/given.txt && echo $MODE$(id -u)$(pwd) > answer.txt\n"
+        "printf '#!/bin/sh\\necho other\\n' > bin/tool\n```"
+    )
     async with provider_of("docker") as provider:
         environment = Folder(FolderConfig(folder=str(tmp_path)), TaskVerifier(provider))
         (task,) = await environment.load("test")
@@ -91,8 +95,15 @@ async def a_failing_build_says_what_it_printed(provider: SandboxProvider, tmp_pa
 
     folder = tmp_path / "broken"
     folder.mkdir()
-    (folder / "Dockerfile").write_text("FROM agent-rl-python:latest\nRUN echo before the end; exit 9\n")
-    sandbox = provider.sandbox(SandboxSpec(build_folder=str(folder), hardening="task_image"))
-    with pytest.raises(SandboxError, match=r"(?s)could not be built: .*code: 9.*before the end"):
+    failing = "echo before; no-such-command; printf '\\033[31mthe '; echo end >&2; exit 9"
+    (folder / "Dockerfile").write_text(f"FROM agent-rl-python:latest\nRUN {failing}\n")
+    spec = SandboxSpec(build_folder=str(folder), hardening="task_image")
+    sandbox = provider.sandbox(spec)
+    with pytest.raises(SandboxError) as raised:
         await sandbox.exec(["true"])
     await sandbox.close()
+    lines = str(raised.value).splitlines()
+    assert "could not be built: " in lines[0] and "code: 9" in lines[0]
+    assert {"before", "/bin/sh: 1: no-such-command: not found"} < set(lines)
+    assert not [line for line in lines if "\\x1b" in line or "--->" in line or not line.strip()]
+    assert not lines[-1].startswith("Removing")

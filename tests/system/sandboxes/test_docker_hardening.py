@@ -84,6 +84,7 @@ async def test_task_image_has_a_writable_root_and_a_root_user_and_still_no_power
     assert host["CapDrop"] == ["ALL"]
     assert not host["ReadonlyRootfs"]
     assert "/root" not in host["Tmpfs"]
+    assert "noexec" in host["Tmpfs"]["/tmp"], "this image has nothing there"
     too_large = await sandbox.exec(["python3", "-c", f"open('/big', 'wb').write(bytes({16 * MIB}))"])
     assert too_large.exit_code == 1
     assert b"File too large" in too_large.stderr

@@ -10,7 +10,7 @@ from agent_rl.errors import ConfigError
 from agent_rl.judging.imported_modules import imported
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.testing.in_memory_sandbox import InMemoryProvider
-from agent_rl.vocabulary import CallTests, Case, StdioCase, StdioTests, Task
+from agent_rl.vocabulary import CallTests, Case, PytestTests, SandboxSpec, StdioCase, StdioTests, Task
 
 CALLS = Task("t/calls", (), CallTests("f", (Case((1,), 1),)))
 STDIO = Task("t/stdio", (), StdioTests((StdioCase("1", "1"),)))
@@ -50,7 +50,7 @@ async def test_a_module_that_the_oracle_solution_lacks_is_named_with_its_cure(ta
     with pytest.raises(
         ConfigError,
         match=f"task {task.id}: its oracle solution imports no_such_a, no_such_b. The sandbox has no "
-        "no_such_a,no_such_b: install no_such_a,no_such_b there",
+        "no_such_a, no_such_b: install no_such_a,no_such_b there",
     ):
         await verifier.prepare(wrong)
     runs = verifier.runs
@@ -63,3 +63,23 @@ async def test_a_module_that_the_oracle_solution_lacks_is_named_with_its_cure(ta
         await verifier.prepare(dataclasses.replace(task, metadata={"before": "import no_such_c"}))
     await verifier.close()
     await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "cure"),
+    [
+        (None, "install no_such_a there"),
+        (SandboxSpec(), "install no_such_a there"),
+        (SandboxSpec("their/image"), "add it to the task's own image, for instance to its environment/Dockerfile"),
+        (SandboxSpec(build_folder="/environment"), "add it to the task's own image"),
+    ],
+)
+async def test_what_a_tasks_own_image_lacks_is_added_there(sandbox: SandboxSpec | None, cure: str) -> None:
+    class Failing(TaskVerifier):
+        async def _prepared(self, task: Task) -> Task:
+            raise ConfigError("collection: E   ModuleNotFoundError: No module named 'no_such_a'")
+
+    tests = PytestTests({"tests/test_a.py": b"import no_such_a"})
+    task = Task("t/folder", (), tests, sandbox=sandbox, tier="in_process")
+    with pytest.raises(ConfigError, match=f"'no_such_a'. The sandbox has no no_such_a: {cure}"):
+        await Failing(InMemoryProvider()).prepare(task)
