@@ -58,7 +58,11 @@ class HiddenTestsRunner:
         self._count = 0
         self._noticed = 0
         self._definitions = FixtureDefinitions()
-        special = {"tmp_path": self._tmp_path, "monkeypatch": self._patching}
+        special = {
+            "tmp_path": lambda: (self._folder(), lambda: None),
+            "tmp_path_factory": lambda: (types.SimpleNamespace(mktemp=self._folder), lambda: None),
+            "monkeypatch": self._patching,
+        }
         self._values = FixtureValues(self._definitions, special, lambda scope, act: self._finalizers[scope].append(act))
         self._finalizers: dict[str, list[Callable[[], Any]]] = {scope: [] for scope in SCOPES}
         self._place: tuple[Any, Any] = (None, None)
@@ -251,10 +255,10 @@ class HiddenTestsRunner:
         call_setup(item.owner, "setup_class", item.owner)
         self._finalizers["class"].append(lambda: call_setup(item.owner, "teardown_class", item.owner))
 
-    def _tmp_path(self) -> "tuple[Any, Callable[[], Any]]":
+    def _folder(self, name: str = "", numbered: bool = True) -> Any:
         import pathlib
 
-        return pathlib.Path(tempfile.mkdtemp(dir=self._root)), lambda: None
+        return pathlib.Path(tempfile.mkdtemp(prefix=name, dir=self._root))
 
     def _patching(self) -> "tuple[Any, Callable[[], Any]]":
         patch = self._monkey_patch()

@@ -113,8 +113,11 @@ suite(
             @pytest.fixture
             def n(tmp_path):
                 return int((tmp_path / "n").read_text())
-            def test_it(n, tmp_path):
-                assert (tmp_path / "n").exists() and add(n, 1) == 5
+            @pytest.fixture(scope="module")
+            def folder(tmp_path_factory):
+                return tmp_path_factory.mktemp("data")
+            def test_it(n, tmp_path, folder):
+                assert (tmp_path / "n").exists() and add(n, 1) == 5 and not list(folder.iterdir())
         """
     },
 )
@@ -333,6 +336,12 @@ suite(
             @pytest.fixture(autouse=True)
             def fresh():
                 importlib.reload(solution)
+            class TestOwn:
+                @pytest.fixture(autouse=True)
+                def _own(self, module):
+                    self.module = module
+                def test_own(self):
+                    assert self.module.push(1) == 1
             @pytest.fixture
             def module():
                 return importlib.reload(solution)
