@@ -17,7 +17,7 @@ from agent_rl.joined_programs import parsed
 from agent_rl.judging.judging_runs import Runs
 from agent_rl.judging.missing_package import is_ours
 from agent_rl.judging.result_frames import Returned, Tampered, read_frames, value_of
-from agent_rl.vocabulary import RunCall, RunRequest, Task
+from agent_rl.vocabulary import RunCall, RunRequest, StdioTests, Task
 from agent_rl.vocabulary.canonical import encode
 
 _FENCE = re.compile(r"```(?:python3?|py)?[ \t]*\n(.*)\n```\s*", re.DOTALL | re.IGNORECASE)
@@ -41,7 +41,8 @@ class ImportedModules:
     async def missing(self, task: Task) -> list[str]:
         """The modules that the oracle solution imports and the workers lack. Raises SandboxError."""
         programs = [str(task.metadata.get("before", "")), "" if task.oracle is None else _program(task.oracle)]
-        names = sorted({name for program in programs for name in imported(program)})
+        as_main = isinstance(task.tests, StdioTests)
+        names = sorted({name for program in programs for name in imported(program, as_main=as_main)})
         async with self._one_at_a_time:
             unknown = [name for name in names if name not in self._there]
             if unknown:
@@ -62,15 +63,16 @@ class ImportedModules:
         return [name for name in names if name in found]
 
 
-def imported(program: str) -> set[str]:
+def imported(program: str, *, as_main: bool = True) -> set[str]:
     """The top-level modules outside the standard library that a run of `program` has to import.
 
-    What may be left out is not among them: an import below `if` or inside `try`. Nothing if it is not Python.
+    What may be left out is not among them: an import below `if`, inside `try` or where errors are suppressed, and,
+    unless it is run `as_main`, below `if __name__ == "__main__"`. Nothing if it is not Python.
     """
     tree = parsed(program)
     if isinstance(tree, SyntaxError):
         return set()
-    names = {name.partition(".")[0] for statement in _certain(tree) for name in _names(statement)}
+    names = {name.partition(".")[0] for statement in _certain(tree, as_main) for name in _names(statement)}
     return {name for name in names if name not in sys.stdlib_module_names and not is_ours(name)}
 
 
@@ -82,16 +84,19 @@ def _names(statement: ast.stmt) -> list[str]:
     return []
 
 
-def _certain(tree: ast.Module) -> Iterator[ast.stmt]:
+def _certain(tree: ast.Module, as_main: bool) -> Iterator[ast.stmt]:
     """The statements that no other one guards; the bodies of functions and classes are among them."""
     left: list[ast.stmt] = [*tree.body]
     while left:
         statement = left.pop()
         yield statement
-        main = isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
-        bodies = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.With, ast.For, ast.While)
-        if main or isinstance(statement, bodies):
-            left += statement.body  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(statement, ast.If):
+            left += statement.body if as_main and "__name__" in ast.unparse(statement.test) else []
+        elif isinstance(statement, ast.With):
+            suppresses = any("suppress" in ast.unparse(item.context_expr) for item in statement.items)
+            left += [] if suppresses else statement.body
+        elif isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.While)):
+            left += statement.body
 
 
 def _program(oracle: str) -> str:

@@ -24,6 +24,7 @@ _TAGS = re.compile(
 )
 _CUT = ("<tool_call>", "<function=")
 _FENCE = re.compile(r"^```\w*[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_TOOL_CODE = re.compile(r"^```tool_code[ \t]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 _MOST_FENCES = 8
 _MOST_OBJECTS = 64
 _NAMES = ("name", "tool", "function", "tool_name", "function_name", "action", "recipient_name")
@@ -58,6 +59,10 @@ def look_alike(text: str, tools: Sequence[str]) -> LookAlike | None:
     if match := _named(tools).search(_FENCE.sub(lambda fence: " " * len(fence[0]), text)):
         name = next(filter(None, match.groups()))
         return LookAlike(match.start(), f"the call of {name} has no tags", name)
+    called = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, tools))})\(")
+    for fence in _TOOL_CODE.finditer(text):
+        if match := called.search(fence[1]):
+            return LookAlike(fence.start(), f"{match[1]}(…) is no call of a tool", match[1])
     fences = [match[1] for match in _FENCE.finditer(text)][:_MOST_FENCES]
     blocks = [text, *([] if fences else [text.rpartition("\n\n")[2]]), *fences]
     for block in map(str.strip, blocks):
@@ -77,7 +82,7 @@ def _named(tools: Sequence[str]) -> re.Pattern[str]:
         rf"|^[ \t]*<({names})(?:\s[^<>\n]*)?>(?=.*</\2>)|\A\s*<({names})(?:\s[^<>\n]*)?/?>"
         rf"|(?<!`)<({names})>[^<>]*</\4>\s*\Z"
         rf"|(?<!`)\bto=({names})\b"
-        rf"|^[ \t]*({names})[ \t]*:?[ \t]*\{{\s*\""
+        rf"|^[ \t]*({names})[ \t]*:?[ \t]*\{{\s*\"|\A\s*({names})[ \t]*\n\s*\{{\s*\""
         rf"|^[ \t]*(?:functions|default_api)\.({names})[ \t]*(?::\d+)?[ \t]*[({{<]"
         rf"|^[ *_#]*(?:Action|Tool|Function)[*_]*:[ *_`\"]*({names})\b[*_`\"]*[ \t]*(?:[\[(]|\n+[ *_]*{_INPUT}[*_]*:)"
         rf"|^[ *_#]*Action[*_]*:[ *_`\"]*({names})[*_`\"]*\s*\Z",

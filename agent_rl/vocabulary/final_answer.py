@@ -20,13 +20,14 @@ _UNBRACED = re.compile(r"(?:\\[A-Za-z]+|[^\s$\\{}]|\{[^{}\n]{0,99}\}){1,99}")
 _HASHES = re.compile(r"#{4,}[ \t]*([^\n]*)")
 _SAID = re.compile(
     r"<(?:final_?)?answer>"
-    r"|(?<![A-Za-z])(?:answer|ans)\b[*_]{0,3}(?:\s+to\s[^.:\n]{1,99})?\s*(?:\bis\b|:|=)[*_]{0,3}:?"
+    r"|(?<![A-Za-z])(?:answers?|ans|correct\s+(?:option|choice))\b[*_]{0,3}(?:\s+to\s[^.:\n]{1,99})?"
+    r"\s*(?:\b(?:is|are)\b|:|=)[*_]{0,3}:?"
     r"(?!\s*(?:correct|right|wrong|verified|confirmed)\b)"
-    r"|^[#*_ \t]{0,9}(?:final\s+)?answer[*_: \t]{0,9}$",
+    r"|^[#*_ \t]{0,9}(?:final\s+)?answers?[*_: \t]{0,9}$",
     re.IGNORECASE | re.MULTILINE,
 )
 _LABEL = re.compile(
-    r"[*_]*(?:the\s+)?(?:(?:final|correct)\s+)?(answer|result|solution)(?:\s+is\b|\s*[*_]*:)?[*_]*", re.IGNORECASE
+    r"[*_]*(?:the\s+)?(?:(?:final|correct)\s+)?(answer|result|solution)(?:\s+is\b:?|\s*[*_]*:)?[*_]*", re.IGNORECASE
 )
 _LEAD = re.compile(r"(?:therefore|thus|hence|so|then|simply)\b[,:]?[*_]*\s*", re.IGNORECASE)
 """Words that lead to an answer and are no part of it."""
@@ -41,9 +42,11 @@ _WORDS = re.compile(
 )
 """How a line of words begins, also with a number or a picture before them; `x = 5`, `AB = 5` and `(B)` do not."""
 _EQUATION = re.compile(r"[^\W\d_]{1,2}\s*=|[a-z]{2}$")
+_FENCE = re.compile(r"\A\s*(?:```|~~~)\w*\n")
 _BULLET = re.compile(r"[-*+•–]\s+(?=\S)")
 _SENTENCE_END = re.compile(
-    r"(?:(?<!\bSt)(?<!\bMt)(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)\.|\.(?=\s+[^A-Z\s]|\s*$)|[!?])(?=\s|\*|$)"
+    r"(?:(?:(?<!\bSt)(?<!\bMt)(?<!\bDr)(?<!\bMr)(?<!\bMs)(?<!\bMrs)\.|\.(?=\s+[^A-Z\s]|\s*$))"
+    r"(?!\s+\d+(?:\.\d+)?\s?(?:in|min|oz|sec)\b)|[!?])(?=\s|\*|$)"
     r"|</(?:final_?)?answer>",
     re.IGNORECASE,
 )
@@ -150,7 +153,7 @@ def _last_said(text: str) -> str | None:
         return None
     start = places[-1].end()
     rest = text[start : start + 2 * MAX_ANSWER_LENGTH]
-    line = rest.strip().partition("\n")[0]
+    line = _FENCE.sub("", rest, count=1).strip().partition("\n")[0]
     if "\n" in rest[: rest.find(line)]:
         line = _BULLET.sub("", line, count=1) if _BULLET.match(line) else line
     while lead := _LEAD.match(line):

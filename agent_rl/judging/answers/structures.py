@@ -280,6 +280,8 @@ def _inequality(text: str) -> tuple[str | None, Interval | None]:
 
 def matrices(gold: str, given: str, same: Same) -> bool | None:
     r"""Matrices are compared entry by entry. A column or a row may be written as a tuple."""
+    if (said := _unit_vectors(gold, given, same)) is not None:
+        return said
     one, other = _rows(gold), _rows(given)
     if one is None and other is None:
         return None
@@ -292,6 +294,33 @@ def matrices(gold: str, given: str, same: Same) -> bool | None:
     if [len(row) for row in one] != [len(row) for row in other]:
         return False
     return all(same(a, b) for left, right in zip(one, other, strict=True) for a, b in zip(left, right, strict=True))
+
+
+def _unit_vectors(gold: str, given: str, same: Same) -> bool | None:
+    """`3i + 4j` is the vector (3,4), and (3,4,0); None if neither or both are written so."""
+    one, other = _components(gold), _components(given)
+    components, text = (one, given) if one is not None else (other, gold)
+    if components is None or (one is not None and other is not None):
+        return None
+    rows, enclosed = _rows(text), _enclosed(text)
+    if rows is None and (enclosed is None or enclosed[0] != "()"):
+        return None
+    parts = split_at_commas(enclosed[1] if enclosed is not None else "")
+    parts = parts if rows is None else [entry for row in rows for entry in row]
+    if rows is not None and len(parts) != len(rows):
+        return None
+    if not max(map("ijk".index, components)) < len(parts) <= 3:
+        return False
+    return all(same(part, components.get(axis, "0")) for part, axis in zip(parts, "ijk", strict=False))
+
+
+def _components(text: str) -> dict[str, str] | None:
+    """The components of `3i - \\frac{1}{2}j`, in which `j` or `k` stands beside another one; else None."""
+    terms = re.findall(r"([-+]?)((?:[^-+{}()ijk]|\\[a-z]+|\{[^{}ijk]*\})*)([ijk])(?![A-Za-z])\s*", text)
+    if len(terms) < 2 or "".join(map("".join, terms)).replace(" ", "") != text.replace(" ", ""):
+        return None
+    components = {axis: f"{sign}{value.strip() or '1'}".removeprefix("+") for sign, value, axis in terms}
+    return components if len(components) == len(terms) else None
 
 
 def _rows(text: str) -> list[list[str]] | None:

@@ -222,6 +222,7 @@ def _commands(text: str) -> str:
         r"\1",
         text,
     )
+    text = re.sub(r"\\(?:hat|vec)\s*\{\s*(?:\\([ij])math|([ijk]))\s*\}", r"\1\2", text)
     text = re.sub(r"\{,\}|\\,(?=\d{3}(?!\d))", "\ue000", text)
     text = re.sub(r"(?<!\\)\\[,;:> ]|(?<!\\)~", " ", text)
     text = _COMMAND.sub(_one_command, text)

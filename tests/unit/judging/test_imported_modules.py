@@ -25,6 +25,8 @@ STDIO = Task("t/stdio", (), StdioTests((StdioCase("1", "1"),)))
          {"no_such_a", "no_such_b"}),
         ("if __name__ == '__main__':\n    import no_such_a", {"no_such_a"}),
         ("try:\n    import no_such_a\nexcept ImportError:\n    no_such_a = None", set()),
+        ("from contextlib import suppress\nwith suppress(ImportError):\n    import no_such_a", set()),
+        ("with open('a') as a:\n    import no_such_a", {"no_such_a"}),
         ("import sys\nif sys.argv[-1] == 'JUDGE':\n    import no_such_a", set()),
         ("from . import a\nfrom .b import c\nimport solution, _private, __future__", set()),
         ("import math, collections.abc\nfrom heapq import *", set()),
@@ -35,6 +37,12 @@ STDIO = Task("t/stdio", (), StdioTests((StdioCase("1", "1"),)))
 )  # fmt: skip
 def test_what_a_program_has_to_import(program: str, modules: set[str]) -> None:
     assert imported(program) == modules
+
+
+def test_a_module_that_is_called_needs_nothing_for_a_run_of_its_own() -> None:
+    program = "import no_such_a\nif __name__ == '__main__':\n    import no_such_b"
+    assert imported(program, as_main=False) == {"no_such_a"}
+    assert imported(program) == {"no_such_a", "no_such_b"}
 
 
 @pytest.mark.parametrize("task", [CALLS, STDIO], ids=["calls", "stdio"])

@@ -140,6 +140,17 @@ CASES = [
     ("The answer is Mt. Fuji. It is high.", "Mt. Fuji"),
     ("The answer is 5 ft. It is long.", "5 ft"),
     ("The answer is B. Because of it.", "B"),
+    ("**Final answer:** 6 ft. 2 in.", "6 ft. 2 in"),
+    ("The answer is 6 ft. 2 of them", "6 ft"),
+    ("Answer:\n\n```\n5\n```", "5"),
+    ("Answer:\n```text\n5 cm\n```\n", "5 cm"),
+    ("The answers are 3 and 4.", "3 and 4"),
+    ("**Answers:** 3, 4", "3, 4"),
+    ("The correct option is C.", "C"),
+    ("The correct choice is **(B)**.", "(B)"),
+    ("The option is C.", None),
+    ("#### The answer is: 5", "5"),
+    ("The answer is 5.\nThe correct option is right.", "5"),
 ]
 HEADINGS = [
     "Double-check", "Sanity check", "Quick check", "Quick check: 36*2=72", "Verify", "Verification: 36*2=72",
