@@ -787,6 +787,7 @@ kind(
         assert sorted(seen) == list(range(6)) and pmap(str, [1, 2]) == ["1", "2"]
     def test_within():
         assert pmap(lambda n: sum(pmap(lambda m: m, range(n))), [1, 2, 3]) == [0, 1, 3]
+        assert pmap(lambda row: pmap(lambda n: [n], row), [[1], [2, 3]]) == [[[1]], [[2], [3]]]
     def test_errors():
         try:
             pmap(lambda n: 1 // n, [1, 0, 2])
