@@ -70,8 +70,7 @@ class CandidateServer:
         self._lanes = Lanes(send, receive, self._opened)
         self._effects = CandidateEffects() if alone else None
         self.module = module
-        # A dict of its own: what the tests patch in it changes nothing for this code.
-        self.module.__dict__["__builtins__"] = dict(vars(builtins))
+        self.module.__dict__["__builtins__"] = _builtins_of_its_own()
         self._patches = Patches(self.module.__dict__["__builtins__"])
         self._objects: list[Any] = [self.module]
         self._numbers: dict[int, int] = {id(self.module): 0}
@@ -329,6 +328,18 @@ class CandidateServer:
         if fields["id"] is not None:
             self._callbacks.raised(fields["id"], made)
         return made
+
+
+def _builtins_of_its_own() -> "dict[str, Any]":
+    """The program's built-ins, also where it imports them: what is patched in them changes nothing for this code."""
+    own = types.ModuleType("builtins")
+    own.__dict__.update(vars(builtins))
+
+    def imported(name: str, space: Any = None, local: Any = None, wanted: Any = (), level: int = 0) -> Any:
+        return own if name == "builtins" and not level else builtins.__import__(name, space, local, wanted, level)
+
+    own.__dict__["__import__"] = imported
+    return own.__dict__
 
 
 class _ErrorToSend:

@@ -30,6 +30,7 @@ from agent_rl.judging.proxied.one_test import call_setup, detail_of, last_line, 
 from agent_rl.judging.proxied.process_effects import PatchedModules, watched
 from agent_rl.judging.proxied.pytest_fixtures import FIXTURES
 from agent_rl.judging.proxied.pytest_subset import Fixture, MonkeyPatch, OutcomeException
+from agent_rl.judging.proxied.remote_objects import written_as_json
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
 MAX_DETAIL = 600
@@ -69,7 +70,8 @@ class HiddenTestsRunner:
         """Runs every test, with the solution as module `module`; afterwards restores the interpreter's modules."""
         modules, path = dict(sys.modules), list(sys.path)
         try:
-            self._run(module)
+            with written_as_json():
+                self._run(module)
         finally:
             sys.path[:] = path
             for name in [name for name in sys.modules if name not in modules]:
