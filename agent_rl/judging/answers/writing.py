@@ -116,7 +116,7 @@ def unwrapped(text: str) -> str:
 def written(text: str) -> str:
     """`text` in the one spelling that this module describes."""
     text = _INLINE.sub(lambda match: match[1] or match[2], unwrapped(_characters(text)))
-    text = _commands(text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#"))
+    text = _commands(text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#").replace("{:}", ":"))
     text = _ascii(text)
     text = _arguments(text)
     return unwrapped(_without_outer_braces(re.sub(r" {2,}", " ", text).strip()))
