@@ -1,7 +1,8 @@
 """Refuses tests that test nothing, or that are none: they are parsed, never run. Errors name file and line.
 
 A function that yields does nothing when it is called, and pytest ignores it; a coroutine that nobody awaits does
-nothing either; an assert of a tuple always holds; and tests without any assert accept every program that runs.
+nothing either; nobody looks at what a test returns; an assert of a tuple always holds; and tests without any assert
+accept every program that runs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _TEST_FILE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test)\.py$")
 """The files that pytest collects by itself."""
 _HIDDEN_TESTS = (b"TestCase", b"exec(", b"import *", b"setattr(")
 """Signs of tests that are defined in another way than by `def`."""
+_PLAIN = (["TestCase"], ["unittest.TestCase"])
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
@@ -82,7 +84,10 @@ def check_pytest_files(row: Fields, files: Mapping[str, bytes], named: Sequence[
 
 
 def check_collected(row: Fields, files: Mapping[str, bytes], named: Sequence[str] = ()) -> int:
-    """The number of test functions in `files`. Raises ConfigError for one that yields, if pytest collects its file."""
+    """The number of test functions in `files`.
+
+    Raises ConfigError for one that yields, returns a comparison, or is never awaited, if pytest collects its file.
+    """
     collected = {path for path in files if _TEST_FILE.search(path)} | {test.partition("::")[0] for test in named}
     tests = 0
     for path in (path for path in files if path.endswith(".py")):
@@ -93,9 +98,14 @@ def check_collected(row: Fields, files: Mapping[str, bytes], named: Sequence[str
             continue
         _check_tuples(row, path, tree)
         for function in functions:
+            where = f"{path}:{function.lineno}: the test {function.name}"
             if _yields(function):
-                where = f"{path}:{function.lineno}: the test {function.name}"
                 raise row.wrong(f"{where} yields, so that pytest does not run it")
+            if any(isinstance(node, ast.Return) and _is_comparison(node.value) for node in _own_nodes(function)):
+                raise row.wrong(f"{where} returns a comparison, which nothing looks at; is an assert meant?")
+        for function in _never_awaited(tree):
+            where = f"{path}:{function.lineno}: the test {function.name}"
+            raise row.wrong(f"{where} is async, and a plain TestCase awaits none: every program would pass")
     return tests
 
 
@@ -197,6 +207,23 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 def _yields(function: _Function) -> bool:
     """Whether the function itself yields, not only one within it."""
     return any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in _own_nodes(function))
+
+
+def _is_comparison(node: ast.expr | None) -> bool:
+    """Whether the expression is `a == b`, or made of such by `and`, `or` and `not`."""
+    if isinstance(node, ast.BoolOp):
+        return all(_is_comparison(value) for value in node.values)
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.Not)
+    return isinstance(node, ast.Compare)
+
+
+def _never_awaited(tree: ast.Module) -> Iterator[_Function]:
+    """The async tests of classes that derive from `unittest.TestCase` alone."""
+    for node in _statements(tree.body):
+        if isinstance(node, ast.ClassDef) and [ast.unparse(b) for b in node.bases] in _PLAIN:
+            tests = (part for part in _statements(node.body) if isinstance(part, ast.AsyncFunctionDef))
+            yield from (part for part in tests if part.name.startswith("test"))
 
 
 def _own_nodes(function: _Function) -> Iterator[ast.AST]:

@@ -126,7 +126,8 @@ def unwrapped(text: str) -> str:
 def written(text: str) -> str:
     """`text` in the one spelling that this module describes."""
     text = _INLINE.sub(lambda match: match[1] or match[2], unwrapped(_characters(text)))
-    text = _commands(text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", "&"))
+    text = text.replace(r"\$", "$").replace(r"\%", "%").replace(r"\#", "#").replace(r"\&", "&").replace("{:}", ":")
+    text = _commands(text)
     text = _ascii(text)
     text = _CHOSEN.sub(_one_selection, _arguments(text))
     text = re.sub(r"^<([^<>=]*,[^<>=]*)>$", r"\\langle \1\\rangle ", text)

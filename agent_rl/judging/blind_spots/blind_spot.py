@@ -13,6 +13,7 @@ import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -29,7 +30,7 @@ from agent_rl.python_names import names_used
 from agent_rl.vocabulary import AssertTests, Limits, PytestTests, RunCall, RunRequest, Task, Verdict, wording
 from agent_rl.vocabulary.canonical import NotCanonical, encode
 
-VERSION = 3
+VERSION = 4
 _LIMITS = Limits(wall_seconds=90.0, cpu_seconds=90.0, memory_bytes=2**30)
 _SECONDS = 60.0
 """The longest that all variants may take together."""
@@ -50,6 +51,7 @@ _MODULES = (
     "proxied.hidden_tests",
     "proxied.one_test",
     "proxied.tests_runner",
+    "blind_spots.variant_effects",
     "blind_spots.oracle_variants",
     "blind_spots.variant_runs",
 )
@@ -73,9 +75,13 @@ def run_variants(*args):
 _ENDING = """
 
 def __agent_rl_vary__():
+    import sys, types
+
+    effects = sys.modules[{module!r}] = types.ModuleType({module!r})
+    exec(compile({effects!r}, "effects.py", "exec", dont_inherit=True), effects.__dict__)
     space = {{"__name__": "agent_rl_variants"}}
     exec(compile({source!r}, "variants.py", "exec", dont_inherit=True), space)
-    return space["vary"](globals(), {{kind}}, {patched!r})
+    return space["vary"](globals(), {{kind}}, {patched!r}, {variables!r})
 
 __agent_rl_applies__ = __agent_rl_vary__()
 del __agent_rl_vary__
@@ -105,6 +111,7 @@ _WITHOUT_EFFECTS = frozenset(
     }
 )
 """Modules with which tests make inputs and expected values, and which show nothing of what a call did beside."""
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -151,7 +158,13 @@ async def _search(
     task: Task, tests: PytestTests, oracle: str, passes: Callable[[str], Awaitable[Verdict]], runs: Runs
 ) -> tuple[str, bool]:
     """(the blind spot or "", whether every variant was tried)."""
-    ending = _ENDING.format(source=_source("blind_spots.oracle_variants"), patched=sorted(_patched(tests)))
+    ending = _ENDING.format(
+        module="agent_rl.judging.blind_spots.variant_effects",
+        effects=_source("blind_spots.variant_effects"),
+        source=_source("blind_spots.oracle_variants"),
+        patched=sorted(_patched(tests)),
+        variables=_variables(tests),
+    )
     kinds, whole = await _noticed(task.id, tests, oracle, ending, runs)
     for kind in kinds:
         if (await passes(oracle + ending.replace("{kind}", repr(kind)))).passed:
@@ -197,16 +210,23 @@ async def _noticed(task_id: str, tests: PytestTests, oracle: str, ending: str, r
 
 def _patched(tests: PytestTests) -> set[str]:
     """Dotted names of what the tests may replace outside of the solution, such as `builtins.sum` or `os.remove`."""
-    found: set[str] = set()
-    for path, content in tests.files.items():
-        if not path.endswith(".py"):
-            continue
-        try:
-            module = ast.parse(content)
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
-            continue
-        found.update(_replaced(module))
+    found = {name for module in _parsed(tests) for name in _replaced(module)}
     return {name for name in found if name.partition(".")[0] != tests.module.partition(".")[0]}
+
+
+def _variables(tests: PytestTests) -> list[str]:
+    """Texts of the tests that may name environment variables, if they use the environment at all."""
+    if not any(b"environ" in content or b"env(" in content for content in tests.files.values()):
+        return []
+    nodes = (node for module in _parsed(tests) for node in ast.walk(module) if isinstance(node, ast.Constant))
+    return sorted({node.value for node in nodes if isinstance(node.value, str) and _VARIABLE.fullmatch(node.value)})
+
+
+def _parsed(tests: PytestTests) -> Iterator[ast.Module]:
+    for path, content in tests.files.items():
+        if path.endswith(".py"):
+            with suppress(SyntaxError, ValueError, MemoryError, RecursionError):
+                yield ast.parse(content)
 
 
 def _replaced(module: ast.Module) -> Iterator[str]:

@@ -1,113 +1,24 @@
 """Turns an oracle solution into a variant that differs from it in one thing that a return value does not show.
 
-`vary(space, kind, patched)` replaces the functions and the methods of a module. Each variant calls the original and
-then does what its kind says: it prints, returns its argument where the original returned a copy, moves the clock, ...
+`vary(space, kind, patched, variables)` replaces the functions and the methods of a module. Each variant calls the
+original and then does what its kind says: it prints, returns its argument where the original returned a copy, ...
 
-This module also runs inside the sandboxes: standard library only, Python 3.9, and no import of other modules of ours.
+This module also runs inside the sandboxes: standard library only, Python 3.9.
 """
 
 import collections
 import copy
 import functools
 import inspect
-import os
 import sys
 import threading
 import types
 from collections.abc import Callable
 from typing import Any
 
+from agent_rl.judging.blind_spots.variant_effects import EFFECTS, TAKES_LONG, VARIABLES, move_clocks
+
 _MUTABLE = (list, dict, set, bytearray, collections.deque)
-_DEPTH = 700
-"""Frames of the variant that recurses: more than a test leaves that lowers the limit of 1,000, less than that limit."""
-_LARGE = 64 << 20
-_moved = [0.0]
-
-
-# Kinds that do something beside returning
-
-
-def _prints() -> None:
-    print("agent-rl")
-
-
-def _prints_errors() -> None:
-    print("agent-rl", file=sys.stderr)
-
-
-def _warns() -> None:
-    import warnings
-
-    warnings.warn("agent-rl", UserWarning, stacklevel=4)
-
-
-def _warns_of_deprecation() -> None:
-    import warnings
-
-    warnings.warn("agent-rl", DeprecationWarning, stacklevel=4)
-
-
-def _logs() -> None:
-    import logging
-
-    logging.getLogger("agent-rl").critical("agent-rl")
-
-
-def _draws() -> None:
-    import random
-
-    random.random()
-
-
-def _sets_environment() -> None:
-    os.environ["AGENT_RL_VARIANT"] = "1"
-
-
-def _sets_recursion_limit() -> None:
-    sys.setrecursionlimit(sys.getrecursionlimit() + 7)
-
-
-def _changes_folder() -> None:
-    os.chdir("/")
-
-
-def _leaves_file() -> None:
-    with open("agent-rl-variant", "w") as file:
-        file.write("1")
-
-
-def _leaves_temporary_file() -> None:
-    import tempfile
-
-    descriptor, _ = tempfile.mkstemp()
-    os.close(descriptor)
-
-
-def _recurses(depth: int = _DEPTH) -> None:
-    if depth:
-        _recurses(depth - 1)
-
-
-def _takes_long() -> None:
-    _moved[0] += 3600.0
-
-
-def _takes_memory() -> None:
-    bytearray(_LARGE)
-
-
-def _imports() -> None:
-    sys.modules.setdefault("agent_rl_variant", types.ModuleType("agent_rl_variant"))
-
-
-def _sets_precision() -> None:
-    import decimal
-
-    decimal.getcontext().prec += 1
-
-
-def _leaves_thread() -> None:
-    threading.Thread(target=threading.Event().wait, args=(60,), daemon=True).start()
 
 
 # Kinds that return something else that is equal, or nearly so
@@ -235,25 +146,6 @@ def _subclass(value: Any, given: "list[Any]") -> Any:
     return value if kind is None else kind(value)
 
 
-EFFECTS: "dict[str, Callable[[], None]]" = {
-    "prints": _prints,
-    "prints to standard error": _prints_errors,
-    "warns": _warns,
-    "warns of a deprecation": _warns_of_deprecation,
-    "logs": _logs,
-    "draws a random number": _draws,
-    "sets an environment variable": _sets_environment,
-    "sets the recursion limit": _sets_recursion_limit,
-    "changes the working directory": _changes_folder,
-    "leaves a file": _leaves_file,
-    "leaves a temporary file": _leaves_temporary_file,
-    "recurses deeply": _recurses,
-    "takes an hour": _takes_long,  # the clocks say so
-    "takes 64 MiB of memory": _takes_memory,
-    "imports a module": _imports,
-    "sets the decimal precision": _sets_precision,
-    "leaves a thread": _leaves_thread,
-}
 VALUES: "dict[str, Callable[[Any, list[Any]], Any]]" = {
     "returns an argument": _returns_argument,
     "returns a copy of an argument": _returns_copy,
@@ -269,7 +161,6 @@ VALUES: "dict[str, Callable[[Any, list[Any]], Any]]" = {
     "returns a generator": _generator,
     "returns an object of a subclass": _subclass,
 }
-TAKES_LONG = "takes an hour"
 ALL_EFFECTS = "does all of this"
 LOOKS = "notes what applies"
 CALLS_PATCHED = "calls what the tests replaced"
@@ -290,7 +181,7 @@ class _OracleVariant:
         self._originals = {name: self._found(name) for name in patched}
         self.applies: set[str] = set()
         if kind in (TAKES_LONG, ALL_EFFECTS):
-            _move_clocks()
+            move_clocks()
 
     def of(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
         """A function that behaves as `function` but for the kind."""
@@ -358,11 +249,13 @@ class _OracleVariant:
         return None
 
 
-def vary(space: "dict[str, Any]", kind: str, patched: "list[str]") -> "set[str]":
+def vary(space: "dict[str, Any]", kind: str, patched: "list[str]", variables: "list[str]") -> "set[str]":
     """From now on the functions and methods that the module with the globals `space` defines behave as `kind` says.
 
-    `patched`: dotted names of what the tests may replace in their own process. Returns the set that `LOOKS` fills.
+    `patched`: dotted names of what the tests may replace in their own process. `variables`: what they may look up in
+    the environment. Returns the set that `LOOKS` fills.
     """
+    VARIABLES.extend(variables)
     variant = _OracleVariant(kind, patched, space["__builtins__"])
     own = space["__name__"]
     for name, value in list(space.items()):
@@ -379,15 +272,3 @@ def _plain(value: Any) -> bool:
     return isinstance(value, types.FunctionType) and not (
         inspect.iscoroutinefunction(value) or inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value)
     )
-
-
-def _move_clocks() -> None:
-    """The clocks of `time` show what the kind "takes an hour" adds. Tests import them after the solution."""
-    import time
-
-    def moved(clock: "Callable[[], Any]", unit: int) -> "Callable[[], Any]":
-        return lambda: clock() + type(clock())(_moved[0] * unit)
-
-    for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time"):
-        for suffix, unit in (("", 1), ("_ns", 10**9)):
-            setattr(time, name + suffix, moved(getattr(time, name + suffix), unit))

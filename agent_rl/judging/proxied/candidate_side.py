@@ -11,6 +11,7 @@ This file is standard library only, Python 3.9: its source also runs inside the 
 """
 
 import builtins
+import functools
 import sys
 import threading
 import types
@@ -70,8 +71,7 @@ class CandidateServer:
         self._lanes = Lanes(send, receive, self._opened)
         self._effects = CandidateEffects() if alone else None
         self.module = module
-        # A dict of its own: what the tests patch in it changes nothing for this code.
-        self.module.__dict__["__builtins__"] = dict(vars(builtins))
+        self.module.__dict__["__builtins__"] = _builtins_of_its_own()
         self._patches = Patches(self.module.__dict__["__builtins__"])
         self._objects: list[Any] = [self.module]
         self._numbers: dict[int, int] = {id(self.module): 0}
@@ -118,7 +118,7 @@ class CandidateServer:
             self._turns.notify_all()
         before, self._own.lane = getattr(self._own, "lane", None), lane
         try:
-            text = self._answer(lane, content)
+            written = self._answer(lane, content)
         finally:
             self._own.lane = before
         with self._turns:
@@ -127,7 +127,9 @@ class CandidateServer:
                 self._turns.wait()
             self._due.discard(lane)
             self._asked[lane] = request.outer
-        self._lanes.say(text)
+        # What a frame says of containers is true when it is sent: those after it build on that.
+        with self._changing:
+            self._lanes.say(written())
 
     def call_back(self, number: int, operation: str, args: "tuple[Any, ...]", kwargs: "dict[str, Any]") -> Any:
         """What the tests' function returns or raises. The tests may use the solution meanwhile."""
@@ -140,11 +142,12 @@ class CandidateServer:
                 raise SystemExit
             lane = min(self._due) if own is None else own
             self._due.discard(lane)
-        try:
-            text = self._written(lane, "callback", [number, operation], (args, pairs))
-        except Exception as error:
-            text = self._unheld(lane, error)
-        self._lanes.say(text)
+        with self._changing:
+            try:
+                text = self._written(lane, "callback", [number, operation], (args, pairs))
+            except Exception as error:
+                text = self._unheld(lane, error)
+            self._lanes.say(text)
         while True:
             content = self._lanes.hear(lane)
             if content is None:
@@ -163,15 +166,19 @@ class CandidateServer:
 
     # Messages
 
-    def _answer(self, lane: int, content: "list[Any]") -> str:
-        """The frame that answers a request."""
+    def _answer(self, lane: int, content: "list[Any]") -> "Callable[[], str]":
+        """What writes the frame that answers a request, which has been done."""
         try:
             value = self._do(content)
         except MemoryError:
             # Nothing in this process is reliable any more; the way it ends shows the cause.
             raise
         except BaseException as error:
-            return self._failure(lane, error)
+            return functools.partial(self._failure, lane, error)
+        return functools.partial(self._success, lane, value)
+
+    def _success(self, lane: int, value: Any) -> str:
+        """The frame for a returned `value`."""
         try:
             done, warned = self._seen()
             return self._written(lane, "return", done, (value, *warned))
@@ -337,6 +344,18 @@ class CandidateServer:
         if fields["id"] is not None:
             self._callbacks.raised(fields["id"], made)
         return made
+
+
+def _builtins_of_its_own() -> "dict[str, Any]":
+    """The program's built-ins, also where it imports them: what is patched in them changes nothing for this code."""
+    own = types.ModuleType("builtins")
+    own.__dict__.update(vars(builtins))
+
+    def imported(name: str, space: Any = None, local: Any = None, wanted: Any = (), level: int = 0) -> Any:
+        return own if name == "builtins" and not level else builtins.__import__(name, space, local, wanted, level)
+
+    own.__dict__["__import__"] = imported
+    return own.__dict__
 
 
 class _ErrorToSend:

@@ -31,6 +31,7 @@ from agent_rl.judging.proxied.hidden_tests import HiddenTest, import_name, is_te
 from agent_rl.judging.proxied.one_test import call_setup, detail_of, last_line, run_case, skip_of
 from agent_rl.judging.proxied.process_effects import PatchedModules, watched
 from agent_rl.judging.proxied.pytest_subset import MonkeyPatch, OutcomeException
+from agent_rl.judging.proxied.remote_objects import written_as_json
 from agent_rl.judging.proxied.tests_side import HiddenTestsSession
 
 MAX_DETAIL = 600
@@ -75,7 +76,8 @@ class HiddenTestsRunner:
         """Runs every test, with the solution as module `module`; afterwards restores the interpreter's modules."""
         modules, path, finders = dict(sys.modules), list(sys.path), list(sys.meta_path)
         try:
-            self._run(module)
+            with written_as_json():
+                self._run(module)
         finally:
             sys.path[:], sys.meta_path[:] = path, finders
             for name in [name for name in sys.modules if name not in modules]:

@@ -104,16 +104,12 @@ class HiddenTestsSession:
         if self.tampered is not None:
             raise CandidateGone(self.tampered)
         with self._speakers.speaking() as lane:
-            try:
-                text = self._written(lane, verb, list(head), (*values, tuple(map(tuple, self.effects.state.changes()))))
-            except (NotCanonical, RecursionError) as error:
-                raise self.spoil(f"this cannot be handed to the solution: {error}") from None
-            self._lanes.say(text)
+            self._say(lane, verb, list(head), (*values, tuple(map(tuple, self.effects.state.changes()))))
             while True:
                 content = self._hear(lane)
                 if content[0] != "callback":
                     break
-                self._lanes.say(self._called_back(lane, content))
+                self._answer(lane, content)
             if content[0] == "unheld":
                 raise self.spoil(f"solution.{site} gave a value that cannot be held: {str(content[1])[:200]}")
             if content[0] not in ("return", "raise") or not content[2]:
@@ -165,21 +161,28 @@ class HiddenTestsSession:
 
     # Messages
 
+    def _say(self, lane: int, verb: str, head: "list[Any]", values: "tuple[Any, ...]") -> None:
+        """A frame has been sent. No other is written meanwhile: what one says of containers is true when it is sent."""
+        try:
+            with self._changing:
+                self._lanes.say(self._written(lane, verb, head, values))
+        except (NotCanonical, RecursionError) as error:
+            raise self.spoil(f"this cannot be handed to the solution: {error}") from None
+
     def _written(self, lane: int, verb: str, head: "list[Any]", values: "tuple[Any, ...]") -> str:
-        with self._changing:
-            # While nothing is under way on another lane, nothing can name what is given up.
-            unused = sorted({*self._containers.unused(), *self._loose}) if self._speakers.busy <= 1 else []
-            if self._loose:
-                used = self._containers.within(values)
-                unused = [number for number in unused if number not in used]
-            text = self._containers.write(
-                values,
-                self._outgoing.refer,
-                lambda wires, shared: write_frame([lane, verb, head, wires, shared, unused]),
-            )
-            self._containers.give_up(unused)
-            self._loose.difference_update(unused)
-            return text
+        # While nothing is under way on another lane, nothing can name what is given up.
+        unused = sorted({*self._containers.unused(), *self._loose}) if self._speakers.busy <= 1 else []
+        if self._loose:
+            used = self._containers.within(values)
+            unused = [number for number in unused if number not in used]
+        text = self._containers.write(
+            values,
+            self._outgoing.refer,
+            lambda wires, shared: write_frame([lane, verb, head, wires, shared, unused]),
+        )
+        self._containers.give_up(unused)
+        self._loose.difference_update(unused)
+        return text
 
     def _hear(self, lane: int) -> "list[Any]":
         content = self._lanes.hear(lane)
@@ -333,8 +336,8 @@ class HiddenTestsSession:
 
         return self._outgoing.stands_for(remote(), number)
 
-    def _called_back(self, lane: int, content: "list[Any]") -> str:
-        """The frame that answers the candidate's call of a function that belongs to the tests."""
+    def _answer(self, lane: int, content: "list[Any]") -> None:
+        """The candidate's call of a function that belongs to the tests has been made, and answered."""
         _, head, wires, *_ = content
         if len(head) != 2 or not self._outgoing.has(head[0]) or head[1] not in ("call", "next") or len(wires) != 2:
             raise self._broken("a call of a function that was never handed over")
@@ -348,10 +351,7 @@ class HiddenTestsSession:
             verb, value = "return", self._awaited(value) if inspect.iscoroutine(value) else value
         except Exception as error:
             verb, value = "raise", error
-        try:
-            return self._written(lane, verb, [], (value,))
-        except (NotCanonical, RecursionError) as error:
-            raise self.spoil(f"this cannot be handed to the solution: {error}") from None
+        self._say(lane, verb, [], (value,))
 
     def _awaited(self, coroutine: Any) -> Any:
         """The result of a coroutine of the tests that the candidate waits for."""

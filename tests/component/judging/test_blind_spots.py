@@ -54,6 +54,53 @@ UNSEEN = {
         "import os\nbefore = dict(os.environ)\nassert f(1) == 2\nassert dict(os.environ) == before",
         "sets an environment variable",
     ),
+    "a variable by name": (
+        PLUS,
+        "import os\nassert f(1) == 2\nassert 'X' not in os.environ",
+        "sets an environment variable",
+    ),
+    "a variable that stays": (
+        PLUS,
+        "import os\nos.environ['X'] = 'old'\nassert f(1) == 2\nassert os.environ['X'] == 'old'",
+        "sets an environment variable",
+    ),
+    "the import path": (
+        PLUS,
+        "import sys\nold = list(sys.path)\nassert f(1) == 2\nassert sys.path == old",
+        "adds to the import path",
+    ),
+    "the garbage collector": (
+        PLUS,
+        "import gc\nassert f(1) == 2\nassert gc.isenabled()",
+        "switches the garbage collector",
+    ),
+    "the locale": (
+        PLUS,
+        "import locale\nold = locale.setlocale(locale.LC_ALL)\nassert f(1) == 2\n"
+        "assert locale.setlocale(locale.LC_ALL) == old",
+        "sets the locale",
+    ),
+    "signal handlers": (
+        PLUS,
+        "import signal\nold = signal.getsignal(signal.SIGALRM)\nassert f(1) == 2\n"
+        "assert signal.getsignal(signal.SIGALRM) == old",
+        "handles signals",
+    ),
+    "filters of warnings": (
+        PLUS,
+        "import warnings\nold = list(warnings.filters)\nassert f(1) == 2\nassert warnings.filters == old",
+        "filters warnings",
+    ),
+    "log handlers": (
+        PLUS,
+        "import logging\nassert f(1) == 2\nassert not logging.getLogger().handlers",
+        "adds a log handler",
+    ),
+    "the mask of new files": (
+        PLUS,
+        "import os\nold = os.umask(0o22)\nassert f(1) == 2\nassert os.umask(0o22) == 0o22",
+        "sets the mask of new files",
+    ),
     "the depth of recursion": (
         "def f(n):\n    return n * (n + 1) // 2\n",
         "import sys\nold = sys.getrecursionlimit()\nsys.setrecursionlimit(120)\ntry:\n    r = f(500)\nfinally:\n"
@@ -185,6 +232,7 @@ NEIGHBOURS = {
     "an equal dict": (COUNTS, "assert f('aab') == {'b': 1, 'a': 2}"),
     "sorted items": (COUNTS, "assert sorted(f('aab').items()) == [('a', 2), ('b', 1)]"),
     "lengths": (SORTED, "assert len(f([2, 1])) == 2\nassert f([2, 1])[0] == 1"),
+    "a variable for the solution": (PLUS, "import os\nos.environ['X'] = '1'\nassert f(1) == 2"),
     "a clock that decides nothing": (PLUS, "import time\ntime.time()\nassert f(1) == 2"),
     "output that is captured and not looked at": (
         PLUS,

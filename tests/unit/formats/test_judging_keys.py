@@ -216,6 +216,14 @@ NAN = {"args": [1], "expected": [{"x": math.nan}]}
         ({**PYTEST, "test_files": {"test_a.py": "import adder\ndef test_a():\n    assert adder\n    yield\n"}},
          "yields"),
         ({**PYTEST, "test_files": {"t/a_test.py": "class TestA:\n    def test_a(self):\n        yield 1\n"}}, "yields"),
+        ({**PYTEST, "test_files": {"test_a.py": "import adder\ndef test_a():\n    return adder.add(1, 2) == 3\n"}},
+         "returns a comparison"),
+        ({**PYTEST, "test_files": {"test_a.py": "import adder\nclass TestA:\n    def test_a(self):\n"
+                                                "        return not adder.add(1, 2) != 3 and adder.add(0, 0) == 0\n"}},
+         "returns a comparison"),
+        ({**PYTEST, "test_files": {"test_a.py": "import adder, unittest\nclass TestA(unittest.TestCase):\n"
+                                                "    async def test_a(self):\n        assert adder.add(1, 2) == 3\n"}},
+         "is async, and a plain TestCase awaits none"),
         ({**PYTEST, "test_files": {"test_a.py": "def test_a(:\n"}}, "'test_a.py' is not Python"),
     ],
 )  # fmt: skip
@@ -255,6 +263,9 @@ def test_tests_that_look_like_these_are_kept(tmp_path: Path) -> None:
     helper = "def same(a, b):\n    if a != b:\n        raise AssertionError\n"
     fixture = "import adder, pytest\n@pytest.fixture\ndef test_data():\n    yield 1\n"
     fixture += "def test_a(test_data):\n    def numbers():\n        yield 3\n    assert adder.add(1, 2) in numbers()\n"
+    fixture += "def test_b():\n    def same(a, b):\n        return a == b\n    assert same(adder.add(1, 2), 3)\n"
+    fixture += "    return adder.add(1, 2)\nasync def test_c():\n    assert adder.add(1, 2) == 3\n"
+    fixture += "class TestD(unittest.IsolatedAsyncioTestCase):\n    async def test_d(self):\n        assert adder\n"
     rows = [
         {**HUMANEVAL, "test": f"{helper}\ncheck = lambda candidate: same(candidate(2), 4)\n"},
         {**MBPP, "test_setup_code": f"base = 1\n{helper}", "test_list": ["same(square(2), 4)"]},

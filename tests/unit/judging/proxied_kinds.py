@@ -775,6 +775,49 @@ kind(
     wrong=("class Secret:\n    def __init__(self, v):\n        self.v = v\n",),
 )
 
+kind(
+    "what-is-no-json",
+    """
+    import json
+    import pytest
+    from solution import Secret
+    def test_it():
+        assert Secret(3).v == 3
+        with pytest.raises(TypeError):
+            json.dumps([Secret(3)])
+    """,
+    "class Secret:\n    def __init__(self, v):\n        self.v = v\n",
+    right=("class Secret(frozenset):\n    v = 3\n    def __new__(cls, v):\n        return frozenset.__new__(cls)\n",),
+    wrong=(
+        "class Secret(dict):\n    def __init__(self, v):\n        self.v = v\n",
+        "class Secret(list):\n    def __init__(self, v):\n        self.v = v\n",
+        "class Secret(int):\n    @property\n    def v(self):\n        return int(self)\n",
+    ),
+)
+kind(
+    "a-built-in-that-is-replaced",
+    """
+    from unittest import mock
+    from solution import f
+    def test_it():
+        with mock.patch("builtins.sum", side_effect=AssertionError("no sum")):
+            assert f([1, 2]) == 3
+        assert f([]) == 0
+    """,
+    "def f(xs):\n    s = 0\n    for x in xs:\n        s += x\n    return s\n",
+    right=(
+        "import builtins, functools\nadd = lambda a, b: a + b\n"
+        "def f(xs):\n    return functools.reduce(add, builtins.list(xs), 0)\n",
+        "from builtins import *\nimport math as m, os.path\nfrom os import path\ndef f(xs):\n"
+        "    assert path is os.path\n    return int(m.fsum(xs))\n",
+    ),
+    wrong=(
+        "def f(xs):\n    return sum(xs)\n",
+        "import builtins\ndef f(xs):\n    return builtins.sum(xs)\n",
+        "def f(xs):\n    return __import__('builtins').sum(xs)\n",
+    ),
+)
+
 # Threads
 
 kind(
@@ -787,6 +830,7 @@ kind(
         assert sorted(seen) == list(range(6)) and pmap(str, [1, 2]) == ["1", "2"]
     def test_within():
         assert pmap(lambda n: sum(pmap(lambda m: m, range(n))), [1, 2, 3]) == [0, 1, 3]
+        assert pmap(lambda row: pmap(lambda n: [n], row), [[1], [2, 3]]) == [[[1]], [[2], [3]]]
     def test_errors():
         try:
             pmap(lambda n: 1 // n, [1, 0, 2])
