@@ -53,7 +53,7 @@ ROW = apps("f", [[1], [2]], [[1], [2]], method("f", "x: List[int]", " -> Optiona
         (F, "class Solution:\n    seen = 0\n    def f(self, x):\n        self.seen += 1\n        return x * self.seen",
          True),
         (F, "class Solution:\n    def f(self, x: List[int]) -> Optional[int]:\n        return max(deque([x]))", True),
-        (F, "from __future__ import annotations\nclass Solution(object):\n    def f(s, x):\n        return gcd(x, x)", True),
+        (F, "from __future__ import annotations\nclass Solution:\n    def f(s, x):\n        return gcd(x, x)", True),
         (F, "def f(x: List[int]):\n    return x", False),
         (F, "class Solution:\n    f = 3", False),
         (F, "class Solution:\n    def g(self, x):\n        return x", False),
