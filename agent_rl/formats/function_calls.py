@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 
 from agent_rl.formats.judging_keys import Rule, check_keys, limits_of, rule_of
 from agent_rl.formats.row_fields import Fields, Settings, fenced
-from agent_rl.formats.starter_code import starter_of
+from agent_rl.formats.starter_code import starter_of, usual_imports
 from agent_rl.vocabulary import CallTests, Case, Limits, Message, Task
 from agent_rl.vocabulary.task import Comparison
 
@@ -36,7 +36,13 @@ def task_of(row: Fields, settings: Settings) -> Task:
         oracle=fenced(row.text("solution")) if "solution" in row else None,
         limits=limits_of(row, settings.limits or Limits()),
         split=settings.split,
-        metadata={"format": "calls", "entry_point": name, "before": starter.before, "starter": starter.begun},
+        metadata={
+            "format": "calls",
+            "entry_point": name,
+            "before": starter.before,
+            "before_class": starter.before or usual_imports(name),
+            "starter": starter.begun,
+        },
     )
 
 

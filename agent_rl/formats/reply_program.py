@@ -37,6 +37,7 @@ _MOST_ENDS = 4
 """Of thinking that are looked for one by one. Of more ends the last counts."""
 _WRITES = frozenset({"print", "write", "writelines", "stdout", "pprint"})
 _READS = frozenset({"input", "stdin", "open", "fileinput", "read"})
+_SOLUTION = re.compile(r"^class[ \t]+Solution\b", re.MULTILINE)
 _HEADING = re.compile(r"#{1,6} ")
 
 
@@ -75,6 +76,9 @@ def program_of(task: Task, reply: str, *, unfinished_thinking: UnfinishedThinkin
     known = _bound(ReplyReader(), before)
     wanted = WantedProgram(wanted_names(task.tests), acts, prompt, known, owner, given, starter)
     program = program_in(reply, wanted, unfinished_thinking=unfinished_thinking)
+    if _SOLUTION.search(program):
+        # Written for judges that import before it.
+        before = str(task.metadata.get("before_class", before))
     return joined(before, program) + after
 
 

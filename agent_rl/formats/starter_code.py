@@ -19,6 +19,7 @@ from agent_rl.formats.row_fields import CODE_REQUEST, Fields
 
 _MAX_CHARS = 1 << 16
 _IMPORTS = """\
+from random import *
 from bisect import *
 from collections import *
 from copy import *
@@ -87,7 +88,7 @@ def starter_of(row: Fields, name: str, expected: Sequence[Any], *, imports: bool
     """
     text = row.text("starter_code", default="").rstrip()
     if not text:
-        before = _IMPORTS + _FREE.format(name=name) if imports else ""
+        before = usual_imports(name) if imports else ""
         return Starter("", f"{CODE_REQUEST} It defines `{name}`.", before)
     tree = _parsed(text)
     owner, function = _found(tree, name)
@@ -95,7 +96,7 @@ def starter_of(row: Fields, name: str, expected: Sequence[Any], *, imports: bool
         owner = "Solution"
     key = f"{owner}.{name}" if owner else name
     parameters, result = _shapes(function, owner != "", expected)
-    before = _IMPORTS + _FREE.format(name=name) + "".join(source for node, source in _NODES.items() if node in text)
+    before = usual_imports(name) + "".join(source for node, source in _NODES.items() if node in text)
     if result or any(shape for _, shape in parameters):
         source = files("agent_rl.formats").joinpath("linked_nodes.py").read_text()
         before += _CALLING.format(
@@ -103,6 +104,11 @@ def starter_of(row: Fields, name: str, expected: Sequence[Any], *, imports: bool
         )
     what = f"the class `{owner}` with the method `{name}`" if owner else f"`{name}`"
     return Starter(owner, f"{shown(text)}\n\n{CODE_REQUEST} It defines {what}.", before, begun_by(text, owner, name))
+
+
+def usual_imports(name: str) -> str:
+    """The imports of the judges that run a `class Solution`, without what would be an answer to a call of `name`."""
+    return _IMPORTS + _FREE.format(name=name)
 
 
 def is_result(row: Fields, name: str, value: Any) -> bool | None:

@@ -55,7 +55,8 @@ _KEYS = {
     "environment": {"image", "memory_mb"},
     "verifier": {"command", "reward_file", "timeout_sec", "artifacts"},
 }
-_TABLES = ("environment", "verifier", *RULES, "limits")
+_TABLES = ("environment", "verifier", *RULES, "limits", "test", "tests", "judge", "grader", "reward", "scoring")
+"""Names of tables about judging. Another one means that something was to be judged in a way that is not read."""
 _SCRIPT_REQUEST = (
     "You work in a Linux sandbox. Answer with one ```sh block: it is run once in your working directory, and what it "
     "leaves there is judged."

@@ -277,6 +277,8 @@ def test_a_folder_that_names_no_split_has_whichever_is_asked_for(tmp_path: Path)
 @pytest.mark.parametrize(
     ("files", "message"),
     [
+        ({"a/tests/test.sh": "", "a/task.toml": "[tests]\nreward = 'reward.txt'\n"},
+         "^tests: .*task.toml:1: an unknown key"),
         ({"a/tests/test.sh": "", "a/task.toml": "\n[verifer]\ntimeout_sec = 3\n"},
          "^verifer: .*task.toml:2: .*'verifier'"),
         ({"a/tests/test.sh": "", "a/instruction.md": "x", "a/task.toml": "[verifier]\ntimeout_sec = inf"},
