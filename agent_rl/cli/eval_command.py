@@ -129,6 +129,8 @@ def eval_command(
     console.print(evaluation_table(rows))
     for line in counts(rows):
         console.print(line, markup=False)
+    if policy == "gold" and any(estimate.value < 1 for row in rows for estimate in row.pass_at_k.values()):
+        console.print("`agent-rl envs validate` says why an oracle solution does not pass", markup=False)
     write_json(json_file, [row.to_json() for row in rows])
 
 

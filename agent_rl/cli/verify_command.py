@@ -165,7 +165,7 @@ def _print(report: VerifyReport) -> None:
     print(f"passed {report.num_passed}, failed {report.num_failed}, excluded {report.num_excluded}")
     if report.tiers:
         print(f"judged at tier {', '.join(f'{tier}: {count}' for tier, count in report.tiers.items())}")
-    failing = [r.line() for r in report.results if r.passed is False]
+    failing = report.failing
     for line in failing[:_MOST_LINES]:
         print(f"  {line}")
     if len(failing) > _MOST_LINES:

@@ -90,6 +90,17 @@ class VerifyReport:
         counts = Counter(r.tier for r in self.results)
         return {tier: counts[tier] for tier in reversed(TIERS) if counts[tier]}
 
+    @property
+    def failing(self) -> list[str]:
+        """For each solution that failed, what a terminal shows; of several of a task, also which one it is."""
+        given = Counter(r.task_id for r in self.results)
+        lines: list[str] = []
+        for number, result in enumerate(self.results, 1):
+            if result.passed is False:
+                which = f"solution {number}, " if given[result.task_id] > 1 else ""
+                lines.append(which + result.line().replace("\n", "\n    "))
+        return lines
+
     def to_json(self) -> dict[str, Any]:
         """The content of `--json FILE`."""
         return {

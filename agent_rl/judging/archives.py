@@ -35,14 +35,21 @@ _PACK = """
 import gzip, os, sys, tarfile
 most, members, *paths = sys.argv[1:]
 left = [int(most), int(members)]
+def refuse(why):
+    os.write(2, why.encode())  # what sys.stderr holds is lost with os._exit
+    os._exit(3)
 def plain(member):
     if not (member.isreg() or member.isdir()) or "__pycache__" in member.name.split("/"):
         return None
     left[0] -= member.size
     left[1] -= 1
     if min(left) < 0:
-        sys.stderr.write("there are too many files" if left[1] < 0 else "its files are too large")
-        os._exit(3)
+        refuse("there are more than %s files and folders" % members if left[1] < 0
+            else "the files have more than %s bytes" % most)
+    try:
+        member.name.encode()
+    except UnicodeEncodeError:
+        refuse("a path that is not UTF-8: %a" % member.name)
     return member
 with gzip.GzipFile("", "wb", 1, sys.stdout.buffer) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
     for path in paths:
@@ -52,7 +59,7 @@ with gzip.GzipFile("", "wb", 1, sys.stdout.buffer) as packed, tarfile.open(fileo
 _TAKE_SECONDS = 60.0
 _TAKE_TRIES = 3
 _TOO_MUCH = 3
-"""The exit code of `_PACK` for more than the limits."""
+"""The exit code of `_PACK` for more than the limits, and for a path that no archive of ours holds."""
 
 Links = Literal["refuse", "skip"]
 """What to do with links and devices: refuse the archive, or leave them out (an agent's folder may hold some)."""

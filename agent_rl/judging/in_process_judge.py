@@ -30,7 +30,7 @@ from typing import TypeVar
 
 from agent_rl.contracts.environment import InvalidSubmission
 from agent_rl.contracts.sandbox import Sandbox, SandboxProvider
-from agent_rl.errors import ConfigError, SandboxError
+from agent_rl.errors import ConfigError, SandboxError, SandboxStartError
 from agent_rl.judging.blame import Blamed
 from agent_rl.judging.canaries import Canaries
 from agent_rl.judging.collected_node_ids import collected, require_tests
@@ -69,6 +69,7 @@ from agent_rl.vocabulary import (
 _MAX_REPORT = 16 << 20
 _MAX_REWARD = 64
 _MAX_LOG = 1 << 20
+_NOT_FOUND = 127
 _MARGIN_SECONDS = 120.0
 """A sandbox lives this much longer than pytest may take to start, and the tests."""
 T = TypeVar("T")
@@ -311,6 +312,9 @@ class InProcessJudge:
         result = await sandbox.exec(tests.command, timeout=task.limits.wall_seconds, environment=guard.environment)
         if result.status != "completed":
             return self._ended(result, result.status.replace("_", " "))
+        if result.exit_code == _NOT_FOUND and (names := await self._staging.lacking(task, tests.command, facts.root)):
+            why = f"the sandbox has no {', '.join(names)}"
+            raise SandboxStartError(f"the tests of task {task.id} cannot be started: {why}")
         paths = [guard.log, *([reward_file] if tests.reward_file else [])]
         after = await aftermath(sandbox, facts, paths, most=_MAX_LOG)
         changed = await _changed(sandbox, tests.files)

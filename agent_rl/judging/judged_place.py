@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePosixPath
 from typing import Any
 
 from agent_rl.contracts.sandbox import Sandbox
@@ -50,17 +51,29 @@ found = [os.path.join(at, "conftest.py") for at, _, names in os.walk(".") if "co
 print(json.dumps([os.path.relpath(path) for path in found]))
 """
 _GUARD = """
-import json, os, sys
+import json, marshal, os, sys
 order = json.load(sys.stdin)
 place = order["place"]
 os.makedirs(place)
 for name, text in order["files"].items():
     with open(os.path.join(place, name), "w") as file:
         file.write(text)
+with open(os.path.join(place, "guard.settings"), "wb") as file:
+    marshal.dump(order["settings"], file, 2)
+with open(os.path.join(place, "child.py"), "w") as file:
+    # The functions of the module that `site` imported: the names of the main module make room for the tests' program.
+    file.write("import sys\\nsys.agent_rl_guard.child_main()\\n")
+main = os.path.join(place, "sitecustomize.py")
 for minor in range(8, 25):
     packages = os.path.join(place, "lib", "python3.%d" % minor, "site-packages")
     os.makedirs(packages)
-    os.symlink(os.path.join(place, "sitecustomize.py"), os.path.join(packages, "usercustomize.py"))
+    with open(os.path.join(packages, "usercustomize.py"), "w") as file:
+        file.write("import sys\\nif not hasattr(sys, 'agent_rl_guard'):\\n    __file__ = %r\\n" % main)
+        file.write("    with open(__file__) as file:\\n        exec(compile(file.read(), __file__, 'exec'))\\n")
+"""
+_LACKING = """
+import json, shutil, sys
+print(json.dumps([name for name in sys.argv[1:] if shutil.which(name) is None]))
 """
 END_OTHERS = """
 import os, signal, time
@@ -182,6 +195,21 @@ async def conftests(sandbox: Sandbox, facts: PlaceFacts) -> set[str]:
     return set(_answer(result, "searched"))
 
 
+def started_by(command: Sequence[str], root: str) -> list[str]:
+    """The programs outside of `root` that a command needs to start: `/usr/bin/env bash x` needs both env and bash."""
+    names = [command[0]]
+    if PurePosixPath(command[0]).name == "env":
+        names += [word for word in command[1:] if not word.startswith("-") and "=" not in word][:1]
+    return [name for name in names if not PurePosixPath(root, name).is_relative_to(root) or "/" not in name]
+
+
+async def lacking(sandbox: Sandbox, programs: Sequence[str], *, own_image: bool) -> list[str]:
+    """Those of `programs` that a sandbox, which no submission has touched, does not have. Raises SandboxError."""
+    environment = {} if own_image else ENVIRONMENT
+    command = ["python3", "-I", "-c", _LACKING, *programs]
+    return _answer(await sandbox.exec(command, timeout=_SECONDS, environment=environment), "asked for programs")
+
+
 @dataclass(frozen=True, slots=True)
 class ScriptGuard:
     """Where `script_guard` lies in a sandbox, and the environment in which Python programs use it."""
@@ -200,7 +228,7 @@ async def guarded(
     """The sandbox's Python programs are watched: see `script_guard`. Raises SandboxStartError."""
     place = f"/tmp/.agent-rl-{secrets.token_hex(8)}"
     known = {"root": facts.root, "hidden": sorted(hidden), "theirs": sorted(theirs), "reward": reward}
-    order = {"place": place, "files": {**_guard_files(), "guard.json": json.dumps(known)}}
+    order = {"place": place, "files": _guard_files(), "settings": known}
     command = ["python3", "-I", "-c", _GUARD]
     stdin = json.dumps(order).encode()
     result = await sandbox.exec(command, stdin=stdin, timeout=_SECONDS, environment=facts.environment)

@@ -11,14 +11,14 @@ import contextlib
 import errno
 import posixpath
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent_rl.contracts.environment import InvalidSubmission
 from agent_rl.contracts.sandbox import Sandbox
 from agent_rl.errors import SandboxError, SandboxStartError
-from agent_rl.judging.judged_place import PlaceFacts, conftests, look
+from agent_rl.judging.judged_place import PlaceFacts, conftests, lacking, look, started_by
 from agent_rl.judging.staging import Staged, import_roots, is_below, shared_configs, staged, submitted_files, wanted
 from agent_rl.judging.steering_files import configures_pytest
 from agent_rl.vocabulary import SandboxSpec, Submission, Task
@@ -52,6 +52,7 @@ class Staging:
     def __init__(self, fresh: Callable[[Task], Sandbox]) -> None:
         self._fresh = fresh
         self._facts: dict[SandboxSpec | None, PlaceFacts] = {}
+        self._lacking: dict[tuple[SandboxSpec | str | None, ...], list[str]] = {}
 
     async def stage(
         self,
@@ -142,6 +143,19 @@ class Staging:
             with contextlib.suppress(SandboxError, OSError):
                 await sandbox.close()
         return ""
+
+    async def lacking(self, task: Task, command: Sequence[str], root: str) -> list[str]:
+        """What `command` is started by and the sandbox lacks: then no submission can pass. Raises SandboxError."""
+        programs = started_by(command, root)
+        known = (task.sandbox, *programs)
+        if known not in self._lacking:
+            sandbox = self._fresh(task)
+            try:
+                self._lacking[known] = await lacking(sandbox, programs, own_image=has_own_image(task))
+            finally:
+                with contextlib.suppress(SandboxError, OSError):
+                    await sandbox.close()
+        return self._lacking[known]
 
     async def _look(
         self, sandbox: Sandbox, task: Task, submitted: Mapping[str, bytes | None], hidden: Mapping[str, bytes]

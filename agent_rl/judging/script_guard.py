@@ -1,21 +1,22 @@
 """Tells whether a Python program of the tests ran to its end, inside a sandbox, where the program's own code runs too.
 
 Each Python program that a tests' script starts (`python3 tests/check.py`, `pytest`, `python3 -c ...`) imports this file
-as `sitecustomize`. It then starts the same program again as its child and waits. The child runs this file as its main
-program (see `watched_program`); it says that the tests' code has ended, and only then may the exit code be 0. So
-`os._exit(0)`, `sys.exit(0)` and another program started in the tests' place do not end tests that would fail. A program
-of the submission itself is left alone, since its exit code is its own business.
+as `sitecustomize`. It then starts the same program again as its child and waits. The child calls `child_main` (see
+`watched_program`); it says that the tests' code has ended, and only then may the exit code be 0. So `os._exit(0)`,
+`sys.exit(0)` and another program started in the tests' place do not end tests that would fail. A program of the
+submission itself is left alone, since its exit code is its own business.
 
 Everything here can be forged by code that is written against it: it runs in the same process.
 
-`guard.json` beside this file: {"root", "hidden": [paths], "theirs": [paths], "reward": path or ""}. `guard.log` gets a
-line "start PID" and "end PID" for each watched program, and "early PID" if its own code did not come to an end.
+`guard.settings` beside this file: {"root", "hidden": [paths], "theirs": [paths], "reward": path or ""}, marshalled.
+`guard.log` gets a line "start PID" and "end PID" for each watched program, and "early PID" if its own code did not come
+to an end.
 
-Standard library only, Python 3.8: this runs inside the sandboxes. An older interpreter is not watched.
+Standard library only, Python 3.8: this runs inside the sandboxes. An older interpreter is not watched. It is read at
+the start of each interpreter, twice for each program: so nothing is imported at its head that takes time.
 """
 
-import contextlib
-import json
+import marshal
 import os
 import sys
 
@@ -26,8 +27,8 @@ _exit, _getpid, _write, _read = os._exit, os.getpid, os.write, os.read
 
 
 def settings():
-    with open(os.path.join(HERE, "guard.json")) as file:
-        return json.load(file)
+    with open(os.path.join(HERE, "guard.settings"), "rb") as file:
+        return marshal.load(file)
 
 
 def command_line(words):
@@ -59,7 +60,7 @@ def command_line(words):
 def is_made_by_tests(path, known):
     """Whether the file was written after the tests had begun, such as a copy of a hidden one."""
     theirs = {os.path.join(known["root"], theirs) for theirs in known["theirs"]}
-    begun = os.stat(os.path.join(HERE, "guard.json")).st_mtime_ns
+    begun = os.stat(os.path.join(HERE, "guard.settings")).st_mtime_ns
     return os.path.isfile(path) and path not in theirs and os.stat(path).st_mtime_ns > begun
 
 
@@ -99,6 +100,13 @@ def prctl(option, value):
         pass
 
 
+def signal_to(pid, number):
+    try:  # noqa: SIM105 - contextlib takes too long to import
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
 def end_leftovers():
     """The processes that the tests' program left behind are gone, before the script's next command runs."""
     import signal
@@ -123,8 +131,7 @@ def end_leftovers():
         below.discard(_getpid())
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in below:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, number)
+                signal_to(pid, number)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -135,11 +142,13 @@ def end_leftovers():
 
 def make_writable(path):
     """The script can write its reward: the program may have put something else there, or taken its permissions."""
-    with contextlib.suppress(OSError):
+    try:
         if os.path.islink(path) or (os.path.exists(path) and not os.path.isfile(path)):
             os.rename(path, os.path.join(HERE, "not-a-reward"))
         elif os.path.isfile(path):
             os.chmod(path, 0o644)
+    except OSError:
+        pass
 
 
 def watch(words, options, kind, what, arguments, known):
@@ -159,7 +168,7 @@ def watch(words, options, kind, what, arguments, known):
     child = os.fork()
     if child == 0:
         os.environ[CHILD] = str(reading)
-        main = [os.path.join(HERE, "sitecustomize.py"), kind, what]
+        main = [os.path.join(HERE, "child.py"), kind, what]
         os.execv(sys.executable, [sys.executable, *options, *main, *arguments])
     os.close(reading)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
@@ -169,8 +178,9 @@ def watch(words, options, kind, what, arguments, known):
         end_leftovers()
         make_writable(os.path.join(known["root"], known["reward"]))
     said = ""
-    with contextlib.suppress(OSError), open(os.path.join(HERE, secret)) as file:
-        said = file.read()
+    if os.path.isfile(os.path.join(HERE, secret)):
+        with open(os.path.join(HERE, secret), "rb") as file:
+            said = file.read().decode("ascii", "replace")
     if os.WIFEXITED(status) and not said.endswith(f" {child}"):
         log("early")
     log("end")
@@ -189,26 +199,26 @@ def watch(words, options, kind, what, arguments, known):
 
 def child_main():
     """The main program of a watched child."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
     passed = int(os.environ.pop(CHILD))
     secret = _read(passed, 64).decode()
     os.close(passed)
     # Not among the imported modules: the submission may have a module of this name.
-    spec = spec_from_file_location("watched_program", os.path.join(HERE, "watched_program.py"))
-    module = module_from_spec(spec)  # pyright: ignore
-    spec.loader.exec_module(module)  # pyright: ignore
+    module = type(sys)("watched_program")
+    module.__file__ = os.path.join(HERE, "watched_program.py")
+    with open(module.__file__) as file:
+        exec(compile(file.read(), module.__file__, "exec"), module.__dict__)
     module.run(settings(), secret)
 
 
 def other_sitecustomize():
     """The image's own module of this name is imported as well."""
     from importlib.machinery import PathFinder
-    from importlib.util import module_from_spec
 
     spec = PathFinder.find_spec("sitecustomize", [p for p in sys.path if os.path.abspath(p) != HERE])
     if spec is not None and spec.loader is not None:
-        spec.loader.exec_module(module_from_spec(spec))
+        module = type(sys)("sitecustomize")
+        module.__spec__, module.__loader__, module.__file__ = spec, spec.loader, spec.origin
+        spec.loader.exec_module(module)
 
 
 def image_packages():
@@ -216,15 +226,13 @@ def image_packages():
     import pwd
     import site
 
-    with contextlib.suppress(KeyError):
+    try:
         home = pwd.getpwuid(os.getuid()).pw_dir
-        packages = "{}/.local/lib/python{}.{}/site-packages".format(home, *sys.version_info)
-        if (
-            site.ENABLE_USER_SITE
-            and os.path.isdir(packages)
-            and not (packages + "/").startswith(settings()["root"] + "/")
-        ):
-            site.addsitedir(packages)
+    except KeyError:
+        return
+    packages = "{}/.local/lib/python{}.{}/site-packages".format(home, *sys.version_info)
+    if site.ENABLE_USER_SITE and os.path.isdir(packages) and not (packages + "/").startswith(settings()["root"] + "/"):
+        site.addsitedir(packages)
 
 
 def begin():
@@ -239,10 +247,7 @@ def begin():
         watch(words, options, kind, what, arguments, known)
 
 
-if __name__ == "__main__":
-    # The functions of the module that `site` imported: this module's names make room for the tests' program.
-    sys.agent_rl_guard.child_main()  # pyright: ignore
-elif not hasattr(sys, "agent_rl_guard"):
+if not hasattr(sys, "agent_rl_guard"):
     sys.agent_rl_guard = sys.modules[__name__]  # pyright: ignore
     image_packages()
     if __name__ == "sitecustomize":

@@ -2,7 +2,7 @@
 
 What a submission raises to skip a test (`pytest.skip`, `unittest.SkipTest`, `pytest.exit`, `pytest.xfail`) fails it.
 
-Standard library only, Python 3.8: this runs inside the sandboxes, from the folder of `guard.json`.
+Standard library only, Python 3.8: this runs inside the sandboxes, from the folder of `guard.settings`.
 """
 
 import os
@@ -195,12 +195,12 @@ def first_on_path(folder):
 
 def run_main(ending, kind, what):
     """Runs the program as the interpreter would have run it. Its SystemExit and its errors are passed on."""
-    import runpy
-
     scope = sys.modules["__main__"].__dict__
     for name in [name for name in scope if not name.startswith("__")]:
         del scope[name]
     if kind == "m" or (kind == "script" and os.path.isdir(what)):
+        import runpy
+
         if kind == "m":
             first_on_path(os.getcwd())
             runpy._run_module_as_main(what)  # pyright: ignore

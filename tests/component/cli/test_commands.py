@@ -68,7 +68,7 @@ def test_eval_writes_a_list_of_rows(capsys, tmp_path, policy, value):
     code, out, _ = run(capsys, *arguments)
     assert code == 0
     assert out.splitlines()[0] == "sandbox: memory-test (sandbox.provider = 'memory-test')"
-    assert f"echo, test: {3 * value:.0f} of 3 passed" in out
+    assert out.splitlines()[-1] == f"echo, test: {3 * value:.0f} of 3 passed"
     (row,) = json.loads(file.read_text())
     # Wilson's interval of 0 or all of 3 tasks: z^2 / (3 + z^2) = 3.84 / 6.84 wide.
     low, high = (0.0, pytest.approx(0.5615, abs=1e-4)) if value == 0 else (pytest.approx(0.4385, abs=1e-4), 1.0)
@@ -83,7 +83,9 @@ def test_eval_takes_the_environments_of_a_config(capsys, tmp_path):
     config.write_text(f'{entries}[model]\npath = "unused"\n')
     file = tmp_path / "eval.json"
     options = ("--samples", 4, "--k", "1,4", "--tasks", 2, "--split", "train", "--greedy", "--json", file)
-    assert run(capsys, "eval", config, "--policy", "gold", *MEMORY, *options)[0] == 0
+    code, out, _ = run(capsys, "eval", config, "--policy", "gold", *MEMORY, *options)
+    assert code == 0
+    assert out.splitlines()[-1] == "`agent-rl envs validate` says why an oracle solution does not pass"
     rows = json.loads(file.read_text())
     assert [(r["environment"], r["pass_at_k"]["4"]["value"], r["greedy"]["value"]) for r in rows] == [
         ("e0", 1.0, 1.0),

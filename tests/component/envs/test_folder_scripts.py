@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from agent_rl.contracts import SandboxProvider
+from agent_rl.errors import SandboxError
+from agent_rl.judging.judged_place import started_by
 from agent_rl.judging.task_verifier import TaskVerifier
-from agent_rl.vocabulary import SandboxSpec, ScriptTests
+from agent_rl.vocabulary import SandboxSpec, ScriptTests, Submission
 from agent_rl_envs.folder import Folder, FolderConfig, script_command
 from tests.component.envs.test_folder import Says, judged
 from tests.component.places import PLACES, provider_of
@@ -52,6 +54,37 @@ async def test_scripts_run_under_the_shell_that_they_name(place: str, tmp_path: 
                 assert verdict.feedback == ""
 
 
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_shell_that_the_sandbox_lacks_is_the_tasks_fault_and_exit_127_is_not(
+    place: str, tmp_path: Path
+) -> None:
+    tests = {
+        "absolute": ("#!/usr/bin/no-such-shell -e\ntrue\n", "/usr/bin/no-such-shell"),
+        "on PATH": ("#!/usr/bin/env no-such-shell\ntrue\n", "no-such-shell"),
+        "a command in the script": ("#!/usr/bin/env sh\nno-such-shell\n", ""),
+        "an exit code": ("exit 127\n", ""),
+    }
+    async with provider_of(place) as provider:
+        for name, (script, lacks) in list(tests.items())[:: 2 if place == "docker" else 1]:
+            folder = tmp_path / name
+            write(folder, instruction_DOT_md="Do it.", tests__test_DOT_sh=script)
+            verifier = TaskVerifier(provider, retries=0)
+            (task,) = await Folder(FolderConfig(folder=str(folder)), verifier).load("test")
+            if lacks:
+                with pytest.raises(SandboxError, match=f"task task cannot be started: the sandbox has no {lacks}$"):
+                    await verifier.judge(task, Submission.of_files({}))
+            else:
+                verdict = await verifier.judge(task, Submission.of_files({}))
+                assert (verdict.passed, verdict.status) == (False, "failed")
+                assert verdict.tests[0].detail.startswith("exit code 127")
+
+
+def test_what_a_command_needs_to_start() -> None:
+    assert started_by(("/bin/sh", "tests/test.sh"), "/work") == ["/bin/sh"]
+    assert started_by(("/usr/bin/env", "-i", "A=1", "bash", "-e", "tests/test.sh"), "/work") == ["/usr/bin/env", "bash"]
+    assert started_by(("/work/tests/run", "zsh"), "/work") == []
+
+
 def test_the_first_line_decides_and_then_the_tag() -> None:
     assert script_command("true", "sh") == (["/bin/sh", "-c", "true"], b"")
     assert script_command("#!/bin/dash -e\ntrue", "bash") == (["/bin/dash", "-e", "-c", "#!/bin/dash -e\ntrue"], b"")
@@ -91,8 +124,6 @@ async def test_what_an_image_says_holds_for_the_agent_and_for_the_tests(tmp_path
 
 
 async def a_failing_build_says_what_it_printed(provider: SandboxProvider, tmp_path: Path) -> None:
-    from agent_rl.errors import SandboxError
-
     folder = tmp_path / "broken"
     folder.mkdir()
     failing = "echo before; no-such-command; printf '\\033[31mthe '; echo end >&2; exit 9"

@@ -11,7 +11,7 @@ from agent_rl.vocabulary import Limits, ScriptTests, Submission, Task, Verdict
 from tests.component.judging.honest_scripts import HONEST_SCRIPTS
 from tests.component.judging.script_corpus import Script
 from tests.component.judging.wrong_scripts import WRONG_SCRIPTS
-from tests.component.places import PLACES, provider_of
+from tests.component.places import provider_of
 
 
 def bytes_of(files: object) -> dict[str, bytes]:
@@ -19,11 +19,33 @@ def bytes_of(files: object) -> dict[str, bytes]:
     return {path: text.encode() for path, text in files.items()}
 
 
+_CORPUS = (*WRONG_SCRIPTS, *HONEST_SCRIPTS)
+_PLAIN = [script for script in _CORPUS if not script.needs_pytest]
+PARTS = [
+    pytest.param("local", _PLAIN, marks=pytest.mark.local_sandbox, id="local"),
+    # In Docker each script has a container of its own, which takes longer than the script. So what the local sandbox
+    # runs as well is tried in part here, and the rest of it in `make full`.
+    pytest.param(
+        "docker",
+        [script for script in _CORPUS if script.needs_pytest or script in _PLAIN[::3]],
+        marks=[pytest.mark.docker, pytest.mark.slow],
+        id="docker",
+    ),
+    pytest.param(
+        "docker",
+        [script for script in _PLAIN if script not in _PLAIN[::3]],
+        marks=[pytest.mark.docker, pytest.mark.slow, pytest.mark.full],
+        id="docker-rest",
+    ),
+]
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("place", PLACES)
-async def test_scripts_are_neither_ended_early_nor_steered_and_honest_work_passes(place: str) -> None:
+@pytest.mark.parametrize(("place", "corpus"), PARTS)
+async def test_scripts_are_neither_ended_early_nor_steered_and_honest_work_passes(
+    place: str, corpus: list[Script]
+) -> None:
     gate = asyncio.Semaphore(2)
-    corpus = [script for script in (*WRONG_SCRIPTS, *HONEST_SCRIPTS) if place == "docker" or not script.needs_pytest]
     async with provider_of(place) as provider:
         verifier = TaskVerifier(provider, cache_size=0)
 

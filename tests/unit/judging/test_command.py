@@ -88,6 +88,9 @@ async def test_a_person_is_told_what_failed_and_at_which_tier(tmp_path: Path) ->
     report = await verified(tmp_path, [row("a")], [solution("a", RIGHT), solution("a", WRONG)])
     assert report.tiers == {"values": 2}
     assert report.results[1].line() == "task a: failed: square(1) gave 2, expected 1"
+    assert report.failing == ["solution 2, task a: failed: square(1) gave 2, expected 1"]
+    long = SolutionResult("t", False, "failed", "in_process", 0.0, "exit code 2\nit printed\nthis")
+    assert VerifyReport((report.results[0], long)).failing == ["task t: failed: exit code 2\n    it printed\n    this"]
 
 
 async def test_rollouts_that_the_infrastructure_failed_are_excluded_never_failed(tmp_path: Path) -> None:
