@@ -95,7 +95,7 @@ def load(path: str, source: bytes, attempt: "Callable[[str, Callable[[], None]],
     linecache.cache[path] = (len(text), None, text.splitlines(True), path)
     tree = ast.parse(text, path)
     sys.modules[name] = module
-    if parent is not None:
+    if type(parent) is types.ModuleType:
         setattr(parent, name.rpartition(".")[2], module)
     flags = 0
     for statement in tree.body:

@@ -129,6 +129,8 @@ TAMPERING: dict[str, Change] = {
     "another exit code": set_in(exit=0),
     "a phase of another form": lambda report, files: report["phases"].append(["x"]),
     "phases that are none": set_in(phases=3),
+    "lateness of another form": set_in(late=["x", 0.0]),
+    "lateness of no form": set_in(late=3),
     "a test that was not asked for": lambda report, files: report["phases"].append(["x", "call", "passed", False, ""]),
     "a changed test": lambda report, files: files.update({"tests/test_f.py": b"weak"}),
     "a deleted test": lambda report, files: files.pop("tests/test_f.py") and None,
@@ -139,6 +141,18 @@ TAMPERING: dict[str, Change] = {
 @pytest.mark.parametrize("name", TAMPERING)
 async def test_what_the_runner_never_reports_is_tampering(name: str) -> None:
     assert (await judged(TAMPERING[name])).status == "tampered"
+
+
+@pytest.mark.parametrize(("late", "runs"), [([4.9, 4.0], 1), ([0.1, 4.0], 2), ([0.1, None], 2), ([0.1, 0.0], 1)])
+async def test_late_tests_are_run_again_if_they_had_no_processor(late: list[float | None], runs: int) -> None:
+    reports: list[dict[str, Any]] = []
+
+    def change(report: dict[str, Any], files: dict[str, bytes]) -> None:
+        reports.append(report)
+        report["late"] = late
+
+    verdict = await judged(change)
+    assert (verdict.status, verdict.seconds, len(reports)) == ("timeout", TASK.limits.wall_seconds, runs)
 
 
 def first_phases(change: Callable[[list[Any]], None]) -> Change:
