@@ -89,6 +89,7 @@ def _figures(text: str) -> tuple[str, str]:
     for end in reversed(ends):
         value, rest = _spelled(plain[:end]), plain[end:]
         if value is not None and rest.startswith(" "):
+            rest = re.sub(r"^(?: of)? an? ", " ", rest)  # `half an hour`
             return f"{_fraction(value)}{rest}", rest.strip()
     article = re.fullmatch(r"an? (\w{3,})", plain)
     return (f"1 {article[1]}", article[1]) if article is not None and is_unit(article[1]) else (text, "")

@@ -252,6 +252,7 @@ def _ascii(text: str) -> str:
     """Plain text's operators in LaTeX's spelling: `**`, `sqrt(2)`, `pi`, `oo`, `<=`, `1.6e-19`, `1.6 x 10^-19`."""
     text = text.replace("**", "^").replace("<=", r"\leq ").replace("=<", r"\leq ").replace(">=", r"\geq ")
     text = re.sub(r"\\not\s*=|=/=|(?<![\d)])!=", r"\\neq ", text)
+    text = re.sub(r"(?<=[\d)])!=(?=\s*\d)", "! =", text)
     text = re.sub(r"\+\s*/\s*-|\bplus or minus\b", r"\\pm ", text)
     text = text.replace("~=", r"\approx ")
     text = _INFINITY.sub(lambda match: "-" if match[1] else "", text)
