@@ -63,13 +63,12 @@ def in_figures(gold: str, given: str) -> tuple[str, str]:
     """Both answers, with figures for the number in words before what is counted: `a dozen eggs`, `half of it`.
 
     A gold answer in words may be a name (`Seven Samurai`): it is read so only before a unit, or if the other answer
-    counts something too.
+    counts the same.
     """
     if not any(_WORD.search(text) for text in (gold, given)):
         return gold, given
-    (one, rest), (other, more) = _figures(gold), _figures(given)
-    counts = _COUNTED.match(other) is not None
-    if rest and not is_unit(rest) and not (more or (counts and has_words(given))):
+    (one, rest), (other, _) = _figures(gold), _figures(given)
+    if rest and not is_unit(rest) and rest.casefold() not in plain_text(other).casefold():
         one = gold
     return one, other if _COUNTED.match(one) else given
 

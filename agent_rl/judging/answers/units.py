@@ -190,15 +190,22 @@ def units(gold: str, given: str, same: Same) -> bool | None:
 
 def _values_same(left: str, unit: Unit | None, right: str, other: Unit | None, same: Same) -> bool:
     if unit is None or other is None:
-        (value, known), rest = ((left, unit), right) if unit is not None else ((right, other), left)
+        known = unit or other
         assert known is not None
-        if same(value, rest):
+
+        def without(factor: Unit) -> bool:
+            """Whether both are the same if the value that has the unit is multiplied by `factor`."""
+            return same(
+                _times(left, factor, Unit()) if unit else left, right if unit else _times(right, factor, Unit())
+            )
+
+        if without(Unit()):
             return True
         cents = unit is None and known.powers == {"dollar": 1} and known.factor != 1
         if cents or known.powers == {"percent": 1}:
             # A percentage is also its hundredth: 50 % for 1/2; and 25 cents are the gold 0.25.
-            return same(_times(value, Unit(factor=Fraction(1, 100)), Unit()), rest)
-        return known.pi and same(_times(value, known, Unit()), rest)
+            return without(Unit(factor=Fraction(1, 100)))
+        return known.pi and without(known)
     if not (unit.powers or unit.things) or not (other.powers or other.things):
         return same(left, right)  # `12 square units`
     if unit.powers != other.powers:

@@ -1,7 +1,7 @@
 """The judge of cases: what answers, frames and checkers come to; nothing here runs a program."""
 
+import cProfile
 import dataclasses
-import time
 from typing import Any
 
 import pytest
@@ -326,7 +326,7 @@ async def test_without_all_answers_no_checker_runs() -> None:
 
 
 async def test_a_verdict_costs_little_outside_the_sandbox() -> None:
-    """The issue's hot path: ten cases, far below a millisecond of the controller's time (about 0.1 ms here)."""
+    """The hot path: so many calls of Python functions for ten cases, whatever the machine is doing."""
     cases = tuple(Case(([n, n + 1], "text"), n) for n in range(10))
     task = Task("demo", (), CallTests("f", cases))
 
@@ -336,14 +336,14 @@ async def test_a_verdict_costs_little_outside_the_sandbox() -> None:
 
     texts = {encode([c.args, {}]): encode(c.expected) for c in cases}
     judge = TaskVerifier(Instant(answers(abs)), minimum_isolation="memory")
-    best = 1.0
-    for attempt in range(5):
-        started = time.perf_counter()
+    assert (await judge.judge(task, Submission.code("the first"))).passed
+    profile = cProfile.Profile()
+    with profile:
         for n in range(40):
-            assert (await judge.judge(task, Submission.code(f"{attempt} {n}"))).passed
-        best = min(best, (time.perf_counter() - started) / 40)
-    assert judge.runs == 200
-    assert best < 0.001, f"{best * 1e3:.2f} ms"
+            assert (await judge.judge(task, Submission.code(f"{n}"))).passed
+    assert judge.runs == 41
+    calls = sum(entry.callcount for entry in profile.getstats())
+    assert calls / 40 < 700, f"{calls / 40:.0f} calls"
 
 
 async def test_large_answers_are_judged_too() -> None:
