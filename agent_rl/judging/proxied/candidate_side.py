@@ -75,13 +75,13 @@ class CandidateServer:
         self._patches = Patches(self.module.__dict__["__builtins__"])
         self._objects: list[Any] = [self.module]
         self._numbers: dict[int, int] = {id(self.module): 0}
-        self._containers = SharedContainers(1)
         self._callbacks = Callbacks(self.call_back)
         self._loop = CandidateLoop()
         self._operations = {**OPERATIONS, **self._loop.operations()}
         self._own = threading.local()
         self._changing = threading.RLock()
         """Held while a message is read or written."""
+        self._containers = SharedContainers(1, self._changing)
         self._turns = threading.Condition()
         self._asked: dict[int, _OpenRequest | None] = {}
         """The innermost request of each lane."""

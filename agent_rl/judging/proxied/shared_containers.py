@@ -12,6 +12,7 @@ This file is standard library only, Python 3.9: its source also runs inside the 
 import array
 import collections
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from operator import is_
 from typing import Any
@@ -27,6 +28,8 @@ from agent_rl.judging.proxied.proxy_messages import (
 )
 from agent_rl.vocabulary.canonical import Record
 
+_PATIENCE = 0.5
+"""Seconds without any message that is read."""
 MAX_SHARED = 1 << 11
 """So many containers stay shared from one message to the next; of more, the oldest are given up."""
 _TYPECODES = "bBhHiIlLqQfd"
@@ -127,10 +130,18 @@ KINDS: "dict[type, _Kind]" = {
 _BY_NAME = {kind.name: kind for kind in KINDS.values()}
 
 
-class SharedContainers:
-    """One side's containers. `first` is the first number that this side gives: 0 or 1, and then each second one."""
+class NeverShared(MalformedMessage):
+    """A message names a container that none has shared."""
 
-    def __init__(self, first: int) -> None:
+
+class SharedContainers:
+    """One side's containers. `first` is the first number that this side gives: 0 or 1, and then each second one.
+
+    `changing` is held by whoever reads or writes.
+    """
+
+    def __init__(self, first: int, changing: Any = None) -> None:
+        self._news = threading.Condition(changing)
         self._parity = first
         self._next = first
         self._objects: dict[int, Any] = {}
@@ -217,6 +228,25 @@ class SharedContainers:
         If `apart(numbers)` is true of them, what holds them here stays as it is, and the message's values are made of
         new containers. Raises MalformedMessage, TypeError or NotCanonical.
         """
+        with self._news:
+            while True:
+                try:
+                    values = self._read(wires, containers, resolve, apart)
+                except NeverShared:
+                    # Another thread may have heard the frame that shares it, and have yet to read that.
+                    if not self._news.wait(_PATIENCE):
+                        raise
+                else:
+                    self._news.notify_all()
+                    return values
+
+    def _read(
+        self,
+        wires: "list[Any]",
+        containers: "list[Any]",
+        resolve: Resolve,
+        apart: "Callable[[set[int]], bool] | None",
+    ) -> "list[Any]":
         entries: dict[int, tuple[_Kind, list[Any]]] = {}
         for entry in containers:
             if type(entry) is not list or [type(part) for part in entry] != [int, str, list]:
@@ -246,7 +276,7 @@ class SharedContainers:
                 return resolve(name, fields, inner)
             number = fields.get("n")
             if type(number) is not int or (number not in into and number not in self._objects):
-                raise MalformedMessage("a container that was never shared")
+                raise NeverShared("a container that was never shared")
             return into[number] if number in into else self._objects[number]
 
         # All parts are resolved before anything is filled, since resolving may ask the other side.

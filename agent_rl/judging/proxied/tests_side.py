@@ -87,10 +87,10 @@ class HiddenTestsSession:
         self._objects = RemoteObjects(self)
         self._outgoing = OutgoingValues()
         self.reduced = self._outgoing.reduced
-        self._containers = SharedContainers(0)
         self._lanes = Lanes(send, receive)
         self._changing = threading.RLock()
         """Held while a message is read or written."""
+        self._containers = SharedContainers(0, self._changing)
         self._speakers = Speakers(self._changing)
         self._loose: set[int] = set()
         self._waiters: concurrent.futures.ThreadPoolExecutor | None = None

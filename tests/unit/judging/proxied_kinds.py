@@ -23,6 +23,7 @@ IN_PROCESSES = frozenset(
         "callables-and-iterables-by-their-classes",
         "callbacks-from-threads",
         "tests-in-threads",
+        "lists-in-threads",
     }
 )
 """Those to be tried in two processes: `pickle` finds classes by the names of modules; threads meet real channels."""
@@ -946,6 +947,28 @@ kind(
         square = lambda n: n * n
         """,
     ),
+)
+kind(
+    "lists-in-threads",
+    """
+    from concurrent.futures import ThreadPoolExecutor
+    from solution import each, same
+    def test_one_list():
+        shared = [[1], [2]]
+        with ThreadPoolExecutor(8) as pool:
+            for _ in range(10):
+                assert all(given is shared for given in pool.map(lambda n: same(shared), range(16)))
+    def test_many():
+        with ThreadPoolExecutor(6) as pool:
+            found = pool.map(lambda n: each(lambda x: [x, [n]], [[n], [n + 1]]), range(40))
+            assert list(found) == [[[[n], [n]], [[n + 1], [n]]] for n in range(40)]
+    """,
+    "def same(xs):\n    return xs\ndef each(fn, xs):\n    return [fn(x) for x in xs]\n",
+    right=(
+        "from concurrent.futures import ThreadPoolExecutor\ndef same(xs):\n    return xs\ndef each(fn, xs):\n"
+        "    with ThreadPoolExecutor(3) as pool:\n        return list(pool.map(fn, xs))\n",
+    ),
+    wrong=("import copy\nsame = copy.copy\ndef each(fn, xs):\n    return [fn(x) for x in xs]\n",),
 )
 kind(
     "coroutines-together",
