@@ -311,5 +311,6 @@ async def _judge(
         verdict = await judge_reply(task, solution.reply, scripts, provider, command="verify")
     else:
         verdict = await verifier.judge(task, solution.submission)
-    detail = next((t.detail for t in verdict.tests if not t.passed), "")
-    return SolutionResult(task.id, verdict.passed, verdict.status, verdict.tier, round(verdict.seconds, 6), detail)
+    first = next((t for t in verdict.tests if not t.passed), None)
+    reason = "" if first is None else f"{first.name}: {first.detail}" if "::" in first.name else first.detail
+    return SolutionResult(task.id, verdict.passed, verdict.status, verdict.tier, round(verdict.seconds, 6), reason)

@@ -95,8 +95,13 @@ def read_report(raw: bytes, nonce: str) -> PytestReport | Late:
 
 
 def _reason(text: str) -> str:
-    """The line that pytest marks as the error in a failure's text, or else the last line."""
+    """The line that pytest marks as the error in a failure's text, or else the last line.
+
+    Of a SyntaxError, the first marked line says only where it is.
+    """
     marked = [line[2:].strip() for line in text.splitlines() if line.startswith("E ")]
+    if len(marked) > 1 and marked[0].startswith('File "'):
+        return wording.printable(f"{marked[-1]} ({marked[0]})")
     return wording.last_line(marked[0] if marked else text) if text.strip() else ""
 
 

@@ -108,6 +108,22 @@ async def test_folders_of_tasks_take_files_patches_and_replies(provider: Sandbox
     assert "the thinking never ends" in report.results[10].reason
 
 
+async def test_a_failing_test_is_named_with_its_reason(provider: SandboxProvider, tmp_path: Path) -> None:
+    tests = "from solution import f\n\ndef test_one():\n    assert f(1) == 1\n\ndef test_two():\n    assert f(2) == 4\n"
+    row = {
+        "task_id": "p",
+        "prompt": "Square.",
+        "test_files": {"test_f.py": tests},
+        "solution": "def f(x): return x * x",
+    }
+    solutions = [{"task_id": "p", "completion": f"def f(x):\n    return {body}\n"} for body in ("x ** 2", "x")]
+    report = await verify_files(
+        lines(tmp_path / "tasks.jsonl", [row]), lines(tmp_path / "solutions.jsonl", solutions), provider
+    )
+    assert [r.reason.partition(": ")[0] for r in report.results] == ["", "test_f.py::test_two"]
+    assert "assert" in report.results[1].reason
+
+
 @pytest.mark.parametrize(
     ("solution", "message"),
     [

@@ -43,6 +43,7 @@ from agent_rl_sandboxes.image_build import build_folder
 from agent_rl_sandboxes.remote_host import HostRefused
 from agent_rl_sandboxes.remote_sandbox import _as_the_contract_says
 from tests.unit.judging.test_in_process import around_the_tests, honest, ran
+from tests.unit.rollouts.support import FunctionEnvironment, make_task
 from tests.unit.rollouts.test_run import policy_agents
 
 Raises = Callable[[], Exception]
@@ -278,3 +279,20 @@ async def test_what_an_agent_does_to_its_own_sandbox_is_its_own_verdict(monkeypa
         assert statuses(await group_of(task(), Places(breaks(what, result, 1)))) == ["crashed"]
     # Closing a sandbox says nothing of what was judged in it.
     assert statuses(await group_of(task(), Places(breaks("close", GONE)))) == ["passed"]
+
+
+async def test_a_warning_of_an_attempt_is_one_line_that_names_the_task(caplog: pytest.LogCaptureFixture) -> None:
+    errors = iter(["cannot be built\nstep 1\nno such command", "one line", ""])
+
+    async def never(task: Task, agent: Agent, sandbox: Sandbox) -> Submission:
+        raise SandboxError(next(errors))
+
+    _, agents = policy_agents()
+    given = make_task()
+    await run_group(
+        FunctionEnvironment(never), "env", given, agents, None, index=0, group_size=1, retries=2, retry_delay=0.001
+    )
+    assert [record.getMessage().partition(" ")[2] for record in caplog.records] == [
+        f"attempt 0 at task {given.id} failed: sandbox: cannot be built ... no such command",
+        f"attempt 1 at task {given.id} failed: sandbox: one line",
+    ]
