@@ -20,7 +20,7 @@ _AGAIN_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Failed:
+class _FailedBuild:
     """How often in a row a build has failed, and why it did the last time."""
 
     times: int = 0
@@ -36,7 +36,7 @@ class DockerImages:
         self._owner = owner
         self._settings: dict[str, ImageSettings] = {}
         self._keeps_tmp: dict[str, bool] = {}
-        self._failed: dict[str, _Failed] = {}
+        self._failed: dict[str, _FailedBuild] = {}
         self._building = asyncio.Lock()
 
     async def built(self, folder: str) -> str:
@@ -46,7 +46,7 @@ class DockerImages:
         group, and each would wait for its own.
         """
         async with self._building:
-            failed = self._failed.get(folder, _Failed())
+            failed = self._failed.get(folder, _FailedBuild())
             if failed.times >= BUILD_TRIES and time.monotonic() < failed.until:
                 raise SandboxError(failed.error)
             try:
@@ -54,7 +54,7 @@ class DockerImages:
             except DaemonGone:
                 raise
             except SandboxError as error:
-                self._failed[folder] = _Failed(failed.times + 1, time.monotonic() + _AGAIN_SECONDS, str(error))
+                self._failed[folder] = _FailedBuild(failed.times + 1, time.monotonic() + _AGAIN_SECONDS, str(error))
                 raise
             self._failed.pop(folder, None)
             return tag
