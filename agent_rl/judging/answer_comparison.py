@@ -22,7 +22,6 @@ from typing import Literal, cast
 
 from agent_rl.errors import SandboxError
 from agent_rl.vocabulary import Limits
-from agent_rl.vocabulary.final_answer import MAX_ANSWER_LENGTH
 
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
@@ -32,6 +31,8 @@ _ROOM = Path(__file__).parent
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from answers.worker import main; sys.path.pop(0); main()"
 """Only `answers` is imported from the project: no module or secret of ours is in the memory of what reads answers."""
 _FLOAT_DIGITS = 15
+_LONGEST = 2000
+"""In characters: a matrix has room in it, and whoever writes more has not answered."""
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 
 AnswerOutcome = Literal["equal", "different", "timeout", "out_of_memory", "crashed"]
@@ -49,7 +50,7 @@ def plain(expected: str, answer: str) -> Literal["equal", "different"] | None:
     """
     if expected == answer:
         return "equal"
-    if len(answer) > MAX_ANSWER_LENGTH:
+    if len(answer) > _LONGEST:
         return "different"
     left, right = number(expected), number(answer.removeprefix("$"))  # `$18` is 18 dollars
     if left is None or right is None:
@@ -71,7 +72,7 @@ class AnswerComparison:
     def compare(self, expected: str, answer: str, limits: Limits | None = None) -> AnswerOutcome:
         """Whether `answer` means the same as `expected`, within `limits` (default: a task's). As `timed`.
 
-        An answer of more than `MAX_ANSWER_LENGTH` characters (200) is none: it is only equal to the same text.
+        An answer of more than 2,000 characters is none: it is only equal to the same text.
         """
         return plain(expected, answer) or self.timed(expected, answer, limits or Limits())[0]
 

@@ -80,7 +80,7 @@ def test_a_comparison_has_the_tasks_limits_and_the_next_one_is_compared(
     assert comparison.compare("7", "14/2", LIMITS) == "equal"
 
 
-TOO_LONG = ["1+" * 35_000 + "1", "a" + " " * 70_000 + "b", "2^" * 35_000 + "2", " " * 200 + "7"]
+TOO_LONG = ["1+" * 35_000 + "1", "a" + " " * 70_000 + "b", "2^" * 35_000 + "2", " " * 2000 + "7"]
 
 
 @pytest.mark.parametrize("answer", TOO_LONG, ids=["sum", "spaces", "powers", "one too many"])
@@ -94,6 +94,19 @@ def test_a_text_that_is_too_long_for_an_answer_is_none_and_takes_no_time(
 
 def test_the_longest_answer_is_compared(comparison: AnswerComparison) -> None:
     assert comparison.compare("100", "1+" * 99 + " 1", LIMITS) == "equal"
+
+
+def test_a_large_matrix_is_compared(comparison: AnswerComparison) -> None:
+    rows = [[row * column for column in range(1, 10)] for row in range(1, 10)]
+    gold, spaced, other = (
+        r"\begin{pmatrix}"
+        + f" \\\\{space}".join(f"{space}&{space}".join(map(str, row)) for row in given)
+        + r"\end{pmatrix}"
+        for given, space in ((rows, ""), (rows, " "), ([*rows[:-1], [*rows[-1][:-1], 80]], " "))
+    )
+    assert len(spaced) > 400
+    assert comparison.compare(gold, spaced, LIMITS) == "equal"
+    assert comparison.compare(gold, other, LIMITS) == "different"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP])
