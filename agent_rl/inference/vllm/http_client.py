@@ -55,9 +55,9 @@ class VllmClient:
         self.address = address
         unix = not address.startswith(("http://", "https://"))
         self._base = "http://vllm" if unix else address.rstrip("/")
-        # Less than the server's 5 s, so that no call reuses a connection that the server is closing.
-        idle = {"limit": 0, "keepalive_timeout": 2.0}
-        connector = aiohttp.UnixConnector(address, **idle) if unix else aiohttp.TCPConnector(**idle)
+        # A connection that is kept may be closed by the server just when a call uses it again.
+        each = {"limit": 0, "force_close": True}
+        connector = aiohttp.UnixConnector(address, **each) if unix else aiohttp.TCPConnector(**each)
         self._http = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
         self._timeout = timeout
 

@@ -45,7 +45,8 @@ def test_it():
 async def test_a_pairs_program_that_ends_ends_the_pair(
     provider: SandboxProvider, program: str, status: str, exit_code: int | None
 ) -> None:
-    limits = Limits(wall_seconds=1.5, cpu_seconds=1.5)
+    # So short that also a program which gets no processor has ended before the bound below.
+    limits = Limits(wall_seconds=1.0, cpu_seconds=1.0)
     result = await provider.run_pair(pair(program, limits=limits))
     assert (result.candidate.status, result.candidate.exit_code) == (status, exit_code)
     assert all("done" not in report for report in reports(result))
