@@ -106,8 +106,8 @@ async def test_a_server_that_never_comes_up_says_why(starter: Starter) -> None:
 
 
 async def test_a_server_that_is_not_ready_in_time_is_ended(starter: Starter) -> None:
-    with pytest.raises(PolicyError, match=r"start_timeout = 1 s; the last lines of .*\n  loading weights: 1 %"):
-        await starter("slow", start_timeout=1.0)("model", 0)
+    with pytest.raises(PolicyError, match=r"start_timeout = 3 s; the last lines of .*\n  loading weights: 1 %"):
+        await starter("slow", start_timeout=3.0)("model", 0)
 
 
 async def test_a_server_without_the_routes_is_refused_by_name(starter: Starter) -> None:
