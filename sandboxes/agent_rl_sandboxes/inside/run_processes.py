@@ -30,8 +30,8 @@ FIRST_FREE = 10
 """The worker server keeps all lower descriptors occupied, so that a pipe never gets the number of a run's channel."""
 
 _NICE = 10
-"""In a container of its own, a run leaves the server the processor whenever that is to look at it: a run with many
-processes would else leave it hardly any. What other containers get does not depend on it."""
+"""In a container of its own, a run gives way to the server that watches it. Else the server would hardly get a
+processor beside a run of many processes. Where the daemon bounds processors by cgroup, the container's share stays."""
 
 FOLDER = "/tmp/run"
 """The working folder of a run with its own user; always the same name, so that it does not show how many ran before."""
