@@ -26,6 +26,7 @@ from agent_rl.config import SandboxConfig, VllmConfig
 from agent_rl.contracts import SandboxProvider
 from agent_rl.errors import AgentRLError
 from agent_rl.inference.vllm.server import INTERPRETER_VARIABLE, vllm_interpreter
+from tests.whole_machine import sharing
 
 pytest_plugins = ("tests.component.inference.vllm_server", "tests.component.loop.recorded_run")
 
@@ -118,6 +119,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if need in _required():
             pytest.fail(f"AGENT_RL_REQUIRE names {need}, and it is missing: {reason}", pytrace=False)
         pytest.skip(f"{need}: {reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """While a test runs, no other process's has the machine alone."""
+    with sharing():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -25,7 +25,7 @@ from agent_rl_sandboxes.episode_client import EpisodeChannel, EpisodeClient, Ser
 T = TypeVar("T")
 
 _START_SECONDS = 30.0
-_KILL_SECONDS = 10.0
+_KILL_SECONDS = _START_SECONDS  # a container's killer has to be started first
 _SETTLE_SECONDS = 2.0
 _SETTLE_CHECKS = 10
 

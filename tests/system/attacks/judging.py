@@ -20,6 +20,7 @@ from agent_rl_sandboxes.workers import Worker
 from tests.component.places import level_of, provider_in
 from tests.system.attacks.corpus import HONEST, LIMITS, TASK, Attack
 from tests.system.attacks.probe import ROOMY, differences, probe
+from tests.whole_machine import alone
 
 WORKERS = 3
 """Workers at work at a time, each with a provider of its own: what follows an attack follows it in the same worker."""
@@ -106,9 +107,10 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> dict[str, Judged]:
             await stack.enter_async_context(provider)
             assert provider.isolation == level_of(place)
             workers.append(OneWorker(provider, await probe(provider)))
-        for attack in attacks:
-            if attack.alone:
-                found[attack.id] = await workers[0].judge(attack)
+        async with alone():
+            for attack in attacks:
+                if attack.alone:
+                    found[attack.id] = await workers[0].judge(attack)
         await asyncio.gather(*map(work, workers))
         for worker in workers if level_of(place) == "container" else ():
             honest, changed = await worker.look()

@@ -22,6 +22,7 @@ from tests.system.attacks.proxied_shapes import SHAPES
 from tests.system.attacks.proxied_tasks import proxied
 from tests.unit.judging.proxied_programs import HONEST as PROGRAMS
 from tests.unit.judging.proxied_suites import RIGHT, SUITES
+from tests.whole_machine import alone
 
 pytestmark = [pytest.mark.timeout(900)]
 
@@ -57,7 +58,7 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
     A judging takes two workers, and a provider has two: what follows an attack follows it in the same ones.
     """
     waiting = sorted(attacks, key=lambda attack: getattr(attack, "alone", False), reverse=True)
-    alone = [a for a in waiting if getattr(a, "alone", False)]
+    hogs = [a for a in waiting if getattr(a, "alone", False)]
     found: list[Judged] = []
 
     async def work(judge: ProxiedJudge) -> None:
@@ -78,9 +79,10 @@ async def judge_all(place: str, attacks: Sequence[Attack]) -> list[Judged]:
                 verdict = await outcome(judge, dataclasses.replace(task, limits=ROOMY), oracle)
                 assert isinstance(verdict, Verdict) and verdict.passed, verdict
         first = await probe(providers[0])  # after a first pair: what plays its parts is loaded into a worker by then
-        for attack in alone:
-            waiting.remove(attack)
-            found.append(await one(judges[0], attack, first))
+        async with alone():
+            for attack in hogs:
+                waiting.remove(attack)
+                found.append(await one(judges[0], attack, first))
         await asyncio.gather(*map(work, judges))
     return found
 
