@@ -3,7 +3,7 @@
     TaskSampler.next ──> run_group ──> Environment.rollout <──> Policy.generate    messages <-> tokens in one place
                             │               └──> Submission ──> Verifier.judge ──> Verdict
                             v
-                          Group ──> GroupBuffer ──> group_advantages ──> pack ──> Learner.step ──> publish
+                          Group ──> GroupBuffer ──> Algorithm.assign ──> pack ──> Learner.step ──> publish
                                         ^                                                             │
                                         └──────── capacity and staleness ──── Policy(version + 1) <───┘
 
@@ -23,11 +23,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agent_rl.algorithms import GRPO, RLOO, MaxRL, Reinforce
+    from agent_rl.algorithms import Algorithm, make_algorithm
+    from agent_rl.algorithms.advantages import GRPO, RLOO, MaxRL, Reinforce
     from agent_rl.config import RunConfig, SandboxConfig, load_config, parse_config
     from agent_rl.contracts import (
+        AdvantageEstimator,
         Agent,
+        Aggregation,
+        AlgorithmPart,
         Batch,
+        Correction,
         Environment,
         EnvironmentConfig,
         GenerateRequest,
@@ -35,13 +40,19 @@ if TYPE_CHECKING:
         InvalidSubmission,
         JudgeRunner,
         Learner,
-        Objective,
+        LossFigures,
+        LossPlan,
+        LossTokens,
+        OptimizerStep,
         PackedGroup,
+        PartOptions,
         Policy,
+        PolicyLoss,
         PolicyStatus,
         Prompt,
         ProviderOptions,
         RandomKey,
+        Regularizer,
         RolloutEnded,
         SamplingParams,
         Sandbox,
@@ -51,6 +62,7 @@ if TYPE_CHECKING:
         TensorSpec,
         Tool,
         TrainingRow,
+        TrainingSample,
         Verifier,
         WeightManifest,
     )
@@ -140,7 +152,8 @@ _HOMES = {
         "Environment EnvironmentConfig InvalidSubmission Agent Prompt Tool RolloutEnded Verifier Sandbox Sandboxes "
         "JudgeRunner SandboxProvider ProviderOptions Policy "
         "GenerateRequest SamplingParams RandomKey Generation PolicyStatus WeightManifest TensorSpec Learner "
-        "Batch PackedGroup TrainingRow StepReport Objective"
+        "Batch PackedGroup TrainingRow StepReport LossFigures OptimizerStep LossPlan LossTokens TrainingSample "
+        "AlgorithmPart PartOptions AdvantageEstimator PolicyLoss Correction Aggregation Regularizer"
     ),
     "agent_rl.errors": (
         "AgentRLError ConfigError CheckFailed InfrastructureError SandboxError SandboxStartError TestsPlaceError "
@@ -155,7 +168,8 @@ _HOMES = {
     "agent_rl.judging": "AnswerComparison TaskVerifier take_files",
     "agent_rl.providers": "choose_provider",
     "agent_rl.rollouts.run_group": "run_rollout run_group AgentMaker oracle_agent empty_agent",
-    "agent_rl.algorithms": "MaxRL RLOO GRPO Reinforce",
+    "agent_rl.algorithms": "Algorithm make_algorithm",
+    "agent_rl.algorithms.advantages": "MaxRL RLOO GRPO Reinforce",
     "agent_rl.evaluation.evaluate": "evaluate GroupRunner",
     "agent_rl.evaluation.pass_at_k": "pass_at_k",
     "agent_rl.records.eval_row": "EvalRow Estimate",
@@ -189,9 +203,13 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "AdvantageEstimator",
     "Agent",
     "AgentMaker",
     "AgentRLError",
+    "Aggregation",
+    "Algorithm",
+    "AlgorithmPart",
     "AnswerComparison",
     "AnswerTests",
     "AssertTests",
@@ -200,6 +218,7 @@ __all__ = [
     "Case",
     "CheckFailed",
     "ConfigError",
+    "Correction",
     "DroppedRollout",
     "Environment",
     "EnvironmentConfig",
@@ -207,6 +226,7 @@ __all__ = [
     "Estimate",
     "EvalRow",
     "ExecResult",
+    "FilesNotTaken",
     "GRPO",
     "GenerateRequest",
     "Generation",
@@ -220,15 +240,20 @@ __all__ = [
     "Learner",
     "LearnerError",
     "Limits",
+    "LossFigures",
+    "LossPlan",
+    "LossTokens",
     "MaxRL",
     "Message",
-    "Objective",
     "OnInvalid",
+    "OptimizerStep",
     "PackedGroup",
     "PairRequest",
     "PairResult",
+    "PartOptions",
     "Policy",
     "PolicyError",
+    "PolicyLoss",
     "PolicyStatus",
     "Prompt",
     "PromptStyle",
@@ -236,6 +261,7 @@ __all__ = [
     "PytestTests",
     "RLOO",
     "RandomKey",
+    "Regularizer",
     "Reinforce",
     "RolloutEnded",
     "RunCall",
@@ -250,9 +276,9 @@ __all__ = [
     "SandboxSpec",
     "SandboxStartError",
     "Sandboxes",
-    "ShellScript",
     "ScriptTests",
     "Segment",
+    "ShellScript",
     "StdioCase",
     "StdioTests",
     "StepReport",
@@ -269,6 +295,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "TrainingRow",
+    "TrainingSample",
     "Trajectory",
     "Turn",
     "UnfinishedThinking",
@@ -282,6 +309,7 @@ __all__ = [
     "evaluate",
     "final_answer",
     "load_config",
+    "make_algorithm",
     "oracle_agent",
     "parse_config",
     "pass_at_k",
@@ -295,5 +323,4 @@ __all__ = [
     "script_in",
     "take_files",
     "train",
-    "FilesNotTaken",
 ]

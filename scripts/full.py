@@ -159,7 +159,7 @@ def control(folder: Path) -> list[Bar]:
 
     run = folder / "control"
     steps = int(tomllib.loads(CONFIG.read_text())["loop"]["steps"]) // 3
-    settings = ("--set", "objective.shuffle_rewards=true", "--set", f"loop.steps={steps}")
+    settings = ("--set", "algorithm.shuffle_rewards=true", "--set", f"loop.steps={steps}")
     command(AGENT_RL, "train", CONFIG, "--run-dir", run, *settings)
     rows = json.loads((run / "eval.json").read_text())
     return control_bars(rows[0], rows[-1], steps)

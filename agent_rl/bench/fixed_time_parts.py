@@ -20,6 +20,9 @@ from agent_rl.contracts import (
     GenerateRequest,
     Generation,
     Learner,
+    LossFigures,
+    LossPlan,
+    OptimizerStep,
     Policy,
     PolicyStatus,
     RandomKey,
@@ -27,6 +30,7 @@ from agent_rl.contracts import (
     StepReport,
     WeightManifest,
 )
+from agent_rl.contracts.learner import Wanted
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.vocabulary import CallTests, Case, Message, Task, Verdict
 
@@ -123,7 +127,7 @@ class LearnerWithSteps(Learner):
         self._seconds = seconds
         self._version = 0
 
-    async def step(self, batch: Batch) -> StepReport:
+    async def step(self, batch: Batch, plan: LossPlan) -> StepReport:
         started = time.monotonic()
         await asyncio.sleep(self._seconds)
         self._version += 1
@@ -133,8 +137,14 @@ class LearnerWithSteps(Learner):
     async def publish(self, version: int) -> WeightManifest:
         return WeightManifest(version, "", 0, ())
 
-    async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
+    async def forward(self, batch: Batch, wanted: Wanted = "logprobs") -> list[list[list[float]]]:
         return [[[0.0] * len(row.token_ids) for row in group.rows] for group in batch.groups]
+
+    async def forward_backward(self, batch: Batch, plan: LossPlan) -> LossFigures:
+        raise NotImplementedError("it takes whole steps")
+
+    async def optim_step(self, *, last: bool = True) -> OptimizerStep:
+        raise NotImplementedError("it takes whole steps")
 
     async def save(self, path: str) -> None:
         await asyncio.to_thread(Path(path).mkdir, parents=True, exist_ok=True)  # there is no state to put into it

@@ -36,7 +36,7 @@ from typing import Any
 
 from rich.console import Console
 
-from agent_rl.algorithms import make_objective
+from agent_rl.algorithms import make_algorithm
 from agent_rl.bench.fixed_time_parts import OneReply, byte_tokenizer
 from agent_rl.config import RunConfig, parse_config
 from agent_rl.contracts import EnvironmentConfig, SamplingParams, SandboxProvider
@@ -214,7 +214,7 @@ async def _make_run(
         capacity=Capacity(loop.groups_per_batch, loop.max_staleness, 0, loop.steps),
         sampler=TaskSampler([source], scenario.seed),
         held_out=[],
-        objective=make_objective(config.objective),
+        algorithm=make_algorithm(config),
         provider=provider,
         verifier=verifier,
         agents=PolicyAgents(policy, byte_tokenizer(), settings),

@@ -44,10 +44,11 @@ def train(
     Example:
       agent-rl train configs/quickstart.toml --set seed=1 --set loop.steps=40
     """
+    from agent_rl.algorithms import with_defaults
     from agent_rl.config import load_config
     from agent_rl.providers import check_sandbox_options
 
-    resolved = load_config(config, settings or ())
+    resolved = with_defaults(load_config(config, settings or ()))
     check_sandbox_options(resolved.sandbox)
     if dry_run:
         print(resolved.to_toml(), end="")

@@ -2,6 +2,7 @@
 
 from agent_rl.config.reading import config_error, load_config, parse_config, parse_options
 from agent_rl.config.schema import (
+    AlgorithmConfig,
     Checkpoints,
     EnvironmentEntry,
     Evaluation,
@@ -9,8 +10,8 @@ from agent_rl.config.schema import (
     Loop,
     MismatchConfig,
     Model,
-    ObjectiveConfig,
     Optimizer,
+    Part,
     PolicyConfig,
     Precision,
     RunConfig,
@@ -23,15 +24,16 @@ from agent_rl.config.schema import (
 )
 
 __all__ = [
-    "MismatchConfig",
+    "AlgorithmConfig",
     "Checkpoints",
     "EnvironmentEntry",
     "Evaluation",
     "LearnerConfig",
     "Loop",
+    "MismatchConfig",
     "Model",
-    "ObjectiveConfig",
     "Optimizer",
+    "Part",
     "PolicyConfig",
     "Precision",
     "RunConfig",

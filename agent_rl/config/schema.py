@@ -95,20 +95,41 @@ class Sampling(Section):
     """Seconds from the start of a rollout. At the deadline it ends as `deadline`, and what it has so far is judged."""
 
 
-class ObjectiveConfig(Section):
-    """The advantage estimator and its options: see `agent_rl.algorithms`."""
+class Part(BaseModel):
+    """A part of the algorithm: its registered short name, or package.module:Class, or path/to/file.py:Class.
 
-    name: Literal["maxrl", "reinforce", "rloo", "grpo"] = "maxrl"
-    truncation_order: PositiveInt | None = None
-    """T of MaxRL; None is the paper's form (order N - 1)."""
-    baseline_at_zero: bool = False
-    """Subtract the baseline even if no rollout passes (exact for T = N); needs truncation_order."""
-    denominator: Literal["constant", "token_mean"] = "constant"
-    """Loss aggregation. token_mean is biased: the token count is random and correlates with K."""
-    ratio_cap: float = Field(default=2.0, gt=0)
-    """Importance correction (TIS): the per-token ratio of learner to sampler is truncated at this value."""
+    All other keys are the part's own options, which it validates: see `agent_rl.algorithms`.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The part's own options, not validated yet."""
+        return dict(self.model_extra or {})
+
+
+class AlgorithmConfig(Section):
+    """How groups become training samples, and what is minimized on them. Each part is a table with its options."""
+
+    advantage: Part = Part(name="maxrl")
+    """The advantage estimator."""
+    loss: Part = Part(name="policy_gradient")
+    """The policy loss."""
+    correction: Part | None = None
+    """Importance correction against the sampler. None: `none` for a loss that has a ratio, else `tis`."""
+    aggregation: Part = Part(name="constant")
+    """Loss aggregation: what the sum over tokens is divided by."""
+    regularizers: tuple[Part, ...] = ()
+    """Terms that are added to the loss."""
+    passes: PositiveInt = 1
+    """How often a batch is trained on (PPO epochs). All of them together are one version."""
+    minibatches: PositiveInt = 1
+    """Optimizer steps of a pass: a batch is divided into so many parts, by groups."""
     shuffle_rewards: bool = False
-    """Shuffled-reward control: the verdicts of a group are shuffled among its rollouts."""
+    """Shuffled-reward control: the rewards of a group are shuffled among its rollouts."""
 
 
 class Optimizer(Section):
@@ -309,7 +330,7 @@ class RunConfig(Section):
     environments: tuple[EnvironmentEntry, ...] = Field(min_length=1)
     model: Model
     sampling: Sampling = Sampling()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
     optimizer: Optimizer = Optimizer()
     loop: Loop = Loop()
     policy: PolicyConfig = PolicyConfig()
@@ -321,17 +342,10 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
-        if self.objective.name in ("maxrl", "rloo", "grpo") and self.loop.group_size < 2:
-            raise ValueError(
-                f"loop.group_size = 1 with objective.name = {self.objective.name!r}: a baseline needs at least two "
-                "rollouts of a task, and MaxRL with N = 1 has no gradient"
-            )
         if self.sampling.top_p < 1 or self.sampling.top_k > 0:
             raise ValueError(
                 "sampling.top_p < 1 and sampling.top_k > 0 bias the importance ratios: refused in training"
             )
-        if self.objective.baseline_at_zero and self.objective.truncation_order is None:
-            raise ValueError("objective.baseline_at_zero needs objective.truncation_order")
         if self.loop.stuck_timeout <= self.sampling.rollout_deadline:
             raise ValueError(
                 f"loop.stuck_timeout = {self.loop.stuck_timeout:g} must exceed sampling.rollout_deadline = "

@@ -1,10 +1,29 @@
 """The interfaces between the parts of the library. `agent_rl.testing.contracts` has conformance suites for them."""
 
 from agent_rl.contracts.agent import Agent, Prompt, RolloutEnded, Tool
+from agent_rl.contracts.algorithm import (
+    AdvantageEstimator,
+    Aggregation,
+    AlgorithmPart,
+    Correction,
+    LossPlan,
+    LossTokens,
+    PartOptions,
+    PolicyLoss,
+    Regularizer,
+    TrainingSample,
+)
 from agent_rl.contracts.environment import Environment, EnvironmentConfig, InvalidSubmission
 from agent_rl.contracts.judge_runner import JudgeRunner
-from agent_rl.contracts.learner import Batch, Learner, PackedGroup, StepReport, TrainingRow
-from agent_rl.contracts.objective import Objective
+from agent_rl.contracts.learner import (
+    Batch,
+    Learner,
+    LossFigures,
+    OptimizerStep,
+    PackedGroup,
+    StepReport,
+    TrainingRow,
+)
 from agent_rl.contracts.policy import (
     GenerateRequest,
     Generation,
@@ -19,8 +38,12 @@ from agent_rl.contracts.sandbox import ProviderOptions, Sandbox, Sandboxes, Sand
 from agent_rl.contracts.verifier import Verifier
 
 __all__ = [
+    "AdvantageEstimator",
     "Agent",
+    "Aggregation",
+    "AlgorithmPart",
     "Batch",
+    "Correction",
     "Environment",
     "EnvironmentConfig",
     "GenerateRequest",
@@ -28,22 +51,29 @@ __all__ = [
     "InvalidSubmission",
     "JudgeRunner",
     "Learner",
-    "Objective",
+    "LossFigures",
+    "LossPlan",
+    "LossTokens",
+    "OptimizerStep",
     "PackedGroup",
+    "PartOptions",
     "Policy",
+    "PolicyLoss",
     "PolicyStatus",
     "Prompt",
     "ProviderOptions",
     "RandomKey",
+    "Regularizer",
     "RolloutEnded",
-    "TrainingRow",
-    "Sandbox",
-    "Sandboxes",
-    "SandboxProvider",
     "SamplingParams",
+    "Sandbox",
+    "SandboxProvider",
+    "Sandboxes",
     "StepReport",
     "TensorSpec",
     "Tool",
+    "TrainingRow",
+    "TrainingSample",
     "Verifier",
     "WeightManifest",
 ]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent_rl.contracts.learner import Batch, Learner, StepReport
+from agent_rl.contracts.algorithm import LossPlan
+from agent_rl.contracts.learner import Batch, Learner, LossFigures, OptimizerStep, StepReport, Wanted
 from agent_rl.contracts.policy import GenerateRequest, Generation, Policy, PolicyStatus, WeightManifest
 from agent_rl.launch.local_launcher import RoleProcess
 
@@ -57,14 +58,21 @@ class LearnerClient(Learner):
         self.role = role
         self._timeout = timeout
 
-    async def step(self, batch: Batch) -> StepReport:
-        return await self.role.call("step", batch, timeout=self._timeout)
+    async def forward(self, batch: Batch, wanted: Wanted = "logprobs") -> list[list[list[float]]]:
+        return await self.role.call("forward", batch, wanted, timeout=self._timeout)
+
+    async def forward_backward(self, batch: Batch, plan: LossPlan) -> LossFigures:
+        return await self.role.call("forward_backward", batch, plan, timeout=self._timeout)
+
+    async def optim_step(self, *, last: bool = True) -> OptimizerStep:
+        return await self.role.call("optim_step", last=last, timeout=self._timeout)
+
+    async def step(self, batch: Batch, plan: LossPlan) -> StepReport:
+        """Taken over there: the batch is sent once."""
+        return await self.role.call("step", batch, plan, timeout=self._timeout)
 
     async def publish(self, version: int) -> WeightManifest:
         return await self.role.call("publish", version, timeout=self._timeout)
-
-    async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
-        return await self.role.call("logprobs", batch, timeout=self._timeout)
 
     async def save(self, path: str) -> None:
         await self.role.call("save", path, timeout=self._timeout)

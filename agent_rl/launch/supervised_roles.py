@@ -16,11 +16,15 @@ from agent_rl.contracts import (
     GenerateRequest,
     Generation,
     Learner,
+    LossFigures,
+    LossPlan,
+    OptimizerStep,
     Policy,
     PolicyStatus,
     StepReport,
     WeightManifest,
 )
+from agent_rl.contracts.learner import Wanted
 from agent_rl.errors import LearnerError, PolicyError
 from agent_rl.launch.colocated import afterwards
 
@@ -254,8 +258,8 @@ class SupervisedLearner(Learner):
         self._learner: Learner | None = None
         self._version = 0
         self._checkpoint: Path | None = None
-        self._since: list[Batch] = []
-        """The batches of the steps since the checkpoint."""
+        self._since: list[tuple[Batch, LossPlan]] = []
+        """The steps since the checkpoint."""
         self.restarts = 0
 
     async def open(self, checkpoint: Path | None, version: int) -> None:
@@ -267,8 +271,8 @@ class SupervisedLearner(Learner):
         self._process, self._learner = await self._start()
         if self._checkpoint is not None:
             await self._learner.load(str(self._checkpoint))
-        for batch in self._since:
-            await self._learner.step(batch)
+        for batch, plan in self._since:
+            await self._learner.step(batch, plan)
 
     async def close(self) -> None:
         """The process is gone."""
@@ -321,21 +325,29 @@ class SupervisedLearner(Learner):
             async with afterwards(self.sleep):
                 yield
 
-    async def step(self, batch: Batch) -> StepReport:
-        report = await self._call(lambda learner: learner.step(batch))
+    async def step(self, batch: Batch, plan: LossPlan) -> StepReport:
+        report = await self._call(lambda learner: learner.step(batch, plan))
         self._version = report.version
-        self._since.append(batch)
+        self._since.append((batch, plan))
         if len(self._since) > self._MAX_REPLAY:
             # Too many steps to repeat: only the number of batches is still needed.
-            self._since[-1] = Batch(batch.step, ())
+            self._since[-1] = Batch(batch.step, ()), plan
         return report
+
+    async def forward_backward(self, batch: Batch, plan: LossPlan) -> LossFigures:
+        """Raises LearnerError: a part of a step could not be repeated after the learner's death."""
+        raise LearnerError("a supervised learner takes whole steps only")
+
+    async def optim_step(self, *, last: bool = True) -> OptimizerStep:
+        """Raises LearnerError: see `forward_backward`."""
+        raise LearnerError("a supervised learner takes whole steps only")
 
     async def publish(self, version: int) -> WeightManifest:
         return await self._call(lambda learner: learner.publish(version))
 
-    async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
+    async def forward(self, batch: Batch, wanted: Wanted = "logprobs") -> list[list[list[float]]]:
         async with self.awake():
-            return await self._call(lambda learner: learner.logprobs(batch))
+            return await self._call(lambda learner: learner.forward(batch, wanted))
 
     async def save(self, path: str) -> None:
         await self._call(lambda learner: learner.save(path))

@@ -56,10 +56,10 @@ def with_shared_prefix(model: PreTrainedModel) -> None:
         expected = [_plain_logprobs(model, prefix, row) for row in rows]
         use_shared_prefix_attention(model)
         group = PackedGroup(
-            prefix, [TrainingRow(r, [True] * len(r), [0.0] * len(r), [0] * len(r), 0.0, 0.0) for r in rows]
+            prefix, [TrainingRow(r, [True] * len(r), [0.0] * len(r), [0] * len(r), [0.0] * len(r), 0.0) for r in rows]
         )
         device, dtype = model.device, model.dtype
-        (batch,) = micro_batches([group], max_tokens=64, wanted="all", device=device, dtype=dtype)
+        (batch,) = micro_batches([group], max_tokens=64, tokens="all", device=device, dtype=dtype)
         try:
             found = model_logprobs(model, batch, 1.0)
         except (TypeError, ValueError) as error:

@@ -20,8 +20,8 @@ from agent_rl.contracts import PackedGroup, TrainingRow
 from agent_rl.learner.token_layout import Layout, Shape, make_layout
 from agent_rl.learner.token_tree import IntArray, TokenTree, token_tree
 
-Wanted = Literal["trained", "all"]
-"""Which tokens' log-probabilities are computed: those that take part in the loss, or all."""
+Tokens = Literal["trained", "all"]
+"""Which tokens are predicted: those that take part in the loss, or all."""
 PAIRS_OF_A_TOKEN = 512
 """Number of (query, key) pairs that cost a layer as much as the rest of one token. It would be 6 times the width if
 attention were as fast as a matrix product (a layer of width w has 12 w^2 weights, a pair takes 2 w products)."""
@@ -34,7 +34,8 @@ class MicroBatch:
 
     ids, positions: [1, T]; select: [m], the index in the stream of the token before each predicted one.
     targets: [m]; shares: [n], for each predicted token of a row its index among the m; None if m = n in the same order.
-    weights, sampler_logprobs: [n], of the predicted tokens.
+    sampler_logprobs, versions, advantages, scales: [n], of the predicted tokens; advantages are multiplied by scales.
+    rows: [n], which of the micro-batch's rows each belongs to, from 0.
     places: (group, row, index in the row) of each predicted token, as three lists of length n.
     """
 
@@ -44,8 +45,11 @@ class MicroBatch:
     select: Tensor
     targets: Tensor
     shares: Tensor | None
-    weights: Tensor
     sampler_logprobs: Tensor
+    versions: Tensor
+    advantages: Tensor
+    scales: Tensor
+    rows: Tensor
     places: tuple[list[int], list[int], list[int]]
 
 
@@ -95,14 +99,14 @@ def _lesser_tree(prefix_ids: Sequence[int], rows: Sequence[_WantedRow]) -> Token
 
 
 def micro_batches(
-    groups: Sequence[PackedGroup], *, max_tokens: int, wanted: Wanted, device: torch.device, dtype: torch.dtype
+    groups: Sequence[PackedGroup], *, max_tokens: int, tokens: Tokens, device: torch.device, dtype: torch.dtype
 ) -> Iterator[MicroBatch]:
     """Micro-batches that cover `groups`, of at most `max_tokens` tokens (more only if a single row is longer).
 
-    `dtype` is the type of attention, weights and log-probabilities.
+    `dtype` is the type of attention, advantages and log-probabilities.
     """
     gathered: list[_GroupPart] = []
-    for part in _group_parts(groups, max_tokens, wanted):
+    for part in _group_parts(groups, max_tokens, tokens):
         if gathered and sum(p.tokens for p in gathered) + part.tokens > max_tokens:
             yield _assemble(gathered, device, dtype)
             gathered = []
@@ -111,32 +115,30 @@ def micro_batches(
         yield _assemble(gathered, device, dtype)
 
 
-def _group_parts(groups: Sequence[PackedGroup], max_tokens: int, wanted: Wanted) -> Iterator[_GroupPart]:
+def _group_parts(groups: Sequence[PackedGroup], max_tokens: int, tokens: Tokens) -> Iterator[_GroupPart]:
     for index, group in enumerate(groups):
-        rows = sorted(_wanted_rows(index, group.rows, wanted), key=lambda row: row.length)
+        rows = sorted(_wanted_rows(index, group.rows, tokens), key=lambda row: row.length)
         prefix = len(group.prefix_ids)
         part: list[_WantedRow] = []
-        tokens = prefix
+        size = prefix
         for row in rows:
-            if part and tokens + row.length > max_tokens:
+            if part and size + row.length > max_tokens:
                 yield _GroupPart(group.prefix_ids, tuple(part))
-                part, tokens = [], prefix
+                part, size = [], prefix
             part.append(row)
-            tokens += row.length
+            size += row.length
         if part:
             yield _GroupPart(group.prefix_ids, tuple(part))
 
 
-def _wanted_rows(group: int, rows: Iterable[TrainingRow], wanted: Wanted) -> Iterator[_WantedRow]:
+def _wanted_rows(group: int, rows: Iterable[TrainingRow], tokens: Tokens) -> Iterator[_WantedRow]:
     for index, row in enumerate(rows):
-        if wanted == "all":
-            tokens = tuple(range(len(row.token_ids)))
-        elif row.weight == 0.0:
-            continue
+        if tokens == "all":
+            wanted = tuple(range(len(row.token_ids)))
         else:
-            tokens = tuple(t for t, trained in enumerate(row.loss_mask) if trained)
-        if tokens:
-            yield _WantedRow(group, index, row, tokens)
+            wanted = tuple(t for t, trained in enumerate(row.loss_mask) if trained)
+        if wanted:
+            yield _WantedRow(group, index, row, wanted)
 
 
 def _assemble(parts: Sequence[_GroupPart], device: torch.device, dtype: torch.dtype) -> MicroBatch:
@@ -170,8 +172,11 @@ def _assemble(parts: Sequence[_GroupPart], device: torch.device, dtype: torch.dt
         select=_integers(select, device),
         targets=_integers(targets, device),
         shares=None if shares is None else _integers(shares, device),
-        weights=torch.tensor(stream.weights, dtype=dtype, device=device),
         sampler_logprobs=torch.tensor(stream.logprobs, dtype=dtype, device=device),
+        versions=torch.tensor(stream.versions, dtype=dtype, device=device),
+        advantages=torch.tensor(stream.advantages, dtype=dtype, device=device),
+        scales=torch.tensor(stream.scales, dtype=dtype, device=device),
+        rows=_integers(stream.rows, device),
         places=stream.places,
     )
 
@@ -187,8 +192,12 @@ class _Stream:
     positions: list[int] = field(default_factory=list)
     select: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    advantages: list[float] = field(default_factory=list)
+    scales: list[float] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    count: int = 0
     places: tuple[list[int], list[int], list[int]] = field(default_factory=lambda: ([], [], []))
     shapes: list[Shape] = field(default_factory=list)
 
@@ -219,7 +228,11 @@ class _Stream:
         row = cut.row
         self.targets.extend(row.token_ids[t] for t in cut.wanted)
         self.logprobs.extend(row.logprobs[t] for t in cut.wanted)
-        self.weights.extend([row.weight] * len(cut.wanted))
+        self.versions.extend(row.versions[t] for t in cut.wanted)
+        self.advantages.extend(row.advantages[t] * row.scale for t in cut.wanted)
+        self.scales.extend([row.scale] * len(cut.wanted))
+        self.rows.extend([self.count] * len(cut.wanted))
+        self.count += 1
         groups, rows, tokens = self.places
         groups.extend([cut.group] * len(cut.wanted))
         rows.extend([cut.index] * len(cut.wanted))

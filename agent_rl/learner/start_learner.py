@@ -22,7 +22,6 @@ def start_learner(runtime: LocalLauncher, config: RunConfig, model: str) -> Star
             {
                 "model_path": model,
                 "optimizer": config.optimizer,
-                "ratio_cap": config.objective.ratio_cap,
                 "temperature": config.sampling.temperature,
                 "precision": config.learner.precision,
                 "device": config.learner.device,

@@ -1,11 +1,10 @@
-"""`TorchLearner`: policy gradients (`agent_rl.algorithms.losses.policy_loss`) for any transformers decoder."""
+"""`TorchLearner`: minimizes what `[algorithm]` says (`plan_loss`), for any transformers decoder."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +13,16 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from agent_rl.algorithms.losses.policy_loss import StepFigures, policy_loss
 from agent_rl.config import Optimizer, Precision
-from agent_rl.contracts import Batch, Learner, StepReport, WeightManifest
+from agent_rl.contracts import Batch, Learner, LossFigures, LossPlan, OptimizerStep, WeightManifest
+from agent_rl.contracts.learner import Wanted
 from agent_rl.contracts.policy import Transport
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_logprobs
-from agent_rl.learner.micro_batches import MicroBatch, Wanted, micro_batches
+from agent_rl.learner.micro_batches import MicroBatch, Tokens, micro_batches
 from agent_rl.learner.model_folder import copy_tokenizer, model_folder, written_atomically
 from agent_rl.learner.offload import HostState, training_state
+from agent_rl.learner.plan_loss import MicroBatchTokens, plan_loss
 from agent_rl.weights.cuda_ipc import CudaSender
 from agent_rl.weights.shared_memory import SharedMemorySender
 
@@ -41,7 +41,6 @@ class TorchLearner(Learner):
         model_path: str,
         *,
         optimizer: Optimizer,
-        ratio_cap: float = 2.0,
         temperature: float = 1.0,
         precision: Precision = "float32",
         device: str = "auto",
@@ -62,7 +61,6 @@ class TorchLearner(Learner):
         self._settings = optimizer
         self._optimizer = make_optimizer(self._model, optimizer)
         self._schedule = make_schedule(self._optimizer, optimizer)
-        self._ratio_cap = ratio_cap
         self._temperature = temperature
         self._micro_batch_tokens = micro_batch_limit(self._model, micro_batch_tokens)
         self._sender = _sender(transport, blob_prefix, self._accelerator.device)
@@ -75,40 +73,36 @@ class TorchLearner(Learner):
         """The version of the current weights."""
         return self._version
 
-    async def step(self, batch: Batch) -> StepReport:
-        """One optimizer step. A batch without any gradient does not change weights or optimizer (no momentum, no
-        decay), but counts as a version. The report's figures are over the tokens that take part in the loss.
+    async def forward_backward(self, batch: Batch, plan: LossPlan) -> LossFigures:
+        """The gradient of the batch's loss has been added to what is there; the figures are over its trained tokens.
 
-        Raises LearnerError when the gradient is not finite or the learner sleeps; nothing has changed then.
+        Raises LearnerError when the learner sleeps.
         """
-        self._check_awake("step")
-        started = time.monotonic()
-        figures = StepFigures()
-        self._optimizer.zero_grad(set_to_none=True)
-        for micro_batch in self._micro_batches(batch, "trained"):
-            self._accelerator.backward(self._loss(micro_batch, figures))
-        norm, rate = self._update() if figures.tokens else (0.0, 0.0)
-        self._version += 1
-        return StepReport(
-            step=batch.step,
-            version=self._version,
-            loss=figures.loss,
-            gradient_norm=norm,
-            learning_rate=rate,
-            trained_tokens=batch.trained_tokens,
-            seconds=time.monotonic() - started,
-            mean_ratio=figures.mean(figures.ratios),
-            max_ratio=figures.largest_ratio if figures.tokens else None,
-            truncated_share=figures.mean(figures.truncated),
-            mismatch=figures.mean(figures.differences),
-            entropy=figures.mean(figures.surprise),
-        )
+        self._check_awake("forward_backward")
+        figures = LossFigures()
+        try:
+            for micro_batch in self._micro_batches(batch, "trained"):
+                loss, measured = self._loss(micro_batch, plan)
+                self._accelerator.backward(loss)
+                figures += measured
+        except BaseException:
+            self._optimizer.zero_grad(set_to_none=True)
+            raise
+        return figures
 
-    def _loss(self, batch: MicroBatch, figures: StepFigures) -> Tensor:
-        """The micro-batch's part of the loss, a sum over its tokens."""
+    def _loss(self, batch: MicroBatch, plan: LossPlan) -> tuple[Tensor, LossFigures]:
+        """The micro-batch's part of the loss, a sum over its tokens, and what was measured."""
         with self._accelerator.autocast():
             logprobs = model_logprobs(self._model, batch, self._temperature)
-        return policy_loss(logprobs, batch.sampler_logprobs, batch.weights, self._ratio_cap, figures)
+        return plan_loss(plan, MicroBatchTokens(batch, logprobs, self._version))
+
+    async def optim_step(self, *, last: bool = True) -> OptimizerStep:
+        """One optimizer step, if any token had a gradient. See `Learner.optim_step`."""
+        self._check_awake("optim_step")
+        has_gradient = any(p.grad is not None for p in self._model.parameters())
+        norm, rate = self._update() if has_gradient else (0.0, 0.0)
+        self._version += last
+        return OptimizerStep(self._version, norm, rate)
 
     def _update(self) -> tuple[float, float]:
         """Updates the weights; returns the norm of the gradient before clipping, and the learning rate."""
@@ -123,18 +117,18 @@ class TorchLearner(Learner):
         self._optimizer.zero_grad(set_to_none=True)
         return norm, rate
 
-    def _micro_batches(self, batch: Batch, wanted: Wanted) -> Iterator[MicroBatch]:
+    def _micro_batches(self, batch: Batch, tokens: Tokens) -> Iterator[MicroBatch]:
         return micro_batches(
             batch.groups,
             max_tokens=self._micro_batch_tokens,
-            wanted=wanted,
+            tokens=tokens,
             device=self._model.device,
             dtype=self._model.dtype,
         )
 
-    async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
-        """log p of every token of every row, trained or not, at the sampling temperature; [group][row][T]."""
-        self._check_awake("logprobs")
+    async def forward(self, batch: Batch, wanted: Wanted = "logprobs") -> list[list[list[float]]]:
+        """The figure `wanted` of every token of every row, trained or not; [group][row][T]."""
+        self._check_awake("forward")
         result = [[[0.0] * len(row.token_ids) for row in group.rows] for group in batch.groups]
         with torch.no_grad():
             for micro_batch in self._micro_batches(batch, "all"):

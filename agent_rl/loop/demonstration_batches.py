@@ -99,4 +99,4 @@ class Demonstrations:
 
 def _row(ids: Sequence[int], learned: Sequence[bool]) -> TrainingRow:
     zeros = (0,) * len(ids)
-    return TrainingRow(ids, learned, zeros, zeros, advantage=1.0, weight=1.0)
+    return TrainingRow(ids, learned, zeros, zeros, advantages=[1.0] * len(ids), scale=1.0)

@@ -141,7 +141,7 @@ async def measure_mismatch(
         raise PolicyError("the policy sampled not one token of the mismatch check's completions")
     groups = [_group(request.prompt_ids, g) for request, g in zip(requests, generations, strict=True)]
     try:
-        learned = [rows[0] for rows in await learner.logprobs(Batch(0, groups))]
+        learned = [rows[0] for rows in await learner.forward(Batch(0, groups))]
     except IndexError as error:  # from the embedding
         raise InfrastructureError(
             f"the policy works with tokens that the learner's model does not have: other models ({error})"
@@ -168,8 +168,8 @@ def _group(prompt: Sequence[int], generation: Generation) -> PackedGroup:
         loss_mask=(False,) * before + (True,) * after,
         logprobs=(0.0,) * before + generation.logprobs,
         versions=(0,) * before + generation.versions,
-        advantage=0.0,
-        weight=0.0,
+        advantages=(0.0,) * (before + after),
+        scale=0.0,
     )
     return PackedGroup(tuple(prompt[:1]), (row,))
 

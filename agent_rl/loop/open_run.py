@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agent_rl.algorithms import make_objective
+from agent_rl.algorithms import Algorithm, make_algorithm
 from agent_rl.cache import cache_folder
 from agent_rl.config import RunConfig
-from agent_rl.contracts import Objective, SamplingParams, SandboxProvider
+from agent_rl.contracts import SamplingParams, SandboxProvider
 from agent_rl.environments import NamedEnvironment, make_environments
 from agent_rl.evaluation.evaluate import evaluate
 from agent_rl.evaluation.evaluated_agents import Agents, group_runner, held_out_tasks
@@ -54,7 +54,7 @@ class Run:
     capacity: Capacity
     sampler: TaskSampler
     held_out: list[LoadedEnvironment]
-    objective: Objective
+    algorithm: Algorithm
     provider: SandboxProvider
     verifier: TaskVerifier
     agents: PolicyAgents
@@ -73,7 +73,7 @@ class Run:
             straggler_timeout=loop.straggler_timeout,
             on_stale=loop.on_stale,
             max_failed_share=loop.max_failed_share,
-            smallest_group=self.objective.smallest_group,
+            smallest_group=self.algorithm.estimator.smallest_group,
             group_size=loop.group_size,
             on_group=self.watchdog.progress,
             on_alarm=self.display.say,
@@ -143,6 +143,7 @@ class Run:
 async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: Display) -> AsyncIterator[Run]:
     """The parts of a run, ready to train; with `resume`, from the last checkpoint. The block's end closes them all."""
     directory = RunDirectory(run_dir)
+    algorithm = make_algorithm(config)
     start = _prepared(directory, config, resume=resume, display=display)
     watchdog = Watchdog(config.loop.stuck_timeout, directory.logs / "watchdog.log")
     async with AsyncExitStack() as stack:
@@ -167,12 +168,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
             mismatch.require(config.mismatch_bounds, start.steps)
         lockstep = LockstepPolicy(policy) if config.deterministic else None
         capacity = _restored(start, sampler, config)
-        objective = make_objective(config.objective)
-        size = config.loop.group_size
-        display.say(
-            f"objective: {objective.name}, N = {size}, estimates order {objective.order(size)}; "
-            f"max_staleness {config.loop.max_staleness}"
-        )
+        display.say(f"{algorithm.line(config.loop.group_size)}; max_staleness {config.loop.max_staleness}")
         yield Run(
             config,
             directory,
@@ -181,7 +177,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
             capacity,
             sampler,
             held_out,
-            objective,
+            algorithm,
             provider,
             verifier,
             PolicyAgents(lockstep or policy, tokenizer, _rollout_settings(config, model)),

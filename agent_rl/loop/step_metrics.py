@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from agent_rl.contracts import Objective, StepReport
+from agent_rl.contracts import AdvantageEstimator, StepReport, TrainingSample
 from agent_rl.loop.buffer import staleness
 from agent_rl.loop.dropped_rollouts import DroppedRollouts
 from agent_rl.vocabulary import Group, Trajectory
@@ -52,7 +52,7 @@ def step_row(
     groups: Sequence[Group],
     report: StepReport,
     dropped: DroppedRollouts,
-    objective: Objective,
+    estimator: AdvantageEstimator,
     timings: StepTimings,
     buffered: int,
 ) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def step_row(
         "groups": len(groups),
         "rollouts": len(trajectories),
         "survivors_min": min(survivors),
-        "order_min": objective.order(min(survivors)),
+        "order_min": estimator.order(min(survivors)),
         "staleness_mean": fmean(ages),
         "staleness_max": max(ages),
         "dropped": dict(dropped.reasons),
@@ -88,9 +88,9 @@ def step_row(
         "trained_tokens": report.trained_tokens,
         "mean_ratio": report.mean_ratio,
         "max_ratio": report.max_ratio,
-        "truncated_share": report.truncated_share,
         "mismatch": report.mismatch,
         "entropy": report.entropy,
+        **report.shares,
     }
     for name in sorted({g.environment for g in groups}):
         outcomes = _outcomes([g for g in groups if g.environment == name])
@@ -112,8 +112,9 @@ def _outcomes(groups: Sequence[Group]) -> dict[str, float | int]:
     }
 
 
-def trajectory_row(group: Group, trajectory: Trajectory, advantage: float) -> dict[str, Any]:
+def trajectory_row(group: Group, sample: TrainingSample) -> dict[str, Any]:
     """One rollout with its verdict; for each token, its sampler log-probability and policy version."""
+    trajectory, own = sample.trajectory, sample.segment_advantages
     verdict = trajectory.verdict
     return {
         "schema_version": 1,
@@ -122,7 +123,8 @@ def trajectory_row(group: Group, trajectory: Trajectory, advantage: float) -> di
         "environment": group.environment,
         "task": group.task.id,
         "prompt": [{"role": m.role, "content": m.content} for m in group.task.prompt],
-        "advantage": advantage,
+        "advantage": sample.advantage,
+        **({} if own is None else {"segment_advantages": {str(index): a for index, a in own.items()}}),
         "ended": trajectory.ended,
         "turns": [
             {

@@ -3,7 +3,7 @@
     TaskSampler.next ──> run_group ──> Environment.rollout <──> Policy.generate    messages <-> tokens in one place
                             │               └──> Submission ──> Verifier.judge ──> Verdict
                             v
-                          Group ──> GroupBuffer ──> group_advantages ──> pack ──> Learner.step ──> publish
+                          Group ──> GroupBuffer ──> Algorithm.assign ──> pack ──> Learner.step ──> publish
                                         ^                                                             │
                                         └──────── capacity and staleness ──── Policy(version + 1) <───┘
 
@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent_rl.algorithms.group_advantages import group_advantages
+from agent_rl.algorithms import with_defaults
 from agent_rl.config import RunConfig
-from agent_rl.contracts import PolicyStatus, StepReport
+from agent_rl.contracts import PolicyStatus, StepReport, TrainingSample
 from agent_rl.devices import busy_core_seconds
 from agent_rl.inference.required_devices import require_devices
 from agent_rl.launch.garbage_collection import settled
@@ -47,6 +47,7 @@ async def train(config: RunConfig, run_dir: Path, *, resume: bool = False, displ
     started = time.monotonic()
     directory = RunDirectory(run_dir)
     require_packages("torch", "transformers", "accelerate", "safetensors")
+    config = with_defaults(config)
     require_devices(config)
     with directory.locked(resume=resume, say=display.say):
         async with open_run(config, run_dir, resume=resume, display=display) as run:
@@ -99,27 +100,26 @@ async def run_loop(run: Run, running: RunningGroups) -> None:
             with run.watchdog.stage("waiting for rollouts"):
                 groups = await running.next_batch()
             clock.batch_ready()
-            advantages = [group_advantages(run.objective, config, group) for group in groups]
+            samples = run.algorithm.assign(groups, step=run.capacity.version + 1)
             stale_before = run.capacity.version - config.loop.max_staleness
             batch = pack(
-                groups,
-                advantages,
+                samples,
+                run.algorithm.aggregation,
                 step=run.capacity.version + 1,
-                denominator=config.objective.denominator,
+                keep_zeros=run.algorithm.keeps_zeros,
                 stale_before=stale_before if config.loop.on_stale == "mask" else None,
             )
             with run.watchdog.stage("learner step"):
                 async with run.learner.awake():
                     clock.learner_starts()
-                    report = await run.learner.step(batch)
+                    report = await run.learner.step(batch, run.algorithm.plan)
                     clock.learner_ended()
             with run.watchdog.stage("publishing weights"):
                 await publish(run, report.version)
             running.fill()
-            row = step_row(
-                groups, report, running.take_dropped(), run.objective, await clock.stop(), len(running.buffer)
-            )
-            await writes.begin(record(run, groups, advantages, row, clock))
+            estimator, timings = run.algorithm.estimator, await clock.stop()
+            row = step_row(groups, report, running.take_dropped(), estimator, timings, len(running.buffer))
+            await writes.begin(record(run, groups, samples, row, clock))
             if report.version % config.checkpoints.every == 0 or report.version == config.loop.steps:
                 with run.watchdog.stage("writing a checkpoint"):
                     await checkpoint(run, running, report, writes)
@@ -137,16 +137,16 @@ async def publish(run: Run, version: int) -> None:
 
 
 async def record(
-    run: Run, groups: list[Group], advantages: list[list[float]], row: dict[str, Any], clock: StepClock
+    run: Run, groups: list[Group], samples_G: list[list[TrainingSample]], row: dict[str, Any], clock: StepClock
 ) -> None:
     """metrics.jsonl holds the step; its rollouts and the timeline are in their own files."""
     step = row["step"]
 
     def write() -> None:
         rollouts = [
-            trajectory_row(group, trajectory, advantage)
-            for group, advantages_N in zip(groups, advantages, strict=True)
-            for trajectory, advantage in zip(group.trajectories, advantages_N, strict=True)
+            trajectory_row(group, sample)
+            for group, samples_N in zip(groups, samples_G, strict=True)
+            for sample in samples_N
         ]
         rollouts += [r for group in groups for r in dropped_rows(group)]
         run.directory.write_rollouts(step, rollouts)

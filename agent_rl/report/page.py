@@ -59,11 +59,11 @@ def _summary(run: RunData) -> str:
     config = run.config
     environments = [str(e.get("name") or e.get("environment", "")) for e in config.get("environments", [])]
     model = config.get("model", {})
-    objective, loop = config.get("objective", {}), config.get("loop", {})
+    advantage, loop = config.get("algorithm", {}).get("advantage", {}), config.get("loop", {})
     parts = [
         " + ".join(environments),
         str(model.get("path") or ("a new small model" if model.get("scratch") else "")),
-        f"{objective.get('name', '')} with N = {loop.get('group_size', '?')}" if objective else "",
+        f"{advantage.get('name', '')} with N = {loop.get('group_size', '?')}" if advantage else "",
         f"at most {loop['max_staleness']} versions stale" if "max_staleness" in loop else "",
         f"seed {config['seed']}" if "seed" in config else "",
     ]

@@ -1,8 +1,8 @@
 """`pack`: turns groups of trees into rows of tokens. Only this module derives rows, masks and weights.
 
 A row holds a leaf's tokens. Each of the model's segments is trained once, in the first row of its trajectory that holds
-it; in later rows it is context. Rows and groups with no trained token or with an advantage of zero are dropped: their
-gradient is exactly zero.
+it; in later rows it is context. Rows with no trained token are dropped, and so are rollouts with an advantage of zero,
+whose gradient is exactly zero, unless the loss needs them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
 from agent_rl.common_prefix import common_prefix
-from agent_rl.contracts import Batch, PackedGroup, TrainingRow
-from agent_rl.vocabulary import Group, Trajectory
-
-Denominator = Literal["constant", "token_mean"]
+from agent_rl.contracts import Aggregation, Batch, PackedGroup, TrainingRow, TrainingSample
+from agent_rl.vocabulary import Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,50 +24,39 @@ class _Leaf:
     loss_mask: tuple[bool, ...]
     logprobs: tuple[float, ...]
     versions: tuple[int, ...]
+    advantages: tuple[float, ...]
     first: int
-    advantage: float
+    scale: float
+    rollout: int
+    number: int
 
 
 def pack(
-    groups: Sequence[Group],
-    advantages: Sequence[Sequence[float]],
+    samples_G: Sequence[Sequence[TrainingSample]],
+    aggregation: Aggregation,
     *,
     step: int,
-    denominator: Denominator = "constant",
+    keep_zeros: bool = False,
     stale_before: int | None = None,
 ) -> Batch:
-    """The batch of step `step` from `groups` and the advantage of each of their trajectories.
+    """The batch of step `step` from each group's samples, one for each of its surviving trajectories.
 
-    With G groups and N surviving rollouts in the row's own group, the row's weight is:
-        constant     A / (N G)
-        token_mean   A / (trained tokens of all trajectories of all groups); not unbiased
-    Tokens whose version is below `stale_before` are not trained, and do not count in token_mean.
+    `keep_zeros`: rollouts without an advantage are kept. Tokens whose version is below `stale_before` are not trained,
+    and no aggregation counts them.
 
     The rows of a group share an untrained prefix, chosen so that it saves most tokens. Rows that begin differently (a
-    template rewrote the first message) become a PackedGroup of their own; the weights are the same.
+    template rewrote the first message) become a PackedGroup of their own.
 
-    Raises ValueError if advantages and trajectories differ in number, or if a trained token has no token before it.
+    Raises ValueError if a trained token has no token before it.
     """
-    if len(groups) != len(advantages):
-        raise ValueError(f"{len(groups)} groups, but advantages of {len(advantages)}")
-    leaves_G: list[list[_Leaf]] = []
-    total = 0
-    for group, advantages_N in zip(groups, advantages, strict=True):
-        if len(advantages_N) != len(group.trajectories):
-            raise ValueError(
-                f"group {group.index} has {len(group.trajectories)} trajectories, but {len(advantages_N)} advantages"
-            )
-        leaves: list[_Leaf] = []
-        for trajectory, advantage in zip(group.trajectories, advantages_N, strict=True):
-            if denominator == "token_mean":
-                total += _trained_tokens(trajectory, stale_before)
-            if advantage != 0.0:
-                leaves += _leaves(trajectory, advantage, stale_before)
-        leaves_G.append(leaves)
+    tokens_G_N = [[_trained_tokens(sample.trajectory, stale_before) for sample in samples] for samples in samples_G]
     packed: list[PackedGroup] = []
-    for group, leaves in zip(groups, leaves_G, strict=True):
-        scale = 1.0 / (len(group.trajectories) * len(groups)) if denominator == "constant" else 1.0 / max(1, total)
-        packed += [_packed(cluster, length, scale) for cluster, length in _clusters(leaves)[0]]
+    for index, (samples, scales_N) in enumerate(zip(samples_G, aggregation.scales(tokens_G_N), strict=True)):
+        leaves: list[_Leaf] = []
+        for rollout, (sample, scale) in enumerate(zip(samples, scales_N, strict=True)):
+            if keep_zeros or not sample.is_zero:
+                leaves += _leaves(sample, scale, rollout, stale_before)
+        packed += [_packed(cluster, length, index) for cluster, length in _clusters(leaves)[0]]
     return Batch(step, packed)
 
 
@@ -84,8 +70,9 @@ def _trained_tokens(trajectory: Trajectory, stale_before: int | None) -> int:
     )
 
 
-def _leaves(trajectory: Trajectory, advantage: float, stale_before: int | None) -> list[_Leaf]:
+def _leaves(sample: TrainingSample, scale: float, rollout: int, stale_before: int | None) -> list[_Leaf]:
     """The rows of one trajectory, each cut after its last trained token. Rows without a trained token are dropped."""
+    trajectory = sample.trajectory
     seen: set[int] = set()
     found: list[_Leaf] = []
     for leaf in trajectory.leaves:
@@ -93,6 +80,7 @@ def _leaves(trajectory: Trajectory, advantage: float, stale_before: int | None) 
         masks: list[tuple[bool, ...]] = []
         logprobs: list[tuple[float, ...]] = []
         versions: list[tuple[int, ...]] = []
+        advantages: list[tuple[float, ...]] = []
         for index in trajectory.path(leaf):
             segment = trajectory.segments[index]
             count = len(segment.token_ids)
@@ -101,11 +89,14 @@ def _leaves(trajectory: Trajectory, advantage: float, stale_before: int | None) 
                 masks.append((False,) * count)
                 logprobs.append((0.0,) * count)
                 versions.append((0,) * count)
+                advantages.append((0.0,) * count)
                 continue
             mask = segment.loss_mask if index not in seen else (False,) * count
             if stale_before is not None:
                 mask = tuple(m and v >= stale_before for m, v in zip(mask, segment.versions, strict=True))
             masks.append(mask)
+            own = sample.of_segment(index)
+            advantages.append((own,) * count if all(mask) else tuple(own if trained else 0.0 for trained in mask))
             logprobs.append(segment.logprobs)
             versions.append(segment.versions)
             seen.add(index)
@@ -122,8 +113,11 @@ def _leaves(trajectory: Trajectory, advantage: float, stale_before: int | None) 
                 mask[:end],
                 tuple(chain.from_iterable(logprobs))[:end],
                 tuple(chain.from_iterable(versions))[:end],
+                tuple(chain.from_iterable(advantages))[:end],
                 first,
-                advantage,
+                scale,
+                rollout,
+                len(found),
             )
         )
     return found
@@ -159,15 +153,18 @@ def _shared(leaves: list[_Leaf]) -> int:
     return length
 
 
-def _packed(leaves: list[_Leaf], length: int, scale: float) -> PackedGroup:
+def _packed(leaves: list[_Leaf], length: int, group: int) -> PackedGroup:
     rows = [
         TrainingRow(
             token_ids=leaf.token_ids[length:],
             loss_mask=leaf.loss_mask[length:],
             logprobs=leaf.logprobs[length:],
             versions=leaf.versions[length:],
-            advantage=leaf.advantage,
-            weight=leaf.advantage * scale,
+            advantages=leaf.advantages[length:],
+            scale=leaf.scale,
+            group=group,
+            rollout=leaf.rollout,
+            leaf=leaf.number,
         )
         for leaf in leaves
     ]

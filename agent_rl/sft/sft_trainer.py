@@ -71,7 +71,7 @@ def train(plan: SftPlan, rank: Rank, out: Path | None, report: OnProgress) -> No
             groups = ahead.next()
             loss = 0.0
             for batch in micro_batches(
-                groups, max_tokens=limit, wanted="trained", device=model.device, dtype=model.dtype
+                groups, max_tokens=limit, tokens="trained", device=model.device, dtype=model.dtype
             ):
                 with accelerator.autocast():
                     part = -model_logprobs(model, batch, 1.0).sum()

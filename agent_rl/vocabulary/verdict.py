@@ -64,7 +64,7 @@ class TestResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verifier's result for a submission. Binary objectives use only `passed`."""
+    """A verifier's result for a submission. Binary algorithms use only `passed`."""
 
     passed: bool
     status: VerdictStatus

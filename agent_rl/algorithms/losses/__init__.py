@@ -1,1 +1,4 @@
-"""Policy losses, in torch. The rest of `agent_rl.algorithms` does not import torch, since the controller loads it."""
+"""Policy losses: one small file each, registered under `agent_rl.losses`.
+
+They call methods of the tensors that they are given and import no torch, since the controller names them.
+"""

@@ -15,7 +15,7 @@ from agent_rl.errors import LearnerError
 from agent_rl.launch.local_launcher import LocalLauncher
 from agent_rl.launch.role_clients import LearnerClient
 from agent_rl.testing.contracts.learner_contract import *  # noqa: F403
-from agent_rl.testing.contracts.learner_contract import LearnerSubject
+from agent_rl.testing.contracts.learner_contract import PLAN, LearnerSubject
 from tests.component.contract.test_learner_torch import read
 from tests.component.inference.tiny import saved, tiny_model
 
@@ -58,7 +58,7 @@ async def test_a_killed_learner_fails_its_calls(model: str, tmp_path: Path) -> N
             "learner", LEARNER, {"model_path": model, "optimizer": Optimizer()}, error=LearnerError
         )
         learner = LearnerClient(role)
-        assert (await learner.step(Batch(1, ()))).version == 1
+        assert (await learner.step(Batch(1, ()), PLAN)).version == 1
         role.kill()
         with pytest.raises(LearnerError, match=r"learner \(process \d+\) died \(killed by SIGKILL\)"):
-            await learner.step(Batch(2, ()))
+            await learner.step(Batch(2, ()), PLAN)

@@ -77,8 +77,8 @@ def _row(draw: random.Random) -> TrainingRow:
         loss_mask=mask,
         logprobs=[draw.uniform(-6, -1) if trained else 0.0 for trained in mask],
         versions=[0] * length,
-        advantage=1.0,
-        weight=draw.choice([-1.0, -0.5, 0.25, 3.0]) / 15,
+        advantages=[draw.choice([-1.0, -0.5, 0.25, 3.0])] * length,
+        scale=1 / 15,
     )
 
 

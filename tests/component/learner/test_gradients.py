@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from agent_rl.algorithms.losses.policy_loss import StepFigures, policy_loss
-from agent_rl.contracts import Batch, PackedGroup, TrainingRow
+from agent_rl.contracts import Batch, LossFigures, PackedGroup, TrainingRow
 from agent_rl.learner.causal_model import model_logprobs, with_shared_prefix
-from agent_rl.learner.micro_batches import micro_batches
+from agent_rl.learner.micro_batches import MicroBatch, micro_batches
+from agent_rl.learner.plan_loss import MicroBatchTokens, plan_loss
+from agent_rl.testing.contracts.learner_contract import PLAN
 
 from .conftest import ModelMaker, random_batch
 
@@ -38,20 +40,31 @@ def plain_loss(model: PreTrainedModel, batch: Batch, temperature: float = 1.0) -
             for t, trained in enumerate(row.loss_mask):
                 if trained:
                     ratio = math.exp(logprobs[t].item() - row.logprobs[t])
-                    loss = loss - row.weight * min(ratio, CAP) * logprobs[t]
+                    loss = loss - row.advantages[t] * row.scale * min(ratio, CAP) * logprobs[t]
     return loss
 
 
 def shared_loss(
     model: PreTrainedModel, batch: Batch, temperature: float = 1.0, max_tokens: int = 10_000
-) -> tuple[Tensor, StepFigures]:
+) -> tuple[Tensor, LossFigures]:
     """The same by micro-batches over a flat stream."""
-    figures = StepFigures()
+    figures = LossFigures()
     loss = torch.zeros((), dtype=torch.float64)
-    for micro in micro_batches(batch.groups, max_tokens=max_tokens, wanted="trained", device=CPU, dtype=torch.float64):
-        logprobs = model_logprobs(model, micro, temperature)
-        loss = loss + policy_loss(logprobs, micro.sampler_logprobs, micro.weights, CAP, figures)
+    for micro in micro_batches(batch.groups, max_tokens=max_tokens, tokens="trained", device=CPU, dtype=torch.float64):
+        part, measured = plan_loss(PLAN, MicroBatchTokens(micro, model_logprobs(model, micro, temperature), version=0))
+        loss, figures = loss + part, figures + measured
     return loss, figures
+
+
+def of_tokens(sampler_logprobs: Tensor, advantages: Tensor) -> MicroBatch:
+    """A micro-batch of one row that knows only what losses see."""
+    n = len(advantages)
+    zeros, ones = torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=advantages.dtype)
+    nothing: Any = None
+    return MicroBatch(
+        zeros[None], zeros[None], nothing, zeros, zeros, None, sampler_logprobs, 0 * ones, advantages, ones, zeros,
+        ([], [], []),
+    )  # fmt: skip
 
 
 def gradient(model: PreTrainedModel, loss: Tensor) -> Tensor:
@@ -102,12 +115,12 @@ def test_the_gradient_is_that_of_finite_differences(make_model: ModelMaker) -> N
     def surrogate() -> float:
         total = 0.0
         with torch.no_grad():
-            for micro in micro_batches(batch.groups, max_tokens=999, wanted="trained", device=CPU, dtype=torch.float64):
-                total -= (micro.weights * model_logprobs(model, micro, 1.0).exp()).sum().item()
+            for micro in micro_batches(batch.groups, max_tokens=999, tokens="trained", device=CPU, dtype=torch.float64):
+                total -= (micro.advantages * model_logprobs(model, micro, 1.0).exp()).sum().item()
         return total
 
     loss, figures = shared_loss(model, batch)
-    assert figures.truncated == 0
+    assert figures.counts == {"truncated_share": 0}
     loss.backward()
     step = 1e-6
     for parameter in list(model.parameters())[:6]:
@@ -133,15 +146,15 @@ def test_on_policy_the_gradient_is_reinforce(make_model: ModelMaker) -> None:
         for row in group.rows:
             logprobs = plain_logprobs(model, list(group.prefix_ids), list(row.token_ids), 1.0)
             rows.append(dataclasses.replace(row, logprobs=logprobs.tolist()))
-            score = score - row.weight * (logprobs * torch.tensor(row.loss_mask)).sum()
+            score = score - row.advantages[0] * row.scale * (logprobs * torch.tensor(row.loss_mask)).sum()
         on_policy.append(PackedGroup(group.prefix_ids, rows))
     expected = gradient(model, score)
     with_shared_prefix(model)
     loss, figures = shared_loss(model, Batch(1, on_policy))
     torch.testing.assert_close(gradient(model, loss), expected, rtol=1e-8, atol=1e-10)
-    assert figures.mean(figures.ratios) == pytest.approx(1.0, abs=1e-9)
-    assert figures.mean(figures.differences) == pytest.approx(0.0, abs=1e-9)
-    assert figures.truncated == 0
+    assert figures.ratios / figures.tokens == pytest.approx(1.0, abs=1e-9)
+    assert figures.differences / figures.tokens == pytest.approx(0.0, abs=1e-9)
+    assert figures.counts == {"truncated_share": 0}
 
 
 def test_the_ratio_is_truncated_token_by_token() -> None:
@@ -150,22 +163,22 @@ def test_the_ratio_is_truncated_token_by_token() -> None:
     logprobs = torch.tensor([0.5, 0.25, 0.125], dtype=torch.float64).log().requires_grad_()
     sampler = torch.tensor([0.5, 0.0625, 0.25], dtype=torch.float64).log()
     weights = torch.tensor([1.0, -3.0, 2.0], dtype=torch.float64)
-    figures = StepFigures()
-    loss = policy_loss(logprobs, sampler, weights, 2.0, figures)
+    loss, figures = plan_loss(PLAN, MicroBatchTokens(of_tokens(sampler, weights), logprobs, version=0))
     loss.backward()
     assert loss.item() == pytest.approx(-8 * math.log(2), abs=1e-12)
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == pytest.approx([-1.0, 6.0, -1.0], abs=1e-12)
-    assert figures.truncated == 1
+    assert figures.counts == {"truncated_share": 1}
     assert figures.largest_ratio == pytest.approx(4.0)
-    assert figures.mean(figures.ratios) == pytest.approx((1 + 4 + 0.5) / 3)
+    assert figures.ratios / figures.tokens == pytest.approx((1 + 4 + 0.5) / 3)
     # |log pi - log mu| = 0, 2 log 2, log 2; -log mu = (1 + 4 + 2) log 2.
-    assert figures.mean(figures.differences) == pytest.approx(math.log(2))
-    assert figures.mean(figures.surprise) == pytest.approx(7 / 3 * math.log(2))
+    assert figures.differences / figures.tokens == pytest.approx(math.log(2))
+    assert figures.surprise / figures.tokens == pytest.approx(7 / 3 * math.log(2))
 
 
 def test_an_enormous_ratio_stays_finite() -> None:
-    loss = policy_loss(torch.tensor([-1.0]), torch.tensor([-200.0]), torch.tensor([1.0]), 2.0, figures := StepFigures())
+    batch = of_tokens(torch.tensor([-200.0]), torch.tensor([1.0]))
+    loss, figures = plan_loss(PLAN, MicroBatchTokens(batch, torch.tensor([-1.0]), version=0))
     assert loss.item() == 2.0
     assert math.isfinite(figures.largest_ratio)
 

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from agent_rl.contracts import PackedGroup, TrainingRow
 from agent_rl.errors import ConfigError
 from agent_rl.learner.causal_model import with_shared_prefix
-from agent_rl.learner.micro_batches import MicroBatch, Wanted, micro_batches
+from agent_rl.learner.micro_batches import MicroBatch, Tokens, micro_batches
 from agent_rl.learner.token_layout import make_layout
 
 from .conftest import SHAPE
@@ -20,18 +20,17 @@ CPU = torch.device("cpu")
 def row(length: int, trained: list[int], weight: float = 1.0, first: int = 10) -> TrainingRow:
     ids = list(range(first, first + length))
     mask = [t in trained for t in range(length)]
-    return TrainingRow(ids, mask, [-1.0 * t for t in range(length)], [0] * length, 1.0, weight)
+    return TrainingRow(ids, mask, [-1.0 * t for t in range(length)], [0] * length, [1.0] * length, weight)
 
 
-def cut(groups: list[PackedGroup], max_tokens: int = 1000, wanted: Wanted = "trained") -> list[MicroBatch]:
-    return list(micro_batches(groups, max_tokens=max_tokens, wanted=wanted, device=CPU, dtype=torch.float32))
+def cut(groups: list[PackedGroup], max_tokens: int = 1000, tokens: Tokens = "trained") -> list[MicroBatch]:
+    return list(micro_batches(groups, max_tokens=max_tokens, tokens=tokens, device=CPU, dtype=torch.float32))
 
 
 def test_what_predicts_nothing_is_left_away() -> None:
     rows = [
         row(4, [1, 2]),  # its tokens 0 and 1 predict the tokens 1 and 2; 2 and 3 predict nothing that is trained
         row(6, []),  # nothing is trained
-        row(6, [0, 5], weight=0.0),  # no part in the loss
         row(3, [0]),  # predicted by the prefix's last token: nothing of the row itself is computed
     ]
     (micro,) = cut([PackedGroup([1, 2, 3], rows)])
@@ -41,11 +40,12 @@ def test_what_predicts_nothing_is_left_away() -> None:
     assert micro.select.tolist() == [2, 3, 4]
     assert micro.targets.tolist() == [10, 11, 12]
     assert micro.sampler_logprobs.tolist() == [0.0, -1.0, -2.0]
-    assert micro.places == ([0, 0, 0], [3, 0, 0], [0, 1, 2])
+    assert micro.places == ([0, 0, 0], [2, 0, 0], [0, 1, 2])
+    assert micro.rows.tolist() == [0, 1, 1]
 
 
 def test_every_token_can_be_asked_for() -> None:
-    (micro,) = cut([PackedGroup([1], [row(2, []), row(3, [])])], wanted="all")
+    (micro,) = cut([PackedGroup([1], [row(2, []), row(3, [])])], tokens="all")
     assert micro.places == ([0] * 5, [0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
 
 

@@ -74,12 +74,13 @@ def _row(draw: random.Random, ids: list[int]) -> TrainingRow:
     mask = [draw.random() < 0.7 for _ in ids]
     mask[draw.randrange(len(ids))] = True
     logprobs = [draw.uniform(-6, -1) if trained else 0.0 for trained in mask]
-    return TrainingRow(ids, mask, logprobs, [0] * len(ids), 1.0, draw.choice([-1.0, 0.25, 3.0]) / 24)
+    advantages = [draw.choice([-1.0, 0.25, 3.0])] * len(ids)
+    return TrainingRow(ids, mask, logprobs, [0] * len(ids), advantages, 1 / 24)
 
 
 def cut(batch: Batch, *, every: bool = False) -> MicroBatch:
-    wanted = "all" if every else "trained"
-    (micro,) = micro_batches(batch.groups, max_tokens=10_000, wanted=wanted, device=CPU, dtype=torch.float64)
+    tokens = "all" if every else "trained"
+    (micro,) = micro_batches(batch.groups, max_tokens=10_000, tokens=tokens, device=CPU, dtype=torch.float64)
     return micro
 
 
@@ -93,7 +94,7 @@ def test_loss_and_gradient_of_rows_that_begin_alike_equal_those_of_plain_rows(
     micro = cut(batch)
     assert micro.shares is not None
     assert micro.ids.shape[1] < sum(3 + len(r.token_ids) for g in batch.groups for r in g.rows) / 2
-    assert len(micro.select) < len(micro.weights) == batch.trained_tokens
+    assert len(micro.select) < len(micro.advantages) == batch.trained_tokens
     plain = make_model(architecture)
     expected = plain_loss(plain, batch)
     shared = make_model(architecture)
@@ -142,7 +143,7 @@ def test_rows_that_share_little_stay_rows() -> None:
 
 def test_a_row_reaches_no_further_than_its_own_beginning() -> None:
     # 2 + 10 tokens of all, and 20 rows of 5 more, of which the last predicts nothing: nobody sees more than 16 tokens.
-    rows = [TrainingRow([*range(10), *[i] * 5], [True] * 15, [-1.0] * 15, [0] * 15, 1.0, 1.0) for i in range(20)]
+    rows = [TrainingRow([*range(10), *[i] * 5], [True] * 15, [-1.0] * 15, [0] * 15, [1.0] * 15, 1.0) for i in range(20)]
     micro = cut(Batch(1, [PackedGroup([38, 39], rows)]))
     assert micro.ids.shape[1] == 2 + 10 + 20 * 4
     assert micro.layout.longest == 16

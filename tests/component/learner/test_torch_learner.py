@@ -18,6 +18,7 @@ from agent_rl.contracts import Batch, PackedGroup
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner import torch_learner
 from agent_rl.learner.torch_learner import TorchLearner, make_optimizer, make_schedule
+from agent_rl.testing.contracts.learner_contract import PLAN
 from agent_rl.weights.shared_memory import SharedMemoryReceiver
 
 from .conftest import random_batch
@@ -41,7 +42,7 @@ def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
 
 async def with_own_logprobs(of: TorchLearner, batch: Batch) -> Batch:
     """The batch as the learner's own policy would have sampled it."""
-    found = await of.logprobs(batch)
+    found = await of.forward(batch)
     groups = [
         PackedGroup(g.prefix_ids, [dataclasses.replace(r, logprobs=p) for r, p in zip(g.rows, own, strict=True)])
         for g, own in zip(batch.groups, found, strict=True)
@@ -51,7 +52,7 @@ async def with_own_logprobs(of: TorchLearner, batch: Batch) -> Batch:
 
 async def test_logprobs_equal_a_plain_forward_pass(model_path: str) -> None:
     batch = random_batch(1)
-    found = await learner(model_path, temperature=0.8).logprobs(batch)
+    found = await learner(model_path, temperature=0.8).forward(batch)
     model = AutoModelForCausalLM.from_pretrained(model_path)
     assert [[len(r.token_ids) for r in g.rows] for g in batch.groups] == [[len(r) for r in g] for g in found]
     for group, own in zip(batch.groups, found, strict=True):
@@ -66,12 +67,12 @@ async def test_logprobs_equal_a_plain_forward_pass(model_path: str) -> None:
 async def test_an_on_policy_step_reports_ratios_of_one(model_path: str) -> None:
     one = learner(model_path, version=4)
     batch = await with_own_logprobs(one, random_batch(2, step=9))
-    report = await one.step(batch)
+    report = await one.step(batch, PLAN)
     assert (report.step, report.version, report.trained_tokens) == (9, 5, batch.trained_tokens)
     assert report.mean_ratio == pytest.approx(1.0, abs=1e-4)
     assert report.max_ratio == pytest.approx(1.0, abs=1e-4)
     assert report.mismatch == pytest.approx(0.0, abs=1e-4)
-    assert report.truncated_share == 0
+    assert report.shares == {"truncated_share": 0.0}
     assert report.learning_rate == OPTIMIZER.learning_rate
     assert report.gradient_norm > 0
     trained = [p for g in batch.groups for r in g.rows for p, m in zip(r.logprobs, r.loss_mask, strict=True) if m]
@@ -81,29 +82,35 @@ async def test_an_on_policy_step_reports_ratios_of_one(model_path: str) -> None:
 async def test_steps_make_rewarded_tokens_likelier(model_path: str) -> None:
     one = learner(model_path)
     batch = random_batch(3, groups=2, rows=2)
-    up = [PackedGroup(g.prefix_ids, [dataclasses.replace(r, weight=0.1) for r in g.rows]) for g in batch.groups]
+    up = [
+        PackedGroup(
+            g.prefix_ids, [dataclasses.replace(r, advantages=[1.0] * len(r.token_ids), scale=0.1) for r in g.rows]
+        )
+        for g in batch.groups
+    ]
 
     async def likelihood() -> float:
-        found = await one.logprobs(Batch(1, up))
+        found = await one.forward(Batch(1, up))
         return sum(p * m for g, fs in zip(up, found, strict=True) for r, f in zip(g.rows, fs, strict=True)
                    for p, m in zip(f, r.loss_mask, strict=True))  # fmt: skip
 
     before = await likelihood()
     for _ in range(5):
-        await one.step(await with_own_logprobs(one, Batch(1, up)))
+        await one.step(await with_own_logprobs(one, Batch(1, up)), PLAN)
     assert await likelihood() > before + 1
 
 
 async def test_a_batch_without_groups_is_a_version_but_no_step(model_path: str) -> None:
     one = learner(model_path)
-    await one.step(random_batch(1))  # so that there is momentum that an update would go on with
+    await one.step(random_batch(1), PLAN)  # so that there is momentum that an update would go on with
     before = await weights(one)
-    report = await one.step(Batch(2, ()))
+    report = await one.step(Batch(2, ()), PLAN)
     assert (report.version, one.version) == (2, 2)
     assert (report.loss, report.gradient_norm, report.trained_tokens) == (0.0, 0.0, 0)
     # Nothing was measured: an entropy of 0 or a ratio of 1 would be a claim.
-    measured = (report.mean_ratio, report.max_ratio, report.truncated_share, report.mismatch, report.entropy)
-    assert measured == (None,) * 5
+    measured = (report.mean_ratio, report.max_ratio, report.mismatch, report.entropy)
+    assert measured == (None,) * 4
+    assert report.shares == {}
     assert_equal(await weights(one), before)
 
 
@@ -112,17 +119,17 @@ async def test_a_gradient_that_is_not_finite_is_refused(model_path: str) -> None
     before = await weights(one)
     batch = random_batch(1)
     first = batch.groups[0].rows[0]
-    broken = PackedGroup(batch.groups[0].prefix_ids, [dataclasses.replace(first, weight=math.nan)])
+    broken = PackedGroup(batch.groups[0].prefix_ids, [dataclasses.replace(first, scale=math.nan)])
     with pytest.raises(LearnerError, match="the gradient's norm is nan: no step is taken"):
-        await one.step(Batch(1, [broken]))
+        await one.step(Batch(1, [broken]), PLAN)
     assert one.version == 0
     assert_equal(await weights(one), before)
-    assert (await one.step(batch)).version == 1
+    assert (await one.step(batch, PLAN)).version == 1
 
 
 async def test_published_weights_are_those_that_the_policy_needs(model_path: str) -> None:
     one = learner(model_path)
-    await one.step(random_batch(1))
+    await one.step(random_batch(1), PLAN)
     found = await weights(one)
     names = {name for name, _ in AutoModelForCausalLM.from_pretrained(model_path).named_parameters()}
     assert found.keys() == names
@@ -136,7 +143,7 @@ async def test_published_weights_are_those_that_the_policy_needs(model_path: str
 async def test_a_loaded_learner_goes_on_bit_for_bit(model_path: str, tmp_path: Path) -> None:
     one = learner(model_path, seed=1)
     for step in range(3):
-        await one.step(random_batch(step))
+        await one.step(random_batch(step), PLAN)
     await one.save(str(tmp_path / "saved"))
     random_after_save = torch.rand(3)
     two = learner(model_path, seed=2)
@@ -144,7 +151,7 @@ async def test_a_loaded_learner_goes_on_bit_for_bit(model_path: str, tmp_path: P
     assert torch.equal(torch.rand(3), random_after_save)
     assert two.version == 3
     for step in range(3, 5):
-        first, second = await one.step(random_batch(step)), await two.step(random_batch(step))
+        first, second = await one.step(random_batch(step), PLAN), await two.step(random_batch(step), PLAN)
         assert dataclasses.replace(first, seconds=0) == dataclasses.replace(second, seconds=0)
     assert_equal(await weights(one), await weights(two))
 
@@ -152,7 +159,7 @@ async def test_a_loaded_learner_goes_on_bit_for_bit(model_path: str, tmp_path: P
 async def test_a_checkpoint_is_a_model_of_transformers(model_path: str, tmp_path: Path) -> None:
     (Path(model_path) / "tokenizer.json").write_text('{"any": "bytes"}')
     one = learner(model_path)
-    await one.step(random_batch(1))
+    await one.step(random_batch(1), PLAN)
     path = tmp_path / "checkpoints" / "step-1"
     await one.save(str(path))
     assert (path / "tokenizer.json").read_text() == '{"any": "bytes"}'
@@ -178,7 +185,7 @@ async def test_saving_replaces_all_or_nothing(model_path: str, tmp_path: Path, m
     path = tmp_path / "saved"
     one = learner(model_path)
     await one.save(str(path))
-    await one.step(random_batch(1))
+    await one.step(random_batch(1), PLAN)
 
     def full_disk(*args: object, **kwargs: object) -> None:
         raise OSError("no space left")
@@ -211,17 +218,17 @@ async def test_deterministic_steps_are_bit_equal(model_path: str) -> None:
         one = learner(model_path, deterministic=True)
         assert torch.are_deterministic_algorithms_enabled()
         for step in range(3):
-            await one.step(random_batch(step))
+            await one.step(random_batch(step), PLAN)
         runs.append(await weights(one))
     assert_equal(*runs)
 
 
 async def test_half_precision_is_near(model_path: str) -> None:
     batch = random_batch(1)
-    exact = await learner(model_path).logprobs(batch)
+    exact = await learner(model_path).forward(batch)
 
     AcceleratorState._reset_state(True)
-    near = await learner(model_path, precision="bfloat16").logprobs(batch)
+    near = await learner(model_path, precision="bfloat16").forward(batch)
     flat = [[p for g in found for r in g for p in r] for found in (exact, near)]
     differences = [abs(a - b) for a, b in zip(*flat, strict=True)]
     assert 0 < max(differences) < 0.3
@@ -274,8 +281,8 @@ async def test_the_learning_rate_goes_on_where_it_was_saved(model_path: str, tmp
     one, found = made(), list[float]()
     for step in range(6):
         # An empty batch takes no step of the optimizer, and none of the schedule.
-        assert (await one.step(Batch(step, ()))).learning_rate == 0.0
-        found.append((await one.step(random_batch(step))).learning_rate)
+        assert (await one.step(Batch(step, ()), PLAN)).learning_rate == 0.0
+        found.append((await one.step(random_batch(step), PLAN)).learning_rate)
         await one.save(str(tmp_path / "saved"))
         one = made()
         await one.load(str(tmp_path / "saved"))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from agent_rl.config import parse_config
-from agent_rl.contracts import Batch, GenerateRequest, Generation, SamplingParams, StepReport, WeightManifest
+from agent_rl.contracts import Batch, GenerateRequest, Generation, LossPlan, SamplingParams, StepReport, WeightManifest
 from agent_rl.errors import LearnerError
 from agent_rl.launch.colocated import device_free
 from agent_rl.launch.supervised_roles import SupervisedLearner, SupervisedPolicy
@@ -91,7 +91,7 @@ class LearnerOnDevice:
             self.device.awake.discard("learner")
             raise LearnerError("learner died (killed by SIGKILL)")
 
-    async def step(self, batch: Batch) -> StepReport:
+    async def step(self, batch: Batch, plan: LossPlan) -> StepReport:
         assert "learner" in self.device.awake
         self._happens("steps")
         if self.policy is not None:
@@ -113,7 +113,7 @@ class LearnerOnDevice:
         self._happens("saves")
         await asyncio.to_thread(Path(path).mkdir, parents=True)
 
-    async def logprobs(self, batch: Batch) -> list[list[list[float]]]:
+    async def forward(self, batch: Batch, wanted: str) -> list[list[list[float]]]:
         assert "learner" in self.device.awake
         self._happens("computes")
         return []
@@ -202,7 +202,7 @@ async def test_on_devices_of_their_own_nobody_sleeps(tmp_path: Path) -> None:
 async def test_where_a_step_fails_the_policy_is_awake_again_and_the_learner_asleep(tmp_path: Path) -> None:
     run, device, learner = await colocated(tmp_path, max_staleness=1)
 
-    async def fails(batch: Batch) -> StepReport:
+    async def fails(batch: Batch, plan: LossPlan) -> StepReport:
         raise LearnerError("the gradient's norm is nan: no step is taken")
 
     learner.step = fails  # type: ignore[method-assign]
@@ -229,7 +229,7 @@ async def test_a_run_that_is_cancelled_waits_for_no_learner_that_is_stuck(tmp_pa
     run, device, learner = await colocated(tmp_path, max_staleness=0)
     reached = asyncio.Event()
 
-    async def stuck(batch: Batch) -> StepReport:
+    async def stuck(batch: Batch, plan: LossPlan) -> StepReport:
         reached.set()
         await asyncio.Event().wait()
         raise AssertionError("not reached")
@@ -282,7 +282,7 @@ async def test_a_learner_that_dies_in_its_turn_is_replaced_within_it(
 
 async def test_log_probabilities_asked_for_between_turns_borrow_the_device(tmp_path: Path) -> None:
     run, device, _ = await colocated(tmp_path)
-    await run.learner.logprobs(Batch(0, ()))
+    await run.learner.forward(Batch(0, ()))
     assert device.events == [e if e != "learner steps" else "learner computes" for e in ONE_STEP[:7]]
 
 

@@ -11,11 +11,10 @@ from agent_rl.config import Optimizer
 from agent_rl.contracts import Agent, SamplingParams, Sandbox
 from agent_rl.inference.transformers_policy import TransformersPolicy
 from agent_rl.learner.torch_learner import TorchLearner
-from agent_rl.rollouts.pack import pack
 from agent_rl.rollouts.run_group import PolicyAgents, RolloutSettings, run_group
 from agent_rl.vocabulary import Group, Task, Verdict
 from tests.component.inference.tiny import Architecture, saved, tiny_model
-from tests.unit.rollouts.support import TEMPLATES, FunctionEnvironment, chat, make_task, passed
+from tests.unit.rollouts.support import TEMPLATES, FunctionEnvironment, chat, make_task, packed, passed
 
 
 async def four_turns(task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
@@ -49,7 +48,7 @@ async def test_on_policy_the_learner_and_the_sampler_agree(
             groups.append(await run_group(environment, "e", task, agents, None, index=index, group_size=4))
     finally:
         await policy.close()
-    batch = pack(groups, [[1.0] * 4] * 3, step=1)
+    batch = packed(groups, [[1.0] * 4] * 3)
     learner = TorchLearner(
         folder,
         optimizer=Optimizer(),
@@ -60,7 +59,7 @@ async def test_on_policy_the_learner_and_the_sampler_agree(
         blob_prefix="agreement",
         seed=0,
     )
-    learned = await learner.logprobs(batch)
+    learned = await learner.forward(batch)
     compared = 0
     for group, rows in zip(batch.groups, learned, strict=True):
         for row, logprobs in zip(group.rows, rows, strict=True):

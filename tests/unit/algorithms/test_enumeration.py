@@ -12,9 +12,13 @@ from collections.abc import Callable
 
 import pytest
 
-from agent_rl.algorithms import GRPO, RLOO, MaxRL, Reinforce, make_objective, maxrl_weight, success_coefficient
-from agent_rl.config import ObjectiveConfig
-from agent_rl.contracts import Objective
+from agent_rl.algorithms.advantages import GRPO, PKPO, RLOO, MaxPO, MaxRL, PassAtK, Reinforce, Tsallis
+from agent_rl.algorithms.advantages.maxrl import maxrl_weight, success_coefficient
+from agent_rl.algorithms.advantages.pass_at_k_training import PassAtKOptions
+from agent_rl.algorithms.advantages.pkpo import MaxPOOptions, PKPOOptions
+from agent_rl.algorithms.advantages.tsallis import TsallisOptions
+from agent_rl.contracts import AdvantageEstimator
+from tests.unit.algorithms.test_golden import truncated
 
 SIZES = range(2, 17)
 RATES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99)
@@ -30,11 +34,11 @@ def expected_gradient(advantages: Callable[[list[float]], list[float]], n: int, 
     return math.fsum(terms)
 
 
-def assert_estimates_its_order(objective: Objective, n: int, expected_order: int) -> None:
-    assert objective.order(n) == expected_order
+def assert_estimates_its_order(estimator: AdvantageEstimator, n: int, expected_order: int) -> None:
+    assert estimator.order(n) == expected_order
     for p in RATES:
         target = maxrl_weight(p, expected_order) * p * (1 - p)
-        assert expected_gradient(objective.advantages, n, p) == pytest.approx(target, abs=1e-12)
+        assert expected_gradient(estimator.advantages, n, p) == pytest.approx(target, abs=1e-12)
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -45,13 +49,13 @@ def test_the_papers_form_estimates_order_n_minus_1(n: int) -> None:
 @pytest.mark.parametrize("n", SIZES)
 def test_with_the_baseline_at_zero_every_order_up_to_n_is_estimated(n: int) -> None:
     for order in range(1, 20):
-        assert_estimates_its_order(MaxRL(order, baseline_at_zero=True), n, min(order, n))
+        assert_estimates_its_order(truncated(order, kept=True), n, min(order, n))
 
 
 @pytest.mark.parametrize("n", SIZES)
 def test_without_the_baseline_at_zero_every_order_up_to_n_minus_1_is_estimated(n: int) -> None:
     for order in range(1, 20):
-        assert_estimates_its_order(MaxRL(order), n, min(order, n - 1))
+        assert_estimates_its_order(truncated(order), n, min(order, n - 1))
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -102,7 +106,7 @@ def test_a_truncation_order_from_n_minus_1_on_is_the_papers_form(n: int) -> None
     for k in range(n + 1):
         outcomes = [1.0] * k + [0.0] * (n - k)
         for order in (n - 1, n, n + 5):
-            assert MaxRL(order).advantages(outcomes) == MaxRL().advantages(outcomes)
+            assert truncated(order).advantages(outcomes) == MaxRL().advantages(outcomes)
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -114,12 +118,40 @@ def test_the_coefficient_is_the_sum_of_binomial_ratios(n: int) -> None:
         assert success_coefficient(n, k, n) == pytest.approx(1 / k, abs=1e-12)
 
 
-def test_make_objective_hands_the_knobs_on() -> None:
-    maxrl = make_objective(ObjectiveConfig(truncation_order=3, baseline_at_zero=True))
-    assert isinstance(maxrl, MaxRL)
-    assert (maxrl.truncation_order, maxrl.baseline_at_zero) == (3, True)
-    assert make_objective(ObjectiveConfig()).order(16) == 15
-    for name, cls in (("reinforce", Reinforce), ("rloo", RLOO), ("grpo", GRPO)):
-        objective = make_objective(ObjectiveConfig.model_validate({"name": name}))
-        assert type(objective) is cls
-        assert objective.name == name
+@pytest.mark.parametrize("n", SIZES)
+def test_pkpo_and_maxpo_estimate_pass_at_k(n: int) -> None:
+    # d/dp of 1 - (1-p)^k is k (1-p)^(k-1).
+    for k in range(1, n + 1):
+        estimators: list[AdvantageEstimator] = [PKPO(PKPOOptions(k=k))]
+        if k < n:
+            estimators.append(MaxPO(MaxPOOptions(k=k)))
+        for p in RATES:
+            target = k * (1 - p) ** (k - 1) * p * (1 - p)
+            for estimator in estimators:
+                assert expected_gradient(estimator.advantages, n, p) == pytest.approx(target, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_tsallis_with_q_1_estimates_order_n_minus_1_and_with_q_0_a_share_of_order_1(n: int) -> None:
+    assert_estimates_its_order(Tsallis(TsallisOptions(q=1.0)), n, n - 1)
+    for p in RATES:
+        found = expected_gradient(Tsallis(TsallisOptions(q=0.0)).advantages, n, p)
+        assert found == pytest.approx((n - 1) / n * p * (1 - p), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_pass_at_k_training_is_grpo_of_all_groups_of_k(n: int) -> None:
+    """A group of k rollouts has the reward of its best; the mean and deviation are those of all such groups, and a
+    rollout's advantage is the mean over the groups that hold it."""
+    for k in range(1, n + 1):
+        for successful in range(n + 1):
+            outcomes = [1.0] * successful + [0.0] * (n - successful)
+            rate = 1 - math.comb(n - successful, k) / math.comb(n, k)
+            found = PassAtK(PassAtKOptions(k=k)).advantages(outcomes)
+            if not 0 < rate < 1:
+                assert found == [0.0] * n
+                continue
+            deviation = math.sqrt(rate * (1 - rate))
+            for outcome, advantage in zip(outcomes, found, strict=True):
+                passes = 1.0 if outcome else 1 - math.comb(n - successful - 1, k - 1) / math.comb(n - 1, k - 1)
+                assert advantage == pytest.approx((passes - rate) / deviation, abs=1e-9)

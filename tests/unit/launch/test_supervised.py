@@ -13,6 +13,7 @@ from agent_rl.contracts import (
     Batch,
     GenerateRequest,
     Generation,
+    LossPlan,
     PolicyStatus,
     SamplingParams,
     StepReport,
@@ -20,6 +21,7 @@ from agent_rl.contracts import (
 )
 from agent_rl.errors import LearnerError, PolicyError
 from agent_rl.launch.supervised_roles import SupervisedLearner, SupervisedPolicy
+from agent_rl.testing.contracts.learner_contract import PLAN
 from agent_rl.testing.scripted_policy import ScriptedPolicy
 
 
@@ -254,7 +256,7 @@ class CountingLearner:
         self.process, self.dies_at, self.calls, self.disk = process, dies_at, calls, disk
         self.steps: list[int] = []
 
-    async def step(self, batch: Batch) -> StepReport:
+    async def step(self, batch: Batch, plan: LossPlan) -> StepReport:
         self.calls[0] += 1
         if self.calls[0] in self.dies_at:
             self.process.alive = False
@@ -281,7 +283,7 @@ async def learner_run(dies_at: set[int], save_after: set[int], steps: int = 4) -
     learner = SupervisedLearner(start, max_restarts=3, say=lambda text: None)
     await learner.open(None, 0)
     for step in range(1, steps + 1):
-        await learner.step(Batch(step, ()))
+        await learner.step(Batch(step, ()), PLAN)
         if step in save_after:
             await learner.save(f"unfinished {step}")
             disk[f"step {step}"] = disk.pop(f"unfinished {step}")

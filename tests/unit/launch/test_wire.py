@@ -37,7 +37,7 @@ class Loose:
     a: int
 
 
-ROW = TrainingRow((1, 2), (True, False), (-0.5, 0.0), (3, 0), 1.0, 0.25)
+ROW = TrainingRow((1, 2), (True, False), (-0.5, 0.0), (3, 0), (1.0, 0.0), 0.25)
 REQUEST = GenerateRequest((1, 2, 3), SamplingParams(stop_token_ids=(2,)), key=(0, 1), session="s")
 
 

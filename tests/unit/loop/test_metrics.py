@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from agent_rl.algorithms import MaxRL
+from agent_rl.algorithms.advantages import MaxRL
 from agent_rl.contracts import StepReport
 from agent_rl.loop.dropped_rollouts import DroppedRollouts
 from agent_rl.loop.sampler import SampledTask

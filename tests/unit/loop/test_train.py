@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agent_rl.algorithms import make_objective
+from agent_rl.algorithms import make_algorithm
 from agent_rl.config import RunConfig, parse_config
-from agent_rl.contracts import Agent, Batch, GenerateRequest, Sandbox, StepReport, WeightManifest
+from agent_rl.contracts import Agent, Batch, GenerateRequest, LossPlan, Sandbox, StepReport, WeightManifest
 from agent_rl.errors import InfrastructureError, SandboxError, StorageError
 from agent_rl.judging.task_verifier import TaskVerifier
 from agent_rl.launch.supervised_roles import SupervisedLearner, SupervisedPolicy
@@ -50,7 +50,7 @@ class NotingLearner:
     batches: list[Batch] = field(default_factory=list)
     version: int = 0
 
-    async def step(self, batch: Batch) -> StepReport:
+    async def step(self, batch: Batch, plan: LossPlan) -> StepReport:
         await asyncio.sleep(self.seconds)
         self.batches.append(batch)
         self.version += 1
@@ -118,7 +118,7 @@ async def made_run(tmp_path: Path, settings: RunConfig, rollout=coin_toss, *, de
         Capacity(settings.loop.groups_per_batch, settings.loop.max_staleness, steps=settings.loop.steps),
         TaskSampler([source], settings.seed),
         [],
-        make_objective(settings.objective),
+        make_algorithm(settings),
         provider,
         TaskVerifier(provider),
         PolicyAgents(policy, tokenizer, rollouts),
@@ -256,7 +256,7 @@ async def test_permuted_verdicts_keep_their_number(tmp_path: Path) -> None:
     plain, _ = await made_run(tmp_path / "plain", config(max_staleness=0))
     await looped(plain)
     control = config(max_staleness=0)
-    control = control.model_copy(update={"objective": control.objective.model_copy(update={"shuffle_rewards": True})})
+    control = control.model_copy(update={"algorithm": control.algorithm.model_copy(update={"shuffle_rewards": True})})
     permuted, _ = await made_run(tmp_path / "permuted", control)
     await looped(permuted)
 

@@ -17,7 +17,7 @@ environment = "synthesis"
 name = "synthesis"
 [model.scratch]
 width = 128
-[objective]
+[algorithm.advantage]
 name = "maxrl"
 [loop]
 steps = 60

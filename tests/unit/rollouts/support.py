@@ -8,9 +8,20 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from agent_rl.contracts import Agent, Environment, EnvironmentConfig, Sandbox, Verifier
+from agent_rl.algorithms.aggregations.token_scales import Constant
+from agent_rl.contracts import (
+    Agent,
+    Aggregation,
+    Batch,
+    Environment,
+    EnvironmentConfig,
+    Sandbox,
+    TrainingSample,
+    Verifier,
+)
 from agent_rl.rollouts.chat import ChatTokenizer
-from agent_rl.vocabulary import AnswerTests, Submission, Task, Verdict
+from agent_rl.rollouts.pack import pack
+from agent_rl.vocabulary import AnswerTests, Group, Submission, Task, Verdict
 from agent_rl.vocabulary.task import Message
 
 PLAIN = """\
@@ -153,3 +164,19 @@ class FunctionEnvironment(Environment):
 
 def make_task(number: int = 0, text: str = "Say 42.", answer: str = "42") -> Task:
     return Task(id=f"task/{number}", prompt=(Message.user(text),), tests=AnswerTests(answer), oracle=answer)
+
+
+def packed(
+    groups: Sequence[Group],
+    advantages: Sequence[Sequence[float]],
+    *,
+    step: int = 1,
+    aggregation: Aggregation | None = None,
+    **options: Any,
+) -> Batch:
+    """The batch of `groups`, in which each trajectory has one advantage."""
+    samples = [
+        [TrainingSample(t, a) for t, a in zip(g.trajectories, own, strict=True)]
+        for g, own in zip(groups, advantages, strict=True)
+    ]
+    return pack(samples, aggregation or Constant(), step=step, **options)

@@ -19,12 +19,19 @@ import pytest
 from tokenizers import Tokenizer
 
 from agent_rl.contracts import Agent, GenerateRequest, Generation, SamplingParams, Sandbox
-from agent_rl.rollouts.pack import pack
 from agent_rl.rollouts.policy_agent import PolicyAgents, RolloutSettings
 from agent_rl.rollouts.run_group import run_group
 from agent_rl.testing.scripted_policy import ScriptedPolicy
 from agent_rl.vocabulary import Group, Message, Task, Trajectory, Verdict
-from tests.unit.rollouts.support import TEMPLATES, FunctionEnvironment, chat, make_task, passed, trained_tokenizer
+from tests.unit.rollouts.support import (
+    TEMPLATES,
+    FunctionEnvironment,
+    chat,
+    make_task,
+    packed,
+    passed,
+    trained_tokenizer,
+)
 
 TURNS, GROUPS, SIZE = 4, 6, 4
 CONTEXT = 4000
@@ -256,12 +263,12 @@ async def test_forks_happen_exactly_where_the_template_rewrites(name: str) -> No
 async def test_the_mask_covers_exactly_what_was_sampled_each_token_once(name: str) -> None:
     policy, groups = await sample(name)
     for group in groups:
-        batch = pack([group], [[1.0] * SIZE], step=1)
+        batch = packed([group], [[1.0] * SIZE])
         trained: list[tuple[tuple[int, ...], int, float]] = []
-        for packed in batch.groups:
-            for row in packed.rows:
-                ids = (*packed.prefix_ids, *row.token_ids)
-                offset = len(packed.prefix_ids)
+        for one_group in batch.groups:
+            for row in one_group.rows:
+                ids = (*one_group.prefix_ids, *row.token_ids)
+                offset = len(one_group.prefix_ids)
                 for position, mask in enumerate(row.loss_mask):
                     if mask:
                         # Each trained token with everything that stands before it.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
-from agent_rl.contracts import Objective
+from pydantic import PositiveInt, model_validator
+
+from agent_rl.algorithms.advantages.rewards import successes
+from agent_rl.contracts import AdvantageEstimator, PartOptions
 
 
 def maxrl_weight(p: float, order: int) -> float:
@@ -30,7 +33,22 @@ def success_coefficient(n: int, successes: int, order: int) -> float:
     return total / n
 
 
-class MaxRL(Objective):
+class MaxRLOptions(PartOptions):
+    """Which form of MaxRL."""
+
+    truncation_order: PositiveInt | None = None
+    """T; None is the paper's form (order N - 1)."""
+    baseline_at_zero: bool = False
+    """Subtract the baseline even if no rollout passes (exact for T = N); needs truncation_order."""
+
+    @model_validator(mode="after")
+    def _has_order(self) -> MaxRLOptions:
+        if self.baseline_at_zero and self.truncation_order is None:
+            raise ValueError("baseline_at_zero needs truncation_order")
+        return self
+
+
+class MaxRL(AdvantageEstimator):
     """MaxRL in three forms. All subtract the control variate (1/N) sum_i S_i; they differ in T and in whether they also
     subtract it at K = 0.
 
@@ -44,42 +62,31 @@ class MaxRL(Objective):
     """
 
     name = "maxrl"
-    requires: Literal["binary", "scalar"] = "binary"
-
-    def __init__(self, truncation_order: int | None = None, *, baseline_at_zero: bool = False) -> None:
-        if truncation_order is not None and truncation_order < 1:
-            raise ValueError(f"truncation_order must be at least 1, got {truncation_order}")
-        if baseline_at_zero and truncation_order is None:
-            raise ValueError("baseline_at_zero needs a truncation_order")
-        self.truncation_order = truncation_order
-        self.baseline_at_zero = baseline_at_zero
+    rewards: ClassVar[Literal["binary", "scalar"]] = "binary"
+    options_class = MaxRLOptions
+    options: MaxRLOptions
 
     def order(self, n: int) -> int:
         """min(T, N) if the baseline is kept at K = 0, else min(T, N - 1); T None counts as infinite."""
-        highest = n if self.baseline_at_zero else n - 1
-        return highest if self.truncation_order is None else min(self.truncation_order, highest)
+        order = self.options.truncation_order
+        highest = n if self.options.baseline_at_zero else n - 1
+        return highest if order is None else min(order, highest)
 
-    def advantages(self, outcomes_N: Sequence[float]) -> list[float]:
+    def advantages(self, rewards_N: Sequence[float]) -> list[float]:
         """A_i of each of the N rollouts. [1, 0, 0, 0] gives [3, -1, -1, -1] in the paper's form.
 
         Raises ValueError for N < 2 and for an outcome other than 0 and 1.
         """
-        n = len(outcomes_N)
-        if n < 2:
-            raise ValueError(f"MaxRL needs at least 2 rollouts of a task, got {n}")
-        refused = [r for r in outcomes_N if r not in (0, 1)]
-        if refused:
-            raise ValueError(f"MaxRL takes outcomes of 0 and 1 only, got {refused[0]!r}")
-        successes = sum(1 for r in outcomes_N if r == 1)
-        if successes == 0:
-            return [-1.0 if self.baseline_at_zero else 0.0] * n
-        success = self._success_advantage(n, successes)
-        return [success if r == 1 else -1.0 for r in outcomes_N] if success or successes < n else [0.0] * n
+        n, k = len(rewards_N), successes(rewards_N, self)
+        if k == 0:
+            return [-1.0 if self.options.baseline_at_zero else 0.0] * n
+        success = self._success_advantage(n, k)
+        return [success if r == 1 else -1.0 for r in rewards_N] if success or k < n else [0.0] * n
 
-    def _success_advantage(self, n: int, successes: int) -> float:
-        """The advantage of a success for K >= 1: N times its coefficient, minus one."""
-        order = self.order(n)
-        if order == (n if self.baseline_at_zero else n - 1):
-            return (n - successes) / successes
-        restored = 1.0 if successes == 1 and not self.baseline_at_zero else 0.0
-        return n * success_coefficient(n, successes, order) + restored - 1.0
+    def _success_advantage(self, n: int, k: int) -> float:
+        """The advantage of a success for K = `k` >= 1: N times its coefficient, minus one."""
+        order, kept = self.order(n), self.options.baseline_at_zero
+        if order == (n if kept else n - 1):
+            return (n - k) / k
+        restored = 1.0 if k == 1 and not kept else 0.0
+        return n * success_coefficient(n, k, order) + restored - 1.0

@@ -1,0 +1,1 @@
+"""Terms that are added to the policy's loss: one small file each, registered under `agent_rl.regularizers`."""

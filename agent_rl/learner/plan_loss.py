@@ -1,0 +1,77 @@
+"""A micro-batch's loss under a `LossPlan`: the policy's loss times the correction, plus the regularizers.
+
+    loss = sum_t loss(advantage_t * scale_t * sg(w_t), ...) + sum_t regularizers_t
+
+over the trained tokens t of a batch. The sum is not divided: the scales contain the only denominator. pi is the
+learner's probability at the sampling temperature, mu the sampler's, sg stops the gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agent_rl.contracts import LossFigures, LossPlan, LossTokens
+from agent_rl.learner.micro_batches import MicroBatch
+
+LARGEST_DIFFERENCE = 30.0
+"""Upper limit of log pi - log mu, so that no ratio overflows before it is truncated."""
+
+
+class MicroBatchTokens(LossTokens):
+    """The trained tokens of `batch`, whose log-probabilities under the weights of `version` are `logprobs`."""
+
+    def __init__(self, batch: MicroBatch, logprobs: Tensor, version: int) -> None:
+        self.logprobs = logprobs
+        self.sampler_logprobs = batch.sampler_logprobs
+        self.old_logprobs = batch.sampler_logprobs
+        self.advantages = batch.advantages
+        self.scales = batch.scales
+        self.ages = version - batch.versions
+        self.counts: dict[str, int] = {}
+        self._rows = batch.rows
+
+    def ratios(self) -> Tensor:
+        return (self.logprobs - self.old_logprobs).clamp(max=LARGEST_DIFFERENCE).exp()
+
+    def row_sums(self, values: Tensor) -> Tensor:
+        return self._summed(values)[self._rows]
+
+    def row_means(self, values: Tensor) -> Tensor:
+        return (self._summed(values) / self._summed(torch.ones_like(values)))[self._rows]
+
+    def _summed(self, values: Tensor) -> Tensor:
+        """The sum of each row [rows]; a fixed order of summation, so that runs are equal bit for bit."""
+        sums = torch.zeros(int(self._rows[-1]) + 1, dtype=values.dtype, device=values.device)
+        return sums.index_add(0, self._rows, values)
+
+    def count(self, name: str, chosen: Tensor) -> None:
+        self.counts[name] = self.counts.get(name, 0) + int(chosen.sum().item())
+
+    @property
+    def reference_logprobs(self) -> Tensor:
+        raise NotImplementedError
+
+    @property
+    def entropies(self) -> Tensor:
+        raise NotImplementedError
+
+
+def plan_loss(plan: LossPlan, tokens: MicroBatchTokens) -> tuple[Tensor, LossFigures]:
+    """The loss of the tokens, a sum, and what was measured on them. Ratios in figures are pi / mu, not truncated."""
+    difference = tokens.logprobs.detach() - tokens.sampler_logprobs
+    ratios = difference.clamp(max=LARGEST_DIFFERENCE).exp()
+    if plan.correction is not None:
+        tokens.advantages = tokens.advantages * plan.correction.weights(ratios, tokens)
+    loss = plan.loss.terms(tokens).sum()
+    for regularizer in plan.regularizers:
+        loss = loss + regularizer.terms(tokens).sum()
+    return loss, LossFigures(
+        tokens=len(ratios),
+        loss=loss.item(),
+        ratios=ratios.sum().item(),
+        largest_ratio=ratios.max().item(),
+        differences=difference.abs().sum().item(),
+        surprise=-tokens.sampler_logprobs.sum().item(),
+        counts=tokens.counts,
+    )
