@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from agent_rl.contracts import Batch, PackedGroup, TrainingRow
+from agent_rl.learner.micro_batches import MicroBatch
 
 VOCABULARY = 40
 SHAPE = {
@@ -79,6 +82,29 @@ def _row(draw: random.Random) -> TrainingRow:
         versions=[0] * length,
         advantages=[draw.choice([-1.0, -0.5, 0.25, 3.0])] * length,
         scale=1 / 15,
+    )
+
+
+def of_tokens(
+    sampler_logprobs: Tensor, advantages: Tensor, rows: Tensor | None = None, versions: Tensor | None = None
+) -> MicroBatch:
+    """A micro-batch that knows only what losses see: of one row, unless `rows` says each token's."""
+    n = len(advantages)
+    zeros, ones = torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=advantages.dtype)
+    nothing: Any = None
+    return MicroBatch(
+        ids=zeros[None],
+        positions=zeros[None],
+        layout=nothing,
+        select=zeros,
+        targets=zeros,
+        shares=None,
+        sampler_logprobs=sampler_logprobs,
+        versions=0 * ones if versions is None else versions,
+        advantages=advantages,
+        scales=ones,
+        rows=zeros if rows is None else rows,
+        places=([], [], []),
     )
 
 

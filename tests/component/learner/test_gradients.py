@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -13,11 +12,11 @@ from transformers import PreTrainedModel
 
 from agent_rl.contracts import Batch, LossFigures, PackedGroup, TrainingRow
 from agent_rl.learner.causal_model import model_logprobs, with_shared_prefix
-from agent_rl.learner.micro_batches import MicroBatch, micro_batches
+from agent_rl.learner.micro_batches import micro_batches
 from agent_rl.learner.plan_loss import MicroBatchTokens, plan_loss
 from agent_rl.testing.contracts.learner_contract import PLAN
 
-from .conftest import ModelMaker, random_batch
+from .conftest import ModelMaker, of_tokens, random_batch
 
 CPU = torch.device("cpu")
 CAP = 2.0
@@ -54,17 +53,6 @@ def shared_loss(
         part, measured = plan_loss(PLAN, MicroBatchTokens(micro, model_logprobs(model, micro, temperature), version=0))
         loss, figures = loss + part, figures + measured
     return loss, figures
-
-
-def of_tokens(sampler_logprobs: Tensor, advantages: Tensor) -> MicroBatch:
-    """A micro-batch of one row that knows only what losses see."""
-    n = len(advantages)
-    zeros, ones = torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=advantages.dtype)
-    nothing: Any = None
-    return MicroBatch(
-        zeros[None], zeros[None], nothing, zeros, zeros, None, sampler_logprobs, 0 * ones, advantages, ones, zeros,
-        ([], [], []),
-    )  # fmt: skip
 
 
 def gradient(model: PreTrainedModel, loss: Tensor) -> Tensor:
