@@ -99,7 +99,7 @@ async def test_a_run_that_stops_its_server_is_soon_over(again: bool, monkeypatch
             monkeypatch.setattr(workers, "LOOK_SECONDS", 0.2)
             for_ever = f"import os\nos.fork()\n{stop}    while True:\n        os.kill(server, signal.SIGSTOP)"
             with pytest.raises(SandboxError, match="gave no sign of life for 4 s"):
-                await worker.run(request(for_ever, (1, 2), limits=LIMITS))
+                raise AssertionError(await worker.run(request(for_ever, (1, 2), limits=LIMITS)))
         else:
             assert values(await worker.run(request(stop + "    return a + b", (1, 2), limits=LIMITS))) == [3]
 
