@@ -15,12 +15,12 @@ from agent_rl.errors import ConfigError
 from agent_rl.learner.micro_batches import MicroBatch, micro_batches
 from agent_rl.learner.processor_linear import use_processor_linear
 from agent_rl.learner.token_layout import use_shared_prefix_attention
-from agent_rl.learner.token_logprobs import token_logprobs
+from agent_rl.learner.token_logprobs import CHUNK_BYTES, TokenFigures, head_figures, token_figures, token_logprobs
 
 transformers.utils.logging.disable_progress_bar()
 
-LOGIT_BYTES = 2 * 2**30
-"""Upper bound of a micro-batch's logits in float32."""
+_PLAIN_HEAD = "_agent_rl_plain_head"
+
 CPU_TOKENS = 4096
 """With more tokens, the activations of a micro-batch do not fit the CPU's caches and everything gets slower."""
 
@@ -54,6 +54,7 @@ def with_shared_prefix(model: PreTrainedModel) -> None:
     model.eval()
     with torch.no_grad():
         expected = [_plain_logprobs(model, prefix, row) for row in rows]
+        _find_head(model, torch.tensor([prefix], device=model.device))
         use_shared_prefix_attention(model)
         group = PackedGroup(
             prefix, [TrainingRow(r, [True] * len(r), [0.0] * len(r), [0] * len(r), [0.0] * len(r), 0.0) for r in rows]
@@ -83,21 +84,56 @@ def _plain_logprobs(model: PreTrainedModel, prefix: list[int], row: list[int]) -
 
 def model_logprobs(model: PreTrainedModel, batch: MicroBatch, temperature: float) -> Tensor:
     """log p of the predicted tokens of `batch` [n], at `temperature`, with gradient if gradients are enabled."""
-    output = model(
-        input_ids=batch.ids,
-        position_ids=batch.positions,
-        use_cache=False,
-        logits_to_keep=batch.select,
-        layout=batch.layout,
-    )
-    read = token_logprobs(output.logits[0], batch.targets, temperature)
-    return read if batch.shares is None else read[batch.shares]
+    return model_figures(model, batch, temperature).logprobs
+
+
+def model_figures(
+    model: PreTrainedModel,
+    batch: MicroBatch,
+    temperature: float,
+    *,
+    entropies: bool = False,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> TokenFigures:
+    """The figures of the predicted tokens of `batch` [n], at `temperature`, with gradient if gradients are enabled.
+
+    Where their logits would take more than `chunk_bytes`, they are computed in chunks, and again backward.
+    """
+    given = {"input_ids": batch.ids, "position_ids": batch.positions, "use_cache": False, "layout": batch.layout}
+    head = _plain_head(model)
+    if head is not None and 4 * len(batch.select) * len(head) > chunk_bytes:
+        states = model.base_model(**given).last_hidden_state[0, batch.select]
+        if torch.is_autocast_enabled(states.device.type):
+            kind = torch.get_autocast_dtype(states.device.type)
+            states, head = states.to(kind), head.to(kind)
+        read = head_figures(states, head, batch.targets, temperature, entropies=entropies, chunk_bytes=chunk_bytes)
+    else:
+        logits = model(**given, logits_to_keep=batch.select).logits[0]
+        read = token_figures(logits, batch.targets, temperature, entropies=entropies)
+    if batch.shares is None:
+        return read
+    return TokenFigures(read.logprobs[batch.shares], None if read.entropies is None else read.entropies[batch.shares])
+
+
+def _plain_head(model: PreTrainedModel) -> Tensor | None:
+    """The weight [vocabulary, width] of the last layer, if logits are its product with the states and nothing else."""
+    return model.get_output_embeddings().weight if getattr(model, _PLAIN_HEAD, False) else None
+
+
+def _find_head(model: PreTrainedModel, ids: Tensor) -> None:
+    """Notes on `model` whether its logits are the product of its last layer: some scale or bound them afterwards."""
+    head = model.get_output_embeddings()
+    plain = isinstance(head, torch.nn.Linear) and head.bias is None and model.base_model is not model
+    if plain:
+        states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        expected = model(input_ids=ids, use_cache=False).logits
+        plain = torch.allclose(head(states), expected, rtol=1e-3, atol=1e-4)
+    setattr(model, _PLAIN_HEAD, plain)
 
 
 def micro_batch_limit(model: PreTrainedModel, asked: int) -> int:
-    """Tokens of a micro-batch: `asked`, or fewer if the logits would be too large or the CPU's caches too small."""
-    limit = min(asked, max(1, LOGIT_BYTES // (4 * _vocabulary(model))))
-    return min(limit, CPU_TOKENS) if model.device.type == "cpu" else limit
+    """Tokens of a micro-batch: `asked`, or fewer where the CPU's caches are too small for them."""
+    return min(asked, CPU_TOKENS) if model.device.type == "cpu" else asked
 
 
 def _vocabulary(model: PreTrainedModel) -> int:
