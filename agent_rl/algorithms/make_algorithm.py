@@ -87,14 +87,22 @@ def make_algorithm(config: RunConfig) -> Algorithm:
             value=config.loop.group_size,
         )
     loss = _part(given.loss, PolicyLoss, "loss", "agent_rl.losses")
-    named = given.correction or Part(name="none" if loss.has_ratio else "tis")
+    if given.proximal != "sampler" and not loss.has_ratio:
+        raise ConfigError(
+            f"the loss {loss.name!r} has no ratio that could be one to a proximal policy: leave algorithm.proximal "
+            "away, or name a loss with a ratio, such as ppo_clip",
+            key="algorithm.proximal",
+            value=given.proximal,
+        )
+    to_sampler = loss.has_ratio and given.proximal == "sampler"
+    named = given.correction or Part(name="none" if to_sampler else "tis")
     correction = None
     if named.name != "none":
         correction = _part(named, Correction, "correction", "agent_rl.corrections")
-        if loss.has_ratio:
+        if to_sampler:
             raise ConfigError(
-                f"the loss {loss.name!r} holds the ratio to the sampler itself, so that {correction.name!r} would "
-                'count it twice: set algorithm.correction.name = "none"',
+                f"the loss {loss.name!r} has the ratio to the sampler in it, so that {correction.name!r} would count it"
+                ' twice: set algorithm.correction.name = "none", or algorithm.proximal = "recompute"',
                 key="algorithm.correction.name",
                 value=correction.name,
             )
@@ -107,6 +115,7 @@ def make_algorithm(config: RunConfig) -> Algorithm:
         ),
         given.passes,
         given.minibatches,
+        given.proximal,
     )
     aggregation = _part(given.aggregation, Aggregation, "aggregation", "agent_rl.aggregations")
     seed = config.seed if given.shuffle_rewards else None
@@ -145,4 +154,8 @@ def with_defaults(config: RunConfig) -> RunConfig:
 
 
 def _filled(name: str, part: AlgorithmPart | None) -> Part:
-    return Part(name="none") if part is None else Part(name=name, **part.options.model_dump(mode="json"))
+    return (
+        Part(name="none")
+        if part is None
+        else Part(name=name, **part.options.model_dump(mode="json", exclude_none=True))
+    )

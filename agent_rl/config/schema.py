@@ -119,11 +119,14 @@ class AlgorithmConfig(Section):
     loss: Part = Part(name="policy_gradient")
     """The policy loss."""
     correction: Part | None = None
-    """Importance correction against the sampler. None: `none` for a loss that has a ratio, else `tis`."""
+    """Importance correction against the sampler. None: `none` for a loss with a ratio to the sampler, else `tis`."""
     aggregation: Part = Part(name="constant")
     """Loss aggregation: what the sum over tokens is divided by."""
     regularizers: tuple[Part, ...] = ()
     """Terms that are added to the loss."""
+    proximal: Literal["sampler", "recompute", "interpolate"] = "sampler"
+    """The policy that a loss with a ratio stays close to. sampler: the one that sampled. recompute: the learner before
+    the step, by one more pass (decoupled PPO). interpolate: between the two by the token's age (A-3PO)."""
     passes: PositiveInt = 1
     """How often a batch is trained on (PPO epochs). All of them together are one version."""
     minibatches: PositiveInt = 1

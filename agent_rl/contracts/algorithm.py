@@ -19,11 +19,18 @@ from agent_rl.vocabulary import Group, Trajectory
 if TYPE_CHECKING:
     from torch import Tensor
 
-Requirement = Literal["proximal", "reference", "entropy"]
-"""What a part needs besides the learner's and the sampler's log-probabilities; each costs the learner a pass or memory.
+Requirement = Literal["reference", "entropy"]
+"""What a part needs besides the learner's and the sampler's log-probabilities.
 
-proximal: log-probabilities of the weights before the step; reference: of a fixed model; entropy: of each token's
-distribution.
+reference: those of the starting model, which costs a pass and a second copy of the weights; entropy: of each token's
+distribution, which costs memory.
+"""
+Proximal = Literal["sampler", "recompute", "interpolate"]
+"""Where `LossTokens.old_logprobs` come from, the policy that a ratio loss stays close to.
+
+sampler: the sampler's own. recompute: the learner's before the step, by one more pass (decoupled PPO, arXiv
+2505.24298). interpolate: between the two by the token's age a, without a pass (A-3PO, arXiv 2512.06547):
+log pi_old = log mu + a/(a+1) (sg(log pi) - log mu), the sampler's for a fresh token.
 """
 
 
@@ -163,8 +170,7 @@ class PolicyLoss(AlgorithmPart):
     """The term of the loss that the advantages enter."""
 
     has_ratio: ClassVar[bool] = False
-    """Whether pi / pi_old is in the loss itself. A correction then weighs pi_old / mu, and needs proximal
-    log-probabilities."""
+    """Whether pi / pi_old is in the loss itself. A correction then weighs pi_old / mu, so pi_old must not be mu."""
 
     @abstractmethod
     def terms(self, tokens: LossTokens) -> Tensor:
@@ -206,6 +212,7 @@ class LossPlan:
     regularizers: tuple[Regularizer, ...] = ()
     passes: int = 1
     minibatches: int = 1
+    proximal: Proximal = "sampler"
 
     @property
     def needs(self) -> frozenset[Requirement]:

@@ -25,7 +25,8 @@ class TrainingRow:
     not sampled; `advantages` are 0 for tokens that are not trained. `scale` is the aggregation's factor of each token:
     its term of the policy's loss has the factor advantage * scale.
 
-    `group` and `rollout` say whose tokens these are; `leaf` is the leaf's number among the rollout's rows.
+    `proximal_logprobs` are those of the weights before the step, None where they are not needed. `group` and `rollout`
+    say whose tokens these are; `leaf` is the leaf's number among the rollout's rows.
     """
 
     token_ids: Sequence[int]
@@ -37,6 +38,7 @@ class TrainingRow:
     group: int = 0
     rollout: int = 0
     leaf: int = 0
+    proximal_logprobs: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,14 @@ class Batch:
     @property
     def trained_tokens(self) -> int:
         return sum(sum(r.loss_mask) for g in self.groups for r in g.rows)
+
+    def with_proximal(self, logprobs: Sequence[Sequence[Sequence[float]]]) -> Batch:
+        """The batch whose rows have `logprobs` [group][row][T] as their proximal ones."""
+        groups = [
+            replace(group, rows=[replace(row, proximal_logprobs=p) for row, p in zip(group.rows, own, strict=True)])
+            for group, own in zip(self.groups, logprobs, strict=True)
+        ]
+        return replace(self, groups=groups)
 
     def minibatches(self, count: int, order: int) -> Iterator[Batch]:
         """The batch in up to `count` parts, by groups, drawn by the step and `order`; the batch itself for 1.
@@ -170,6 +180,8 @@ class Learner(ABC):
         A batch without any gradient changes neither weights nor optimizer (no momentum, no decay).
         """
         started = time.monotonic()
+        if plan.proximal == "recompute":
+            batch = batch.with_proximal(await self.forward(batch))
         total, figures, done = LossFigures(), LossFigures(), OptimizerStep(0)
         for order in range(plan.passes):
             parts = list(batch.minibatches(plan.minibatches, order))

@@ -117,14 +117,15 @@ def model_figures(
 
 def _plain_head(model: PreTrainedModel) -> Tensor | None:
     """The weight [vocabulary, width] of the last layer, if logits are its product with the states and nothing else."""
-    return model.get_output_embeddings().weight if getattr(model, _PLAIN_HEAD, False) else None
+    head = model.get_output_embeddings()
+    return head.weight if isinstance(head, torch.nn.Linear) and getattr(model, _PLAIN_HEAD, False) else None
 
 
 def _find_head(model: PreTrainedModel, ids: Tensor) -> None:
     """Notes on `model` whether its logits are the product of its last layer: some scale or bound them afterwards."""
     head = model.get_output_embeddings()
-    plain = isinstance(head, torch.nn.Linear) and head.bias is None and model.base_model is not model
-    if plain:
+    plain = False
+    if isinstance(head, torch.nn.Linear) and head.bias is None and model.base_model is not model:
         states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         expected = model(input_ids=ids, use_cache=False).logits
         plain = torch.allclose(head(states), expected, rtol=1e-3, atol=1e-4)

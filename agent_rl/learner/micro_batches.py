@@ -35,6 +35,7 @@ class MicroBatch:
     ids, positions: [1, T]; select: [m], the index in the stream of the token before each predicted one.
     targets: [m]; shares: [n], for each predicted token of a row its index among the m; None if m = n in the same order.
     sampler_logprobs, versions, advantages, scales: [n], of the predicted tokens; advantages are multiplied by scales.
+    proximal_logprobs: [n]; None if the rows have none.
     rows: [n], which of the micro-batch's rows each belongs to, from 0.
     places: (group, row, index in the row) of each predicted token, as three lists of length n.
     """
@@ -50,6 +51,7 @@ class MicroBatch:
     advantages: Tensor
     scales: Tensor
     rows: Tensor
+    proximal_logprobs: Tensor | None
     places: tuple[list[int], list[int], list[int]]
 
 
@@ -177,6 +179,7 @@ def _assemble(parts: Sequence[_GroupPart], device: torch.device, dtype: torch.dt
         advantages=torch.tensor(stream.advantages, dtype=dtype, device=device),
         scales=torch.tensor(stream.scales, dtype=dtype, device=device),
         rows=_integers(stream.rows, device),
+        proximal_logprobs=torch.tensor(stream.proximal, dtype=dtype, device=device) if stream.proximal else None,
         places=stream.places,
     )
 
@@ -197,6 +200,7 @@ class _Stream:
     advantages: list[float] = field(default_factory=list)
     scales: list[float] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
+    proximal: list[float] = field(default_factory=list)
     count: int = 0
     places: tuple[list[int], list[int], list[int]] = field(default_factory=lambda: ([], [], []))
     shapes: list[Shape] = field(default_factory=list)
@@ -231,6 +235,8 @@ class _Stream:
         self.versions.extend(row.versions[t] for t in cut.wanted)
         self.advantages.extend(row.advantages[t] * row.scale for t in cut.wanted)
         self.scales.extend([row.scale] * len(cut.wanted))
+        if row.proximal_logprobs is not None:
+            self.proximal.extend(row.proximal_logprobs[t] for t in cut.wanted)
         self.rows.extend([self.count] * len(cut.wanted))
         self.count += 1
         groups, rows, tokens = self.places

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from agent_rl.contracts import LossFigures, LossPlan, LossTokens
+from agent_rl.contracts.algorithm import Proximal
 from agent_rl.learner.micro_batches import MicroBatch
 
 LARGEST_DIFFERENCE = 30.0
@@ -19,17 +20,39 @@ LARGEST_DIFFERENCE = 30.0
 
 
 class MicroBatchTokens(LossTokens):
-    """The trained tokens of `batch`, whose log-probabilities under the weights of `version` are `logprobs`."""
+    """The trained tokens of `batch`, whose log-probabilities under the weights of `version` are `logprobs`.
 
-    def __init__(self, batch: MicroBatch, logprobs: Tensor, version: int) -> None:
+    `reference` [n] and `entropies` [n] are None where no part requires them.
+    """
+
+    def __init__(
+        self,
+        batch: MicroBatch,
+        logprobs: Tensor,
+        version: int,
+        *,
+        proximal: Proximal = "sampler",
+        reference: Tensor | None = None,
+        entropies: Tensor | None = None,
+    ) -> None:
         self.logprobs = logprobs
         self.sampler_logprobs = batch.sampler_logprobs
-        self.old_logprobs = batch.sampler_logprobs
         self.advantages = batch.advantages
         self.scales = batch.scales
         self.ages = version - batch.versions
         self.counts: dict[str, int] = {}
         self._rows = batch.rows
+        self._reference = reference
+        self._entropies = entropies
+        match proximal:
+            case "sampler":
+                self.old_logprobs = batch.sampler_logprobs
+            case "recompute":
+                assert batch.proximal_logprobs is not None, "`Learner.step` computes them first"
+                self.old_logprobs = batch.proximal_logprobs
+            case "interpolate":
+                share = self.ages / (self.ages + 1)
+                self.old_logprobs = self.sampler_logprobs + share * (logprobs.detach() - self.sampler_logprobs)
 
     def ratios(self) -> Tensor:
         return (self.logprobs - self.old_logprobs).clamp(max=LARGEST_DIFFERENCE).exp()
@@ -50,11 +73,13 @@ class MicroBatchTokens(LossTokens):
 
     @property
     def reference_logprobs(self) -> Tensor:
-        raise NotImplementedError
+        assert self._reference is not None, 'a part that reads it has "reference" in `requires`'
+        return self._reference
 
     @property
     def entropies(self) -> Tensor:
-        raise NotImplementedError
+        assert self._entropies is not None, 'a part that reads it has "entropy" in `requires`'
+        return self._entropies
 
 
 def plan_loss(plan: LossPlan, tokens: MicroBatchTokens) -> tuple[Tensor, LossFigures]:
@@ -62,7 +87,10 @@ def plan_loss(plan: LossPlan, tokens: MicroBatchTokens) -> tuple[Tensor, LossFig
     difference = tokens.logprobs.detach() - tokens.sampler_logprobs
     ratios = difference.clamp(max=LARGEST_DIFFERENCE).exp()
     if plan.correction is not None:
-        tokens.advantages = tokens.advantages * plan.correction.weights(ratios, tokens)
+        corrected = ratios
+        if plan.loss.has_ratio:
+            corrected = (tokens.old_logprobs - tokens.sampler_logprobs).clamp(max=LARGEST_DIFFERENCE).exp()
+        tokens.advantages = tokens.advantages * plan.correction.weights(corrected, tokens)
     loss = plan.loss.terms(tokens).sum()
     for regularizer in plan.regularizers:
         loss = loss + regularizer.terms(tokens).sum()

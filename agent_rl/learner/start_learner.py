@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent_rl.algorithms import make_algorithm
 from agent_rl.config import RunConfig
 from agent_rl.contracts import Learner
 from agent_rl.errors import LearnerError
@@ -29,6 +30,7 @@ def start_learner(runtime: LocalLauncher, config: RunConfig, model: str) -> Star
                 "seed": config.seed,
                 "deterministic": config.deterministic,
                 "transport": config.loop.transport,
+                "reference": "reference" in make_algorithm(config).plan.needs,
             },
             threads=config.learner.threads,
             error=LearnerError,

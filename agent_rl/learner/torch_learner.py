@@ -18,7 +18,7 @@ from agent_rl.contracts import Batch, Learner, LossFigures, LossPlan, OptimizerS
 from agent_rl.contracts.learner import Wanted
 from agent_rl.contracts.policy import Transport
 from agent_rl.errors import ConfigError, LearnerError
-from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_logprobs
+from agent_rl.learner.causal_model import load_model, micro_batch_limit, model_figures, model_logprobs
 from agent_rl.learner.micro_batches import MicroBatch, Tokens, micro_batches
 from agent_rl.learner.model_folder import copy_tokenizer, model_folder, written_atomically
 from agent_rl.learner.offload import HostState, training_state
@@ -50,7 +50,9 @@ class TorchLearner(Learner):
         version: int = 0,
         seed: int = 0,
         deterministic: bool = False,
+        reference: bool = False,
     ) -> None:
+        """`reference`: the starting model is kept beside the trained one, for parts that require it."""
         torch.manual_seed(seed)
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -58,6 +60,7 @@ class TorchLearner(Learner):
         self._accelerator = make_accelerator(device, precision)
         self._tokenizer_source = model_folder(model_path)
         self._model = load_model(self._tokenizer_source, self._accelerator.device)
+        self._reference = load_model(self._tokenizer_source, self._accelerator.device) if reference else None
         self._settings = optimizer
         self._optimizer = make_optimizer(self._model, optimizer)
         self._schedule = make_schedule(self._optimizer, optimizer)
@@ -92,9 +95,23 @@ class TorchLearner(Learner):
 
     def _loss(self, batch: MicroBatch, plan: LossPlan) -> tuple[Tensor, LossFigures]:
         """The micro-batch's part of the loss, a sum over its tokens, and what was measured."""
+        reference = None
+        if "reference" in plan.needs:
+            if self._reference is None:
+                raise LearnerError("this learner was started without a reference model")
+            with torch.no_grad(), self._accelerator.autocast():
+                reference = model_logprobs(self._reference, batch, self._temperature)
         with self._accelerator.autocast():
-            logprobs = model_logprobs(self._model, batch, self._temperature)
-        return plan_loss(plan, MicroBatchTokens(batch, logprobs, self._version))
+            figures = model_figures(self._model, batch, self._temperature, entropies="entropy" in plan.needs)
+        tokens = MicroBatchTokens(
+            batch,
+            figures.logprobs,
+            self._version,
+            proximal=plan.proximal,
+            reference=reference,
+            entropies=figures.entropies,
+        )
+        return plan_loss(plan, tokens)
 
     async def optim_step(self, *, last: bool = True) -> OptimizerStep:
         """One optimizer step, if any token had a gradient. See `Learner.optim_step`."""
@@ -133,7 +150,8 @@ class TorchLearner(Learner):
         with torch.no_grad():
             for micro_batch in self._micro_batches(batch, "all"):
                 with self._accelerator.autocast():
-                    values = model_logprobs(self._model, micro_batch, self._temperature).tolist()
+                    found = model_figures(self._model, micro_batch, self._temperature, entropies=wanted == "entropies")
+                values = (found.logprobs if found.entropies is None else found.entropies).tolist()
                 for group, row, token, value in zip(*micro_batch.places, values, strict=True):
                     result[group][row][token] = value
         return result
@@ -176,7 +194,10 @@ class TorchLearner(Learner):
     async def sleep(self) -> None:
         """The state is on the host, and the device's memory is free; on a CPU nothing moves. Idempotent."""
         if self._offloaded is None:
-            host, state = HostState(), training_state(self._model, self._optimizer)
+            host = HostState()
+            state = [*training_state(self._model, self._optimizer)]
+            if self._reference is not None:
+                state += self._reference.parameters()
             host.take(tensor for tensor in state if tensor.device.type != "cpu")
             self._offloaded = host
 

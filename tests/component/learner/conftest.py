@@ -86,7 +86,11 @@ def _row(draw: random.Random) -> TrainingRow:
 
 
 def of_tokens(
-    sampler_logprobs: Tensor, advantages: Tensor, rows: Tensor | None = None, versions: Tensor | None = None
+    sampler_logprobs: Tensor,
+    advantages: Tensor,
+    rows: Tensor | None = None,
+    versions: Tensor | None = None,
+    proximal: Tensor | None = None,
 ) -> MicroBatch:
     """A micro-batch that knows only what losses see: of one row, unless `rows` says each token's."""
     n = len(advantages)
@@ -104,6 +108,7 @@ def of_tokens(
         advantages=advantages,
         scales=ones,
         rows=zeros if rows is None else rows,
+        proximal_logprobs=proximal,
         places=([], [], []),
     )
 

@@ -25,6 +25,8 @@ from agent_rl.algorithms.losses.gspo import GSPO, GSPOOptions
 from agent_rl.algorithms.losses.policy_gradient import PolicyGradient
 from agent_rl.algorithms.losses.ppo_clip import PPOClip, PPOClipOptions
 from agent_rl.algorithms.losses.sapo import SAPO, SAPOOptions
+from agent_rl.algorithms.regularizers.entropy import Entropy, EntropyOptions
+from agent_rl.algorithms.regularizers.kl import KL, KLOptions
 from agent_rl.contracts import Correction, LossPlan, LossTokens, PolicyLoss
 from agent_rl.learner.plan_loss import MicroBatchTokens, plan_loss
 from agent_rl.registry import registered, resolve
@@ -188,6 +190,76 @@ def test_over_age_masks_old_tokens() -> None:
     ages = torch.tensor([0.0, -1.0, -2.0, -3.0], dtype=torch.float64)
     assert weights(OverAge(), [3.0] * 4, versions=ages) == ([1, 1, 0, 0], {"masked_share": 2})
     assert weights(OverAge(OverAgeOptions(max_age=0)), [3.0] * 4, versions=ages)[0] == [1, 0, 0, 0]
+
+
+def test_decoupled_ppo_weighs_by_the_proximal_policy() -> None:
+    # mu = 1/8, proximal 1/4, pi = 1/2: the correction is (1/4)/(1/8) = 2, truncated at 1.5; the ratio to the proximal
+    # policy is 2, clipped at 1.2: - 1.2 * 1.5 * 3.
+    sampler, proximal, logprobs = (torch.tensor([p], dtype=torch.float64).log() for p in (0.125, 0.25, 0.5))
+    batch = of_tokens(sampler, torch.tensor([3.0], dtype=torch.float64), proximal=proximal)
+    tokens = MicroBatchTokens(batch, logprobs, version=0, proximal="recompute")
+    plan = LossPlan(PPOClip(), TIS(TISOptions(cap=1.5)), proximal="recompute")
+    loss, figures = plan_loss(plan, tokens)
+    assert loss.item() == pytest.approx(-1.2 * 1.5 * 3)
+    assert figures.counts == {"truncated_share": 1, "clipped_share": 1}
+    assert figures.ratios == pytest.approx(4.0), "of learner to sampler, as always"
+
+
+def test_the_interpolated_proximal_policy_moves_with_age() -> None:
+    # Ages 0, 1 and 3: shares 0, 1/2 and 3/4 of the way from log mu = -4 to log pi = -2.
+    sampler = torch.full((3,), -4.0, dtype=torch.float64)
+    logprobs = torch.full((3,), -2.0, dtype=torch.float64, requires_grad=True)
+    versions = torch.tensor([5.0, 4.0, 2.0], dtype=torch.float64)
+    batch = of_tokens(sampler, torch.ones(3, dtype=torch.float64), versions=versions)
+    tokens = MicroBatchTokens(batch, logprobs, version=5, proximal="interpolate")
+    assert tokens.ages.tolist() == [0, 1, 3]
+    assert tokens.old_logprobs.tolist() == pytest.approx([-4, -3, -2.5])
+    assert not tokens.old_logprobs.requires_grad
+
+
+REGULARIZED = torch.tensor([-1.0, -2.0], dtype=torch.float64)
+REFERENCE = torch.tensor([-2.0, -1.5], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "values", "slopes"),
+    [
+        # d = 1 and -1/2.
+        ("k1", [1.0, -0.5], [1.0, -0.5]),
+        ("k2", [0.5, 0.125], [1.0, -0.5]),
+        ("k3", [math.exp(-1) - 1 + 1, math.exp(0.5) - 1 - 0.5], [1 - math.exp(-1), 1 - math.exp(0.5)]),
+    ],
+)
+def test_kl_by_hand(estimator: Any, values: list[float], slopes: list[float]) -> None:
+    logprobs = REGULARIZED.clone().requires_grad_()
+    batch = of_tokens(REGULARIZED, torch.zeros(2, dtype=torch.float64))
+    tokens = MicroBatchTokens(batch, logprobs, version=0, reference=REFERENCE)
+    found = KL(KLOptions(coefficient=2.0, estimator=estimator)).terms(tokens)
+    assert found.tolist() == pytest.approx([2 * v for v in values])
+    found.sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == pytest.approx([2 * s for s in slopes])
+
+
+def test_the_entropy_bonus_and_its_target() -> None:
+    entropies = torch.tensor([0.5, 2.0], dtype=torch.float64, requires_grad=True)
+    batch = of_tokens(REGULARIZED, torch.zeros(2, dtype=torch.float64))
+    tokens = MicroBatchTokens(batch, REGULARIZED, version=0, entropies=entropies)
+    assert Entropy(EntropyOptions(coefficient=0.1)).terms(tokens).tolist() == pytest.approx([-0.05, -0.2])
+    Entropy(EntropyOptions(coefficient=0.1, target=1.0)).terms(tokens).sum().backward()
+    # Above the target there is no bonus for more.
+    assert entropies.grad is not None
+    assert entropies.grad.tolist() == pytest.approx([-0.1, 0.0])
+
+
+def test_a_regularizer_is_added_to_the_loss() -> None:
+    batch = of_tokens(REGULARIZED, torch.ones(2, dtype=torch.float64))
+    tokens = MicroBatchTokens(batch, REGULARIZED, version=0, reference=REFERENCE)
+    plan = LossPlan(PolicyGradient(), None, (KL(KLOptions(coefficient=1.0, estimator="k2")),))
+    loss, _ = plan_loss(plan, tokens)
+    assert plan.needs == {"reference"}
+    # -(-1) - (-2), and 1/2 + 1/8.
+    assert loss.item() == pytest.approx(3 + 0.625)
 
 
 def test_a_plan_multiplies_the_correction_into_the_advantages() -> None:

@@ -13,8 +13,13 @@ import torch
 from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM
 
+from agent_rl.algorithms.corrections.tis import TIS
+from agent_rl.algorithms.losses.policy_gradient import PolicyGradient
+from agent_rl.algorithms.losses.ppo_clip import PPOClip
+from agent_rl.algorithms.regularizers.entropy import Entropy, EntropyOptions
+from agent_rl.algorithms.regularizers.kl import KL, KLOptions
 from agent_rl.config import Optimizer
-from agent_rl.contracts import Batch, PackedGroup
+from agent_rl.contracts import Batch, LossPlan, PackedGroup
 from agent_rl.errors import ConfigError, LearnerError
 from agent_rl.learner import torch_learner
 from agent_rl.learner.torch_learner import TorchLearner, make_optimizer, make_schedule
@@ -46,6 +51,15 @@ async def with_own_logprobs(of: TorchLearner, batch: Batch) -> Batch:
     groups = [
         PackedGroup(g.prefix_ids, [dataclasses.replace(r, logprobs=p) for r, p in zip(g.rows, own, strict=True)])
         for g, own in zip(batch.groups, found, strict=True)
+    ]
+    return Batch(batch.step, groups)
+
+
+def without_advantages(batch: Batch) -> Batch:
+    """The same rows, of which only regularizers have something to say."""
+    groups = [
+        PackedGroup(g.prefix_ids, [dataclasses.replace(r, advantages=[0.0] * len(r.token_ids)) for r in g.rows])
+        for g in batch.groups
     ]
     return Batch(batch.step, groups)
 
@@ -98,6 +112,81 @@ async def test_steps_make_rewarded_tokens_likelier(model_path: str) -> None:
     for _ in range(5):
         await one.step(await with_own_logprobs(one, Batch(1, up)), PLAN)
     assert await likelihood() > before + 1
+
+
+async def test_passes_and_minibatches_are_optimizer_steps_of_one_version(model_path: str) -> None:
+    one, two = learner(model_path), learner(model_path)
+    batch = random_batch(4, groups=4)
+    report = await one.step(batch, dataclasses.replace(PLAN, passes=2, minibatches=2))
+    assert (report.version, one.version) == (1, 1)
+    for order in range(2):
+        parts = list(batch.minibatches(2, order))
+        assert [len(part.groups) for part in parts] == [2, 2]
+        for number, part in enumerate(parts):
+            await two.forward_backward(part, PLAN)
+            await two.optim_step(last=order == number == 1)
+    assert_equal(await weights(one), await weights(two))
+    # The order differs between passes and depends on nothing but the step.
+    first, second = ([p.groups[0].prefix_ids for p in batch.minibatches(4, order)] for order in (0, 1))
+    assert first != second
+    assert sorted(map(tuple, first)) == sorted(map(tuple, second))
+
+
+async def test_gradients_of_parts_add_up_to_those_of_the_batch(model_path: str) -> None:
+    one, two = learner(model_path), learner(model_path)
+    batch = random_batch(4, groups=4)
+    whole = await one.forward_backward(batch, PLAN)
+    halves = [await two.forward_backward(Batch(1, part), PLAN) for part in (batch.groups[:2], batch.groups[2:])]
+    both = halves[0] + halves[1]
+    assert (both.tokens, both.counts, both.largest_ratio) == (whole.tokens, whole.counts, whole.largest_ratio)
+    assert both.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert (await one.optim_step()).gradient_norm == pytest.approx((await two.optim_step()).gradient_norm, rel=1e-5)
+
+
+async def test_a_proximal_policy_is_that_before_the_step(model_path: str) -> None:
+    one = learner(model_path)
+    batch = random_batch(5)
+    before = await one.forward(batch)
+    plan = LossPlan(PPOClip(), TIS(), passes=2, proximal="recompute")
+    report = await one.step(batch, plan)
+    # In the first pass every ratio to it is 1, in the second some have left the bounds.
+    assert 0 < report.shares["clipped_share"] <= 0.5
+    assert await one.forward(batch) != before
+    await one.forward_backward(batch.with_proximal(before), plan)
+    with pytest.raises(AssertionError, match=r"Learner\.step"):
+        await one.forward_backward(batch, plan)
+
+
+async def test_a_reference_is_the_starting_model(model_path: str) -> None:
+    plan = LossPlan(PolicyGradient(), TIS(), (KL(KLOptions(coefficient=1.0, estimator="k2")),))
+    one = learner(model_path, reference=True)
+    still = without_advantages(random_batch(6))
+    # The starting model is where the divergence is 0: no loss, and no gradient.
+    assert (await one.forward_backward(still, plan)).loss == pytest.approx(0.0, abs=1e-9)
+    assert (await one.optim_step()).gradient_norm == pytest.approx(0.0, abs=1e-6)
+    await one.step(random_batch(6), PLAN)
+    away = await one.forward_backward(still, plan)
+    assert away.loss > 1e-4
+    await one.optim_step()
+    assert (await one.forward_backward(still, plan)).loss < away.loss
+    with pytest.raises(LearnerError, match="was started without a reference"):
+        await learner(model_path).forward_backward(still, plan)
+
+
+async def test_an_entropy_bonus_raises_the_entropy(model_path: str) -> None:
+    one = learner(model_path)
+    batch = random_batch(7)
+
+    async def entropy() -> float:
+        found = await one.forward(batch, "entropies")
+        assert all(0 <= h <= math.log(40) + 1e-5 for group in found for row in group for h in row)
+        return sum(h for group in found for row in group for h in row)
+
+    before = await entropy()
+    await one.step(
+        without_advantages(batch), LossPlan(PolicyGradient(), None, (Entropy(EntropyOptions(coefficient=1.0)),))
+    )
+    assert await entropy() > before
 
 
 async def test_a_batch_without_groups_is_a_version_but_no_step(model_path: str) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import random
 from collections.abc import Iterator, Sequence
 
-from agent_rl.contracts import Agent, Environment, Sandbox
-from agent_rl.vocabulary import CallTests, Case, Message, RunRequest, RunResult, Submission, Task
+from agent_rl.config import SandboxConfig
+from agent_rl.contracts import Agent, Environment, ProviderOptions, Sandbox
+from agent_rl.testing.in_memory_sandbox import InMemoryProvider
+from agent_rl.vocabulary import CallTests, Case, Message, RunRequest, RunResult, Submission, Task, Verdict
 from agent_rl_sandboxes.local_provider import LocalProvider
 
 
@@ -29,6 +31,23 @@ class Parity(Environment):
         while True:
             words = " ".join(draw.choice(["task", "more", "even", "odd", "1", "2"]) for _ in range(6))
             yield [Message.user(words), Message.assistant(words)]
+
+
+class JudgedHere(Parity):
+    """The same, judged by the environment itself, for runs that are not about sandboxes."""
+
+    async def rollout(self, task: Task, agent: Agent, sandbox: Sandbox) -> Verdict:
+        said = await agent.say(task.prompt)
+        said += await agent.say("more")
+        passed = len(said) % 2 == 0
+        return Verdict(passed, "passed" if passed else "failed", "values", None)
+
+
+class InMemory(InMemoryProvider):
+    """A provider that starts no process."""
+
+    def __init__(self, config: SandboxConfig, options: ProviderOptions) -> None:
+        super().__init__()
 
 
 class Delayed(LocalProvider):
