@@ -53,7 +53,9 @@ if TYPE_CHECKING:
         ProviderOptions,
         RandomKey,
         Regularizer,
+        RewardPart,
         RolloutEnded,
+        RolloutReward,
         SamplingParams,
         Sandbox,
         Sandboxes,
@@ -153,7 +155,8 @@ _HOMES = {
         "JudgeRunner SandboxProvider ProviderOptions Policy "
         "GenerateRequest SamplingParams RandomKey Generation PolicyStatus WeightManifest TensorSpec Learner "
         "Batch PackedGroup TrainingRow StepReport LossFigures OptimizerStep LossPlan LossTokens TrainingSample "
-        "AlgorithmPart PartOptions AdvantageEstimator PolicyLoss Correction Aggregation Regularizer"
+        "AlgorithmPart PartOptions AdvantageEstimator PolicyLoss Correction Aggregation Regularizer "
+        "RewardPart RolloutReward"
     ),
     "agent_rl.errors": (
         "AgentRLError ConfigError CheckFailed InfrastructureError SandboxError SandboxStartError TestsPlaceError "
@@ -263,7 +266,9 @@ __all__ = [
     "RandomKey",
     "Regularizer",
     "Reinforce",
+    "RewardPart",
     "RolloutEnded",
+    "RolloutReward",
     "RunCall",
     "RunConfig",
     "RunRequest",

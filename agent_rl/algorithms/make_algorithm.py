@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from agent_rl.config import Part, RunConfig, config_error
+from agent_rl.algorithms.rewards.weighted_sum import WeightedSum
+from agent_rl.config import Part, RunConfig, WeightedPart, config_error
 from agent_rl.contracts import (
     AdvantageEstimator,
     Aggregation,
@@ -18,6 +19,8 @@ from agent_rl.contracts import (
     LossPlan,
     PolicyLoss,
     Regularizer,
+    RewardPart,
+    RolloutReward,
     TrainingSample,
 )
 from agent_rl.errors import ConfigError
@@ -34,6 +37,7 @@ class Algorithm:
     `shuffle_seed`: for the shuffled-reward control, the run's seed; None otherwise. `steps`: of the whole run.
     """
 
+    reward: WeightedSum
     estimator: AdvantageEstimator
     aggregation: Aggregation
     plan: LossPlan
@@ -54,19 +58,26 @@ class Algorithm:
         """Whether rollouts without an advantage are trained on too: regularizers are terms of their own."""
         return bool(self.plan.regularizers)
 
-    def assign(self, groups: Sequence[Group], step: int) -> list[list[TrainingSample]]:
+    async def rewards(self, groups: Sequence[Group], step: int) -> list[list[RolloutReward]]:
+        """The reward of each trajectory of the batch of step `step`, by group. Raises InfrastructureError."""
+        return [self._shuffled(group, await self.reward.of_group(group, step, self.steps)) for group in groups]
+
+    def assign(
+        self, groups: Sequence[Group], rewards_G_N: Sequence[Sequence[RolloutReward]], step: int
+    ) -> list[list[TrainingSample]]:
         """The training samples of the batch of step `step`, by group and trajectory."""
         self.estimator.begin_step(step, self.steps)
-        samples = [self.estimator.assign(group, self._rewards(group)) for group in groups]
+        samples = [
+            self.estimator.assign(group, [reward.total for reward in own])
+            for group, own in zip(groups, rewards_G_N, strict=True)
+        ]
         return self.estimator.finish(samples)
 
-    def _rewards(self, group: Group) -> list[float]:
-        """The reward of each trajectory: whether it passed.
+    def _shuffled(self, group: Group, rewards: list[RolloutReward]) -> list[RolloutReward]:
+        """The rewards, for the control shuffled among the members.
 
-        For the control they are shuffled among the members. Only the run's seed and the group's index decide the
-        shuffle. K is unchanged, and there is nothing left to learn.
+        Only the run's seed and the group's index decide the shuffle. K is unchanged, and nothing is left to learn.
         """
-        rewards = [float(passed) for passed in group.outcomes]
         if self.shuffle_seed is not None:
             random.Random(f"permute {self.shuffle_seed} {group.index}").shuffle(rewards)
         return rewards
@@ -78,7 +89,18 @@ def make_algorithm(config: RunConfig) -> Algorithm:
     Raises ConfigError for an unknown part, a wrong option, or parts that do not fit.
     """
     given = config.algorithm
-    estimator = _part(given.advantage, AdvantageEstimator, "advantage", "agent_rl.advantages")
+    estimator = _part(given.advantage, AdvantageEstimator, "algorithm.advantage", "agent_rl.advantages")
+    reward = WeightedSum(
+        tuple(_part(part, RewardPart, f"reward.{i}", "agent_rl.rewards") for i, part in enumerate(config.reward)),
+        tuple(part.weight for part in config.reward),
+    )
+    if estimator.rewards == "binary" and not reward.is_binary:
+        raise ConfigError(
+            f"algorithm.advantage.name = {estimator.name!r} takes rewards of 0 and 1 only: leave [[reward]] away, name "
+            "one part of weight 1 (outcome, or score with a threshold), or an estimator of scalar rewards (rloo, grpo)",
+            key="reward",
+            value=" + ".join(f"{part.weight:g} {part.name}" for part in config.reward),
+        )
     if config.loop.group_size < estimator.smallest_group:
         raise ConfigError(
             f"algorithm.advantage.name = {estimator.name!r} needs at least {estimator.smallest_group} rollouts of a "
@@ -86,7 +108,7 @@ def make_algorithm(config: RunConfig) -> Algorithm:
             key="loop.group_size",
             value=config.loop.group_size,
         )
-    loss = _part(given.loss, PolicyLoss, "loss", "agent_rl.losses")
+    loss = _part(given.loss, PolicyLoss, "algorithm.loss", "agent_rl.losses")
     if given.proximal != "sampler" and not loss.has_ratio:
         raise ConfigError(
             f"the loss {loss.name!r} has no ratio that could be one to a proximal policy: leave algorithm.proximal "
@@ -98,7 +120,7 @@ def make_algorithm(config: RunConfig) -> Algorithm:
     named = given.correction or Part(name="none" if to_sampler else "tis")
     correction = None
     if named.name != "none":
-        correction = _part(named, Correction, "correction", "agent_rl.corrections")
+        correction = _part(named, Correction, "algorithm.correction", "agent_rl.corrections")
         if to_sampler:
             raise ConfigError(
                 f"the loss {loss.name!r} has the ratio to the sampler in it, so that {correction.name!r} would count it"
@@ -110,21 +132,20 @@ def make_algorithm(config: RunConfig) -> Algorithm:
         loss,
         correction,
         tuple(
-            _part(part, Regularizer, f"regularizers.{index}", "agent_rl.regularizers")
+            _part(part, Regularizer, f"algorithm.regularizers.{index}", "agent_rl.regularizers")
             for index, part in enumerate(given.regularizers)
         ),
         given.passes,
         given.minibatches,
         given.proximal,
     )
-    aggregation = _part(given.aggregation, Aggregation, "aggregation", "agent_rl.aggregations")
+    aggregation = _part(given.aggregation, Aggregation, "algorithm.aggregation", "agent_rl.aggregations")
     seed = config.seed if given.shuffle_rewards else None
-    return Algorithm(estimator, aggregation, plan, config.loop.steps, seed)
+    return Algorithm(reward, estimator, aggregation, plan, config.loop.steps, seed)
 
 
-def _part(given: Part, kind: type[PartT], table: str, group: str) -> PartT:
-    """The part that `given` names, with its options."""
-    key = f"algorithm.{table}"
+def _part(given: Part, kind: type[PartT], key: str, group: str) -> PartT:
+    """The part that the table `key` names, with its options."""
     found: Any = resolve(given.name, group, key=f"{key}.name")
     if not (isinstance(found, type) and issubclass(found, kind)):
         raise ConfigError(f"{given.name} is no {kind.__name__}", key=f"{key}.name", value=given.name)
@@ -150,12 +171,16 @@ def with_defaults(config: RunConfig) -> RunConfig:
             for part, regularizer in zip(given.regularizers, plan.regularizers, strict=True)
         ),
     }
-    return config.model_copy(update={"algorithm": given.model_copy(update=parts)})
+    reward = tuple(
+        WeightedPart(name=given.name, weight=given.weight, **_options(part))
+        for given, part in zip(config.reward, made.reward.parts, strict=True)
+    )
+    return config.model_copy(update={"algorithm": given.model_copy(update=parts), "reward": reward})
+
+
+def _options(part: AlgorithmPart) -> dict[str, Any]:
+    return part.options.model_dump(mode="json", exclude_none=True)
 
 
 def _filled(name: str, part: AlgorithmPart | None) -> Part:
-    return (
-        Part(name="none")
-        if part is None
-        else Part(name=name, **part.options.model_dump(mode="json", exclude_none=True))
-    )
+    return Part(name="none") if part is None else Part(name=name, **_options(part))

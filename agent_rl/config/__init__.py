@@ -21,6 +21,7 @@ from agent_rl.config.schema import (
     Section,
     SftConfig,
     VllmConfig,
+    WeightedPart,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Section",
     "VllmConfig",
     "SftConfig",
+    "WeightedPart",
     "config_error",
     "load_config",
     "parse_config",

@@ -111,6 +111,12 @@ class Part(BaseModel):
         return dict(self.model_extra or {})
 
 
+class WeightedPart(Part):
+    """A part of the reward, and its weight in the sum."""
+
+    weight: float = 1.0
+
+
 class AlgorithmConfig(Section):
     """How groups become training samples, and what is minimized on them. Each part is a table with its options."""
 
@@ -333,6 +339,8 @@ class RunConfig(Section):
     environments: tuple[EnvironmentEntry, ...] = Field(min_length=1)
     model: Model
     sampling: Sampling = Sampling()
+    reward: tuple[WeightedPart, ...] = Field(default=(WeightedPart(name="outcome"),), min_length=1)
+    """What the reward is made of; the sum of its parts. Binary estimators (maxrl) take the outcome alone."""
     algorithm: AlgorithmConfig = AlgorithmConfig()
     optimizer: Optimizer = Optimizer()
     loop: Loop = Loop()

@@ -34,6 +34,7 @@ from agent_rl.contracts.policy import (
     TensorSpec,
     WeightManifest,
 )
+from agent_rl.contracts.reward import RewardPart, RolloutReward
 from agent_rl.contracts.sandbox import ProviderOptions, Sandbox, Sandboxes, SandboxProvider
 from agent_rl.contracts.verifier import Verifier
 
@@ -64,7 +65,9 @@ __all__ = [
     "ProviderOptions",
     "RandomKey",
     "Regularizer",
+    "RewardPart",
     "RolloutEnded",
+    "RolloutReward",
     "SamplingParams",
     "Sandbox",
     "SandboxProvider",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from agent_rl.contracts import AdvantageEstimator, StepReport, TrainingSample
+from agent_rl.contracts import AdvantageEstimator, RolloutReward, StepReport, TrainingSample
 from agent_rl.loop.buffer import staleness
 from agent_rl.loop.dropped_rollouts import DroppedRollouts
 from agent_rl.vocabulary import Group, Trajectory
@@ -112,7 +112,14 @@ def _outcomes(groups: Sequence[Group]) -> dict[str, float | int]:
     }
 
 
-def trajectory_row(group: Group, sample: TrainingSample) -> dict[str, Any]:
+def reward_means(rewards_G: Sequence[Sequence[RolloutReward]]) -> dict[str, float]:
+    """The mean reward of a batch's rollouts, and of each of its parts."""
+    rewards = [reward for own in rewards_G for reward in own]
+    means = {"reward": fmean(reward.total for reward in rewards)}
+    return means | {f"reward/{name}": fmean(r.parts[name] for r in rewards) for name in rewards[0].parts}
+
+
+def trajectory_row(group: Group, sample: TrainingSample, reward: RolloutReward) -> dict[str, Any]:
     """One rollout with its verdict; for each token, its sampler log-probability and policy version."""
     trajectory, own = sample.trajectory, sample.segment_advantages
     verdict = trajectory.verdict
@@ -124,6 +131,8 @@ def trajectory_row(group: Group, sample: TrainingSample) -> dict[str, Any]:
         "task": group.task.id,
         "prompt": [{"role": m.role, "content": m.content} for m in group.task.prompt],
         "advantage": sample.advantage,
+        "reward": reward.total,
+        "reward_parts": dict(reward.parts),
         **({} if own is None else {"segment_advantages": {str(index): a for index, a in own.items()}}),
         "ended": trajectory.ended,
         "turns": [

@@ -20,7 +20,7 @@ from typing import Any
 
 from agent_rl.algorithms import with_defaults
 from agent_rl.config import RunConfig
-from agent_rl.contracts import PolicyStatus, StepReport, TrainingSample
+from agent_rl.contracts import PolicyStatus, RolloutReward, StepReport, TrainingSample
 from agent_rl.devices import busy_core_seconds
 from agent_rl.inference.required_devices import require_devices
 from agent_rl.launch.garbage_collection import settled
@@ -30,7 +30,7 @@ from agent_rl.loop.logprob_mismatch import MismatchWatch
 from agent_rl.loop.open_run import Run, open_run
 from agent_rl.loop.run_display import Display
 from agent_rl.loop.running_groups import RunningGroups
-from agent_rl.loop.step_metrics import StepTimings, dropped_rows, step_row, trajectory_row
+from agent_rl.loop.step_metrics import StepTimings, dropped_rows, reward_means, step_row, trajectory_row
 from agent_rl.records.run_directory import RunDirectory
 from agent_rl.registry import require_packages
 from agent_rl.report import write_report
@@ -100,12 +100,15 @@ async def run_loop(run: Run, running: RunningGroups) -> None:
             with run.watchdog.stage("waiting for rollouts"):
                 groups = await running.next_batch()
             clock.batch_ready()
-            samples = run.algorithm.assign(groups, step=run.capacity.version + 1)
+            step = run.capacity.version + 1
+            with run.watchdog.stage("rewards"):
+                rewards = await run.algorithm.rewards(groups, step)
+            samples = run.algorithm.assign(groups, rewards, step)
             stale_before = run.capacity.version - config.loop.max_staleness
             batch = pack(
                 samples,
                 run.algorithm.aggregation,
-                step=run.capacity.version + 1,
+                step=step,
                 keep_zeros=run.algorithm.keeps_zeros,
                 stale_before=stale_before if config.loop.on_stale == "mask" else None,
             )
@@ -119,7 +122,9 @@ async def run_loop(run: Run, running: RunningGroups) -> None:
             running.fill()
             estimator, timings = run.algorithm.estimator, await clock.stop()
             row = step_row(groups, report, running.take_dropped(), estimator, timings, len(running.buffer))
-            await writes.begin(record(run, groups, samples, row, clock))
+            if not run.algorithm.reward.is_outcome:
+                row.update(reward_means(rewards))
+            await writes.begin(record(run, groups, samples, rewards, row, clock))
             if report.version % config.checkpoints.every == 0 or report.version == config.loop.steps:
                 with run.watchdog.stage("writing a checkpoint"):
                     await checkpoint(run, running, report, writes)
@@ -137,16 +142,21 @@ async def publish(run: Run, version: int) -> None:
 
 
 async def record(
-    run: Run, groups: list[Group], samples_G: list[list[TrainingSample]], row: dict[str, Any], clock: StepClock
+    run: Run,
+    groups: list[Group],
+    samples_G: list[list[TrainingSample]],
+    rewards_G: list[list[RolloutReward]],
+    row: dict[str, Any],
+    clock: StepClock,
 ) -> None:
     """metrics.jsonl holds the step; its rollouts and the timeline are in their own files."""
     step = row["step"]
 
     def write() -> None:
         rollouts = [
-            trajectory_row(group, sample)
-            for group, samples_N in zip(groups, samples_G, strict=True)
-            for sample in samples_N
+            trajectory_row(group, sample, reward)
+            for group, samples_N, rewards_N in zip(groups, samples_G, rewards_G, strict=True)
+            for sample, reward in zip(samples_N, rewards_N, strict=True)
         ]
         rollouts += [r for group in groups for r in dropped_rows(group)]
         run.directory.write_rollouts(step, rollouts)

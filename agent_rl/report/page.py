@@ -189,6 +189,10 @@ def _curves(run: RunData) -> str:
     tampering = [_series(metrics, key, name) for key, name in zip(tampered, environments or ["training"], strict=True)]
     if any(s.points for s in tampering):
         charts.append(line_chart("Share of verdicts that are tampered", tampering, share=True))
+    rewards = sorted({key for row in metrics for key in row if key.startswith("reward/")})
+    if rewards:
+        parts = [_series(metrics, key, key.removeprefix("reward/"), smooth=True) for key in rewards]
+        charts.append(line_chart("Reward and its parts", [_series(metrics, "reward", "sum", smooth=True), *parts]))
     wanted: list[tuple[str, list[tuple[str, str]]]] = [
         ("Staleness (versions)", [("staleness_mean", "mean"), ("staleness_max", "largest"), ("staleness", "mean")]),
         (

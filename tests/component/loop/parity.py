@@ -40,7 +40,8 @@ class JudgedHere(Parity):
         said = await agent.say(task.prompt)
         said += await agent.say("more")
         passed = len(said) % 2 == 0
-        return Verdict(passed, "passed" if passed else "failed", "values", None)
+        scores = {"tests_passed": 1.0 if passed else len(said) % 3 / 3}
+        return Verdict(passed, "passed" if passed else "failed", "values", None, scores=scores)
 
 
 class InMemory(InMemoryProvider):

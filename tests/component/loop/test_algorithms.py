@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 import torch
 from accelerate.state import AcceleratorState
 from rich.console import Console
 
-from agent_rl.config import load_config, parse_config
+from agent_rl.config import load_config
 from agent_rl.loop.run_display import Display
 from agent_rl.loop.train import train
 from agent_rl.registry import registered
@@ -41,6 +42,10 @@ TOMLS = [
     *of("corrections", "correction"),
     '[algorithm.correction]\nname = "tis"\nlevel = "sequence"',
     *of("aggregations", "aggregation"),
+    '[[reward]]\nname = "score"\n[algorithm.advantage]\nname = "rloo"',
+    '[[reward]]\nname = "outcome"\n[[reward]]\nname = "length_penalty"\nfree = 4\nlongest = 16\nweight = 0.5\n'
+    '[algorithm.advantage]\nname = "grpo"',
+    '[[reward]]\nname = "dense_then_binary"\n[algorithm.advantage]\nname = "grpo"',
     *(
         f'[[algorithm.regularizers]]\nname = "{name}"\ncoefficient = 0.1'
         for name in sorted(registered("agent_rl.regularizers"))
@@ -70,9 +75,7 @@ def write_config(folder: Path, toml: str) -> Path:
         sandbox={"provider": f"{parity}:InMemory"},
     )
     file = folder / "config.toml"
-    # The algorithm's own tables are left out of the defaults and given as a user writes them.
-    kept = [part for part in parse_config(base).to_toml().split("\n[") if not part.startswith("algorithm")]
-    file.write_text("\n[".join(kept) + "\n" + toml + "\n")
+    file.write_text(tomli_w.dumps(base) + "\n" + toml + "\n")
     return file
 
 

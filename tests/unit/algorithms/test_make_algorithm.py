@@ -37,13 +37,14 @@ class Centred(AdvantageEstimator):
 """
 
 
-def config(size: int = 4, **algorithm: Any) -> RunConfig:
+def config(size: int = 4, reward: list[dict[str, Any]] | None = None, **algorithm: Any) -> RunConfig:
     return parse_config(
         {
             "environments": [{"environment": "code"}],
             "model": {"path": "model"},
             "loop": {"group_size": size},
             "algorithm": algorithm,
+            **({} if reward is None else {"reward": reward}),
         }
     )
 
@@ -77,22 +78,23 @@ def test_estimators_have_names(name: str, kind: type) -> None:
     assert made.estimator.name == name
 
 
-@pytest.mark.parametrize("kind", ["advantages", "losses", "corrections", "aggregations", "regularizers"])
+@pytest.mark.parametrize("kind", ["advantages", "losses", "corrections", "aggregations", "regularizers", "rewards"])
 def test_every_registered_part_is_called_what_it_says(kind: str) -> None:
     points = registered(f"agent_rl.{kind}")
     assert points
     for name in points:
         part = resolve(name, f"agent_rl.{kind}", key="name")
         assert part.name == name
-        assert part().options == part.options_class()
+        needed = {"free": 1, "longest": 2} if name == "length_penalty" else {}
+        assert part(part.options_class(**needed)).options == part.options_class(**needed)
 
 
-def test_an_own_estimator_is_found_by_its_file(tmp_path: Path) -> None:
+async def test_an_own_estimator_is_found_by_its_file(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     name = f"{tmp_path}/own.py:Centred"
     made = make_algorithm(config(advantage={"name": name, "factor": 4.0}))
     group = Group(0, "env", make_task(), 2, (single(10), single(11)))
-    (samples,) = made.assign([group], step=1)
+    (samples,) = made.assign([group], await made.rewards([group], 1), 1)
     # Both pass: each is the mean.
     assert [s.advantage for s in samples] == [0.0, 0.0]
     assert made.estimator.advantages([1.0, 0.0]) == [2.0, -2.0]
@@ -132,6 +134,23 @@ def test_the_resolved_config_has_every_option_and_stays_as_it_is() -> None:
 def test_what_does_not_fit_is_refused(size: int, algorithm: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"(?s){message}"):
         make_algorithm(config(size, **algorithm))
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        [{"name": "score"}],
+        [{"name": "outcome", "weight": 2.0}],
+        [{"name": "outcome"}, {"name": "length_penalty", "free": 8, "longest": 16}],
+        [{"name": "dense_then_binary"}],
+    ],
+)
+def test_no_graded_reward_reaches_a_binary_estimator(reward: list[dict[str, Any]]) -> None:
+    for name in ("maxrl", "tsallis", "pass_at_k"):
+        with pytest.raises(ConfigError, match="takes rewards of 0 and 1 only"):
+            make_algorithm(config(reward=reward, advantage={"name": name}))
+    assert not make_algorithm(config(reward=reward, advantage={"name": "rloo"})).reward.is_binary
+    assert make_algorithm(config(reward=[{"name": "score", "threshold": 0.5}])).reward.is_binary
 
 
 def test_a_loss_with_a_ratio_has_no_correction_by_default() -> None:

@@ -1,0 +1,1 @@
+"""What the reward is made of: one small file a part, registered under `agent_rl.rewards`."""
