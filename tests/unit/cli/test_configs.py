@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_rl.algorithms import with_defaults
 from agent_rl.cli import main
 from agent_rl.config import load_config
 from agent_rl.environments import make_environments
@@ -31,7 +32,7 @@ def test_a_dry_run_prints_it_resolved(config: Path, capsys: pytest.CaptureFixtur
     assert main(["train", str(config), "--dry-run"]) == 0
     resolved = tmp_path / "resolved.toml"
     resolved.write_text(capsys.readouterr().out)
-    assert load_config(resolved) == load_config(config)
+    assert load_config(resolved) == with_defaults(load_config(config))
     assert tomllib.loads(resolved.read_text()).keys() >= tomllib.loads(config.read_text()).keys()
 
 
