@@ -27,6 +27,7 @@ has for n survivors; 0 means that it estimates no J_T.
 | pass_at_k           | GRPO of all groups of k, see `PassAtK`         | none                       | arXiv 2508.10751 |
 | pkpo                | gradient of pass@k, see `PKPO`                 | 1 for k = 1                | arXiv 2505.15201 |
 | maxpo               | the same, sums to zero, see `MaxPO`            | 1 for k = 1                | arXiv 2606.06080 |
+| turn_credit         | rloo + process rewards by turn, see its class  | none                       | Ng et al. 1999   |
 
 **Loss aggregation.** The proofs hold for this gradient: sum A_i grad log pi over a trajectory's tokens, divide by the
 group's N, and average over the groups of the batch (aggregation `constant`). Nothing is divided by a sequence's own

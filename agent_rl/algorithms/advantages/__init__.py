@@ -8,6 +8,7 @@ from agent_rl.algorithms.advantages.reinforce import Reinforce
 from agent_rl.algorithms.advantages.reinforce_plus_plus import ReinforcePlusPlus
 from agent_rl.algorithms.advantages.rloo import RLOO
 from agent_rl.algorithms.advantages.tsallis import Tsallis
+from agent_rl.algorithms.advantages.turn_credit import TurnCredit
 
 __all__ = [
     "GRPO",
@@ -20,4 +21,5 @@ __all__ = [
     "Reinforce",
     "ReinforcePlusPlus",
     "Tsallis",
+    "TurnCredit",
 ]
