@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         RandomKey,
         RolloutEnded,
         SamplingParams,
+        SessionLost,
         Sandbox,
         Sandboxes,
         SandboxProvider,
@@ -139,7 +140,7 @@ _HOMES = {
     "agent_rl.contracts": (
         "Environment EnvironmentConfig InvalidSubmission Agent Prompt Tool RolloutEnded Verifier Sandbox Sandboxes "
         "JudgeRunner SandboxProvider ProviderOptions Policy "
-        "GenerateRequest SamplingParams RandomKey Generation PolicyStatus WeightManifest TensorSpec Learner "
+        "GenerateRequest SamplingParams SessionLost RandomKey Generation PolicyStatus WeightManifest TensorSpec Learner "
         "Batch PackedGroup TrainingRow StepReport Objective"
     ),
     "agent_rl.errors": (

@@ -12,6 +12,7 @@ from agent_rl.contracts.policy import (
     PolicyStatus,
     RandomKey,
     SamplingParams,
+    SessionLost,
     TensorSpec,
     WeightManifest,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "Sandboxes",
     "SandboxProvider",
     "SamplingParams",
+    "SessionLost",
     "StepReport",
     "TensorSpec",
     "Tool",

@@ -18,6 +18,7 @@ from typing import Any, cast
 from tokenizers import Tokenizer
 
 from agent_rl.errors import ConfigError
+from agent_rl.rollouts.growing_template import Progress
 from agent_rl.rollouts.message_markup import Guard, GuardedMessage, Rendering
 from agent_rl.rollouts.template import ChatTemplate
 from agent_rl.rollouts.tool_calls import call_spans, syntax_of
@@ -41,10 +42,24 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class GrownRendering:
+    """A rendering, from the start of the conversation or from where the last one could be resumed (`continued`).
+
+    resume_at: where in its text the next rendering can be resumed, with `progress`.
+    """
+
+    rendering: Rendering
+    continued: bool
+    resume_at: int
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedPrompt:
     """A conversation's first prompt. `digest` is a hash: equal for equal ids, different (almost surely) otherwise."""
 
     text: str
+    grown: GrownRendering
     pieces: tuple[Piece, ...]
     token_ids: tuple[int, ...]
     digest: str
@@ -156,6 +171,18 @@ class ChatTokenizer:
         """The conversation's text, and where content is in it. Raises ConfigError if the template refuses it."""
         return self._guard.rendering(self._template.render(messages, tools, add_generation_prompt))
 
+    def grow(
+        self, messages: Sequence[GuardedMessage], tools: ToolSchemas, before: Progress | None = None
+    ) -> GrownRendering:
+        """The conversation's text with a generation prompt, or only what changes after a rendering with `before`.
+
+        Its cost is linear in the new messages, if the template allows it (see `growing_template`). Raises ConfigError
+        if the template refuses the conversation.
+        """
+        growth = self._template.grow(messages, tools, before)
+        resume_at = growth.resume_at - self._guard.enclosures(growth.text, growth.resume_at)
+        return GrownRendering(self._guard.rendering(growth.text), growth.continued, resume_at, growth.progress)
+
     def render(self, messages: Sequence[Message], tools: ToolSchemas = (), add_generation_prompt: bool = True) -> str:
         """The conversation's text, for `encode`. Special tokens inside content are marked (see `plain`)."""
         return self.rendering([self.guarded(m) for m in messages], tools, add_generation_prompt).text
@@ -185,13 +212,13 @@ class ChatTokenizer:
             cached, key = None, None
         if cached is not None:
             return cached
-        rendering = self.rendering([self.guarded(m) for m in messages], tools, True)
-        pieces = tuple(self.encode_pieces(rendering, 0))
+        grown = self.grow([self.guarded(m) for m in messages], tools)
+        pieces = tuple(self.encode_pieces(grown.rendering, 0))
         ids = tuple(i for piece in pieces for i in piece.token_ids)
         if not ids:
             raise ConfigError("the template writes nothing before the model's first turn", key="model.chat_template")
         digest = blake2b(",".join(map(str, ids)).encode(), digest_size=8).hexdigest()
-        prompt = EncodedPrompt(rendering.text, pieces, ids, digest)
+        prompt = EncodedPrompt(grown.rendering.text, grown, pieces, ids, digest)
         if key is not None:
             self._prompts[key] = prompt
             while len(self._prompts) > _CACHED_PROMPTS:
@@ -208,8 +235,8 @@ class ChatTokenizer:
                 return at, at + len(stop)
         return start, start
 
-    def encode_pieces(self, rendering: Rendering, start: int, skip: int = 0) -> list[Piece]:
-        """The ids of the rendered text from `start + skip` on, by source.
+    def encode_pieces(self, rendering: Rendering, start: int, skip: int = 0, base: int = 0) -> list[Piece]:
+        """The ids of the rendered text from `start + skip` on, by source. `base` is added to where the pieces end.
 
         The text is encoded as one run and cut where content begins and ends; a token across a cut belongs to the piece
         in which it begins. The `skip` characters at `start` are a stop token that the model has sampled. They are
@@ -237,7 +264,7 @@ class ChatTokenizer:
         done = 0
         for cut, source in cuts:
             end = start + starts[cut] if cut < len(ids) else len(text)
-            pieces.append(Piece(source, tuple(ids[done:cut]), end))
+            pieces.append(Piece(source, tuple(ids[done:cut]), base + end))
             done = cut
         return pieces
 

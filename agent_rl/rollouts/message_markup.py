@@ -140,6 +140,11 @@ class Guard:
                 at += len(part)
         return Rendering("".join(parts), tuple(spans))
 
+    @staticmethod
+    def enclosures(text: str, end: int) -> int:
+        """How many enclosing characters `text` has before `end`."""
+        return sum(text.count(mark, 0, end) for mark in (_TASK, _TOOL, _END))
+
     def pieces(self, text: str) -> list[tuple[str, bool, int]]:
         """`text` cut at its markers: (piece, whether it is literal, its length in `text`)."""
         if _OPEN not in text:

@@ -33,7 +33,7 @@ _NAMES = """
     PolicyStatus Prompt PromptStyle ProviderOptions PytestTests RLOO RandomKey Reinforce RolloutEnded RunCall RunConfig
     RunRequest
     RunResult SamplingParams Sandbox SandboxConfig SandboxError SandboxProvider SandboxSpec SandboxStartError
-    Sandboxes ScriptTests Segment ShellScript StdioCase StdioTests StepReport StorageError Submission Task TaskVerifier
+    Sandboxes ScriptTests Segment SessionLost ShellScript StdioCase StdioTests StepReport StorageError Submission Task TaskVerifier
     TensorSpec TestResult Tests TestsPlaceError Tier Timings Tool ToolCall TrainingRow Trajectory Turn
     UnfinishedThinking Verdict Verifier WeightManifest bootstrap_mean call_feedback choose_provider
     empty_agent evaluate final_answer load_config oracle_agent parse_config pass_at_k prepare_all program_of
