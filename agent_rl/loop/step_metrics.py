@@ -11,6 +11,7 @@ from typing import Any
 from agent_rl.contracts import Objective, StepReport
 from agent_rl.loop.buffer import staleness
 from agent_rl.loop.dropped_rollouts import DroppedRollouts
+from agent_rl.records.json_lines import segments_json
 from agent_rl.vocabulary import Group, Trajectory
 
 
@@ -113,7 +114,7 @@ def _outcomes(groups: Sequence[Group]) -> dict[str, float | int]:
 
 
 def trajectory_row(group: Group, trajectory: Trajectory, advantage: float) -> dict[str, Any]:
-    """One rollout with its verdict; for each token, its sampler log-probability and policy version."""
+    """One rollout with its verdict; for each token, its sampler log-probability and policy version. For `json_line`."""
     verdict = trajectory.verdict
     return {
         "schema_version": 1,
@@ -133,23 +134,7 @@ def trajectory_row(group: Group, trajectory: Trajectory, advantage: float) -> di
             }
             for t in trajectory.turns
         ],
-        "segments": [
-            {
-                "parent": s.parent,
-                "source": s.source,
-                "token_ids": s.token_ids,
-                **(
-                    {
-                        "logprobs": [round(p, 5) for p in s.logprobs],
-                        "versions": s.versions,
-                        "loss_mask": [int(m) for m in s.loss_mask],
-                    }
-                    if s.source == "model"
-                    else {}
-                ),
-            }
-            for s in trajectory.segments
-        ],
+        "segments": segments_json(trajectory.segments),
         "leaves": trajectory.leaves,
         "forks": trajectory.forks,
         "verdict": None

@@ -7,11 +7,13 @@ the tokenizer's own additions (such as a leading BOS): the chat template writes 
 from __future__ import annotations
 
 import json
+import os
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,11 +23,15 @@ from agent_rl.errors import ConfigError
 from agent_rl.rollouts.growing_template import Progress
 from agent_rl.rollouts.message_markup import Guard, GuardedMessage, Rendering
 from agent_rl.rollouts.template import ChatTemplate
+from agent_rl.rollouts.token_lengths import token_lengths
 from agent_rl.rollouts.tool_calls import call_spans, syntax_of
 from agent_rl.vocabulary import Message
 from agent_rl.vocabulary.task import MessageRole
 from agent_rl.vocabulary.thinking import THINKING_MARKS
 from agent_rl.vocabulary.trajectory import SegmentSource
+
+# A text is encoded alone: threads of the tokenizer would only cost, and it warns when a process with them forks.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ToolSchemas = Sequence[Mapping[str, Any]]
 _PROBE = "Qx7"
@@ -86,6 +92,7 @@ class ChatTokenizer:
         tokenizer.post_processor = None  # pyright: ignore[reportAttributeAccessIssue]  (it would trim offsets)
         self._tokenizer = tokenizer
         self._literal: Tokenizer | None = None
+        self._lengths = token_lengths(tokenizer)
         self._template = ChatTemplate(template, tokens or {}, variables)
         self._special: dict[str, int] = {}
         markup: list[str] = []
@@ -272,8 +279,7 @@ class ChatTokenizer:
         """The ids of `text`, and the character at which each id starts."""
         pieces = self._guard.pieces(text)
         if len(pieces) == 1 and not pieces[0][1]:
-            encoding = self._tokenizer.encode(text, add_special_tokens=False)
-            return encoding.ids, [start for start, _ in encoding.offsets]
+            return self._encode_plain(text)
         ids: list[int] = []
         starts: list[int] = []
         at = 0
@@ -283,11 +289,26 @@ class ChatTokenizer:
                 ids += found
                 starts += [at] * len(found)
             else:
-                encoding = self._tokenizer.encode(piece, add_special_tokens=False)
-                ids += encoding.ids
-                starts += [at + start for start, _ in encoding.offsets]
+                found, offsets = self._encode_plain(piece)
+                ids += found
+                starts += [at + start for start in offsets]
             at += length
         return ids, starts
+
+    def _encode_plain(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids of a text without markers, and where each starts.
+
+        A byte-level tokenizer's tokens are as long as the ASCII text that they stand for, unless it drops or adds
+        characters, and then the lengths do not add up. Otherwise the tokenizer keeps count, which takes much longer.
+        """
+        if self._lengths and text.isascii():
+            (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+            ids = encoding.ids
+            starts = list(accumulate(map(self._lengths.__getitem__, ids), initial=0))
+            if starts.pop() == len(text):
+                return ids, starts
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return encoding.ids, [start for start, _ in encoding.offsets]
 
     def _encode_literal(self, text: str) -> list[int]:
         """Ids of `text` as ordinary characters: none of them is a special token, whatever the text is."""
