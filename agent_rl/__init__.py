@@ -251,6 +251,7 @@ __all__ = [
     "SandboxSpec",
     "SandboxStartError",
     "Sandboxes",
+    "SessionLost",
     "ShellScript",
     "ScriptTests",
     "Segment",
