@@ -44,10 +44,10 @@ if TYPE_CHECKING:
         RandomKey,
         RolloutEnded,
         SamplingParams,
-        SessionLost,
         Sandbox,
         Sandboxes,
         SandboxProvider,
+        SessionLost,
         StepReport,
         TensorSpec,
         Tool,
@@ -139,8 +139,8 @@ _HOMES = {
     "agent_rl.vocabulary.wording": "call_feedback",
     "agent_rl.contracts": (
         "Environment EnvironmentConfig InvalidSubmission Agent Prompt Tool RolloutEnded Verifier Sandbox Sandboxes "
-        "JudgeRunner SandboxProvider ProviderOptions Policy "
-        "GenerateRequest SamplingParams SessionLost RandomKey Generation PolicyStatus WeightManifest TensorSpec Learner "
+        "JudgeRunner SandboxProvider ProviderOptions Policy SessionLost "
+        "GenerateRequest SamplingParams RandomKey Generation PolicyStatus WeightManifest TensorSpec Learner "
         "Batch PackedGroup TrainingRow StepReport Objective"
     ),
     "agent_rl.errors": (

@@ -49,15 +49,20 @@ def _segment(s: Segment) -> str:
     begin = f'{{"parent":{parent},"source":{_encode(s.source)},"token_ids":{_integers(s.token_ids)}'
     if s.source != "model":
         return begin + "}"
-    mask = _integers((1,) * len(s.loss_mask) if all(s.loss_mask) else [int(trained) for trained in s.loss_mask])
-    return f'{begin},"logprobs":{rounded_json(s.logprobs)},"versions":{_integers(s.versions)},"loss_mask":{mask}}}'
+    mask = (1,) * len(s.loss_mask) if all(s.loss_mask) else [int(trained) for trained in s.loss_mask]
+    return f'{begin},"logprobs":{rounded_json(s.logprobs)},"versions":{_runs(s.versions)},"loss_mask":{_runs(mask)}}}'
 
 
 def _integers(values: Sequence[int]) -> str:
     """A JSON array."""
+    return str(list(values)).replace(" ", "")
+
+
+def _runs(values: Sequence[int]) -> str:
+    """A JSON array of integers which are often all the same."""
     if len(set(values)) == 1:
         return f"[{f'{values[0]},' * (len(values) - 1)}{values[0]}]"
-    return f"[{','.join(map(str, values))}]"
+    return _integers(values)
 
 
 def rounded_json(values: Sequence[float]) -> str:

@@ -108,7 +108,10 @@ class Conversation:
         added = tuple(self.tokenizer.guarded(m) for m in messages)
         every = [*self._messages, *added]
         request = self._planned(self.tokenizer.grow(every, tools, self._progress), added)
-        return self._planned(self.tokenizer.grow(every, tools), added) if request is None else request
+        if request is None:
+            request = self._planned(self.tokenizer.grow(every, tools), added)
+        assert request is not None, "a rendering from the start has no place before it"
+        return request
 
     def _planned(self, grown: GrownRendering, added: tuple[GuardedMessage, ...]) -> Request | None:
         """The request with this rendering; None if it forks before where the rendering begins."""

@@ -139,7 +139,8 @@ class _Watch:
 
     def look(self, sequence: Any, index: Any) -> Any:
         """`sequence[index]`, as the template's own expression gives it."""
-        if type(index) is not int or not isinstance(sequence, list) or not 0 <= index < len(cast("list[Any]", sequence)):
+        inside = isinstance(sequence, list) and type(index) is int and 0 <= index < len(cast("list[Any]", sequence))
+        if not inside:
             here = self._skipped + len(self._starts) - 1
             self._open = here if self._open is None else min(self._open, here)
         return self._environment.getitem(sequence, index)
@@ -161,7 +162,7 @@ class _Watch:
 
 
 def _resumable(parsed: n.Template, loop: n.For) -> bool:
-    """Whether nothing that is not watched goes from one iteration to another, or from later messages to earlier ones."""
+    """Whether nothing goes unwatched from one iteration to another, or from later messages to earlier ones."""
     if not isinstance(loop.target, n.Name) or loop.test is not None or loop.recursive or loop.else_:
         return False
     if any(name.name.startswith("agent_rl_") for name in parsed.find_all(n.Name)):
@@ -305,9 +306,10 @@ def _frozen(value: Any) -> Any:
         mapping = cast("Mapping[Any, Any]", value)
         return "mapping", tuple((_frozen(k), _frozen(v)) for k, v in mapping.items())
     if isinstance(value, (list, tuple)):
-        if value and isinstance(value[0], Mapping) and "role" in value[0]:
+        values = cast("Sequence[Any]", value)
+        if values and isinstance(values[0], Mapping) and "role" in values[0]:
             return object()  # messages: with more of them it is another list
-        return type(value), tuple(_frozen(v) for v in cast("Sequence[Any]", value))
+        return isinstance(value, list), tuple(_frozen(v) for v in values)
     if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)):
         return "callable", id(value)
     return object()

@@ -16,7 +16,7 @@ import jinja2.parser
 import jinja2.sandbox
 
 from agent_rl.errors import ConfigError
-from agent_rl.rollouts.growing_template import Growth, GrowingTemplate, Progress
+from agent_rl.rollouts.growing_template import GrowingTemplate, Growth, Progress
 
 _DATE = datetime(2025, 1, 1)
 """The date that templates get as today's. It is fixed, so that prompts do not change at midnight or between runs."""

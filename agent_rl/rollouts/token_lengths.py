@@ -37,4 +37,4 @@ def _kinds(part: Any) -> set[str]:
 
 def _named(part: Mapping[str, Any]) -> set[str]:
     inner = cast("list[Mapping[str, Any]]", part.get("pretokenizers") or part.get("normalizers") or [])
-    return set().union(*map(_named, inner)) if inner else {str(part["type"])}
+    return {name for one in inner for name in _named(one)} or {str(part["type"])}

@@ -33,8 +33,8 @@ _NAMES = """
     PolicyStatus Prompt PromptStyle ProviderOptions PytestTests RLOO RandomKey Reinforce RolloutEnded RunCall RunConfig
     RunRequest
     RunResult SamplingParams Sandbox SandboxConfig SandboxError SandboxProvider SandboxSpec SandboxStartError
-    Sandboxes ScriptTests Segment SessionLost ShellScript StdioCase StdioTests StepReport StorageError Submission Task TaskVerifier
-    TensorSpec TestResult Tests TestsPlaceError Tier Timings Tool ToolCall TrainingRow Trajectory Turn
+    Sandboxes ScriptTests Segment SessionLost ShellScript StdioCase StdioTests StepReport StorageError Submission Task
+    TaskVerifier TensorSpec TestResult Tests TestsPlaceError Tier Timings Tool ToolCall TrainingRow Trajectory Turn
     UnfinishedThinking Verdict Verifier WeightManifest bootstrap_mean call_feedback choose_provider
     empty_agent evaluate final_answer load_config oracle_agent parse_config pass_at_k prepare_all program_of
     read_tasks refuse_judging_keys resolve run_group run_rollout script_in take_files train

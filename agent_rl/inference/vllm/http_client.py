@@ -162,7 +162,10 @@ class VllmClient:
     async def _request(
         self, method: str, path: str, body: bytes | None, query: Mapping[str, str], timeout: float | None
     ) -> str:
-        """The answer's text. `body` is JSON. Raises ServerLost if the connection breaks, PolicyError if vLLM refuses or times out."""
+        """The answer's text. `body` is JSON.
+
+        Raises ServerLost if the connection breaks, PolicyError if vLLM refuses or times out.
+        """
         try:
             async with asyncio.timeout(timeout):
                 headers = {} if body is None else {"Content-Type": "application/json"}

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from agent_rl.config import Precision, VllmConfig
 from agent_rl.contracts.policy import GenerateRequest, Generation, Policy, PolicyStatus, WeightManifest
@@ -90,13 +90,16 @@ class VllmPolicy(Policy):
         self._busy_since: float | None = None
 
     async def generate(self, request: GenerateRequest) -> Generation:
+        return await self._sampled(request, self._sessions.begin(request))
+
+    async def _sampled(self, request: GenerateRequest, prompt: JsonIds) -> Generation:
+        """The completion of `request`, whose whole prompt is `prompt`."""
         client = await self._ready()
         if request.deadline is not None and request.deadline <= 0:
-            self._sessions.answered(request.session, self._sessions.begin(request), ())
+            self._sessions.answered(request.session, prompt, ())
             return Generation((), (), (), "cancelled")
         self._requests += 1
         name = f"{os.getpid()}-{self._requests}"
-        prompt = self._sessions.begin(request)
         body = self._body(request, name, prompt)
         self._begin()
         reaper = None
@@ -114,7 +117,9 @@ class VllmPolicy(Policy):
         return generation
 
     async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
-        outcomes = await asyncio.gather(*(self.generate(request) for request in requests), return_exceptions=True)
+        prompts = [self._sessions.begin(request) for request in requests]
+        answers = (self._sampled(request, prompt) for request, prompt in zip(requests, prompts, strict=True))
+        outcomes = await asyncio.gather(*answers, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
