@@ -21,11 +21,11 @@ from typing import TypeVar
 from agent_rl.config import Precision, VllmConfig
 from agent_rl.contracts.policy import GenerateRequest, Generation, Policy, PolicyStatus, WeightManifest
 from agent_rl.errors import PolicyError
-from agent_rl.inference.vllm.answers import generation_of
 from agent_rl.inference.vllm.http_client import ServerLost, VllmClient
 from agent_rl.inference.vllm.plugin import BACKEND
 from agent_rl.inference.vllm.server import ServerPlan, VllmServer
 from agent_rl.inference.vllm.session_prompts import JsonIds, SessionPrompts
+from agent_rl.inference.vllm.vllm_answers import generation_of
 
 T = TypeVar("T")
 _EXIT = 70

@@ -10,8 +10,8 @@ import pytest
 
 from agent_rl.contracts import GenerateRequest, SamplingParams, SessionLost
 from agent_rl.errors import PolicyError
-from agent_rl.inference.vllm.answers import generation_of
 from agent_rl.inference.vllm.session_prompts import JsonIds, SessionPrompts
+from agent_rl.inference.vllm.vllm_answers import generation_of
 
 
 def ask(ids: tuple[int, ...], session: str = "s", follows: int = 0) -> GenerateRequest:
