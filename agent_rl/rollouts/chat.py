@@ -20,10 +20,10 @@ from typing import Any, cast
 from tokenizers import Tokenizer
 
 from agent_rl.errors import ConfigError
+from agent_rl.rollouts.byte_level import token_bytes, token_lengths
 from agent_rl.rollouts.growing_template import Progress
 from agent_rl.rollouts.message_markup import Guard, GuardedMessage, Rendering
 from agent_rl.rollouts.template import ChatTemplate
-from agent_rl.rollouts.token_lengths import token_lengths
 from agent_rl.rollouts.tool_calls import call_spans, syntax_of
 from agent_rl.vocabulary import Message
 from agent_rl.vocabulary.task import MessageRole
@@ -92,7 +92,7 @@ class ChatTokenizer:
         tokenizer.post_processor = None  # pyright: ignore[reportAttributeAccessIssue]  (it would trim offsets)
         self._tokenizer = tokenizer
         self._literal: Tokenizer | None = None
-        self._lengths = token_lengths(tokenizer)
+        self._lengths, self._bytes = token_lengths(tokenizer), token_bytes(tokenizer)
         self._template = ChatTemplate(template, tokens or {}, variables)
         self._special: dict[str, int] = {}
         markup: list[str] = []
@@ -204,6 +204,8 @@ class ChatTokenizer:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of `token_ids` without special tokens. Bytes that are not UTF-8 become U+FFFD."""
+        if self._bytes and max(token_ids, default=0) < len(self._bytes):
+            return b"".join(map(self._bytes.__getitem__, token_ids)).decode(errors="replace")
         return self._tokenizer.decode(token_ids, skip_special_tokens=True)
 
     def decode_all(self, token_ids: Sequence[int]) -> str:

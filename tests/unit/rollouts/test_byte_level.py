@@ -1,4 +1,4 @@
-"""Where tokens start, by their lengths, is where the tokenizer itself says that they start."""
+"""What the tables of byte-level tokenizers say is what the tokenizer itself says."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from agent_rl.rollouts.byte_level import token_bytes, token_lengths
 from agent_rl.rollouts.chat import ChatTokenizer
-from agent_rl.rollouts.token_lengths import token_lengths
 from tests.unit.rollouts.support import PLAIN, trained_tokenizer
 
 
@@ -84,3 +84,26 @@ def test_tokenizers_that_are_not_byte_level_or_rewrite_text_have_no_lengths() ->
     words = Tokenizer(models.WordLevel({"a": 0}, "a"))
     words.pre_tokenizer = pre_tokenizers.ByteLevel()
     assert token_lengths(words) == []
+
+
+def test_decoded_text_is_the_tokenizers_own() -> None:
+    own = with_a_hungry_token()
+    own.add_tokens(["<think>", "two words", "Ġé", "日本"])
+    tokenizer, size = ChatTokenizer(own, PLAIN), own.get_vocab_size()
+    # Ids of single bytes, of which most do not make up a character, and all others; also ids that do not exist.
+    single = [i for i, b in enumerate(token_bytes(own)) if len(b) == 1]
+    assert len(single) == 256
+    draw = random.Random(0)
+    for _ in range(3000):
+        ids = [draw.choice([draw.choice(single), draw.randrange(size)]) for _ in range(draw.randint(0, 12))]
+        assert tokenizer.decode(ids) == own.decode(ids, skip_special_tokens=True)
+    assert tokenizer.decode([size + 5, single[0]]) == own.decode([size + 5, single[0]])
+
+
+def test_tokenizers_whose_decoder_does_more_have_no_bytes() -> None:
+    tokenizer = trained()
+    assert token_bytes(tokenizer)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    assert token_bytes(tokenizer) == []
+    tokenizer.decoder = None  # pyright: ignore[reportAttributeAccessIssue]
+    assert token_bytes(tokenizer) == []
