@@ -22,11 +22,11 @@ import contextlib
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, Literal
 
 from agent_rl.bench.figures import cpu_name
@@ -136,26 +136,31 @@ class ControllerCost:
 
 @dataclass(frozen=True, slots=True)
 class ControllerReport:
-    """The cheapest round of each kind and shape."""
+    """The costs of each kind and shape, round by round. Of the rounds the cheapest counts."""
 
     device: str
     plan: ControllerPlan
-    costs: Mapping[PolicyKind, Mapping[str, ControllerCost]]
+    rounds: Mapping[PolicyKind, Mapping[str, Sequence[ControllerCost]]]
+
+    def cost(self, kind: PolicyKind, shape: str) -> ControllerCost:
+        """The cheapest of the rounds."""
+        return min(self.rounds[kind][shape], key=lambda cost: cost.seconds)
 
     def growth(self, kind: PolicyKind) -> float | None:
-        """How much dearer a token is at 64 turns than at 16; None unless both were measured."""
-        costs = self.costs[kind]
-        if "turns_16" not in costs or "turns_64" not in costs:
+        """How much dearer a token is at 64 turns than at 16, the median over the rounds; None if not measured."""
+        shapes = self.rounds[kind]
+        if "turns_16" not in shapes or "turns_64" not in shapes:
             return None
-        return costs["turns_16"].tokens_per_second / costs["turns_64"].tokens_per_second
+        pairs = zip(shapes["turns_16"], shapes["turns_64"], strict=True)
+        return median(short.tokens_per_second / long.tokens_per_second for short, long in pairs)
 
     @property
     def reached(self) -> bool | None:
         """Whether all kinds reach both bars; None if one was not measured at 64 turns."""
-        grown = [self.growth(kind) for kind in KINDS if kind in self.costs]
+        grown = [self.growth(kind) for kind in KINDS if kind in self.rounds]
         if len(grown) < len(KINDS) or None in grown:
             return None
-        fast = all(costs["turns_64"].slowest >= BAR for costs in self.costs.values())
+        fast = all(self.cost(kind, "turns_64").slowest >= BAR for kind in KINDS)
         return fast and all(growth is not None and growth <= BAR_OF_GROWTH for growth in grown)
 
     def to_json(self) -> dict[str, Any]:
@@ -170,9 +175,9 @@ class ControllerReport:
             "policies": {
                 kind: {
                     "growth": None if (growth := self.growth(kind)) is None else round(growth, 3),
-                    **{name: cost.to_json() for name, cost in costs.items()},
+                    **{name: self.cost(kind, name).to_json() for name in shapes},
                 }
-                for kind, costs in self.costs.items()
+                for kind, shapes in self.rounds.items()
             },
             "bar": {"tokens_per_cpu_second_of_each_process": BAR, "growth": BAR_OF_GROWTH, "reached": self.reached},
         }
@@ -183,23 +188,20 @@ async def measure_controller(
 ) -> ControllerReport:
     """The costs of each kind and shape. The rollouts do not use `provider`, so any provider will do."""
     tokenizer, ordinary = word_tokenizer()
-    rounds: dict[tuple[PolicyKind, str], list[ControllerCost]] = {}
+    rounds: dict[PolicyKind, dict[str, list[ControllerCost]]] = {k: {n: [] for n in plan.shapes} for k in plan.kinds}
     with tempfile.TemporaryDirectory(prefix="agent-rl-bench-") as folder:
         directory = _run_directory(Path(folder))
         for number in range(plan.rounds):
-            for name, shape in plan.shapes.items():
-                for kind in plan.kinds:
+            for kind in plan.kinds:
+                for name, shape in plan.shapes.items():
                     dialogue = _Dialogues(tokenizer, ordinary, shape, plan.rollouts, directory, provider)
                     async with _policy(kind, ordinary, tokenizer.stop_token_ids[0], shape.reply) as (policy, role):
                         await dialogue.measured(policy, role, small=True)  # one-time work is not measured
                         with settled():
                             cost = await dialogue.measured(policy, role)
-                    rounds.setdefault((kind, name), []).append(cost)
+                    rounds[kind][name].append(cost)
                     say(f"round {number + 1}: {kind}, {name}: {cost.tokens_per_second:,.0f} tokens per CPU-second")
-    costs: dict[PolicyKind, dict[str, ControllerCost]] = {
-        kind: {name: min(rounds[kind, name], key=lambda c: c.seconds) for name in plan.shapes} for kind in plan.kinds
-    }
-    return ControllerReport(cpu_name(), plan, costs)
+    return ControllerReport(cpu_name(), plan, rounds)
 
 
 @contextlib.asynccontextmanager

@@ -323,11 +323,12 @@ def _verify_table(report: VerifyBenchReport) -> Table:
 
 
 def _controller_table(report: ControllerReport) -> Table:
-    headings = ("policy", "shape", "tokens per CPU-second", "of the controller", "of the policy's process", "growth")
-    table = _table(report.device, *headings)
-    for kind, costs in report.costs.items():
+    headings = ("policy", "shape", "together", "controller", "policy's process", "growth")
+    table = _table(f"{report.device}; sampled tokens per CPU-second", *headings)
+    for kind, shapes in report.rounds.items():
         growth = report.growth(kind)
-        for name, cost in costs.items():
+        for name in shapes:
+            cost = report.cost(kind, name)
             alone = "" if cost.of_policy is None else f"{cost.of_policy:,.0f}"
             grown = f"{growth:.2f}" if growth is not None and name == "turns_64" else ""
             table.add_row(kind, name, f"{cost.tokens_per_second:,.0f}", f"{cost.of_controller:,.0f}", alone, grown)

@@ -181,13 +181,16 @@ def test_the_controllers_cost_is_told_for_each_process_and_by_how_much_it_grows(
     alone = ControllerCost(1000, 500, rollouts=0.75, packing=0.05, recording=0.2, policy=0.0)
     assert (alone.of_policy, alone.slowest) == (None, 1000.0)
     plan = ControllerPlan({"turns_16": DialogueShape(16, 4, 4), "turns_64": DialogueShape(64, 4, 4)})
-    costs = {"turns_16": short, "turns_64": long}
-    report = ControllerReport("cpu", plan, {"in_process": costs, "role": costs, "vllm": costs})
+    rounds = {"turns_16": [short], "turns_64": [long]}
+    report = ControllerReport("cpu", plan, {"in_process": rounds, "role": rounds, "vllm": rounds})
     assert report.growth("role") == pytest.approx(2.0)
     assert report.reached is False
-    assert ControllerReport("cpu", plan, {"role": costs}).reached is None
-    fast = {name: ControllerCost(1_000_000, 0, 1.0, 0.1, 0.4, 0.5) for name in costs}
-    assert ControllerReport("cpu", plan, dict.fromkeys(report.costs, fast)).reached is True
-    grown = {**fast, "turns_64": ControllerCost(1_000_000, 0, 1.6, 0.1, 0.4, 0.5)}  # 2.6 s after 2: 1.3 times as much
-    assert ControllerReport("cpu", plan, dict.fromkeys(report.costs, grown)).reached is False
+    assert ControllerReport("cpu", plan, {"role": rounds}).reached is None
     assert report.to_json()["policies"]["vllm"]["turns_16"]["of_policy_process"] == 2000
+    fast = ControllerCost(1_000_000, 0, 1.0, 0.1, 0.4, 0.5)
+    dearer = ControllerCost(1_000_000, 0, 1.6, 0.1, 0.4, 0.5)  # 2.6 s after 2: 1.3 times as much
+    same, grown = ([fast] * 3, [fast] * 3), ([fast] * 3, [fast, dearer, dearer])
+    for (at_16, at_64), reached in ((same, True), (grown, False)):
+        every = {kind: {"turns_16": at_16, "turns_64": at_64} for kind in report.rounds}
+        assert ControllerReport("cpu", plan, every).reached is reached
+    assert ControllerReport("cpu", plan, {"vllm": {"turns_64": [dearer, fast]}}).cost("vllm", "turns_64") is fast
