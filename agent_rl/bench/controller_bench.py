@@ -57,17 +57,21 @@ _PARTS = "agent_rl.bench.free_policy"
 
 @dataclass(frozen=True, slots=True)
 class DialogueShape:
-    """A rollout of `turns` turns: replies of `reply` tokens, and about `observation` tokens before each."""
+    """A rollout of `turns` turns: replies of `reply` tokens, and about `observation` tokens before each.
+
+    times: as many times the plan's rollouts are run at once, so that shapes that are compared hold equally many tokens.
+    """
 
     turns: int
     reply: int
     observation: int
+    times: int = 1
 
 
 SHAPES: Mapping[str, DialogueShape] = {
     "one_turn": DialogueShape(1, 1024, 256),
     "turns_16_short": DialogueShape(16, 256, 256),
-    "turns_16": DialogueShape(16, 512, 512),
+    "turns_16": DialogueShape(16, 512, 512, times=4),
     "turns_64": DialogueShape(64, 512, 512),
 }
 
@@ -169,7 +173,7 @@ class ControllerReport:
             "device": self.device,
             "rollouts": self.plan.rollouts,
             "shapes": {
-                name: {"turns": s.turns, "reply": s.reply, "observation": s.observation}
+                name: {"turns": s.turns, "reply": s.reply, "observation": s.observation, "times": s.times}
                 for name, s in self.plan.shapes.items()
             },
             "policies": {
@@ -194,7 +198,7 @@ async def measure_controller(
         for number in range(plan.rounds):
             for kind in plan.kinds:
                 for name, shape in plan.shapes.items():
-                    dialogue = _Dialogues(tokenizer, ordinary, shape, plan.rollouts, directory, provider)
+                    dialogue = _Dialogues(tokenizer, ordinary, shape, plan.rollouts * shape.times, directory, provider)
                     async with _policy(kind, ordinary, tokenizer.stop_token_ids[0], shape.reply) as (policy, role):
                         await dialogue.measured(policy, role, small=True)  # one-time work is not measured
                         with settled():
