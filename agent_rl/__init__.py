@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         Sandbox,
         Sandboxes,
         SandboxProvider,
+        SessionLost,
         StepReport,
         TensorSpec,
         Tool,
@@ -152,7 +153,7 @@ _HOMES = {
     "agent_rl.vocabulary.wording": "call_feedback",
     "agent_rl.contracts": (
         "Environment EnvironmentConfig InvalidSubmission Agent Prompt Tool RolloutEnded Verifier Sandbox Sandboxes "
-        "JudgeRunner SandboxProvider ProviderOptions Policy "
+        "JudgeRunner SandboxProvider ProviderOptions Policy SessionLost "
         "GenerateRequest SamplingParams RandomKey Generation PolicyStatus WeightManifest TensorSpec Learner "
         "Batch PackedGroup TrainingRow StepReport LossFigures OptimizerStep LossPlan LossTokens TrainingSample "
         "AlgorithmPart PartOptions AdvantageEstimator PolicyLoss Correction Aggregation Regularizer "
@@ -281,6 +282,7 @@ __all__ = [
     "SandboxSpec",
     "SandboxStartError",
     "Sandboxes",
+    "SessionLost",
     "ScriptTests",
     "Segment",
     "ShellScript",

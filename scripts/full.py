@@ -262,6 +262,22 @@ def bench_turns(folder: Path) -> list[Bar]:
     ]
 
 
+def bench_controller(folder: Path) -> list[Bar]:
+    """What the controller itself costs."""
+    out = folder / "controller.json"
+    command(AGENT_RL, "bench", "controller", "--json", out)
+    bars: list[Bar] = []
+    for kind, shapes in json.loads(out.read_text())["policies"].items():
+        long = shapes["turns_64"]
+        for process in ("controller", "policy_process"):
+            if (rate := long[f"of_{process}"]) is not None:
+                what = f"{kind}: tokens a CPU-second, {process}"
+                bars.append(Bar("bench controller", what, f"{rate:,}", ">= 400,000", rate >= 400_000))
+        growth = shapes["growth"]
+        bars.append(Bar("bench controller", f"{kind}: growth", f"{growth:.2f}", "<= 1.25", growth <= 1.25))
+    return bars
+
+
 def bench_verify(folder: Path) -> list[Bar]:
     """Warm workers against other ways to verify."""
     out = folder / "verify.json"
@@ -292,6 +308,7 @@ PARTS: dict[str, Callable[[Path], list[Bar]]] = {
     "bench-generate": bench_generate,
     "bench-overlap": bench_overlap,
     "bench-turns": bench_turns,
+    "bench-controller": bench_controller,
     "tests": tests,
 }
 

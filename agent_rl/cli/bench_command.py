@@ -1,4 +1,4 @@
-"""`agent-rl bench verify | generate | overlap | turns`."""
+"""`agent-rl bench verify | generate | overlap | turns | controller`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from agent_rl.bench.controller_bench import ControllerReport
     from agent_rl.bench.generate_bench import GenerateReport
     from agent_rl.bench.quickstart_bench import QuickstartReport
     from agent_rl.bench.scheduling_bench import Achieved
@@ -268,6 +269,46 @@ def turns(
     _verdict(console, report.reached, f"preparing below {BAR:.0%} of generating", require)
 
 
+@bench.command("controller")
+def controller(
+    json_file: JsonOption = None,
+    rollouts: Annotated[int, typer.Option(min=2, help="Rollouts of a group, all at once.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Groups of each kind and shape; the cheapest counts.")] = 3,
+    require: RequireOption = False,
+) -> None:
+    """Measure the controller's own cost: sampled tokens per second of processor time.
+
+    Rollouts, packing and recording are the real ones, with a policy whose tokens cost nothing: one turn of 1,024
+    tokens, 16 turns of 256, and 16 and 64 turns of 512 with observations of 512.
+
+    \b
+      in_process  the policy is in the controller's process
+      role        the policy has a process of its own, as in a run; its processor time counts
+      vllm        vLLM's adapter in a process of its own, before a server whose answers were made before; the server's
+                  processor time does not count
+
+    The bars: at 64 turns, each process handles at least 400,000 tokens per second of its processor time, and a token
+    costs at most 1.25 times as much as at 16 turns. It takes about two minutes.
+
+    \b
+    Example:
+      agent-rl bench controller --json controller.json --require
+    """
+    from rich.console import Console
+
+    from agent_rl.bench.controller_bench import BAR, BAR_OF_GROWTH, SHAPES, ControllerPlan, measure_controller
+    from agent_rl.cli.run_coroutine import run
+    from agent_rl.testing.in_memory_sandbox import InMemoryProvider
+
+    console = Console(highlight=False)
+    plan = ControllerPlan(SHAPES, rollouts=rollouts, rounds=rounds)
+    report = run(measure_controller(plan, InMemoryProvider(), lambda line: console.print(line, markup=False)))
+    console.print(_controller_table(report))
+    write_json(json_file, report.to_json())
+    bar = f"each process at least {BAR:,} tokens per CPU-second at 64 turns, growth at most {BAR_OF_GROWTH:g}"
+    _verdict(console, report.reached, bar, require)
+
+
 def _verify_table(report: VerifyBenchReport) -> Table:
     headings = ("kind", "at", "per minute", "p50 ms", "p95 ms", "p50 at 1", "docker_worker")
     table = _table(f"{report.device}; {sum(report.items.values())} programs", *headings)
@@ -278,6 +319,19 @@ def _verify_table(report: VerifyBenchReport) -> Table:
         ratio = f"{report.ratios[kind]:.2f} x" if kind in report.ratios else ""
         times = (f"{figures[name]:.2f}" for name in ("p50_ms", "p95_ms"))
         table.add_row(kind, str(best), f"{figures['per_minute']:,.0f}", *times, alone, ratio)
+    return table
+
+
+def _controller_table(report: ControllerReport) -> Table:
+    headings = ("policy", "shape", "together", "controller", "policy's process", "growth")
+    table = _table(f"{report.device}; sampled tokens per CPU-second", *headings)
+    for kind, shapes in report.rounds.items():
+        growth = report.growth(kind)
+        for name in shapes:
+            cost = report.cost(kind, name)
+            alone = "" if cost.of_policy is None else f"{cost.of_policy:,.0f}"
+            grown = f"{growth:.2f}" if growth is not None and name == "turns_64" else ""
+            table.add_row(kind, name, f"{cost.tokens_per_second:,.0f}", f"{cost.of_controller:,.0f}", alone, grown)
     return table
 
 

@@ -31,6 +31,7 @@ from agent_rl.contracts.policy import (
     PolicyStatus,
     RandomKey,
     SamplingParams,
+    SessionLost,
     TensorSpec,
     WeightManifest,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "Sandbox",
     "SandboxProvider",
     "Sandboxes",
+    "SessionLost",
     "StepReport",
     "TensorSpec",
     "Tool",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from agent_rl.errors import PolicyError
 from agent_rl.vocabulary.trajectory import FinishReason
 
 Transport = Literal["shared_memory", "cuda_ipc"]
@@ -28,10 +29,12 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """One completion to be sampled after `prompt_ids`.
+    """One completion to be sampled after the first `follows` ids of the session and `prompt_ids`: the whole prompt.
 
-    session: the same for all requests of one conversation; the engine may keep its KV cache until `end_session`.
-    shared_prefix: how many leading ids all requests of one `prefix_group` have in common (0: none).
+    session: the same for all requests of one conversation; the engine may keep its KV cache until `end_session`. The
+    ids of a session are the whole prompt of its last answered request and the tokens of the answer.
+    follows: 0 for a session that is new or lost: `prompt_ids` is all of the prompt. Otherwise only what is new is sent.
+    shared_prefix: how many leading ids of the whole prompt all requests of one `prefix_group` share (0: none).
     deadline: seconds from arrival. At the deadline, the tokens sampled so far are returned as `cancelled`.
     """
 
@@ -43,6 +46,7 @@ class GenerateRequest:
     shared_prefix: int = 0
     deadline: float | None = None
     top_logprobs: int = 0
+    follows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +98,24 @@ class WeightManifest:
     kind: Transport = "shared_memory"
 
 
+class SessionLost(PolicyError):
+    """The policy does not have the ids that a request follows: send the whole prompt, with `follows` 0."""
+
+
 class Policy(ABC):
     """Serves one version of the weights at a time. An update takes effect between two tokens of running requests."""
 
     @abstractmethod
     async def generate(self, request: GenerateRequest) -> Generation:
-        """The completion. Cancelling the call frees the request's resources. Raises PolicyError if the engine died."""
+        """The completion. Cancelling the call frees the request's resources. Raises PolicyError if the engine died.
+
+        Raises SessionLost, before anything is sampled, if the session has fewer ids than the request follows: it is
+        unknown here, or its last request has failed or still runs. The caller then sends the whole prompt.
+        """
 
     @abstractmethod
     async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
-        """The completions of `requests`, admitted together and in this order."""
+        """The completions of `requests`, admitted together and in this order; raises like `generate`, for all."""
 
     @abstractmethod
     async def score(self, ids: Sequence[int]) -> list[float]:

@@ -85,12 +85,12 @@ class BatchingEngine:
         """The earliest deadline of a request, on the monotonic clock; infinity if no request has one."""
         return self._next_deadline
 
-    def check(self, job: Job) -> None:
-        """Raises ValueError for a request that cannot be served."""
+    def check(self, job: Job, new_ids: Sequence[int]) -> None:
+        """Raises ValueError for a request that cannot be served. `new_ids`: those of its prompt to look at."""
         ids, vocabulary = job.request.prompt_ids, self._forward.vocabulary
         if not ids:
             raise ValueError("prompt_ids is empty")
-        if min(ids) < 0 or max(ids) >= vocabulary:
+        if new_ids and (min(new_ids) < 0 or max(new_ids) >= vocabulary):
             raise ValueError(f"prompt_ids holds an id outside the vocabulary of {vocabulary}")
         if any(not 0 <= i < vocabulary for i in job.request.sampling.stop_token_ids):
             raise ValueError(f"stop_token_ids holds an id outside the vocabulary of {vocabulary}")

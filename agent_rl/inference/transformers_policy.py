@@ -24,6 +24,7 @@ from agent_rl.inference.engine_model import ForwardKind, load_forward
 from agent_rl.inference.forward import Forward
 from agent_rl.inference.request_rows import Job
 from agent_rl.inference.scheduler import BatchingEngine, EngineLimits
+from agent_rl.inference.session_ids import SessionIds
 from agent_rl.weights.receive import receive
 
 
@@ -71,6 +72,7 @@ class TransformersPolicy(Policy):
         )
         self._deterministic = deterministic
         self._threads = torch.get_num_threads()
+        self._sessions = SessionIds()
         self._prepared: tuple[int, Any] | None = None
         self._inbox: deque[_Command | _Arrivals] = deque()
         self._urgent: deque[_Command | _Arrivals] = deque()
@@ -88,14 +90,18 @@ class TransformersPolicy(Policy):
 
     async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
         now = time.monotonic()
-        jobs = [Job(r, math.inf if r.deadline is None else now + r.deadline) for r in requests]
-        for job in jobs:
-            self._engine.check(job)
+        whole = [self._sessions.begin(r) for r in requests]
+        jobs = [Job(r, math.inf if r.deadline is None else now + r.deadline) for r in whole]
+        for job, request in zip(jobs, requests, strict=True):
+            self._engine.check(job, request.prompt_ids)
         loop = self._running_loop()
         futures: list[asyncio.Future[Generation]] = [loop.create_future() for _ in jobs]
         self._put(_Arrivals(jobs, futures), self._inbox)
         try:
-            return [await future for future in futures]
+            generations = [await future for future in futures]
+            for request, generation in zip(whole, generations, strict=True):
+                self._sessions.answered(request, generation)
+            return generations
         except BaseException:
             for job, future in zip(jobs, futures, strict=True):
                 if not future.done() or future.cancelled():
@@ -110,6 +116,7 @@ class TransformersPolicy(Policy):
         return await self._do(lambda engine: engine.score(ids))
 
     async def end_session(self, session: str) -> None:
+        self._sessions.end(session)
         await self._do(lambda engine: engine.end_session(session))
 
     async def prepare_update(self, manifest: WeightManifest) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from agent_rl.contracts import AdvantageEstimator, RolloutReward, StepReport, TrainingSample
 from agent_rl.loop.buffer import staleness
 from agent_rl.loop.dropped_rollouts import DroppedRollouts
+from agent_rl.records.json_lines import segments_json
 from agent_rl.vocabulary import Group, Trajectory
 
 
@@ -120,7 +121,7 @@ def reward_means(rewards_G: Sequence[Sequence[RolloutReward]]) -> dict[str, floa
 
 
 def trajectory_row(group: Group, sample: TrainingSample, reward: RolloutReward) -> dict[str, Any]:
-    """One rollout with its verdict; for each token, its sampler log-probability and policy version."""
+    """One rollout with its verdict; for each token, its sampler log-probability and policy version. For `json_line`."""
     trajectory, own = sample.trajectory, sample.segment_advantages
     verdict = trajectory.verdict
     return {
@@ -144,23 +145,7 @@ def trajectory_row(group: Group, sample: TrainingSample, reward: RolloutReward) 
             }
             for t in trajectory.turns
         ],
-        "segments": [
-            {
-                "parent": s.parent,
-                "source": s.source,
-                "token_ids": s.token_ids,
-                **(
-                    {
-                        "logprobs": [round(p, 5) for p in s.logprobs],
-                        "versions": s.versions,
-                        "loss_mask": [int(m) for m in s.loss_mask],
-                    }
-                    if s.source == "model"
-                    else {}
-                ),
-            }
-            for s in trajectory.segments
-        ],
+        "segments": segments_json(trajectory.segments),
         "leaves": trajectory.leaves,
         "forks": trajectory.forks,
         "verdict": None

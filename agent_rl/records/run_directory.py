@@ -18,6 +18,7 @@ from agent_rl.config import RunConfig, load_config
 from agent_rl.errors import ConfigError, StorageError
 from agent_rl.records import eval_file
 from agent_rl.records.disk_errors import still_writable, usable_run_folder
+from agent_rl.records.json_lines import json_line
 from agent_rl.records.run_lock import run_lock
 from agent_rl.records.run_mark import MARK, RunMark
 
@@ -230,7 +231,7 @@ class RunDirectory:
             run = self._id()
             if os.path.lexists(path) and not _begins_with_id(path, run):
                 raise StorageError(f"{_in_the_way(path)}, then go on with --resume")
-            lines = (json.dumps({"run": run, **row}, separators=(",", ":")) + "\n" for row in rows)
+            lines = (json_line({"run": run, **row}) for row in rows)
             path.write_text("".join(lines), encoding="utf-8")
 
     def _named_as_rollouts(self) -> list[tuple[int, Path, bool]]:

@@ -7,17 +7,21 @@ the tokenizer's own additions (such as a leading BOS): the chat template writes 
 from __future__ import annotations
 
 import json
+import os
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
 from tokenizers import Tokenizer
 
 from agent_rl.errors import ConfigError
+from agent_rl.rollouts.byte_level import token_bytes, token_lengths
+from agent_rl.rollouts.growing_template import Progress
 from agent_rl.rollouts.message_markup import Guard, GuardedMessage, Rendering
 from agent_rl.rollouts.template import ChatTemplate
 from agent_rl.rollouts.tool_calls import call_spans, syntax_of
@@ -25,6 +29,9 @@ from agent_rl.vocabulary import Message
 from agent_rl.vocabulary.task import MessageRole
 from agent_rl.vocabulary.thinking import THINKING_MARKS
 from agent_rl.vocabulary.trajectory import SegmentSource
+
+# A text is encoded alone: threads of the tokenizer would only cost, and it warns when a process with them forks.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ToolSchemas = Sequence[Mapping[str, Any]]
 _PROBE = "Qx7"
@@ -41,10 +48,24 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class GrownRendering:
+    """A rendering, from the start of the conversation or from where the last one could be resumed (`continued`).
+
+    resume_at: where in its text the next rendering can be resumed, with `progress`.
+    """
+
+    rendering: Rendering
+    continued: bool
+    resume_at: int
+    progress: Progress | None
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedPrompt:
     """A conversation's first prompt. `digest` is a hash: equal for equal ids, different (almost surely) otherwise."""
 
     text: str
+    grown: GrownRendering
     pieces: tuple[Piece, ...]
     token_ids: tuple[int, ...]
     digest: str
@@ -71,6 +92,7 @@ class ChatTokenizer:
         tokenizer.post_processor = None  # pyright: ignore[reportAttributeAccessIssue]  (it would trim offsets)
         self._tokenizer = tokenizer
         self._literal: Tokenizer | None = None
+        self._lengths, self._bytes = token_lengths(tokenizer), token_bytes(tokenizer)
         self._template = ChatTemplate(template, tokens or {}, variables)
         self._special: dict[str, int] = {}
         markup: list[str] = []
@@ -156,6 +178,18 @@ class ChatTokenizer:
         """The conversation's text, and where content is in it. Raises ConfigError if the template refuses it."""
         return self._guard.rendering(self._template.render(messages, tools, add_generation_prompt))
 
+    def grow(
+        self, messages: Sequence[GuardedMessage], tools: ToolSchemas, before: Progress | None = None
+    ) -> GrownRendering:
+        """The conversation's text with a generation prompt, or only what changes after a rendering with `before`.
+
+        Its cost is linear in the new messages, if the template allows it (see `growing_template`). Raises ConfigError
+        if the template refuses the conversation.
+        """
+        growth = self._template.grow(messages, tools, before)
+        resume_at = growth.resume_at - self._guard.enclosures(growth.text, growth.resume_at)
+        return GrownRendering(self._guard.rendering(growth.text), growth.continued, resume_at, growth.progress)
+
     def render(self, messages: Sequence[Message], tools: ToolSchemas = (), add_generation_prompt: bool = True) -> str:
         """The conversation's text, for `encode`. Special tokens inside content are marked (see `plain`)."""
         return self.rendering([self.guarded(m) for m in messages], tools, add_generation_prompt).text
@@ -170,6 +204,8 @@ class ChatTokenizer:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of `token_ids` without special tokens. Bytes that are not UTF-8 become U+FFFD."""
+        if self._bytes and max(token_ids, default=0) < len(self._bytes):
+            return b"".join(map(self._bytes.__getitem__, token_ids)).decode(errors="replace")
         return self._tokenizer.decode(token_ids, skip_special_tokens=True)
 
     def decode_all(self, token_ids: Sequence[int]) -> str:
@@ -185,13 +221,13 @@ class ChatTokenizer:
             cached, key = None, None
         if cached is not None:
             return cached
-        rendering = self.rendering([self.guarded(m) for m in messages], tools, True)
-        pieces = tuple(self.encode_pieces(rendering, 0))
+        grown = self.grow([self.guarded(m) for m in messages], tools)
+        pieces = tuple(self.encode_pieces(grown.rendering, 0))
         ids = tuple(i for piece in pieces for i in piece.token_ids)
         if not ids:
             raise ConfigError("the template writes nothing before the model's first turn", key="model.chat_template")
         digest = blake2b(",".join(map(str, ids)).encode(), digest_size=8).hexdigest()
-        prompt = EncodedPrompt(rendering.text, pieces, ids, digest)
+        prompt = EncodedPrompt(grown.rendering.text, grown, pieces, ids, digest)
         if key is not None:
             self._prompts[key] = prompt
             while len(self._prompts) > _CACHED_PROMPTS:
@@ -208,8 +244,8 @@ class ChatTokenizer:
                 return at, at + len(stop)
         return start, start
 
-    def encode_pieces(self, rendering: Rendering, start: int, skip: int = 0) -> list[Piece]:
-        """The ids of the rendered text from `start + skip` on, by source.
+    def encode_pieces(self, rendering: Rendering, start: int, skip: int = 0, base: int = 0) -> list[Piece]:
+        """The ids of the rendered text from `start + skip` on, by source. `base` is added to where the pieces end.
 
         The text is encoded as one run and cut where content begins and ends; a token across a cut belongs to the piece
         in which it begins. The `skip` characters at `start` are a stop token that the model has sampled. They are
@@ -237,7 +273,7 @@ class ChatTokenizer:
         done = 0
         for cut, source in cuts:
             end = start + starts[cut] if cut < len(ids) else len(text)
-            pieces.append(Piece(source, tuple(ids[done:cut]), end))
+            pieces.append(Piece(source, tuple(ids[done:cut]), base + end))
             done = cut
         return pieces
 
@@ -245,8 +281,7 @@ class ChatTokenizer:
         """The ids of `text`, and the character at which each id starts."""
         pieces = self._guard.pieces(text)
         if len(pieces) == 1 and not pieces[0][1]:
-            encoding = self._tokenizer.encode(text, add_special_tokens=False)
-            return encoding.ids, [start for start, _ in encoding.offsets]
+            return self._encode_plain(text)
         ids: list[int] = []
         starts: list[int] = []
         at = 0
@@ -256,11 +291,26 @@ class ChatTokenizer:
                 ids += found
                 starts += [at] * len(found)
             else:
-                encoding = self._tokenizer.encode(piece, add_special_tokens=False)
-                ids += encoding.ids
-                starts += [at + start for start, _ in encoding.offsets]
+                found, offsets = self._encode_plain(piece)
+                ids += found
+                starts += [at + start for start in offsets]
             at += length
         return ids, starts
+
+    def _encode_plain(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids of a text without markers, and where each starts.
+
+        A byte-level tokenizer's tokens are as long as the ASCII text that they stand for, unless it drops or adds
+        characters, and then the lengths do not add up. Otherwise the tokenizer keeps count, which takes much longer.
+        """
+        if self._lengths and text.isascii():
+            (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+            ids = encoding.ids
+            starts = list(accumulate(map(self._lengths.__getitem__, ids), initial=0))
+            if starts.pop() == len(text):
+                return ids, starts
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return encoding.ids, [start for start, _ in encoding.offsets]
 
     def _encode_literal(self, text: str) -> list[int]:
         """Ids of `text` as ordinary characters: none of them is a special token, whatever the text is."""

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from agent_rl.common_prefix import common_prefix
 from agent_rl.contracts import Generation
 from agent_rl.errors import ConfigError
-from agent_rl.rollouts.chat import ChatTokenizer, Piece, ToolSchemas
+from agent_rl.rollouts.chat import ChatTokenizer, GrownRendering, Piece, ToolSchemas
+from agent_rl.rollouts.growing_template import Progress
 from agent_rl.rollouts.message_markup import GuardedMessage
 from agent_rl.rollouts.tool_calls import as_text, syntax_of
 from agent_rl.rollouts.tools import ToolSignature, answer_id, answer_role, introduced
@@ -34,16 +36,28 @@ class Request:
     """The next request. Nothing of it is recorded before `Conversation.send`.
 
     kept: how many nodes of the active path it keeps; its new segments follow them.
+    follows: the ids of the kept nodes, in number.
     """
 
-    token_ids: tuple[int, ...]
-    text: str
+    follows: int
+    new_ids: tuple[int, ...]
+    grown: GrownRendering
     messages: tuple[GuardedMessage, ...]
     pieces: tuple[Piece, ...]
     kept: int
     forks: bool
     kept_end: int
-    """Where, in `text`, the kept part ends."""
+    """Where, in the whole rendered text, the kept part ends."""
+
+    @property
+    def length(self) -> int:
+        """The ids of the whole prompt, in number."""
+        return self.follows + len(self.new_ids)
+
+    @property
+    def text_end(self) -> str:
+        """The end of the rendered text; at least what follows the last message but one."""
+        return self.grown.rendering.text
 
 
 @dataclass(slots=True)
@@ -56,7 +70,10 @@ class _Node:
 
 
 class Conversation:
-    """Grows by turns: `plan` what to send, `send` it, `receive` the completion."""
+    """Grows by turns: `plan` what to send, `send` it, `receive` the completion.
+
+    Of the rendered text, only the part after which the next rendering can be resumed is compared and encoded again.
+    """
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self.tokenizer = tokenizer
@@ -65,11 +82,21 @@ class Conversation:
         """How often the template rewrote text that had already been sent or sampled."""
         self.first_prompt_digest = ""
         self.first_prompt_ids: tuple[int, ...] = ()
+        self._first_prompt_segments = 0
         self._messages: list[GuardedMessage] = []
         self._path: list[_Node] = []
-        self._ids: tuple[int, ...] = ()
+        self._earlier: list[str] = []
+        """The rendered text before `_base`, in parts."""
+        self._base = 0
         self._text = ""
+        """The rendered text from `_base` on."""
+        self._progress: Progress | None = None
         self._stopped = False
+
+    @property
+    def compared_characters(self) -> int:
+        """How many characters the next rendering is compared with."""
+        return len(self._text)
 
     def plan(self, messages: Sequence[Message], tools: ToolSchemas = ()) -> Request:
         """The request after `messages` are added. Only `send` makes it part of the record.
@@ -79,29 +106,53 @@ class Conversation:
         if not self._path:
             return self._plan_first(tuple(messages), tools)
         added = tuple(self.tokenizer.guarded(m) for m in messages)
-        rendering = self.tokenizer.rendering([*self._messages, *added], tools, True)
-        start = kept_end = len(self._text)
+        every = [*self._messages, *added]
+        request = self._planned(self.tokenizer.grow(every, tools, self._progress), added)
+        if request is None:
+            request = self._planned(self.tokenizer.grow(every, tools), added)
+        assert request is not None, "a rendering from the start has no place before it"
+        return request
+
+    def _planned(self, grown: GrownRendering, added: tuple[GuardedMessage, ...]) -> Request | None:
+        """The request with this rendering; None if it forks before where the rendering begins."""
+        base, before = (self._base, self._text) if grown.continued else (0, "".join([*self._earlier, self._text]))
+        text = grown.rendering.text
+        start = kept_end = len(before)
         skip, kept = 0, len(self._path)
-        forks = not rendering.text.startswith(self._text)
+        forks = not text.startswith(before)
         if not forks and self._stopped:
-            start, kept_end = self.tokenizer.stop_at(rendering.text, start)
+            start, kept_end = self.tokenizer.stop_at(text, start)
             skip = kept_end - start
         if forks:
-            unchanged = common_prefix(self._text, rendering.text)
+            unchanged = base + common_prefix(before, text)
             while kept and self._path[kept - 1].text_end > unchanged:
                 kept -= 1
-            start = kept_end = self._path[kept - 1].text_end if kept else 0
-        pieces = tuple(self.tokenizer.encode_pieces(rendering, start, skip))
-        ids = self._ids[: self._path[kept - 1].ids_end] if kept else ()
-        for piece in pieces:
-            ids += piece.token_ids
-        return Request(ids, rendering.text, added, pieces, kept, forks, kept_end)
+            start = kept_end = (self._path[kept - 1].text_end if kept else 0) - base
+            if start < 0:
+                return None
+        pieces = tuple(self.tokenizer.encode_pieces(grown.rendering, start, skip, base))
+        ids = tuple(chain.from_iterable(piece.token_ids for piece in pieces))
+        follows = self._path[kept - 1].ids_end if kept else 0
+        return Request(follows, ids, grown, added, pieces, kept, forks, base + kept_end)
 
     def _plan_first(self, messages: tuple[Message, ...], tools: ToolSchemas) -> Request:
         prompt = self.tokenizer.first_prompt(messages, tools)
         self.first_prompt_digest, self.first_prompt_ids = prompt.digest, prompt.token_ids
+        self._first_prompt_segments = len(prompt.pieces)
         added = tuple(self.tokenizer.guarded(m) for m in messages)
-        return Request(prompt.token_ids, prompt.text, added, prompt.pieces, 0, False, 0)
+        return Request(0, prompt.token_ids, prompt.grown, added, prompt.pieces, 0, False, 0)
+
+    def whole_prompt(self, request: Request) -> tuple[int, ...]:
+        """All ids of `request`, which has not been sent yet or was sent last."""
+        kept = (self.segments[node.segment].token_ids for node in self._path[: request.kept])
+        return (*chain.from_iterable(kept), *request.new_ids)
+
+    def begins_with_first_prompt(self, request: Request) -> bool:
+        """Whether the ids of `request` (see `whole_prompt`) begin with those of the first prompt."""
+        first = self._first_prompt_segments
+        if first <= request.kept and self._path[first - 1].segment == first - 1:
+            return True
+        return self.whole_prompt(request)[: len(self.first_prompt_ids)] == self.first_prompt_ids
 
     def send(self, request: Request) -> None:
         """`request` is part of the record: its new segments are children of the last segment that it keeps."""
@@ -111,7 +162,13 @@ class Conversation:
         self.forks += request.forks
         for piece in request.pieces:
             self._append(Segment(self._tip, piece.source, piece.token_ids), piece.end)
-        self._ids, self._text = request.token_ids, request.text
+        text, resume_at = request.grown.rendering.text, request.grown.resume_at
+        if not request.grown.continued:
+            self._earlier, self._base = [], 0
+        self._earlier.append(text[:resume_at])
+        self._base += resume_at
+        self._text = text[resume_at:]
+        self._progress = request.grown.progress
         self._messages += request.messages
 
     def receive(self, generation: Generation) -> tuple[int, str]:
@@ -121,11 +178,10 @@ class Conversation:
         text = self.tokenizer.decode(ids[:-1] if self._stopped else ids)
         guarded = self.tokenizer.guarded_reply(text)
         self._text += guarded
-        self._ids += ids
         self._messages.append({"role": "assistant", "content": guarded})
         trained = (True,) * len(ids)
         segment = Segment(self._tip, "model", ids, generation.logprobs, generation.versions, trained)
-        self._append(segment, len(self._text))
+        self._append(segment, self._base + len(self._text))
         return len(self.segments) - 1, text
 
     @property

@@ -26,7 +26,6 @@ from agent_rl.vocabulary.trajectory import SegmentSource
 _OPEN, _CLOSE, _TASK, _TOOL, _END = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"
 _CONTROL = (_OPEN, _CLOSE, _TASK, _TOOL, _END)
 _MARKER = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
-_ENCLOSURE = re.compile(f"([{_TASK}{_TOOL}{_END}])")
 
 GuardedMessage = Mapping[str, Any]
 """A message in the form that templates get."""
@@ -127,18 +126,23 @@ class Guard:
         """The rendering of guarded messages: the enclosing characters are removed and their positions kept as spans."""
         parts: list[str] = []
         spans: list[tuple[int, int, SegmentSource]] = []
-        at, start, source = 0, 0, ""
-        for part in _ENCLOSURE.split(text):
-            if part in (_TASK, _TOOL):
-                start, source = at, part
-            elif part == _END:
-                if source and at > start:
-                    spans.append((start, at, "tool" if source == _TOOL else "task"))
-                source = ""
-            else:
-                parts.append(part)
-                at += len(part)
+        at = 0
+        *enclosed, last = text.split(_END)
+        for piece in enclosed:
+            opened = max(piece.rfind(_TASK), piece.rfind(_TOOL))
+            before, content = _unopened(piece[: max(opened, 0)]), piece[opened + 1 :]
+            parts += [before, content]
+            start = at + len(before)
+            at = start + len(content)
+            if opened >= 0 and content:
+                spans.append((start, at, "tool" if piece[opened] == _TOOL else "task"))
+        parts.append(_unopened(last))
         return Rendering("".join(parts), tuple(spans))
+
+    @staticmethod
+    def enclosures(text: str, end: int) -> int:
+        """How many enclosing characters `text` has before `end`."""
+        return sum(text.count(mark, 0, end) for mark in (_TASK, _TOOL, _END))
 
     def pieces(self, text: str) -> list[tuple[str, bool, int]]:
         """`text` cut at its markers: (piece, whether it is literal, its length in `text`)."""
@@ -160,6 +164,11 @@ class Guard:
     def plain(self, text: str) -> str:
         """`text` for a person to read: each marker is replaced by the text that it stands for."""
         return "".join(piece for piece, _, _ in self.pieces(text))
+
+
+def _unopened(text: str) -> str:
+    """`text` without openings of content."""
+    return text.replace(_TASK, "").replace(_TOOL, "")
 
 
 def _any_of(literals: Iterable[str]) -> re.Pattern[str]:

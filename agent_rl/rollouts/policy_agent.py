@@ -23,6 +23,7 @@ from agent_rl.contracts import (
     Prompt,
     RolloutEnded,
     SamplingParams,
+    SessionLost,
     Tool,
 )
 from agent_rl.errors import ConfigError, PolicyError
@@ -35,7 +36,7 @@ from agent_rl.vocabulary.task import MessageRole
 from agent_rl.vocabulary.thinking import opened_by
 
 _LARGE = 20_000
-"""Characters. A longer conversation is rendered and encoded in a thread, off the event loop."""
+"""Characters. A longer text is rendered and encoded in a thread, off the event loop."""
 _TOOL_OUTPUT = 8192
 """Characters of a tool's output that the model sees. Of a longer output it sees the beginning and the end."""
 
@@ -173,7 +174,8 @@ class PolicyAgent(RecordingAgent):
         self._name = name
         self._ends_at = time.monotonic() + settings.deadline
         self._generation_seconds = 0.0
-        self._characters = 0
+        self._answered = False
+        """Whether the policy has the session's ids up to the last turn."""
         stops = settings.sampling.stop_token_ids or tokenizer.stop_token_ids
         self._sampling = replace(settings.sampling, stop_token_ids=stops)
         self.tool_syntax = settings.tool_syntax or syntax_of(tokenizer.template)
@@ -192,52 +194,66 @@ class PolicyAgent(RecordingAgent):
         if len(self.turns) >= self._settings.max_turns:
             raise RolloutEnded("turns")
         request = await self._plan(messages)
-        room = self._settings.max_context - len(request.token_ids)
+        room = self._settings.max_context - request.length
         if room < 1:
             raise RolloutEnded("length")
         self._conversation.send(request)
-        self.opened = opened_by(request.text)
+        self.opened = opened_by(request.text_end)
         generation = await self._generate(request, min(room, self._sampling.max_tokens))
         segment, text = self._conversation.receive(generation)
-        self._characters += len(text)
         return Turn(segment, text, generation.finish_reason)
 
     async def _plan(self, messages: Sequence[Message]) -> Request:
-        self._characters += sum(len(m.content) for m in messages)
+        characters = self._conversation.compared_characters + sum(len(m.content) for m in messages)
         schemas = [t.schema for t in self.tools]
-        if self._characters < _LARGE:
+        if characters < _LARGE:
             return self._conversation.plan(messages, schemas)
         return await asyncio.to_thread(self._conversation.plan, messages, schemas)
 
     async def _generate(self, request: Request, max_tokens: int) -> Generation:
         """The policy's completion. Raises PolicyError if the policy does not answer or its answer is inconsistent."""
-        prompt = self._conversation.first_prompt_ids
-        shares = request.token_ids[: len(prompt)] == prompt
+        shares = self._conversation.begins_with_first_prompt(request)
         sampling = self._sampling
         if max_tokens != sampling.max_tokens:
             sampling = replace(sampling, max_tokens=max_tokens)
         started = time.monotonic()
         remaining = max(0.0, self._ends_at - started)
+        follows = request.follows if self._answered else 0
+        self._answered = False
         asked = GenerateRequest(
-            prompt_ids=request.token_ids,
+            prompt_ids=request.new_ids if follows else self._conversation.whole_prompt(request),
             sampling=sampling,
             key=self._name.key(self._settings.seed, len(self.turns)),
             session=self._name.session,
             prefix_group=self._name.prefix_group(self._conversation.first_prompt_digest) if shares else "",
-            shared_prefix=len(prompt) if shares else 0,
+            shared_prefix=len(self._conversation.first_prompt_ids) if shares else 0,
             deadline=remaining,
+            follows=follows,
         )
         waiting = asyncio.timeout(remaining + self._settings.policy_grace)
         try:
             async with waiting:
-                generation = await self._policy.generate(asked)
+                generation = await self._sampled(asked, request)
         except TimeoutError as error:
             if not waiting.expired():
                 raise PolicyError(f"the policy timed out: {error}") from error
             raise PolicyError(f"the policy has not answered {self._name.session} within its deadline") from None
         finally:
             self._generation_seconds += time.monotonic() - started
-        return _checked(generation, max_tokens)
+        generation = _checked(generation, max_tokens)
+        self._answered = True
+        return generation
+
+    async def _sampled(self, asked: GenerateRequest, request: Request) -> Generation:
+        """The policy's answer to `asked`, which is sent as a whole if the policy has lost the session."""
+        try:
+            return await self._policy.generate(asked)
+        except SessionLost:
+            if not asked.follows:
+                raise
+        whole = self._conversation.whole_prompt(request)
+        remaining = max(0.0, self._ends_at - time.monotonic())
+        return await self._policy.generate(replace(asked, prompt_ids=whole, follows=0, deadline=remaining))
 
     def record(self) -> AgentRecord:
         conversation = self._conversation

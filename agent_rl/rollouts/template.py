@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ import jinja2.parser
 import jinja2.sandbox
 
 from agent_rl.errors import ConfigError
+from agent_rl.rollouts.growing_template import GrowingTemplate, Growth, Progress
 
 _DATE = datetime(2025, 1, 1)
 """The date that templates get as today's. It is fixed, so that prompts do not change at midnight or between runs."""
@@ -51,6 +53,7 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
             free = jinja2.meta.find_undeclared_variables(environment.parse(source))
+            self._growing = GrowingTemplate.of(environment, source)
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"line {error.lineno}: {error.message}", key="model.chat_template") from None
         chosen = variables or {}
@@ -72,20 +75,45 @@ class ChatTemplate:
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], add_generation_prompt: bool
     ) -> str:
         """The conversation's text. Raises ConfigError if the template refuses it or fails."""
-        try:
-            return self._template.render(
-                messages=messages,
-                tools=tools or None,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **self._variables,
-            )
-        except jinja2.TemplateError as error:
-            raise ConfigError(f"the template refuses this conversation: {error}", key="model.chat_template") from None
-        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-            raise ConfigError(
-                f"the template fails on this conversation: {type(error).__name__}: {error}", key="model.chat_template"
-            ) from None
+        with _refusals():
+            return self._template.render(self._given(messages, tools, add_generation_prompt))
+
+    def grow(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], before: Progress | None
+    ) -> Growth:
+        """The text with a generation prompt, or what follows the part of the last rendering that stays as it was.
+
+        `before`: the progress of a rendering of a part of `messages`. Raises ConfigError like `render`.
+        """
+        with _refusals():
+            given = self._given(list(messages), tools, True)
+            if self._growing is None:
+                return Growth(self._template.render(given), False, 0, None)
+            return self._growing.render(given, before)
+
+    def _given(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], add_generation_prompt: bool
+    ) -> dict[str, Any]:
+        return {
+            "messages": messages,
+            "tools": tools or None,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+            **self._variables,
+        }
+
+
+@contextmanager
+def _refusals() -> Generator[None]:
+    """What a template raises becomes a ConfigError."""
+    try:
+        yield
+    except jinja2.TemplateError as error:
+        raise ConfigError(f"the template refuses this conversation: {error}", key="model.chat_template") from None
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise ConfigError(
+            f"the template fails on this conversation: {type(error).__name__}: {error}", key="model.chat_template"
+        ) from None
 
 
 def _tojson(

@@ -25,6 +25,7 @@ from agent_rl.contracts import (
     WeightManifest,
 )
 from agent_rl.errors import PolicyError
+from agent_rl.inference.session_ids import SessionIds
 from agent_rl.vocabulary.trajectory import FinishReason
 
 _CLASSES = 13
@@ -54,8 +55,9 @@ class ScriptedPolicy(Policy):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.requests: list[GenerateRequest] = []
-        """Every request, in order of arrival."""
+        """Every request, in order of arrival, with its whole prompt."""
         self.ended_sessions: list[str] = []
+        self._sessions = SessionIds()
         self.version = version
         self._script = script
         self._vocabulary = vocabulary
@@ -76,11 +78,14 @@ class ScriptedPolicy(Policy):
         self._failure = reason
 
     async def generate(self, request: GenerateRequest) -> Generation:
+        request = self._sessions.begin(request)
         self.requests.append(request)
         self._running += 1
         started = time.monotonic()
         try:
-            return await self._generate(request, started)
+            generation = await self._generate(request, started)
+            self._sessions.answered(request, generation)
+            return generation
         finally:
             self._running -= 1
             self._busy += time.monotonic() - started
@@ -191,6 +196,7 @@ class ScriptedPolicy(Policy):
 
     async def end_session(self, session: str) -> None:
         self.ended_sessions.append(session)
+        self._sessions.end(session)
 
     async def prepare_update(self, manifest: WeightManifest) -> None:
         self._prepared = manifest

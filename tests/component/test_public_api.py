@@ -32,8 +32,8 @@ _NAMES = """
     LossPlan LossTokens MaxRL Message OnInvalid OptimizerStep PackedGroup PairRequest PairResult PartOptions Policy
     PolicyError PolicyLoss PolicyStatus Prompt PromptStyle ProviderOptions PytestTests RLOO RandomKey Regularizer
     Reinforce RewardPart RolloutEnded RolloutReward RunCall RunConfig RunRequest RunResult SamplingParams Sandbox
-    SandboxConfig SandboxError SandboxProvider SandboxSpec SandboxStartError Sandboxes ScriptTests Segment ShellScript
-    StdioCase StdioTests StepReport StorageError Submission Task TaskVerifier TensorSpec TestResult Tests
+    SandboxConfig SandboxError SandboxProvider SandboxSpec SandboxStartError Sandboxes ScriptTests Segment SessionLost
+    ShellScript StdioCase StdioTests StepReport StorageError Submission Task TaskVerifier TensorSpec TestResult Tests
     TestsPlaceError Tier Timings Tool ToolCall TrainingRow TrainingSample Trajectory Turn UnfinishedThinking Verdict
     Verifier WeightManifest bootstrap_mean call_feedback choose_provider empty_agent evaluate final_answer load_config
     make_algorithm oracle_agent parse_config pass_at_k prepare_all program_of read_tasks refuse_judging_keys resolve

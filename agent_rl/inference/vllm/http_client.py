@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from typing import Any
 
 import aiohttp
@@ -29,6 +30,9 @@ NEEDED = {
     "/wake_up": "sleeping: start it with VLLM_SERVER_DEV_MODE=1",
 }
 """Route -> its purpose and how to switch it on, as of vLLM 0.32."""
+
+_LARGE = 1 << 20
+"""Bytes. A longer body is sent in parts, so that the event loop is not held up."""
 
 
 class ServerLost(Exception):
@@ -92,9 +96,9 @@ class VllmClient:
         if wrong:
             raise PolicyError(f"the vLLM server at {self.address} must be started with " + " and ".join(wrong))
 
-    async def generate(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a generation request; there is no timeout."""
-        return _json(await self._request("POST", "/inference/v1/generate", body, {}, None))
+    async def generate(self, body: bytes) -> str:
+        """The answer to a generation request, both as JSON; there is no timeout."""
+        return await self._request("POST", "/inference/v1/generate", body, {}, None)
 
     async def abort(self, request_id: str) -> None:
         """The request ends and returns the tokens sampled so far; an unknown id is not an error."""
@@ -152,16 +156,23 @@ class VllmClient:
         return _json(await self._request("GET", path, None, query, self._timeout))
 
     async def _post(self, path: str, body: Mapping[str, Any] | None, **query: str) -> dict[str, Any]:
-        return _json(await self._request("POST", path, body, query, self._timeout))
+        encoded = None if body is None else json.dumps(body).encode()
+        return _json(await self._request("POST", path, encoded, query, self._timeout))
 
     async def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str], timeout: float | None
+        self, method: str, path: str, body: bytes | None, query: Mapping[str, str], timeout: float | None
     ) -> str:
-        """The answer's text. Raises ServerLost if the connection breaks, PolicyError if vLLM refuses or times out."""
+        """The answer's text. `body` is JSON.
+
+        Raises ServerLost if the connection breaks, PolicyError if vLLM refuses or times out.
+        """
         try:
             async with asyncio.timeout(timeout):
-                async with self._http.request(method, self._base + path, json=body, params=query) as answer:
-                    text = await answer.text()
+                headers = {} if body is None else {"Content-Type": "application/json"}
+                data = body if body is None or len(body) < _LARGE else BytesIO(body)
+                url = self._base + path
+                async with self._http.request(method, url, data=data, headers=headers, params=query) as answer:
+                    text = (await answer.read()).decode()
         except TimeoutError:
             raise PolicyError(f"vLLM did not answer {path} within {timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as error:

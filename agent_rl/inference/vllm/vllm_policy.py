@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from agent_rl.config import Precision, VllmConfig
 from agent_rl.contracts.policy import GenerateRequest, Generation, Policy, PolicyStatus, WeightManifest
@@ -23,10 +24,10 @@ from agent_rl.errors import PolicyError
 from agent_rl.inference.vllm.http_client import ServerLost, VllmClient
 from agent_rl.inference.vllm.plugin import BACKEND
 from agent_rl.inference.vllm.server import ServerPlan, VllmServer
-from agent_rl.vocabulary.trajectory import FinishReason
+from agent_rl.inference.vllm.session_prompts import JsonIds, SessionPrompts
+from agent_rl.inference.vllm.vllm_answers import generation_of
 
 T = TypeVar("T")
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "cancelled"}
 _EXIT = 70
 
 
@@ -79,6 +80,7 @@ class VllmPolicy(Policy):
         self._salt = secrets.token_hex(8)
         self._started: dict[str, int] = {}
         """Session -> the version at which its conversation started."""
+        self._sessions = SessionPrompts()
         self._requests = 0
         self._running = 0
         self._finished_tokens = 0
@@ -88,12 +90,17 @@ class VllmPolicy(Policy):
         self._busy_since: float | None = None
 
     async def generate(self, request: GenerateRequest) -> Generation:
+        return await self._sampled(request, self._sessions.begin(request))
+
+    async def _sampled(self, request: GenerateRequest, prompt: JsonIds) -> Generation:
+        """The completion of `request`, whose whole prompt is `prompt`."""
         client = await self._ready()
         if request.deadline is not None and request.deadline <= 0:
+            self._sessions.answered(request.session, prompt, ())
             return Generation((), (), (), "cancelled")
         self._requests += 1
         name = f"{os.getpid()}-{self._requests}"
-        body = self._body(request, name)
+        body = self._body(request, name, prompt)
         self._begin()
         reaper = None
         if request.deadline is not None:
@@ -104,12 +111,15 @@ class VllmPolicy(Policy):
             self._finish()
             if reaper is not None:
                 reaper.cancel()
-        generation = _generation(answer, request.top_logprobs)
+        generation = generation_of(answer, request.top_logprobs)
+        self._sessions.answered(request.session, prompt, generation.token_ids)
         self._finished_tokens += len(generation.token_ids)
         return generation
 
     async def generate_batch(self, requests: Sequence[GenerateRequest]) -> list[Generation]:
-        outcomes = await asyncio.gather(*(self.generate(request) for request in requests), return_exceptions=True)
+        prompts = [self._sessions.begin(request) for request in requests]
+        answers = (self._sampled(request, prompt) for request, prompt in zip(requests, prompts, strict=True))
+        outcomes = await asyncio.gather(*answers, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -122,12 +132,13 @@ class VllmPolicy(Policy):
             return []
         client = await self._ready()
         sampling = {"max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0, "detokenize": False}
-        body = {"token_ids": list(ids), "sampling_params": sampling}
-        answer = await self._call(lambda: client.generate(body), again=True)
+        body = json.dumps({"token_ids": list(ids), "sampling_params": sampling}).encode()
+        answer = json.loads(await self._call(lambda: client.generate(body), again=True))
         rows = answer["prompt_logprobs"][1:]
         return [float(row[str(token)]["logprob"]) for token, row in zip(ids[1:], rows, strict=True)]
 
     async def end_session(self, session: str) -> None:
+        self._sessions.end(session)
         self._started.pop(session, None)
 
     async def prepare_update(self, manifest: WeightManifest) -> None:
@@ -224,7 +235,8 @@ class VllmPolicy(Policy):
         assert self._server is not None
         return self._server.socket
 
-    def _body(self, request: GenerateRequest, name: str) -> dict[str, Any]:
+    def _body(self, request: GenerateRequest, name: str, prompt: JsonIds) -> bytes:
+        """The request's JSON, with its whole prompt."""
         sampling = request.sampling
         parameters = {
             "temperature": sampling.temperature,
@@ -237,12 +249,12 @@ class VllmPolicy(Policy):
             "ignore_eos": True,
             "detokenize": False,
         }
-        return {
+        rest = {
             "request_id": name,
-            "token_ids": list(request.prompt_ids),
             "sampling_params": parameters,
             "cache_salt": f"{self._salt}, version {self._start_of(request.session)}",
         }
+        return prompt.array(f'{json.dumps(rest)[:-1]}, "token_ids": '.encode(), b"}")
 
     def _start_of(self, session: str) -> int:
         """The version at which the conversation of `session` started; the current one if that was too old."""
@@ -312,35 +324,3 @@ def seed_of(key: Sequence[int]) -> int:
     """63 bits that depend on every number of `key`, in order."""
     text = ",".join(map(str, key)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
-
-
-def _generation(answer: dict[str, Any], top_logprobs: int) -> Generation:
-    """The server's answer as a generation. Raises PolicyError if it does not say which version sampled each token."""
-    choice = answer["choices"][0]
-    ids = tuple(choice["token_ids"] or ())
-    content = (choice["logprobs"] or {}).get("content") or []
-    versions = _versions(choice.get("weight_versions") or [], len(ids))
-    if len(content) != len(ids):
-        raise PolicyError(f"vLLM gave {len(content)} log-probabilities for {len(ids)} tokens")
-    finish = _FINISH.get(choice["finish_reason"] or "")
-    if finish is None:
-        raise PolicyError(f"vLLM ended a request for an unknown reason: {choice['finish_reason']!r}")
-    ranked: list[tuple[tuple[int, float], ...]] = []
-    if top_logprobs:
-        for row in content:
-            best = {entry["token_id"]: entry for entry in row["top_logprobs"]}.values()
-            pairs = [(e["token_id"], e["logprob"]) for e in sorted(best, key=lambda e: -e["logprob"])]
-            ranked.append(tuple(pairs[:top_logprobs]))
-    return Generation(ids, tuple(min(0.0, row["logprob"]) for row in content), versions, finish, tuple(ranked))
-
-
-def _versions(spans: list[dict[str, Any]], count: int) -> tuple[int, ...]:
-    """The version of each of `count` tokens, from spans of tokens with equal versions."""
-    versions: list[int] = []
-    for span in spans:
-        if not str(span["version"]).isdigit():
-            raise PolicyError(f"vLLM served a version that this run did not name: {span['version']!r}")
-        versions += [int(span["version"])] * (span["end"] - span["start"])
-    if len(versions) != count:
-        raise PolicyError(f"vLLM named the versions of {len(versions)} of {count} tokens")
-    return tuple(versions)

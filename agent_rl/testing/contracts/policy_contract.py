@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from agent_rl.contracts import GenerateRequest, Generation, Policy, SamplingParams, WeightManifest
+from agent_rl.contracts import GenerateRequest, Generation, Policy, SamplingParams, SessionLost, WeightManifest
 from agent_rl.errors import PolicyError
 
 
@@ -214,6 +214,76 @@ async def test_sessions_change_no_draw_and_may_end_at_any_time(subject: PolicySu
     await subject.policy.end_session("never seen")
     again = await subject.policy.generate(ask(1, history, session="a"))
     assert again.token_ids == without.token_ids
+
+
+def after(follows: int, request: GenerateRequest) -> GenerateRequest:
+    """`request`, of which the first `follows` ids are not sent: its session has them."""
+    return replace(request, prompt_ids=request.prompt_ids[follows:], follows=follows)
+
+
+async def test_a_known_session_is_sent_only_what_is_new(subject: PolicySubject) -> None:
+    async def same(follows: int, request: GenerateRequest) -> tuple[int, ...]:
+        """The ids of the session after `request`, which samples what it samples as a whole and without a session."""
+        new, whole = await subject.policy.generate(after(follows, request)), replace(request, session="")
+        expected = await subject.policy.generate(whole)
+        assert new.token_ids == expected.token_ids
+        assert new.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+        return (*request.prompt_ids, *new.token_ids)
+
+    history = await same(0, ask(0, session="a"))
+    history = await same(len(history), ask(1, (*history, 6, 1, 4), session="a"))
+    history = await same(len(history), ask(2, history, session="a"))  # nothing new: it goes on
+    history = await same(len(history) - 3, ask(3, (*history[:-3], 12), session="a"))  # history is rewritten
+    rewritten = (*PROMPT[:4], 12, 13)
+    history = await same(4, ask(4, rewritten, session="a"))
+    history = await same(0, ask(5, session="a"))  # a new attempt begins anew
+    await same(len(history), ask(6, (*history, 2), session="a"))
+    await subject.policy.end_session("a")
+
+
+async def test_a_lost_session_is_told_before_anything_is_sampled(subject: PolicySubject) -> None:
+    policy = subject.policy
+    first = await policy.generate(ask(0, session="a"))
+    history = (*PROMPT, *first.token_ids, 6)
+    start = await sampled(subject)
+    with pytest.raises(SessionLost, match="'b'"):
+        await policy.generate(after(3, ask(1, history, session="b")))
+    with pytest.raises(SessionLost):
+        await policy.generate(after(3, ask(1, history, session="")))
+    with pytest.raises(SessionLost, match="'a'"):
+        await policy.generate(after(len(history), ask(1, (*history, 1), session="a")))  # one more than it has
+    with pytest.raises(SessionLost):
+        await policy.generate_batch([after(0, ask(1, session="c")), after(3, ask(1, history, session="b"))])
+    assert await sampled(subject) == start
+    again = await policy.generate(after(len(history) - 1, ask(1, history, session="a")))
+    assert again.token_ids == (await policy.generate(ask(1, history))).token_ids, "a refusal loses nothing"
+    await policy.end_session("a")
+    with pytest.raises(SessionLost):
+        await policy.generate(after(3, ask(2, history, session="a")))
+    whole = await policy.generate(ask(2, history, session="a"))
+    assert whole.token_ids == (await policy.generate(ask(2, history))).token_ids
+    await policy.end_session("a")
+    await policy.end_session("c")
+
+
+async def test_a_session_is_lost_with_a_request_that_has_no_answer(subject: PolicySubject) -> None:
+    long = ask(1, session="a", max_tokens=subject.long)
+    for _ in range(ROUNDS):
+        start = await sampled(subject)
+        running = asyncio.create_task(subject.policy.generate(long))
+        await until_sampled(subject, start + 2)
+        if not running.done():
+            break
+    else:
+        pytest.fail("the subject is too fast to be caught in the middle of a request")
+    with pytest.raises(SessionLost):  # what it will have sampled is not known yet
+        await subject.policy.generate(after(3, ask(2, session="a")))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    with pytest.raises(SessionLost):
+        await subject.policy.generate(after(3, ask(2, session="a")))
+    check(await subject.policy.generate(ask(2, session="a")), subject)
+    await subject.policy.end_session("a")
 
 
 async def test_a_shared_prefix_changes_no_draw(subject: PolicySubject) -> None:

@@ -52,7 +52,6 @@ async def test_on_policy_the_learner_and_the_sampler_agree(
     learner = TorchLearner(
         folder,
         optimizer=Optimizer(),
-        ratio_cap=2.0,
         temperature=temperature,
         precision="float32",
         micro_batch_tokens=2048,

@@ -100,7 +100,7 @@ def test_a_batch_learns_what_the_assistant_says_after_shared_prompts(toy: str, t
     assert tokenizer.decode_all(row.token_ids) == "qqqq<|end|><|user|>again<|end|><|assistant|>q<|end|>"
     learned = [i for i, mask in zip(row.token_ids, row.loss_mask, strict=True) if mask]
     assert tokenizer.decode_all(learned) == "qqqq<|end|>q<|end|>"
-    assert row.weight == 1.0
+    assert row.scale == 1.0
 
 
 def test_the_mix_follows_the_weights_and_the_seed(toy: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from agent_rl.bench import bench_engines
 from agent_rl.bench.bench_engines import EngineSettings
+from agent_rl.bench.controller_bench import ControllerPlan, DialogueShape, measure_controller
 from agent_rl.bench.generate_bench import GeneratePlan, compare_engines
 from agent_rl.bench.scheduling_bench import SCENARIOS, measure
 from agent_rl.bench.turns_bench import TurnsPlan, measure_turns
@@ -70,6 +71,23 @@ async def test_a_conversation_is_measured_turn_by_turn() -> None:
     assert list(report.to_json()["at"]) == ["6"]
 
 
+async def test_the_controllers_cost_is_measured_with_every_kind_of_policy() -> None:
+    plan = ControllerPlan({"short": DialogueShape(3, 16, 16)}, rollouts=2, rounds=1)
+    lines: list[str] = []
+    report = await measure_controller(plan, InMemoryProvider(), lines.append)
+    data = report.to_json()
+    assert data["schema_version"] == 1
+    assert set(data["policies"]) == {"in_process", "role", "vllm"}
+    for kind, shapes in data["policies"].items():
+        cost = shapes["short"]
+        assert cost["sampled_tokens"] == 2 * 3 * 16  # two rollouts of three turns of 16 tokens
+        assert cost["tokens_per_cpu_second"] > 0
+        assert (cost["of_policy_process"] is None) == (kind == "in_process")
+        assert shapes["growth"] is None
+    assert data["bar"]["reached"] is None
+    assert len(lines) == 3
+
+
 async def test_an_unknown_engine_is_named_with_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match=r"--engines: there is no such engine.*did you mean 'padded'"):
         await compare_engines(GeneratePlan(engines=("paded",)))
@@ -114,7 +132,7 @@ def test_a_missed_bar_is_an_error_only_where_it_is_required(
     assert "missed: balanced at least 0.95" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["generate", "overlap", "turns", "verify"])
+@pytest.mark.parametrize("command", ["controller", "generate", "overlap", "turns", "verify"])
 def test_every_bench_says_what_it_measures_and_its_bar(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", command, "--help"]) == 0
     text = capsys.readouterr().out

@@ -9,6 +9,7 @@ import pytest
 
 from agent_rl.bench import generate_bench
 from agent_rl.bench.bench_requests import CompletionTimes, completion_tokens, make_requests
+from agent_rl.bench.controller_bench import ControllerCost, ControllerPlan, ControllerReport, DialogueShape
 from agent_rl.bench.figures import percentile
 from agent_rl.bench.fixed_time_parts import log_normal
 from agent_rl.bench.generate_bench import EngineFigures, GeneratePlan, GenerateReport
@@ -169,3 +170,27 @@ def test_a_turn_is_told_as_the_median_of_those_before_it() -> None:
     assert report.share == pytest.approx(0.0105)
     assert report.reached
     assert report.to_json()["at"]["20"]["request_tokens"] == 200
+
+
+def test_the_controllers_cost_is_told_for_each_process_and_by_how_much_it_grows() -> None:
+    # 1,000 tokens for 1 s of the controller and 0.5 s of the policy's process; at 64 turns for twice as much.
+    short = ControllerCost(1000, 500, rollouts=0.75, packing=0.05, recording=0.2, policy=0.5)
+    long = ControllerCost(1000, 500, rollouts=1.5, packing=0.1, recording=0.4, policy=1.0)
+    assert short.tokens_per_second == pytest.approx(1000 / 1.5)
+    assert (short.of_controller, short.of_policy, short.slowest) == (1000.0, 2000.0, 1000.0)
+    alone = ControllerCost(1000, 500, rollouts=0.75, packing=0.05, recording=0.2, policy=0.0)
+    assert (alone.of_policy, alone.slowest) == (None, 1000.0)
+    plan = ControllerPlan({"turns_16": DialogueShape(16, 4, 4), "turns_64": DialogueShape(64, 4, 4)})
+    rounds = {"turns_16": [short], "turns_64": [long]}
+    report = ControllerReport("cpu", plan, {"in_process": rounds, "role": rounds, "vllm": rounds})
+    assert report.growth("role") == pytest.approx(2.0)
+    assert report.reached is False
+    assert ControllerReport("cpu", plan, {"role": rounds}).reached is None
+    assert report.to_json()["policies"]["vllm"]["turns_16"]["of_policy_process"] == 2000
+    fast = ControllerCost(1_000_000, 0, 1.0, 0.1, 0.4, 0.5)
+    dearer = ControllerCost(1_000_000, 0, 1.6, 0.1, 0.4, 0.5)  # 2.6 s after 2: 1.3 times as much
+    same, grown = ([fast] * 3, [fast] * 3), ([fast] * 3, [fast, dearer, dearer])
+    for (at_16, at_64), reached in ((same, True), (grown, False)):
+        every = {kind: {"turns_16": at_16, "turns_64": at_64} for kind in report.rounds}
+        assert ControllerReport("cpu", plan, every).reached is reached
+    assert ControllerReport("cpu", plan, {"vllm": {"turns_64": [dearer, fast]}}).cost("vllm", "turns_64") is fast

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from agent_rl.contracts import GenerateRequest, Generation, RolloutEnded, Sampli
 from agent_rl.errors import ConfigError, PolicyError, SandboxError
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.policy_agent import (
+    AgentRecord,
     PolicyAgent,
     PolicyAgents,
     RolloutName,
@@ -91,6 +93,51 @@ async def test_requests_carry_key_session_prefix_and_stop_tokens() -> None:
     assert first.prefix_group == second.prefix_group
     assert first.deadline is not None
     assert 590 < first.deadline <= 600
+
+
+class Forgetful(ScriptedPolicy):
+    """Writes down what it is sent, and forgets its sessions before the requests that `forgets` names."""
+
+    def __init__(self, replies: Sequence[str], forgets: Sequence[int] = ()) -> None:
+        super().__init__(lambda request: replies[request.key[-1]], vocabulary=700, encode=chat(PLAIN).encode)
+        self.sent: list[GenerateRequest] = []
+        self._forgets = forgets
+
+    async def generate(self, request: GenerateRequest) -> Generation:
+        if len(self.sent) in self._forgets:
+            await self.end_session(request.session)
+        self.sent.append(request)
+        return await super().generate(request)
+
+
+async def test_a_policy_that_has_the_session_is_sent_only_what_is_new() -> None:
+    policy, tokenizer = Forgetful(["a", "b", "c"]), chat(PLAIN)
+    agent = PolicyAgent(policy, tokenizer, RolloutSettings(SamplingParams(max_tokens=8)), RolloutName("env", "t", 3, 1))
+    for said in ("x", "y", "z"):
+        await agent.say(said)
+    first, second, third = policy.sent
+    assert first.follows == 0
+    assert tokenizer.decode_all(second.prompt_ids) == "\n<|im_start|>user\ny<|im_end|>\n<|im_start|>assistant\n"
+    ids = [i for s in agent.record().segments for i in s.token_ids]
+    assert [len(r.prompt_ids) + r.follows for r in policy.sent] == [len(r.prompt_ids) for r in policy.requests]
+    assert ids[: third.follows] + list(third.prompt_ids) == list(policy.requests[2].prompt_ids)
+    assert len(policy.requests) == 3
+
+
+async def test_a_policy_that_has_lost_the_session_is_sent_the_whole_prompt() -> None:
+    settings, name = RolloutSettings(SamplingParams(max_tokens=8)), RolloutName("env", "t", 3, 1)
+    forgetful, faithful = Forgetful(["a", "b", "c"], forgets=[1]), Forgetful(["a", "b", "c"])
+    records: list[AgentRecord] = []
+    for policy in (forgetful, faithful):
+        agent = PolicyAgent(policy, chat(PLAIN), settings, name)
+        for said in ("x", "y", "z"):
+            await agent.say(said)
+        records.append(agent.record())
+    assert [r.follows > 0 for r in forgetful.sent] == [False, True, False, True]
+    assert [replace(r, deadline=None) for r in forgetful.requests] == [
+        replace(r, deadline=None) for r in faithful.requests
+    ]
+    assert records[0].segments == records[1].segments
 
 
 async def test_rollouts_of_a_group_share_a_prefix_group_only_if_they_begin_alike() -> None:

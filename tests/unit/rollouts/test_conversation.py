@@ -85,8 +85,9 @@ def test_a_system_message_that_moves_forks_at_the_place_that_it_left() -> None:
     request = conversation.plan([Message.user("b")])
     assert request.forks
     assert request.kept == 1  # `<s>[INST] ` stands before the system message, then before what follows it
-    assert conversation.tokenizer.decode_all(request.token_ids).startswith("<s>[INST] a [/INST]")
-    assert conversation.tokenizer.decode_all(request.token_ids).endswith(f"{END}<s>[INST] S\n\nb [/INST]")
+    sent = conversation.tokenizer.decode_all(conversation.whole_prompt(request))
+    assert sent.startswith("<s>[INST] a [/INST]")
+    assert sent.endswith(f"{END}<s>[INST] S\n\nb [/INST]")
 
 
 def test_a_template_that_keeps_nothing_begins_a_tree_of_its_own() -> None:
@@ -108,4 +109,5 @@ def test_nothing_is_recorded_by_planning() -> None:
 def test_a_conversation_may_go_on_without_a_new_message() -> None:
     conversation = talk(PLAIN, ("a", "b"))
     request = conversation.plan([])
-    assert conversation.tokenizer.decode_all(request.token_ids) == f"{USER}a{END}\n{REPLY}b{END}\n{REPLY}"
+    sent = conversation.tokenizer.decode_all(conversation.whole_prompt(request))
+    assert sent == f"{USER}a{END}\n{REPLY}b{END}\n{REPLY}"

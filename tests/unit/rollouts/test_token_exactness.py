@@ -55,8 +55,10 @@ class RandomPolicy(ScriptedPolicy):
         self.exchanges: dict[str, list[Sent]] = defaultdict(list)
         self._tokenizer = Tokenizer.from_str(trained_tokenizer())
         self._spice = spice
+        self._prompts: dict[str, tuple[int, ...]] = {}
 
     def _say(self, request: GenerateRequest) -> list[int]:
+        self._prompts[request.session] = request.prompt_ids
         draw = random.Random(repr(request.key))
         stop = list(request.sampling.stop_token_ids)
         ids: list[int] = []
@@ -75,7 +77,7 @@ class RandomPolicy(ScriptedPolicy):
             words = words[:-1]
         reply = self._tokenizer.decode(words, skip_special_tokens=True)
         cut = generation.finish_reason == "length"
-        self.exchanges[request.session].append(Sent(request.prompt_ids, generation.token_ids, reply, cut))
+        self.exchanges[request.session].append(Sent(self._prompts[request.session], generation.token_ids, reply, cut))
         return generation
 
 
