@@ -44,7 +44,11 @@ class ScratchModel(Section):
     """A new small model of a standard architecture, with a tokenizer trained on the environment's demonstrations."""
 
     architecture: Literal["llama", "qwen3"] = "llama"
+    tokenizer: Literal["bytes", "words"] = "bytes"
+    """bytes: a byte-level BPE, which can encode any text. words: one token per word of the demonstrations, for
+    languages of a few words; other words become one unknown token, and nothing marks the roles of messages."""
     vocabulary: PositiveInt = 512
+    """At most so many tokens; with words exactly so many, some of them never used."""
     width: PositiveInt = 128
     layers: PositiveInt = 2
     heads: PositiveInt = 4

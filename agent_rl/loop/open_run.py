@@ -41,6 +41,7 @@ from agent_rl.records.run_directory import RunDirectory
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.run_group import PolicyAgents, RolloutSettings, TimedVerifier, run_group
 from agent_rl.vocabulary import Group
+from agent_rl.vocabulary.endless_tasks import some_of
 
 
 @dataclass(slots=True)
@@ -161,7 +162,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
             stack, runtime, config, model, display.say, checkpoint=start.checkpoint, version=start.steps
         )
         if config.mismatch.check:
-            tasks = [task for source in sources for task in source.tasks]
+            tasks = [task for source in sources for task in some_of(source.tasks)]
             mismatch = await mismatch_of(config, policy, learner, tokenizer, tasks, served_context(config, model))
             display.say(f"mismatch: {mismatch.line(config.mismatch_bounds)}")
             mismatch.require(config.mismatch_bounds, start.steps)

@@ -26,7 +26,7 @@ SOURCES = [path for top in ("agent_rl", "envs", "sandboxes") for path in sorted(
 
 _NAMES = """
     Agent AgentMaker AgentRLError AnswerComparison AnswerTests AssertTests Batch CallTests Case CheckFailed
-    ConfigError DroppedRollout Environment EnvironmentConfig EnvironmentFailure Estimate EvalRow ExecResult
+    ConfigError DroppedRollout EndlessTasks Environment EnvironmentConfig EnvironmentFailure Estimate EvalRow ExecResult
     FilesNotTaken GRPO GenerateRequest
     Generation Group GroupRunner InfrastructureError InvalidRows InvalidSubmission Isolation JudgeRunner Learner
     LearnerError Limits MaxRL Message Objective OnInvalid PackedGroup PairRequest PairResult Policy PolicyError
