@@ -288,6 +288,8 @@ class Evaluation(Section):
     k: tuple[PositiveInt, ...] = Field(default=(1, 8), min_length=1)
     greedy: bool = True
     every: int = Field(default=0, ge=0)
+    before: bool = True
+    """Evaluate the starting model too. Runs that share one can leave it out in all but the first."""
     enabled: bool = True
 
     @model_validator(mode="after")

@@ -104,7 +104,8 @@ class Run:
         """The evaluation rows of this version exist if it is due: first, last, and every `evaluation.every` steps."""
         settings, version = self.config.evaluation, self.capacity.version
         regular = settings.every > 0 and version % settings.every == 0
-        if not settings.enabled or not (regular or version in (0, self.config.loop.steps)):
+        due = settings.before if version == 0 else regular or version == self.config.loop.steps
+        if not settings.enabled or not due:
             return
         present = {(row.environment, row.policy_version) for row in read_rows(self.directory.evaluations)}
         for source in self.held_out:
