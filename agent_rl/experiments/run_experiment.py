@@ -21,6 +21,8 @@ from agent_rl.records.eval_row import Estimate, EvalRow
 from agent_rl.records.run_directory import RunDirectory
 from agent_rl.records.run_lock import run_lock
 
+_TRAIN = ("agent_rl", "train")
+"""The module of the child, and its first argument."""
 _LAST_LINES = 5
 """How many lines of a failed run's log are told."""
 
@@ -72,7 +74,7 @@ def _train(run: PlannedRun, config: RunConfig, folder: Path) -> MeasuredRun:
     settings.write_text(config.to_toml(), encoding="utf-8")
     resume = ["--resume"] if directory.holds_a_run() else []
     with log.open("a", encoding="utf-8") as output:
-        command = ["agent_rl", "train", str(settings), "--run-dir", str(folder), *resume]
+        command = [*_TRAIN, str(settings), "--run-dir", str(folder), *resume]
         with _child(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT) as child:
             code = child.wait()
     if code:
