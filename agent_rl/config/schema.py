@@ -113,6 +113,10 @@ class ObjectiveConfig(Section):
     """Importance correction (TIS): the per-token ratio of learner to sampler is truncated at this value."""
     shuffle_rewards: bool = False
     """Shuffled-reward control: the verdicts of a group are shuffled among its rollouts."""
+    false_passes: float = Field(default=0.0, ge=0, le=1)
+    """For experiments: the probability that a failure is trained on as a success. Evaluations are not touched."""
+    false_failures: float = Field(default=0.0, ge=0, le=1)
+    """For experiments: the probability that a success is trained on as a failure."""
 
 
 class Optimizer(Section):

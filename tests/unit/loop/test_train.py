@@ -271,6 +271,26 @@ async def test_permuted_verdicts_keep_their_number(tmp_path: Path) -> None:
         assert sorted(a for g, a, _ in first if g == group) == sorted(a for g, a, _ in second if g == group)
 
 
+async def test_flipped_verdicts_are_trained_on_and_never_recorded(tmp_path: Path) -> None:
+    plain = config(max_staleness=0)
+    objective = plain.objective.model_copy(update={"false_passes": 1.0, "false_failures": 1.0})
+    run, _ = await made_run(tmp_path, plain.model_copy(update={"objective": objective}))
+    await looped(run)
+    shares: list[float] = []
+    mixed = 0
+    for file in sorted(run.directory.rollouts.iterdir()):
+        step = [json.loads(line) for line in file.read_text().splitlines()]
+        shares.append(sum(row["verdict"]["passed"] for row in step) / len(step))
+        for group in {row["group"] for row in step}:
+            members = [(row["advantage"], row["verdict"]["passed"]) for row in step if row["group"] == group]
+            if len({passed for _, passed in members}) == 2:
+                mixed += 1
+                # All verdicts are flipped: what failed has the positive advantage.
+                assert all((advantage > 0) != passed for advantage, passed in members)
+    assert mixed
+    assert [row["pass_rate"] for row in rows(run)] == pytest.approx(shares)
+
+
 async def test_a_stuck_stage_is_named(tmp_path: Path) -> None:
     watchdog = Watchdog(0.2, tmp_path / "watchdog.log")
     with watchdog.stage("publishing weights"), pytest.raises(InfrastructureError, match="'publishing weights'"):
