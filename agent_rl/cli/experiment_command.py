@@ -43,6 +43,7 @@ def experiment_command(
     Example:
       agent-rl experiment exact_likelihood --only method=maxrl
     """
+    from agent_rl.cli.run_coroutine import terminable
     from agent_rl.experiments.experiment_file import load_experiment, shipped_experiments
     from agent_rl.experiments.planned_runs import planned_runs
     from agent_rl.experiments.results_file import SCHEMA_VERSION, ResultsFile
@@ -73,7 +74,8 @@ def experiment_command(
         return
     from agent_rl.experiments.results_page import write_page
 
-    failed = run_pending(runs, folder)
+    with terminable():
+        failed = run_pending(runs, folder)
     found = results.of(everything)
     measured = [found[run.name] for run in everything if run.name in found]
     for path in write_page(experiment, measured, len(everything), folder):

@@ -89,6 +89,7 @@ def interval_chart(
         axes.errorbar(across, values, yerr=[below, above], marker="o", markersize=3.5, capsize=2, **style)
     axes.set_xscale(scales[0])
     axes.set_yscale(scales[1])
+    axes.tick_params(which="both", colors=MUTED, labelsize=8)
     axes.set_xlabel(x)
     axes.set_ylabel(y, color=MUTED, fontsize=8)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, labelcolor=INK)

@@ -116,7 +116,10 @@ def waited(what: str, condition: object, seconds: float = 120) -> None:
 
 
 @pytest.mark.local_sandbox
-def test_a_killed_experiment_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
+def test_a_killed_experiment_goes_on_where_it_was(
+    how: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path / "cache"))
     config = written(tmp_path / "run.toml", RUN)
     file = written(tmp_path / "training.toml", TRAINING.replace("CONFIG", config))
@@ -124,8 +127,8 @@ def test_a_killed_experiment_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
     run = out / "runs" / "seed=0"
     process = command(file, "--dir", str(out))
     waited("three steps", lambda: (run / "metrics.jsonl").exists() and len(_lines(run / "metrics.jsonl")) >= 3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(how)
+    assert process.wait() == code
     assert not (out / "results.jsonl").exists()
     assert main(["experiment", file, "--dir", str(out)]) == 0
     assert [row["run"] for row in rows(out)] == ["seed=0", "seed=1"]
