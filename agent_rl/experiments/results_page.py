@@ -63,7 +63,8 @@ def _table(experiment: Experiment, rows: Sequence[SummaryRow], results: Sequence
         lines.append(["start", *[""] * (len(axes) - 1 + len(best)), "", *known])
     for row in rows:
         chosen = [row.best] if best else []
-        measured = [_measured(row, name) for name in experiment.measures]
+        missing = "diverged" if experiment.likelihood is not None else "not measured"
+        measured = [_measured(row, name, missing) for name in experiment.measures]
         lines.append([*(row.labels.get(axis, "") for axis in axes), *chosen, str(len(row.runs)), *measured])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
@@ -73,10 +74,10 @@ def _axes(experiment: Experiment) -> list[str]:
     return list(dict.fromkeys(axis.name for grid in experiment.grids for axis in grid.axes))
 
 
-def _measured(row: SummaryRow, name: str) -> str:
+def _measured(row: SummaryRow, name: str, missing: str) -> str:
     estimate = row.measure(name)
     if estimate is None:
-        return "diverged" if any(name not in run.measures for run in row.runs) else ""
+        return missing
     shown = _shown(estimate)
     low, high = row.spread(name)
     return shown if len(row.runs) == 1 else f"{shown} ({low:.3f} to {high:.3f})"

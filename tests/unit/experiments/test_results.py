@@ -124,6 +124,13 @@ def test_the_page_has_a_table_and_its_figures(tmp_path: Path) -> None:
     assert ">a, N = 16<" in by_k and ">b, N = 16<" not in by_k
 
 
+def test_a_missing_measure_says_why(tmp_path: Path) -> None:
+    runs = [measured({"method": "a", "seed": "0"}, pass_at_1=0.5), measured({"method": "a", "seed": "1"})]
+    assert "| a | 2 | diverged |" in write_page(experiment(), runs, 2, tmp_path)[0].read_text()
+    training = experiment(likelihood=None, training={"config": "quickstart"})
+    assert "| a | 2 | not measured |" in write_page(training, runs, 2, tmp_path)[0].read_text()
+
+
 def test_the_start_is_a_row_of_its_own(tmp_path: Path) -> None:
     start = {"pass@1": Estimate(0.25, 0.2, 0.3)}
     run = MeasuredRun("r", {"method": "a", "N": "4"}, "d", 1.0, {"pass@1": Estimate(0.5, 0.4, 0.6)}, start)
