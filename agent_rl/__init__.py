@@ -110,6 +110,7 @@ if TYPE_CHECKING:
         CallTests,
         Case,
         DroppedRollout,
+        EndlessTasks,
         ExecResult,
         Group,
         Isolation,
@@ -144,7 +145,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "agent_rl.vocabulary": (
-        "Task Message ToolCall Limits SandboxSpec Tests CallTests Case StdioTests StdioCase AssertTests "
+        "Task EndlessTasks Message ToolCall Limits SandboxSpec Tests CallTests Case StdioTests StdioCase AssertTests "
         "PytestTests ScriptTests AnswerTests Submission Verdict TestResult Isolation Trajectory Segment Turn "
         "Timings Group DroppedRollout ExecResult RunRequest RunCall RunResult PairRequest PairResult"
     ),
@@ -224,6 +225,7 @@ __all__ = [
     "ConfigError",
     "Correction",
     "DroppedRollout",
+    "EndlessTasks",
     "Environment",
     "EnvironmentConfig",
     "EnvironmentFailure",

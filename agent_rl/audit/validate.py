@@ -17,6 +17,7 @@ from agent_rl.concurrency import side_by_side
 from agent_rl.contracts import Environment, SandboxProvider
 from agent_rl.errors import ConfigError
 from agent_rl.vocabulary import AssertTests, CallTests, StdioTests, Task
+from agent_rl.vocabulary.endless_tasks import some_of
 
 TIMES = 28
 """How often an oracle solution is judged by default: one that fails in 8 % of its runs fails in one of 28 with a
@@ -41,9 +42,9 @@ async def validate(
     Every oracle solution must pass in all of `times` judgings, each with another seed and order of calls. Every stub
     must fail: no reply, and functions whose bodies do nothing, return None, return an object that equals everything,
     exit, or know the public examples by heart. Ids must be unique, a second load must give the same tasks, and no task
-    may be in two splits. Every task must have tests. No test may compare the candidate with itself or need a network,
-    and the oracle solution may take at most half of its time limit. The mutation score is measured with at most
-    `mutants` mutants of each oracle solution.
+    may be in two splits. Of endless tasks, the first stand for all. Every task must have tests. No test may compare the
+    candidate with itself or need a network, and the oracle solution may take at most half of its time limit. The
+    mutation score is measured with at most `mutants` mutants of each oracle solution.
 
     `verifier` is the one that `environment` judges with. Raises ConfigError if a split cannot be loaded, and
     InfrastructureError if the infrastructure failed.
@@ -83,7 +84,7 @@ async def _loaded(
     loaded: dict[str, Sequence[Task]] = {}
     for split in splits or ("train", "test"):
         try:
-            loaded[split] = await environment.load(split)
+            loaded[split] = some_of(await environment.load(split))
         except ConfigError as error:
             if splits is not None or error.key != "split":
                 raise
@@ -126,7 +127,7 @@ def _structure(
 
 
 async def _loads_again(environment: Environment, split: str, tasks: Sequence[Task]) -> list[TaskProblem]:
-    again = await environment.load(split)
+    again = some_of(await environment.load(split))
     if [t.hash for t in tasks] != [t.hash for t in again]:
         return [TaskProblem("", f"loading the split {split} again gives other tasks, or another order")]
     return []

@@ -16,6 +16,7 @@ from agent_rl.cli.bench_command import bench
 from agent_rl.cli.doctor_command import doctor
 from agent_rl.cli.envs_command import envs
 from agent_rl.cli.eval_command import eval_command
+from agent_rl.cli.experiment_command import experiment_command
 from agent_rl.cli.report_command import report
 from agent_rl.cli.train_command import train
 from agent_rl.cli.verify_command import verify
@@ -88,6 +89,7 @@ def make_app() -> typer.Typer:
     app.add_typer(bench, name="bench")
     app.command("doctor")(doctor)
     app.command("report")(report)
+    app.command("experiment")(experiment_command)
     return app
 
 

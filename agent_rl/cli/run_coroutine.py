@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import typer
@@ -12,6 +13,20 @@ import typer
 T = TypeVar("T")
 
 TERMINATED = 128 + signal.SIGTERM
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Within it, where no event loop runs, SIGTERM ends the command in an orderly way; the exit code is then 143."""
+
+    def stop(*_: object) -> None:
+        raise typer.Exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -1,6 +1,6 @@
 """The configuration of a run: strict, frozen, with the same keys on a laptop and on a cluster."""
 
-from agent_rl.config.reading import config_error, load_config, parse_config, parse_options
+from agent_rl.config.reading import config_error, load_config, parse_config, parse_options, with_overrides
 from agent_rl.config.schema import (
     AlgorithmConfig,
     Checkpoints,
@@ -49,4 +49,5 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_options",
+    "with_overrides",
 ]

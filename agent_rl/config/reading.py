@@ -31,9 +31,14 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         raise ConfigError(f"there is no file {path}", key="CONFIG", value=name, valid=shipped) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not a readable TOML file: {error}", key="CONFIG") from None
+    return parse_config(with_overrides(data, overrides), source=str(path))
+
+
+def with_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`data`, in which each of `overrides` (`key.sub=value`) has been set in place. Raises ConfigError."""
     for override in overrides:
         _apply(data, override)
-    return parse_config(data, source=str(path))
+    return data
 
 
 def shipped_configs() -> dict[str, Path]:

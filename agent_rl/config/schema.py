@@ -44,7 +44,11 @@ class ScratchModel(Section):
     """A new small model of a standard architecture, with a tokenizer trained on the environment's demonstrations."""
 
     architecture: Literal["llama", "qwen3"] = "llama"
+    tokenizer: Literal["bytes", "words"] = "bytes"
+    """bytes: a byte-level BPE, which can encode any text. words: one token per word of the demonstrations, for
+    languages of a few words; other words become one unknown token, and nothing marks the roles of messages."""
     vocabulary: PositiveInt = 512
+    """At most so many tokens; with words exactly so many, some of them never used."""
     width: PositiveInt = 128
     layers: PositiveInt = 2
     heads: PositiveInt = 4
@@ -314,6 +318,8 @@ class Evaluation(Section):
     k: tuple[PositiveInt, ...] = Field(default=(1, 8), min_length=1)
     greedy: bool = True
     every: int = Field(default=0, ge=0)
+    before: bool = True
+    """Evaluate the starting model too. Runs that share one can leave it out in all but the first."""
     enabled: bool = True
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from agent_rl.evaluation.evaluate import GroupRunner
 from agent_rl.rollouts.policy_agent import AgentMaker, PolicyAgents
 from agent_rl.rollouts.run_group import run_group
 from agent_rl.vocabulary import Group, Task
+from agent_rl.vocabulary.endless_tasks import FEW, some_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,11 @@ def group_runner(
 
 
 def held_out_tasks(tasks: Sequence[Task], count: int | None) -> list[Task]:
-    """At most `count` of `tasks`, chosen by their ids alone: the same in every run and every evaluation."""
+    """At most `count` of `tasks`, chosen by their ids alone: the same in every run and every evaluation.
+
+    Of endless tasks, the first `count`.
+    """
+    tasks = some_of(tasks, FEW if count is None else count)
     if count is None or count >= len(tasks):
         return list(tasks)
     return sorted(tasks, key=lambda task: hashlib.blake2b(task.id.encode()).digest())[:count]

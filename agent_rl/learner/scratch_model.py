@@ -1,8 +1,8 @@
 """A new small model of a standard architecture and its tokenizer, in the Hugging Face format, made only from texts.
 
-The tokenizer is a byte-level BPE that can encode any text. Before merging, text is cut into single digits, words with
-the space before them, and line breaks with the indentation after them. Repeated parts of programs then become tokens,
-and numbers stay readable.
+The tokenizer has one token per word (`agent_rl.learner.word_tokenizer`), or is a byte-level BPE that can encode any
+text. For the latter, text is cut before merging into single digits, words with the space before them, and line breaks
+with the indentation after them. Repeated parts of programs then become tokens, and numbers stay readable.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Co
 
 from agent_rl.config import ScratchModel
 from agent_rl.errors import ConfigError
+from agent_rl.learner.word_tokenizer import WORD_TEMPLATE, word_tokenizer
 
 BOS, END, PAD = "<|bos|>", "<|end|>", "<|pad|>"
 SPECIAL_TOKENS = (PAD, BOS, END, "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
@@ -57,7 +58,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 def write_scratch_model(config: ScratchModel, texts: Iterable[str], folder: Path, seed: int) -> None:
     """`folder` holds a model with random weights drawn from `seed`, and a tokenizer trained on `texts`."""
-    tokenizer = train_tokenizer(texts, config.vocabulary)
+    if config.tokenizer == "words":
+        tokenizer, template = word_tokenizer(texts, (PAD, BOS, END), config.vocabulary), WORD_TEMPLATE
+    else:
+        tokenizer, template = train_tokenizer(texts, config.vocabulary), CHAT_TEMPLATE
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -66,7 +70,7 @@ def write_scratch_model(config: ScratchModel, texts: Iterable[str], folder: Path
         "pad_token": PAD,
         "model_max_length": config.context,
         "clean_up_tokenization_spaces": False,
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": template,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1))
     torch.manual_seed(seed)

@@ -41,6 +41,7 @@ from agent_rl.records.run_directory import RunDirectory
 from agent_rl.rollouts.chat import ChatTokenizer
 from agent_rl.rollouts.run_group import PolicyAgents, RolloutSettings, TimedVerifier, run_group
 from agent_rl.vocabulary import Group
+from agent_rl.vocabulary.endless_tasks import some_of
 
 
 @dataclass(slots=True)
@@ -103,7 +104,8 @@ class Run:
         """The evaluation rows of this version exist if it is due: first, last, and every `evaluation.every` steps."""
         settings, version = self.config.evaluation, self.capacity.version
         regular = settings.every > 0 and version % settings.every == 0
-        if not settings.enabled or not (regular or version in (0, self.config.loop.steps)):
+        due = settings.before if version == 0 else regular or version == self.config.loop.steps
+        if not settings.enabled or not due:
             return
         present = {(row.environment, row.policy_version) for row in read_rows(self.directory.evaluations)}
         for source in self.held_out:
@@ -162,7 +164,7 @@ async def open_run(config: RunConfig, run_dir: Path, *, resume: bool, display: D
             stack, runtime, config, model, display.say, checkpoint=start.checkpoint, version=start.steps
         )
         if config.mismatch.check:
-            tasks = [task for source in sources for task in source.tasks]
+            tasks = [task for source in sources for task in some_of(source.tasks)]
             mismatch = await mismatch_of(config, policy, learner, tokenizer, tasks, served_context(config, model))
             display.say(f"mismatch: {mismatch.line(config.mismatch_bounds)}")
             mismatch.require(config.mismatch_bounds, start.steps)

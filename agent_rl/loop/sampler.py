@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from agent_rl.contracts import Environment
 from agent_rl.errors import ConfigError
-from agent_rl.vocabulary import Task
+from agent_rl.vocabulary import EndlessTasks, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,12 @@ class TaskSampler:
         return self.at(self.next_index - 1)
 
     def at(self, index: int) -> SampledTask:
-        """The `index`-th task. Environments take turns by weight; each goes through its tasks epoch by epoch."""
+        """The `index`-th task. Environments take turns by weight; each goes through its tasks epoch by epoch,
+        or through endless ones once."""
         which, position = self._turn(index)
         source = self.sources[which]
+        if isinstance(source.tasks, EndlessTasks):
+            return SampledTask(index, source, source.tasks.shuffled(position, self.seed))
         epoch, offset = divmod(position, len(source.tasks))
         return SampledTask(index, source, source.tasks[self._order(which, epoch)[offset]])
 

@@ -11,6 +11,7 @@ from agent_rl.atomic_files import write_atomically
 from agent_rl.evaluation.split_overlap import overlap_note
 from agent_rl.formats.invalid_rows import lines_of
 from agent_rl.loop.sampler import LoadedEnvironment
+from agent_rl.vocabulary.endless_tasks import some_of
 
 SCHEMA_VERSION = 1
 
@@ -34,7 +35,7 @@ def note_tasks(
                 say(f"{source.name}, split {name}: {line}" if not line.startswith(" ") else line)
             if left_out:
                 rows.append({"environment": source.name, "split": name, "left_out": left_out})
-    training = {source.name: source.tasks for source in sources}
+    training = {source.name: some_of(source.tasks) for source in sources}
     for source in held_out:
         note = overlap_note(training.get(source.name, ()), source.tasks, split)
         if note:

@@ -11,7 +11,9 @@ from agent_rl.atomic_files import write_atomically
 from agent_rl.audit.weak_tasks import SCHEMA_VERSION, Selection, select
 from agent_rl.contracts import SandboxProvider
 from agent_rl.environments import NamedEnvironment
+from agent_rl.errors import ConfigError
 from agent_rl.loop.sampler import LoadedEnvironment
+from agent_rl.vocabulary import EndlessTasks
 
 
 async def without_weak_tasks(
@@ -36,6 +38,10 @@ async def without_weak_tasks(
         if named.minimum_mutation_score <= 0:
             kept.append(source)
             continue
+        if isinstance(source.tasks, EndlessTasks):
+            raise ConfigError(
+                f"the tasks of {named.name} have no end: they cannot all be measured", key="minimum_mutation_score"
+            )
         selection = earlier.get(named.name)
         if selection is None or selection.tasks != len(source.tasks):
             threshold = named.minimum_mutation_score

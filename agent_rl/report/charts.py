@@ -61,6 +61,41 @@ def line_chart(
     return _svg(figure, title)
 
 
+@dataclass(frozen=True, slots=True)
+class ChartLine:
+    """One line of a chart with an interval at each point: (x, y) in order of x."""
+
+    name: str
+    points: Sequence[tuple[float, Estimate]]
+
+
+def interval_chart(
+    title: str, lines: Sequence[ChartLine], *, x: str, y: str, scales: tuple[str, str] = ("linear", "linear")
+) -> str:
+    """The SVG of `lines` with the axes' names `x` and `y`. A few points have bars for their intervals, many have none.
+
+    A colour is used again, dashed, after all have been used.
+    """
+    figure, axes = _figure(title, width=6.4, height=3.6)
+    styles = itertools.product(("-", "--", ":"), COLOURS)
+    for (dashes, colour), line in zip(styles, lines, strict=False):
+        across, values = [p[0] for p in line.points], [p[1].value for p in line.points]
+        style = {"color": colour, "linestyle": dashes, "linewidth": 1.5, "label": line.name}
+        if len(across) > 12:
+            axes.plot(across, values, **style)
+            continue
+        below = [max(0.0, p[1].value - p[1].low) for p in line.points]
+        above = [max(0.0, p[1].high - p[1].value) for p in line.points]
+        axes.errorbar(across, values, yerr=[below, above], marker="o", markersize=3.5, capsize=2, **style)
+    axes.set_xscale(scales[0])
+    axes.set_yscale(scales[1])
+    axes.tick_params(which="both", colors=MUTED, labelsize=8)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y, color=MUTED, fontsize=8)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, labelcolor=INK)
+    return _svg(figure, title)
+
+
 def timeline_strip(spans: Sequence[Span], start: float, end: float) -> str:
     """The SVG of each role's activity between `start` and `end` seconds. Concurrent groups are on separate rows."""
     shown = [s for s in spans if s.end > start and s.start < end]

@@ -1,5 +1,6 @@
 """The nouns of the project, one word each, as frozen dataclasses: `docs/words.md` explains them."""
 
+from agent_rl.vocabulary.endless_tasks import EndlessTasks
 from agent_rl.vocabulary.runs import (
     ExecResult,
     Isolation,
@@ -44,6 +45,7 @@ __all__ = [
     "Group",
     "Isolation",
     "DroppedRollout",
+    "EndlessTasks",
     "Limits",
     "Message",
     "PairRequest",

@@ -26,18 +26,18 @@ SOURCES = [path for top in ("agent_rl", "envs", "sandboxes") for path in sorted(
 
 _NAMES = """
     AdvantageEstimator Agent AgentMaker AgentRLError Aggregation Algorithm AlgorithmPart AnswerComparison AnswerTests
-    AssertTests Batch CallTests Case CheckFailed ConfigError Correction DroppedRollout Environment EnvironmentConfig
-    EnvironmentFailure Estimate EvalRow ExecResult FilesNotTaken GRPO GenerateRequest Generation Group GroupRunner
-    InfrastructureError InvalidRows InvalidSubmission Isolation JudgeRunner Learner LearnerError Limits LossFigures
-    LossPlan LossTokens MaxRL Message OnInvalid OptimizerStep PackedGroup PairRequest PairResult PartOptions Policy
-    PolicyError PolicyLoss PolicyStatus Prompt PromptStyle ProviderOptions PytestTests RLOO RandomKey Regularizer
-    Reinforce RewardPart RolloutEnded RolloutReward RunCall RunConfig RunRequest RunResult SamplingParams Sandbox
-    SandboxConfig SandboxError SandboxProvider SandboxSpec SandboxStartError Sandboxes ScriptTests Segment SessionLost
-    ShellScript StdioCase StdioTests StepReport StorageError Submission Task TaskVerifier TensorSpec TestResult Tests
-    TestsPlaceError Tier Timings Tool ToolCall TrainingRow TrainingSample Trajectory Turn UnfinishedThinking Verdict
-    Verifier WeightManifest bootstrap_mean call_feedback choose_provider empty_agent evaluate final_answer load_config
-    make_algorithm oracle_agent parse_config pass_at_k prepare_all program_of read_tasks refuse_judging_keys resolve
-    run_group run_rollout script_in take_files train
+    AssertTests Batch CallTests Case CheckFailed ConfigError Correction DroppedRollout EndlessTasks Environment
+    EnvironmentConfig EnvironmentFailure Estimate EvalRow ExecResult FilesNotTaken GRPO GenerateRequest Generation
+    Group GroupRunner InfrastructureError InvalidRows InvalidSubmission Isolation JudgeRunner Learner LearnerError
+    Limits LossFigures LossPlan LossTokens MaxRL Message OnInvalid OptimizerStep PackedGroup PairRequest PairResult
+    PartOptions Policy PolicyError PolicyLoss PolicyStatus Prompt PromptStyle ProviderOptions PytestTests RLOO
+    RandomKey Regularizer Reinforce RewardPart RolloutEnded RolloutReward RunCall RunConfig RunRequest RunResult
+    SamplingParams Sandbox SandboxConfig SandboxError SandboxProvider SandboxSpec SandboxStartError Sandboxes
+    ScriptTests Segment SessionLost ShellScript StdioCase StdioTests StepReport StorageError Submission Task
+    TaskVerifier TensorSpec TestResult Tests TestsPlaceError Tier Timings Tool ToolCall TrainingRow TrainingSample
+    Trajectory Turn UnfinishedThinking Verdict Verifier WeightManifest bootstrap_mean call_feedback choose_provider
+    empty_agent evaluate final_answer load_config make_algorithm oracle_agent parse_config pass_at_k prepare_all
+    program_of read_tasks refuse_judging_keys resolve run_group run_rollout script_in take_files train
 """
 PUBLIC = sorted(_NAMES.split())
 """Whoever adds or removes a public name says so here."""

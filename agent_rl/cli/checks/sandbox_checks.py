@@ -16,6 +16,7 @@ from agent_rl.providers import choose_provider
 from agent_rl.rollouts.policy_agent import oracle_agent
 from agent_rl.rollouts.run_group import run_rollout
 from agent_rl.vocabulary import Task
+from agent_rl.vocabulary.endless_tasks import some_of
 
 
 async def open_sandbox(
@@ -62,18 +63,20 @@ async def tasks_of(
     """Checks that both splits load and that the first task's oracle solution passes. Adds training tasks to `into`."""
     name = f"environment {named.name}"
     training = await named.environment.load("train")
-    into += training
+    few = some_of(training)
+    into += few
     held_out = await named.environment.load(config.evaluation.split) if config.evaluation.enabled else []
     if not training:
         return DoctorCheck(name, "failed", "has no tasks to train on")
     if config.evaluation.enabled and not held_out:
         return DoctorCheck(name, "failed", f"has no tasks in the split {config.evaluation.split!r}")
-    detail = f"{len(training)} tasks to train on, {len(held_out)} held out"
+    number = len(training) if few is training else "endless"
+    detail = f"{number} tasks to train on, {len(held_out)} held out"
     if named.minimum_mutation_score > 0:
         detail += (
             f" (those of a mutation score below {named.minimum_mutation_score:g} are dropped when training starts)"
         )
-    notes = [overlap_note(training, held_out, config.evaluation.split)]
+    notes = [overlap_note(few, held_out, config.evaluation.split)]
     left_out = {split: len(named.environment.left_out(split)) for split in ("train", config.evaluation.split)}
     notes += [f"{count} rows of the split {split!r} are left out" for split, count in left_out.items() if count]
     notes = [note for note in notes if note]

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from agent_rl.algorithms import make_algorithm
-from agent_rl.config import RunConfig, parse_config
+from agent_rl.config import RunConfig, WeightedPart, parse_config
 from agent_rl.contracts import Agent, Batch, GenerateRequest, LossPlan, Sandbox, StepReport, WeightManifest
 from agent_rl.errors import InfrastructureError, SandboxError, StorageError
 from agent_rl.judging.task_verifier import TaskVerifier
@@ -269,6 +269,25 @@ async def test_permuted_verdicts_keep_their_number(tmp_path: Path) -> None:
     assert [a for _, a, _ in first] != [a for _, a, _ in second]
     for group in {g for g, _, _ in first}:
         assert sorted(a for g, a, _ in first if g == group) == sorted(a for g, a, _ in second if g == group)
+
+
+async def test_flipped_verdicts_are_trained_on_and_never_recorded(tmp_path: Path) -> None:
+    noise = WeightedPart.model_validate({"name": "noisy_outcome", "false_passes": 1.0, "false_failures": 1.0})
+    run, _ = await made_run(tmp_path, config(max_staleness=0).model_copy(update={"reward": (noise,)}))
+    await looped(run)
+    shares: list[float] = []
+    mixed = 0
+    for file in sorted(run.directory.rollouts.iterdir()):
+        step = [json.loads(line) for line in file.read_text().splitlines()]
+        shares.append(sum(row["verdict"]["passed"] for row in step) / len(step))
+        for group in {row["group"] for row in step}:
+            members = [(row["advantage"], row["verdict"]["passed"]) for row in step if row["group"] == group]
+            if len({passed for _, passed in members}) == 2:
+                mixed += 1
+                # All verdicts are flipped: what failed has the positive advantage.
+                assert all((advantage > 0) != passed for advantage, passed in members)
+    assert mixed
+    assert [row["pass_rate"] for row in rows(run)] == pytest.approx(shares)
 
 
 async def test_a_stuck_stage_is_named(tmp_path: Path) -> None:
