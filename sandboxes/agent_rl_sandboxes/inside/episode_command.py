@@ -223,13 +223,16 @@ class EpisodeCommand:
             stopped |= new
         # If the command has stopped its keeper, resume it: it has to reap its children.
         signal_all({self.keeper} & self.server.keepers, signal.SIGCONT)
+        killed = set()
         while True:
             living, dead = self.tree()
             if not living and not dead:
                 return
             late = time.monotonic() - until
-            # A tree that forks faster than the search is killed in one step, and all other commands with it.
-            signal_all([-1] if living and late > 0 else living, signal.SIGKILL)
+            # A tree that forks faster than the search is killed in one step, and all other commands with it. What was
+            # killed and still lives waits for a processor: it needs time, not more signals.
+            signal_all([-1] if living - killed and late > 0 else living, signal.SIGKILL)
+            killed |= living
             if late > GONE_SECONDS:
                 return
             time.sleep(0.001)
