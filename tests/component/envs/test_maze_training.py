@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from agent_rl.config import load_config
 from agent_rl.loop.run_display import Display
 from agent_rl.loop.train import train
 from agent_rl.rollouts.chat import ChatTokenizer
+from tests.component.loop.tiny_runs import own_cache
+
+__all__ = ["own_cache"]
 
 CONFIG = Path(__file__).parents[3] / "configs" / "maze.toml"
 SHORT = (
@@ -32,8 +36,7 @@ SHORT = (
 
 
 @pytest.mark.local_sandbox
-async def test_two_steps_on_mazes_of_size_7(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AGENT_RL_CACHE", str(tmp_path / "cache"))
+async def test_two_steps_on_mazes_of_size_7(tmp_path: Path) -> None:
     run = await train(load_config(CONFIG, SHORT), tmp_path / "run", display=Display(Console(quiet=True)))
     files = sorted((run / "rollouts").iterdir())
     rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
@@ -45,5 +48,5 @@ async def test_two_steps_on_mazes_of_size_7(tmp_path: Path, monkeypatch: pytest.
     assert len({row["task"] for row in rows}) == 2 * 4
     evaluated = json.loads((run / "eval.json").read_text())
     assert [(row["policy_version"], row["num_tasks"]) for row in evaluated] == [(0, 8), (2, 8)]
-    models = sorted((tmp_path / "cache").glob("model-*"))
+    models = sorted(Path(os.environ["AGENT_RL_CACHE"]).glob("model-*"))
     assert ChatTokenizer.load(models[0]).vocabulary_size == 32
