@@ -15,6 +15,8 @@ from typing import Any
 from agent_rl.errors import ConfigError
 
 _OR = " or "
+_FILES: dict[str, str] = {}
+"""Module that was imported from a file -> the file."""
 
 
 def registered(group: str) -> dict[str, EntryPoint]:
@@ -70,6 +72,12 @@ def resolve(name: str, group: str, *, key: str) -> Any:
     return getattr(module, attribute)
 
 
+def class_name(kind: type) -> str:
+    """The name by which `resolve` finds the class in another process: package.module:Class, or path:Class of a file."""
+    file = _FILES.get(kind.__module__)
+    return f"{kind.__module__ if file is None else file}:{kind.__qualname__}"
+
+
 def install_command(module: str) -> str:
     """Says that `module` is not installed, and which extra of agent-rl brings it; "" if none does."""
     package = module.partition(".")[0]
@@ -103,9 +111,10 @@ def _from_file(path: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _FILES[name] = str(file)
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        del sys.modules[name], _FILES[name]
         raise
     return module

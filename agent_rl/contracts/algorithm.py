@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agent_rl.config import Section
+from agent_rl.registry import class_name, resolve
 from agent_rl.vocabulary import Group, Trajectory
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class PartOptions(Section):
 
 
 class AlgorithmPart(ABC):
-    """A part with its options. Instances are sent to the learner's process: keep nothing that cannot be pickled."""
+    """A part with its options. Losses, corrections and regularizers are sent to the learner's process, also those whose
+    class is in a file of the user's: keep nothing else in them that cannot be pickled.
+    """
 
     name: ClassVar[str]
     options_class: ClassVar[type[PartOptions]] = PartOptions
@@ -48,6 +51,19 @@ class AlgorithmPart(ABC):
     def __init__(self, options: Any = None) -> None:
         """`options`: an instance of `options_class`; None for its defaults."""
         self.options: Any = self.options_class() if options is None else options
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by name: the other process loads a user's file itself."""
+        state = {name: value for name, value in vars(self).items() if name != "options"}
+        return _made, (class_name(type(self)), self.options.model_dump(), state)
+
+
+def _made(name: str, options: dict[str, Any], state: dict[str, Any]) -> AlgorithmPart:
+    """The part that was pickled."""
+    kind: type[AlgorithmPart] = resolve(name, "agent_rl.algorithms", key="algorithm")
+    part = kind(kind.options_class(**options))
+    vars(part).update(state)
+    return part
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import torch
 from accelerate.state import AcceleratorState
 from rich.console import Console
 
+from agent_rl.algorithms import make_algorithm
 from agent_rl.config import load_config
 from agent_rl.loop.run_display import Display
 from agent_rl.loop.train import train
@@ -114,6 +118,29 @@ async def test_three_steps_and_a_resumed_run(toml: str, tmp_path: Path) -> None:
         await trained(tmp_path / "parts", toml, display=EndsAfterTwoSteps(Console(quiet=True)))
     assert not (tmp_path / "parts" / "run" / "checkpoints" / "step_000003").exists()
     assert_equal(outcome(await trained(tmp_path / "parts", toml, resume=True)), outcome(whole))
+
+
+def test_parts_reach_another_process_also_from_a_users_file(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("\n".join(b for b in code_blocks(OWN, "python") if b.startswith("# own.py")))
+    config = load_config(
+        write_config(
+            tmp_path,
+            f'''
+[algorithm.loss]
+name = "{tmp_path}/own.py:CappedRatio"
+highest = 4.0
+''',
+        )
+    )
+    plan = tmp_path / "plan.pickle"
+    plan.write_bytes(pickle.dumps(make_algorithm(config).plan))
+    program = (
+        "import pickle, sys\n"
+        "plan = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "print(plan.loss.name, plan.loss.options.highest, plan.loss.has_ratio)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(plan)], capture_output=True, text=True, check=True)
+    assert done.stdout == "capped_ratio 4.0 True\n"
 
 
 def code_blocks(page: Path, language: str) -> list[str]:
