@@ -108,6 +108,7 @@ def make_algorithm(config: RunConfig) -> Algorithm:
             key="loop.group_size",
             value=config.loop.group_size,
         )
+    _require_gradient(estimator, config.loop.group_size)
     loss = _part(given.loss, PolicyLoss, "algorithm.loss", "agent_rl.losses")
     if given.proximal != "sampler" and not loss.has_ratio:
         raise ConfigError(
@@ -142,6 +143,18 @@ def make_algorithm(config: RunConfig) -> Algorithm:
     aggregation = _part(given.aggregation, Aggregation, "algorithm.aggregation", "agent_rl.aggregations")
     seed = config.seed if given.shuffle_rewards else None
     return Algorithm(reward, estimator, aggregation, plan, config.loop.steps, seed)
+
+
+def _require_gradient(estimator: AdvantageEstimator, n: int) -> None:
+    """Raises ConfigError where neither one success nor one failure in a group of `n` gives the estimator a gradient."""
+    groups = ([float(i == 0) for i in range(n)], [float(i > 0) for i in range(n)])
+    if not any(any(estimator.advantages(rewards)) for rewards in groups):
+        raise ConfigError(
+            f"algorithm.advantage.name = {estimator.name!r} has no gradient for groups of {n}: take larger groups, "
+            "or a smaller k where it has one",
+            key="loop.group_size",
+            value=n,
+        )
 
 
 def _part(given: Part, kind: type[PartT], key: str, group: str) -> PartT:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from agent_rl.algorithms import with_defaults
 from agent_rl.config import RunConfig, config_error, load_config, with_overrides
 from agent_rl.errors import ConfigError
 from agent_rl.experiments.experiment_file import Experiment, RunGrid, matches
@@ -64,7 +65,9 @@ def _combinations(grid: RunGrid) -> Iterator[tuple[dict[str, str], list[str]]]:
 def _config(experiment: Experiment, overrides: Sequence[str], *, first: bool) -> RunConfig | LikelihoodConfig:
     if experiment.training is not None:
         before = f"evaluation.before={'true' if first else 'false'}"
-        return load_config(experiment.training.config, [*experiment.training.overrides, before, *overrides])
+        return with_defaults(
+            load_config(experiment.training.config, [*experiment.training.overrides, before, *overrides])
+        )
     assert experiment.likelihood is not None
     data = with_overrides(experiment.likelihood.model_dump(), overrides)
     try:

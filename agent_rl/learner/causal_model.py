@@ -21,6 +21,8 @@ transformers.utils.logging.disable_progress_bar()
 
 _PLAIN_HEAD = "_agent_rl_plain_head"
 
+LOGIT_BYTES = 2 * 2**30
+"""Upper bound of a micro-batch's logits in float32, for models whose logits cannot be computed in chunks."""
 CPU_TOKENS = 4096
 """With more tokens, the activations of a micro-batch do not fit the CPU's caches and everything gets slower."""
 
@@ -133,8 +135,9 @@ def _find_head(model: PreTrainedModel, ids: Tensor) -> None:
 
 
 def micro_batch_limit(model: PreTrainedModel, asked: int) -> int:
-    """Tokens of a micro-batch: `asked`, or fewer where the CPU's caches are too small for them."""
-    return min(asked, CPU_TOKENS) if model.device.type == "cpu" else asked
+    """Tokens of a micro-batch: `asked`, or fewer where the CPU's caches, or the bound on logits, are too small."""
+    limit = asked if _plain_head(model) is not None else min(asked, max(1, LOGIT_BYTES // (4 * _vocabulary(model))))
+    return min(limit, CPU_TOKENS) if model.device.type == "cpu" else limit
 
 
 def _vocabulary(model: PreTrainedModel) -> int:

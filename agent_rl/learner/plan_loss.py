@@ -64,7 +64,7 @@ class MicroBatchTokens(LossTokens):
         return (self._summed(values) / self._summed(torch.ones_like(values)))[self._rows]
 
     def _summed(self, values: Tensor) -> Tensor:
-        """The sum of each row [rows]; a fixed order of summation, so that runs are equal bit for bit."""
+        """The sum of each row [rows]."""
         sums = torch.zeros(int(self._rows[-1]) + 1, dtype=values.dtype, device=values.device)
         return sums.index_add(0, self._rows, values)
 

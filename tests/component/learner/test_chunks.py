@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from torch import Tensor
 
-from agent_rl.learner.causal_model import model_figures, with_shared_prefix
+from agent_rl.learner import causal_model
+from agent_rl.learner.causal_model import CPU_TOKENS, micro_batch_limit, model_figures, with_shared_prefix
 from agent_rl.learner.micro_batches import micro_batches
 from agent_rl.learner.token_logprobs import TokenFigures, head_figures, token_figures
 
@@ -69,7 +72,9 @@ def test_a_models_gradient_in_chunks_is_the_whole(make_model: ModelMaker, archit
     torch.testing.assert_close(gradient(chunk_bytes), whole, rtol=1e-9, atol=1e-11)
 
 
-def test_a_model_that_changes_its_logits_is_computed_whole(make_model: ModelMaker) -> None:
+def test_a_model_that_changes_its_logits_is_computed_whole(
+    make_model: ModelMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = make_model("llama")
     plain = model.forward
 
@@ -78,9 +83,12 @@ def test_a_model_that_changes_its_logits_is_computed_whole(make_model: ModelMake
         output.logits = 0.5 * output.logits
         return output
 
-    scaled.__signature__ = __import__("inspect").signature(plain)  # type: ignore[attr-defined]
+    scaled.__signature__ = inspect.signature(plain)  # type: ignore[attr-defined]
     model.forward = scaled  # type: ignore[method-assign]
     with_shared_prefix(model)
     (micro,) = micro_batches(random_batch(8).groups, max_tokens=999, tokens="trained", device=CPU, dtype=torch.float64)
+    assert micro_batch_limit(model, 10**9) == CPU_TOKENS
+    monkeypatch.setattr(causal_model, "LOGIT_BYTES", 4 * 40 * 7)  # of 7 tokens, with a vocabulary of 40
+    assert micro_batch_limit(model, 10**9) == 7
     whole, chunked = (model_figures(model, micro, 1.0, chunk_bytes=size).logprobs for size in (10**9, 1))
     torch.testing.assert_close(chunked, whole)

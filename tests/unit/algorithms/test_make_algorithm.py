@@ -123,6 +123,7 @@ def test_the_resolved_config_has_every_option_and_stays_as_it_is() -> None:
         (4, {"advantage": {"name": "tsallis", "q": 2.0}}, r"algorithm\.advantage\.q.*less than or equal to 1"),
         (4, {"advantage": {"name": "maxrl", "baseline_at_zero": True}}, "baseline_at_zero needs truncation_order"),
         (4, {"loss": {"name": "agent_rl.algorithms.advantages:GRPO"}}, "is no PolicyLoss"),
+        (4, {"advantage": {"name": "pass_at_k", "k": 4}}, "has no gradient for groups of 4: take larger groups"),
         (1, {}, r"loop\.group_size.*needs at least 2 rollouts of a task"),
         (
             4,
